@@ -1,0 +1,444 @@
+"""The paged KV cache: one pool of fixed-size blocks, shared by all requests through block tables.
+
+Who owns what. The manager owns the pool and the free list. A block leaves the free list with one reference
+and returns to it when its last reference is dropped. References are held by
+
+* requests: one for every block in `block_tables[request_id]`, taken by `allocate_blocks`, `append_tokens` and
+  `fork`, dropped by `free_blocks`;
+* the prefix cache: taken by `retain` when it keeps a finished page for later requests, dropped by `release`
+  when it evicts that page.
+
+A block with more than one reference is never written: `append_tokens` and `write` first replace it by a
+private copy (copy on write). Every call either succeeds or raises and changes nothing.
+
+Paged memory with block tables and copy on write is the idea of vLLM (Kwon et al., "Efficient Memory
+Management for Large Language Model Serving with PagedAttention", SOSP 2023).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+class OutOfBlocksError(RuntimeError):
+    """The pool has fewer free blocks than a request needs. Nothing was changed by the call that raised it."""
+
+    def __init__(self, request_id: str, needed: int, available: int):
+        super().__init__(
+            f"not enough free blocks for request {request_id!r}: needs {needed}, {available} free"
+        )
+        self.request_id = request_id
+        self.needed = needed
+        self.available = available
+
+
+@dataclass(frozen=True)
+class KVCacheBlock:
+    """Block `block_id` of the pool. `keys` and `values` are views: writing to them writes to the pool.
+
+    Their shape is `[block_size, num_heads, head_dim]` when the pool has one layer and
+    `[num_layers, block_size, num_heads, head_dim]` when it has more.
+    """
+
+    block_id: int
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class _BlockViews(Sequence):
+    """`manager.blocks`: views of a block are made when asked for, so a pool of many blocks stays cheap."""
+
+    def __init__(self, key_cache: torch.Tensor, value_cache: torch.Tensor):
+        self._key_cache = key_cache
+        self._value_cache = value_cache
+
+    def __len__(self) -> int:
+        return self._key_cache.shape[1]
+
+    def __getitem__(self, block_id: int) -> KVCacheBlock:
+        if not 0 <= block_id < len(self):
+            raise IndexError(f"block {block_id} is outside the pool of {len(self)} blocks")
+        layer = 0 if self._key_cache.shape[0] == 1 else slice(None)
+        return KVCacheBlock(block_id, self._key_cache[layer, block_id], self._value_cache[layer, block_id])
+
+
+class KVCacheManager:
+    """Hands out blocks of a pooled KV cache and remembers which request owns which.
+
+    Attributes:
+        key_cache, value_cache: the pool, `[num_layers, num_blocks, block_size, num_heads, head_dim]`.
+            `num_heads` counts KV heads, the ones that are stored.
+        block_tables: for each request its block ids, in order of the token positions that they hold.
+        context_lens: for each request the number of tokens that its blocks have been asked to hold.
+        free_block_list: a stack of unused block ids; the next one handed out is the last.
+        ref_counts: for each block the number of its references, 0 exactly when it is free.
+        cache_refs: how many of those references were taken with `retain`.
+    """
+
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        num_heads: int,
+        head_dim: int,
+        dtype: torch.dtype = torch.float16,
+        num_layers: int = 1,
+        device: torch.device | str | None = None,
+    ):
+        self.num_blocks = _positive_int("num_blocks", num_blocks)
+        self.block_size = _positive_int("block_size", block_size)
+        self.num_heads = _positive_int("num_heads", num_heads)
+        self.head_dim = _positive_int("head_dim", head_dim)
+        self.num_layers = _positive_int("num_layers", num_layers)
+        shape = (num_layers, num_blocks, block_size, num_heads, head_dim)
+        self.key_cache = torch.zeros(shape, dtype=dtype, device=device)
+        self.value_cache = torch.zeros(shape, dtype=dtype, device=device)
+        self.blocks = _BlockViews(self.key_cache, self.value_cache)
+        self.block_tables: dict[str, list[int]] = {}
+        self.context_lens: dict[str, int] = {}
+        # A stack, used at its end: list.pop(0) would move every other id. Reversed, so block 0 goes first.
+        self.free_block_list: list[int] = list(reversed(range(num_blocks)))
+        self.ref_counts: list[int] = [0] * num_blocks
+        self.cache_refs: list[int] = [0] * num_blocks
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.key_cache.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.key_cache.device
+
+    @property
+    def num_free_blocks(self) -> int:
+        return len(self.free_block_list)
+
+    def blocks_needed(self, num_tokens: int) -> int:
+        """Number of blocks that hold `num_tokens` tokens: the quotient, rounded up."""
+        return -(-num_tokens // self.block_size)
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    def allocate_blocks(
+        self, request_id: str, num_tokens: int, prefix_blocks: Sequence[int] = ()
+    ) -> list[int]:
+        """Give a new request a block table with room for `num_tokens` tokens.
+
+        Args:
+            request_id: a request without a block table.
+            num_tokens: tokens of the request in all, those in `prefix_blocks` included; at least 1.
+            prefix_blocks: full blocks already in use (a cached prefix) that become the start of the table.
+                They are shared: the request takes one more reference on each.
+
+        Returns:
+            The block ids of the request in order, a copy of `block_tables[request_id]`.
+
+        The other blocks come off the end of `free_block_list` with a reference count of 1; their old contents
+        stay (no zeroing). `context_lens[request_id]` becomes `num_tokens`.
+
+        Raises:
+            ValueError: the request already has a table, `num_tokens` is not a positive integer, or
+                `prefix_blocks` names a block twice, a free block, or more tokens than `num_tokens`.
+            OutOfBlocksError: fewer blocks are free than needed. After any error nothing has changed.
+        """
+        if request_id in self.block_tables:
+            raise ValueError(f"request {request_id!r} already has blocks; free them or use append_tokens")
+        _positive_int("num_tokens", num_tokens)
+        self._check_prefix(prefix_blocks, num_tokens)
+        num_new_blocks = self.blocks_needed(num_tokens) - len(prefix_blocks)
+        new_blocks = self._take_blocks(request_id, num_new_blocks)
+        for block_id in prefix_blocks:
+            self.ref_counts[block_id] += 1
+        self.block_tables[request_id] = [*prefix_blocks, *new_blocks]
+        self.context_lens[request_id] = num_tokens
+        return list(self.block_tables[request_id])
+
+    def append_tokens(self, request_id: str, num_tokens: int = 1) -> list[int]:
+        """Make room for `num_tokens` more tokens and return their slots, in order.
+
+        A partly filled last block that others share is copied first, because the new tokens will be written
+        into it.
+
+        Raises:
+            KeyError: the request has no blocks.
+            ValueError: `num_tokens` is not a positive integer.
+            OutOfBlocksError: fewer blocks are free than needed. After any error nothing has changed.
+        """
+        table = self._table(request_id)
+        _positive_int("num_tokens", num_tokens)
+        context_len = self.context_lens[request_id]
+        num_new_blocks = self.blocks_needed(context_len + num_tokens) - len(table)
+        copies_tail = context_len % self.block_size != 0 and self.ref_counts[table[-1]] > 1
+        self._require_free(request_id, num_new_blocks + copies_tail)
+        if copies_tail:
+            self.copy_on_write(request_id, len(table) - 1)
+        table.extend(self._take_blocks(request_id, num_new_blocks))
+        self.context_lens[request_id] = context_len + num_tokens
+        return self.slot_mapping(request_id, context_len)
+
+    def fork(self, parent_id: str, child_id: str) -> list[int]:
+        """Start request `child_id` with the tokens of `parent_id`, without copying any of them.
+
+        The child gets its own table with the same block ids, so each of those blocks has one more reference.
+        Both may go on: whoever first writes to a shared block copies that block (`copy_on_write`).
+
+        Returns:
+            The block ids of the child in order, a copy of `block_tables[child_id]`.
+
+        Raises:
+            KeyError: the parent has no blocks.
+            ValueError: the child already has blocks. After any error nothing has changed.
+        """
+        table = self._table(parent_id)
+        if child_id in self.block_tables:
+            raise ValueError(f"request {child_id!r} already has blocks; fork needs a new request id")
+        for block_id in table:
+            self.ref_counts[block_id] += 1
+        self.block_tables[child_id] = list(table)
+        self.context_lens[child_id] = self.context_lens[parent_id]
+        return list(table)
+
+    def copy_on_write(self, request_id: str, block_index: int) -> int:
+        """Make entry `block_index` of the request's block table safe to write, and return its block id.
+
+        A block that only this request refers to (`ref_counts` is 1) stays. A shared one is replaced, in this
+        table only, by a fresh block with the same keys and values in every layer; the shared block loses one
+        reference.
+
+        Raises:
+            KeyError: the request has no blocks.
+            OutOfBlocksError: a copy is needed and no block is free. Nothing has changed then.
+        """
+        table = self._table(request_id)
+        shared = table[block_index]
+        if self.ref_counts[shared] == 1:
+            return shared
+        (private,) = self._take_blocks(request_id, 1)
+        self.key_cache[:, private] = self.key_cache[:, shared]
+        self.value_cache[:, private] = self.value_cache[:, shared]
+        table[block_index] = private
+        self.ref_counts[shared] -= 1
+        return private
+
+    def free_blocks(self, request_id: str) -> list[int]:
+        """Drop the request's table and references; return the blocks that nobody else holds (now free).
+
+        Raises:
+            KeyError: the request has no blocks (never allocated, or freed before).
+        """
+        table = self._table(request_id)
+        del self.block_tables[request_id], self.context_lens[request_id]
+        return self._drop_references(table)
+
+    def slot_mapping(self, request_id: str, start: int = 0, end: int | None = None) -> list[int]:
+        """Where the tokens at positions `start .. end - 1` of a request lie in the pool.
+
+        Slot `s` is row `s % block_size` of block `s // block_size`, so the token at position `p` lies in the
+        block that entry `p // block_size` of the block table names, at row `p % block_size`.
+
+        Args:
+            request_id: a request with blocks.
+            start: first position.
+            end: one past the last position; `None` means the request's context length.
+
+        Returns:
+            `end - start` slots, in order of position.
+
+        Raises:
+            KeyError: the request has no blocks.
+            ValueError: not `0 <= start <= end <= context_lens[request_id]`.
+        """
+        table = self._table(request_id)
+        context_len = self.context_lens[request_id]
+        end = context_len if end is None else end
+        if not 0 <= start <= end <= context_len:
+            raise ValueError(
+                f"positions {start}..{end} are outside request {request_id!r} of {context_len} tokens"
+            )
+        size = self.block_size
+        return [table[position // size] * size + position % size for position in range(start, end)]
+
+    # --- contents -------------------------------------------------------------------------------------------
+
+    def write(
+        self, request_id: str, keys: torch.Tensor, values: torch.Tensor, *, start: int = 0, layer: int = 0
+    ) -> None:
+        """Store keys and values for positions `start ...` of a request, in one layer.
+
+        Shared blocks that would be touched are copied first. Numbers are converted to the pool's dtype.
+
+        Args:
+            keys, values: `[num_tokens, num_heads, head_dim]`, at least one token.
+            start: position of the first token; the last must lie within the request's context length.
+
+        Raises:
+            KeyError: the request has no blocks.
+            ValueError: wrong shape, layer or position.
+            OutOfBlocksError: too few free blocks for the copies. After any error nothing has changed.
+        """
+        table = self._table(request_id)
+        self._check_layer(layer)
+        num_tokens = keys.shape[0] if keys.ndim == 3 else 0
+        expected = (num_tokens, self.num_heads, self.head_dim)
+        if num_tokens == 0 or keys.shape != expected or values.shape != expected:
+            raise ValueError(
+                f"keys {tuple(keys.shape)} and values {tuple(values.shape)} must both be [num_tokens >= 1, "
+                f"num_heads={self.num_heads}, head_dim={self.head_dim}]"
+            )
+        self.slot_mapping(request_id, start, start + num_tokens)  # refuses positions outside the request
+        touched = range(start // self.block_size, self.blocks_needed(start + num_tokens))
+        shared = [index for index in touched if self.ref_counts[table[index]] > 1]
+        self._require_free(request_id, len(shared))
+        for index in shared:
+            self.copy_on_write(request_id, index)
+        slots = self._slots(request_id, start, start + num_tokens)
+        self.key_cache[layer].flatten(0, 1)[slots] = keys.to(self.device, self.dtype)
+        self.value_cache[layer].flatten(0, 1)[slots] = values.to(self.device, self.dtype)
+
+    def read(
+        self, request_id: str, *, start: int = 0, end: int | None = None, layer: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copies of the keys and values at positions `start .. end - 1`, each `[n, num_heads, head_dim]`.
+
+        Raises:
+            KeyError: the request has no blocks.
+            ValueError: wrong layer or positions.
+        """
+        self._check_layer(layer)
+        slots = self._slots(request_id, start, end)
+        return self.key_cache[layer].flatten(0, 1)[slots], self.value_cache[layer].flatten(0, 1)[slots]
+
+    # --- the prefix cache -----------------------------------------------------------------------------------
+
+    def retain(self, block_ids: Iterable[int]) -> None:
+        """Take one reference on each block for the prefix cache: it will outlive the request that filled it.
+
+        Raises:
+            ValueError: a block is outside the pool or free. Nothing has changed then.
+        """
+        block_ids = list(block_ids)
+        self._check_in_use(block_ids)
+        for block_id in block_ids:
+            self.ref_counts[block_id] += 1
+            self.cache_refs[block_id] += 1
+
+    def release(self, block_ids: Iterable[int]) -> list[int]:
+        """Drop one reference that `retain` took on each block; return the blocks that became free.
+
+        Raises:
+            ValueError: a block was not retained that often (the reference would be another owner's). Nothing
+                has changed then.
+        """
+        block_ids = list(block_ids)
+        self._check_in_use(block_ids)
+        for block_id, count in Counter(block_ids).items():
+            if count > self.cache_refs[block_id]:
+                raise ValueError(
+                    f"block {block_id} released {count}x, but retained {self.cache_refs[block_id]}x"
+                )
+        for block_id in block_ids:
+            self.cache_refs[block_id] -= 1
+        return self._drop_references(block_ids)
+
+    def replace_prefix(self, request_id: str, prefix_blocks: Sequence[int]) -> list[int]:
+        """Swap a request's first blocks for others with the same contents; return those that became free.
+
+        For a request that computed pages which the prefix cache already has: it goes on with the cache's, and
+        its duplicates are given back. The caller vouches that the contents are equal.
+
+        Raises:
+            KeyError: the request has no blocks.
+            ValueError: as for `allocate_blocks`, or a block would appear twice in the table. Nothing has
+                changed then.
+        """
+        table = self._table(request_id)
+        self._check_prefix(prefix_blocks, self.context_lens[request_id])
+        if repeated := set(prefix_blocks) & set(table[len(prefix_blocks) :]):
+            raise ValueError(f"blocks {sorted(repeated)} hold later tokens of request {request_id!r}")
+        replaced = table[: len(prefix_blocks)]
+        for block_id in prefix_blocks:
+            self.ref_counts[block_id] += 1
+        table[: len(prefix_blocks)] = prefix_blocks
+        return self._drop_references(replaced)
+
+    def check_integrity(self) -> None:
+        """Raise `AssertionError` unless every block is either free or in use by exactly its references."""
+        holders = Counter(block_id for table in self.block_tables.values() for block_id in table)
+        free = Counter(self.free_block_list)
+        for block_id in range(self.num_blocks):
+            expected = holders[block_id] + self.cache_refs[block_id]
+            if self.ref_counts[block_id] != expected:
+                raise AssertionError(
+                    f"block {block_id}: count {self.ref_counts[block_id]}, references {expected}"
+                )
+            if free[block_id] != (expected == 0):
+                raise AssertionError(
+                    f"block {block_id}: {expected} references, {free[block_id]}x on the free list"
+                )
+        if set(free) | set(holders) > set(range(self.num_blocks)):
+            raise AssertionError("a block id outside the pool is in use or on the free list")
+        if self.block_tables.keys() != self.context_lens.keys():
+            raise AssertionError("block_tables and context_lens name different requests")
+        for request_id, table in self.block_tables.items():
+            if len(table) != self.blocks_needed(self.context_lens[request_id]):
+                raise AssertionError(f"request {request_id!r}: {len(table)} blocks for its context length")
+            if len(set(table)) != len(table):
+                raise AssertionError(f"request {request_id!r} has a block twice: {table}")
+
+    # --- shared steps ---------------------------------------------------------------------------------------
+
+    def _table(self, request_id: str) -> list[int]:
+        if request_id not in self.block_tables:
+            raise KeyError(f"request {request_id!r} has no blocks: never allocated, or freed")
+        return self.block_tables[request_id]
+
+    def _slots(self, request_id: str, start: int, end: int | None) -> torch.Tensor:
+        return torch.tensor(self.slot_mapping(request_id, start, end), dtype=torch.int64, device=self.device)
+
+    def _require_free(self, request_id: str, count: int) -> None:
+        if count > len(self.free_block_list):
+            raise OutOfBlocksError(request_id, count, len(self.free_block_list))
+
+    def _take_blocks(self, request_id: str, count: int) -> list[int]:
+        """Move `count` blocks off the free list, each with one reference; all of them or none."""
+        self._require_free(request_id, count)
+        taken = [self.free_block_list.pop() for _ in range(count)]
+        for block_id in taken:
+            self.ref_counts[block_id] = 1
+        return taken
+
+    def _drop_references(self, block_ids: Sequence[int]) -> list[int]:
+        """Drop one reference per entry; blocks left without any go back, the first to be handed out first."""
+        for block_id in block_ids:
+            self.ref_counts[block_id] -= 1
+        freed = [block_id for block_id in dict.fromkeys(block_ids) if self.ref_counts[block_id] == 0]
+        self.free_block_list.extend(reversed(freed))
+        return freed
+
+    def _check_in_use(self, block_ids: Sequence[int]) -> None:
+        for block_id in block_ids:
+            if not 0 <= block_id < self.num_blocks:
+                raise ValueError(f"block {block_id} is outside the pool of {self.num_blocks} blocks")
+            if self.ref_counts[block_id] == 0:
+                raise ValueError(f"block {block_id} is free: its contents may be overwritten at any time")
+
+    def _check_prefix(self, prefix_blocks: Sequence[int], num_tokens: int) -> None:
+        self._check_in_use(prefix_blocks)
+        if len(set(prefix_blocks)) != len(prefix_blocks):
+            raise ValueError(f"prefix_blocks names a block twice: {list(prefix_blocks)}")
+        if len(prefix_blocks) * self.block_size > num_tokens:
+            raise ValueError(
+                f"{len(prefix_blocks)} prefix blocks of {self.block_size} do not fit into {num_tokens} tokens"
+            )
+
+    def _check_layer(self, layer: int) -> None:
+        if not 0 <= layer < self.num_layers:
+            raise ValueError(f"layer {layer} is outside the pool of {self.num_layers} layers")
+
+
+def _positive_int(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return value
