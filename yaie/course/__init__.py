@@ -1,0 +1,1 @@
+"""The course: exercises made from the engine, checks in a sandbox, hints and a progress board."""

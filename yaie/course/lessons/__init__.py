@@ -1,0 +1,1 @@
+"""One module per lesson: its exercises, hints, mutants and checks."""

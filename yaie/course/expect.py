@@ -1,0 +1,118 @@
+"""What checks are written with: say what is tried, then what must come out.
+
+    with given("match([1, 2, 9]) in a tree that holds [1, 2, 3]"):
+        expect(tree.match([1, 2, 9]).length, 2, "number of matched tokens")
+
+The first `expect` that does not hold ends the check; with small inputs first, that is the smallest failing input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# The sandbox sets this to a function that leaves the text where it survives a crash of this process.
+announce: Callable[[str], None] = lambda text: None  # noqa: E731
+current_input: str = ""
+
+
+class Mismatch(AssertionError):
+    """A result that differs from what was expected."""
+
+    def __init__(
+        self, given: str, what: str, got: Any, expected: Any, first_difference: str, note: str
+    ) -> None:
+        super().__init__(what)
+        self.given, self.what, self.got, self.expected = given, what, got, expected
+        self.first_difference, self.note = first_difference, note
+
+
+@contextmanager
+def given(text: str) -> Iterator[None]:
+    """Name the input of everything inside, as a line of code that a learner could type."""
+    global current_input
+    outer = current_input
+    current_input = text
+    announce(text)
+    yield  # not in a try block: after an error the input must stay readable for the report
+    current_input = outer
+    announce(outer)
+
+
+def expect(got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: str = "") -> None:
+    """Raise `Mismatch` unless `got` equals `expected` (numbers and tensors within `tolerance`, absolute)."""
+    difference = first_difference(got, expected, tolerance)
+    if difference is not None:
+        raise Mismatch(current_input, what, plain(got), plain(expected), difference, note)
+
+
+def expect_error(call: Callable[[], Any], error: type[BaseException], what: str, *, note: str = "") -> None:
+    """Raise `Mismatch` unless `call()` raises `error`."""
+    try:
+        result = call()
+    except error:
+        return
+    raise Mismatch(
+        current_input,
+        what,
+        f"no error, but {plain(result)!r}",
+        f"{error.__name__}",
+        "no error was raised",
+        note,
+    )
+
+
+def plain(value: Any) -> Any:
+    """`value` with tensors and arrays turned into lists, so that it can be shown and compared anywhere."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value)) if type(value) in (list, tuple) else tuple(map(plain, value))
+    return value
+
+
+def first_difference(got: Any, expected: Any, tolerance: float = 0.0) -> str | None:
+    """Where `got` first departs from `expected`, in words; None where it does not."""
+    got_shape, expected_shape = getattr(got, "shape", None), getattr(expected, "shape", None)
+    if got_shape is not None and expected_shape is not None and tuple(got_shape) != tuple(expected_shape):
+        return f"the shape is {list(got_shape)}, not {list(expected_shape)}"
+    return _differ(plain(got), plain(expected), tolerance, "")
+
+
+def _differ(got: Any, expected: Any, tolerance: float, where: str) -> str | None:
+    place = f"at index {where}: " if where else ""
+    if isinstance(expected, list | tuple) and isinstance(got, list | tuple):
+        for index, (a, b) in enumerate(zip(got, expected, strict=False)):
+            if found := _differ(a, b, tolerance, f"{where}[{index}]"):
+                return found
+        if len(got) != len(expected):
+            return f"{place}the length is {len(got)}, not {len(expected)}"
+        return None
+    if isinstance(expected, dict) and isinstance(got, dict):
+        for key in expected:
+            if key not in got:
+                return f"{place}the key {key!r} is missing"
+            if found := _differ(got[key], expected[key], tolerance, f"{where}[{key!r}]"):
+                return found
+        extra = [key for key in got if key not in expected]
+        return f"{place}the key {extra[0]!r} should not be there" if extra else None
+    if _both_numbers(got, expected):
+        same = (
+            got == expected or abs(got - expected) <= tolerance or (math.isnan(got) and math.isnan(expected))
+        )
+    else:
+        same = type(got) is type(expected) and got == expected
+    return None if same else f"{place}{_short(got)} instead of {_short(expected)}"
+
+
+def _both_numbers(a: Any, b: Any) -> bool:
+    return all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))
+
+
+def _short(value: Any, limit: int = 200) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
