@@ -42,7 +42,7 @@ def matrix(
     values: rows of numbers, or of booleans (a mask by itself: True is "may attend"); a tensor or array with two axes
     will do. None leaves a cell empty.
     mask: rows of booleans of the same shape; cells where it is False are hatched and their value is not shown.
-    digits: decimals of a value that is not whole.
+    digits: decimals, unless all values are whole.
     """
     grid = _grid("values", values)
     allowed = _grid("mask", mask) if mask is not None else [[True] * len(grid[0]) for _ in grid]
@@ -55,6 +55,8 @@ def matrix(
         allowed = [[a and v for a, v in zip(*pair, strict=True)] for pair in zip(allowed, grid, strict=True)]
     rows = _labels("row_labels", row_labels, len(grid))
     cols = _labels("col_labels", col_labels, len(grid[0]))
+    if all(v is None or not math.isfinite(v) or v == int(v) for row in grid for v in row):
+        digits = 0
     texts = [
         [_cell_text(value, open_, is_mask, digits) for value, open_ in zip(*pair, strict=True)]
         for pair in zip(grid, allowed, strict=True)
@@ -94,11 +96,7 @@ def _cell_text(value: Any, allowed: bool, is_mask: bool, digits: int) -> str:
         return "1"
     if math.isinf(value) or math.isnan(value):
         return str(value).replace("-", "−").replace("inf", "∞")
-    return (
-        f"{value:,.{digits}f}".replace("-", "−")
-        if value != int(value)
-        else f"{int(value):,}".replace("-", "−")
-    )
+    return f"{value:,.{digits}f}".replace("-", "−")
 
 
 def _draw_matrix(
@@ -114,15 +112,17 @@ def _draw_matrix(
 ) -> Figure:
     widest = max(text_width(t) for row in [*texts, cols] for t in row)
     cell, height = min(max(widest + 12, 34), 90), 32
-    side = min(max(text_width(r) for r in rows) + 10, 140) + (22 if row_title else 0)
+    side = min(max(text_width(r) for r in rows) + 10, 140)
+    axes = ", ".join(
+        t for t in (row_title and f"rows: {row_title}", col_title and f"columns: {col_title}") if t
+    )
     hidden = any(not a for row in allowed for a in row)
     keys = [Key("hidden by the mask", PALE, hatch=True)] if hidden else []
-    inner = max(side + cell * len(cols), text_width(f"{row_title} ↓   {col_title} →", SMALL), 200)
+    inner = max(side + cell * len(cols), text_width(axes, SMALL), 200)
     top_rows = (22 if col_title or row_title else 0) + 22
     size = (inner + 2 * MARGIN, top_rows + height * len(rows) + 14 + legend_height(keys, inner))
     figure, top = titled(title, *size, alt)
-    names = [f"{row_title} ↓" if row_title else "", f"{col_title} →" if col_title else ""]
-    figure.text(MARGIN, top + 13, "   ".join(n for n in names if n), size=SMALL, fill=MUTED)
+    figure.text(MARGIN, top + 13, axes, size=SMALL, fill=MUTED)
     left, first = MARGIN + side, top + top_rows
     for c, name in enumerate(cols):
         figure.label(left + c * cell, first - 22, cell, 22, name, size=SMALL, fill=MUTED)

@@ -16,6 +16,7 @@ from yaie.plots.svg import (
     RULE,
     SMALL,
     VERMILLION,
+    YELLOW,
     Figure,
     Key,
     draw_legend,
@@ -76,7 +77,7 @@ def radix_tree(
     placed = _place(tree)
     matched = _match(placed, highlight) if highlight is not None else {}
     remarks = _remarks(placed, matched, marks or {})
-    sketch = _Sketch(placed, remarks)
+    sketch = _Sketch(placed, remarks, query=highlight is not None)
     figure, top = titled(title, sketch.width, sketch.height, _alt(placed, matched, highlight, marks or {}))
     sketch.draw(figure, top, matched, marks or {})
     return figure
@@ -199,12 +200,15 @@ def _lines(placed: _Placed) -> list[str]:
     return [line for line in [*head, placed.node.note, _state(placed.node)] if line]
 
 
+_MARKED = {"new": tint(GREEN, 30), "split": tint(YELLOW, 40)}
+
+
 class _Sketch:
     """Sizes and positions of a tree; computed before drawing so that the canvas fits."""
 
     ELBOW = 14
 
-    def __init__(self, placed: Sequence[_Placed], remarks: dict[str, str]):
+    def __init__(self, placed: Sequence[_Placed], remarks: dict[str, str], *, query: bool):
         self.placed, self.remarks = placed, remarks
         self.box_height = max(8 + 17 * max(len(_lines(p)) for p in placed), 20)
         self.row_height = max(self.box_height + 16, 50)
@@ -212,7 +216,7 @@ class _Sketch:
             self._columns(room)
             if self.right + MARGIN <= MAX_WIDTH:
                 break
-        self.keys = self._keys()
+        self.keys = self._keys(query)
         self.width = max(self.right + MARGIN, 240)
         self.tree_height = self.row_height * (max(p.row for p in placed) // 2 + 1)
         self.height = (
@@ -238,13 +242,11 @@ class _Sketch:
             x += width
         self.right = x
 
-    def _keys(self) -> list[Key]:
-        if not any(p.node.locks for p in self.placed):
-            return []
-        return [
-            Key("locked: a request uses it, never evicted", tint(VERMILLION, 30)),
-            Key("not locked", PALE),
-        ]
+    def _keys(self, query: bool) -> list[Key]:
+        keys = [Key("matches the query", BLUE)] if query else []
+        if any(p.node.locks for p in self.placed):
+            keys += [Key("locked: in use, never evicted", tint(VERMILLION, 30)), Key("not locked", PALE)]
+        return keys
 
     def middle(self, p: _Placed) -> int:
         return p.row * self.row_height // 2 + self.row_height // 2
@@ -254,7 +256,7 @@ class _Sketch:
         for p in sorted(self.placed[1:], key=lambda p: p.name in matched):  # matched edges last, on top
             self._edge(figure, top, by_name[p.name.rpartition(".")[0]], p, p.name in matched)
         for p in self.placed:
-            self._node(figure, top, p, bool(matched.get(p.name)), bool(marks.get(p.name)))
+            self._node(figure, top, p, bool(matched.get(p.name)), marks.get(p.name, ""))
         draw_legend(figure, self.keys, MARGIN, top + self.tree_height + 10, self.width - 2 * MARGIN)
 
     def _edge(self, figure: Figure, top: int, parent: _Placed, p: _Placed, matched: bool) -> None:
@@ -266,10 +268,10 @@ class _Sketch:
         figure.text(start + self.ELBOW, y1 - 7, self.labels[p.name], size=BASE, fill=INK)
         figure.text(start + self.ELBOW, y1 + 16, self.remarks[p.name], size=SMALL, fill=MUTED)
 
-    def _node(self, figure: Figure, top: int, p: _Placed, matched: bool, marked: bool) -> None:
+    def _node(self, figure: Figure, top: int, p: _Placed, matched: bool, mark: str) -> None:
         x, width = self.left[p.depth], self.box_width[p.depth]
         y = top + self.middle(p) - self.box_height // 2
-        fill = tint(VERMILLION, 30) if p.node.locks else tint(GREEN, 30) if marked else PALE
+        fill = tint(VERMILLION, 30) if p.node.locks else _MARKED.get(mark, PALE)
         border = BLUE if matched else RULE
         lines = _lines(p)
         figure.rect(
