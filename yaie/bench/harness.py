@@ -1,0 +1,141 @@
+"""What every benchmark shares: timing with warm-up and spread, the facts beside each number, tables, recorded results.
+
+A number without its machine means nothing, so `environment()` goes above every table and into every recorded file.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import json
+import platform
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("yaie", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds for one item: the median over `repeats` runs and the quartiles around it."""
+
+    median: float
+    q1: float
+    q3: float
+    repeats: int
+
+    def __str__(self) -> str:
+        scale, unit = next(
+            (s, u) for s, u in ((1, "s"), (1e3, "ms"), (1e6, "us")) if self.median * s >= 1 or u == "us"
+        )
+        return f"{self.median * scale:.4g} {unit} ({self.q1 * scale:.4g}-{self.q3 * scale:.4g})"
+
+
+def measure(
+    run: Callable[..., Any],
+    *,
+    setup: Callable[[], Any] | None = None,
+    items: int = 1,
+    repeats: int = 7,
+    warmup: int = 1,
+    synchronize: Callable[[], None] | None = None,
+) -> Timing:
+    """Time `run()` `repeats` times after `warmup` untimed runs; the garbage collector rests meanwhile, as in `timeit`.
+
+    setup: called before every run, untimed; what it returns is the argument of `run`
+    items: how many equal things one run does; the times are per item
+    synchronize: waits for the device (`torch.cuda.synchronize`), called before the clock starts and before it stops
+    """
+    if repeats < 2:
+        raise ValueError(f"repeats must be at least 2 to show a spread, got {repeats}")
+    seconds = []
+    collecting = gc.isenabled()
+    try:
+        for _ in range(warmup + repeats):
+            arguments = () if setup is None else (setup(),)
+            gc.collect()
+            gc.disable()
+            if synchronize:
+                synchronize()
+            start = time.perf_counter()
+            run(*arguments)
+            if synchronize:
+                synchronize()
+            seconds.append((time.perf_counter() - start) / items)
+            if collecting:
+                gc.enable()
+    finally:
+        if collecting:
+            gc.enable()
+    q1, median, q3 = statistics.quantiles(seconds[warmup:], n=4, method="inclusive")
+    return Timing(median, q1, q3, repeats)
+
+
+def environment(name: str, arguments: Sequence[str] = (), device: str = "cpu") -> dict[str, Any]:
+    """Device, date, versions and command of this run. `device` is "cpu" or "cuda" (then the card is named too)."""
+    facts = {
+        "device": cpu_name(),
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {"python": platform.python_version()}
+        | {p: importlib.metadata.version(p) for p in PACKAGES},
+        "platform": platform.platform(terse=True),
+        "command": " ".join(["python -m yaie.bench", name, *arguments]),
+    }
+    if device == "cuda":
+        import torch
+
+        facts["device"] = torch.cuda.get_device_name()
+        facts["versions"]["cuda"] = torch.version.cuda
+    return facts
+
+
+def cpu_name() -> str:
+    """The processor's own name where the system tells it, else the architecture."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def print_header(facts: dict[str, Any], console: Console | None = None) -> None:
+    """The facts of `environment()`, one line each."""
+    console = console or Console()
+    for key, value in facts.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        console.print(f"{key + ':':10} {text}", highlight=False, soft_wrap=True)
+    console.print("Times are medians after a warm-up; the quartiles are in brackets.", highlight=False)
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], console: Console | None = None
+) -> None:
+    """A table with its first column to the left and all others to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    (console or Console()).print(table)
+
+
+def save_results(name: str, facts: dict[str, Any], results: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Record a run as JSON, one file per benchmark and device; a later run on the same device replaces it.
+
+    `results` may hold `Timing`s, which become {median, q1, q3, repeats} in seconds.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", facts["device"].lower()).strip("-")
+    path = folder / f"{name}-{slug}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**facts, "results": results}, indent=1, default=asdict) + "\n")
+    return path
