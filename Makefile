@@ -1,0 +1,65 @@
+# make lab    set everything up and open the course in JupyterLab
+# make test   set everything up and prove the repository
+#
+# PYTHON=python3.12       the Python to build .venv with
+# TORCH_INDEX=ADDRESS     package index to take torch from, for its small CPU build on Linux (see README.md)
+
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+NBVAL := python -m pytest --nbval notebooks solutions --nbval-current-env --nbval-cell-timeout=120 \
+	-n 2 --dist loadscope -q -p no:cacheprovider
+
+.PHONY: lab test check-tools notebooks clean
+
+lab: $(VENV)/.ok
+	jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB_ARGS) notebooks/00_start_here.ipynb
+
+test: $(VENV)/.ok
+	@echo "[1/5] ruff"
+	ruff check
+	ruff format --check
+	@echo "[2/5] notebooks and exercise files: form, links, up to date"
+	python -m yaie.course.notebooks lint
+	python -m yaie.course.generate --check
+	@echo "[3/5] tests"
+	python -m pytest -n 2 -q
+	@echo "[4/5] every notebook as shipped: exercises not attempted"
+	rm -rf build/shipped build/solved
+	python -m yaie.course.generate --to build/shipped
+	YAIE_EXERCISES_DIR="$(CURDIR)/build/shipped" YAIE_EXPECT="not attempted" $(NBVAL)
+	@echo "[5/5] every notebook with the exercises solved"
+	python -m yaie.course.generate --to build/solved --solved
+	YAIE_EXERCISES_DIR="$(CURDIR)/build/solved" YAIE_EXPECT=passed $(NBVAL)
+	@echo "All green."
+
+# Run every notebook and store what it shows (maintainers).
+notebooks: $(VENV)/.ok
+	python -m yaie.course.notebooks run
+
+clean:
+	rm -rf build $(VENV)
+
+$(VENV)/.ok: pyproject.toml
+	@$(MAKE) --no-print-directory check-tools
+	@echo "Setting up $(VENV): a few minutes the first time, most of it for torch."
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --upgrade "pip>=25"
+	$(if $(TORCH_INDEX),python -m pip install "torch>=2.11,<2.16" --index-url "$(TORCH_INDEX)")
+	python -m pip install --editable ".[test]"
+	@touch $@
+
+check-tools:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and $(PYTHON) is not. Install one and name it: make lab PYTHON=python3.12"; \
+		echo "  Debian, Ubuntu: sudo apt install python3 python3-venv     Fedora: sudo dnf install python3     macOS: brew install python"; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "Python's venv module is missing."; \
+		echo "  Debian, Ubuntu: sudo apt install python3-venv"; exit 1; }
+	@command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
+		echo "A C++ compiler (g++ or clang++) is needed for the CUDA lessons."; \
+		echo "  Debian, Ubuntu: sudo apt install g++     Fedora: sudo dnf install gcc-c++     macOS: xcode-select --install"; \
+		exit 1; }

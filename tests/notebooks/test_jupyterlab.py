@@ -1,0 +1,193 @@
+"""Notebooks in a real JupyterLab in headless Chromium: what a learner sees, which nbval cannot say.
+
+Each run leaves a screenshot in build/screenshots/.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from yaie.course import generate
+from yaie.course.registry import REPOSITORY
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (.ci/run installs one)"),
+    pytest.mark.xdist_group("browser"),
+]
+SCREENSHOTS = REPOSITORY / "build" / "screenshots"
+NOTEBOOKS = sorted(path.name for path in (REPOSITORY / "notebooks").glob("*.ipynb"))
+QUIET = '{"fetchNews": "false", "checkForUpdates": false}'
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+
+RUN_ALL = """async () => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const panel = app.shell.currentWidget;
+  await panel.context.ready;
+  for (let i = 0; i < 600; i++) {
+    const kernel = panel.sessionContext.session?.kernel;
+    if (kernel?.connectionStatus === 'connected' && kernel.status === 'idle') break;
+    await new Promise(resolve => setTimeout(resolve, 100));
+  }
+  await app.commands.execute('notebook:run-all-cells');
+  const errors = [];
+  let code = 0, ran = 0;
+  for (const cell of panel.content.widgets) {
+    if (cell.model.type !== 'code') continue;
+    code += 1;
+    if (cell.model.executionCount) ran += 1;
+    const outputs = cell.model.outputs;
+    for (let i = 0; i < outputs.length; i++)
+      if (outputs.get(i).type === 'error') errors.push(JSON.stringify(outputs.get(i).toJSON()).slice(0, 500));
+  }
+  await app.commands.execute('docmanager:save');
+  return {code, ran, errors};
+}"""
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A copy of what learners open, so that nothing that JupyterLab saves reaches the repository."""
+    root = tmp_path_factory.mktemp("course")
+    for folder in ("notebooks", "solutions"):
+        shutil.copytree(REPOSITORY / folder, root / folder, ignore=shutil.ignore_patterns(".*"))
+    generate.write(root / "exercises")
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(course, tmp_path_factory):
+    """JupyterLab on a free port, with settings of its own; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path_factory.mktemp("jupyter")
+    names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
+    env = {**os.environ, **{f"JUPYTER_{name}": str(home / name) for name in names}}
+    env |= {f"JUPYTERLAB_{name}_DIR": str(home / name) for name in ("SETTINGS", "WORKSPACES")}
+    env |= {"IPYTHONDIR": str(home / "ipython"), "YAIE_EXERCISES_DIR": str(course / "exercises")}
+    env["YAIE_EXPECT"] = "not attempted"
+    settings = home / "SETTINGS" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(QUIET)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
+    command += [
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=t",
+    ]
+    with (home / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, f"--ServerApp.root_dir={course}"], env=env, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_until_up(f"{address}/api/status?token=t", process, home / "server.log")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_until_up(url, process, log):
+    for _ in range(600):
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(url, timeout=1)
+            return
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.1)
+    raise AssertionError(f"JupyterLab did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=CHROMIUM,
+            headless=True,
+            viewport={"width": 1400, "height": 1000},
+            args=FLAGS,
+        )
+        yield context
+        context.close()
+
+
+class Watched:
+    """A browser page with what it complained about and whom it called."""
+
+    def __init__(self, context):
+        self.page = context.new_page()
+        self.errors, self.outside = [], []
+        self.page.on("console", lambda message: self._note(message) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", self._request)
+
+    def _note(self, message):
+        self.errors.append(f"{message.text} {message.location.get('url', '')}")
+
+    def _request(self, request):
+        if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "about:")):
+            self.outside.append(request.url)
+
+    def open(self, address):
+        self.page.goto(address)
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        return self.page
+
+
+@pytest.fixture
+def watched(browser):
+    watched = Watched(browser)
+    yield watched
+    watched.page.close()
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_runs_in_jupyterlab(name, server, watched):
+    """Errors, console errors, requests to the outside and broken images are what nbval does not see."""
+    page = watched.open(f"{server}/lab/tree/notebooks/{name}?token=t&reset")
+    found = page.evaluate(RUN_ALL)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{Path(name).stem}.png")
+    assert found["errors"] == []
+    assert found["ran"] == found["code"] > 0
+    broken = page.evaluate(
+        "() => [...document.querySelectorAll('.jp-OutputArea img')].filter(i => i.complete && !i.naturalWidth).length"
+    )
+    assert broken == 0
+    assert watched.errors == []
+    assert watched.outside == []
+
+
+def test_card_opens_the_exercise_file(server, watched):
+    """A card whose link leads nowhere leaves the learner asking where to type."""
+    page = watched.open(f"{server}/lab/tree/notebooks/00_start_here.ipynb?token=t&reset")
+    page.evaluate(RUN_ALL)
+    page.get_by_role("link", name="exercises/00_start_here.py").first.click()
+    page.wait_for_selector(".jp-FileEditor .cm-content", timeout=20_000)
+    assert "def blocks_needed" in page.locator(".jp-FileEditor .cm-content").first.inner_text()
+    assert page.locator(".lm-TabBar-tabLabel", has_text="00_start_here.ipynb").count() == 1
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "card_link.png")
