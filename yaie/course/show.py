@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from html import escape
@@ -58,7 +59,7 @@ class Panel(_View):
             )
             parts.append(f'<table style="margin:6px 0 0 0">{cells}</table>')
         if self.link:
-            parts.append(f'<div>Edit: <a href="{escape(self.link[1])}">{escape(self.link[0])}</a></div>')
+            parts.append(_html_link(*self.link))
         return (
             f'<div style="border-left:4px solid {colour};padding:6px 12px;margin:4px 0;max-width:860px">'
             + "".join(parts)
@@ -144,6 +145,19 @@ class Table(_View):
         yield table
         if self.footer:
             yield Text(self.footer)
+
+
+def _html_link(path: str, address: str) -> str:
+    """A link to a file of the repository, and a button that opens it beside the notebook.
+
+    The button is for JupyterLab with the repository as its root, as `make lab` starts it; the link works everywhere.
+    """
+    arguments = escape(json.dumps({"path": path, "options": {"mode": "split-right"}}))
+    command = f'data-commandlinker-command="docmanager:open" data-commandlinker-args="{arguments}"'
+    return (
+        f'<div style="margin-top:6px">Edit: <a href="{escape(address)}">{escape(path)}</a> '
+        f'<button {command} type="button">Open beside</button></div>'
+    )
 
 
 def _html_text(text: str) -> str:
