@@ -58,7 +58,7 @@ def test_any_text_gives_well_formed_xml(text):
 
 def test_control_characters_do_not_vanish():
     """Would catch: a token label such as a zero byte that silently shows as nothing."""
-    assert printable("a\x00b\ud800\nc") == "a\ufffdb\ufffd c"
+    assert printable("a\x00b\ud800\nc\u202e") == "a\ufffdb\ufffd c\ufffd"
 
 
 @settings(deadline=None, max_examples=60)

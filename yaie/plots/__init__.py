@@ -1,19 +1,24 @@
 """The figures that notebooks draw: plain data in, a `Figure` with alt text out. Nothing here imports the engine.
 
-svg: the canvas and `filmstrip`. tree: radix trees. memory: pages of a KV cache, warps and banks. charts: bars, curves,
-roofline, probabilities. timeline: a continuous batch. model: matrices, rotation, shapes. widgets: sliders.
+svg: the canvas and `filmstrip`. tree: radix trees. memory: pages of a KV cache, warps and banks. charts: bars, a pool
+over time, probabilities. curves: measurements, the roofline. timeline: a continuous batch. model: matrices, rotation,
+shapes. widgets: sliders.
 """
 
-from yaie.plots.charts import bars
+from yaie.plots.charts import bars, probabilities, stacked
+from yaie.plots.curves import lines, roofline
 from yaie.plots.memory import Block, bank_map, block_map, block_map_steps, blocks_of, threads_to_memory
-from yaie.plots.model import matrix
+from yaie.plots.model import FlowStep, flow, matrix, rotation
 from yaie.plots.svg import Figure, filmstrip
 from yaie.plots.timeline import Span, timeline
-from yaie.plots.tree import TreeNode, radix_tree, tree_filmstrip
+from yaie.plots.tree import TreeNode, radix_tree, tree_filmstrip, tree_from_graph
+from yaie.plots.widgets import Slider, slider
 
 __all__ = [
     "Block",
     "Figure",
+    "FlowStep",
+    "Slider",
     "Span",
     "TreeNode",
     "bank_map",
@@ -22,9 +27,17 @@ __all__ = [
     "block_map_steps",
     "blocks_of",
     "filmstrip",
+    "flow",
+    "lines",
     "matrix",
+    "probabilities",
     "radix_tree",
+    "roofline",
+    "rotation",
+    "slider",
+    "stacked",
     "threads_to_memory",
     "timeline",
     "tree_filmstrip",
+    "tree_from_graph",
 ]

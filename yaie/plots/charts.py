@@ -1,14 +1,18 @@
-"""Charts of numbers: bars, stacked bars, curves, the roofline, and token probabilities."""
+"""Charts of numbers: bars, stacked bars and token probabilities."""
 
 from collections.abc import Mapping, Sequence
 
 from yaie.plots.svg import (
     BASE,
     BLUE,
+    INK,
     MARGIN,
+    MUTED,
+    PALE,
     PALETTE,
     RULE,
     SMALL,
+    VERMILLION,
     WHITE,
     Figure,
     Key,
@@ -18,11 +22,14 @@ from yaie.plots.svg import (
     legend_height,
     number,
     plural,
+    printable,
     require,
     require_finite,
     text_width,
+    tint,
     titled,
     with_unit,
+    wrap,
 )
 
 
@@ -112,3 +119,161 @@ def _bars_alt(parts: Mapping[str, Mapping[str, float]], unit: str) -> str:
         inner = ", ".join(f"{name} {number(value)}" for name, value in values.items() if name)
         facts.append(f"{label}: {with_unit(sum(values.values()), unit)}" + (f" ({inner})" if inner else ""))
     return f"{plural(len(parts), 'bar')}. " + "; ".join(facts) + "."
+
+
+_POOL = {
+    "free": Key("free", WHITE, "F", dash="3 3"),
+    "evictable": Key("evictable", PALE, "E", hatch=True),
+    "protected": Key("protected (locked)", tint(VERMILLION, 30), "L"),
+    "private": Key("private", tint(BLUE), "P"),
+}
+
+
+def stacked(
+    steps: Sequence[Mapping[str, int]],
+    *,
+    pool: int | None = None,
+    labels: Sequence[str] | None = None,
+    unit: str = "slots",
+    title: str = "Who holds the pool, step by step",
+) -> Figure:
+    """One column per step, made of its parts, against the line at `pool` that every column has to reach.
+
+    steps: part -> count, such as free, evictable, protected and private. pool: what the parts must add up to (the first
+    step's sum if None); a step that misses it is marked "≠" and named in the alt text.
+    """
+    require(len(steps) > 0, "stacked: steps is empty; expected at least one step")
+    for i, step in enumerate(steps):
+        for name, count in step.items():
+            where = f"stacked: steps[{i}][{name!r}]"
+            require(require_finite(count, where) >= 0, f"{where} is {count}; expected no negative count")
+    labels = [str(i) for i in range(len(steps))] if labels is None else list(labels)
+    require(len(labels) == len(steps), f"stacked: labels has {len(labels)} entries for {len(steps)} steps")
+    pool = sum(steps[0].values()) if pool is None else pool
+    keys = _part_keys(dict.fromkeys(name for step in steps for name in step))
+    column = min(max(680 // len(steps), 20), 72)
+    side, height = text_width(with_unit(pool, unit), SMALL) + 14, 200
+    inner = max(side + column * len(steps), 360)
+    alt = _stacked_alt(steps, labels, pool, unit)
+    figure, top = titled(
+        title, inner + 2 * MARGIN, height + 60 + legend_height(list(keys.values()), inner), alt
+    )
+    scale = height / max(pool, max(sum(step.values()) for step in steps), 1)
+    base, left = top + 22 + height, MARGIN + side
+    for i, (label, step) in enumerate(zip(labels, steps, strict=True)):
+        _column(figure, left + i * column, base, column - 4, step, keys, scale, sum(step.values()) == pool)
+        figure.label(left + i * column - 2, base + 4, column, 18, label, size=SMALL, fill=MUTED)
+    line = base - pool * scale
+    figure.line(left - 6, line, left + column * len(steps), line, stroke=INK, width=2)
+    figure.text(left - 10, line + 5, with_unit(pool, unit), size=SMALL, anchor="end")
+    figure.text(left - 10, base + 17, "step", size=SMALL, anchor="end", fill=MUTED)
+    draw_legend(figure, list(keys.values()), MARGIN, base + 30, inner)
+    return figure
+
+
+def _part_keys(names: Sequence[str] | dict[str, None]) -> dict[str, Key]:
+    own = [name for name in names if name not in _POOL]
+    return {
+        name: _POOL.get(name)
+        or Key(name, tint(PALETTE[own.index(name) % len(PALETTE)], 60), _letter(own, name))
+        for name in names
+    }
+
+
+def _column(
+    figure: Figure,
+    x: int,
+    base: int,
+    width: int,
+    step: Mapping[str, int],
+    keys: Mapping[str, Key],
+    scale: float,
+    whole: bool,
+) -> None:
+    done = 0
+    for name, count in reversed(step.items()):
+        low, high = base - round(done * scale), base - round((done + count) * scale)
+        key = keys[name]
+        if low > high:
+            figure.rect(x, high, width, low - high, fill=key.fill, hatch=key.hatch, dash=key.dash)
+        if low - high >= 16:
+            texts = (f"{key.mark} {number(count)}", key.mark)
+            text = next((t for t in texts if text_width(t, SMALL) <= width - 4), "")
+            figure.label(x, high, width, low - high, text, size=SMALL, fill=ink_on(key.fill))
+        done += count
+    if not whole:
+        figure.text(x + width / 2, base - 206, "≠", anchor="middle", fill=VERMILLION, bold=True)
+
+
+def _stacked_alt(steps: Sequence[Mapping[str, int]], labels: Sequence[str], pool: int, unit: str) -> str:
+    broken = [label for label, step in zip(labels, steps, strict=True) if sum(step.values()) != pool]
+    verdict = f"The parts miss {with_unit(pool, unit)} in step {', '.join(broken)}." if broken else ""
+    verdict = verdict or f"In every step the parts add up to {with_unit(pool, unit)}."
+    facts = [
+        f"step {label}: " + " + ".join(f"{name} {number(count)}" for name, count in step.items())
+        for label, step in zip(labels, steps, strict=True)
+    ]
+    return f"{verdict} {'; '.join(facts)}."
+
+
+def probabilities(
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    *,
+    title: str = "Probabilities of the next token",
+) -> Figure:
+    """One row of bars per series over the same tokens, all to one scale, so that each step of sampling can be compared.
+
+    labels: the tokens. series: name (such as "temperature 0.5") -> a probability per token; zero is shown as "cut".
+    """
+    require(len(labels) > 0, "probabilities: labels is empty; expected at least one token")
+    require(len(series) > 0, "probabilities: series is empty; expected at least one row of probabilities")
+    for name, values in series.items():
+        where = f"probabilities: series[{name!r}]"
+        require(len(values) == len(labels), f"{where} has {len(values)} values for {len(labels)} labels")
+        ok = all(0 <= require_finite(v, where) <= 1 for v in values)
+        require(ok, f"{where} leaves the range 0 to 1: {list(values)}")
+    side = min(max(text_width(name) for name in series) + 16, 160)
+    column = min(
+        max(max(text_width(label) for label in labels) + 14, 56), 110, max(44, (868 - side) // len(labels))
+    )
+    row_height, bar_height = 96, 60
+    width = 2 * MARGIN + side + column * len(labels)
+    figure, top = titled(title, width, row_height * len(series) + 34, _probability_alt(labels, series))
+    scale = bar_height / (max(v for values in series.values() for v in values) or 1)
+    for row, (name, values) in enumerate(series.items()):
+        base = top + row * row_height + row_height - 8
+        for i, part in enumerate(wrap(name, side - 12)[:3]):
+            figure.text(MARGIN, base - 30 + 17 * i, part)
+        for i, value in enumerate(values):
+            _probability_bar(figure, MARGIN + side + i * column, base, column, value, scale)
+        figure.line(MARGIN + side, base, MARGIN + side + column * len(labels), base)
+    for i, label in enumerate(labels):
+        figure.label(MARGIN + side + i * column, top + row_height * len(series) - 2, column, 22, label)
+    return figure
+
+
+def _probability_bar(figure: Figure, x: int, base: int, column: int, value: float, scale: float) -> None:
+    height = round(value * scale)
+    if height:
+        figure.rect(x + 6, base - height, column - 12, height, fill=BLUE, stroke=BLUE)
+    text = percent(value) if value else "cut"
+    figure.text(
+        x + column / 2, base - height - 6, text, size=SMALL, anchor="middle", fill=INK if value else MUTED
+    )
+
+
+def percent(value: float) -> str:
+    """A share as a whole percentage, never rounding something down to nothing or up to everything."""
+    if 0 < value < 0.005:
+        return "<1%"
+    return ">99%" if 0.995 <= value < 1 else f"{100 * value:.0f}%"
+
+
+def _probability_alt(labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
+    facts = []
+    for name, values in series.items():
+        kept = [f"{printable(t)} {percent(v)}" for t, v in zip(labels, values, strict=True) if v]
+        cut = [printable(t) for t, v in zip(labels, values, strict=True) if not v]
+        facts.append(f"{name}: {', '.join(kept)}" + (f"; cut: {', '.join(cut)}" if cut else ""))
+    return f"{plural(len(labels), 'token')}. " + ". ".join(facts) + "."

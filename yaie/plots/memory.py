@@ -347,10 +347,13 @@ def _draw_thread(figure: Figure, x: int, y: int, cell: int, thread: int, active:
 def _draw_sectors(
     figure: Figure, y: int, left: Mapping[int, tuple[int, int]], sectors: Sequence[int], sector_bytes: int
 ) -> None:
+    room = left[sectors[0]][1] - left[sectors[0]][0] - 2
+    word = "sector " if room >= 94 else ""
+    numbered = text_width(f"{word}{sectors[-1]}", SMALL) <= room
     for sector in sectors:
         x, right = left[sector]
         figure.rect(x, y, right - x, 34, fill=tint(VERMILLION, 30), stroke=VERMILLION, stroke_width=1)
-        figure.label(x, y, right - x, 34, f"{(right - x >= 96 and 'sector ') or ''}{sector}", size=SMALL)
+        figure.label(x, y, right - x, 34, f"{word}{sector}" if numbered else "", size=SMALL)
     first, last = left[sectors[0]][0], left[sectors[-1]][1]
     figure.text(first, y + 50, f"byte {sectors[0] * sector_bytes}", size=SMALL, fill=MUTED)
     if last - first > 220:
@@ -363,7 +366,7 @@ def _traffic(addresses: Sequence[int | None], access_bytes: int, sector_bytes: i
     moved = sectors * sector_bytes
     return (
         f"{plural(wanted, 'byte')} wanted, {plural(sectors, 'sector')} of {sector_bytes} = "
-        f"{plural(moved, 'byte')} moved: {100 * wanted // moved}% of the traffic is used."
+        f"{plural(moved, 'byte')} moved: {100 * wanted / moved:.3g}% of the traffic is used."
     )
 
 
@@ -419,6 +422,10 @@ def _draw_banks(banks: Mapping[int, Mapping[int, list[int]]], turns: int, title:
     figure, top = titled(title, width, 22 * shown + 92, f"{words} {_bank_alt(banks)}")
     base = top + 18 + 22 * shown
     hidden = turns > shown
+    several = any(len(threads) > 1 for held in banks.values() for threads in held.values())
+    words_above = "banks; above each, the threads that read from it" + (
+        " (0+: thread 0 and others read one word together)" if several else ""
+    )
     for bank, held in banks.items():
         x = MARGIN + bank * cell
         for level, threads in enumerate(held.values()):
@@ -429,13 +436,13 @@ def _draw_banks(banks: Mapping[int, Mapping[int, list[int]]], turns: int, title:
             figure.label(x - 6, top + 18, cell + 10, 20, f"+{len(held) - shown + 1}", size=SMALL)
         figure.rect(x, base + 4, cell - 3, 22, fill=PALE, stroke=GRID)
         figure.label(x - 1, base + 4, cell - 1, 22, str(bank), size=SMALL, fill=MUTED)
-    figure.text(MARGIN, base + 42, "banks; above each, the threads that read from it", size=SMALL, fill=MUTED)
+    figure.text(MARGIN, base + 42, words_above, size=SMALL, fill=MUTED)
     figure.text(MARGIN, base + 62, words)
     return figure
 
 
 def _draw_access(figure: Figure, x: int, y: int, cell: int, threads: Sequence[int], clash: bool) -> None:
-    text = str(threads[0]) if len(threads) == 1 else f"×{len(threads)}"
+    text = str(threads[0]) if len(threads) == 1 else f"{threads[0]}+"
     color = VERMILLION if clash else BLUE
     figure.rect(x, y, cell - 3, 20, fill=tint(color, 30), stroke=color, dash="4 2" if clash else "", radius=3)
     figure.label(x - 1, y, cell - 1, 20, text, size=SMALL)

@@ -1,25 +1,33 @@
 """Pictures of the model: matrices and masks, the rotation of RoPE, and shapes on their way through a block."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from yaie.plots.svg import (
     BLUE,
+    GRID,
     MARGIN,
+    MAX_WIDTH,
     MUTED,
     ORANGE,
     PALE,
+    PALETTE,
     RULE,
     SMALL,
+    VERMILLION,
     WHITE,
+    Box,
     Figure,
     Key,
     draw_legend,
     fit,
     legend_height,
+    number,
+    pixel,
     plural,
     require,
+    require_finite,
     text_width,
     tint,
     titled,
@@ -163,3 +171,162 @@ def _matrix_alt(
         + "; ".join(lines)
         + "."
     )
+
+
+def rotation(
+    positions: Sequence[int] | Mapping[str, int],
+    *,
+    thetas: Sequence[float] = (1.0,),
+    vector: tuple[float, float] = (1.0, 0.0),
+    title: str = "RoPE turns a pair by position times theta",
+) -> Figure:
+    """One circle per frequency: the same vector, turned to where each position puts it (counter-clockwise).
+
+    positions: token positions, or label -> position. thetas: radians per position, one per pair of dimensions.
+    """
+    named = positions if isinstance(positions, Mapping) else {f"p={p}": p for p in positions}
+    require(len(named) > 0, "rotation: positions is empty; expected at least one position")
+    require(len(thetas) > 0, "rotation: thetas is empty; expected at least one angle in radians")
+    require(math.hypot(*vector) > 0, "rotation: vector is (0, 0); expected a direction")
+    start = math.atan2(vector[1], vector[0])
+    panels = [_circle(named, theta, start, i) for i, theta in enumerate(thetas)]
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    width, height = panels[0].width, panels[0].height
+    alt = " ".join(panel.alt for panel in panels)
+    figure, top = titled(title, columns * width, rows * height, alt)
+    for i, panel in enumerate(panels):
+        figure.place(panel, i % columns * width, top + i // columns * height)
+    return figure
+
+
+def _circle(named: Mapping[str, int], theta: float, start: float, index: int) -> Figure:
+    """One panel: axes, circle, an arrow and a label per position; a line joins a label that had to move to its tip."""
+    require_finite(theta, f"rotation: thetas[{index}]")
+    angles = {name: start + position * theta for name, position in named.items()}
+    facts = ", ".join(f"{name} at {_degrees(angle)}" for name, angle in angles.items())
+    figure = Figure(280, 284, f"Pair {index}, {_degrees(theta, wrap=False)} per position: {facts}.")
+    x, y, radius = 140, 136, 90
+    figure.circle(x, y, radius, fill=WHITE, stroke=GRID)
+    figure.line(x - radius - 8, y, x + radius + 8, y, stroke=GRID)
+    figure.line(x, y - radius - 8, x, y + radius + 8, stroke=GRID)
+    taken: list[Box] = []
+    for i, (name, angle) in enumerate(angles.items()):
+        tip = (x + math.cos(angle) * radius, y - math.sin(angle) * radius)
+        figure.arrow(x, y, *tip, stroke=PALETTE[i % len(PALETTE)], width=3)
+        if spot := _label_spot(x, y, angle, text_width(name, SMALL) // 2, taken):
+            figure.line(*tip, spot[0], spot[1], stroke=RULE)
+            _tip_label(figure, spot, name, taken)
+    words = f"pair {index}: {_degrees(theta, wrap=False)} per position"
+    figure.text(x, 268, words, size=SMALL, anchor="middle", fill=MUTED)
+    return figure
+
+
+def _label_spot(x: int, y: int, angle: float, half: int, taken: Sequence[Box]) -> tuple[float, float] | None:
+    """Where a label of half-width `half` may stand: beyond the arrow's tip, or further on around the circle."""
+    for side in (1, -1):
+        for turn in range(13):
+            ux, uy = math.cos(angle + side * turn * 0.12), -math.sin(angle + side * turn * 0.12)
+            px, py = x + ux * (104 + half * abs(ux)), y + uy * (104 + half * abs(ux))
+            own = Box("text", *(pixel(v) for v in (px - half - 4, py - 9, px + half + 4, py + 9)))
+            if own.left >= 0 and own.right <= 280 and not any(_overlap(own, other) for other in taken):
+                return px, py
+    return None
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a.left < b.right and b.left < a.right and a.top < b.bottom and b.top < a.bottom
+
+
+def _tip_label(figure: Figure, spot: tuple[float, float], name: str, taken: list[Box]) -> None:
+    half = text_width(name, SMALL) // 2
+    box = Box("text", *(pixel(v) for v in (spot[0] - half - 4, spot[1] - 9, spot[0] + half + 4, spot[1] + 9)))
+    figure.rect(box.left, box.top, box.right - box.left, 18, fill=WHITE, stroke="none")
+    figure.text(spot[0], spot[1] + 4, name, size=SMALL, anchor="middle")
+    taken.append(box)
+
+
+def _degrees(angle: float, *, wrap: bool = True) -> str:
+    degrees = round(math.degrees(angle), 6)
+    degrees = degrees % 360 if wrap else degrees
+    return f"{number(round(degrees, 1))}°"
+
+
+class FlowStep(NamedTuple):
+    """A box of a flow: its name, the shape of what leaves it, and a remark that stands beside it."""
+
+    name: str
+    shape: str
+    note: str = ""
+
+
+def flow(
+    steps: Sequence[FlowStep | tuple],
+    *,
+    skips: Sequence[tuple[int, int]] = (),
+    title: str = "Shapes through the block",
+) -> Figure:
+    """Boxes from top to bottom, each with the shape that leaves it; `skips` are residual connections.
+
+    steps: `FlowStep`s or tuples (name, shape[, note]). skips: (i, j): what leaves step i also goes into step j.
+    """
+    boxes = [FlowStep(*step) for step in steps]
+    require(len(boxes) > 0, "flow: steps is empty; expected at least one (name, shape)")
+    for skip in skips:
+        ok = 0 <= skip[0] < skip[1] < len(boxes)
+        require(ok, f"flow: skips holds {skip}; expected (i, j) with 0 <= i < j < {len(boxes)}")
+    lanes = _lanes(skips)
+    left = MARGIN + 26 * (max(lanes.values(), default=-1) + 1)
+    inside = max(text_width(b.name, bold=True) + text_width(b.shape) for b in boxes) + 48
+    width = min(max(inside, 240), 620)
+    beside = min(max(text_width(b.note, SMALL) for b in boxes), MAX_WIDTH - left - width - 14 - MARGIN)
+    pitch, height = 54, 34
+    size = (left + width + (beside + 14 if beside else 0) + MARGIN, pitch * len(boxes) - 20 + MARGIN)
+    figure, top = titled(title, *size, _flow_alt(boxes, skips))
+    for i, box in enumerate(boxes):
+        _flow_box(figure, left, top + i * pitch, width, height, box, any(j == i for _, j in skips))
+        figure.text(
+            left + width + 14,
+            top + i * pitch + 22,
+            fit(box.note, max(beside, 0), SMALL),
+            size=SMALL,
+            fill=MUTED,
+        )
+        if i + 1 < len(boxes):
+            figure.arrow(
+                left + width // 2, top + i * pitch + height, left + width // 2, top + (i + 1) * pitch - 1
+            )
+    for (i, j), lane in lanes.items():
+        x = left - 16 - 26 * lane
+        leave, enter = top + i * pitch + height - 8, top + j * pitch + height // 2
+        figure.polyline([(left, leave), (x, leave), (x, enter)], stroke=VERMILLION, width=2, dash="6 3")
+        figure.arrow(x, enter, left - 1, enter, stroke=VERMILLION)
+    return figure
+
+
+def _lanes(skips: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """A lane for each skip, so that two that overlap do not run on top of each other."""
+    lanes: dict[tuple[int, int], int] = {}
+    for skip in sorted(set(skips), key=lambda s: s[1] - s[0]):
+        busy = {lane for other, lane in lanes.items() if other[0] < skip[1] and skip[0] < other[1]}
+        lanes[skip] = next(lane for lane in range(len(skips)) if lane not in busy)
+    return lanes
+
+
+def _flow_box(figure: Figure, x: int, y: int, width: int, height: int, box: FlowStep, joins: bool) -> None:
+    figure.rect(x, y, width, height, fill=tint(ORANGE, 30) if joins else tint(BLUE, 15), radius=6)
+    name = fit(box.name, width - min(text_width(box.shape), width // 2) - 40, bold=True)
+    shape = fit(box.shape, width - text_width(name, bold=True) - 40)
+    figure.text(x + 12, y + 22, name, bold=True)
+    figure.text(x + width - 12, y + 22, shape, anchor="end")
+
+
+def _flow_alt(boxes: Sequence[FlowStep], skips: Sequence[tuple[int, int]]) -> str:
+    steps = [
+        f"{i}. {b.name} gives {b.shape}" + (f" ({b.note})" if b.note else "") for i, b in enumerate(boxes, 1)
+    ]
+    joins = [
+        f"The output of step {i + 1} ({boxes[i].name}) also goes into step {j + 1} ({boxes[j].name})."
+        for i, j in skips
+    ]
+    return f"{plural(len(boxes), 'step')} from top to bottom. " + "; ".join(steps) + ". " + " ".join(joins)

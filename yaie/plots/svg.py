@@ -65,13 +65,24 @@ def _advance(char: str) -> int:
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with what XML cannot hold (control characters, lone surrogates) replaced."""
+    """`text` on one line, with control characters, lone surrogates and marks that turn text around replaced."""
     text = " ".join(str(text).splitlines())
-    return "".join(" " if c == "\t" else c if _xml_allows(c) else "\ufffd" for c in text)
+    return "".join(" " if c == "\t" else c if _can_show(c) else "\ufffd" for c in text)
 
 
-def _xml_allows(char: str) -> bool:
-    return unicodedata.category(char) not in {"Cc", "Cs", "Cn", "Co"}
+def _can_show(char: str) -> bool:
+    turns_text = unicodedata.bidirectional(char) in {
+        "LRE",
+        "RLE",
+        "LRO",
+        "RLO",
+        "PDF",
+        "LRI",
+        "RLI",
+        "FSI",
+        "PDI",
+    }
+    return unicodedata.category(char) not in {"Cc", "Cs", "Cn", "Co"} and not turns_text
 
 
 def fit(text: str, width: int, size: int = BASE, *, bold: bool = False) -> str:
@@ -315,7 +326,7 @@ class Figure:
 
 _HATCH = (
     '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    f'<line x1="0" y1="0" x2="0" y2="6" stroke="{RULE}" stroke-width="1"/></pattern></defs>'
+    f'<line x1="0" y1="0" x2="0" y2="6" stroke="#b3b3b3" stroke-width="1"/></pattern></defs>'
 )
 
 

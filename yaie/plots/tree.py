@@ -1,8 +1,8 @@
 """Pictures of a radix tree: what each edge holds, who uses it, what is locked, and how it grows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yaie.plots.svg import (
     BASE,
@@ -81,6 +81,35 @@ def radix_tree(
     figure, top = titled(title, sketch.width, sketch.height, _alt(placed, matched, highlight, marks or {}))
     sketch.draw(figure, top, matched, marks or {})
     return figure
+
+
+def tree_from_graph(graph: Mapping[str, Any]) -> TreeNode:
+    """The dict of `RadixTree.get_shared_computation_graph()` as a `TreeNode`.
+
+    Reads `nodes` (dicts with `id`, `tokens`, `request_ids`, parents first) and `edges` (parent id, child id). A node
+    may also have `note`, `locks` and `age`; without a note, the requests are the note (except at the root).
+    """
+    for key in ("nodes", "edges"):
+        require(key in graph, f"tree_from_graph: graph has no {key!r}; its keys are {', '.join(graph)}")
+    below: dict[Any, list[Any]] = {}
+    for parent, child in graph["edges"]:
+        below.setdefault(parent, []).append(child)
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    children = {child for group in below.values() for child in group}
+    roots = [i for i in nodes if i not in children]
+    require(
+        len(roots) == 1, f"tree_from_graph: graph has {len(roots)} nodes without a parent; expected one root"
+    )
+
+    def build(i: Any) -> TreeNode:
+        node = nodes[i]
+        requests = ", ".join(map(str, node.get("request_ids", ()))) if i != roots[0] else ""
+        kept = tuple(build(child) for child in below.get(i, ()))
+        return TreeNode(
+            tuple(node["tokens"]), node.get("note", requests), node.get("locks"), node.get("age"), kept
+        )
+
+    return build(roots[0])
 
 
 def tree_filmstrip(
@@ -254,16 +283,17 @@ class _Sketch:
     def draw(self, figure: Figure, top: int, matched: dict[str, int], marks: dict[str, str]) -> None:
         by_name = {p.name: p for p in self.placed}
         for p in sorted(self.placed[1:], key=lambda p: p.name in matched):  # matched edges last, on top
-            self._edge(figure, top, by_name[p.name.rpartition(".")[0]], p, p.name in matched)
+            self._edge(figure, top, by_name[p.name.rpartition(".")[0]], p, matched.get(p.name, 0))
         for p in self.placed:
-            self._node(figure, top, p, bool(matched.get(p.name)), marks.get(p.name, ""))
+            self._node(figure, top, p, matched.get(p.name) == len(p.node.label), marks.get(p.name, ""))
         draw_legend(figure, self.keys, MARGIN, top + self.tree_height + 10, self.width - 2 * MARGIN)
 
-    def _edge(self, figure: Figure, top: int, parent: _Placed, p: _Placed, matched: bool) -> None:
+    def _edge(self, figure: Figure, top: int, parent: _Placed, p: _Placed, matched: int) -> None:
         start = self.left[parent.depth] + self.box_width[parent.depth]
         turn, end = start + self.ELBOW // 2, self.left[p.depth]
         y0, y1 = top + self.middle(parent), top + self.middle(p)
-        style = {"stroke": BLUE, "width": 4} if matched else {"stroke": RULE, "width": 1}
+        dash = "8 4" if 0 < matched < len(p.node.label) else ""
+        style = {"stroke": BLUE, "width": 4, "dash": dash} if matched else {"stroke": RULE, "width": 1}
         figure.polyline([(start, y0), (turn, y0), (turn, y1), (end, y1)], **style)
         figure.text(start + self.ELBOW, y1 - 7, self.labels[p.name], size=BASE, fill=INK)
         figure.text(start + self.ELBOW, y1 + 16, self.remarks[p.name], size=SMALL, fill=MUTED)
@@ -303,4 +333,4 @@ def _sentence(p: _Placed, matched: dict[str, int], marks: dict[str, str]) -> str
     if p.name in matched:
         facts.append(f"{matched[p.name]} of {len(p.node.label)} match")
     facts.append(marks.get(p.name, ""))
-    return f"Node {p.name}: {', '.join(fact for fact in facts if fact)}."
+    return f"Node {p.name}: {'; '.join(fact for fact in facts if fact)}."
