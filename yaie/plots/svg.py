@@ -326,7 +326,7 @@ class Figure:
 
 _HATCH = (
     '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    f'<line x1="0" y1="0" x2="0" y2="6" stroke="#b3b3b3" stroke-width="1"/></pattern></defs>'
+    '<line x1="0" y1="0" x2="0" y2="6" stroke="#b3b3b3" stroke-width="1"/></pattern></defs>'
 )
 
 

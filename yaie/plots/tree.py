@@ -69,8 +69,8 @@ def radix_tree(
 ) -> Figure:
     """The tree from left (root) to right, one row per leaf.
 
-    highlight: a token sequence; the path that matches it is drawn thick, and a match that ends inside an edge says
-    how many of the edge's tokens match.
+    highlight: a token sequence; the path that matches it is drawn thick; where the match ends inside an edge, the
+    edge is dashed and says how many of its tokens match.
     marks: a word to write at a node, by its name ("1" is the root's first child, "1.2" that child's second).
     """
     require(isinstance(tree, TreeNode), f"radix_tree: tree is a {type(tree).__name__}; expected a TreeNode")
