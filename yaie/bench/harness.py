@@ -35,10 +35,16 @@ class Timing:
     repeats: int
 
     def __str__(self) -> str:
-        scale, unit = next(
-            (s, u) for s, u in ((1, "s"), (1e3, "ms"), (1e6, "us")) if self.median * s >= 1 or u == "us"
-        )
-        return f"{self.median * scale:.4g} {unit} ({self.q1 * scale:.4g}-{self.q3 * scale:.4g})"
+        scale, unit = unit_for(self.median)
+        return f"{self.median * scale:.3g} {unit} ({self.q1 * scale:.3g}-{self.q3 * scale:.3g})"
+
+
+def unit_for(seconds: float) -> tuple[float, str]:
+    """The factor and the name of the unit in which a time reads best."""
+    for scale, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
+        if seconds * scale >= 1:
+            return scale, unit
+    return 1e9, "ns"
 
 
 def measure(
@@ -60,10 +66,10 @@ def measure(
         raise ValueError(f"repeats must be at least 2 to show a spread, got {repeats}")
     seconds = []
     collecting = gc.isenabled()
+    gc.collect()
     try:
         for _ in range(warmup + repeats):
             arguments = () if setup is None else (setup(),)
-            gc.collect()
             gc.disable()
             if synchronize:
                 synchronize()
@@ -108,25 +114,30 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def print_header(facts: dict[str, Any], console: Console | None = None) -> None:
+def make_console() -> Console:
+    """Standard output, never so narrow that a row of numbers is wrapped (a pipe counts as 80 columns)."""
+    console = Console()
+    console.width = max(console.width, 120)
+    return console
+
+
+def print_header(facts: dict[str, Any]) -> None:
     """The facts of `environment()`, one line each."""
-    console = console or Console()
+    console = make_console()
     for key, value in facts.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         console.print(f"{key + ':':10} {text}", highlight=False, soft_wrap=True)
     console.print("Times are medians after a warm-up; the quartiles are in brackets.", highlight=False)
 
 
-def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], console: Console | None = None
-) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table with its first column to the left and all others to the right."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    (console or Console()).print(table)
+    make_console().print(table)
 
 
 def save_results(name: str, facts: dict[str, Any], results: dict[str, Any], folder: Path = RESULTS) -> Path:

@@ -72,7 +72,10 @@ def as_int_array(values: Sequence[int] | np.ndarray, name: str) -> np.ndarray:
 
     Raises TypeError for anything but integers and ValueError for more than one dimension; `name` says what was wrong.
     """
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of unequal length
+        raise ValueError(f"{name} must be a flat sequence of integers: {error}") from error
     if array.dtype == np.int64 and array.ndim == 1:
         return array
     if array.ndim != 1:
