@@ -18,7 +18,6 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -68,11 +67,7 @@ def reference(exercise: Exercise) -> str:
     if node is None:
         raise LookupError(f"exercise {exercise.id}: {exercise.module} has no function {exercise.qualname}")
     lines = source.splitlines()[first_line(node) - 1 : node.end_lineno]
-    return inspect.cleandoc("\n".join(lines)) if node.col_offset == 0 else _dedent(lines, node.col_offset)
-
-
-def _dedent(lines: Iterable[str], columns: int) -> str:
-    return "\n".join(line[columns:] for line in lines)
+    return "\n".join(line[node.col_offset :] for line in lines)
 
 
 def stub(exercise: Exercise) -> str:
@@ -92,7 +87,7 @@ def stub(exercise: Exercise) -> str:
 
 def mutated(exercise: Exercise, mutant: Mutant) -> str:
     """The engine's function with the mutant's mistake in it."""
-    source = reference(exercise)
+    source = reference(exercise) + "\n"  # so that a mutant may take out the last line as it does any other
     if source.count(mutant.old) != 1:
         raise LookupError(
             f"exercise {exercise.id}: the text to replace occurs {source.count(mutant.old)} times, not once, "
@@ -166,50 +161,49 @@ def _class(name: str, module: str, members: list[tuple[Exercise, str]]) -> str:
 
 def _imports(lesson: Lesson) -> str:
     """Import lines for every name that the reference functions use from their module."""
-    plain: set[str] = set()
-    from_engine: dict[str, set[str]] = {}
+    modules: set[str] = set()  # import ...
+    names: dict[str, set[str]] = {}  # from ... import ...
     own = {exercise.qualname.partition(".")[0] for exercise in lesson.exercises}
     for exercise in lesson.exercises:
         if "." in exercise.qualname:
             package, _, module = exercise.module.rpartition(".")
-            plain.add(f"from {package} import {module}")
+            names.setdefault(package, set()).add(module)
         imported, defined = _bindings(exercise.module)
         for name in _names_used(reference(exercise)):
             if name in imported:
-                plain.add(imported[name])
+                source, what = imported[name]
+                modules.add(what) if source is None else names.setdefault(source, set()).add(what)
             elif name in defined and name not in own:
-                from_engine.setdefault(exercise.module, set()).add(name)
-    engine = {f"from {module} import {', '.join(sorted(names))}" for module, names in from_engine.items()}
-    foreign = {line for line in plain if "yaie" not in line}
-    standard = {line for line in foreign if line.split()[1].partition(".")[0] in sys.stdlib_module_names}
-    groups = (standard, foreign - standard, (plain - foreign) | engine)
-    return "\n\n".join("\n".join(sorted(group, key=_import_order)) for group in groups if group)
+                names.setdefault(exercise.module, set()).add(name)
+    lines = [(line.split()[0], f"import {line}") for line in sorted(modules)]
+    lines += [
+        (source, f"from {source} import {', '.join(sorted(what))}") for source, what in sorted(names.items())
+    ]
+    groups: dict[str, list[str]] = {"standard": [], "other": [], "yaie": []}
+    for source, line in lines:
+        top = source.partition(".")[0]
+        groups["yaie" if top == "yaie" else "standard" if top in sys.stdlib_module_names else "other"].append(
+            line
+        )
+    return "\n\n".join("\n".join(group) for group in groups.values() if group)
 
 
-def _import_order(line: str) -> tuple[bool, str]:
-    return line.startswith("from"), line
-
-
-def _bindings(module: str) -> tuple[dict[str, str], set[str]]:
-    """(name -> its import line, names defined at the top level) of an engine module."""
-    imported: dict[str, str] = {}
+def _bindings(module: str) -> tuple[dict[str, tuple[str | None, str]], set[str]]:
+    """(name -> (module it is imported from or None, what is imported), names defined at the top level)."""
+    imported: dict[str, tuple[str | None, str]] = {}
     defined: set[str] = set()
     for node in _module_source(module)[1].body:
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            source = node.module if isinstance(node, ast.ImportFrom) else None
             for alias in node.names:
-                name = alias.asname or alias.name.partition(".")[0]
-                imported[name] = f"import {alias.name}" + (f" as {alias.asname}" if alias.asname else "")
-        elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
-            for alias in node.names:
-                line = f"from {node.module} import {alias.name}" + (
-                    f" as {alias.asname}" if alias.asname else ""
-                )
-                imported[alias.asname or alias.name] = line
+                name = alias.asname or (alias.name if source else alias.name.partition(".")[0])
+                imported[name] = (source, alias.name + (f" as {alias.asname}" if alias.asname else ""))
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             defined.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             defined.update(target.id for target in targets if isinstance(target, ast.Name))
+    imported.pop("annotations", None)  # from __future__, which every exercise file has
     return imported, defined
 
 

@@ -11,7 +11,7 @@ from yaie.plots.memory import Block, bank_map, block_map, block_map_steps, block
 from yaie.plots.model import FlowStep, flow, matrix, rotation
 from yaie.plots.svg import Figure, filmstrip
 from yaie.plots.timeline import Span, timeline
-from yaie.plots.tree import TreeNode, radix_tree, tree_filmstrip, tree_from_graph
+from yaie.plots.tree import TreeNode, radix_tree, tree_filmstrip, tree_from_cache, tree_from_graph
 from yaie.plots.widgets import Slider, slider
 
 __all__ = [
@@ -39,5 +39,6 @@ __all__ = [
     "threads_to_memory",
     "timeline",
     "tree_filmstrip",
+    "tree_from_cache",
     "tree_from_graph",
 ]

@@ -112,6 +112,22 @@ def tree_from_graph(graph: Mapping[str, Any]) -> TreeNode:
     return build(roots[0])
 
 
+def tree_from_cache(root: Any) -> TreeNode:
+    """A tree of the prefix cache, by its root, as a `TreeNode` with slots, locks and the time of the last use.
+
+    Reads `edge`, `children` and `payload` (`slots`, `lock_count`, `last_used`) of each node.
+    """
+    children = tuple(tree_from_cache(child) for child in root.children.values())
+    if not len(root.edge):
+        return TreeNode(children=children)
+    slots = [int(slot) for slot in root.payload.slots]
+    note = f"slot {slots[0]}" if len(slots) == 1 else f"slots {slots[0]}-{slots[-1]}"
+    if slots != list(range(slots[0], slots[0] + len(slots))):
+        note = f"{len(slots)} slots"
+    label = tuple(int(token) for token in root.edge)
+    return TreeNode(label, note, root.payload.lock_count, root.payload.last_used, children)
+
+
 def tree_filmstrip(
     trees: Sequence[TreeNode], captions: Sequence[str], *, title: str = "", columns: int | None = None
 ) -> Figure:
