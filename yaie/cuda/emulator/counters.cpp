@@ -1,0 +1,194 @@
+// How a warp touches memory: its lanes' accesses are logged while they run one after another, and put side by side
+// when the warp meets. What is counted is what the card counts: requests (one instruction of one warp), 32-byte sectors
+// of global memory, and the wavefronts that the 32 banks of shared memory need.
+#include "runtime.h"
+
+namespace emu {
+namespace {
+
+constexpr size_t kTraceLimit = 1 << 18;
+
+struct Request {  // one instruction of one warp
+  uint32_t pc;
+  uint16_t size;
+  Space space;
+  uint8_t kind;
+  unsigned lanes;  // bit mask
+  Address address[kLanes];
+};
+
+LineCounter& counter_of(const Request& q) {
+  uint64_t key = uint64_t(q.pc) << 20 | uint64_t(q.size) << 4 | uint64_t(q.space) << 2 | q.kind;
+  if (!session.last_counter || key != session.last_counter_key) {
+    session.last_counter = &session.counters[key];
+    session.last_counter_key = key;
+  }
+  return *session.last_counter;
+}
+
+unsigned sort_unique(Address* values, unsigned n) {
+  bool increasing = true;
+  for (unsigned i = 1; i < n && increasing; ++i) increasing = values[i] > values[i - 1];
+  if (increasing) return n;
+  std::sort(values, values + n);
+  return static_cast<unsigned>(std::unique(values, values + n) - values);
+}
+
+void mark_touched(const Address* sectors, unsigned n) {
+  for (unsigned i = 0; i < n; ++i) {
+    for (auto& r : session.ranges) {
+      Address first = r.begin >> 5;
+      if (r.module_data || sectors[i] < first || sectors[i] > (r.end - 1) >> 5) continue;
+      size_t bit = sectors[i] - first;
+      if (r.touched.empty()) r.touched.resize((((r.end - 1) >> 5) - first) / 64 + 1);
+      r.touched[bit / 64] |= uint64_t(1) << bit % 64;
+      break;
+    }
+  }
+}
+
+void count_global(const Request& q, LineCounter& c) {
+  Address sectors[kLanes * 2], starts[kLanes];
+  unsigned n = 0, lanes = 0;
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if (!(q.lanes >> i & 1)) continue;
+    Address a = q.address[i], last = (a + q.size - 1) >> 5;
+    starts[lanes++] = a;
+    if (!n || sectors[n - 1] != a >> 5) sectors[n++] = a >> 5;
+    if (last != a >> 5) sectors[n++] = last;
+  }
+  n = sort_unique(sectors, n);
+  c.sectors += n;
+  c.used_bytes += uint64_t(sort_unique(starts, lanes)) * q.size;
+  mark_touched(sectors, n);
+}
+
+// 32 banks of 4 bytes. Lanes that read the same word share it. 8- and 16-byte accesses go in 2 and 4 phases.
+void count_shared(const Request& q, LineCounter& c) {
+  unsigned per_phase = q.size <= 4 ? 32 : q.size == 8 ? 16 : 8, wavefronts = 0, phases = 0;
+  for (unsigned first = 0; first < kLanes; first += per_phase) {
+    Address words[kLanes * 4];
+    unsigned n = 0, per_bank[32] = {}, most = 0;
+    for (unsigned i = first; i < first + per_phase; ++i) {
+      if (!(q.lanes >> i & 1)) continue;
+      Address last = (q.address[i] + q.size - 1) >> 2;
+      for (Address w = q.address[i] >> 2; w <= last && n < kLanes * 4; ++w) words[n++] = w;
+    }
+    if (!n) continue;
+    n = sort_unique(words, n);
+    for (unsigned i = 0; i < n; ++i) most = std::max(most, ++per_bank[words[i] & 31]);
+    wavefronts += most;
+    ++phases;
+    c.most_ways = std::max(c.most_ways, most);
+  }
+  c.wavefronts += wavefronts;
+  c.ideal_wavefronts += phases;
+}
+
+void count(const Request& q) {
+  LineCounter& c = counter_of(q);
+  unsigned lanes = static_cast<unsigned>(__builtin_popcount(q.lanes));
+  ++c.requests;
+  c.lanes += lanes;
+  c.bytes += uint64_t(lanes) * q.size;
+  if (q.space == Space::kGlobal) count_global(q, c);
+  else count_shared(q, c);
+}
+
+void trace(const Request& q, uint32_t step) {
+  for (uint16_t i = 0; i < kLanes; ++i) {
+    if (!(q.lanes >> i & 1) || session.trace.size() >= kTraceLimit) continue;
+    session.trace.push_back({step, q.pc, i, q.size, static_cast<uint8_t>(q.space), q.kind, q.address[i]});
+  }
+}
+
+bool is_traced(Engine* e, unsigned warp) {
+  return e->block_stamp - session.first_stamp == static_cast<uint32_t>(session.trace_block) && warp == session.trace_warp;
+}
+
+void finish(Engine* e, unsigned warp, const Request& q) {
+  count(q);
+  if (!is_traced(e, warp)) return;
+  uint32_t step = session.trace.empty() ? 0 : session.trace.back().step + 1;
+  trace(q, step);
+}
+
+bool same_instruction(const Access& a, const Access& b) {
+  return a.pc == b.pc && a.kind == b.kind && a.space == b.space && a.size == b.size;
+}
+
+Request request_for(const Access& a) { return {a.pc, a.size, a.space, a.kind, 0, {}}; }
+
+// The usual case: all lanes that did anything did the same instructions.
+bool count_uniform(Engine* e, unsigned warp, Thread* lanes, unsigned n) {
+  Thread* first = nullptr;
+  for (unsigned i = 0; i < n; ++i) {
+    if (lanes[i].log.empty()) continue;
+    if (!first) first = &lanes[i];
+    if (lanes[i].log.size() != first->log.size()) return false;
+    for (size_t k = 0; k < first->log.size(); ++k) {
+      if (!same_instruction(lanes[i].log[k], first->log[k])) return false;
+    }
+  }
+  if (!first) return true;
+  for (size_t k = 0; k < first->log.size(); ++k) {
+    Request q = request_for(first->log[k]);
+    for (unsigned i = 0; i < n; ++i) {
+      if (lanes[i].log.empty()) continue;
+      q.lanes |= 1u << i;
+      q.address[i] = lanes[i].log[k].address;
+    }
+    finish(e, warp, q);
+  }
+  return true;
+}
+
+// The lanes diverged: the k-th execution of an instruction by each lane belongs together.
+void count_divergent(Engine* e, unsigned warp, Thread* lanes, unsigned n) {
+  struct Entry {
+    Access access;
+    uint32_t turn;
+    unsigned lane;
+  };
+  static std::vector<Entry> entries;
+  entries.clear();
+  for (unsigned i = 0; i < n; ++i) {
+    std::unordered_map<uint64_t, uint32_t> turns;
+    for (auto& a : lanes[i].log) entries.push_back({a, turns[uint64_t(a.pc) << 2 | a.kind]++, i});
+  }
+  std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    if (a.turn != b.turn) return a.turn < b.turn;
+    if (a.access.pc != b.access.pc) return a.access.pc < b.access.pc;
+    return a.access.kind != b.access.kind ? a.access.kind < b.access.kind : a.lane < b.lane;
+  });
+  for (size_t i = 0; i < entries.size();) {
+    const Entry& first = entries[i];
+    Request q = request_for(first.access);
+    for (; i < entries.size(); ++i) {
+      const Entry& x = entries[i];
+      if (x.turn != first.turn || !same_instruction(x.access, first.access) || (q.lanes >> x.lane & 1)) break;
+      q.lanes |= 1u << x.lane;
+      q.address[x.lane] = x.access.address;
+    }
+    finish(e, warp, q);
+  }
+}
+
+}  // namespace
+
+void put_side_by_side(Engine* e, unsigned warp) {
+  if (!(e->checks & kCounters)) return;
+  Thread* lanes = &e->threads[warp * kLanes];
+  unsigned n = std::min(kLanes, e->job->num_threads - warp * kLanes);
+  if (!count_uniform(e, warp, lanes, n)) count_divergent(e, warp, lanes, n);
+  for (unsigned i = 0; i < n; ++i) lanes[i].log.clear();
+}
+
+// A long loop without meetings: the other lanes get the chance to fill their logs too, then all are counted.
+void log_is_full(Engine* e) {
+  Thread* t = e->thread;
+  start_sibling_or_yield(e);
+  if (!t->log.empty() && t->log.size() >= 4096) put_side_by_side(e, t->index / kLanes);
+}
+
+}  // namespace emu

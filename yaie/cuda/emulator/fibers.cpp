@@ -1,0 +1,603 @@
+// One fiber per CUDA thread, and the places where threads meet: barriers and warp functions.
+//
+// A fiber runs until it has to wait, so between two meetings the threads of a block run one after another. A thread
+// that ends starts the next one on the same stack, without a switch: a kernel without barriers needs one fiber.
+#include <sys/mman.h>
+
+#include "include/float16.h"
+#include "runtime.h"
+
+// ---- context switch: callee-saved registers only, because the switch is an ordinary call
+
+extern "C" void emu_switch_stack(void** save, void* to);
+#if defined(__x86_64__)
+asm(R"(
+.text
+.globl emu_switch_stack
+.hidden emu_switch_stack
+.type emu_switch_stack,@function
+emu_switch_stack:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp,(%rdi)
+  movq %rsi,%rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size emu_switch_stack,.-emu_switch_stack
+)");
+static void* new_stack(char* top, void (*entry)()) {
+  void** sp = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(top) & ~uintptr_t(15));
+  *--sp = nullptr;  // the ABI wants the stack 8 off 16 bytes at a function's entry
+  *--sp = reinterpret_cast<void*>(entry);
+  for (int i = 0; i < 6; ++i) *--sp = nullptr;
+  return sp;
+}
+#elif defined(__aarch64__)
+asm(R"(
+.text
+.globl emu_switch_stack
+.hidden emu_switch_stack
+.type emu_switch_stack,%function
+emu_switch_stack:
+  sub sp,sp,#160
+  stp x19,x20,[sp,#0]
+  stp x21,x22,[sp,#16]
+  stp x23,x24,[sp,#32]
+  stp x25,x26,[sp,#48]
+  stp x27,x28,[sp,#64]
+  stp x29,x30,[sp,#80]
+  stp d8,d9,[sp,#96]
+  stp d10,d11,[sp,#112]
+  stp d12,d13,[sp,#128]
+  stp d14,d15,[sp,#144]
+  mov x9,sp
+  str x9,[x0]
+  mov sp,x1
+  ldp x19,x20,[sp,#0]
+  ldp x21,x22,[sp,#16]
+  ldp x23,x24,[sp,#32]
+  ldp x25,x26,[sp,#48]
+  ldp x27,x28,[sp,#64]
+  ldp x29,x30,[sp,#80]
+  ldp d8,d9,[sp,#96]
+  ldp d10,d11,[sp,#112]
+  ldp d12,d13,[sp,#128]
+  ldp d14,d15,[sp,#144]
+  add sp,sp,#160
+  ret
+.size emu_switch_stack,.-emu_switch_stack
+)");
+static void* new_stack(char* top, void (*entry)()) {
+  char* sp = reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(top) & ~uintptr_t(15)) - 160;
+  memset(sp, 0, 160);
+  *reinterpret_cast<void**>(sp + 88) = reinterpret_cast<void*>(entry);  // x30: where `ret` goes
+  return sp;
+}
+#else
+#error "the emulator switches stacks on x86-64 and aarch64 only"
+#endif
+
+namespace emu {
+
+thread_local Engine* current_engine __attribute__((tls_model("initial-exec")));
+
+namespace {
+
+constexpr size_t kStack = 256 << 10;
+constexpr unsigned kSlots = 64;  // results of warp functions that may still be unread when the next ones complete
+
+Fiber* take_fiber(Engine* e) {
+  if (!e->free_fibers.empty()) {
+    Fiber* fiber = e->free_fibers.back();
+    e->free_fibers.pop_back();
+    return fiber;
+  }
+  auto* memory = static_cast<char*>(mmap(nullptr, kStack + kPage, PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  if (memory == MAP_FAILED) abort();
+  mprotect(memory, kPage, PROT_NONE);
+  // Staggered tops: stacks at equal page offsets would fight for the same cache sets.
+  size_t stagger = e->all_fibers.size() % 61 * 256;
+  auto* fiber = new Fiber{nullptr, memory + kPage, memory + kPage + kStack - stagger};
+  e->all_fibers.push_back(fiber);
+  return fiber;
+}
+
+void make_ready(Engine* e, Thread* t) {
+  t->state = State::kReady;
+  e->ready[e->ready_tail++ % e->ready.size()] = t;
+}
+
+void run_threads();
+void report_deadlock(Engine* e);
+void release_barrier(Engine* e, Thread* self);
+bool try_meet(Engine* e, unsigned w, unsigned mask, bool by_exit);
+
+void switch_to(Engine* e, Thread* t, Fiber* fiber, bool keep_current) {
+  Fiber* from = e->fiber;
+  e->thread = t;
+  e->fiber = fiber;
+  e->events_of_turn = 0;
+  if (fiber == from) return;
+  void* discarded;
+  emu_switch_stack(keep_current ? &from->stack_pointer : &discarded, fiber->stack_pointer);
+}
+
+void start_next_thread(Engine* e, bool keep_current) {
+  Thread* t = &e->threads[e->unstarted++];
+  Fiber* fiber = take_fiber(e);
+  fiber->stack_pointer = new_stack(fiber->high, run_threads);
+  switch_to(e, t, fiber, keep_current);
+}
+
+// When everybody is stuck, the lanes that ask for the active mask on one line are the ones that are together.
+bool answer_active_masks(Engine* e) {
+  bool any = false;
+  for (auto& t : e->threads) {
+    if (t.state != State::kAtActiveMask) continue;
+    unsigned first = t.index / kLanes * kLanes, mask = 0;
+    unsigned end = std::min<unsigned>(first + kLanes, e->threads.size());
+    auto together = [&](Thread& o) { return o.state == State::kAtActiveMask && o.site.line == t.site.line; };
+    for (unsigned i = first; i < end; ++i) mask |= unsigned(together(e->threads[i])) << (i - first);
+    int line = t.site.line;
+    for (unsigned i = first; i < end; ++i) {
+      Thread& o = e->threads[i];
+      if (o.state != State::kAtActiveMask || o.site.line != line) continue;
+      o.mask = mask;
+      make_ready(e, &o);
+    }
+    any = true;
+  }
+  return any;
+}
+
+// Gives the turn to another thread. With keep_current false the caller's fiber is finished.
+void next_thread(Engine* e, bool keep_current) {
+  for (;;) {
+    if (e->ready_head != e->ready_tail) {
+      Thread* t = e->ready[e->ready_head++ % e->ready.size()];
+      return switch_to(e, t, t->fiber, keep_current);
+    }
+    if (e->unstarted < e->job->num_threads) return start_next_thread(e, keep_current);
+    if (!answer_active_masks(e)) report_deadlock(e);
+  }
+}
+
+void leave_warp(Engine* e, Thread* t) {
+  unsigned w = t->index / kLanes, bit = 1u << t->index % kLanes;
+  Warp& warp = e->warps[w];
+  warp.live &= ~bit;
+  if (!warp.live) return put_side_by_side(e, w);
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if (!(warp.live >> i & 1)) continue;
+    Thread& o = e->threads[w * kLanes + i];
+    if (o.state == State::kAtWarp && (o.mask & bit) && try_meet(e, w, o.mask, true)) break;
+  }
+}
+
+// The body of every fiber: runs threads until it is needed no more.
+void run_threads() {
+  Engine* e = current_engine;
+  for (;;) {
+    Thread* t = e->thread;
+    t->state = State::kReady;
+    t->fiber = e->fiber;
+    e->job->request->invoke(e->job->request->arguments);
+    t->state = State::kDone;
+    --e->live;
+    drop_copies(e, t);
+    leave_warp(e, t);
+    if (e->live && e->at_barrier == e->live) release_barrier(e, nullptr);
+    if (e->ready_head == e->ready_tail && e->unstarted < e->job->num_threads) {
+      e->thread = &e->threads[e->unstarted++];
+      e->events_of_turn = 0;
+      continue;
+    }
+    if (!e->live) resume_main(e);
+    e->free_fibers.push_back(e->fiber);
+    next_thread(e, false);
+  }
+}
+
+// ---- __syncthreads
+
+Place place_of(Engine* e, const Thread& t) {
+  Place p;
+  p.block = e->block;
+  p.thread = t.index3;
+  p.site = t.site;
+  return p;
+}
+
+void check_same_barrier(Engine* e, const Thread& first) {
+  for (auto& t : e->threads) {
+    if (t.state != State::kAtBarrier) continue;
+    if (t.site.line == first.site.line && t.barrier_op == first.barrier_op) continue;
+    Finding f{"barrier_divergence"};
+    f.place = place_of(e, t);
+    f.other = place_of(e, first);
+    f.has_other = true;
+    f.detail = format("thread %s waits at the barrier of line %d while thread %s waits at the one of line %d",
+                      show(t.index3).c_str(), t.site.line, show(first.index3).c_str(), first.site.line);
+    fail(std::move(f));
+  }
+}
+
+void check_nobody_left(Engine* e, const Thread& waiting) {
+  if (e->live == e->job->num_threads) return;
+  auto gone = std::find_if(e->threads.begin(), e->threads.end(), [](Thread& t) { return t.state == State::kDone; });
+  Finding f{"exit_before_barrier"};
+  f.place = place_of(e, waiting);
+  f.place.thread = gone->index3;
+  f.detail = format("%u of the block's %u threads had already returned when the others met here",
+                    e->job->num_threads - e->live, e->job->num_threads);
+  add_finding(std::move(f));
+}
+
+int barrier_result(int op, int votes, int waiting) {
+  if (op == kBarrierCount) return votes;
+  if (op == kBarrierAnd) return votes == waiting;
+  return op == kBarrierOr ? votes > 0 : 0;
+}
+
+void release_barrier(Engine* e, Thread* self) {
+  auto first = std::find_if(e->threads.begin(), e->threads.end(), [](Thread& t) { return t.state == State::kAtBarrier; });
+  if (first == e->threads.end()) return;
+  check_same_barrier(e, *first);
+  check_nobody_left(e, *first);
+  if (e->checks) {
+    settle_unwritten_reads(e);
+    for (unsigned w = 0; w < e->warps.size(); ++w) put_side_by_side(e, w);
+  }
+  int votes = 0, waiting = 0;
+  for (auto& t : e->threads) {
+    if (t.state == State::kAtBarrier) votes += t.vote != 0, ++waiting;
+  }
+  ++e->barrier_epoch;
+  e->at_barrier = 0;
+  for (auto& t : e->threads) {
+    if (t.state != State::kAtBarrier) continue;
+    t.vote = barrier_result(t.barrier_op, votes, waiting);
+    if (&t == self) t.state = State::kReady;
+    else make_ready(e, &t);
+  }
+}
+
+// ---- warp functions: one rendezvous of the lanes in a mask serves all of them
+
+const char* name_of(WarpOp op) {
+  switch (op) {
+    case WarpOp::kSync: return "__syncwarp()";
+    case WarpOp::kShuffle: return "a __shfl_*_sync()";
+    case WarpOp::kBallot: return "a vote (__ballot/any/all_sync)";
+    case WarpOp::kMatch: return "a __match_*_sync()";
+    case WarpOp::kReduce: return "a __reduce_*_sync()";
+    case WarpOp::kLdmatrix: return "ldmatrix";
+    default: return "mma.sync";
+  }
+}
+
+void check_same_function(Engine* e, const Thread& a, const Thread& b) {
+  if (a.warp_op == b.warp_op) return;
+  Finding f{"warp_divergence"};
+  f.place = place_of(e, b);
+  f.other = place_of(e, a);
+  f.has_other = true;
+  f.detail = format("lane %u is at %s while lane %u is at %s, with the same mask 0x%08x", b.index % kLanes,
+                    name_of(b.warp_op), a.index % kLanes, name_of(a.warp_op), a.mask);
+  fail(std::move(f));
+}
+
+// Completes the rendezvous if every live lane of the mask has come.
+bool try_meet(Engine* e, unsigned w, unsigned mask, bool by_exit) {
+  Warp& warp = e->warps[w];
+  Thread* lanes = &e->threads[w * kLanes];
+  unsigned need = mask & warp.live;
+  if (!need) return false;
+  Thread& first = lanes[__builtin_ctz(need)];
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if (!(need >> i & 1)) continue;
+    if (lanes[i].state != State::kAtWarp || lanes[i].mask != mask) return false;
+  }
+  if (warp.slots.empty()) warp.slots.resize((kSlots + 1) * kLanes * kPayload);
+  // A lane that meets only itself could lap the ring before others have read, so it has a slot of its own.
+  unsigned slot = need & (need - 1) ? warp.next_slot++ % kSlots : kSlots;
+  unsigned char* results = &warp.slots[slot * kLanes * kPayload];
+  if (first.warp_op == WarpOp::kSync) ++warp.epoch;
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if (!(need >> i & 1)) continue;
+    check_same_function(e, first, lanes[i]);
+    memcpy(results + i * kPayload, lanes[i].payload, kPayload);
+    lanes[i].slot = slot;
+    if (first.warp_op == WarpOp::kSync) lanes[i].warp_epoch = warp.epoch;
+  }
+  if (e->checks && need == warp.live) put_side_by_side(e, w);
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if (!(need >> i & 1)) continue;
+    if (&lanes[i] == e->thread && !by_exit) lanes[i].state = State::kReady;
+    else make_ready(e, &lanes[i]);
+  }
+  return true;
+}
+
+// Waits for the lanes in mask; returns their payloads, kPayload bytes apart.
+const unsigned char* meet(WarpOp op, unsigned mask, const void* in, unsigned bytes, Site site) {
+  Engine* e = current_engine;
+  Thread* t = e->thread;
+  unsigned w = t->index / kLanes, lane = t->index % kLanes;
+  if (UNLIKELY(e->stop_requested)) sample_or_stop(e, 0, site);
+  if (UNLIKELY(!(mask >> lane & 1))) {
+    fail_here("warp_mask", site, format("lane %u calls %s with mask 0x%08x, which does not name it", lane, name_of(op), mask));
+  }
+  t->state = State::kAtWarp;
+  t->mask = mask;
+  t->warp_op = op;
+  t->site = site;
+  memcpy(t->payload, in, bytes);
+  if (!try_meet(e, w, mask, false)) next_thread(e, true);
+  return &e->warps[w].slots[t->slot * kLanes * kPayload];
+}
+
+unsigned live_lanes(unsigned mask) {
+  Engine* e = current_engine;
+  return mask & e->warps[e->thread->index / kLanes].live;
+}
+
+template <class T>
+T payload(const unsigned char* lanes, unsigned lane, unsigned offset = 0) {
+  T value;
+  memcpy(&value, lanes + lane * kPayload + offset, sizeof value);
+  return value;
+}
+
+// ---- deadlock: everybody waits and nobody can come
+
+std::string where_waiting(const Thread& t) {
+  if (t.state == State::kAtBarrier) return format("at the __syncthreads() of line %d", t.site.line);
+  return format("at %s of line %d (mask 0x%08x)", name_of(t.warp_op), t.site.line, t.mask);
+}
+
+void report_deadlock(Engine* e) {
+  std::vector<std::pair<std::string, std::vector<Thread*>>> groups;
+  for (auto& t : e->threads) {
+    if (t.state != State::kAtBarrier && t.state != State::kAtWarp) continue;
+    std::string where = where_waiting(t);
+    auto g = std::find_if(groups.begin(), groups.end(), [&](auto& x) { return x.first == where; });
+    if (g == groups.end()) g = groups.insert(groups.end(), {where, {}});
+    g->second.push_back(&t);
+  }
+  Finding f{"deadlock"};
+  for (auto& g : groups) {
+    f.detail += format("%s%zu thread%s (first: %s) wait%s %s", f.detail.empty() ? "" : "; ", g.second.size(),
+                       g.second.size() > 1 ? "s" : "", show(g.second[0]->index3).c_str(),
+                       g.second.size() > 1 ? "" : "s", g.first.c_str());
+  }
+  if (e->live < e->job->num_threads) f.detail += format("; %u have returned", e->job->num_threads - e->live);
+  f.place = place_of(e, *groups[0].second[0]);
+  if (groups.size() > 1) f.other = place_of(e, *groups[1].second[0]), f.has_other = true;
+  fail(std::move(f));
+}
+
+}  // namespace
+
+void resume_main(Engine* e) {
+  void* discarded;
+  e->fiber = nullptr;
+  emu_switch_stack(&discarded, e->main_stack);
+  __builtin_unreachable();
+}
+
+void yield_turn(Engine* e) {
+  if (e->ready_head == e->ready_tail && e->unstarted == e->job->num_threads) return;
+  make_ready(e, e->thread);
+  // A spinning thread waits for one that may not have started.
+  if (e->unstarted < e->job->num_threads) start_next_thread(e, true);
+  else next_thread(e, true);
+}
+
+// Lets the other lanes of this warp catch up.
+void start_sibling_or_yield(Engine* e) {
+  make_ready(e, e->thread);
+  bool sibling_unstarted = e->unstarted < e->job->num_threads && e->unstarted / kLanes == e->thread->index / kLanes;
+  if (sibling_unstarted) start_next_thread(e, true);
+  else next_thread(e, true);
+}
+
+void run_block(Engine* e, long block) {
+  Job* job = e->job;
+  e->block = block_index_of(job, block);
+  e->block_stamp = session.first_stamp + static_cast<uint32_t>(block);
+  e->barrier_epoch = 1;
+  e->unstarted = 0;
+  e->live = job->num_threads;
+  e->at_barrier = 0;
+  e->ready_head = e->ready_tail = 0;
+  e->free_fibers = e->all_fibers;
+  e->in_flight_copies = 0;
+  for (auto& t : e->threads) {
+    t.state = State::kUnstarted;
+    t.warp_epoch = 0;
+    t.copy_group = t.spins = 0;
+    t.log.clear();
+    t.copies.clear();
+  }
+  for (unsigned w = 0; w < e->warps.size(); ++w) {
+    unsigned lanes = std::min(kLanes, job->num_threads - w * kLanes);
+    e->warps[w].live = lanes == kLanes ? ~0u : (1u << lanes) - 1;
+    e->warps[w].epoch = 0;
+  }
+  start_block_memory(e);
+  Fiber* fiber = take_fiber(e);
+  fiber->stack_pointer = new_stack(fiber->high, run_threads);
+  e->thread = &e->threads[e->unstarted++];
+  e->fiber = fiber;
+  e->events_of_turn = 0;
+  emu_switch_stack(&e->main_stack, fiber->stack_pointer);
+  if (e->checks && !job->failed) settle_unwritten_reads(e);
+  e->thread = nullptr;
+  e->fiber = nullptr;
+}
+
+}  // namespace emu
+
+using namespace emu;
+
+EXPORT Index3 emu_thread_index() {
+  Engine* e = current_engine;
+  return e && e->thread ? e->thread->index3 : Index3{};
+}
+EXPORT Index3 emu_block_index() { return current_engine ? current_engine->block : Index3{}; }
+EXPORT Index3 emu_block_dim() { return current_engine ? current_engine->job->request->block : Index3{}; }
+EXPORT Index3 emu_grid_dim() { return current_engine ? current_engine->job->request->grid : Index3{}; }
+EXPORT unsigned emu_lane() { return current_engine->thread->index % kLanes; }
+
+EXPORT int emu_barrier(int op, int predicate, Site site) {
+  Engine* e = current_engine;
+  Thread* t = e->thread;
+  if (UNLIKELY(e->stop_requested)) sample_or_stop(e, 0, site);
+  t->state = State::kAtBarrier;
+  t->site = site;
+  t->barrier_op = op;
+  t->vote = predicate;
+  if (++e->at_barrier == e->live) release_barrier(e, t);
+  else next_thread(e, true);
+  return t->vote;
+}
+
+EXPORT void emu_syncwarp(unsigned mask, Site site) { meet(WarpOp::kSync, mask, "", 0, site); }
+
+EXPORT void emu_shuffle(int how, unsigned mask, void* value, unsigned bytes, int operand, int width, Site site) {
+  if (bytes > kPayload) fail_here("unsupported", site, format("a shuffle of %u bytes; the emulator moves up to %u", bytes, kPayload));
+  const unsigned char* lanes = meet(WarpOp::kShuffle, mask, value, bytes, site);
+  unsigned lane = emu_lane(), segment = lane & ~unsigned(width - 1), source = lane;
+  if (how == kShuffleIndex) source = segment | (unsigned(operand) & unsigned(width - 1));
+  if (how == kShuffleUp && int(lane) - operand >= int(segment)) source = lane - unsigned(operand);
+  if (how == kShuffleDown && lane + unsigned(operand) < segment + unsigned(width)) source = lane + unsigned(operand);
+  // Butterflies may reach into an earlier segment, but not into a later one (PTX ISA, shfl.sync.bfly).
+  if (how == kShuffleXor && (lane ^ unsigned(operand)) < segment + unsigned(width)) source = lane ^ unsigned(operand);
+  // The value of a lane outside the mask is undefined on the card. Many right kernels shuffle one in and never use it,
+  // so it is no finding; the poison (NaN) shows if it is used.
+  if (source >= kLanes || !(live_lanes(mask) >> source & 1)) {
+    memset(value, 0xff, bytes);
+    return;
+  }
+  memcpy(value, lanes + source * kPayload, bytes);
+}
+
+EXPORT unsigned emu_ballot(unsigned mask, int predicate, Site site) {
+  const unsigned char* lanes = meet(WarpOp::kBallot, mask, &predicate, sizeof predicate, site);
+  unsigned result = 0, live = live_lanes(mask);
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if ((live >> i & 1) && payload<int>(lanes, i)) result |= 1u << i;
+  }
+  return result;
+}
+
+EXPORT unsigned emu_match(unsigned mask, const void* value, unsigned bytes, Site site) {
+  const unsigned char* lanes = meet(WarpOp::kMatch, mask, value, bytes, site);
+  unsigned result = 0, live = live_lanes(mask);
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if ((live >> i & 1) && !memcmp(lanes + i * kPayload, value, bytes)) result |= 1u << i;
+  }
+  return result;
+}
+
+static unsigned reduce_two(int op, bool is_signed, unsigned a, unsigned b) {
+  bool less = is_signed ? int(a) < int(b) : a < b;
+  switch (op) {
+    case kReduceAdd: return a + b;
+    case kReduceMin: return less ? a : b;
+    case kReduceMax: return less ? b : a;
+    case kReduceAnd: return a & b;
+    case kReduceOr: return a | b;
+    default: return a ^ b;
+  }
+}
+
+EXPORT unsigned emu_reduce(int op, bool is_signed, unsigned mask, unsigned value, Site site) {
+  const unsigned char* lanes = meet(WarpOp::kReduce, mask, &value, sizeof value, site);
+  unsigned live = live_lanes(mask) & ~(1u << emu_lane()), result = value;
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if (live >> i & 1) result = reduce_two(op, is_signed, result, payload<unsigned>(lanes, i));
+  }
+  return result;
+}
+
+EXPORT unsigned emu_active_mask(Site site) {
+  Engine* e = current_engine;
+  e->thread->state = State::kAtActiveMask;
+  e->thread->site = site;
+  Thread* t = e->thread;
+  next_thread(e, true);
+  return t->mask;
+}
+
+EXPORT void emu_fence(int scope) {
+  if (scope == kFenceDevice) session.fenced = true;
+}
+
+EXPORT void emu_pause() {
+  Engine* e = current_engine;
+  if (UNLIKELY(e->stop_requested)) sample_or_stop(e, 0, Site{});
+  yield_turn(e);
+}
+
+// ---- tensor cores (fragment layouts: PTX ISA, "Matrix fragments for mma.m16n8k16")
+
+template <class Number>
+static float half_of(const unsigned char* lanes, unsigned lane, unsigned reg, unsigned high) {
+  Number h;
+  h.bits = payload<uint16_t>(lanes, lane, reg * 4 + high * 2);
+  return h;
+}
+
+template <class Number>
+static void multiply(float* d, const float* c, const unsigned char* lanes) {
+  unsigned lane = emu_lane(), group = lane / 4, in_group = lane % 4;
+  float result[4];
+  for (unsigned i = 0; i < 4; ++i) {
+    unsigned row = group + i / 2 * 8, column = in_group * 2 + i % 2;
+    float sum = c[i];
+    for (unsigned k = 0; k < 16; ++k) {
+      unsigned holder = k % 8 / 2, upper_k = k / 8;
+      float a = half_of<Number>(lanes, row % 8 * 4 + holder, row / 8 + 2 * upper_k, k % 2);
+      float b = half_of<Number>(lanes, column * 4 + holder, 4 + upper_k, k % 2);
+      sum += a * b;
+    }
+    result[i] = sum;
+  }
+  memcpy(d, result, sizeof result);
+}
+
+EXPORT void emu_mma_m16n8k16(int type, float* d, const uint32_t* a, const uint32_t* b, const float* c, Site site) {
+  uint32_t in[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+  const unsigned char* lanes = meet(WarpOp::kMma, ~0u, in, sizeof in, site);
+  if (type == kMatrixHalf) multiply<Half>(d, c, lanes);
+  else multiply<Bfloat16>(d, c, lanes);
+}
+
+namespace emu {
+// Called by emu_ldmatrix (memory.cpp) once the rows' addresses have been checked.
+void gather_matrices(uint32_t* registers, const void* row, int matrices, bool transposed, Site site) {
+  const unsigned char* lanes = meet(WarpOp::kLdmatrix, ~0u, &row, sizeof row, site);
+  unsigned lane = emu_lane();
+  for (int m = 0; m < matrices; ++m) {
+    uint32_t packed = 0;
+    for (unsigned half = 0; half < 2; ++half) {
+      unsigned r = lane / 4, c = lane % 4 * 2 + half;
+      if (transposed) std::swap(r, c);
+      packed |= uint32_t(payload<const uint16_t*>(lanes, unsigned(m) * 8 + r)[c]) << 16 * half;
+    }
+    registers[m] = packed;
+  }
+}
+}  // namespace emu

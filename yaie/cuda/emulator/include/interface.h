@@ -1,0 +1,80 @@
+// The C interface between a kernel compiled for the emulator and the emulator's runtime.
+// Both sides include this file, so the two cannot drift apart.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace emu {
+
+// A place in the learner's source, taken where a barrier or warp function is called. Memory accesses need no Site:
+// their return address is mapped to a line through the debug information. A barrier does, because the compiler may
+// merge two calls into one and a barrier's identity is its line.
+struct Site {
+  const char* file;
+  int line;
+  static constexpr Site here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
+};
+
+struct Index3 {
+  unsigned x, y, z;
+};
+
+enum AccessKind { kRead, kWrite, kAtomic };
+enum BarrierOp { kBarrier, kBarrierCount, kBarrierAnd, kBarrierOr };
+enum ShuffleHow { kShuffleIndex, kShuffleUp, kShuffleDown, kShuffleXor };
+enum ReduceOp { kReduceAdd, kReduceMin, kReduceMax, kReduceAnd, kReduceOr, kReduceXor };
+enum FenceScope { kFenceBlock, kFenceDevice };
+enum MatrixType { kMatrixHalf, kMatrixBfloat16 };
+
+struct LaunchRequest {
+  const char* kernel;
+  Index3 grid, block;
+  size_t dynamic_shared;
+  void (*invoke)(void* arguments);  // runs the kernel body for the calling thread
+  void* arguments;
+  Site site;
+};
+
+}  // namespace emu
+
+extern "C" {
+// Within one CUDA thread these never change, so `const` lets the compiler keep them in registers.
+emu::Index3 emu_thread_index() __attribute__((const));
+emu::Index3 emu_block_index() __attribute__((const));
+emu::Index3 emu_block_dim() __attribute__((const));
+emu::Index3 emu_grid_dim() __attribute__((const));
+unsigned emu_lane() __attribute__((const));
+
+void* emu_dynamic_shared(const char* name);
+void* emu_static_shared(const void* key, size_t bytes, size_t align, const char* name, emu::Site site);
+
+int emu_barrier(int op, int predicate, emu::Site site);
+void emu_syncwarp(unsigned mask, emu::Site site);
+void emu_shuffle(int how, unsigned mask, void* value, unsigned bytes, int operand, int width, emu::Site site);
+unsigned emu_ballot(unsigned mask, int predicate, emu::Site site);
+unsigned emu_match(unsigned mask, const void* value, unsigned bytes, emu::Site site);
+unsigned emu_reduce(int op, bool is_signed, unsigned mask, unsigned value, emu::Site site);
+unsigned emu_active_mask(emu::Site site);
+void emu_fence(int scope);
+void emu_pause();
+
+void emu_note_atomic(const void* address, unsigned bytes);
+
+void emu_cp_async(void* shared, const void* global, unsigned bytes, unsigned source_bytes);
+void emu_cp_async_commit();
+void emu_cp_async_wait(unsigned groups_left);
+void emu_ldmatrix(uint32_t* registers, const void* row, int matrices, bool transposed, emu::Site site);
+void emu_mma_m16n8k16(int type, float* d, const uint32_t* a, const uint32_t* b, const float* c, emu::Site site);
+
+void emu_launch(const emu::LaunchRequest* request);
+void* emu_argument_space(size_t bytes, emu::Site site);
+int emu_last_error(bool clear);
+void emu_allow_shared(const void* function, int bytes);
+void* emu_device_malloc(size_t bytes, const char* name);
+bool emu_device_free(void* pointer);
+void emu_copy(void* destination, const void* source, size_t bytes);
+void emu_fill(void* destination, int value, size_t bytes);
+void emu_trap(const char* message, emu::Site site);
+long long emu_clock();
+int emu_printf(const char* format, ...) __attribute__((format(printf, 1, 2)));
+}

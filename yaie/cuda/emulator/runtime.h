@@ -1,0 +1,302 @@
+// Internals of the emulator's runtime, shared by its .cpp files. Kernels never see this file.
+//
+//   fibers.cpp   one fiber per CUDA thread: switching, barriers, warp functions, deadlocks
+//   memory.cpp   device memory, shared memory, every load and store of a checked kernel, races, cp.async
+//   counters.cpp sectors, bank conflicts and the trace of one warp
+//   launch.cpp   kernel launches, signals (bad addresses, time limit, Ctrl-C), worker threads
+//   report.cpp   findings, device printf, and the calls that Python makes
+//
+// The runtime is never compiled with -fsanitize. A kernel in check mode is compiled with -fsanitize=thread, which
+// makes every load and store call __tsan_read*/__tsan_write*; memory.cpp defines those functions, and the real
+// sanitizer is never linked (Linux's KCSAN works the same way).
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "include/interface.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+namespace emu {
+
+using Address = uintptr_t;
+constexpr unsigned kLanes = 32, kPayload = 32;  // bytes that one lane may bring to a warp function
+constexpr unsigned kRedZone = 128;              // unused bytes after each shared array
+constexpr size_t kPage = 4096;
+
+enum class Space : uint8_t { kGlobal, kShared };
+enum class State : uint8_t { kUnstarted, kReady, kAtBarrier, kAtWarp, kAtActiveMask, kDone };
+enum class WarpOp : uint8_t { kSync, kShuffle, kBallot, kMatch, kReduce, kLdmatrix, kMma };
+enum Checks : unsigned { kBounds = 1, kRaces = 2, kCounters = 4 };
+
+std::string format(const char* pattern, ...) __attribute__((format(printf, 1, 2)));
+std::string show(Index3 i);
+
+// ---- one access, and the memory of who touched what
+
+// A logged access of one lane, kept until its warp meets and the lanes' accesses can be put side by side.
+struct Access {
+  Address address;
+  uint32_t pc;  // offset of the instruction in the kernel's module
+  uint16_t size;
+  Space space;
+  uint8_t kind;
+};
+
+// Who touched some bytes last. Two accesses of one block are ordered if a barrier epoch lies between them or, inside
+// one warp, a warp epoch; accesses of two blocks of one launch are never ordered. `block` counts on over all
+// launches, so a stamp from an earlier launch is recognised as old and shadow memory need not be cleared.
+struct Stamp {
+  uint32_t block, pc;
+  uint16_t thread, barrier_epoch, warp_epoch;
+  bool atomic;
+};
+struct Readers {
+  Stamp last, other;  // the last reader, and the last one that was another thread
+};
+
+// Shadow of one array: stamps for every `1 << shift` bytes. Lives in lazily filled pages.
+struct Shadow {
+  Stamp* writes = nullptr;
+  Readers* reads = nullptr;
+  size_t cells = 0;
+  unsigned shift = 2;
+  bool was_read = false;  // lets a write skip the readers of an output nobody reads
+};
+
+struct Range {  // a tensor or cudaMalloc'd memory
+  Address begin, end;
+  std::string name;
+  unsigned item;  // bytes of one element
+  bool read_only;
+  bool module_data;  // __device__ variables of the kernel's own module: races only
+  Shadow shadow;
+  std::vector<uint64_t> touched;  // one bit per 32-byte sector
+};
+
+struct UnwrittenRead {
+  size_t cell;
+  uint32_t pc;
+  unsigned thread, size;
+  size_t offset;
+};
+
+struct SharedArray {
+  Address begin = 0;
+  size_t bytes = 0;
+  const void* key = nullptr;
+  std::string name;
+  unsigned shift = 2;
+  std::vector<Stamp> writes;
+  std::vector<Readers> reads;
+  std::vector<uint32_t> in_flight;  // pc of a cp.async into this cell that has not been waited for
+  std::vector<UnwrittenRead> unwritten_reads;
+};
+
+struct AsyncCopy {
+  void* to;
+  const void* from;
+  unsigned bytes, source_bytes, group;
+  uint32_t pc;
+};
+
+// ---- threads, warps, blocks
+
+struct Fiber {
+  void* stack_pointer;
+  char *low, *high;
+};
+
+struct Thread {
+  unsigned index;
+  Index3 index3;
+  State state;
+  Fiber* fiber;
+  // where it waits
+  Site site;
+  WarpOp warp_op;
+  int barrier_op, vote;
+  unsigned mask, slot;
+  alignas(16) unsigned char payload[kPayload];
+  // its history since the last meeting
+  uint16_t warp_epoch;
+  std::vector<Access> log;
+  std::vector<AsyncCopy> copies;
+  unsigned copy_group;
+  Address spin_address;
+  unsigned spins;
+};
+
+struct Warp {
+  unsigned live;
+  uint16_t epoch;
+  unsigned next_slot;
+  std::vector<unsigned char> slots;
+};
+
+struct Job {
+  const LaunchRequest* request;
+  unsigned num_threads;
+  long num_blocks;
+  std::atomic<long> next_block{0};
+  std::atomic<bool> failed{false};
+  // When checking every block would cost too much, pairs of neighbours are checked deeply, the others for bounds only.
+  long next_pair = 0, deep_blocks = 0;
+  uint64_t deep_events = 0;
+};
+
+// Runs the blocks of one OS thread, one after another.
+struct Engine {
+  Job* job;
+  Index3 block;
+  uint32_t block_stamp;
+  uint16_t barrier_epoch;
+  std::vector<Thread> threads;
+  std::vector<Warp> warps;
+  Thread* thread = nullptr;  // the CUDA thread that runs now; null outside kernels
+  Fiber* fiber = nullptr;
+  void* main_stack;
+  std::vector<Fiber*> all_fibers, free_fibers;
+  std::vector<Thread*> ready;  // ring buffer
+  size_t ready_head, ready_tail;
+  unsigned unstarted, live, at_barrier;
+  // shared memory
+  char* arena = nullptr;
+  size_t arena_bytes, arena_used;
+  std::vector<SharedArray> arrays;
+  size_t num_arrays;
+  SharedArray* last_array;
+  Range* last_range;
+  // checking
+  unsigned checks;
+  uint64_t events, events_of_turn;
+  unsigned in_flight_copies;
+  volatile bool stop_requested;
+  pthread_t os_thread;
+  std::vector<unsigned char> signal_stack;
+};
+
+extern thread_local Engine* current_engine __attribute__((tls_model("initial-exec")));
+
+// ---- findings
+
+struct Place {  // one side of a finding
+  Index3 block{}, thread{};
+  uint32_t pc = 0;      // 0: use site
+  Site site{nullptr, 0};
+  int access = -1;
+};
+
+struct Finding {
+  explicit Finding(const char* kind_) : kind(kind_) {}
+  const char* kind;
+  std::string kernel, detail, array;
+  Place place, other;
+  unsigned size = 0;       // bytes of the access
+  long offset = 0;         // byte offset in the array
+  size_t array_bytes = 0;
+  unsigned item = 0;
+  bool shared = false, fatal = false, has_other = false;
+  uint64_t count = 1;
+};
+
+void add_finding(Finding finding);
+// Ends the whole launch; runs on the failing thread's fiber and does not return.
+[[noreturn]] void fail(Finding finding);
+[[noreturn]] void leave_host_call();  // ends the launcher, when its host code failed
+[[noreturn]] void fail_here(const char* kind, Site site, std::string detail);
+// The launch is being stopped from outside. At the time limit a few places are collected first, so that an endless
+// loop is reported by its first line and not by wherever it happened to be.
+void sample_or_stop(Engine* engine, uint32_t pc, Site site);
+
+// ---- counters
+
+struct LineCounter {
+  uint64_t requests, lanes, bytes, used_bytes, sectors, wavefronts, ideal_wavefronts;
+  unsigned most_ways;
+};
+
+struct Sample {
+  uint32_t pc;
+  Site site;
+  unsigned thread;
+};
+
+struct TraceRow {
+  uint32_t step, pc;
+  uint16_t lane, size;
+  uint8_t space, kind;
+  Address address;
+};
+
+void put_side_by_side(Engine* engine, unsigned warp);  // counts and empties the logs of one warp
+void log_is_full(Engine* engine);
+
+// ---- the state of one call from Python
+
+struct Session {
+  // options
+  unsigned checks = 0, worker_threads = 0;
+  double time_limit = 20;
+  double event_budget = 4e7;
+  long trace_block = 0;
+  unsigned trace_warp = 0;
+  // results
+  std::mutex mutex;
+  std::vector<Finding> findings;
+  std::map<std::string, size_t> finding_index;
+  int error = 0;
+  long blocks = 0, deep_blocks = 0;
+  std::string launches;
+  std::unordered_map<uint64_t, LineCounter> counters;  // key: pc, space, kind and size
+  LineCounter* last_counter = nullptr;
+  uint64_t last_counter_key = 0;
+  std::vector<TraceRow> trace;
+  std::vector<Sample> samples;
+  bool interrupted = false;  // Ctrl-C
+  // memory
+  std::vector<Range> ranges;
+  std::map<std::string, unsigned> shared_shifts;  // arrays known to need a finer shadow
+  std::map<Address, int> shared_limits;           // per module: the largest dynamic shared memory opted in to
+  // the running launch
+  uint32_t next_stamp = 1, first_stamp = 1;
+  bool fenced = false;  // a __threadfence() was seen: blocks may be ordered by it
+  Address argument_begin = 0;
+  Address module_base = 0, module_begin = 0, module_end = 0, text_begin = 0, text_end = 0;
+  Address data_begin = 0, data_end = 0;
+  std::string module_path;
+};
+extern Session session;
+
+// ---- functions used across files
+
+Index3 thread_index_of(const Job* job, unsigned thread);
+Index3 block_index_of(const Job* job, long block);
+inline uint32_t pc_of(Address return_address) { return static_cast<uint32_t>(return_address - 1 - session.module_base); }
+
+void run_block(Engine* engine, long block);
+void resume_main(Engine* engine) __attribute__((noreturn));
+void yield_turn(Engine* engine);
+void start_sibling_or_yield(Engine* engine);
+
+void reset_shared(Engine* engine, size_t dynamic_bytes);
+void start_block_memory(Engine* engine);
+void settle_unwritten_reads(Engine* engine);
+void drop_copies(Engine* engine, Thread* thread);
+void create_arena(Engine* engine);
+void begin_memory();        // forgets the last call's tensors
+void watch_module_data();   // the __device__ variables of the module that is about to run
+void gather_matrices(uint32_t* registers, const void* row, int matrices, bool transposed, Site site);
+[[noreturn]] void report_bad_address(Engine* engine, Address address, unsigned size, int kind, uint32_t pc);
+
+}  // namespace emu

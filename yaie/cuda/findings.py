@@ -1,0 +1,248 @@
+"""What the emulator found wrong with a kernel, in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# Why a finding usually happens, one sentence per kind.
+CAUSES = {
+    "out_of_bounds": "a guard such as `if (i < n)` is missing or compares with the wrong size, or an index is off by one.",
+    "misaligned": "a vector type (float4, half2, ...) is read at an index that is not a multiple of its width.",
+    "const_write": "the launcher promises not to change this tensor (const), and a cast took the promise away.",
+    "race": "no __syncthreads() (or, inside one warp, __syncwarp()) lies between the two.",
+    "race_blocks": "nothing orders two blocks of one launch: use an atomic, or give each block its own output.",
+    "uninitialised": "no thread of this block wrote that element: the loop that fills the array is too short, or a guard skips it.",
+    "cp_async_not_waited": "the data of a cp.async arrives only at cp_async_wait<n>(), followed by __syncthreads().",
+    "barrier_divergence": "__syncthreads() stands inside a condition that is not the same for all threads of the block.",
+    "exit_before_barrier": "an early `return` takes threads away from a __syncthreads(): let them skip the work, not the barrier.",
+    "warp_divergence": "lanes of one warp are at different functions that all of them must call together.",
+    "warp_mask": "the mask of a warp function must name the calling lane and every other lane that calls it.",
+    "deadlock": "some threads wait for others that will never come: a barrier or warp function stands inside a condition.",
+    "endless_loop": "the loop's condition never becomes false, or it waits for another block (blocks run one after another here).",
+    "stack_overflow": "a recursion does not end, or a local array is very large: move it to shared or global memory.",
+    "division_by_zero": "an integer division or % has a divisor of 0.",
+    "assert": "the kernel's own assertion does not hold for this input.",
+    "bad_launch": "the card would refuse this launch, and without a check of cudaGetLastError() nobody would notice.",
+    "trap": "the code's behaviour is undefined for this input.",
+    "host_fault": "host code must not touch a device pointer it was not given, nor go past its end.",
+    "launch_error": "the launcher returned an error code of its own.",
+    "unsupported": "run it on a GPU with load(..., backend='cuda').",
+}
+
+TITLES = {
+    "out_of_bounds": "out-of-bounds {access} of {size} bytes",
+    "misaligned": "misaligned {access} of {size} bytes",
+    "const_write": "write through a const pointer to `{array}`",
+    "race": "race on `{array}`",
+    "uninitialised": "read of uninitialised shared memory `{array}`",
+    "cp_async_not_waited": "`{array}` is used before its cp.async was waited for",
+    "barrier_divergence": "barrier divergence",
+    "exit_before_barrier": "threads returned before a barrier",
+    "warp_divergence": "warp divergence",
+    "warp_mask": "wrong warp mask",
+    "deadlock": "deadlock",
+    "endless_loop": "endless loop",
+    "stack_overflow": "stack overflow",
+    "division_by_zero": "integer division by zero",
+    "assert": "device assertion failed",
+    "bad_launch": "bad launch",
+    "trap": "undefined behaviour",
+    "host_fault": "the launcher itself failed",
+    "launch_error": "the launcher returned an error",
+    "unsupported": "not in the emulator",
+}
+
+ACCESS = {0: "read", 1: "write", 2: "atomic update", -1: "access"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, merged over all threads for which it is wrong on the same line (or pair of lines).
+
+    ``block`` and ``thread`` are the first ones it was seen for, ``(x, y, z)``. A race also has the other side:
+    ``other_line``, ``other_block``, ``other_thread``. ``array`` is the launcher's parameter or the shared array,
+    ``element`` its element index (flat), ``index`` the same per dimension of the tensor. ``text`` says it all.
+    """
+
+    kind: str
+    kernel: str
+    file: str
+    line: int | None
+    block: tuple[int, int, int]
+    thread: tuple[int, int, int]
+    text: str
+    cause: str
+    other_file: str | None = None
+    other_line: int | None = None
+    other_block: tuple[int, int, int] | None = None
+    other_thread: tuple[int, int, int] | None = None
+    array: str | None = None
+    element: int | None = None
+    index: tuple[int, ...] | None = None
+    count: int = 1
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class KernelError(RuntimeError):
+    """A kernel did something wrong. ``findings`` lists what; the message shows the first few.
+
+    The tensors of the call are left as they were.
+    """
+
+    def __init__(self, findings: list[Finding], note: str = "") -> None:
+        self.findings = findings
+        shown = [f.text for f in findings[:6]]
+        if len(findings) > len(shown):
+            shown.append(f"... and {len(findings) - len(shown)} more in .findings")
+        super().__init__("\n" + "\n\n".join(shown) + (f"\n{note}" if note else ""))
+
+
+@dataclass
+class Tensors:
+    """Shapes of the call's tensors by parameter name, to turn an element number into an index."""
+
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def index(self, array: str, element: int) -> tuple[int, ...] | None:
+        shape = self.shapes.get(array)
+        if shape is None or len(shape) < 2:
+            return None
+        total = 1
+        for size in shape:
+            total *= size
+        if not 0 <= element < total:
+            return None
+        index = []
+        for size in reversed(shape):
+            index.append(element % size)
+            element //= size
+        return tuple(reversed(index))
+
+
+@dataclass(frozen=True)
+class SourceLine:
+    file: str
+    line: int
+
+    def show(self, lines: dict[str, list[str]]) -> str:
+        text = lines.get(self.file, [])
+        code = text[self.line - 1].strip() if 0 < self.line <= len(text) else ""
+        return f"\n    {self.file.rsplit('/', 1)[-1]}:{self.line}: {code}"
+
+
+def make_findings(
+    report: dict, places: dict[int, SourceLine], lines: dict[str, list[str]], tensors: Tensors
+) -> list[Finding]:
+    """Turns the runtime's report into findings, merged by kind, array and pair of lines, in the order they were met."""
+    merged: dict[tuple, Finding] = {}
+    for raw in report["findings"]:
+        finding = _make(raw, report, places, lines, tensors)
+        sides = sorted(
+            [(finding.file, finding.line or 0), (finding.other_file or "", finding.other_line or 0)]
+        )
+        key = (finding.kind, finding.kernel, finding.array, *sides)
+        if key not in merged:
+            merged[key] = finding
+        else:
+            first = merged[key]
+            merged[key] = Finding(**{**first.__dict__, "count": first.count + finding.count})
+    return [_with_count(f) for f in merged.values()]
+
+
+def _with_count(finding: Finding) -> Finding:
+    if finding.count == 1:
+        return finding
+    return Finding(**{**finding.__dict__, "text": f"{finding.text}\n    [seen {finding.count} times]"})
+
+
+def _line_of(place: dict, places: dict[int, SourceLine]) -> SourceLine | None:
+    if place["line"]:
+        return SourceLine(place["file"], place["line"])
+    return places.get(place["pc"]) if place["pc"] else None
+
+
+def _loop_start(report: dict, places: dict[int, SourceLine]) -> SourceLine | None:
+    """The first line among the places that an endless loop was seen at."""
+    seen = [
+        _line_of({"pc": pc, "file": file, "line": line}, places) for pc, file, line, _ in report["samples"]
+    ]
+    return min((s for s in seen if s), key=lambda s: (s.file, s.line), default=None)
+
+
+def _make(
+    raw: dict, report: dict, places: dict[int, SourceLine], lines: dict[str, list[str]], tensors: Tensors
+) -> Finding:
+    kind, place, other = raw["kind"], raw["place"], raw["other"]
+    line = _line_of(place, places)
+    if kind == "endless_loop":
+        line = _loop_start(report, places) or line
+    other_line = _line_of(other, places) if other else None
+    item = raw["item"] or 1
+    element = raw["offset"] // item if raw["array"] else None
+    index = tensors.index(raw["array"], element) if element is not None else None
+    across = bool(other) and other["block"] != place["block"]
+    cause = CAUSES["race_blocks" if kind == "race" and across else kind]
+    text = _title(raw, place) + (line.show(lines) if line else "")
+    if kind == "race" or kind == "cp_async_not_waited":
+        text += _other_side(kind, other, across, other_line, lines)
+    if detail := _detail(raw, element, index):
+        text += f"\n    {detail}"
+    text += f"\n    likely cause: {cause}"
+    return Finding(
+        kind=kind,
+        kernel=raw["kernel"],
+        file=line.file if line else "",
+        line=line.line if line else None,
+        block=tuple(place["block"]),
+        thread=tuple(place["thread"]),
+        text=text,
+        cause=cause,
+        other_file=other_line.file if other_line else None,
+        other_line=other_line.line if other_line else None,
+        other_block=tuple(other["block"]) if other else None,
+        other_thread=tuple(other["thread"]) if other else None,
+        array=raw["array"] or None,
+        element=element,
+        index=index,
+        count=raw["count"],
+    )
+
+
+def _show(index: list[int]) -> str:
+    return "({},{},{})".format(*index)
+
+
+def _title(raw: dict, place: dict) -> str:
+    title = TITLES[raw["kind"]].format(
+        access=ACCESS[place["access"]], size=raw["size"] or "some", array=raw["array"]
+    )
+    if raw["kind"] == "bad_launch":
+        return f"{title} of {raw['kernel'] or 'a kernel'}"
+    if not raw["kernel"] or "host code" in raw["kernel"] or raw["kernel"].startswith("cuda"):
+        return f"{title}{' in ' + raw['kernel'] if raw['kernel'] else ''}"
+    who = f"{title} in {raw['kernel']}, block {_show(place['block'])} thread {_show(place['thread'])}"
+    return f"{who} makes a {ACCESS[place['access']]}" if raw["kind"] == "race" else who
+
+
+def _other_side(
+    kind: str, other: dict, across: bool, line: SourceLine | None, lines: dict[str, list[str]]
+) -> str:
+    who = f"thread {_show(other['thread'])}" + (f" of block {_show(other['block'])}" if across else "")
+    did = f"made a {ACCESS[other['access']]} of the same bytes" if kind == "race" else "started this copy"
+    return f"\n  and {who} {did}" + (line.show(lines) if line else "")
+
+
+def _detail(raw: dict, element: int | None, index: tuple[int, ...] | None) -> str:
+    if raw["detail"]:
+        return raw["detail"]
+    if element is None or not raw["array_bytes"]:
+        return ""
+    size, name = raw["array_bytes"] // (raw["item"] or 1), raw["array"]
+    what = "shared array" if raw["shared"] else "tensor"
+    if raw["kind"] == "out_of_bounds":
+        side = "past its end" if element >= 0 else "before its start"
+        return f"{what} `{name}` has {size} elements; element {element} is {side}"
+    where = f"element {element} of {size}" + (f", index {list(index)}" if index else "")
+    return f"{what} `{name}`, {where}"
