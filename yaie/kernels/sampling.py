@@ -1,0 +1,349 @@
+"""From logits to a token: penalties, temperature, top-k, top-p, min-p, then one draw per row.
+
+The steps run in that order. Each filter takes logits and returns logits in which a dropped token is -inf, so
+a later filter sees what is left, renormalised. Logits are float32 from the first step on, sums of
+probabilities float64.
+
+A row's token depends on its own logits, parameters and generator only, to the last bit: nothing is reduced
+across rows, and with a generator per row a request draws the same numbers alone and in any batch.
+
+Equal logits: where a filter must choose among them, the lower token id goes first. So top-k keeps exactly k
+tokens, top-p the smallest set, temperature 0 takes the lowest id, and top_k=1 is greedy.
+
+Sources: top-p from Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020); repetition penalty
+from Keskar et al., "CTRL" (2019); presence penalty as in the OpenAI API; min-p from Nguyen et al., "Turning
+Up the Heat: Min-p Sampling" (2024).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+Parameter = float | Sequence[float] | torch.Tensor
+Generators = torch.Generator | Sequence[torch.Generator | None] | None
+Tokens = Sequence[Sequence[int]] | torch.Tensor
+
+# --- the steps: each on logits [num_seqs, vocab_size], float32, with parameters [num_seqs] ------------------
+
+
+def apply_temperature(logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    """Divide each row by its temperature; at temperature 0 keep only the largest logit (greedy).
+
+    Args:
+        logits: `[num_seqs, vocab_size]`, float32; -inf is allowed, but not in a whole row.
+        temperature: `[num_seqs]`, at least 0. Below 1 sharpens, above 1 flattens.
+
+    Returns:
+        `[num_seqs, vocab_size]`: `(logits - largest of the row) / temperature`. Subtracting first changes no
+        probability and keeps a tiny temperature from overflowing. In a row with temperature 0: 0 at the
+        largest logit (the lowest id among equals), -inf elsewhere.
+    """
+    is_greedy = (temperature == 0)[:, None]
+    shifted = logits - logits.amax(dim=-1, keepdim=True)
+    scaled = shifted / temperature[:, None].masked_fill(is_greedy, 1)
+    best = torch.full_like(logits, -math.inf).scatter(1, logits.argmax(dim=-1, keepdim=True), 0)
+    return torch.where(is_greedy, best, scaled)
+
+
+def keep_largest(logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Keep the `counts[row]` largest logits of each row, the rest become -inf; among equals lower ids are kept.
+
+    Args:
+        logits: `[num_seqs, vocab_size]`.
+        counts: `[num_seqs]`, int64, from 1 to `vocab_size`.
+    """
+    keeps_all = counts >= logits.shape[-1]
+    ranks = counts.masked_fill(keeps_all, 1)[:, None]
+    smallest_kept = logits.topk(int(ranks.max()), dim=-1).values.gather(1, ranks - 1)
+    smallest_kept = smallest_kept.masked_fill(keeps_all[:, None], -math.inf)
+    above = logits > smallest_kept
+    equal = logits == smallest_kept
+    room = counts[:, None] - above.sum(dim=-1, keepdim=True)
+    return logits.masked_fill(~(above | (equal & (equal.cumsum(dim=-1) <= room))), -math.inf)
+
+
+def keep_top_k(logits: torch.Tensor, top_k: torch.Tensor) -> torch.Tensor:
+    """Keep the `top_k[row]` most likely tokens of each row; dropped tokens become -inf.
+
+    Args:
+        logits: `[num_seqs, vocab_size]`.
+        top_k: `[num_seqs]`, int64; -1, or anything beyond `vocab_size`, keeps all.
+    """
+    vocab_size = logits.shape[-1]
+    counts = torch.where(top_k < 0, vocab_size, top_k.clamp(max=vocab_size))
+    return keep_largest(logits, counts)
+
+
+def keep_top_p(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """Keep the smallest set of most likely tokens whose probability reaches `top_p[row]`; the rest become -inf.
+
+    The token that crosses the threshold is kept: 0.7 of `[.5, .3, .15, .05]` keeps two tokens.
+
+    Args:
+        logits: `[num_seqs, vocab_size]`.
+        top_p: `[num_seqs]`, above 0 and at most 1; 1 keeps all.
+    """
+    keeps_all = top_p == 1
+    largest = largest_until(logits.softmax(dim=-1), top_p.masked_fill(keeps_all, 0))
+    mass_before = largest.cumsum(dim=-1) - largest
+    counts = (mass_before < top_p[:, None]).sum(dim=-1)
+    return keep_largest(logits, counts.masked_fill(keeps_all, logits.shape[-1]))
+
+
+def largest_until(probs: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+    """The largest probabilities of each row in descending order, float64: enough to reach `mass` in every row.
+
+    Sorting a few is much cheaper than sorting a vocabulary of 100,000.
+    """
+    count, vocab_size = 64, probs.shape[-1]
+    while True:
+        largest = probs.topk(min(count, vocab_size), dim=-1).values.double()
+        if count >= vocab_size or (largest.cumsum(dim=-1)[:, -1] >= mass).all():
+            return largest
+        count *= 8
+
+
+def keep_min_p(logits: torch.Tensor, min_p: torch.Tensor) -> torch.Tensor:
+    """Keep tokens at least `min_p[row]` times as likely as the likeliest; the rest become -inf."""
+    below_largest = logits - logits.amax(dim=-1, keepdim=True)
+    return logits.masked_fill(below_largest < min_p[:, None].log(), -math.inf)
+
+
+def apply_penalties(
+    logits: torch.Tensor,
+    in_prompt: torch.Tensor,
+    in_output: torch.Tensor,
+    repetition_penalty: torch.Tensor,
+    presence_penalty: torch.Tensor,
+) -> torch.Tensor:
+    """Make tokens that occurred before less likely.
+
+    Args:
+        logits: `[num_seqs, vocab_size]`.
+        in_prompt, in_output: `[num_seqs, vocab_size]`, bool: tokens of the prompt, of the output so far.
+        repetition_penalty: `[num_seqs]`; for tokens of prompt and output a positive logit is divided by it
+            and a negative one multiplied. 1 changes nothing.
+        presence_penalty: `[num_seqs]`; subtracted from the logits of tokens of the output. 0 changes nothing.
+    """
+    repetition_penalty = repetition_penalty[:, None]
+    punished = torch.where(logits > 0, logits / repetition_penalty, logits * repetition_penalty)
+    logits = torch.where(in_prompt | in_output, punished, logits)
+    return logits - in_output * presence_penalty[:, None]
+
+
+def draw_uniforms(num_seqs: int, generator: Generators = None) -> torch.Tensor:
+    """One number from [0, 1) per row, float64.
+
+    Args:
+        num_seqs: number of rows.
+        generator: a list with one generator per row: row `i` takes its number from `generator[i]`, so what it
+            gets does not depend on the other rows. One generator (None: torch's own) serves all rows in turn.
+
+    Returns:
+        `[num_seqs]`, on the CPU.
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        generator = [generator] * num_seqs
+    numbers = [
+        torch.rand((), dtype=torch.float64, generator=g, device=g.device if g is not None else "cpu").item()
+        for g in generator
+    ]
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def draw_tokens(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """Draw one token per row by inverting the cumulative distribution.
+
+    Token `i` gets the numbers from (probability of all tokens before `i`) up to, not including, that plus its
+    own. A token of probability 0 gets none.
+
+    Args:
+        probs: `[num_seqs, vocab_size]`, not negative, each row with a positive sum (it need not be 1).
+        uniforms: `[num_seqs]`, float64, from [0, 1).
+
+    Returns:
+        `[num_seqs]`, int64.
+    """
+    cumulative = probs.double().cumsum(dim=-1)
+    total = cumulative[:, -1:]
+    # Rounding may turn u * total into total, which belongs to no token.
+    target = torch.minimum(
+        uniforms.to(probs.device)[:, None] * total, total.nextafter(torch.zeros_like(total))
+    )
+    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+
+
+# --- all steps together -------------------------------------------------------------------------------------
+
+
+class SamplingKernel:
+    """Chooses the next token of every row. Holds no state: generators belong to the requests."""
+
+    def sample(
+        self,
+        logits: torch.Tensor,
+        temperature: Parameter = 1.0,
+        top_p: Parameter = 1.0,
+        top_k: int | Sequence[int] | torch.Tensor = -1,
+        generator: Generators = None,
+        *,
+        min_p: Parameter = 0.0,
+        repetition_penalty: Parameter = 1.0,
+        presence_penalty: Parameter = 0.0,
+        prompt_tokens: Tokens | None = None,
+        output_tokens: Tokens | None = None,
+    ) -> torch.Tensor:
+        """Draw one token per row.
+
+        Args:
+            logits: `[num_seqs, vocab_size]` or `[vocab_size]`, any floating dtype.
+            temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty: one value for all rows, or
+                one per row (sequence or tensor). See the functions of this module for their meaning.
+            generator: one per row (list), or one for all rows, which then depend on their order. Greedy rows
+                draw too, so that a request's later numbers do not depend on its parameters.
+            prompt_tokens, output_tokens: token ids of each row so far (a sequence per row), or a bool mask
+                `[num_seqs, vocab_size]`; only the penalties need them.
+
+        Returns:
+            Token ids `[num_seqs]`, int64 (`[]` for 1-D logits), on the device of logits.
+
+        Raises:
+            ValueError: naming the row: a parameter out of range, NaN or +inf, or no token left to choose.
+        """
+        probs = self.probabilities(
+            logits,
+            temperature,
+            top_p,
+            top_k,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            presence_penalty=presence_penalty,
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+        )
+        rows = probs[None] if probs.ndim == 1 else probs
+        _check_generators(generator, len(rows))
+        return draw_tokens(rows, draw_uniforms(len(rows), generator)).view(logits.shape[:-1])
+
+    def probabilities(
+        self,
+        logits: torch.Tensor,
+        temperature: Parameter = 1.0,
+        top_p: Parameter = 1.0,
+        top_k: int | Sequence[int] | torch.Tensor = -1,
+        *,
+        min_p: Parameter = 0.0,
+        repetition_penalty: Parameter = 1.0,
+        presence_penalty: Parameter = 0.0,
+        prompt_tokens: Tokens | None = None,
+        output_tokens: Tokens | None = None,
+    ) -> torch.Tensor:
+        """The distribution that `sample` draws from: float32, shaped like logits. Arguments as for `sample`."""
+        if logits.ndim not in (1, 2) or not logits.is_floating_point() or logits.shape[-1] == 0:
+            raise ValueError(
+                "logits must be floating, [num_seqs, vocab_size] or [vocab_size], "
+                f"got {logits.dtype} {list(logits.shape)}"
+            )
+        shape = logits.shape
+        logits = logits.float().reshape(-1, shape[-1])
+        num_seqs = len(logits)
+        temperature = _per_row("temperature", temperature, num_seqs, lambda t: t >= 0, "at least 0")
+        top_p = _per_row("top_p", top_p, num_seqs, lambda p: 0 < p <= 1, "above 0 and at most 1")
+        top_k = _per_row(
+            "top_k", top_k, num_seqs, lambda k: k == -1 or k >= 1, "-1 (all) or at least 1", whole=True
+        )
+        min_p = _per_row("min_p", min_p, num_seqs, lambda p: 0 <= p <= 1, "from 0 to 1")
+        repetition_penalty = _per_row(
+            "repetition_penalty", repetition_penalty, num_seqs, lambda r: r > 0, "above 0"
+        )
+        presence_penalty = _per_row(
+            "presence_penalty", presence_penalty, num_seqs, lambda _: True, "a number"
+        )
+
+        def on_device(values: list[float]) -> torch.Tensor:
+            return torch.tensor(values, device=logits.device, dtype=torch.float32)
+
+        _check_logits(logits)
+        if any(r != 1 for r in repetition_penalty) or any(p != 0 for p in presence_penalty):
+            in_prompt, in_output = (
+                _occurrences(name, tokens, logits)
+                for name, tokens in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens))
+            )
+            penalties = on_device(repetition_penalty), on_device(presence_penalty)
+            logits = apply_penalties(logits, in_prompt, in_output, *penalties)
+            _check_logits(logits)
+        if any(t != 1 for t in temperature):
+            logits = apply_temperature(logits, on_device(temperature))
+        if any(k != -1 for k in top_k):
+            logits = keep_top_k(logits, torch.tensor(top_k, device=logits.device, dtype=torch.int64))
+        if any(p != 1 for p in top_p):
+            logits = keep_top_p(logits, torch.tensor(top_p, device=logits.device, dtype=torch.float64))
+        if any(p != 0 for p in min_p):
+            logits = keep_min_p(logits, on_device(min_p))
+        return logits.softmax(dim=-1).view(shape)
+
+
+def _per_row(
+    name: str,
+    value: Parameter,
+    num_seqs: int,
+    allowed: Callable[[float], bool],
+    rule: str,
+    whole: bool = False,
+) -> list:
+    """The parameter as one number per row, each checked."""
+    if hasattr(value, "tolist"):  # a tensor or an array
+        value = value.tolist()
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    values = list(value) if several else [value] * num_seqs
+    if len(values) != num_seqs:
+        raise ValueError(f"{name} has {len(values)} values for {num_seqs} rows of logits")
+    for row, number in enumerate(values):
+        is_number = isinstance(number, int if whole else (int, float)) and not isinstance(number, bool)
+        if not is_number or not math.isfinite(number) or not allowed(number):
+            raise ValueError(f"row {row}: {name} must be {rule}, got {number!r}")
+    return values
+
+
+def _check_logits(logits: torch.Tensor) -> None:
+    largest = logits.amax(dim=-1)  # NaN if any logit is
+    if largest.isfinite().all():
+        return
+    row = int((~largest.isfinite()).nonzero()[0])
+    if largest[row] == -math.inf:
+        raise ValueError(f"row {row}: every logit is -inf, there is no token to choose")
+    token = int((logits[row].isnan() | (logits[row] == math.inf)).nonzero()[0])
+    raise ValueError(f"row {row}: the logit of token {token} is {logits[row, token].item()}")
+
+
+def _check_generators(generator: Generators, num_seqs: int) -> None:
+    if generator is None or isinstance(generator, torch.Generator):
+        return
+    if len(generator) != num_seqs:
+        raise ValueError(f"generator has {len(generator)} entries for {num_seqs} rows of logits")
+    for row, entry in enumerate(generator):
+        if entry is not None and not isinstance(entry, torch.Generator):
+            raise ValueError(
+                f"row {row}: generator must be a torch.Generator or None, got {type(entry).__name__}"
+            )
+
+
+def _occurrences(name: str, tokens: Tokens | None, logits: torch.Tensor) -> torch.Tensor:
+    """Which tokens occur in each row, `[num_seqs, vocab_size]`, bool."""
+    num_seqs, vocab_size = logits.shape
+    if isinstance(tokens, torch.Tensor) and tokens.dtype == torch.bool:
+        if tokens.shape != logits.shape:
+            raise ValueError(f"{name} must be a mask of shape {list(logits.shape)}, got {list(tokens.shape)}")
+        return tokens.to(logits.device)
+    seen = torch.zeros(logits.shape, dtype=torch.bool)
+    if tokens is not None:
+        tokens = tokens.tolist() if isinstance(tokens, torch.Tensor) else tokens
+        if len(tokens) != num_seqs:
+            raise ValueError(f"{name} has {len(tokens)} sequences for {num_seqs} rows of logits")
+        for row, ids in enumerate(tokens):
+            ids = torch.as_tensor(ids, dtype=torch.int64)
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
+                raise ValueError(f"row {row}: {name} has ids outside the vocabulary of {vocab_size}")
+            seen[row, ids] = True
+    return seen.to(logits.device)
