@@ -4,70 +4,97 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import datetime
 
 from rich.console import Console
+
+COMMANDS = {
+    "check": "check an exercise; the exit status is 0 (passed), 1 (failed) or 2 (not attempted)",
+    "hint": "show the next hint for an exercise, or the one with that number",
+    "reset": "put an exercise (1.2) or the file of a lesson (1) back; a backup is kept",
+    "board": "show what you have done and what comes next",
+    "watch": "check again whenever you save an exercise file",
+    "doctor": "say what this machine can do and what it lacks",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="yaie", description="YAIE: build your own LLM inference engine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, help_text, operand in (
-        ("check", "check an exercise", "exercise, such as 1.2"),
-        ("hint", "show the next hint for an exercise", "exercise, such as 1.2"),
-        (
-            "reset",
-            "put an exercise or a lesson's file back; a backup is kept",
-            "exercise (1.2) or lesson (1)",
-        ),
-        ("board", "show what you have done and what comes next", None),
-        ("watch", "check again whenever you save an exercise file", None),
-        ("doctor", "say what this machine can do and what it lacks", None),
-    ):
-        command = commands.add_parser(name, help=help_text, description=help_text)
-        if operand:
-            command.add_argument("what", metavar="EXERCISE", help=operand)
+    parsers = {
+        name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()
+    }
+    for name in ("check", "hint"):
+        parsers[name].add_argument("exercise", metavar="EXERCISE", help="such as 1.2")
+    parsers["hint"].add_argument("number", metavar="NUMBER", nargs="?", type=int, help="1 to 3")
+    parsers["reset"].add_argument("what", metavar="EXERCISE|LESSON", help="such as 1.2 or 1")
     options = parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows a question mark instead
+
+    from yaie.course.registry import NoSuchExercise
+
     try:
-        return _run(options, Console())
+        return _run(options)
+    except NoSuchExercise as error:
+        print(f"yaie {options.command}: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 
 
-def _run(options: argparse.Namespace, console: Console) -> int:
-    from yaie.course import handle, learner
-    from yaie.course import watch as watching
+def _run(options: argparse.Namespace) -> int:
+    from yaie.course import checks, handle
 
-    try:
-        if options.command == "check":
-            panel = handle.exercise(options.what).check()
-            console.print(panel)
-            return {"good": 0, "open": 2}.get(panel.tone, 1)
-        if options.command == "hint":
-            console.print(handle.exercise(options.what).hint())
-        elif options.command == "reset":
-            console.print(handle.reset(options.what))
-        elif options.command == "board":
-            console.print(handle.board())
-        elif options.command == "doctor":
-            console.print(handle.examine())
-        elif options.command == "watch":
-            console.print(f"Watching {learner.exercises_dir()}. Save a file to have it checked; Ctrl-C ends.")
-            watching.watch(lambda found: console.print(_shown(found)))
-    except KeyError as error:
-        print(f"yaie {options.command}: {error.args[0]}", file=sys.stderr)
-        return 2
-    except learner.FileProblem as problem:
-        console.print(handle.problem_panel(problem))
-        return 1
+    if options.command in ("check", "watch"):
+        checks.warm_up()  # torch is imported there and here at the same time
+    if options.command == "check":
+        panel = handle.exercise(options.exercise).check()
+        _show(panel)
+        return {"good": 0, "open": 2}.get(panel.tone, 1)
+    if options.command == "hint":
+        try:
+            _show(handle.exercise(options.exercise).hint(options.number))
+        except ValueError as error:
+            print(f"yaie hint: {error}", file=sys.stderr)
+            return 2
+    elif options.command == "reset":
+        panel = handle.reset(options.what)
+        _show(panel)
+        return 1 if panel.tone == "bad" else 0
+    elif options.command == "board":
+        _show(handle.board())
+    elif options.command == "doctor":
+        _show(handle.examine())
+    else:
+        _watch()
     return 0
 
 
-def _shown(found: object) -> object:
-    from yaie.course import handle, learner
+def _watch() -> None:
+    from yaie.course import handle, learner, progress
+    from yaie.course import watch as watching
 
-    return (
-        handle.problem_panel(found) if isinstance(found, learner.FileProblem) else handle.outcome_panel(found)
-    )
+    console = Console()
+    print(f"Watching {learner.exercises_dir()}. Save a file to have it checked; Ctrl-C ends.")
+    print(handle.next_step(progress.board()[0]), flush=True)
+    try:
+        for panel in watching.watch():
+            if console.is_terminal:
+                console.rule(f"{datetime.now():%H:%M:%S}", style="dim")
+            _show(panel)
+            if panel.tone == "good":
+                print(handle.next_step(progress.board()[0]), flush=True)
+    except KeyboardInterrupt:
+        print("No longer watching.")
+
+
+def _show(view: object) -> None:
+    """Framed in a terminal; in a pipe or file plain lines, which are neither cut nor wrapped."""
+    console = Console()
+    if console.is_terminal:
+        console.print(view)
+    else:
+        print(view, flush=True)
 
 
 if __name__ == "__main__":

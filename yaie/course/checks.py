@@ -16,15 +16,20 @@ from yaie.course import learner
 from yaie.course.generate import exercise_file, mutated
 from yaie.course.registry import Exercise, find_exercise
 from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, Sandbox
+from yaie.course.show import Panel
 
 NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
+TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 
 _sandbox = Sandbox()
 
 
 @dataclass
 class Outcome:
-    """What a check found. `rows` are (label, text) pairs to show in this order."""
+    """What a check found. `rows` are (label, text) pairs to show in this order.
+
+    `source_hash` is the `Written.hash` of what was checked; empty where nothing could be.
+    """
 
     exercise: Exercise
     status: str
@@ -37,14 +42,24 @@ class Outcome:
     def passed(self) -> bool:
         return self.status == PASSED
 
+    def panel(self) -> Panel:
+        """The outcome, to be shown."""
+        name = self.exercise.lesson.exercise_file
+        return Panel(
+            f"{self.exercise.id} {self.exercise.title}: {self.status}",
+            tone=TONES[self.status],
+            text=self.headline,
+            rows=self.rows,
+            link=None if self.passed else (f"exercises/{name}", f"../exercises/{name}"),
+        )
+
     def __str__(self) -> str:
-        lines = [f"{self.exercise.id} {self.exercise.title}: {self.status.upper()}. {self.headline}"]
-        width = max((len(label) for label, _ in self.rows), default=0)
-        for label, text in self.rows:
-            first, *rest = text.splitlines() or [""]
-            lines.append(f"  {label:<{width}}  {first}")
-            lines += [f"  {'':<{width}}  {line}" for line in rest]
-        return "\n".join(lines)
+        return str(self.panel())
+
+
+def warm_up() -> None:
+    """Have the sandbox start while the caller does something else."""
+    _sandbox.start()
 
 
 def check(exercise_id: str, text: str | None = None, sandbox: Sandbox | None = None) -> Outcome:
@@ -67,13 +82,12 @@ def check(exercise_id: str, text: str | None = None, sandbox: Sandbox | None = N
 
 
 def _not_attempted(exercise: Exercise, written: learner.Written) -> Outcome:
-    place = f"{exercise.lesson.exercise_file}, line {written.first_line}: `{exercise.qualname}`"
     return Outcome(
         exercise,
         NOT_ATTEMPTED,
-        "The function still raises NotImplementedError.",
+        "Nothing has been written here yet.",
         [
-            ("Edit", place),
+            ("Function", f"`{exercise.qualname}`, line {written.first_line}"),
             ("Then", f"save the file and check again; `yaie hint {exercise.id}` gives a hint."),
         ],
     )
@@ -91,13 +105,15 @@ def _run(exercise: Exercise, text: str, written: learner.Written, sandbox: Sandb
             f"With your own {names} around it the check fails, so look there next (`yaie check {others[0]}`)."
         )
         return Outcome(exercise, PASSED, "Right on its own.", [("But", note), *_output_rows(alone)])
-    rows = _describe(exercise, alone)
-    cause = _likely_cause(exercise, alone, sandbox)
-    if cause:
+    rows = _describe(exercise, alone, text)
+    if written.remark and _went_wrong_outside(alone):
+        rows.append(("Note", written.remark))
+    if cause := _likely_cause(exercise, alone, sandbox):
         rows.append(("Likely cause", cause))
     rows += _output_rows(alone)
-    rows.append(("Next step", _next_step(exercise, alone)))
-    return Outcome(exercise, FAILED, _headline(exercise, alone), rows)
+    headline, next_step = _headline(exercise, alone)
+    rows.append(("Next step", f"{next_step} `yaie hint {exercise.id}` gives a hint."))
+    return Outcome(exercise, FAILED, headline, rows)
 
 
 def _attempted_others(exercise: Exercise, text: str) -> list[str]:
@@ -113,16 +129,24 @@ def _attempted_others(exercise: Exercise, text: str) -> list[str]:
     return attempted
 
 
-def _job(exercise: Exercise, text: str, use: list[str], sandbox: Sandbox) -> dict[str, Any]:
+def _job(
+    exercise: Exercise, text: str, use: list[str], sandbox: Sandbox, time_limit: float | None = None
+) -> dict[str, Any]:
     return sandbox.run(
         {
             "exercise": exercise.id,
             "folder": str(learner.exercises_dir()),
             "text": text,
             "use": use,
-            "time_limit": exercise.time_limit,
+            "time_limit": time_limit or exercise.time_limit,
         }
     )
+
+
+def _went_wrong_outside(report: dict[str, Any]) -> bool:
+    """Whether the function came to its end, and what it gave back is at fault."""
+    result = report["result"]
+    return bool(result) and result["kind"] in ("mismatch", "error") and "line" not in result
 
 
 def _passed(report: dict[str, Any]) -> bool:
@@ -130,11 +154,16 @@ def _passed(report: dict[str, Any]) -> bool:
 
 
 def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) -> str | None:
-    """The message of the first mutant that fails in just the way the learner's function did."""
-    wanted = _fingerprint(report)
+    """The message of the first mutant that fails in just the way the learner's function did.
+
+    A mutant has less time: nobody should wait for three endless loops in a row.
+    """
+    if report["result"] and report["result"]["kind"] == "import":
+        return None
+    wanted, limit = _fingerprint(report), max(2.0, exercise.time_limit / 4)
     for mutant in exercise.mutants:
         text = exercise_file(exercise.lesson, {exercise.id: mutated(exercise, mutant)})
-        if _fingerprint(_job(exercise, text, [exercise.id], sandbox)) == wanted:
+        if _fingerprint(_job(exercise, text, [exercise.id], sandbox, limit)) == wanted:
             return mutant.message
     return None
 
@@ -145,34 +174,57 @@ def _fingerprint(report: dict[str, Any]) -> tuple[Any, ...]:
     return (report["end"], report["code"], *(result.get(key) for key in keys))
 
 
-def _headline(exercise: Exercise, report: dict[str, Any]) -> str:
+def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
+    """What happened, and what to do next."""
     end, result = report["end"], report["result"]
+    mend = "Mend that line, save, and check again."
     if end == "timeout":
-        return f"It was still running after {exercise.time_limit:.0f} s and was stopped: an endless loop?"
+        seconds = f"{exercise.time_limit:.0f} s"
+        return f"It was still running after {seconds} and was stopped: an endless loop?", mend
     if end == "output":
-        return f"It printed more than {OUTPUT_LIMIT >> 10} KiB and was stopped: a print inside a loop?"
+        limit = f"{OUTPUT_LIMIT >> 10} KiB"
+        return f"It printed more than {limit} and was stopped: a print inside a loop?", mend
     if end == "exit":
-        return f"It ended the whole Python process (exit code {report['code']}), as `os._exit` does."
+        return f"It ended the whole Python process (exit code {report['code']}), as `os._exit` does.", mend
     if end == "signal":
-        name = signal.Signals(report["code"]).name
-        meaning = {"SIGSEGV": "memory that is not its own was touched", "SIGABRT": "a C library gave up"}
-        return f"It crashed the Python process with {name}" + (
-            f": {meaning[name]}." if name in meaning else "."
-        )
+        return f"It crashed the Python process with {_signal(report['code'])}.", mend
     if result.get("memory"):
-        return f"It asked for more than {MEMORY_LIMIT >> 30} GiB of memory."
+        return f"It asked for more than {MEMORY_LIMIT >> 30} GiB of memory.", mend
+    if result["kind"] == "mismatch":
+        return f"The {result['what']} is wrong.", "Work the tried input through by hand, then mend it."
+    error = f"{result['error']}: {result['message']}" if result["message"] else result["error"]
     if result["kind"] == "import":
-        return f"{exercise.lesson.exercise_file} cannot be run: {result['error']}: {result['message']}"
-    if result["kind"] == "error":
-        return f"It raised {result['error']}: {result['message']}"
-    return f"The {result['what']} is wrong."
+        return f"{exercise.lesson.exercise_file} cannot be run: {error}", mend
+    if _went_wrong_outside(report):
+        # The error came up in the code around the function, which was given something it cannot work with.
+        return (
+            f"The code that called it could not go on: {error}",
+            "Compare what it returns and changes with what its docstring asks for.",
+        )
+    if result["error"] == "NotImplementedError":
+        return (
+            "It came to the `raise NotImplementedError` of the exercise.",
+            "Delete that line when you are done.",
+        )
+    return f"It raised {error}", mend
 
 
-def _describe(exercise: Exercise, report: dict[str, Any]) -> list[tuple[str, str]]:
+def _signal(number: int) -> str:
+    name = next((known.name for known in signal.Signals if known == number), f"signal {number}")
+    meaning = {
+        "SIGSEGV": "memory that is not its own was touched, or a recursion went too deep",
+        "SIGABRT": "a C library gave up",
+        "SIGKILL": "the system stopped it, perhaps because memory ran out",
+    }
+    return f"{name}: {meaning[name]}" if name in meaning else name
+
+
+def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tuple[str, str]]:
     result = report["result"] or {"given": report["current_input"]}
     line, code = result.get("line"), result.get("code")
     if not report["result"] or line is None:
-        line, code = _line_in_stack(exercise, report["stack"]), None
+        line = _line_in_stack(exercise, report["stack"])
+        code = text.split("\n")[line - 1].strip() if line else None
     rows = [
         ("Tried", result.get("given", "")),
         ("Expected", result.get("expected", "")),
@@ -204,12 +256,6 @@ def _output_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     if len(lines) > len(shown):
         shown.append(f"... and {len(lines) - len(shown)} more lines")
     return [("It printed", "\n".join(shown))]
-
-
-def _next_step(exercise: Exercise, report: dict[str, Any]) -> str:
-    if report["result"] and report["result"]["kind"] == "mismatch":
-        return f"Work the tried input through by hand, then mend it; `yaie hint {exercise.id}` gives a hint."
-    return f"Mend that line, save, and check again; `yaie hint {exercise.id}` gives a hint."
 
 
 def _praise(exercise: Exercise) -> str:

@@ -1,18 +1,52 @@
-"""Say what this machine can do for the course, and what to do about each thing it lacks."""
+"""Say what this machine can do for the course, and what to do about each thing it lacks.
+
+Every look is quick (torch is not imported for it, CUDA is asked in a process of its own) and stands by itself: where
+one cannot be made, that is its finding.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 
+from yaie.course.registry import REPOSITORY
+
 GOOD, LIMITED, BAD = "good", "limited", "bad"
+GIB = 1 << 30
+STALE = 300  # seconds after which a build's lock is taken to be left behind
+PATIENCE = 3.0  # seconds for a program to say its version
+
+# Asks the driver itself: importing torch takes seconds, and its answer does not say why there is no GPU.
+CUDA_SCRIPT = """
+import ctypes, json
+cuda = ctypes.CDLL("libcuda.so.1")
+number, device, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(100)
+assert cuda.cuInit(0) == 0
+cuda.cuDriverGetVersion(ctypes.byref(number))
+driver, found = number.value, []
+cuda.cuDeviceGetCount(ctypes.byref(number))
+for index in range(number.value):
+    cuda.cuDeviceGet(ctypes.byref(device), index)
+    cuda.cuDeviceGetName(name, 100, device)
+    capability = []
+    for attribute in (75, 76):  # compute capability, major and minor
+        value = ctypes.c_int()
+        cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+        capability.append(str(value.value))
+    found.append(name.value.decode() + ", compute capability " + ".".join(capability))
+print(json.dumps([driver // 1000, found]))
+"""
 
 
 @dataclass(frozen=True)
@@ -27,138 +61,204 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """Look at everything the course needs. "bad" stops you, "limited" does not."""
-    looks: list[Callable[[], Finding]] = [_system, _python, _torch, _gpu, _compiler, _nvcc]
-    looks += [_jupyter, _memory, _cores, _disk, _exercises, _locks]
-    return [look() for look in looks]
+    return [_look(name, look) for name, look in LOOKS.items()]
 
 
-def _system() -> Finding:
+def _look(name: str, look: Callable[[], tuple[str, ...]]) -> Finding:
+    try:
+        return Finding(name, *look())
+    except Exception as error:  # a machine can lack things that nobody thought of
+        return Finding(name, LIMITED, f"could not be found out: {type(error).__name__}: {error}")
+
+
+def _system() -> tuple[str, ...]:
     name = f"{platform.system()} {platform.machine()}"
     if platform.system() == "Windows":
-        return Finding(
-            "System", BAD, name, "The checks need fork: work inside WSL2 (wsl --install), then clone there."
-        )
+        return BAD, name, "Checks need fork: run `wsl --install` and clone the repository inside WSL2."
     if platform.system() == "Darwin":
-        return Finding(
-            "System", LIMITED, name, "Not tested on macOS; the memory limit of checks does not work there."
-        )
-    return Finding("System", GOOD, name)
+        return LIMITED, name, "Not tested on macOS; the memory limit of checks does not work there."
+    return GOOD, name
 
 
-def _python() -> Finding:
+def _python() -> tuple[str, ...]:
     found = f"{platform.python_version()} at {sys.executable}"
-    return Finding("Python", GOOD, found)
+    own = REPOSITORY / ".venv"
+    if own.exists() and Path(sys.prefix).resolve() != own.resolve():
+        return (
+            LIMITED,
+            f"{found}, not the one in .venv",
+            f"source {shlex.quote(str(own / 'bin' / 'activate'))}",
+        )
+    return GOOD, found
 
 
-def _torch() -> Finding:
+def _torch() -> tuple[str, ...]:
     version = _version("torch")
     if version is None:
-        return Finding("torch", BAD, "not installed", "Run make lab once; it sets everything up.")
-    return Finding("torch", GOOD, version)
+        return BAD, "not installed", "make lab"
+    cuda = _torch_cuda()
+    return GOOD, f"{version}, {f'built for CUDA {cuda}' if cuda else 'built for the CPU'}"
 
 
-def _gpu() -> Finding:
+def _gpu() -> tuple[str, ...]:
     """Asked in a process of its own: CUDA must not be started in the one that shows notebooks."""
-    script = (
-        "import torch; print(torch.cuda.get_device_name() + ', compute capability %d.%d' "
-        "% torch.cuda.get_device_capability() if torch.cuda.is_available() else '')"
-    )
-    answer = _output([sys.executable, "-c", script])
-    if answer:
-        return Finding("GPU", GOOD, answer)
-    return Finding(
-        "GPU",
-        LIMITED,
-        "none that torch can use",
-        "Nothing to do: every lesson runs on the CPU and says where it differs.",
-    )
+    nothing = "Nothing to do: every lesson runs on the CPU and says where it differs."
+    answer = _output([sys.executable, "-c", CUDA_SCRIPT])
+    if not answer:
+        smi = shutil.which("nvidia-smi")
+        return (LIMITED, "the driver does not answer", "nvidia-smi") if smi else (LIMITED, "none", nothing)
+    driver, found = json.loads(answer)
+    names, cuda = "; ".join(found), _torch_cuda()
+    if not found:
+        return LIMITED, "a driver, but no GPU", nothing
+    if cuda is None:
+        return LIMITED, f"{names}; but torch is built for the CPU", "pip install --force-reinstall torch"
+    if int(cuda.partition(".")[0]) > driver:
+        return (
+            LIMITED,
+            f"{names}; its driver knows CUDA {driver}, torch needs {cuda}",
+            "Update the NVIDIA driver.",
+        )
+    return GOOD, names
 
 
-def _compiler() -> Finding:
+def _compiler() -> tuple[str, ...]:
     for name in ("g++", "clang++"):
-        if shutil.which(name):
-            return Finding("C++ compiler", GOOD, (_output([name, "--version"]) or name).splitlines()[0])
-    return Finding(
-        "C++ compiler", BAD, "none", "sudo apt install g++ (Debian, Ubuntu), sudo dnf install gcc-c++ (Fedora), "
-        "xcode-select --install (macOS).",
-    )  # fmt: skip
+        if version := _output([name, "--version"]):
+            return GOOD, version.splitlines()[0]
+    if platform.system() == "Darwin":
+        return BAD, "none", "xcode-select --install"
+    installers = {
+        "apt": "sudo apt install g++",
+        "dnf": "sudo dnf install gcc-c++",
+        "pacman": "sudo pacman -S gcc",
+    }
+    commands = [command for tool, command in installers.items() if shutil.which(tool)]
+    return (
+        BAD,
+        "none",
+        commands[0] if commands else "Install g++ or clang++ with your system's package manager.",
+    )
 
 
-def _nvcc() -> Finding:
-    if shutil.which("nvcc"):
-        return Finding("nvcc", GOOD, _output(["nvcc", "--version"]).splitlines()[-1])
-    return Finding("nvcc", LIMITED, "none", "Only needed with a GPU: install the CUDA toolkit there.")
+def _nvcc() -> tuple[str, ...]:
+    version = re.search(r"release ([\d.]+)", _output(["nvcc", "--version"]))
+    if version:
+        return GOOD, f"CUDA {version.group(1)} at {shutil.which('nvcc')}"
+    usual = Path("/usr/local/cuda/bin")
+    if (usual / "nvcc").exists():
+        return LIMITED, f"in {usual}, which is not in PATH", f'export PATH="{usual}:$PATH"'
+    return LIMITED, "none", "Nothing to do without a GPU; with one, install the CUDA toolkit."
 
 
-def _jupyter() -> Finding:
+def _jupyter() -> tuple[str, ...]:
     version = _version("jupyterlab")
-    if version is None:
-        return Finding("JupyterLab", BAD, "not installed", "pip install -e '.[lab]', or run make lab.")
-    return Finding("JupyterLab", GOOD, version)
+    return (GOOD, version) if version else (BAD, "not installed", "pip install -e '.[lab]'")
 
 
-def _memory() -> Finding:
+def _kernel() -> tuple[str, ...]:
+    """The kernel `python3` must be there and start this Python: notebooks name it."""
+    install = f"{shlex.quote(sys.executable)} -m ipykernel install --sys-prefix"
+    if _version("ipykernel") is None:
+        return BAD, "ipykernel is not installed", "pip install -e '.[lab]'"
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        starts = KernelSpecManager().get_kernel_spec("python3").argv[0]
+    except NoSuchKernel:
+        return BAD, "there is no kernel python3", install
+    if starts not in ("python", "python3") and Path(starts).absolute().parent != Path(sys.executable).parent:
+        return LIMITED, f"python3 starts {starts}, not this Python", install
+    return GOOD, "python3"
+
+
+def _memory() -> tuple[str, ...]:
     free = _free_memory()
     if free is None:
-        return Finding("Memory", LIMITED, "cannot be read on this system", "Have 4 GiB free.")
-    found = f"{free / 2**30:.1f} GiB free"
-    if free < 2 * 2**30:
-        return Finding(
-            "Memory",
-            LIMITED,
-            found,
-            "Close other programs: lessons want 2 GiB, building C++ up to 2 GiB more.",
-        )
-    return Finding("Memory", GOOD, found)
+        return LIMITED, "cannot be read on this system", "Have 4 GiB free."
+    found = f"{free / GIB:.1f} GiB free"
+    if free < 2 * GIB:
+        return LIMITED, found, "Close other programs: lessons want 2 GiB, building C++ up to 2 GiB more."
+    return GOOD, found
 
 
 def _free_memory() -> int | None:
+    """Bytes that this process may still take: what the machine has free, or less where its container allows less."""
     try:
-        with open("/proc/meminfo") as lines:
-            return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
-    except FileNotFoundError:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), None)
+    except OSError:
         return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        allowed = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no container, or no limit ("max")
+        return free
+    return allowed if free is None else min(free, allowed)
 
 
-def _cores() -> Finding:
+def _cores() -> tuple[str, ...]:
     count = os.cpu_count() or 1
-    return Finding(
-        "Cores", GOOD if count > 1 else LIMITED, str(count), "" if count > 1 else "Two cores are pleasanter."
+    return (
+        (GOOD, str(count)) if count > 1 else (LIMITED, "1", "Nothing to do: checks and builds take longer.")
     )
 
 
-def _disk() -> Finding:
-    free = shutil.disk_usage(Path.home()).free
-    found = f"{free / 2**30:.0f} GiB free"
-    return Finding("Disk", *((GOOD, found) if free > 2**30 else (LIMITED, found, "Builds need 1 GiB.")))
+def _disk() -> tuple[str, ...]:
+    free = shutil.disk_usage(REPOSITORY).free
+    found = f"{free / GIB:.0f} GiB free"
+    return (GOOD, found) if free > GIB else (LIMITED, found, "Free 1 GiB: builds need it.")
 
 
-def _exercises() -> Finding:
+def _exercises() -> tuple[str, ...]:
+    if _version("torch") is None:
+        return LIMITED, "not compared: the engine needs torch"
     from yaie.course.generate import out_of_date
     from yaie.course.learner import exercises_dir
 
     stale, edited = out_of_date(exercises_dir())
-    found = f"{len(edited)} edited by you" if edited else "as generated"
     if stale:
         names = ", ".join(path.name for path in stale)
-        return Finding(
-            "Exercise files", LIMITED, f"{names}: older than the engine", "python -m yaie.course.generate"
-        )
-    return Finding("Exercise files", GOOD, found)
+        command = "python -m yaie.course.generate"
+        if exercises_dir() != REPOSITORY / "exercises":
+            command += f" --to {shlex.quote(str(exercises_dir()))}"
+        return LIMITED, f"{names}: missing or older than the engine", command
+    return GOOD, f"{len(edited)} edited by you" if edited else "as generated"
 
 
-def _locks() -> Finding:
+def _locks() -> tuple[str, ...]:
     """A killed build leaves a lock file, on which every later `torch.utils.cpp_extension.load` waits for ever."""
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
-    stale = [str(path) for path in root.glob("**/lock")] if root.exists() else []
-    if stale:
-        return Finding(
-            "Build locks",
-            LIMITED,
-            f"{len(stale)} left behind",
-            f"If nothing is building: rm {' '.join(stale)}",
-        )
-    return Finding("Build locks", GOOD, "none")
+    default = Path.home() / ".cache" / "torch_extensions"
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or default)
+    old = [str(path) for path in root.glob("**/lock") if time.time() - path.stat().st_mtime > STALE]
+    if old:
+        return LIMITED, f"{len(old)} older than {STALE // 60} minutes", f"rm {shlex.join(old)}"
+    return GOOD, "none left behind"
+
+
+def _variables() -> tuple[str, ...]:
+    names = sorted(name for name in os.environ if name.startswith("YAIE_"))
+    if not names:
+        return GOOD, "no YAIE_* variable is set"
+    return LIMITED, ", ".join(f"{name}={os.environ[name]}" for name in names), f"unset {' '.join(names)}"
+
+
+LOOKS: dict[str, Callable[[], tuple[str, ...]]] = {
+    "System": _system,
+    "Python": _python,
+    "torch": _torch,
+    "GPU": _gpu,
+    "C++ compiler": _compiler,
+    "nvcc": _nvcc,
+    "JupyterLab": _jupyter,
+    "Jupyter kernel": _kernel,
+    "Memory": _memory,
+    "Cores": _cores,
+    "Disk": _disk,
+    "Exercise files": _exercises,
+    "Build locks": _locks,
+    "Environment": _variables,
+}
 
 
 def _version(package: str) -> str | None:
@@ -168,6 +268,22 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _torch_cuda() -> str | None:
+    """The CUDA version torch was built for, read from its files; None for a build without CUDA."""
+    found = util.find_spec("torch")
+    if found is None or found.origin is None:
+        return None
+    version = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
+    cuda = re.search(r"^cuda\b[^=]*= '([\d.]+)'", version, re.MULTILINE)
+    return cuda.group(1) if cuda else None
+
+
 def _output(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    """What a program prints; empty where it is missing, fails or takes too long."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -19,13 +19,11 @@ current_input: str = ""
 
 
 class Mismatch(AssertionError):
-    """A result that differs from what was expected."""
+    """A result that differs from what was expected. `got` and `expected` are texts, ready to be shown."""
 
-    def __init__(
-        self, given: str, what: str, got: Any, expected: Any, first_difference: str, note: str
-    ) -> None:
+    def __init__(self, what: str, got: str, expected: str, first_difference: str, note: str) -> None:
         super().__init__(what)
-        self.given, self.what, self.got, self.expected = given, what, got, expected
+        self.given, self.what, self.got, self.expected = current_input, what, got, expected
         self.first_difference, self.note = first_difference, note
 
 
@@ -45,7 +43,7 @@ def expect(got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: 
     """Raise `Mismatch` unless `got` equals `expected` (numbers and tensors within `tolerance`, absolute)."""
     difference = first_difference(got, expected, tolerance)
     if difference is not None:
-        raise Mismatch(current_input, what, plain(got), plain(expected), difference, note)
+        raise Mismatch(what, shown(got), shown(expected), difference, note)
 
 
 def expect_error(call: Callable[[], Any], error: type[BaseException], what: str, *, note: str = "") -> None:
@@ -54,14 +52,21 @@ def expect_error(call: Callable[[], Any], error: type[BaseException], what: str,
         result = call()
     except error:
         return
-    raise Mismatch(
-        current_input,
-        what,
-        f"no error, but {plain(result)!r}",
-        f"{error.__name__}",
-        "no error was raised",
-        note,
-    )
+    except (MemoryError, RecursionError):
+        raise  # these say more about the answer than that the wrong error was raised
+    except Exception as other:
+        text = f"{type(other).__name__}: {shown(other, str)}"
+        raise Mismatch(what, text, error.__name__, "another error was raised", note) from other
+    raise Mismatch(what, f"no error, but {shown(result)}", error.__name__, "no error was raised", note)
+
+
+def shown(value: Any, form: Callable[[Any], str] = repr, limit: int = 2000) -> str:
+    """`value` as text, cut where it is long. A learner's own `__repr__` or `__str__` may fail; then that is said."""
+    try:
+        text = value.__name__ if isinstance(value, type) else form(plain(value))
+    except Exception as error:
+        return f"<a {type(value).__name__}, which cannot be shown: {type(error).__name__}>"
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def plain(value: Any) -> Any:
@@ -106,13 +111,8 @@ def _differ(got: Any, expected: Any, tolerance: float, where: str) -> str | None
         )
     else:
         same = type(got) is type(expected) and got == expected
-    return None if same else f"{place}{_short(got)} instead of {_short(expected)}"
+    return None if same else f"{place}{shown(got, limit=200)} instead of {shown(expected, limit=200)}"
 
 
 def _both_numbers(a: Any, b: Any) -> bool:
     return all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))
-
-
-def _short(value: Any, limit: int = 200) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"

@@ -6,60 +6,67 @@ from datetime import datetime
 from pathlib import Path
 
 from yaie.course import learner, progress
-from yaie.course.generate import exercise_file, stub
+from yaie.course.checks import NOT_ATTEMPTED
+from yaie.course.generate import exercise_file, first_line, stub
 from yaie.course.registry import Exercise, Lesson
 
 
 def reset_exercise(exercise: Exercise) -> Path | None:
     """Take the body out of one function again; the rest of the file stays. Returns the backup, None if none was needed.
 
-    Raises `FileProblem` where the function cannot be found; then only `reset_lesson` can help.
+    Raises `FileProblem` where the function cannot be found (then only `reset_lesson` can help) or nothing can be
+    written.
     """
-    path = learner.exercise_path(exercise.lesson)
-    if not path.exists():
+    try:
+        text = learner.read(exercise.lesson)
+    except learner.FileMissing:
         return reset_lesson(exercise.lesson)
-    text = learner.read(exercise.lesson)
-    written = _find_whatever_its_parameters(exercise, text)
-    lines = text.splitlines()
-    column = len(lines[written.first_line - 1]) - len(lines[written.first_line - 1].lstrip())
-    fresh = [f"{' ' * column}{line}" if line else "" for line in stub(exercise).splitlines()]
-    lines[written.first_line - 1 : written.last_line] = fresh
-    backup = _back_up(path)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _forget(exercise)
-    return backup
+    try:
+        _, node = learner.locate(exercise, text)
+    except learner.FileProblem as problem:
+        whole = (
+            f"Mend that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file anew"
+        )
+        raise learner.FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
+    lines = text.split("\n")  # not splitlines: Python counts lines by \n only
+    start = first_line(node) - 1
+    indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
+    lines[start : node.end_lineno] = [indent + line if line else "" for line in stub(exercise).split("\n")]
+    return _write(exercise.lesson, "\n".join(lines), [exercise])
 
 
 def reset_lesson(lesson: Lesson) -> Path | None:
     """Write the lesson's exercise file anew. Returns the backup of what was there, None if there was nothing."""
-    path = learner.exercise_path(lesson)
-    backup = _back_up(path) if path.exists() else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(exercise_file(lesson), encoding="utf-8")
-    for exercise in lesson.exercises:
-        _forget(exercise)
-    return backup
-
-
-def _find_whatever_its_parameters(exercise: Exercise, text: str) -> learner.Written:
-    try:
-        return learner.find(exercise, text)
-    except learner.FileProblem as problem:
+    if not lesson.exercises:
         raise learner.FileProblem(
-            problem.problem,
-            f"Mend that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file anew "
-            "(a backup is kept).",
-        ) from problem
+            f"Lesson {lesson.number} has no exercises.", "There is nothing to put back."
+        )
+    return _write(lesson, exercise_file(lesson), lesson.exercises)
 
 
-def _back_up(path: Path) -> Path:
-    folder = path.parent / ".backup"
-    folder.mkdir(exist_ok=True)
-    backup = folder / f"{path.stem}.{datetime.now():%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"
-    backup.write_bytes(path.read_bytes())
+def _write(lesson: Lesson, text: str, exercises: list[Exercise]) -> Path | None:
+    """Back up the lesson's file, write the new text with the line ends that it had, forget what was recorded."""
+    path = learner.exercise_path(lesson)
+    backup = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = path.read_bytes() if path.exists() else b""
+        if old:
+            backup = (
+                path.parent / ".backup" / f"{path.stem}.{datetime.now():%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"
+            )
+            backup.parent.mkdir(exist_ok=True)
+            backup.write_bytes(old)
+        path.write_text(text, encoding="utf-8", newline="\r\n" if b"\r\n" in old else "\n")
+    except OSError as error:
+        raise learner.FileProblem(
+            f"{error.filename or path} cannot be written: {error.strerror}.",
+            "Nothing was reset. Make it writable, then reset again.",
+        ) from error
+    for exercise in exercises:
+        progress.change(exercise.id, _forget)
     return backup
 
 
-def _forget(exercise: Exercise) -> None:
-    with progress.update(exercise.id) as record:
-        record.status, record.source_hash, record.hints = "not attempted", "", 0
+def _forget(record: progress.Record) -> None:
+    record.status, record.source_hash, record.hints = NOT_ATTEMPTED, "", 0

@@ -6,10 +6,11 @@ import os
 
 from yaie.course import checks, doctor, files, learner, progress
 from yaie.course.generate import reference
-from yaie.course.registry import Exercise, find_exercise, lessons
+from yaie.course.registry import Exercise, find_exercise, find_lesson
+from yaie.course.sandbox import SandboxError
 from yaie.course.show import Panel, Table
 
-TONE = {checks.PASSED: "good", checks.FAILED: "bad", checks.NOT_ATTEMPTED: "open", progress.CHANGED: "warn"}
+TONES = {**checks.TONES, progress.CHANGED: "warn"}
 
 
 class ExerciseHandle:
@@ -21,12 +22,9 @@ class ExerciseHandle:
     def card(self) -> Panel:
         """What is asked for, and where to write it."""
         exercise = self._exercise
-        requires = ", ".join(exercise.requires) or "nothing"
-        rows = [
-            ("Function", f"`{exercise.qualname}`"),
-            ("Time", f"about {exercise.minutes} minutes"),
-            ("After", requires),
-        ]
+        rows = [("Function", f"`{exercise.qualname}`"), ("Time", f"about {exercise.minutes} minutes")]
+        if exercise.requires:
+            rows.append(("After", ", ".join(exercise.requires)))
         name = exercise.lesson.exercise_file
         return Panel(
             f"Exercise {exercise.id}: {exercise.title}",
@@ -37,12 +35,17 @@ class ExerciseHandle:
 
     def check(self) -> Panel:
         """Run the check on what stands in your file now, and record what came out."""
-        outcome = checks.check(self._exercise.id)
-        progress.remember(outcome)
+        try:
+            outcome = checks.check(self._exercise.id)
+        except SandboxError as error:
+            return Panel(f"{self._exercise.id} could not be checked", tone="bad", text=str(error))
+        problem = progress.remember(outcome)
         wanted = os.environ.get("YAIE_EXPECT")  # the test suite runs the notebooks with and without solutions
         if wanted and outcome.status != wanted:
             raise AssertionError(f"the test suite expects {wanted!r}:\n{outcome}")
-        return outcome_panel(outcome)
+        panel = outcome.panel()
+        panel.rows = [*panel.rows, *_not_stored(problem)]
+        return panel
 
     def hint(self, number: int | None = None) -> Panel:
         """The next hint; with a number, that one (1 to 3)."""
@@ -51,9 +54,14 @@ class ExerciseHandle:
             raise ValueError(
                 f"hint {number} of exercise {exercise.id}: there are hints 1 to {len(exercise.hints)}"
             )
-        with progress.update(exercise.id) as record:
+
+        def take(record: progress.Record) -> None:
+            nonlocal number
             number = number or min(record.hints + 1, len(exercise.hints))
             record.hints = max(record.hints, number)
+
+        problem = progress.change(exercise.id, take)
+        assert number is not None
         left = len(exercise.hints) - number
         more = (
             f"{left} more: ask again."
@@ -61,12 +69,11 @@ class ExerciseHandle:
             else "That was the last one; the solution notebook explains the answer."
         )
         title = f"Hint {number} of {len(exercise.hints)} for exercise {exercise.id}"
-        return Panel(title, text=exercise.hints[number - 1], rows=[("Then", more)])
+        return Panel(title, text=exercise.hints[number - 1], rows=[("Then", more), *_not_stored(problem)])
 
     def reset(self) -> Panel:
         """Take your answer out again; a backup is kept."""
-        backup = files.reset_exercise(self._exercise)
-        return _reset_panel(f"Exercise {self._exercise.id}", backup)
+        return reset(self._exercise.id)
 
     def solution(self) -> None:
         """Print the engine's own source of this function."""
@@ -84,42 +91,28 @@ def exercise(id: str) -> ExerciseHandle:
     return ExerciseHandle(find_exercise(id))
 
 
-def outcome_panel(outcome: checks.Outcome) -> Panel:
-    """What a check found, to be shown."""
-    exercise = outcome.exercise
-    name = exercise.lesson.exercise_file
-    return Panel(
-        f"{exercise.id} {exercise.title}: {outcome.status}",
-        tone=TONE[outcome.status],
-        text=outcome.headline,
-        rows=outcome.rows,
-        link=None if outcome.passed else (f"exercises/{name}", f"../exercises/{name}"),
-    )
-
-
 def board() -> Table:
-    """Every exercise with its state, and what comes next."""
-    lines = progress.board()
-    rows = [
-        (
-            TONE[line.status],
-            (line.exercise.id, line.exercise.title, _state(line), str(line.checks), str(line.hints)),
-        )
-        for line in lines
-    ]
+    """Every exercise with its state, lesson by lesson, and what comes next."""
+    lines, problems = progress.board()
+    rows, lesson = [], None
+    for line in lines:
+        if line.exercise.lesson is not lesson:
+            lesson = line.exercise.lesson
+            rows.append(("", (f"{lesson.number:02d}", lesson.title, "", "", "")))
+        cells = (line.exercise.id, line.exercise.title, line.status, str(line.checks), str(line.hints))
+        rows.append((TONES[line.status], cells))
     passed = sum(line.status == checks.PASSED for line in lines)
+    footer = [*problems, f"{passed} of {len(lines)} passed. {next_step(lines)}"]
+    return Table("Your exercises", ("", "Exercise", "State", "Checks", "Hints"), rows, "\n".join(footer))
+
+
+def next_step(lines: list[progress.Line]) -> str:
+    """What comes next, in a sentence."""
     following = progress.next_line(lines)
-    footer = f"{passed} of {len(lines)} passed. "
     if following is None:
-        footer += "Everything that there is has been passed."
-    else:
-        upcoming = following.exercise
-        footer += f"Next: {upcoming.id} {upcoming.title}, in notebooks/{upcoming.lesson.name}.ipynb"
-    return Table("Your exercises", ("", "Exercise", "State", "Checks", "Hints"), rows, footer)
-
-
-def _state(line: progress.Line) -> str:
-    return "edited, not checked since" if line.status == progress.CHANGED else line.status
+        return "Everything that there is has been passed."
+    exercise = following.exercise
+    return f"Next: {exercise.id} {exercise.title}, in notebooks/{exercise.lesson.name}.ipynb"
 
 
 def examine() -> Table:
@@ -133,21 +126,26 @@ def examine() -> Table:
 
 
 def reset(what: str) -> Panel:
-    """Reset one exercise ("1.2") or a lesson's whole file ("1")."""
-    if "." in str(what):
-        return exercise(what).reset()
-    numbers = {str(lesson.number): lesson for lesson in lessons()}
-    if str(what).lstrip("0") not in numbers and str(what) not in numbers:
-        raise KeyError(f"there is no lesson {what!r}; there are {', '.join(numbers)}")
-    lesson = numbers.get(str(what)) or numbers[str(what).lstrip("0")]
-    return _reset_panel(f"Lesson {lesson.number:02d}", files.reset_lesson(lesson))
-
-
-def _reset_panel(name: str, backup: object) -> Panel:
+    """Reset one exercise ("1.2") or a lesson's whole file ("1" or "01"); a backup is kept."""
+    what = str(what).strip()
+    try:
+        if what.isdecimal():
+            lesson = find_lesson(int(what))
+            name, backup = f"The file of lesson {lesson.number:02d}", files.reset_lesson(lesson)
+        else:
+            exercise = find_exercise(what)
+            name, backup = f"Exercise {exercise.id}", files.reset_exercise(exercise)
+    except learner.FileProblem as problem:
+        return problem_panel(problem)
     rows = [("Backup", str(backup))] if backup else []
-    return Panel(f"{name} is as it was generated", text="", rows=rows)
+    rows.append(("Then", "Reload the file if it is open in an editor."))
+    return Panel(f"{name} is as it was generated", rows=rows)
 
 
 def problem_panel(problem: learner.FileProblem) -> Panel:
     """Why a file cannot be worked with."""
-    return Panel(problem.problem, tone="bad", rows=[("Next step", problem.next_step)])
+    return Panel("This file cannot be used yet", "bad", problem.problem, [("Next step", problem.next_step)])
+
+
+def _not_stored(problem: str) -> list[tuple[str, str]]:
+    return [("Not stored", problem)] if problem else []

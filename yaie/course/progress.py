@@ -1,16 +1,18 @@
-"""What a learner has done so far: `.progress.json` beside the exercise files, and the board that shows it."""
+"""What a learner has done so far: `.progress.json` beside the exercise files, and the board that shows it.
+
+A check is worth more than its record. Where the file is damaged, comes from another version or cannot be written, what
+can be read is used, the rest is set aside, and this process remembers what it could not store.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -18,7 +20,8 @@ from yaie.course import learner
 from yaie.course.checks import FAILED, NOT_ATTEMPTED, PASSED, Outcome
 from yaie.course.registry import Exercise, lessons
 
-CHANGED = "changed"  # attempted, and not checked since it was last edited
+CHANGED = "edited, not checked since"
+LOCK_LIMIT = 10.0  # seconds to wait for another notebook that is storing its own record
 
 
 @dataclass
@@ -42,65 +45,76 @@ class Line:
     hints: int
 
 
-def load() -> dict[str, Record]:
-    """All records by exercise id. A damaged file is set aside, and that is said."""
+_not_stored: dict[str, Record] = {}  # what this process could not write
+
+
+def load() -> tuple[dict[str, Record], str]:
+    """All records by exercise id, and what was wrong with the file ("" if nothing was)."""
+    stored, problem = _stored()
+    return {id: _record(fields) for id, fields in stored.items()} | _not_stored, problem
+
+
+def change(id: str, edit: Callable[[Record], None]) -> str:
+    """Change the record of one exercise and store it in one step. Returns why it could not be stored, or ""."""
     path = _path()
+    new = path.with_name(f"{path.name}.new")
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return {id: Record(**record) for id, record in stored.items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError, AttributeError):
-        aside = path.with_suffix(".damaged.json")
-        os.replace(path, aside)
-        print(
-            f"{path} could not be read; it was moved to {aside.name} and the board starts anew.",
-            file=sys.stderr,
-        )
-        return {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_LIMIT):
+            stored, problem = _stored()
+            if problem:
+                _set_aside(path)
+            record = _not_stored.get(id) or _record(stored.get(id, {}))
+            edit(record)
+            stored[id] = {**stored.get(id, {}), **asdict(record)}  # what a newer version has added stays
+            try:
+                new.write_text(json.dumps(dict(sorted(stored.items())), indent=1), encoding="utf-8")
+                os.replace(new, path)
+            finally:
+                new.unlink(missing_ok=True)
+        _not_stored.pop(id, None)
+        return ""
+    except OSError as error:  # includes the lock's timeout
+        record = load()[0].get(id, Record())
+        edit(record)
+        _not_stored[id] = record
+        return f"{path} cannot be written ({error.strerror or error}); this is remembered until Python ends."
 
 
-@contextmanager
-def update(id: str) -> Iterator[Record]:
-    """The record of one exercise, to be changed; it is stored in one step when the block ends."""
-    path = _path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".json.lock"), timeout=10):
-        records = load()
-        record = records.setdefault(id, Record())
-        yield record
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8"
-        ) as new:
-            json.dump({key: asdict(value) for key, value in sorted(records.items())}, new, indent=1)
-        os.replace(new.name, path)
+def remember(outcome: Outcome) -> str:
+    """Record what a check found. Returns why it could not be stored, or ""."""
 
-
-def remember(outcome: Outcome) -> None:
-    """Record what a check found."""
-    with update(outcome.exercise.id) as record:
-        record.status = outcome.status
-        record.source_hash = outcome.source_hash
-        record.checks += outcome.status != NOT_ATTEMPTED
+    def edit(record: Record) -> None:
         record.last_checked = datetime.now(UTC).isoformat(timespec="seconds")
+        record.checks += outcome.status != NOT_ATTEMPTED
+        if (
+            outcome.source_hash or outcome.status == NOT_ATTEMPTED
+        ):  # else the file was at fault: an older pass stands
+            record.status, record.source_hash = outcome.status, outcome.source_hash
+
+    return change(outcome.exercise.id, edit)
 
 
-def board() -> list[Line]:
-    """The state of every exercise, as the files and the records say now."""
-    records = load()
+def board() -> tuple[list[Line], list[str]]:
+    """The state of every exercise as the files and the records say now, and what could not be read."""
+    records, problem = load()
+    problems = [problem] if problem else []
     lines = []
     for lesson in lessons():
         for exercise in lesson.exercises:
             record = records.get(exercise.id, Record())
-            lines.append(Line(exercise, _status(exercise, record), record.checks, record.hints))
-    return lines
+            try:
+                status = _status(exercise, record)
+            except learner.FileProblem as found:
+                status = CHANGED if record.source_hash else NOT_ATTEMPTED
+                if found.problem not in problems:
+                    problems.append(found.problem)
+            lines.append(Line(exercise, status, record.checks, record.hints))
+    return lines, problems
 
 
 def _status(exercise: Exercise, record: Record) -> str:
-    try:
-        written = learner.find(exercise, learner.read(exercise.lesson))
-    except learner.FileProblem:
-        return FAILED
+    written = learner.find(exercise, learner.read(exercise.lesson))
     if not written.attempted:
         return NOT_ATTEMPTED
     if record.source_hash != written.hash or record.status not in (PASSED, FAILED):
@@ -111,6 +125,38 @@ def _status(exercise: Exercise, record: Record) -> str:
 def next_line(lines: list[Line]) -> Line | None:
     """What comes next: the first exercise in order that has not been passed."""
     return next((line for line in lines if line.status != PASSED), None)
+
+
+def _stored() -> tuple[dict[str, dict[str, Any]], str]:
+    """The file's content as it is, less what cannot be a record; and what was wrong with it."""
+    path = _path()
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}, ""
+    except OSError as error:
+        return {}, f"{path} cannot be read ({error.strerror})."
+    except ValueError:
+        stored = None
+    if not isinstance(stored, dict):
+        return {}, f"{path} is damaged; the next check sets it aside and starts a new one."
+    usable = {id: record for id, record in stored.items() if isinstance(record, dict)}
+    lost = ", ".join(sorted(stored.keys() - usable.keys()))
+    return usable, f"{path} is damaged at {lost}; the next check keeps a copy and the rest." if lost else ""
+
+
+def _record(stored: dict[str, Any]) -> Record:
+    """A record from what was stored; a field that is missing or of another type counts as never set."""
+    known = {each.name: stored.get(each.name) for each in fields(Record)}
+    default = asdict(Record())
+    return Record(**{name: value for name, value in known.items() if type(value) is type(default[name])})
+
+
+def _set_aside(path: Path) -> None:
+    """Keep a copy of a damaged file under a name of its own."""
+    if path.is_file():
+        now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+        path.with_name(f"{path.name}.damaged-{now}").write_bytes(path.read_bytes())
 
 
 def _path() -> Path:

@@ -34,9 +34,10 @@ class Mutant:
 class Exercise:
     """One function of the engine that a learner writes.
 
-    `target` is "package.module:qualified.name" for Python. `check` calls the engine (into which the learner's function
-    has been put) and raises through `yaie.course.expect.expect` at the first wrong result; it tries small inputs first,
-    so the failing input it shows is small. `time_limit` is in seconds.
+    `target` is "package.module:qualified.name" for Python and "csrc/folder/file.cu:kernel_name" for CUDA. `check`
+    calls the engine (into which the learner's function has been put) and raises through `yaie.course.expect.expect` at
+    the first wrong result; it tries small inputs first, so the failing input it shows is small. `time_limit` is in
+    seconds.
     """
 
     id: str
@@ -105,14 +106,23 @@ class Lesson:
         return add
 
 
+class NoSuchExercise(LookupError):
+    """There is no exercise or lesson of that name; the message says which there are."""
+
+
 @cache
+def _lesson_modules() -> dict[int, str]:
+    """Number and module name of every lesson, in the order in which they are taken. Nothing is imported."""
+    package = importlib.import_module("yaie.course.lessons")
+    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
+    return {
+        int(name.split("_")[1]): f"{package.__name__}.{name}" for name in names if name.startswith("lesson_")
+    }
+
+
 def lessons() -> tuple[Lesson, ...]:
     """All lessons in the order in which they are taken."""
-    package = importlib.import_module("yaie.course.lessons")
-    names = sorted(
-        module.name for module in pkgutil.iter_modules(package.__path__) if module.name.startswith("lesson_")
-    )
-    return tuple(importlib.import_module(f"{package.__name__}.{name}").LESSON for name in names)
+    return tuple(map(find_lesson, _lesson_modules()))
 
 
 def exercises() -> tuple[Exercise, ...]:
@@ -121,16 +131,29 @@ def exercises() -> tuple[Exercise, ...]:
 
 
 def find_lesson(number: int) -> Lesson:
-    """The lesson with that number. Raises KeyError that names the numbers there are."""
-    for lesson in lessons():
-        if lesson.number == number:
-            return lesson
-    raise KeyError(f"there is no lesson {number}; there are {', '.join(str(x.number) for x in lessons())}")
+    """The lesson with that number. Raises `NoSuchExercise`, naming the numbers there are."""
+    modules = _lesson_modules()
+    if number not in modules:
+        raise NoSuchExercise(f"there is no lesson {number}; there are {', '.join(map(str, modules))}")
+    return importlib.import_module(modules[number]).LESSON
 
 
 def find_exercise(id: str) -> Exercise:
-    """The exercise with that id, such as "1.2". Raises KeyError that names the ids there are."""
-    for exercise in exercises():
-        if exercise.id == str(id):
+    """The exercise with that id, such as "1.2". Only its own lesson is imported, so a check stays quick.
+
+    Raises `NoSuchExercise`, naming the ids there are.
+    """
+    if not isinstance(id, str):  # the number 1.10 is 1.1
+        raise TypeError(f'write the id of an exercise in quotes, such as "1.2"; got {id!r}')
+    number = id.strip().partition(".")[0]
+    if not number.isdecimal() or int(number) not in _lesson_modules():
+        numbers = ", ".join(map(str, _lesson_modules()))
+        raise NoSuchExercise(
+            f'there is no exercise {id!r}; an id is the number of a lesson ({numbers}), a point and a number: "1.2"'
+        )
+    lesson = find_lesson(int(number))
+    for exercise in lesson.exercises:
+        if exercise.id == id.strip():
             return exercise
-    raise KeyError(f"there is no exercise {id!r}; there are {', '.join(x.id for x in exercises())}")
+    known = ", ".join(exercise.id for exercise in lesson.exercises) or "none"
+    raise NoSuchExercise(f"there is no exercise {id!r}; lesson {number} has {known}")

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import resource
-import select
+import selectors
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from typing import Any, TextIO
+
+from yaie.course.registry import REPOSITORY
 
 MEMORY_LIMIT = 1 << 30  # bytes a worker may take on top of what it starts with
 OUTPUT_LIMIT = 256 << 10  # bytes a worker may print
@@ -36,7 +39,31 @@ class Sandbox:
     """Client side: starts the server when it is first needed and again when it has gone."""
 
     def __init__(self) -> None:
-        self._server: subprocess.Popen[str] | None = None
+        self._server: Any = None  # subprocess.Popen
+        self._ready = False
+        self._complaints: Any = None  # what the server wrote to its standard error
+
+    def start(self) -> None:
+        """Have the server import torch while the caller does something else."""
+        if self._server is not None and self._server.poll() is not None:
+            self.close()
+        if self._server is None:
+            self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, closed with the server
+            self._server = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "yaie.course.sandbox",
+                ],  # -P: no module out of the current folder
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                text=True,
+                cwd=REPOSITORY,  # the same for a notebook and a terminal
+                start_new_session=True,  # Ctrl-C in the notebook must not reach the server
+                env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            )
 
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
         """Run one job (see `yaie.course.worker.run`) and return its report.
@@ -44,57 +71,59 @@ class Sandbox:
         The report has `end` ("finished", "timeout", "exit", "signal", "output"), `result` (what the job returned, when
         it finished), `output`, `current_input`, `stack` and `seconds`. An interrupt (Ctrl-C) stops the worker at once.
         """
-        server = self._server_process()
-        assert server.stdin is not None
+        self.start()
         try:
-            server.stdin.write(json.dumps(job) + "\n")
-            server.stdin.flush()
-            return self._read(server, job["time_limit"] + 60)
+            if not self._ready:
+                self._read(START_LIMIT)
+                self._ready = True
+            self._server.stdin.write(json.dumps(job) + "\n")
+            self._server.stdin.flush()
+            report = self._read(job["time_limit"] + 60)
+        except BrokenPipeError as error:
+            raise self._ended() from error
         except BaseException:
             self.close()
             raise
+        if report["end"] == "finished" and report["result"].get("kind") == "machinery":
+            raise SandboxError(
+                f"The check itself broke, which is not your doing:\n{report['result']['message']}"
+            )
+        return report
 
     def close(self) -> None:
         """Stop the server and whatever it is running."""
         if self._server is not None:
-            server, self._server = self._server, None
-            with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
-                os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-            for stream in (server.stdin, server.stdout):
-                assert stream is not None
-                stream.close()
-
-    def _server_process(self) -> subprocess.Popen[str]:
-        if self._server is not None and self._server.poll() is not None:
-            self.close()
-        if self._server is None:
-            self._server = subprocess.Popen(
-                [sys.executable, "-m", "yaie.course.sandbox"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                start_new_session=True,  # Ctrl-C in the notebook must not reach the server
-                env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            )
+            server, self._server, self._ready = self._server, None, False
+            with contextlib.suppress(BrokenPipeError):  # half a line may wait for a server that is gone
+                server.stdin.close()  # the server sees this and stops its worker first
             try:
-                self._read(self._server, START_LIMIT)
-            except BaseException:
-                self.close()
-                raise
-        return self._server
+                server.wait(5)
+            except BaseException:  # it does not answer, or there was another Ctrl-C
+                server.kill()
+                server.wait()
+            server.stdout.close()
+            self._complaints.close()
 
-    def _read(self, server: subprocess.Popen[str], limit: float) -> dict[str, Any]:
-        assert server.stdout is not None
-        ready, _, _ = select.select([server.stdout], [], [], limit)
-        line = server.stdout.readline() if ready else ""
+    def _read(self, limit: float) -> dict[str, Any]:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._server.stdout, selectors.EVENT_READ)
+            if not selector.select(limit):
+                raise SandboxError(
+                    f"The check server gave no answer within {limit:.0f} s; run the check again."
+                )
+        line = self._server.stdout.readline()
         if not line:
-            raise SandboxError(
-                "the check server ended without an answer; run the check again. If it happens twice, run `yaie doctor`."
-                if ready
-                else f"the check server gave no answer within {limit:.0f} s; run the check again."
-            )
+            raise self._ended()
         return json.loads(line)
+
+    def _ended(self) -> SandboxError:
+        last = _content(self._complaints).strip().splitlines()[-1:]
+        self.close()
+        return SandboxError(
+            "The check server ended without an answer"
+            + "".join(f" ({line})" for line in last)
+            + "; run the check again. If it happens twice, run `yaie doctor`."
+        )
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
@@ -104,10 +133,10 @@ def serve(requests: TextIO, answers: TextIO) -> None:
     torch.set_num_threads(1)  # a thread pool would not survive the fork
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in requests:
-        print(json.dumps(_supervise(json.loads(line))), file=answers, flush=True)
+        print(json.dumps(_supervise(json.loads(line), requests.fileno())), file=answers, flush=True)
 
 
-def _supervise(job: dict[str, Any]) -> dict[str, Any]:
+def _supervise(job: dict[str, Any], requests_fd: int) -> dict[str, Any]:
     """Fork a worker for the job, keep it within its limits, and say how it ended."""
     output_read, output_write = os.pipe()
     with (
@@ -122,7 +151,7 @@ def _supervise(job: dict[str, Any]) -> dict[str, Any]:
             _worker(job, output_write, result.fileno(), notes.fileno(), stack.fileno())
         os.close(output_write)
         _own_group(pid)
-        output, broken_limit = _watch(pid, output_read, started + job["time_limit"])
+        output, broken_limit = _watch(pid, output_read, requests_fd, started + job["time_limit"])
         _, status = os.waitpid(pid, 0)
         os.close(output_read)
         answer = _content(result)
@@ -154,32 +183,38 @@ def _content(file: Any) -> str:
     return file.read().decode(errors="replace")
 
 
-def _watch(pid: int, output_fd: int, deadline: float) -> tuple[bytes, str | None]:
-    """Collect output until the worker ends; kill its process group at the first limit it breaks."""
+def _watch(pid: int, output_fd: int, requests_fd: int, deadline: float) -> tuple[bytes, str | None]:
+    """Collect output until the worker ends; kill its process group at the first limit it breaks.
+
+    Nothing is asked while a worker runs, so requests that become readable have ended: the client gave up or is gone.
+    """
     output, broken = b"", None
     process = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
-    try:
+    with selectors.DefaultSelector() as selector:
+        selector.register(output_fd, selectors.EVENT_READ)
+        selector.register(requests_fd, selectors.EVENT_READ)
+        if process is not None:
+            selector.register(process, selectors.EVENT_READ)
         while broken is None:
             left = deadline - time.monotonic()
-            ready, _, _ = select.select(
-                [output_fd, *([process] if process else [])], [], [], max(0, min(left, 0.05))
-            )
+            ready = [key.fd for key, _ in selector.select(max(0, min(left, 0.05)))]
             if output_fd in ready:
                 chunk = os.read(output_fd, 1 << 16)
                 output += chunk
                 if not chunk:
-                    break
+                    selector.unregister(output_fd)  # closed, which does not mean that the worker has ended
             elif process in ready or (process is None and _has_ended(pid)):
                 break
-            if len(output) > OUTPUT_LIMIT:
+            if requests_fd in ready:
+                broken = "abandoned"
+            elif len(output) > OUTPUT_LIMIT:
                 broken = "output"
             elif left <= 0:
                 broken = "timeout"
                 os.kill(pid, signal.SIGUSR1)  # faulthandler writes where it is
                 time.sleep(0.1)
-    finally:
-        if process is not None:
-            os.close(process)
+    if process is not None:
+        os.close(process)
     with contextlib.suppress(ProcessLookupError):  # the group is empty already
         os.killpg(pid, signal.SIGKILL)  # children that the learner's code may have started, too
     return output, broken
@@ -192,6 +227,7 @@ def _has_ended(pid: int) -> bool:
 def _worker(job: dict[str, Any], output_fd: int, result_fd: int, notes_fd: int, stack_fd: int) -> None:
     """The forked process: run the job, write its result, end."""
     import faulthandler
+    import traceback
 
     _own_group(0)
     with open(os.devnull) as nothing:
@@ -202,29 +238,40 @@ def _worker(job: dict[str, Any], output_fd: int, result_fd: int, notes_fd: int, 
     faulthandler.enable(stack_fd, all_threads=False)
     faulthandler.register(signal.SIGUSR1, stack_fd, all_threads=False)
     _limit_memory()
+    # Should the server be killed, a worker that loops must not stay behind.
+    seconds = 4 * math.ceil(job["time_limit"]) + 10
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
     from yaie.course import expect, worker
 
     def announce(text: str) -> None:
-        data = text.encode()
+        data = text.encode(errors="replace")
         os.ftruncate(notes_fd, len(data))
         os.pwrite(notes_fd, data, 0)
 
     expect.announce = announce
-    answer = json.dumps(worker.run(job)).encode()
+    try:
+        result = worker.run(job)
+    except BaseException:  # of the course itself: the learner's own are caught inside
+        result = {"passed": False, "kind": "machinery", "message": traceback.format_exc(limit=-5)}
     sys.stdout.flush()
-    os.pwrite(result_fd, answer, 0)
+    os.pwrite(result_fd, json.dumps(result).encode(), 0)
     os._exit(0)
 
 
 def _limit_memory() -> None:
-    """Cap the address space. Where the system does not report its size or honour the cap (macOS), there is no cap."""
+    """Cap the address space. Where the system does not report its size or honour the cap (macOS), there is no cap.
+
+    It is the soft limit, so that after an error it can be lifted for the report (`worker.run` does).
+    """
     try:
         with open("/proc/self/statm") as sizes:
             now = int(sizes.read().split()[0]) * resource.getpagesize()
-    except FileNotFoundError:
+    except OSError:
         return
-    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_LIMIT, now + MEMORY_LIMIT))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = now + MEMORY_LIMIT
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == -1 else min(limit, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from html import escape
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markup import escape as rich_escape
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.panel import Panel as RichPanel
 from rich.table import Table as RichTable
 from rich.text import Text
 
-# tone -> (sign, colour); the sign says it too, so that nothing hangs on colour alone
+# tone -> (sign, colour). The sign says it too, so that nothing hangs on colour alone; each colour has a contrast of at
+# least 3:1 against white and against near-black, and words are left in the reader's own colour.
 TONES = {
     "neutral": ("•", "#0072B2"),
     "good": ("✓", "#00795a"),
@@ -21,6 +20,8 @@ TONES = {
     "open": ("○", "#6b6b6b"),
     "warn": ("!", "#8f6200"),
 }
+WIDTH = 100  # columns that a panel takes at most; longer lines are hard to read
+CELL = "text-align:left;vertical-align:top"
 
 
 class _View:
@@ -47,65 +48,54 @@ class Panel(_View):
     link: tuple[str, str] | None = None
 
     def html(self) -> str:
-        sign, colour = TONES[self.tone]
-        parts = [f'<b style="color:{colour}">{sign} {escape(self.title)}</b>']
+        parts = [f"<b>{_html_sign(self.tone)} {escape(self.title)}</b>"]
         if self.text:
             parts.append(f"<div>{_html_text(self.text)}</div>")
         if self.rows:
             cells = "".join(
-                f'<tr><td style="text-align:left;vertical-align:top;white-space:nowrap"><b>{escape(label)}</b></td>'
-                f'<td style="text-align:left">{_html_text(text)}</td></tr>'
+                f'<tr><td style="{CELL};white-space:nowrap"><b>{escape(label)}</b></td>'
+                f'<td style="{CELL}">{_html_text(text)}</td></tr>'
                 for label, text in self.rows
             )
             parts.append(f'<table style="margin:6px 0 0 0">{cells}</table>')
         if self.link:
-            parts.append(_html_link(*self.link))
-        return (
-            f'<div style="border-left:4px solid {colour};padding:6px 12px;margin:4px 0;max-width:860px">'
-            + "".join(parts)
-            + "</div>"
-        )
+            parts.append(f'<div>Edit: <a href="{escape(self.link[1])}">{escape(self.link[0])}</a></div>')
+        style = f"border-left:4px solid {TONES[self.tone][1]};padding:6px 12px;margin:4px 0;max-width:860px"
+        return f'<div style="{style}">{"".join(parts)}</div>'
 
     def __str__(self) -> str:
         lines = [f"{TONES[self.tone][0]} {self.title}"]
         lines += [f"  {line}" for line in self.text.splitlines()]
-        width = max((len(label) for label, _ in self.rows), default=0)
-        for label, text in self.rows:
+        rows = self._all_rows()
+        width = max((len(label) for label, _ in rows), default=0)
+        for label, text in rows:
             first, *rest = text.splitlines() or [""]
-            lines.append(f"  {label:<{width}}  {first}")
-            lines += [f"  {'':<{width}}  {line}" for line in rest]
-        if self.link:
-            lines.append(f"  Edit: {self.link[0]}")
+            lines.append(f"  {label:<{width}}  {first}".rstrip())
+            lines += [f"  {'':<{width}}  {line}".rstrip() for line in rest]
         return "\n".join(lines)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         sign, colour = TONES[self.tone]
-        grid = RichTable.grid(padding=(0, 2))
+        grid = RichTable.grid(padding=(0, 2, 0, 0))
         grid.add_column(style="bold", no_wrap=True)
-        grid.add_column()
-        if self.text:
-            yield_text = Text(self.text)
-        for label, text in self.rows:
-            grid.add_row(label, rich_escape(text))
-        if self.link:
-            grid.add_row("Edit", self.link[0])
-        body = RichTable.grid()
-        if self.text:
-            body.add_row(yield_text)
-        if self.rows or self.link:
-            body.add_row(grid)
+        grid.add_column(overflow="fold")
+        for label, text in self._all_rows():
+            grid.add_row(Text(label), Text(text))
+        body = [Text(self.text)] * bool(self.text) + [grid] * bool(grid.row_count)
+        # The title is a line of its own inside, not part of the frame, which would cut it at the frame's width.
         yield RichPanel(
-            body,
-            title=f"{sign} {rich_escape(self.title)}",
-            title_align="left",
+            Group(Text.assemble((sign, colour), " ", (self.title, "bold")), *body),
             border_style=colour,
-            width=100,
+            width=min(WIDTH, options.max_width),
         )
+
+    def _all_rows(self) -> list[tuple[str, str]]:
+        return [*self.rows, *([("Edit", self.link[0])] if self.link else [])]
 
 
 @dataclass(repr=False)
 class Table(_View):
-    """Rows under headings; each row has a tone, whose sign stands first."""
+    """Rows under headings; each row has a tone, whose sign stands first. A row with the tone "" is a heading."""
 
     title: str
     headings: tuple[str, ...]
@@ -113,21 +103,20 @@ class Table(_View):
     footer: str = ""
 
     def html(self) -> str:
-        head = "".join(
-            f'<th style="text-align:left">{escape(heading)}</th>' for heading in ("", *self.headings)
-        )
-        body = "".join(
-            f'<tr><td style="color:{TONES[tone][1]}"><b>{TONES[tone][0]}</b></td>'
-            + "".join(f'<td style="text-align:left">{_html_text(cell)}</td>' for cell in cells)
-            + "</tr>"
-            for tone, cells in self.rows
-        )
+        head = "".join(f'<th style="{CELL}">{escape(heading)}</th>' for heading in ("", *self.headings))
+        body = ""
+        for tone, cells in self.rows:
+            columns = "".join(
+                f'<td style="{CELL}">{_html_text(cell) if tone else f"<b>{escape(cell)}</b>"}</td>'
+                for cell in cells
+            )
+            body += f'<tr><td style="{CELL}">{_html_sign(tone)}</td>{columns}</tr>'
         foot = f"<div>{_html_text(self.footer)}</div>" if self.footer else ""
         return f"<b>{escape(self.title)}</b><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{foot}"
 
     def __str__(self) -> str:
-        rows = [("", *self.headings), *((TONES[tone][0], *cells) for tone, cells in self.rows)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        rows = [("", *self.headings), *((_sign(tone)[0], *cells) for tone, cells in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [self.title]
         for row in rows:
             lines.append(
@@ -136,31 +125,27 @@ class Table(_View):
         return "\n".join([*lines, *([self.footer] if self.footer else [])])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = RichTable(title=rich_escape(self.title), title_justify="left", caption_justify="left")
+        table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading in ("", *self.headings):
-            table.add_column(heading)
+            table.add_column(heading, overflow="fold")
         for tone, cells in self.rows:
-            sign, colour = TONES[tone]
-            table.add_row(Text(sign, style=colour), *(rich_escape(cell) for cell in cells))
+            table.add_row(Text(*_sign(tone)), *map(Text, cells), style=None if tone else "bold")
+        yield Text(self.title, style="bold")
         yield table
         if self.footer:
             yield Text(self.footer)
 
 
-def _html_link(path: str, address: str) -> str:
-    """A link to a file of the repository, and a button that opens it beside the notebook.
+def _sign(tone: str) -> tuple[str, str]:
+    return TONES[tone] if tone else ("", "")
 
-    The button is for JupyterLab with the repository as its root, as `make lab` starts it; the link works everywhere.
-    """
-    arguments = escape(json.dumps({"path": path, "options": {"mode": "split-right"}}))
-    command = f'data-commandlinker-command="docmanager:open" data-commandlinker-args="{arguments}"'
-    return (
-        f'<div style="margin-top:6px">Edit: <a href="{escape(address)}">{escape(path)}</a> '
-        f'<button {command} type="button">Open beside</button></div>'
-    )
+
+def _html_sign(tone: str) -> str:
+    sign, colour = _sign(tone)
+    return f'<b style="color:{colour}">{sign}</b>' if sign else ""
 
 
 def _html_text(text: str) -> str:
-    """Escaped text; `code` between backticks is set as code, lines stay lines."""
+    """Escaped text; `code` between backticks is set as code, lines and the spaces in them stay."""
     html = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text))
-    return html.replace("\n", "<br>")
+    return f'<span style="white-space:pre-wrap">{html}</span>' if "\n" in text else html

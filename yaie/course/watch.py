@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from watchfiles import watch as file_changes
 
-from yaie.course import learner
-from yaie.course.checks import Outcome, check
-from yaie.course.progress import remember
-from yaie.course.registry import Exercise, exercises, lessons
+from yaie.course import handle, learner
+from yaie.course.registry import Exercise, Lesson, lessons
+from yaie.course.show import Panel
 
 
-def watch(
-    show: Callable[[Outcome | learner.FileProblem], None], changes: Iterator[set[Path]] | None = None
-) -> None:
-    """Check every function that changes in the exercise files until interrupted; `show` gets each outcome.
+def watch(saved: Iterable[set[Path]] | None = None) -> Iterator[Panel]:
+    """After every save, check each exercise that changed: its function, or anything in the file that it uses.
 
-    A file that cannot be read as Python is shown once per save. `changes` is for tests: sets of saved paths.
+    Yields one panel per check. A file that cannot be read as Python gives one panel per save, and a save that changed
+    no exercise gives one that says so. Never ends by itself; `saved` (sets of saved paths) is for tests.
     """
-    known = _hashes()
-    for paths in changes if changes is not None else _saved():
-        for exercise in _in_files(paths):
-            try:
-                written = learner.find(exercise, learner.read(exercise.lesson))
-            except learner.FileProblem as problem:
-                show(problem)
-                break
-            if known.get(exercise.id) != written.hash:
-                known[exercise.id] = written.hash
-                outcome = check(exercise.id)
-                remember(outcome)
-                show(outcome)
+    known = {exercise.id: _state(exercise) for lesson in lessons() for exercise in lesson.exercises}
+    for paths in _saves() if saved is None else saved:
+        names = {path.name for path in paths}
+        for lesson in lessons():
+            if lesson.exercises and lesson.exercise_file in names:
+                yield from _check_changed(lesson, known)
 
 
-def _saved() -> Iterator[set[Path]]:
+def _check_changed(lesson: Lesson, known: dict[str, str]) -> Iterator[Panel]:
+    try:
+        learner.parse(learner.read(lesson), lesson.exercise_file)
+    except learner.FileMissing:
+        return  # some editors take the old file away before they put the new one there
+    except learner.FileProblem as problem:
+        yield handle.problem_panel(problem)
+        return
+    changed = [exercise for exercise in lesson.exercises if _state(exercise) != known[exercise.id]]
+    if not changed:
+        yield Panel(f"{lesson.exercise_file} was saved; no exercise in it has changed")
+    for exercise in changed:
+        known[exercise.id] = _state(exercise)
+        yield handle.exercise(exercise.id).check()
+
+
+def _state(exercise: Exercise) -> str:
+    """What to compare a save with: changes whenever a check might come out differently."""
+    try:
+        return learner.find(exercise, learner.read(exercise.lesson)).hash
+    except learner.FileProblem as problem:
+        return str(problem)
+
+
+def _saves() -> Iterator[set[Path]]:
     folder = learner.exercises_dir()
-    for changes in file_changes(folder, watch_filter=lambda _, path: path.endswith((".py", ".cu"))):
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {lesson.exercise_file for lesson in lessons()}
+    for changes in file_changes(
+        folder, recursive=False, watch_filter=lambda _, path: Path(path).name in names
+    ):
         yield {Path(path) for _, path in changes}
-
-
-def _in_files(paths: set[Path]) -> list[Exercise]:
-    names = {path.name for path in paths}
-    return [
-        exercise for lesson in lessons() if lesson.exercise_file in names for exercise in lesson.exercises
-    ]
-
-
-def _hashes() -> dict[str, str]:
-    hashes = {}
-    for exercise in exercises():
-        try:
-            hashes[exercise.id] = learner.find(exercise, learner.read(exercise.lesson)).hash
-        except learner.FileProblem:
-            continue  # checked as soon as it can be read
-    return hashes

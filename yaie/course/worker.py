@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import traceback
 from typing import Any
 
 from yaie.course import expect, learner
-from yaie.course.registry import find_exercise
+from yaie.course.registry import Lesson, find_exercise
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -19,12 +20,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """
     os.environ["YAIE_EXERCISES_DIR"] = job["folder"]
     exercise = find_exercise(job["exercise"])
+    kind = "import"
     try:
-        module = learner.load(exercise.lesson, job["text"])
-    except BaseException as error:
-        return {"passed": False, "kind": "import", **_error(error, exercise.lesson)}
-    learner.install(module, exercise.lesson, job["use"])
-    try:
+        learner.install(learner.load(exercise.lesson, job["text"]), exercise.lesson, job["use"])
+        kind = "error"
         exercise.check()
     except expect.Mismatch as mismatch:
         return {
@@ -32,30 +31,34 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             "kind": "mismatch",
             "given": mismatch.given,
             "what": mismatch.what,
-            "got": repr(mismatch.got),
-            "expected": repr(mismatch.expected),
+            "got": mismatch.got,
+            "expected": mismatch.expected,
             "first_difference": mismatch.first_difference,
             "note": mismatch.note,
+            **_place(mismatch.__cause__, exercise.lesson),
         }
     except BaseException as error:
+        _lift_memory_limit()
         return {
             "passed": False,
-            "kind": "error",
+            "kind": kind,
             "given": expect.current_input,
-            **_error(error, exercise.lesson),
+            "error": type(error).__name__,
+            "message": expect.shown(error, str, limit=500),
+            "memory": isinstance(error, MemoryError) or "can't allocate memory" in expect.shown(error, str),
+            **_place(error, exercise.lesson),
         }
     return {"passed": True}
 
 
-def _error(error: BaseException, lesson: Any) -> dict[str, Any]:
-    """The error's type and text, and the last line of the learner's own file that was on the way to it."""
+def _place(error: BaseException | None, lesson: Lesson) -> dict[str, Any]:
+    """The last line of the learner's own file that was on the way to the error; empty where there is none."""
     path = str(learner.exercise_path(lesson))
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-    return {
-        "error": type(error).__name__,
-        "message": str(error)[:500],
-        "memory": memory,
-        "line": frames[-1].lineno if frames else None,
-        "code": frames[-1].line if frames else None,
-    }
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+    own = [frame for frame in frames if frame.filename == path]
+    return {"line": own[-1].lineno, "code": own[-1].line} if own else {}
+
+
+def _lift_memory_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
