@@ -1,0 +1,118 @@
+"""What comes out of the engine: text as it grows, and the finished answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class TokenLogprobs(NamedTuple):
+    """How likely the model thought a token, before temperature and filters.
+
+    token_id: the token that was chosen
+    logprob: the logarithm of its probability
+    top: the most likely tokens with theirs, likeliest first; as many as were asked for
+    """
+
+    token_id: int
+    logprob: float
+    top: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class RequestOutput:
+    """A finished request.
+
+    text: the answer, without the stop string or the end token that ended it
+    token_ids: the generated tokens, the one that ended the answer included
+    prompt_token_ids: the prompt as the model saw it
+    num_cached_tokens: how many tokens of the prompt were found in the prefix cache and not computed again
+    finish_reason: "stop" (an end token or a stop string), "length" (max_tokens, or the end of the model or of the
+        pool), "abort", or "error" (then `error` says what went wrong)
+    logprobs: one entry for each generated token, if they were asked for
+    """
+
+    request_id: str
+    text: str
+    token_ids: list[int]
+    prompt_token_ids: list[int]
+    num_cached_tokens: int
+    finish_reason: str
+    logprobs: list[TokenLogprobs] | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class StreamChunk:
+    """What one step added to a streamed request.
+
+    request_id: the request
+    text: new text, perhaps none: a token may be half a character, or the beginning of a stop string
+    token_ids: new tokens
+    output: the whole answer, with the last chunk of a request; before that None
+    index: which of the prompts given to `LLM.stream`, from 0
+    """
+
+    request_id: str
+    text: str
+    token_ids: list[int]
+    output: RequestOutput | None = None
+    index: int = 0
+
+
+class Detokenizer(Protocol):
+    """Turns tokens into text, one at a time; holds back bytes that are not a whole character yet."""
+
+    def add(self, token_id: int) -> str: ...
+
+    def finish(self) -> str: ...
+
+
+@dataclass(eq=False, slots=True)
+class TextStream:
+    """The text of an answer while it grows. It ends before the first stop string, which may span several tokens.
+
+    What could still turn out to be the beginning of a stop string is in `text`, but `take` holds it back.
+    """
+
+    detokenizer: Detokenizer | None
+    stop: Sequence[str] = ()
+    text: str = ""
+    num_taken: int = 0
+    num_held_back: int = field(default=0)
+
+    def push(self, token_id: int) -> bool:
+        """Add a token. Returns True if its text completed a stop string; the text ends before that then."""
+        return self.detokenizer is not None and self._add(self.detokenizer.add(token_id))
+
+    def finish(self) -> None:
+        """No token follows: nothing is held back any more, not even half a character."""
+        if self.detokenizer is not None:
+            self._add(self.detokenizer.finish())
+        self.num_held_back = 0
+
+    def take(self) -> str:
+        """The text that is new since the last call and certain."""
+        end = len(self.text) - self.num_held_back
+        new, self.num_taken = self.text[self.num_taken : end], max(end, self.num_taken)
+        return new
+
+    def _add(self, new: str) -> bool:
+        if not new:
+            return False
+        longest = max(map(len, self.stop), default=1)
+        unseen = max(0, len(self.text) - longest + 1)  # a stop string may begin in the old text
+        self.text += new
+        found = [at for stop in self.stop if (at := self.text.find(stop, unseen)) >= 0]
+        if found:
+            self.text, self.num_held_back = self.text[: min(found)], 0
+            self.detokenizer = None  # nothing after a stop string is text
+            return True
+        self.num_held_back = max((_overlap(self.text, stop) for stop in self.stop), default=0)
+        return False
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` are the beginning of `stop`."""
+    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,0 +1,252 @@
+"""Continuous batching: which requests take part in the next step, and with how many tokens.
+
+Every step has a budget of tokens. Requests that decode take one each, first: nobody's answer stops because a long
+prompt came in. What is left of the budget goes to prompts, in chunks, in the order in which they were admitted; what is
+left then admits waiting requests. When there are no pages for a token that must be decoded, the youngest request
+is preempted: it gives its pages back, waits, and is computed again later (or found again in the prefix cache).
+
+The oldest running request is never preempted for another, so somebody always gets on, and everybody in the end.
+
+Sources: iteration-level scheduling from Orca (Yu et al., OSDI 2022); chunked prefill beside decodes from Sarathi-Serve
+(Agrawal et al., OSDI 2024); longest prefix first from SGLang (arXiv 2312.07104).
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from yaie.engine.pages import Pages
+from yaie.engine.request import Request, Status
+from yaie.kernels import radix_tree
+
+# How many waiting requests, from the oldest on, are looked at in one step. It bounds the cost of a step.
+MAX_CONSIDERED = 128
+
+
+def fcfs(scheduler: Scheduler, request: Request) -> Any:
+    """First come, first served."""
+    return request.arrival
+
+
+def longest_prefix(scheduler: Scheduler, request: Request) -> Any:
+    """Who finds most of its tokens in the cache goes first; who was overtaken often enough goes before all others."""
+    if request.num_overtaken >= scheduler.max_overtaken:
+        return 0, 0, request.arrival
+    return 1, -scheduler.num_cached(request), request.arrival
+
+
+# The waiting request with the smallest key is admitted first.
+POLICIES: dict[str, Callable[[Scheduler, Request], Any]] = {"fcfs": fcfs, "longest_prefix": longest_prefix}
+
+
+class Scheduler:
+    """Chooses the requests of each step and gives them pages.
+
+    max_num_batched_tokens: the token budget of a step
+    max_num_seqs: how many requests run at once; at most the budget, so that all of them can decode
+    policy: "fcfs" or "longest_prefix", the order in which waiting requests are admitted
+    max_overtaken: with "longest_prefix", how many later requests may be admitted before a waiting one
+
+    waiting: in the order of arrival; running: in the order of admission
+    preempted: who was preempted in the last call of `schedule`
+    """
+
+    def __init__(
+        self,
+        pages: Pages,
+        *,
+        max_num_batched_tokens: int = 2048,
+        max_num_seqs: int = 64,
+        policy: str = "fcfs",
+        max_overtaken: int = 64,
+    ) -> None:
+        for name, value in (
+            ("max_num_seqs", max_num_seqs),
+            ("max_num_batched_tokens", max_num_batched_tokens),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be an int >= 1, got {value!r}")
+        if max_num_seqs > max_num_batched_tokens:
+            raise ValueError(
+                f"max_num_seqs={max_num_seqs} requests could not all decode within "
+                f"max_num_batched_tokens={max_num_batched_tokens}; it must be at least as large"
+            )
+        if policy not in POLICIES:
+            raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+        self.pages = pages
+        self.max_num_batched_tokens = max_num_batched_tokens
+        self.max_num_seqs = max_num_seqs
+        self.policy = policy
+        self.max_overtaken = max_overtaken
+        self.waiting: deque[Request] = deque()
+        self.running: list[Request] = []
+        self.preempted: list[Request] = []
+
+    def add(self, request: Request) -> None:
+        """Put a new request at the end of the line."""
+        self.waiting.append(request)
+
+    # --- one step -------------------------------------------------------------------------------------------
+
+    def schedule(self) -> dict[Request, int]:
+        """The requests of the next step, and how many of its tokens each computes in it.
+
+        All of them are running and have pages for these tokens. The sum of the tokens is at most
+        `max_num_batched_tokens`.
+        """
+        batch: dict[Request, int] = {}
+        budget = self.max_num_batched_tokens
+        self.preempted = []
+        for request in sorted(self.running, key=lambda request: not request.is_decode):  # decodes first
+            if request.status is not Status.RUNNING:
+                continue  # preempted for one before it
+            while not self.pages.grow(request):
+                victim = self.preempt()
+                budget += batch.pop(victim, 0)
+                if victim is request:
+                    break
+            else:
+                if num_tokens := self.chunk_size(request, budget):
+                    batch[request] = num_tokens
+                    budget -= num_tokens
+        if not self.preempted:  # else the pages are needed by those who run
+            for request in self.admit(budget):
+                batch[request] = self.chunk_size(request, budget)
+                budget -= batch[request]
+        return batch
+
+    def chunk_size(self, request: Request, budget: int) -> int:
+        """How many tokens of a running request go into this step, when `budget` tokens are left of the step's budget.
+
+        As many as there are (`request.num_uncomputed_tokens`: 1 for a decode, the rest of the prompt for a prefill), if
+        the budget allows that. A prompt that is longer is cut: this step computes a chunk of it, and the next goes on
+        after `request.num_computed_tokens`. Such a cut is made between two pages (`self.pages.block_size` tokens each)
+        where that is possible, because only whole pages can be published and reused: the chunk is shortened until
+        `num_computed_tokens` plus the chunk is a multiple of the page. If nothing would be left of it, the chunk fills
+        the budget instead: a small budget must not stop a prompt for ever.
+
+        Returns:
+            0 <= number of tokens <= budget
+
+        Example: pages of 16, 40 tokens computed, 100 to go, a budget of 30: the chunk would end at 70, inside a page,
+        so 24 tokens are computed, up to 64. With a budget of 5 it would be 5.
+        """
+        if request.num_uncomputed_tokens <= budget:
+            return request.num_uncomputed_tokens
+        end = request.num_computed_tokens + budget
+        aligned_end = end - end % self.pages.block_size
+        if aligned_end <= request.num_computed_tokens:
+            return budget
+        return aligned_end - request.num_computed_tokens
+
+    def admit(self, budget: int) -> list[Request]:
+        """Start waiting requests, in the order of the policy, while the budgets of tokens and pages allow it.
+
+        Two budgets. Tokens: each admitted request takes `self.chunk_size(request, budget)` of what is left of `budget`;
+        nobody is admitted when it is used up. Pages: `self.pages.admit(request, num_spare)` gives a request pages for
+        all of its tokens and returns True, or returns False and changes nothing. Ask for one spare page per running
+        request, so that those who decode do not run out of pages at once, and somebody would have to be preempted.
+
+        - `self.admission_order()` gives the candidates, the first to be admitted first.
+        - At most `self.max_num_seqs` requests run at a time.
+        - Pass over a candidate if `self.is_being_computed(request)`: another request is computing the beginning of its
+          prompt just now, and in a step or two that can be reused.
+        - Stop at the first candidate for which there are no pages. To go on with smaller ones behind it would let small
+          requests overtake a large one for ever.
+        - `self.start(request)` moves an admitted request from `self.waiting` to `self.running`.
+
+        Returns:
+            the admitted requests, in order
+        """
+        admitted = []
+        for request in self.admission_order():
+            if budget == 0 or len(self.running) == self.max_num_seqs:
+                break
+            if self.is_being_computed(request):
+                continue
+            if not self.pages.admit(request, num_spare=len(self.running)):
+                break
+            self.start(request)
+            admitted.append(request)
+            budget -= self.chunk_size(request, budget)
+        return admitted
+
+    def preempt(self) -> Request:
+        """Make the youngest running request wait again, so that its pages can serve the others; return it.
+
+        The youngest is the one with the largest `arrival`. It has lost the least, and if the oldest always stays,
+        somebody always gets on.
+
+        Take it out of `self.running`; take back its pages with `self.pages.give_back(request)`, which publishes what it
+        has computed (so it may find that again) and sets its `num_computed_tokens` to 0; set its `status` to
+        `Status.WAITING`; put it back into `self.waiting`, which is in the order of arrival (`bisect.insort` takes a
+        `key`). What it has generated stays in its `token_ids` and is computed again, with the prompt, as a prompt.
+        Count it in `request.num_preemptions` and note it in `self.preempted`.
+        """
+        victim = max(self.running, key=attrgetter("arrival"))
+        self.running.remove(victim)
+        self.pages.give_back(victim)
+        victim.status = Status.WAITING
+        victim.num_preemptions += 1
+        insort(self.waiting, victim, key=attrgetter("arrival"))
+        self.preempted.append(victim)
+        return victim
+
+    # --- who is next ----------------------------------------------------------------------------------------
+
+    def admission_order(self) -> list[Request]:
+        """The oldest waiting requests, at most `MAX_CONSIDERED`, in the order in which they should be admitted."""
+        if len(self.running) == self.max_num_seqs:
+            return []
+        considered = islice(self.waiting, MAX_CONSIDERED)
+        return sorted(considered, key=lambda request: POLICIES[self.policy](self, request))
+
+    def num_cached(self, request: Request) -> int:
+        """How many tokens of a waiting request are in the prefix cache. Looks only: nothing counts as used."""
+        tokens = np.array(request.token_ids[:-1], dtype=np.int64)
+        return radix_tree.match_prefix(self.pages.cache.root, tokens, self.pages.block_size).length
+
+    def is_being_computed(self, request: Request) -> bool:
+        """Whether a running prefill is about to publish a page of this request's that the cache does not have."""
+        if not self.pages.keeps_prefixes:
+            return False
+        useful = None
+        for other in self.running:
+            if other.is_decode:
+                continue
+            if useful is None:
+                useful = self.num_cached(request) + self.pages.block_size
+            if request.num_tokens > useful and other.token_ids[:useful] == request.token_ids[:useful]:
+                return True
+        return False
+
+    def start(self, request: Request) -> None:
+        """Move an admitted request from the waiting to the running ones, and count whom it overtook."""
+        for other in islice(self.waiting, MAX_CONSIDERED):
+            if other.arrival >= request.arrival:
+                break
+            other.num_overtaken += 1
+        self.waiting.remove(request)
+        self.running.append(request)
+        request.status = Status.RUNNING
+        if request.num_cached_tokens is None:
+            request.num_cached_tokens = request.num_computed_tokens
+
+    # --- the end of a request -------------------------------------------------------------------------------
+
+    def finish(self, request: Request, reason: str, *, keep: bool = True) -> None:
+        """End a waiting or running request. `keep` leaves what it computed in the prefix cache."""
+        if request.status is Status.RUNNING:
+            self.running.remove(request)
+            self.pages.give_back(request, keep=keep)
+        else:
+            self.waiting.remove(request)
+        request.status = Status.FINISHED
+        request.finish_reason = reason
