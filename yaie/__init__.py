@@ -9,12 +9,14 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
+    "LLM": ("yaie.engine.llm", "LLM"),
+    "SamplingParams": ("yaie.engine.sampling_params", "SamplingParams"),
     "exercise": ("yaie.course.handle", "exercise"),
     "board": ("yaie.course.handle", "board"),
     "doctor": ("yaie.course.handle", "examine"),
 }
 
-__all__ = ["board", "doctor", "exercise"]
+__all__ = ["LLM", "SamplingParams", "board", "doctor", "exercise"]
 
 
 def __getattr__(name: str) -> Any:
