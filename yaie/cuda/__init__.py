@@ -1,18 +1,20 @@
-"""CUDA on every machine: one ``.cu`` file, compiled by nvcc where there is a GPU, by g++ or clang++ where there is none.
+"""CUDA on every machine: one ``.cu`` file, compiled by nvcc where there is a GPU, by g++ or clang++ where
+there is none.
 
     module = yaie.cuda.load("vector_add.cu")
     module.vector_add(a, b, c, a.numel())     # an extern "C" launcher, with tensors
     print(module.profile())                   # how it touched memory
 
-A launcher is ``extern "C" int name(const float* x, float* y, int n, cudaStream_t stream)``; it launches kernels and returns
-``cudaGetLastError()``. Pointers take contiguous tensors of the matching dtype, numbers take numbers, the stream may be left
-out. Without a GPU the kernels run in our emulator (``yaie/cuda/emulator``): in check mode it finds races, overruns, divergent
-barriers and the like and raises :class:`KernelError`; in fast mode it only runs, on all cores.
+A launcher is ``extern "C" int name(const float* x, float* y, int n, cudaStream_t stream)``; it launches
+kernels and returns ``cudaGetLastError()``. Pointers take contiguous tensors of the matching dtype, numbers
+take numbers, the stream may be left out. Without a GPU the kernels run in our emulator
+(``yaie/cuda/emulator``): in check mode it finds races, overruns, divergent barriers and the like and raises
+:class:`KernelError`; in fast mode it only runs, on all cores.
 
-The emulator does not have inline PTX (except as functions of ``yaie_ptx.cuh``), wgmma, TMA, clusters, dynamic parallelism,
-textures, CUB, CUTLASS, CUDA graphs or concurrent streams; a file that uses them raises :class:`UnsupportedError`. Locks and
-flags between threads are reported as races, and ``__threadfence()`` turns race checks between blocks off for that launch. It
-models neither caches nor registers nor time.
+The emulator does not have inline PTX (except as functions of ``yaie_ptx.cuh``), wgmma, TMA, clusters, dynamic
+parallelism, textures, CUB, CUTLASS, CUDA graphs or concurrent streams; a file that uses them raises
+:class:`UnsupportedError`. Locks and flags between threads are reported as races, and ``__threadfence()``
+turns race checks between blocks off for that launch. It models neither caches nor registers nor time.
 """
 
 from __future__ import annotations
@@ -69,14 +71,15 @@ def load(
 ) -> Module:
     """Compiles a ``.cu`` file, or CUDA C++ text, and returns its launchers.
 
-    ``backend="auto"`` takes the GPU if there is one, else the emulator. The rest is for the emulator: ``check`` chooses check
-    mode (the default) or fast mode; ``time_limit`` is the seconds after which a call is stopped; ``compiler`` a C++ compiler
-    (default: g++, else clang++, or ``$YAIE_CXX``); ``flags`` extra compiler options; ``workers`` the threads of fast mode
-    (0: one per core); ``event_budget`` how many memory accesses of one launch are checked for races and counted. Beyond it,
-    pairs of neighbouring blocks are sampled and the others are checked for bounds only.
+    ``backend="auto"`` takes the GPU if there is one, else the emulator. The rest is for the emulator:
+    ``check`` chooses check mode (the default) or fast mode; ``time_limit`` is the seconds after which a call
+    is stopped; ``compiler`` a C++ compiler (default: g++, else clang++, or ``$YAIE_CXX``); ``flags`` extra
+    compiler options; ``workers`` the threads of fast mode (0: one per core); ``event_budget`` how many memory
+    accesses of one launch are checked for races and counted. Beyond it, pairs of neighbouring blocks are
+    sampled and the others are checked for bounds only.
 
-    Raises :class:`CompileError` with the file's own line, :class:`UnsupportedError` for what the emulator does not have,
-    ``FileNotFoundError``, and ``ValueError`` for an unknown backend.
+    Raises :class:`CompileError` with the file's own line, :class:`UnsupportedError` for what the emulator
+    does not have, ``FileNotFoundError``, and ``ValueError`` for an unknown backend.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")

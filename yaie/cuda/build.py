@@ -1,9 +1,10 @@
 """Builds ``.cu`` files and the emulator's runtime, keyed by everything that goes into them.
 
-Why g++ is called directly and not through ``torch.utils.cpp_extension.load``: that imports setuptools and ninja, adds
-PyTorch's own headers and libraries to every build, and waits for ever on the lock file that an interrupted build left
-behind. Here every build runs in a directory of its own and the result is renamed into the cache, which is atomic: an
-interrupted build leaves nothing that a later one could meet, and two builds of one file at a time do no harm.
+Why g++ is called directly and not through ``torch.utils.cpp_extension.load``: that imports setuptools and
+ninja, adds PyTorch's own headers and libraries to every build, and waits for ever on the lock file that an
+interrupted build left behind. Here every build runs in a directory of its own and the result is renamed into
+the cache, which is atomic: an interrupted build leaves nothing that a later one could meet, and two builds of
+one file at a time do no harm.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import platformdirs
 
-from .rewrite import Launcher, Rewritten, RewriteError, call_wrappers, find_launchers, rewrite
+from .rewrite import Launcher, RewriteError, Rewritten, call_wrappers, find_launchers, rewrite
 
 HERE = Path(__file__).parent
 RUNTIME = HERE / "emulator"
@@ -111,7 +112,7 @@ def cache_directory() -> Path:
 
 @functools.lru_cache
 def find_compiler(wanted: str | None = None) -> str:
-    """The C++ compiler for emulator builds: ``wanted``, ``$YAIE_CXX``, or the first of g++, clang++, clang++-NN found."""
+    """The C++ compiler for the emulator: ``wanted``, ``$YAIE_CXX``, or the first of g++, clang++, clang++-NN found."""
     wanted = wanted or os.environ.get("YAIE_CXX")
     for name in [wanted] if wanted else COMPILER_CANDIDATES:
         if path := shutil.which(name):
@@ -422,8 +423,8 @@ def find_nvcc() -> str | None:
 def compile_cubin(path_or_source: str | os.PathLike, arch: str = "sm_90", flags: Sequence[str] = ()) -> Cubin:
     """Compiles for a card without having one, and reads registers and spills from ptxas.
 
-    ``arch`` is ``sm_80``, ``sm_90a``, ``sm_120`` ... Warnings are errors. Raises :class:`CompileError` with the learner's
-    line, or if there is no nvcc.
+    ``arch`` is ``sm_80``, ``sm_90a``, ``sm_120`` ... Warnings are errors. Raises :class:`CompileError` with
+    the learner's line, or if there is no nvcc.
     """
     source = read_source(path_or_source)
     nvcc = find_nvcc()

@@ -6,19 +6,20 @@ from dataclasses import dataclass, field
 
 # Why a finding usually happens, one sentence per kind.
 CAUSES = {
-    "out_of_bounds": "a guard such as `if (i < n)` is missing or compares with the wrong size, or an index is off by one.",
+    "out_of_bounds": "a guard such as `if (i < n)` is missing or uses the wrong size, or an index is off by one.",
     "misaligned": "a vector type (float4, half2, ...) is read at an index that is not a multiple of its width.",
     "const_write": "the launcher promises not to change this tensor (const), and a cast took the promise away.",
     "race": "no __syncthreads() (or, inside one warp, __syncwarp()) lies between the two.",
     "race_blocks": "nothing orders two blocks of one launch: use an atomic, or give each block its own output.",
-    "uninitialised": "no thread of this block wrote that element: the loop that fills the array is too short, or a guard skips it.",
+    "race_same_line": "threads update the same element: use an atomic, let one thread do it, or index by thread.",
+    "uninitialised": "no thread of this block wrote that element: a loop is too short, or a guard skips it.",
     "cp_async_not_waited": "the data of a cp.async arrives only at cp_async_wait<n>(), followed by __syncthreads().",
-    "barrier_divergence": "__syncthreads() stands inside a condition that is not the same for all threads of the block.",
-    "exit_before_barrier": "an early `return` takes threads away from a __syncthreads(): let them skip the work, not the barrier.",
+    "barrier_divergence": "__syncthreads() stands in a condition that is not the same for all threads of the block.",
+    "exit_before_barrier": "an early `return` before a __syncthreads(): let threads skip the work, not the barrier.",
     "warp_divergence": "lanes of one warp are at different functions that all of them must call together.",
     "warp_mask": "the mask of a warp function must name the calling lane and every other lane that calls it.",
-    "deadlock": "some threads wait for others that will never come: a barrier or warp function stands inside a condition.",
-    "endless_loop": "the loop's condition never becomes false, or it waits for another block (blocks run one after another here).",
+    "deadlock": "threads wait for others that never come: a barrier or warp function stands in a condition.",
+    "endless_loop": "the loop's condition never becomes false, or it waits for a block that runs later.",
     "stack_overflow": "a recursion does not end, or a local array is very large: move it to shared or global memory.",
     "division_by_zero": "an integer division or % has a divisor of 0.",
     "assert": "the kernel's own assertion does not hold for this input.",
@@ -30,8 +31,8 @@ CAUSES = {
 }
 
 TITLES = {
-    "out_of_bounds": "out-of-bounds {access} of {size} bytes",
-    "misaligned": "misaligned {access} of {size} bytes",
+    "out_of_bounds": "out-of-bounds {access}{size}",
+    "misaligned": "misaligned {access}{size}",
     "const_write": "write through a const pointer to `{array}`",
     "race": "race on `{array}`",
     "uninitialised": "read of uninitialised shared memory `{array}`",
@@ -57,11 +58,13 @@ ACCESS = {0: "read", 1: "write", 2: "atomic update", -1: "access"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, merged over all threads for which it is wrong on the same line (or pair of lines).
+    """One thing that is wrong, merged over all threads for which it is wrong on the same line (or pair of
+    lines).
 
-    ``block`` and ``thread`` are the first ones it was seen for, ``(x, y, z)``. A race also has the other side:
-    ``other_line``, ``other_block``, ``other_thread``. ``array`` is the launcher's parameter or the shared array,
-    ``element`` its element index (flat), ``index`` the same per dimension of the tensor. ``text`` says it all.
+    ``block`` and ``thread`` are the first ones it was seen for, ``(x, y, z)``. A race also has the other
+    side: ``other_line``, ``other_block``, ``other_thread``. ``array`` is the launcher's parameter or the
+    shared array, ``element`` its element index (flat), ``index`` the same per dimension of the tensor.
+    ``text`` says it all.
     """
 
     kind: str
@@ -183,7 +186,7 @@ def _make(
     element = raw["offset"] // item if raw["array"] else None
     index = tensors.index(raw["array"], element) if element is not None else None
     across = bool(other) and other["block"] != place["block"]
-    cause = CAUSES["race_blocks" if kind == "race" and across else kind]
+    cause = CAUSES[_cause_of(kind, across, line == other_line)]
     text = _title(raw, place) + (line.show(lines) if line else "")
     if kind == "race" or kind == "cp_async_not_waited":
         text += _other_side(kind, other, across, other_line, lines)
@@ -208,6 +211,12 @@ def _make(
         index=index,
         count=raw["count"],
     )
+
+
+def _cause_of(kind: str, across: bool, same_line: bool) -> str:
+    if kind != "race":
+        return kind
+    return "race_blocks" if across else "race_same_line" if same_line else "race"
 
 
 def _show(index: list[int]) -> str:

@@ -79,8 +79,9 @@ def check_parameters(launcher: Launcher, source: Source) -> None:
         )
         if not known:
             raise CompileError(
-                f"{source.path.name}:{launcher.line}: launcher {launcher.name}: parameter `{p.name}` has type {p.declared}, "
-                "which Python cannot pass; use pointers to CUDA's number types, numbers, or cudaStream_t",
+                f"{source.path.name}:{launcher.line}: launcher {launcher.name}: parameter `{p.name}` has type "
+                f"{p.declared}, which Python cannot pass; use pointers to CUDA's number types, numbers or "
+                "cudaStream_t",
                 str(source.path),
                 launcher.line,
             )
@@ -103,8 +104,8 @@ def check_tensor(where: str, p: Parameter, value: object, device: str) -> torch.
         raise ValueError(f"{where}: `{p.name}` must be on {device}, is on {value.device}")
     if not value.is_contiguous():
         raise ValueError(
-            f"{where}: `{p.name}` must be contiguous, has shape {list(value.shape)} and strides {list(value.stride())}; "
-            "pass .contiguous() if the launcher only reads it"
+            f"{where}: `{p.name}` must be contiguous, has shape {list(value.shape)} and strides "
+            f"{list(value.stride())}; pass .contiguous() if the launcher only reads it"
         )
     return value
 
@@ -439,10 +440,11 @@ class CardLibrary:
 
 
 class Module:
-    """The launchers of one ``.cu`` file, one Python function each: ``module.name(tensor, ..., number, ..., stream=None)``.
+    """The launchers of one ``.cu`` file, one Python function each: ``module.name(tensor, ..., number, ...,
+    stream=None)``.
 
-    ``backend`` is "emulator" or "cuda", ``check`` whether calls run in check mode, ``launchers`` the names, ``last_report``
-    how much of the last call was checked.
+    ``backend`` is "emulator" or "cuda", ``check`` whether calls run in check mode, ``launchers`` the names,
+    ``last_report`` how much of the last call was checked.
     """
 
     def __init__(self, source: Source, backend: str, check: bool, options: Options) -> None:
@@ -492,8 +494,8 @@ class Module:
     ) -> Profile:
         """How the kernel touched memory, per source line.
 
-        Without arguments: the last call in check mode (its trace is that of block 0, warp 0). With a launcher's name and its
-        arguments: runs it in check mode and traces ``warp`` of ``block``.
+        Without arguments: the last call in check mode (its trace is that of block 0, warp 0). With a
+        launcher's name and its arguments: runs it in check mode and traces ``warp`` of ``block``.
         """
         if self._card:
             raise RuntimeError(
@@ -517,7 +519,7 @@ class Module:
 
     @property
     def last_report(self) -> dict:
-        """``blocks`` run and ``deep_blocks`` checked for everything in the last call (a sample, if the launch is large)."""
+        """``blocks`` run and ``deep_blocks`` fully checked in the last call (a sample, if a launch is large)."""
         report = self._last.report if self._last else {}
         return {name: report.get(name, 0) for name in ("blocks", "deep_blocks")}
 

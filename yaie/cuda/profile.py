@@ -1,7 +1,7 @@
 """How a kernel touches memory: per source line, and thread by thread for one warp.
 
-The counts are those of the instructions that the host compiler made at -O1, not of ptxas: a load that ptxas would keep in
-a register may be counted twice. There is no cache and no time in them.
+The counts are those of the instructions that the host compiler made at -O1, not of ptxas: a load that ptxas
+would keep in a register may be counted twice. There is no cache and no time in them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ OPERATION = {0: "load", 1: "store", 2: "atomic"}
 class LineProfile:
     """One kind of access on one source line, summed over the blocks that were counted.
 
-    A *request* is one instruction of one warp. ``sectors`` counts 32-byte sectors (global memory only), ``wavefronts`` the
-    passes that the 32 banks need (shared memory only) and ``ideal_wavefronts`` those that remain without conflicts.
+    A *request* is one instruction of one warp. ``sectors`` counts 32-byte sectors (global memory only),
+    ``wavefronts`` the passes that the 32 banks need (shared memory only) and ``ideal_wavefronts`` those that
+    remain without conflicts.
     """
 
     file: str
@@ -70,9 +71,9 @@ class TensorProfile:
 class TraceStep:
     """One instruction of the chosen warp: which lane touched which element.
 
-    ``lanes[i]`` accessed ``array`` at element ``elements[i]``, byte address ``addresses[i]`` (tensors begin at a multiple of
-    256, shared arrays at a multiple of 128, so ``address // 32`` is the sector and ``address // 4 % 32`` the bank).
-    Steps are in the order in which the warp did them.
+    ``lanes[i]`` accessed ``array`` at element ``elements[i]``, byte address ``addresses[i]`` (tensors begin
+    at a multiple of 256, shared arrays at a multiple of 128, so ``address // 32`` is the sector and ``address
+    // 4 % 32`` the bank). Steps are in the order in which the warp did them.
     """
 
     step: int
@@ -99,8 +100,8 @@ class LaunchProfile:
 class Profile:
     """The result of ``module.profile()``; ``print(profile)`` shows the table.
 
-    ``counted_blocks`` of ``blocks`` were counted (a sample, if the launch is large). ``trace`` belongs to ``trace_warp`` of
-    block ``trace_block``.
+    ``counted_blocks`` of ``blocks`` were counted (a sample, if the launch is large). ``trace`` belongs to
+    ``trace_warp`` of block ``trace_block``.
     """
 
     lines: list[LineProfile]
@@ -134,7 +135,8 @@ class Profile:
         return sum(p.bank_conflicts for p in self.lines)
 
     def table(self) -> str:
-        head = f"{'line':>5}  {'access':<14} {'B/lane':>6} {'requests':>9} {'sectors/req':>11} {'used':>5} {'ways':>4} {'conflicts':>9}"
+        head = f"{'line':>5}  {'access':<14} {'B/lane':>6} {'requests':>9} {'sectors/req':>11} {'used':>5}"
+        head += f" {'ways':>4} {'conflicts':>9}"
         rows = [head + "  source"]
         for p in self.lines:
             if p.space == "global":

@@ -1,8 +1,8 @@
 """Turns CUDA C++ into C++ that g++ and clang++ accept, line for line.
 
-Four things in a ``.cu`` file are not C++: launches with ``<<< >>>``, ``__shared__`` arrays, the built-in index variables,
-and whatever the emulator refuses. A small tokenizer finds them; everything else, layout included, stays as it was written,
-so that compiler messages and findings name the learner's own lines.
+Four things in a ``.cu`` file are not C++: launches with ``<<< >>>``, ``__shared__`` arrays, the built-in
+index variables, and whatever the emulator refuses. A small tokenizer finds them; everything else, layout
+included, stays as it was written, so that compiler messages and findings name the learner's own lines.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ BUILT_IN = {"threadIdx", "blockIdx", "blockDim", "gridDim"}
 
 # Headers of the toolkit that the emulator's own header already covers.
 COVERED_HEADERS = {
-    "cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "device_launch_parameters.h", "vector_types.h", "vector_functions.h",
-    "device_functions.h", "sm_20_intrinsics.h", "assert.h", "cassert",
+    "cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "device_launch_parameters.h", "device_functions.h",
+    "vector_types.h", "vector_functions.h", "assert.h", "cassert",
 }  # fmt: skip
 MAPPED_HEADERS = {"cooperative_groups/reduce.h": "cooperative_groups.h"}
 
@@ -260,8 +260,8 @@ class Rewriter:
         configuration = "".join(self.tokens[i + 1 : close])
         plain = re.sub(r"\s+", " ", name).replace('"', "'")
         text = (
-            f'::emu::launch("{plain}", [&](auto... emu_arguments) {{ {name}(emu_arguments...); }}, ::emu::Site::here(), '
-            f"{configuration})"
+            f'::emu::launch("{plain}", [&](auto... emu_arguments) {{ {name}(emu_arguments...); }}, '
+            f"::emu::Site::here(), {configuration})"
         )
         line_breaks = "".join(self.tokens[first : close + 3]).count("\n") - text.count("\n")
         continued = "\\\n" in configuration
@@ -400,10 +400,9 @@ class Rewriter:
             if not match:
                 self._fail(i, f"the emulator cannot read `{part.strip()}` in this __shared__ declaration")
             name, shape = match[1], match[2]
-            key = "[]{ static char key; return &key; }()"
-            texts.append(
-                f'auto& {name} = ::emu::shared<{element} {shape}, {max(align, 16)}>({key}, "{name}", ::emu::Site::here())'
-            )
+            key = "[]{ static char key; return &key; }()"  # one per instance of a template
+            array = f"::emu::shared<{element} {shape}, {max(align, 16)}>"
+            texts.append(f'auto& {name} = {array}({key}, "{name}", ::emu::Site::here())')
         return "; ".join(texts)
 
 

@@ -66,9 +66,9 @@ unsigned shift_for(unsigned item) { return item == 1 ? 0 : item == 2 ? 1 : 2; }
 
 // ---- races
 
-bool unordered(const Stamp& earlier, const Stamp& now) {
+bool unordered(const Stamp& earlier, const Stamp& now, bool shared) {
   if (earlier.block < session.first_stamp || (earlier.atomic && now.atomic)) return false;
-  if (earlier.block != now.block) return !session.fenced;
+  if (earlier.block != now.block) return !shared && !session.fenced;
   if (earlier.thread == now.thread || earlier.barrier_epoch != now.barrier_epoch) return false;
   return earlier.thread / kLanes != now.thread / kLanes || earlier.warp_epoch == now.warp_epoch;
 }
@@ -128,11 +128,11 @@ inline void remember_reader(Readers& readers, const Stamp& now) {
 
 inline void check_race(Engine* e, Stamp& write, Readers& readers, bool was_read, const Stamp& now, int kind, Address a,
                        unsigned size, const Target& target) {
-  if (UNLIKELY(unordered(write, now))) {
+  if (UNLIKELY(unordered(write, now, target.shared))) {
     report_pair(e, "race", target, now, kind, a, size, write, kWrite);
   } else if (kind != kRead && was_read) {
-    if (UNLIKELY(unordered(readers.last, now))) report_pair(e, "race", target, now, kind, a, size, readers.last, kRead);
-    else if (UNLIKELY(unordered(readers.other, now))) report_pair(e, "race", target, now, kind, a, size, readers.other, kRead);
+    if (UNLIKELY(unordered(readers.last, now, target.shared))) report_pair(e, "race", target, now, kind, a, size, readers.last, kRead);
+    else if (UNLIKELY(unordered(readers.other, now, target.shared))) report_pair(e, "race", target, now, kind, a, size, readers.other, kRead);
   }
   if (kind == kRead) remember_reader(readers, now);
   else write = now;
@@ -211,7 +211,8 @@ SharedArray* add_array(Engine* e, const void* key, size_t bytes, size_t align, c
   s.name = name;
   s.unwritten_reads.clear();
   memset(reinterpret_cast<void*>(s.begin), 0xff, bytes);
-  if (e->job && session.checks) {
+  if (session.checks) {
+    session.shared_layout[name] = {s.begin, bytes};
     auto known = session.shared_shifts.find(s.name);
     s.shift = known == session.shared_shifts.end() ? 2 : known->second;
     size_t cells = (bytes >> s.shift) + 2;
@@ -552,7 +553,10 @@ EXPORT void emu_note_atomic(const void* p, unsigned bytes) {
 EXPORT void* emu_dynamic_shared(const char* name) {
   Engine* e = current_engine;
   if (!e || !e->thread) return nullptr;
-  e->arrays[0].name = name;
+  if (session.checks && e->arrays[0].name != name) {
+    e->arrays[0].name = name;
+    session.shared_layout[name] = {e->arrays[0].begin, e->arrays[0].bytes};
+  }
   return reinterpret_cast<void*>(e->arrays[0].begin);
 }
 
@@ -723,7 +727,13 @@ EXPORT void __tsan_atomic_signal_fence(int) {}
   TSAN_FETCH(bits, T, fetch_or, __atomic_fetch_or)                                                                        \
   TSAN_FETCH(bits, T, fetch_xor, __atomic_fetch_xor)                                                                      \
   TSAN_COMPARE(bits, T, compare_exchange_strong)                                                                          \
-  TSAN_COMPARE(bits, T, compare_exchange_weak)
+  TSAN_COMPARE(bits, T, compare_exchange_weak)                                                                            \
+  EXPORT T __tsan_atomic##bits##_compare_exchange_val(T* p, T expected, T v, int, int) {                                  \
+    on_access((Address)p, bits / 8, kAtomic, RETURN_ADDRESS, true);                                                        \
+    on_spin((Address)p);                                                                                                  \
+    __atomic_compare_exchange_n(p, &expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                              \
+    return expected;                                                                                                      \
+  }
 #define TSAN_FETCH(bits, T, name, builtin)                                                                                \
   EXPORT T __tsan_atomic##bits##_##name(T* p, T v, int) {                                                                 \
     on_access((Address)p, bits / 8, kAtomic, RETURN_ADDRESS, true);                                                        \

@@ -77,6 +77,11 @@ std::string json_of(const Range& r) {
                 static_cast<size_t>(r.end - r.begin), sectors, static_cast<size_t>(r.begin), r.item);
 }
 
+std::string json_of(const std::string& name, const Placed& p) {
+  return format("{\"name\":%s,\"bytes\":%zu,\"begin\":%zu,\"item\":0}", quoted(name).c_str(), p.bytes,
+                static_cast<size_t>(p.begin));
+}
+
 std::string json_of(const TraceRow& t) {
   return format("[%u,%u,%u,%u,%u,%u,%zu]", t.step, t.pc, t.lane, t.size, t.space, t.kind, static_cast<size_t>(t.address));
 }
@@ -152,6 +157,7 @@ EXPORT void emu_begin(unsigned checks, unsigned workers, double time_limit, doub
   session.counters.clear();
   session.last_counter = nullptr;
   session.trace.clear();
+  session.shared_layout.clear();
   session.samples.clear();
   session.launches.clear();
   session.error = 0;
@@ -175,6 +181,7 @@ EXPORT const char* emu_report() {
   report += session.launches + "],\"findings\":" + list_of(session.findings, [](const Finding& f) { return json_of(f); });
   report += ",\"samples\":" + list_of(session.samples, [](const Sample& s) { return json_of(s); });
   report += ",\"counters\":" + list_of(session.counters, [](const auto& c) { return json_of(c.first, c.second); });
+  report += ",\"arrays\":" + list_of(session.shared_layout, [](const auto& a) { return json_of(a.first, a.second); });
   report += ",\"tensors\":" + list_of(session.ranges, tensor) + "}";
   return report.c_str();
 }

@@ -103,6 +103,11 @@ struct SharedArray {
   std::vector<UnwrittenRead> unwritten_reads;
 };
 
+struct Placed {  // where a shared array lies, for the trace
+  Address begin;
+  size_t bytes;
+};
+
 struct AsyncCopy {
   void* to;
   const void* from;
@@ -266,6 +271,7 @@ struct Session {
   bool interrupted = false;  // Ctrl-C
   // memory
   std::vector<Range> ranges;
+  std::map<std::string, Placed> shared_layout;
   std::map<std::string, unsigned> shared_shifts;  // arrays known to need a finer shadow
   std::map<Address, int> shared_limits;           // per module: the largest dynamic shared memory opted in to
   // the running launch

@@ -7,6 +7,9 @@
 //   cp_async_4 / _8 / _16 (shared, global, source_bytes)  copies without registers; bytes beyond source_bytes are zero.
 //   cp_async_commit(); cp_async_wait<n>()   closes a group; waits until at most n groups of this thread are in flight.
 #pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include <cstdint>
 
 #if defined(YAIE_EMULATOR)

@@ -65,12 +65,18 @@ EMU_REDUCE(or, emu::kReduceOr)
 EMU_REDUCE(xor, emu::kReduceXor)
 
 // ---- atomics
+#if defined(__clang__)  // whose no_sanitize leaves atomics instrumented
+#define EMU_UNCHECKED __attribute__((noinline, no_sanitize("thread"), disable_sanitizer_instrumentation))
+#else
+#define EMU_UNCHECKED __attribute__((noinline, no_sanitize("thread")))
+#endif
+
 namespace emu {
 
 // Blocks run on several CPU threads in fast mode, so the update is a real compare-and-swap loop. It is not
 // instrumented: the access was already declared by emu_note_atomic, on the learner's line.
 template <class T, class Update>
-__attribute__((noinline, no_sanitize("thread"))) T compare_and_swap(T* address, Update update) {
+EMU_UNCHECKED T compare_and_swap(T* address, Update update) {
   typedef std::conditional_t<
       sizeof(T) == 8, uint64_t, std::conditional_t<sizeof(T) == 4, uint32_t, uint16_t>> Bits;
   static_assert(sizeof(T) == sizeof(Bits), "CUDA has atomics of 2, 4 and 8 bytes");
