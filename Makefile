@@ -27,9 +27,9 @@ test: $(VENV)/.ok
 	@echo "[3/5] tests"
 	python -m pytest -n 2 -q
 	@echo "[4/5] every notebook as shipped: exercises not attempted"
-	rm -rf build/shipped build/solved
-	python -m yaie.course.generate --to build/shipped
-	YAIE_EXERCISES_DIR="$(CURDIR)/build/shipped" YAIE_EXPECT="not attempted" $(NBVAL)
+	rm -rf build/as-shipped build/solved
+	python -m yaie.course.generate --to build/as-shipped
+	YAIE_EXERCISES_DIR="$(CURDIR)/build/as-shipped" YAIE_EXPECT="not attempted" $(NBVAL)
 	@echo "[5/5] every notebook with the exercises solved"
 	python -m yaie.course.generate --to build/solved --solved
 	YAIE_EXERCISES_DIR="$(CURDIR)/build/solved" YAIE_EXPECT=passed $(NBVAL)

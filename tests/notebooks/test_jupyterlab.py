@@ -61,6 +61,18 @@ RUN_ALL = """async () => {
 }"""
 
 
+RUN_CHECK = """async () => {
+  const app = window.jupyterapp;
+  const panel = [...app.shell.widgets('main')].find(widget => widget.context?.path.endsWith('.ipynb'));
+  app.shell.activateById(panel.id);
+  const index = panel.content.widgets.findIndex(cell => cell.model.sharedModel.source.includes('.check()'));
+  panel.content.activeCellIndex = index;
+  await app.commands.execute('notebook:run-cell');
+  panel.content.scrollToItem(index, 'start');
+  return panel.content.widgets[index].model.outputs.get(0).toJSON().data['text/plain'];
+}"""
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """A copy of what learners open, so that nothing that JupyterLab saves reaches the repository."""
@@ -82,7 +94,6 @@ def server(course, tmp_path_factory):
     env = {**os.environ, **{f"JUPYTER_{name}": str(home / name) for name in names}}
     env |= {f"JUPYTERLAB_{name}_DIR": str(home / name) for name in ("SETTINGS", "WORKSPACES")}
     env |= {"IPYTHONDIR": str(home / "ipython"), "YAIE_EXERCISES_DIR": str(course / "exercises")}
-    env["YAIE_EXPECT"] = "not attempted"
     settings = home / "SETTINGS" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(QUIET)
@@ -190,3 +201,27 @@ def test_card_opens_the_exercise_file(way, server, watched):
     assert page.locator(".jp-NotebookPanel").first.is_visible() == (way == "Open beside")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"card_{'button' if way == 'Open beside' else 'link'}.png")
+
+
+def test_learner_fails_an_exercise_and_then_passes_it(course, server, watched):
+    """The main job of the course, through the real page: edit the file, see what is wrong, mend it, pass."""
+    stub = '        raise NotImplementedError("exercise 0.1: write this function")\n'
+    path = course / "exercises" / "00_start_here.py"
+    as_generated = path.read_text()
+    assert stub in as_generated
+    page = watched.open(f"{server}/lab/tree/notebooks/00_start_here.ipynb?token=t&reset")
+    page.evaluate(RUN_ALL)
+    try:
+        path.write_text(as_generated.replace(stub, "        return num_tokens // self.block_size\n"))
+        page.locator(".jp-OutputArea").get_by_text("Open beside", exact=True).first.click()
+        page.wait_for_selector(".jp-FileEditor .cm-content", timeout=20_000)
+        failed = page.evaluate(RUN_CHECK)
+        assert "failed" in failed
+        assert "`//` rounds down" in failed
+        page.wait_for_timeout(1000)
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / "check.png")
+        path.write_text(as_generated.replace(stub, "        return -(-num_tokens // self.block_size)\n"))
+        assert "passed" in page.evaluate(RUN_CHECK)
+    finally:
+        path.write_text(as_generated)

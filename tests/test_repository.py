@@ -1,0 +1,106 @@
+"""The repository itself: what lies at its top, what its set-up files promise, what the README says."""
+
+import re
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+
+from yaie.course.registry import REPOSITORY, lessons
+
+ALLOWED = {
+    "notebooks", "yaie", "csrc", "exercises", "solutions", "tests", "environment.yml", "README.md", "pyproject.toml",
+    "Makefile", "constraints-ci.txt", "LICENSE", ".ci", ".github", ".gitignore",
+}  # fmt: skip
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+def tracked():
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return listed.stdout.split()
+
+
+def test_nothing_else_lies_at_the_top():
+    """A newcomer should see ten names, not thirty."""
+    assert {name.partition("/")[0] for name in tracked()} <= ALLOWED
+
+
+def test_weights_are_safetensors_only():
+    """A pickle runs code when it is loaded."""
+    suffixes = {name.rpartition(".")[2] for name in tracked()}
+    assert not suffixes & {"bin", "pt", "pth", "pkl", "pickle", "ckpt", "npy", "npz"}
+
+
+def test_conda_environment_installs_the_same():
+    """A conda user must get the same packages: the pip section names this project with the tests' extra."""
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
+    pip_section = next(part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
+    assert pip_section == ["--editable .[test]"]
+    python = next(part for part in environment["dependencies"] if str(part).startswith("python"))
+    assert PROJECT["requires-python"] in python
+
+
+def test_constraints_lie_within_the_ranges():
+    """CI must not test a version that nobody who installs the project can get."""
+    from packaging.requirements import Requirement
+
+    needed = [
+        *PROJECT["dependencies"],
+        *(line for extra in PROJECT["optional-dependencies"].values() for line in extra),
+    ]
+    ranges = {Requirement(line).name.lower(): Requirement(line).specifier for line in needed}
+    for line in (REPOSITORY / "constraints-ci.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pinned = Requirement(line)
+            version = next(iter(pinned.specifier)).version
+            assert ranges[pinned.name.lower()].contains(version), line
+
+
+def test_every_requirement_is_bounded():
+    """An unbounded requirement lets a release of tomorrow break the course."""
+    for extra in [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]:
+        for line in extra:
+            assert re.search(r"<|==|^yaie\[|^setuptools", line), line
+
+
+def test_readme_lists_every_lesson():
+    """A lesson that the map leaves out is not found; one that it invents is a broken promise."""
+    readme = (REPOSITORY / "README.md").read_text()
+    linked = re.findall(r"\]\(notebooks/(\S+?)\.ipynb\)", readme)
+    assert list(dict.fromkeys(linked)) == [lesson.name for lesson in lessons()]
+    for target in re.findall(r"\]\(([^)\s]+)\)", readme):
+        assert target.startswith("http") or (REPOSITORY / target).exists(), target
+    for lesson in lessons():
+        assert f"| {lesson.minutes} |" in next(line for line in readme.splitlines() if lesson.name in line)
+
+
+def test_workflow_runs_what_ci_runs():
+    """Two CI recipes drift apart."""
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/ci.yml").read_text())
+    steps = workflow["jobs"]["test"]["steps"]
+    assert any(step.get("run") == "bash .ci/run" for step in steps)
+    assert "make test" in (REPOSITORY / ".ci/run").read_text()
+
+
+def test_missing_tools_are_named(tmp_path):
+    """Without a compiler the set-up must stop at once with the line that installs one."""
+    for tool in ("sh", "bash", "make", "dirname", "echo"):
+        path = subprocess.run(["which", tool], capture_output=True, text=True, check=False).stdout.strip()
+        if path:
+            (tmp_path / tool).symlink_to(path)
+    python = subprocess.run(["which", "python3"], capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run(
+        ["make", "--no-print-directory", "check-tools", f"PYTHON={python}"],
+        cwd=REPOSITORY, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "apt install g++" in done.stdout
+    missing = subprocess.run(
+        ["make", "--no-print-directory", "check-tools", "PYTHON=no-such-python"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert missing.returncode != 0
+    assert "Python 3.11 or newer is needed" in missing.stdout
