@@ -99,7 +99,7 @@ def test_results_are_recorded_with_their_facts(tmp_path):
     )
     recorded = json.loads(path.read_text())
     assert recorded["command"] == "python -m yaie.bench radix --save"
-    assert set(recorded) == {"device", "date", "versions", "platform", "command", "results"}
+    assert set(recorded) == {"device", "date", "versions", "platform", "command", "times", "results"}
     assert recorded["results"]["match"] == {"median": 1e-5, "q1": 9e-6, "q3": 2e-5, "repeats": 7}
 
 

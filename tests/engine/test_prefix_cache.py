@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from yaie.engine.prefix_cache import POLICIES, PrefixCache
+from yaie.engine.prefix_cache import POLICIES, PrefixCache, Span
 from yaie.kernels import radix_tree
 from yaie.kernels.radix_tree import Node
 
@@ -250,6 +250,16 @@ def test_a_split_keeps_the_time_of_creation():
     assert cache.evict(1).tolist() == [102]
     cache.unlock(node)
     assert [cache.evict(1).tolist() for _ in range(2)] == [[0], [100, 101]]
+
+
+def test_a_split_span_is_as_old_as_used_and_as_locked():
+    """Would catch a half that forgets one of them, or takes over a place in the queue that it does not have."""
+    lower = Span(np.array([5, 6, 7]), created=1, last_used=2, lock_count=3, hits=4, queued=True)
+    upper = lower.split(1)
+    assert (upper.slots.tolist(), lower.slots.tolist()) == ([5], [6, 7])
+    for span in (upper, lower):
+        assert (span.created, span.last_used, span.lock_count, span.hits) == (1, 2, 3, 4)
+    assert (upper.queued, lower.queued) == (False, True)
 
 
 def test_evicting_a_leaf_makes_its_parent_evictable():

@@ -55,12 +55,15 @@ def measure(
     repeats: int = 7,
     warmup: int = 1,
     synchronize: Callable[[], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
     """Time `run()` `repeats` times after `warmup` untimed runs; the garbage collector rests meanwhile, as in `timeit`.
 
     setup: called before every run, untimed; what it returns is the argument of `run`
     items: how many equal things one run does; the times are per item
     synchronize: waits for the device (`torch.cuda.synchronize`), called before the clock starts and before it stops
+    clock: wall time, or `time.process_time` for code that only computes, in one thread: it does not count the time that
+        other processes take away from this one
     """
     if repeats < 2:
         raise ValueError(f"repeats must be at least 2 to show a spread, got {repeats}")
@@ -73,11 +76,11 @@ def measure(
             gc.disable()
             if synchronize:
                 synchronize()
-            start = time.perf_counter()
+            start = clock()
             run(*arguments)
             if synchronize:
                 synchronize()
-            seconds.append((time.perf_counter() - start) / items)
+            seconds.append((clock() - start) / items)
             if collecting:
                 gc.enable()
     finally:
@@ -87,8 +90,10 @@ def measure(
     return Timing(median, q1, q3, repeats)
 
 
-def environment(name: str, arguments: Sequence[str] = (), device: str = "cpu") -> dict[str, Any]:
-    """Device, date, versions and command of this run. `device` is "cpu" or "cuda" (then the card is named too)."""
+def environment(
+    name: str, arguments: Sequence[str] = (), *, device: str = "cpu", clock: str = "wall time"
+) -> dict[str, Any]:
+    """Device, date, versions, command and clock of this run. `device` is "cpu" or "cuda" (then the card is named)."""
     facts = {
         "device": cpu_name(),
         "date": time.strftime("%Y-%m-%d"),
@@ -96,6 +101,7 @@ def environment(name: str, arguments: Sequence[str] = (), device: str = "cpu") -
         | {p: importlib.metadata.version(p) for p in PACKAGES},
         "platform": platform.platform(terse=True),
         "command": " ".join(["python -m yaie.bench", name, *arguments]),
+        "times": f"{clock}; medians after a warm-up, the quartiles in brackets",
     }
     if device == "cuda":
         import torch
@@ -127,7 +133,6 @@ def print_header(facts: dict[str, Any]) -> None:
     for key, value in facts.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         console.print(f"{key + ':':10} {text}", highlight=False, soft_wrap=True)
-    console.print("Times are medians after a warm-up; the quartiles are in brackets.", highlight=False)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
