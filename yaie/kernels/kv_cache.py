@@ -138,6 +138,10 @@ class KVCacheManager:
         The other blocks come off the end of `free_block_list` with a reference count of 1; their old contents
         stay (no zeroing). `context_lens[request_id]` becomes `num_tokens`.
 
+        Given: `_positive_int("num_tokens", num_tokens)` and `self._check_prefix(prefix_blocks, num_tokens)` raise the
+        errors of their arguments, `self.blocks_needed(num_tokens)` rounds up, and `self._take_blocks(request_id,
+        count)` takes blocks off the list, or raises and takes none.
+
         Raises:
             ValueError: the request already has a table, `num_tokens` is not a positive integer, or
                 `prefix_blocks` names a block twice, a free block, or more tokens than `num_tokens`.
@@ -187,6 +191,8 @@ class KVCacheManager:
         Returns:
             The block ids of the child in order, a copy of `block_tables[child_id]`.
 
+        Given: `self._table(parent_id)` is the parent's block table itself, or raises the KeyError.
+
         Raises:
             KeyError: the parent has no blocks.
             ValueError: the child already has blocks. After any error nothing has changed.
@@ -206,6 +212,10 @@ class KVCacheManager:
         A block that only this request refers to (`ref_counts` is 1) stays. A shared one is replaced, in this
         table only, by a fresh block with the same keys and values in every layer; the shared block loses one
         reference.
+
+        Given: `self._table(request_id)`, the block table itself, and `self._take_blocks(request_id, 1)`, a list of one
+        fresh block with one reference. The pool is `self.key_cache` and `self.value_cache`, each `[num_layers,
+        num_blocks, block_size, num_heads, head_dim]`.
 
         Raises:
             KeyError: the request has no blocks.
@@ -244,7 +254,10 @@ class KVCacheManager:
             end: one past the last position; `None` means the request's context length.
 
         Returns:
-            `end - start` slots, in order of position.
+            `end - start` slots, in order of position. With blocks of 4 and the block table `[7, 2]`, the positions 3
+            and 4 lie in the slots 7 * 4 + 3 = 31 and 2 * 4 + 0 = 8.
+
+        Given: `self._table(request_id)` is the request's block table, or raises the KeyError.
 
         Raises:
             KeyError: the request has no blocks.
@@ -402,7 +415,24 @@ class KVCacheManager:
             raise OutOfBlocksError(request_id, count, len(self.free_block_list))
 
     def _take_blocks(self, request_id: str, count: int) -> list[int]:
-        """Move `count` blocks off the free list, each with one reference; all of them or none."""
+        """Move `count` blocks off the end of the free list, each with one reference; all of them or none.
+
+        Args:
+            request_id: who asks for them; only the error needs it.
+            count: how many; 0 gives an empty list.
+
+        Returns:
+            Their ids in the order in which they came off: from a `free_block_list` of `[5, 9, 2]`, a count of 2 gives
+            `[2, 9]` and leaves `[5]`. The count in `ref_counts` of each becomes 1; the blocks are not touched.
+
+        The list itself is shortened at its end, which takes the same time however long it is.
+
+        Given: `self._require_free(request_id, count)` raises the error (`kv_cache.OutOfBlocksError`) if fewer than
+        `count` blocks are free.
+
+        Raises:
+            OutOfBlocksError: fewer than `count` blocks are free. Nothing has changed then.
+        """
         self._require_free(request_id, count)
         taken = [self.free_block_list.pop() for _ in range(count)]
         for block_id in taken:
