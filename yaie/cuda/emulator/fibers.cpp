@@ -126,7 +126,6 @@ void switch_to(Engine* e, Thread* t, Fiber* fiber, bool keep_current) {
   Fiber* from = e->fiber;
   e->thread = t;
   e->fiber = fiber;
-  e->events_of_turn = 0;
   if (fiber == from) return;
   void* discarded;
   emu_switch_stack(keep_current ? &from->stack_pointer : &discarded, fiber->stack_pointer);
@@ -199,7 +198,6 @@ void run_threads() {
     if (e->live && e->at_barrier == e->live) release_barrier(e, nullptr);
     if (e->ready_head == e->ready_tail && e->unstarted < e->job->num_threads) {
       e->thread = &e->threads[e->unstarted++];
-      e->events_of_turn = 0;
       continue;
     }
     if (!e->live) resume_main(e);
@@ -440,7 +438,6 @@ void run_block(Engine* e, long block) {
   fiber->stack_pointer = new_stack(fiber->high, run_threads);
   e->thread = &e->threads[e->unstarted++];
   e->fiber = fiber;
-  e->events_of_turn = 0;
   emu_switch_stack(&e->main_stack, fiber->stack_pointer);
   if (e->checks && !job->failed) settle_unwritten_reads(e);
   e->thread = nullptr;

@@ -14,7 +14,6 @@ namespace {
 constexpr size_t kArena = 512 << 10;
 constexpr size_t kGuard = 1 << 20;            // unreadable bytes on each side of a tensor
 constexpr size_t kLogLimit = 4096;            // accesses of a thread that are kept before its warp must meet
-constexpr uint64_t kEndlessAccesses = 1 << 27;  // of one thread without giving the turn away
 constexpr size_t kKeptBytes = 512 << 20;      // freed pages kept for the next call, which would have to fault them in
 
 // ---- pages that are kept from call to call
@@ -262,16 +261,6 @@ __attribute__((noinline)) void report_const_write(Engine* e, Range* r, Address a
   fail(finding_about(e, "const_write", target, stamp_of(e, pc, kind), kind, a, size));
 }
 
-__attribute__((noinline)) void report_endless(Engine* e, uint32_t pc) {
-  Finding f{"endless_loop"};
-  f.place.block = e->block;
-  f.place.thread = e->thread->index3;
-  f.place.pc = pc;
-  f.detail = format("one thread made %llu accesses without meeting the others",
-                    static_cast<unsigned long long>(kEndlessAccesses));
-  fail(std::move(f));
-}
-
 bool is_vector_size(unsigned size) { return size <= 16 && !(size & (size - 1)); }
 
 inline __attribute__((always_inline)) void log_access(Engine* e, Address a, unsigned size, Space space, int kind, uint32_t pc) {
@@ -296,7 +285,6 @@ inline __attribute__((always_inline)) void on_access(Address a, unsigned size, i
   if (!e || !e->thread || !e->checks) return;
   uint32_t pc = pc_of(return_address);
   if (UNLIKELY(e->stop_requested)) sample_or_stop(e, pc, Site{});
-  if (UNLIKELY(++e->events_of_turn > kEndlessAccesses)) report_endless(e, pc);
   if (a - reinterpret_cast<Address>(e->arena) < e->arena_bytes) {
     ++e->events;
     return on_shared(e, a, size, kind, pc, aligned);
@@ -320,17 +308,14 @@ inline __attribute__((always_inline)) void on_access(Address a, unsigned size, i
 }
 
 // A thread that keeps looking at one place waits for another thread: give it the turn now and then.
-void on_spin(Address a) {
+void on_spin(Address a, Address return_address) {
   Engine* e = current_engine;
   if (!e || !e->thread) return;
   Thread* t = e->thread;
   if (t->spin_address != a) t->spin_address = a, t->spins = 0;
-  if (++t->spins % 32 == 0) {
-    if (UNLIKELY(e->stop_requested)) sample_or_stop(e, 0, Site{});
-    uint64_t events = e->events_of_turn;
-    yield_turn(e);
-    if (e->thread == t) e->events_of_turn += events;  // nobody else could run
-  }
+  if (++t->spins % 32) return;
+  if (UNLIKELY(e->stop_requested)) sample_or_stop(e, pc_of(return_address), Site{});
+  yield_turn(e);
 }
 
 // ---- guarded memory: tensors are copied into pages that end at an unreadable page
@@ -422,7 +407,8 @@ void settle_unwritten_reads(Engine* e) {
   for (size_t i = 0; i < e->num_arrays; ++i) {
     SharedArray& s = e->arrays[i];
     for (auto& u : s.unwritten_reads) {
-      if (s.writes[u.cell].block == e->block_stamp) continue;
+      const Stamp& write = s.writes[u.cell];
+      if (write.block == e->block_stamp && write.thread != u.thread) continue;  // reported as a race
       Stamp stamp{e->block_stamp, u.pc, static_cast<uint16_t>(u.thread), 0, 0, false};
       Target target{&s.name, s.begin, s.bytes, 0, true, false};
       add_finding(finding_about(e, "uninitialised", target, stamp, kRead, s.begin + u.offset, u.size));
@@ -547,7 +533,7 @@ EXPORT void emu_ldmatrix(uint32_t* registers, const void* row, int matrices, boo
 
 EXPORT void emu_note_atomic(const void* p, unsigned bytes) {
   on_access(reinterpret_cast<Address>(p), bytes, kAtomic, RETURN_ADDRESS, true);
-  on_spin(reinterpret_cast<Address>(p));
+  on_spin(reinterpret_cast<Address>(p), RETURN_ADDRESS);
 }
 
 EXPORT void* emu_dynamic_shared(const char* name) {
@@ -661,7 +647,7 @@ EXPORT void emu_fill(void* to, int value, size_t bytes) {
   EXPORT void __tsan_unaligned_write##N(void* p) { on_access((Address)p, N, kWrite, RETURN_ADDRESS, false); }              \
   EXPORT void __tsan_volatile_read##N(void* p) {                                                                          \
     on_access((Address)p, N, kRead, RETURN_ADDRESS, true);                                                                 \
-    on_spin((Address)p);                                                                                                  \
+    on_spin((Address)p, RETURN_ADDRESS);                                                                                                  \
   }                                                                                                                       \
   EXPORT void __tsan_volatile_write##N(void* p) { on_access((Address)p, N, kWrite, RETURN_ADDRESS, true); }                \
   EXPORT void __tsan_unaligned_volatile_read##N(void* p) { on_access((Address)p, N, kRead, RETURN_ADDRESS, false); }       \
@@ -713,7 +699,7 @@ EXPORT void __tsan_atomic_signal_fence(int) {}
 #define TSAN_ATOMIC(bits, T)                                                                                              \
   EXPORT T __tsan_atomic##bits##_load(const T* p, int) {                                                                  \
     on_access((Address)p, bits / 8, kAtomic, RETURN_ADDRESS, true);                                                        \
-    on_spin((Address)p);                                                                                                  \
+    on_spin((Address)p, RETURN_ADDRESS);                                                                                                  \
     return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                                                          \
   }                                                                                                                       \
   EXPORT void __tsan_atomic##bits##_store(T* p, T v, int) {                                                               \
@@ -730,20 +716,20 @@ EXPORT void __tsan_atomic_signal_fence(int) {}
   TSAN_COMPARE(bits, T, compare_exchange_weak)                                                                            \
   EXPORT T __tsan_atomic##bits##_compare_exchange_val(T* p, T expected, T v, int, int) {                                  \
     on_access((Address)p, bits / 8, kAtomic, RETURN_ADDRESS, true);                                                        \
-    on_spin((Address)p);                                                                                                  \
+    on_spin((Address)p, RETURN_ADDRESS);                                                                                                  \
     __atomic_compare_exchange_n(p, &expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                              \
     return expected;                                                                                                      \
   }
 #define TSAN_FETCH(bits, T, name, builtin)                                                                                \
   EXPORT T __tsan_atomic##bits##_##name(T* p, T v, int) {                                                                 \
     on_access((Address)p, bits / 8, kAtomic, RETURN_ADDRESS, true);                                                        \
-    on_spin((Address)p);                                                                                                  \
+    on_spin((Address)p, RETURN_ADDRESS);                                                                                                  \
     return builtin(p, v, __ATOMIC_SEQ_CST);                                                                               \
   }
 #define TSAN_COMPARE(bits, T, name)                                                                                       \
   EXPORT bool __tsan_atomic##bits##_##name(T* p, T* expected, T v, int, int) {                                            \
     on_access((Address)p, bits / 8, kAtomic, RETURN_ADDRESS, true);                                                        \
-    on_spin((Address)p);                                                                                                  \
+    on_spin((Address)p, RETURN_ADDRESS);                                                                                                  \
     return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                        \
   }
 TSAN_ATOMIC(8, uint8_t)

@@ -184,7 +184,7 @@ struct Engine {
   Range* last_range;
   // checking
   unsigned checks;
-  uint64_t events, events_of_turn;
+  uint64_t events;
   unsigned in_flight_copies;
   volatile bool stop_requested;
   pthread_t os_thread;
