@@ -1,0 +1,37 @@
+// Collect the pages of one request into a contiguous run of tokens, in the order of their positions.
+//
+// cache: one layer of the pool, [num_blocks, block_size, token_bytes], any dtype
+// block_table: the request's blocks, in order; entries beyond context_len are not read
+// out: [context_len, token_bytes]
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+// Thread block p copies the token at position p: row p % block_size of block block_table[p / block_size].
+template <typename Unit>
+__global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
+                                    int64_t units_per_token) {
+    const int64_t position = blockIdx.x;
+    const int64_t slot = block_table[position / block_size] * block_size + position % block_size;
+    for (int64_t i = threadIdx.x; i < units_per_token; i += blockDim.x) {
+        out[position * units_per_token + i] = cache[slot * units_per_token + i];
+    }
+}
+
+template <typename Unit>
+static int launch(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
+                  int64_t token_bytes, cudaStream_t stream) {
+    if (context_len == 0) {
+        return cudaSuccess;
+    }
+    const int64_t units = token_bytes / static_cast<int64_t>(sizeof(Unit));
+    const int threads = units < 256 ? static_cast<int>((units + 31) / 32 * 32) : 256;
+    gather_pages_kernel<Unit><<<context_len, threads, 0, stream>>>(static_cast<const Unit*>(cache), block_table,
+                                                                   static_cast<Unit*>(out), block_size, units);
+    return cudaGetLastError();
+}
+
+extern "C" int gather_pages(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
+                            int64_t token_bytes, cudaStream_t stream) {
+    auto gather = token_bytes % 16 == 0 ? launch<uint4> : token_bytes % 4 == 0 ? launch<uint32_t> : launch<uint8_t>;
+    return gather(cache, block_table, out, context_len, block_size, token_bytes, stream);
+}
