@@ -2,8 +2,11 @@
 
 import pytest
 
-from yaie.course import generate
+from yaie.course import checks, generate
 from yaie.course.sandbox import Sandbox
+
+HOLE = '        raise NotImplementedError("exercise 0.1: write this function")\n'
+RIGHT = "return -(-num_tokens // self.block_size)"
 
 
 @pytest.fixture(scope="session")
@@ -17,5 +20,32 @@ def sandbox():
 def exercises(tmp_path, monkeypatch):
     """A folder of freshly generated exercise files that every part of the course uses during the test."""
     monkeypatch.setenv("YAIE_EXERCISES_DIR", str(tmp_path))
+    monkeypatch.delenv("YAIE_EXPECT", raising=False)
     generate.write(tmp_path)
     return tmp_path
+
+
+class WarmUp:
+    """The file of lesson 00 as a learner would edit it."""
+
+    RIGHT = RIGHT
+
+    def __init__(self, folder):
+        self.path = folder / "00_start_here.py"
+        self.stub = self.path.read_text(encoding="utf-8")
+        assert self.stub.count(HOLE) == 1
+
+    def text(self, body, after=""):
+        """The file with `body` in place of the hole and `after` at its end."""
+        lines = "".join(f"        {line}\n" for line in body.split("\n"))
+        return self.stub.replace(HOLE, lines) + after
+
+    def write(self, body, after=""):
+        self.path.write_text(self.text(body, after), encoding="utf-8")
+
+
+@pytest.fixture
+def warm_up(exercises, sandbox, monkeypatch):
+    """Exercise 0.1 to be written and checked with the warm sandbox."""
+    monkeypatch.setattr(checks, "_sandbox", sandbox)
+    return WarmUp(exercises)

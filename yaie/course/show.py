@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from html import escape
@@ -57,9 +58,9 @@ class Panel(_View):
                 f'<td style="{CELL}">{_html_text(text)}</td></tr>'
                 for label, text in self.rows
             )
-            parts.append(f'<table style="margin:6px 0 0 0">{cells}</table>')
+            parts.append(f'<table style="margin:6px 0 0 0;color:inherit">{cells}</table>')
         if self.link:
-            parts.append(f'<div>Edit: <a href="{escape(self.link[1])}">{escape(self.link[0])}</a></div>')
+            parts.append(_html_link(*self.link))
         style = f"border-left:4px solid {TONES[self.tone][1]};padding:6px 12px;margin:4px 0;max-width:860px"
         return f'<div style="{style}">{"".join(parts)}</div>'
 
@@ -112,7 +113,8 @@ class Table(_View):
             )
             body += f'<tr><td style="{CELL}">{_html_sign(tone)}</td>{columns}</tr>'
         foot = f"<div>{_html_text(self.footer)}</div>" if self.footer else ""
-        return f"<b>{escape(self.title)}</b><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{foot}"
+        table = f'<table style="color:inherit"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        return f'<div style="margin:4px 0 12px 0"><b>{escape(self.title)}</b>{table}{foot}</div>'
 
     def __str__(self) -> str:
         rows = [("", *self.headings), *((_sign(tone)[0], *cells) for tone, cells in self.rows)]
@@ -143,6 +145,19 @@ def _sign(tone: str) -> tuple[str, str]:
 def _html_sign(tone: str) -> str:
     sign, colour = _sign(tone)
     return f'<b style="color:{colour}">{sign}</b>' if sign else ""
+
+
+def _html_link(path: str, address: str) -> str:
+    """A link to a file of the repository, and a button that opens it beside the notebook.
+
+    The button is for JupyterLab with the repository as its root, as `make lab` starts it; the link works everywhere.
+    """
+    arguments = escape(json.dumps({"path": path, "options": {"mode": "split-right"}}))
+    command = f'data-commandlinker-command="docmanager:open" data-commandlinker-args="{arguments}"'
+    return (
+        f'<div style="margin-top:6px">Edit: <a href="{escape(address)}">{escape(path)}</a> '
+        f'<button {command} type="button">Open beside</button></div>'
+    )
 
 
 def _html_text(text: str) -> str:
