@@ -260,7 +260,7 @@ class Rewriter:
         configuration = "".join(self.tokens[i + 1 : close])
         plain = re.sub(r"\s+", " ", name).replace('"', "'")
         text = (
-            f'::emu::launch("{plain}", [&](auto... emu_arguments) {{ {name}(emu_arguments...); }}, '
+            f'::emu::launch("{plain}", [=](auto... emu_arguments) {{ {name}(emu_arguments...); }}, '
             f"::emu::Site::here(), {configuration})"
         )
         line_breaks = "".join(self.tokens[first : close + 3]).count("\n") - text.count("\n")

@@ -316,6 +316,7 @@ bool try_meet(Engine* e, unsigned w, unsigned mask, bool by_exit) {
     check_same_function(e, first, lanes[i]);
     memcpy(results + i * kPayload, lanes[i].payload, kPayload);
     lanes[i].slot = slot;
+    lanes[i].met = need;
     if (first.warp_op == WarpOp::kSync) lanes[i].warp_epoch = warp.epoch;
   }
   if (e->checks && need == warp.live) put_side_by_side(e, w);
@@ -345,10 +346,8 @@ const unsigned char* meet(WarpOp op, unsigned mask, const void* in, unsigned byt
   return &e->warps[w].slots[t->slot * kLanes * kPayload];
 }
 
-unsigned live_lanes(unsigned mask) {
-  Engine* e = current_engine;
-  return mask & e->warps[e->thread->index / kLanes].live;
-}
+// Who took part in the last meeting; some of them may have ended since.
+unsigned lanes_met() { return current_engine->thread->met; }
 
 template <class T>
 T payload(const unsigned char* lanes, unsigned lane, unsigned offset = 0) {
@@ -483,7 +482,7 @@ EXPORT void emu_shuffle(int how, unsigned mask, void* value, unsigned bytes, int
   if (how == kShuffleXor && (lane ^ unsigned(operand)) < segment + unsigned(width)) source = lane ^ unsigned(operand);
   // The value of a lane outside the mask is undefined on the card. Many right kernels shuffle one in and never use it,
   // so it is no finding; the poison (NaN) shows if it is used.
-  if (source >= kLanes || !(live_lanes(mask) >> source & 1)) {
+  if (source >= kLanes || !(lanes_met() >> source & 1)) {
     memset(value, 0xff, bytes);
     return;
   }
@@ -492,18 +491,18 @@ EXPORT void emu_shuffle(int how, unsigned mask, void* value, unsigned bytes, int
 
 EXPORT unsigned emu_ballot(unsigned mask, int predicate, Site site) {
   const unsigned char* lanes = meet(WarpOp::kBallot, mask, &predicate, sizeof predicate, site);
-  unsigned result = 0, live = live_lanes(mask);
+  unsigned result = 0, met = lanes_met();
   for (unsigned i = 0; i < kLanes; ++i) {
-    if ((live >> i & 1) && payload<int>(lanes, i)) result |= 1u << i;
+    if ((met >> i & 1) && payload<int>(lanes, i)) result |= 1u << i;
   }
   return result;
 }
 
 EXPORT unsigned emu_match(unsigned mask, const void* value, unsigned bytes, Site site) {
   const unsigned char* lanes = meet(WarpOp::kMatch, mask, value, bytes, site);
-  unsigned result = 0, live = live_lanes(mask);
+  unsigned result = 0, met = lanes_met();
   for (unsigned i = 0; i < kLanes; ++i) {
-    if ((live >> i & 1) && !memcmp(lanes + i * kPayload, value, bytes)) result |= 1u << i;
+    if ((met >> i & 1) && !memcmp(lanes + i * kPayload, value, bytes)) result |= 1u << i;
   }
   return result;
 }
@@ -522,9 +521,9 @@ static unsigned reduce_two(int op, bool is_signed, unsigned a, unsigned b) {
 
 EXPORT unsigned emu_reduce(int op, bool is_signed, unsigned mask, unsigned value, Site site) {
   const unsigned char* lanes = meet(WarpOp::kReduce, mask, &value, sizeof value, site);
-  unsigned live = live_lanes(mask) & ~(1u << emu_lane()), result = value;
+  unsigned others = lanes_met() & ~(1u << emu_lane()), result = value;
   for (unsigned i = 0; i < kLanes; ++i) {
-    if (live >> i & 1) result = reduce_two(op, is_signed, result, payload<unsigned>(lanes, i));
+    if (others >> i & 1) result = reduce_two(op, is_signed, result, payload<unsigned>(lanes, i));
   }
   return result;
 }

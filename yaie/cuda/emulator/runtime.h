@@ -131,7 +131,7 @@ struct Thread {
   Site site;
   WarpOp warp_op;
   int barrier_op, vote;
-  unsigned mask, slot;
+  unsigned mask, slot, met;
   alignas(16) unsigned char payload[kPayload];
   // its history since the last meeting
   uint16_t warp_epoch;
