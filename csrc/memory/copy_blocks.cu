@@ -25,7 +25,7 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 }
 
 template <typename Unit>
-static int launch(void* key_cache, void* value_cache, const int64_t* block_mapping, int num_pairs, int num_layers,
+static int launch_copy(void* key_cache, void* value_cache, const int64_t* block_mapping, int num_pairs, int num_layers,
                   int64_t num_blocks, int64_t block_bytes, cudaStream_t stream) {
     if (num_pairs == 0) {
         return cudaSuccess;
@@ -41,19 +41,19 @@ static int launch(void* key_cache, void* value_cache, const int64_t* block_mappi
 // block_bytes must be a multiple of 4.
 extern "C" int copy_blocks_1_elements(void* key_cache, void* value_cache, const int64_t* block_mapping, int num_pairs,
                                       int num_layers, int64_t num_blocks, int64_t block_bytes, cudaStream_t stream) {
-    return launch<uint32_t>(key_cache, value_cache, block_mapping, num_pairs, num_layers, num_blocks, block_bytes, stream);
+    return launch_copy<uint32_t>(key_cache, value_cache, block_mapping, num_pairs, num_layers, num_blocks, block_bytes, stream);
 }
 
 // The widest unit that divides a block: 16 bytes for every usual head_dim, down to single bytes for odd shapes.
 extern "C" int copy_blocks_2_vectors(void* key_cache, void* value_cache, const int64_t* block_mapping, int num_pairs,
                                      int num_layers, int64_t num_blocks, int64_t block_bytes, cudaStream_t stream) {
-    auto copy = launch<uint8_t>;
+    auto copy = launch_copy<uint8_t>;
     if (block_bytes % 16 == 0) {
-        copy = launch<uint4>;
+        copy = launch_copy<uint4>;
     } else if (block_bytes % 4 == 0) {
-        copy = launch<uint32_t>;
+        copy = launch_copy<uint32_t>;
     } else if (block_bytes % 2 == 0) {
-        copy = launch<uint16_t>;
+        copy = launch_copy<uint16_t>;
     }
     return copy(key_cache, value_cache, block_mapping, num_pairs, num_layers, num_blocks, block_bytes, stream);
 }

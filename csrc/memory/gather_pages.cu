@@ -18,7 +18,7 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 }
 
 template <typename Unit>
-static int launch(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
+static int launch_gather(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
                   int64_t token_bytes, cudaStream_t stream) {
     if (context_len == 0) {
         return cudaSuccess;
@@ -32,6 +32,6 @@ static int launch(const void* cache, const int64_t* block_table, void* out, int 
 
 extern "C" int gather_pages(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
                             int64_t token_bytes, cudaStream_t stream) {
-    auto gather = token_bytes % 16 == 0 ? launch<uint4> : token_bytes % 4 == 0 ? launch<uint32_t> : launch<uint8_t>;
+    auto gather = token_bytes % 16 == 0 ? launch_gather<uint4> : token_bytes % 4 == 0 ? launch_gather<uint32_t> : launch_gather<uint8_t>;
     return gather(cache, block_table, out, context_len, block_size, token_bytes, stream);
 }

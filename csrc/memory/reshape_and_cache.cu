@@ -23,7 +23,7 @@ __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Uni
 }
 
 template <typename Unit>
-static int launch(const void* key, const void* value, void* key_cache, void* value_cache, const int64_t* slot_mapping,
+static int launch_write(const void* key, const void* value, void* key_cache, void* value_cache, const int64_t* slot_mapping,
                   int num_tokens, int64_t token_bytes, cudaStream_t stream) {
     if (num_tokens == 0) {
         return cudaSuccess;
@@ -39,6 +39,6 @@ static int launch(const void* key, const void* value, void* key_cache, void* val
 extern "C" int reshape_and_cache(const void* key, const void* value, void* key_cache, void* value_cache,
                                  const int64_t* slot_mapping, int num_tokens, int64_t token_bytes,
                                  cudaStream_t stream) {
-    auto write = token_bytes % 16 == 0 ? launch<uint4> : token_bytes % 4 == 0 ? launch<uint32_t> : launch<uint8_t>;
+    auto write = token_bytes % 16 == 0 ? launch_write<uint4> : token_bytes % 4 == 0 ? launch_write<uint32_t> : launch_write<uint8_t>;
     return write(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes, stream);
 }
