@@ -47,7 +47,7 @@ $(VENV)/.ok: pyproject.toml
 	@echo "Setting up $(VENV): a few minutes the first time, most of it for torch."
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --upgrade "pip>=25"
-	$(if $(TORCH_INDEX),python -m pip install "torch>=2.11,<2.16" --index-url "$(TORCH_INDEX)")
+	if [ -n "$(TORCH_INDEX)" ]; then python -m pip install "torch>=2.11,<2.16" --index-url "$(TORCH_INDEX)"; fi
 	python -m pip install --editable ".[test]"
 	@touch $@
 
