@@ -1,6 +1,5 @@
 """The engine from outside, on a model whose right answers are known: results, streaming, stops, errors, faults."""
 
-import pytest
 import torch
 
 from yaie.engine.llm import LLM
