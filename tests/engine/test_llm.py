@@ -9,7 +9,10 @@ GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 
 
 def engine(fake, **options) -> LLM:
-    return LLM(fake, **{"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_num_batched_tokens": 32, **options})
+    return LLM(
+        fake,
+        **{"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_num_batched_tokens": 32, **options},
+    )
 
 
 def prompt(length: int, seed: int) -> list[int]:

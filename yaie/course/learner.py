@@ -111,7 +111,8 @@ def parse(text: str, name: str, looking_for: str = "") -> ast.Module:
         raise FileProblem(f"{name} has a syntax error in line {line}{shown} ({error.msg}).", step) from error
     except (RecursionError, MemoryError) as error:
         raise FileProblem(
-            f"{name} cannot be read as Python: something in it is nested too deep.", "Write it in smaller steps."
+            f"{name} cannot be read as Python: something in it is nested too deep.",
+            "Write it in smaller steps.",
         ) from error
 
 
