@@ -19,8 +19,6 @@ class Batch:
         block_tables: `[num_seqs, max_blocks]`, int64, padded with 0.
         context_lens: `[num_seqs]`, int64, tokens in the pages after this step, the new ones included.
         query_lens: new tokens of each sequence, at least 1; they sum to `num_tokens`.
-        shared_prefix_len: tokens at the start of every block table that all sequences of the batch share, a
-            multiple of block_size. A hint: it changes the speed of a step and never its result.
     """
 
     token_ids: torch.Tensor
@@ -29,4 +27,3 @@ class Batch:
     block_tables: torch.Tensor
     context_lens: torch.Tensor
     query_lens: list[int]
-    shared_prefix_len: int = 0

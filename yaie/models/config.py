@@ -89,9 +89,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads")
         for name in (*sizes, "head_dim", "max_position_embeddings"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-                raise UnsupportedModelError(f"{name} must be a positive integer, got {value!r}")
+            _require_positive_int(name, getattr(self, name))
         if self.num_heads % self.num_kv_heads:
             raise UnsupportedModelError(
                 f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}"
@@ -119,17 +117,14 @@ class ModelConfig:
 
         Raises:
             FileNotFoundError: there is none.
-            UnsupportedModelError: it is not JSON, lacks a field, or asks for something not supported.
+            UnsupportedModelError: it lacks a field, or asks for something not supported.
+            ValueError: it is not JSON.
         """
         path = Path(folder) / "config.json"
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: a Hugging Face model folder has a config.json")
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UnsupportedModelError(f"{path} is not valid JSON: {error}") from None
-        try:
-            return cls.from_dict(fields)
+            return cls.from_dict(read_json(path))
         except UnsupportedModelError as error:
             raise UnsupportedModelError(f"{path}: {error}") from None
 
@@ -144,6 +139,8 @@ class ModelConfig:
         fields = {**ARCHITECTURES[architecture], **fields}
         if missing := [name for name in REQUIRED if name not in fields]:
             raise UnsupportedModelError(f"fields are missing: {', '.join(missing)}")
+        for name in REQUIRED:
+            _require_positive_int(name, fields[name])
         _refuse_what_changes_results(architecture, fields)
         rope_theta, rope_scaling = _rope(fields)
         llama, qwen2, qwen3 = (architecture == f"{name}ForCausalLM" for name in ("Llama", "Qwen2", "Qwen3"))
@@ -168,6 +165,24 @@ class ModelConfig:
             mlp_bias=llama and bool(fields.get("mlp_bias")),
             qk_norm=qwen3,
         )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, empty if there is no file."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is not a JSON object but a {type(value).__name__}")
+    return value
+
+
+def _require_positive_int(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise UnsupportedModelError(f"{name} must be a positive integer, got {value!r}")
 
 
 def _given(fields: Mapping[str, Any], name: str, default: Any) -> Any:

@@ -93,17 +93,16 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         """`[num_tokens, hidden_size]` to the same. `cos` and `sin` are those of the tokens' positions."""
+        num_heads, num_rotated = self.num_heads, self.num_heads + self.num_kv_heads
         projected = self.qkv_proj(x).unflatten(-1, (-1, self.head_dim))
-        query_key, value = projected.split([self.num_heads + self.num_kv_heads, self.num_kv_heads], dim=1)
+        query_key, value = projected[:, :num_rotated], projected[:, num_rotated:]
         if self.q_norm is not None:
-            query, key = query_key.split([self.num_heads, self.num_kv_heads], dim=1)
-            query = rms_norm(query, self.q_norm, self.eps)
-            key = rms_norm(key, self.k_norm, self.eps)
+            query = rms_norm(query_key[:, :num_heads], self.q_norm, self.eps)
+            key = rms_norm(query_key[:, num_heads:], self.k_norm, self.eps)
             query_key = torch.cat((query, key), dim=1)
         # Query and key turn alike, so one call rotates both.
         rotated = radix_attention.rotate(query_key, cos, sin)
-        query, key = rotated.split([self.num_heads, self.num_kv_heads], dim=1)
-        return self.o_proj(attend(query, key, value).flatten(1))
+        return self.o_proj(attend(rotated[:, :num_heads], rotated[:, num_heads:], value).flatten(1))
 
 
 class DecoderBlock(nn.Module):
@@ -193,11 +192,12 @@ class Llama(nn.Module):
             num_kv_heads=self.config.num_kv_heads,
         )
 
+        key_caches, value_caches = kv_cache.key_cache.unbind(0), kv_cache.value_cache.unbind(0)
+
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            key_cache, value_cache = kv_cache.key_cache[layer], kv_cache.value_cache[layer]
-            store_kv(key_cache, batch.slot_mapping, key)
-            store_kv(value_cache, batch.slot_mapping, value)
-            return radix_attention.paged_attention(query, key_cache, value_cache, plan)
+            store_kv(key_caches[layer], batch.slot_mapping, key)
+            store_kv(value_caches[layer], batch.slot_mapping, value)
+            return radix_attention.paged_attention(query, key_caches[layer], value_caches[layer], plan)
 
         return self._run(batch.token_ids, batch.positions, attend)
 

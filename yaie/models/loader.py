@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from yaie.models.config import ModelConfig, UnsupportedModelError
+from yaie.models.config import ModelConfig, UnsupportedModelError, read_json
 from yaie.models.llama import Llama
-from yaie.models.tokenizer import Tokenizer, read_json
+from yaie.models.tokenizer import Tokenizer
 
 TINY = Path(__file__).parent / "tiny"
 HUB_FILES = [
@@ -57,9 +57,9 @@ def find_folder(name_or_path: str | Path) -> Path:
     path = Path(name_or_path).expanduser()
     if name == "tiny":
         return TINY
-    if path.is_dir():
+    if name and path.is_dir():  # Path("") is the current folder
         return path
-    if path.exists():
+    if name and path.exists():
         raise ValueError(
             f"{path} is a file; give the folder that holds config.json, *.safetensors and tokenizer.json"
         )

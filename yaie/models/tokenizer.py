@@ -1,6 +1,7 @@
 """Text to token ids and back: `tokenizer.json` of a Hugging Face folder, its chat template, and text as it streams."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,8 @@ import tokenizers
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from yaie.models.config import read_json
 
 REPLACEMENT = "\ufffd"  # what decoders print for bytes that are not UTF-8, and for half a character
 
@@ -64,6 +67,14 @@ class Tokenizer:
         """The text of token ids. Bytes that are not UTF-8 become U+FFFD."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
+    def is_special(self, token_id: int) -> bool:
+        """Does `decode` skip this token (a role, the end of a text)?"""
+        return token_id in self._special_ids
+
+    def is_byte(self, token_id: int) -> bool:
+        """Is this one byte of a sentencepiece vocabulary, such as `<0xE2>`?"""
+        return re.fullmatch(r"<0x[0-9A-F]{2}>", self._tokenizer.id_to_token(token_id) or "") is not None
+
     def detokenizer(self) -> "Detokenizer":
         """A fresh `Detokenizer` for one text."""
         return Detokenizer(self)
@@ -90,9 +101,9 @@ class Tokenizer:
                 f"{self.folder} has no chat template (chat_template in tokenizer_config.json, or "
                 "chat_template.jinja): use a model tuned for chat, or plain prompts"
             )
-        # Plain copies: the template is code of the checkpoint's, and gets no object of ours to call methods on.
-        messages = json.loads(json.dumps(list(messages)))
         try:
+            # Plain copies: the template is code of the checkpoint's, and gets no object of ours to call methods on.
+            messages = json.loads(json.dumps(list(messages)))
             template = _environment().from_string(self.chat_template)
             return template.render(
                 messages=messages,
@@ -101,7 +112,7 @@ class Tokenizer:
                 add_generation_prompt=add_generation_prompt,
                 **self.special_tokens,
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:  # TypeError: a template adds text and None, say
             raise ValueError(f"the chat template of {self.folder} refuses these messages: {error}") from None
 
 
@@ -111,51 +122,38 @@ class Detokenizer:
     A piece never ends in half a character: what might still change with the next token is held back, and
     `finish` gives it out.
 
-    Only a short window of tokens is decoded each time, beginning with the piece given out last: decoders treat the
-    start of a text differently (some drop its first space), so a piece cannot be decoded on its own.
+    Only a short window of tokens is decoded each time. It begins with tokens whose text is out already, because
+    decoders treat the start of a text differently (some drop its first space).
     """
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
         self._window: list[int] = []
-        self._num_given = 0  # tokens of the window whose text has been given out
+        self._num_old = 0  # tokens at the start of the window whose text is out
+        self._num_given = 0  # characters of the window's text that are out
 
     def add(self, token_id: int) -> str:
         """The text that is certain now that this token has come; often one token's, sometimes empty."""
-        if token_id in self._tokenizer._special_ids:
+        if self._tokenizer.is_special(token_id):
             return ""  # decode skips it
         self._window.append(token_id)
-        if self._may_change(token_id):
-            return ""
-        return self._give_out(hold_back=True)
+        if self._tokenizer.is_byte(token_id):
+            return ""  # decoders of such vocabularies look at a run of bytes as a whole
+        text = self._tokenizer.decode(self._window)
+        certain = text.removesuffix(REPLACEMENT)  # perhaps the first bytes of a character
+        piece = certain[self._num_given :]
+        self._num_given += len(piece)
+        if piece and certain == text:
+            del self._window[: self._num_old]
+            self._num_old = len(self._window)
+            self._num_given = len(self._tokenizer.decode(self._window))
+        return piece
 
     def finish(self) -> str:
-        """What was held back; the text is over."""
-        return self._give_out(hold_back=False)
-
-    def _may_change(self, token_id: int) -> bool:
-        # `<0xE2>`: a byte of a sentencepiece vocabulary. Its decoder looks at a run of bytes as a whole.
-        token = self._tokenizer._tokenizer.id_to_token(token_id)
-        return token is not None and len(token) == 6 and token.startswith("<0x")
-
-    def _give_out(self, hold_back: bool) -> str:
-        given = self._tokenizer.decode(self._window[: self._num_given])
-        text = self._tokenizer.decode(self._window)
-        if len(text) == len(given) or (hold_back and text.endswith(REPLACEMENT)):
-            return ""
-        del self._window[: self._num_given]
-        self._num_given = len(self._window)
-        return text[len(given) :]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file, empty if there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
+        """What was held back; the text is over, and the next `add` begins another."""
+        piece = self._tokenizer.decode(self._window)[self._num_given :]
+        self.__init__(self._tokenizer)
+        return piece
 
 
 def read_eos_token_ids(folder: Path) -> tuple[int, ...]:
