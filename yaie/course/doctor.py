@@ -81,7 +81,9 @@ def _system() -> tuple[str, ...]:
 
 
 def _python() -> tuple[str, ...]:
-    found = f"{platform.python_version()} at {sys.executable}"
+    executable = Path(sys.executable)
+    shown = executable.relative_to(REPOSITORY) if executable.is_relative_to(REPOSITORY) else executable
+    found = f"{platform.python_version()} at {shown}"
     own = REPOSITORY / ".venv"
     if own.exists() and Path(sys.prefix).resolve() != own.resolve():
         return (
@@ -238,6 +240,8 @@ def _locks() -> tuple[str, ...]:
 
 def _variables() -> tuple[str, ...]:
     names = sorted(name for name in os.environ if name.startswith("YAIE_"))
+    if Path(os.environ.get("YAIE_EXERCISES_DIR", "")).is_relative_to(REPOSITORY / "build"):
+        names.remove("YAIE_EXERCISES_DIR")  # set by make test and by the notebook tool, not by the learner
     if not names:
         return GOOD, "no YAIE_* variable is set"
     return LIMITED, ", ".join(f"{name}={os.environ[name]}" for name in names), f"unset {' '.join(names)}"

@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("what", choices=("run", "lint"))
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--fresh", action="store_true", help="renew the outputs that are not compared, too")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     paths = options.files or all_notebooks()
     if options.what == "lint":
         problems = [problem for path in paths for problem in lint(path)]
