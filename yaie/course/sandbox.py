@@ -151,7 +151,8 @@ def _supervise(job: dict[str, Any], requests_fd: int) -> dict[str, Any]:
             _worker(job, output_write, result.fileno(), notes.fileno(), stack.fileno())
         os.close(output_write)
         _own_group(pid)
-        output, broken_limit = _watch(pid, output_read, requests_fd, started + job["time_limit"])
+        deadline = started + job["time_limit"]
+        output, broken_limit = _watch(pid, output_read, requests_fd, stack.fileno(), deadline)
         _, status = os.waitpid(pid, 0)
         os.close(output_read)
         answer = _content(result)
@@ -183,7 +184,9 @@ def _content(file: Any) -> str:
     return file.read().decode(errors="replace")
 
 
-def _watch(pid: int, output_fd: int, requests_fd: int, deadline: float) -> tuple[bytes, str | None]:
+def _watch(
+    pid: int, output_fd: int, requests_fd: int, stack_fd: int, deadline: float
+) -> tuple[bytes, str | None]:
     """Collect output until the worker ends; kill its process group at the first limit it breaks.
 
     Nothing is asked while a worker runs, so requests that become readable have ended: the client gave up or is gone.
@@ -212,12 +215,20 @@ def _watch(pid: int, output_fd: int, requests_fd: int, deadline: float) -> tuple
             elif left <= 0:
                 broken = "timeout"
                 os.kill(pid, signal.SIGUSR1)  # faulthandler writes where it is
-                time.sleep(0.1)
+                _wait_for_stack(stack_fd)
     if process is not None:
         os.close(process)
     with contextlib.suppress(ProcessLookupError):  # the group is empty already
         os.killpg(pid, signal.SIGKILL)  # children that the learner's code may have started, too
     return output, broken
+
+
+def _wait_for_stack(stack_fd: int) -> None:
+    """Wait until the worker has written its stack: a moment, or longer on a busy machine. It may be unable to."""
+    give_up, size = time.monotonic() + 2, 0
+    while time.monotonic() < give_up and (size == 0 or size != os.fstat(stack_fd).st_size):
+        size = os.fstat(stack_fd).st_size
+        time.sleep(0.05)
 
 
 def _has_ended(pid: int) -> bool:
