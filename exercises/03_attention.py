@@ -4,7 +4,7 @@ Each function below belongs to the engine; its body has been taken out. Write it
 `yaie.exercise("3.1").check()` in the notebook, or `yaie check 3.1` in a terminal.
 Functions that you have not written yet are filled in with the engine's own, so any order works.
 """
-# generated, text hash 09eca7911bf29120
+# generated, text hash 900daef404ce1ca9
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from yaie.kernels.radix_attention import ungroup_heads
+from yaie.kernels.radix_attention import rope_cos_sin, ungroup_heads
 
 
 # ---------- Exercise 3.1: A causal mask with an offset (about 10 minutes) ----------

@@ -208,7 +208,11 @@ def _bindings(module: str) -> tuple[dict[str, tuple[str | None, str]], set[str]]
 
 
 def _names_used(source: str) -> set[str]:
-    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    """The names in the code and, as a learner reads of them there, those between backticks in the docstring."""
+    tree = ast.parse(source)
+    quoted = re.findall(r"`([^`]+)`", ast.get_docstring(tree.body[0]) or "")
+    mentioned = {name for text in quoted for name in re.findall(r"(?<![.\w])[A-Za-z_]\w*", text)}
+    return mentioned | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def solved_file(lesson: Lesson) -> str:
