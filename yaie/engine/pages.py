@@ -240,8 +240,13 @@ class Pages:
             in_cache.update((node.payload.slots[:: self.block_size] // self.block_size).tolist())
         if in_cache != +Counter(dict(enumerate(self.kv.cache_refs))):
             raise AssertionError("the pages in the prefix cache are not those that the pool keeps for it")
+        shared = set()
         for request in running:
             self._check_table(request, in_cache)
+            num_shared = request.num_published_tokens // self.block_size
+            shared.update(self.kv.block_tables[request.request_id][:num_shared])
+        if len(shared) != counts.protected:
+            raise AssertionError(f"{counts.protected} pages are locked, {len(shared)} are read by requests")
 
     def _check_table(self, request: Request, in_cache: Counter[int]) -> None:
         request.check()

@@ -1,0 +1,169 @@
+"""The spine: whatever the engine does to be fast, the tokens stay the same and the logits within 1e-4.
+
+The plain answer is `Llama.forward_naive`: all tokens again for each new one, no cache. Against it stand a cache in one
+piece, and the engine with and without prefix reuse, one request at a time and batched, prompts whole and in chunks,
+pages in plenty and so few that requests are preempted and cached prefixes evicted, pages of 1 and of 16 tokens.
+"""
+
+import functools
+import itertools
+from collections import defaultdict
+
+import pytest
+import torch
+
+from yaie.engine.llm import LLM
+from yaie.engine.sampling_params import SamplingParams
+from yaie.models.config import ModelConfig
+from yaie.models.llama import Llama
+from yaie.models.loader import load_model
+
+TOLERANCE = 1e-4
+MAX_TOKENS = 20
+SMALL = {
+    "vocab_size": 120,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_layers": 2,
+    "num_heads": 6,
+    "num_kv_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+}
+CONFIGS = {
+    "random llama": ModelConfig(**SMALL),
+    "random qwen3": ModelConfig(
+        **SMALL, qk_norm=True, tie_word_embeddings=True, architecture="Qwen3ForCausalLM"
+    ),
+}
+
+
+@functools.cache
+def model_of(name: str) -> tuple:
+    if name == "tiny":
+        return load_model("tiny")
+    torch.manual_seed(len(name))
+    return Llama(CONFIGS[name]), CONFIGS[name], None
+
+
+@functools.cache
+def prompts_of(name: str) -> list[list[int]]:
+    """Prompts of 1 to 60 tokens; two families share beginnings of 40, and two prompts are the same."""
+    if name == "tiny":
+        tokenizer = model_of(name)[2]
+        system = "alice=17;bob=42;carol=93;dave=20;erin=64;frank=31;grace=75;heidi=58"
+        questions = ["bob?", "erin?", "bob?", "heidi?"]
+        chats = [
+            [{"role": "system", "content": system}, {"role": "user", "content": question}]
+            for question in questions
+        ]
+        chats += [[{"role": "user", "content": text}] for text in ("123+456=", "reverse: a b c d e f")]
+        return [tokenizer.apply_chat_template(chat) for chat in chats]
+    generator = torch.Generator().manual_seed(3)
+    draw = lambda n: torch.randint(0, 120, (n,), generator=generator).tolist()  # noqa: E731
+    shared = draw(40)
+    same = shared + draw(9)
+    return [same, shared + draw(20), draw(1), list(same), shared[:24] + draw(13), draw(33)]
+
+
+@functools.cache
+def plain(name: str) -> tuple[list[list[int]], list[torch.Tensor]]:
+    """Tokens and logits of each prompt, without any cache."""
+    model = model_of(name)[0]
+    tokens, logits = [], []
+    for prompt in prompts_of(name):
+        sequence, rows = list(prompt), []
+        for _ in range(MAX_TOKENS):
+            rows.append(model.forward_naive(torch.tensor(sequence))[-1])
+            best, second = rows[-1].topk(2).values
+            assert best - second > 2 * TOLERANCE, (
+                "too close: another prompt is needed, tokens could rightly differ"
+            )
+            sequence.append(int(rows[-1].argmax()))
+        tokens.append(sequence[len(prompt) :])
+        logits.append(torch.stack(rows))
+    return tokens, logits
+
+
+def assert_same(name: str, tokens: list[list[int]], logits: list[torch.Tensor]) -> None:
+    for index, (expected_tokens, expected) in enumerate(zip(*plain(name), strict=True)):
+        assert tokens[index] == expected_tokens, f"prompt {index}"
+        assert (logits[index] - expected).abs().max() < TOLERANCE, f"prompt {index}"
+
+
+def keep_logits(llm: LLM) -> dict[str, list[torch.Tensor]]:
+    """The logits from which each request's tokens are chosen, in order."""
+    kept = defaultdict(list)
+    original = llm.runner.next_tokens
+
+    def next_tokens(requests, logits):
+        for request, row in zip(requests, logits, strict=True):
+            kept[request.request_id].append(row.clone())
+        return original(requests, logits)
+
+    llm.runner.next_tokens = next_tokens
+    return kept
+
+
+@pytest.mark.parametrize("name", ["tiny", *CONFIGS])
+def test_contiguous_cache(name):
+    """Would catch keys rotated to positions that ignore the past, or a mask without the offset of the past."""
+    model = model_of(name)[0]
+    for chunk in (1000, 7):
+        tokens, logits = [], []
+        for prompt in prompts_of(name):
+            past, rows, generated = None, [], []
+            for start in range(0, len(prompt), chunk):
+                out, past = model.forward_contiguous(torch.tensor(prompt[start : start + chunk]), past)
+            while True:
+                rows.append(out[-1])
+                generated.append(int(out[-1].argmax()))
+                if len(generated) == MAX_TOKENS:
+                    break
+                out, past = model.forward_contiguous(torch.tensor(generated[-1:]), past)
+            tokens.append(generated)
+            logits.append(torch.stack(rows))
+        assert_same(name, tokens, logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "reuse", "batched", "chunked", "scarce", "block_size"),
+    list(itertools.product(["tiny", *CONFIGS], *[[False, True]] * 4, [1, 16])),
+)
+def test_engine(name, reuse, batched, chunked, scarce, block_size):
+    """Would catch any page, position, length or lock that is wrong in one of these ways of running: other tokens."""
+    prompts = prompts_of(name)
+    longest = max(map(len, prompts)) + MAX_TOKENS
+    budget = (20 if block_size == 16 else 11) if chunked else 1000
+    llm = LLM(
+        model_of(name),
+        block_size=block_size,
+        # Scarce: the longest request fits, and not much more.
+        num_blocks=-(-longest // block_size) + (1 if block_size == 16 else 9) if scarce else 1000,
+        max_num_batched_tokens=budget,
+        max_num_seqs=6 if batched else 1,
+        prefix_cache=reuse,
+        trace=True,
+    )
+    kept = keep_logits(llm)
+    params = SamplingParams(temperature=0, max_tokens=MAX_TOKENS, ignore_eos=True)
+    outputs, ids = {}, []
+    for prompt in prompts:
+        ids.append(llm.add_request(prompt, params))
+        while llm.has_unfinished_requests and (not batched or prompt is prompts[-1]):
+            outputs |= {chunk.request_id: chunk.output for chunk in llm.step() if chunk.output}
+            llm.check_integrity()
+    assert_same(name, [outputs[id].token_ids for id in ids], [torch.stack(kept[id]) for id in ids])
+    # What this case is about really happened.
+    stats = llm.stats()
+    work = [list(record.work.values()) for record in llm.trace]
+    num_prefills = sum(kind == "prefill" for step in work for kind, _ in step)
+    assert (num_prefills > len(prompts) + stats["preemptions"]) == chunked
+    assert (max(sum(n > 0 for _, n in step) for step in work) > 1) == batched
+    assert (stats["preemptions"] > 0) == (batched and scarce)
+    assert (stats["evicted_pages"] > 0) == (reuse and scarce)
+    if not reuse:
+        assert stats["cached_tokens"] == 0
+    elif not scarce:
+        assert stats["cached_tokens"] >= 2 * 40 // block_size * block_size
+    assert stats["pages"]["private"] == stats["pages"]["protected"] == 0
