@@ -27,10 +27,7 @@ LineCounter& counter_of(const Request& q) {
 }
 
 unsigned sort_unique(Address* values, unsigned n) {
-  bool increasing = true;
-  for (unsigned i = 1; i < n && increasing; ++i) increasing = values[i] > values[i - 1];
-  if (increasing) return n;
-  std::sort(values, values + n);
+  if (!std::is_sorted(values, values + n)) std::sort(values, values + n);
   return static_cast<unsigned>(std::unique(values, values + n) - values);
 }
 
@@ -63,26 +60,38 @@ void count_global(const Request& q, LineCounter& c) {
   mark_touched(sectors, n);
 }
 
-// 32 banks of 4 bytes. Lanes that read the same word share it. 8- and 16-byte accesses go in 2 and 4 phases.
+// The words that each bank must deliver in one phase; lanes that read the same word share it.
+struct Banks {
+  Address words[kLanes][kLanes];
+  unsigned counts[kLanes] = {};
+  unsigned most = 0;
+
+  void need(Address word) {
+    unsigned bank = word % kLanes, n = counts[bank];
+    for (unsigned i = 0; i < n; ++i) {
+      if (words[bank][i] == word) return;
+    }
+    words[bank][n] = word;
+    counts[bank] = n + 1;
+    most = std::max(most, n + 1);
+  }
+};
+
+// 32 banks of 4 bytes. 8- and 16-byte accesses go in 2 and 4 phases.
 void count_shared(const Request& q, LineCounter& c) {
-  unsigned per_phase = q.size <= 4 ? 32 : q.size == 8 ? 16 : 8, wavefronts = 0, phases = 0;
+  unsigned per_phase = q.size <= 4 ? 32 : q.size == 8 ? 16 : 8;
   for (unsigned first = 0; first < kLanes; first += per_phase) {
-    Address words[kLanes * 4];
-    unsigned n = 0, per_bank[32] = {}, most = 0;
+    Banks banks;
     for (unsigned i = first; i < first + per_phase; ++i) {
       if (!(q.lanes >> i & 1)) continue;
-      Address last = (q.address[i] + q.size - 1) >> 2;
-      for (Address w = q.address[i] >> 2; w <= last && n < kLanes * 4; ++w) words[n++] = w;
+      Address last = (q.address[i] + std::min<unsigned>(q.size, 16) - 1) >> 2;
+      for (Address word = q.address[i] >> 2; word <= last; ++word) banks.need(word);
     }
-    if (!n) continue;
-    n = sort_unique(words, n);
-    for (unsigned i = 0; i < n; ++i) most = std::max(most, ++per_bank[words[i] & 31]);
-    wavefronts += most;
-    ++phases;
-    c.most_ways = std::max(c.most_ways, most);
+    if (!banks.most) continue;
+    c.wavefronts += banks.most;
+    ++c.ideal_wavefronts;
+    c.most_ways = std::max(c.most_ways, banks.most);
   }
-  c.wavefronts += wavefronts;
-  c.ideal_wavefronts += phases;
 }
 
 void count(const Request& q) {

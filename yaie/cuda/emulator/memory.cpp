@@ -65,11 +65,15 @@ unsigned shift_for(unsigned item) { return item == 1 ? 0 : item == 2 ? 1 : 2; }
 
 // ---- races
 
-bool unordered(const Stamp& earlier, const Stamp& now, bool shared) {
-  if (earlier.block < session.first_stamp || (earlier.atomic && now.atomic)) return false;
-  if (earlier.block != now.block) return !shared && !session.fenced;
-  if (earlier.thread == now.thread || earlier.barrier_epoch != now.barrier_epoch) return false;
-  return earlier.thread / kLanes != now.thread / kLanes || earlier.warp_epoch == now.warp_epoch;
+// The usual answer first: accesses of one block on two sides of a barrier.
+inline bool unordered(const Stamp& earlier, const Stamp& now, bool shared) {
+  if (LIKELY(earlier.block == now.block)) {
+    if (earlier.barrier_epoch != now.barrier_epoch || earlier.thread == now.thread) return false;
+    if (earlier.thread / kLanes == now.thread / kLanes && earlier.warp_epoch != now.warp_epoch) return false;
+    return !(earlier.atomic && now.atomic);
+  }
+  if (shared || earlier.block < session.first_stamp) return false;
+  return !session.fenced && !(earlier.atomic && now.atomic);
 }
 
 Place place_of(Engine* e, const Stamp& stamp, int access) {
@@ -99,6 +103,9 @@ struct Target {  // the array that an access hits
   bool shared, module_data;
 };
 
+Target target_of(const Range& r) { return {&r.name, r.begin, r.end - r.begin, r.item, false, r.module_data}; }
+Target target_of(const SharedArray& s) { return {&s.name, s.begin, s.bytes, 0, true, false}; }
+
 Finding finding_about(Engine* e, const char* kind, const Target& target, const Stamp& now, int access, Address a, unsigned size) {
   Finding f{kind};
   f.place = place_of(e, now, access);
@@ -112,8 +119,9 @@ Finding finding_about(Engine* e, const char* kind, const Target& target, const S
   return f;
 }
 
-__attribute__((noinline)) void report_pair(Engine* e, const char* kind, const Target& target, const Stamp& now, int access,
-                                           Address a, unsigned size, const Stamp& earlier, int earlier_access) {
+__attribute__((noinline, cold)) void report_pair(Engine* e, const char* kind, const Target& target, const Stamp& now,
+                                                 int access, Address a, unsigned size, const Stamp& earlier,
+                                                 int earlier_access) {
   Finding f = finding_about(e, kind, target, now, access, a, size);
   f.other = place_of(e, earlier, earlier_access);
   f.has_other = true;
@@ -125,27 +133,31 @@ inline void remember_reader(Readers& readers, const Stamp& now) {
   readers.last = now;
 }
 
-inline void check_race(Engine* e, Stamp& write, Readers& readers, bool was_read, const Stamp& now, int kind, Address a,
-                       unsigned size, const Target& target) {
-  if (UNLIKELY(unordered(write, now, target.shared))) {
-    report_pair(e, "race", target, now, kind, a, size, write, kWrite);
+template <class Array>
+inline __attribute__((always_inline)) void check_race(Engine* e, const Array& array, Stamp& write, Readers& readers,
+                                                      bool was_read, const Stamp& now, int kind, Address a, unsigned size) {
+  constexpr bool shared = std::is_same<Array, SharedArray>::value;
+  auto report = [&](const Stamp& earlier, int access) {
+    report_pair(e, "race", target_of(array), now, kind, a, size, earlier, access);
+  };
+  if (UNLIKELY(unordered(write, now, shared))) {
+    report(write, kWrite);
   } else if (kind != kRead && was_read) {
-    if (UNLIKELY(unordered(readers.last, now, target.shared))) report_pair(e, "race", target, now, kind, a, size, readers.last, kRead);
-    else if (UNLIKELY(unordered(readers.other, now, target.shared))) report_pair(e, "race", target, now, kind, a, size, readers.other, kRead);
+    if (UNLIKELY(unordered(readers.last, now, shared))) report(readers.last, kRead);
+    else if (UNLIKELY(unordered(readers.other, now, shared))) report(readers.other, kRead);
   }
   if (kind == kRead) remember_reader(readers, now);
   else write = now;
 }
 
-void check_global_race(Engine* e, Range* r, const Stamp& now, int kind, Address a, unsigned size) {
+inline void check_global_race(Engine* e, Range* r, const Stamp& now, int kind, Address a, unsigned size) {
   if (UNLIKELY(!r->shadow.writes)) return;
   if (UNLIKELY(size < 1u << r->shadow.shift)) attach_shadow(r, shift_for(size));
   Shadow& s = r->shadow;
-  Target target{&r->name, r->begin, r->end - r->begin, r->item, false, r->module_data};
   if (kind == kRead) s.was_read = true;
   size_t last = (a + size - 1 - r->begin) >> s.shift;
   for (size_t i = (a - r->begin) >> s.shift; i <= last; ++i) {
-    check_race(e, s.writes[i], s.reads[i], s.was_read, now, kind, a, size, target);
+    check_race(e, *r, s.writes[i], s.reads[i], s.was_read, now, kind, a, size);
   }
 }
 
@@ -169,26 +181,31 @@ void refine(SharedArray& s, unsigned shift) {
   session.shared_shifts[s.name] = shift;
 }
 
-void check_shared_cells(Engine* e, SharedArray& s, const Stamp& now, int kind, Address a, unsigned size) {
+__attribute__((noinline, cold)) void report_in_flight(Engine* e, SharedArray& s, size_t cell, const Stamp& now, int kind,
+                                                     Address a, unsigned size) {
+  Stamp copy = s.writes[cell];
+  copy.pc = s.in_flight[cell];
+  report_pair(e, "cp_async_not_waited", target_of(s), now, kind, a, size, copy, kWrite);
+}
+
+__attribute__((noinline)) void note_unwritten_read(SharedArray& s, size_t cell, const Stamp& now, Address a, unsigned size) {
+  if (s.unwritten_reads.size() < 100000) {
+    s.unwritten_reads.push_back({cell, now.pc, now.thread, size, static_cast<size_t>(a - s.begin)});
+  }
+  remember_reader(s.reads[cell], now);
+}
+
+inline void check_shared_cells(Engine* e, SharedArray& s, const Stamp& now, int kind, Address a, unsigned size) {
   if (UNLIKELY(size < 1u << s.shift)) refine(s, shift_for(size));
-  Target target{&s.name, s.begin, s.bytes, 0, true, false};
   size_t last = (a + size - 1 - s.begin) >> s.shift;
   for (size_t i = (a - s.begin) >> s.shift; i <= last; ++i) {
     if (UNLIKELY(e->in_flight_copies) && s.in_flight[i]) {
-      Stamp copy = s.writes[i];
-      copy.pc = s.in_flight[i];
-      report_pair(e, "cp_async_not_waited", target, now, kind, a, size, copy, kWrite);
+      report_in_flight(e, s, i, now, kind, a, size);
       if (kind == kRead) continue;
     }
     // A racing read that runs before its write looks uninitialised; the barrier decides (settle_unwritten_reads).
-    if (kind == kRead && UNLIKELY(s.writes[i].block != e->block_stamp)) {
-      if (s.unwritten_reads.size() < 100000) {
-        s.unwritten_reads.push_back({i, now.pc, now.thread, size, static_cast<size_t>(a - s.begin)});
-      }
-      remember_reader(s.reads[i], now);
-      continue;
-    }
-    check_race(e, s.writes[i], s.reads[i], true, now, kind, a, size, target);
+    if (kind == kRead && UNLIKELY(s.writes[i].block != e->block_stamp)) note_unwritten_read(s, i, now, a, size);
+    else check_race(e, s, s.writes[i], s.reads[i], true, now, kind, a, size);
   }
 }
 
