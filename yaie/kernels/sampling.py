@@ -167,10 +167,8 @@ def draw_tokens(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """
     cumulative = probs.double().cumsum(dim=-1)
     total = cumulative[:, -1:]
-    # Rounding may turn u * total into total, which belongs to no token.
-    target = torch.minimum(
-        uniforms.to(probs.device)[:, None] * total, total.nextafter(torch.zeros_like(total))
-    )
+    # The largest float64 below 1 is 1 - 2**-53, and that times total rounds to less than total, never to it.
+    target = uniforms.to(probs.device)[:, None] * total
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
 
 
