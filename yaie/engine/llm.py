@@ -380,6 +380,10 @@ class LLM:
         try:
             if isinstance(prompt, str):
                 return self.tokenizer.encode(prompt)
+            for place, message in enumerate(prompt):
+                for key in ("role", "content"):
+                    if key not in message:
+                        raise ValueError(f"message {place} has no {key!r}: {message!r}")
             return self.tokenizer.apply_chat_template(prompt)
         except (TypeError, ValueError) as error:
             raise ValueError(f"request {request_id!r}: {error}") from error
