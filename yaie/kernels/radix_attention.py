@@ -318,6 +318,7 @@ class Prefill(NamedTuple):
 class AttentionPlan(NamedTuple):
     """What to read for a batch. Depends on lengths and block tables only: made once, used by every layer."""
 
+    num_tokens: int  # rows of the flat query
     shared: list[SharedPrefix]
     decode: list[DecodeBatch]
     prefill: list[Prefill]
@@ -381,7 +382,8 @@ def plan_attention(
     starts = np.concatenate(([0], query_lens.cumsum()))
 
     shared, num_shared = [], np.zeros_like(context_lens)
-    shareable = (context_lens - query_lens) // block_size  # full blocks before the first query
+    # Full blocks before the first query; nothing for a sequence that asks for nothing.
+    shareable = np.where(query_lens > 0, (context_lens - query_lens) // block_size, 0)
     for members, num_blocks in shared_prefix_groups(block_tables.cpu().numpy(), shareable):
         if (len(members) - 1) * num_blocks * block_size < min_saved_tokens:
             continue
@@ -413,7 +415,7 @@ def plan_attention(
         padded = bool((own_lens[members] != kv_len).any())
         mask = (torch.arange(kv_len, device=device) < lens[:, None])[:, None] if padded else None
         decode.append(DecodeBatch(rows, kv_rows, mask))
-    return AttentionPlan(shared, decode, prefill)
+    return AttentionPlan(int(starts[-1]), shared, decode, prefill)
 
 
 def paged_attention(
@@ -432,7 +434,12 @@ def paged_attention(
 
     Returns:
         `[num_tokens, num_heads, head_dim]` in the dtype of query.
+
+    Raises:
+        ValueError: the plan is for another number of tokens.
     """
+    if len(query) != plan.num_tokens:
+        raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
     head_dim = query.shape[-1]
     out = query.new_empty(query.shape, dtype=torch.promote_types(query.dtype, torch.float32))
     lse = out.new_empty(query.shape[:-1])
