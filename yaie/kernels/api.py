@@ -1,0 +1,457 @@
+"""One door to every kernel: arguments are checked here, then the chosen backend runs.
+
+Backends: `torch` runs everywhere and is the reference; `cuda` and `emulator` run the kernels of `csrc/`, on a
+GPU or under the emulator, as far as they are registered. `auto` takes `cuda` for tensors on a GPU where the
+operation is registered, else `torch`; it never takes the emulator, which is for looking at kernels and not
+for speed.
+
+A backend is a table from operation to function, filled with `register`. Its functions get arguments that have
+been checked, positionally, as the `_torch_...` functions below show.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from yaie.kernels import radix_attention
+from yaie.kernels.sampling import SamplingKernel
+
+OPERATIONS = (
+    "attention_forward",
+    "plan_attention",
+    "paged_attention_forward",
+    "copy_blocks",
+    "reshape_and_cache",
+    "gather_pages",
+    "sample",
+)
+_registered: dict[str, dict[str, Callable]] = {"torch": {}, "cuda": {}, "emulator": {}}
+
+
+class BackendError(RuntimeError):
+    """The backend that was asked for by name cannot run the operation here."""
+
+
+def register(backend: str, operation: str) -> Callable[[Callable], Callable]:
+    """Decorator: make the function the implementation of `operation` (one of `OPERATIONS`) in `backend`."""
+    if backend not in _registered or operation not in OPERATIONS:
+        raise ValueError(
+            f"cannot register {operation!r} for {backend!r}: operations are {OPERATIONS}, "
+            f"backends {tuple(_registered)}"
+        )
+
+    def add(function: Callable) -> Callable:
+        _registered[backend][operation] = function
+        return function
+
+    return add
+
+
+def available_backends(operation: str) -> list[str]:
+    """The backends in which `operation` is registered."""
+    return [backend for backend, functions in _registered.items() if operation in functions]
+
+
+def _implementation(backend: str, operation: str, tensor: torch.Tensor) -> Callable:
+    if backend == "auto":
+        backend = "cuda" if tensor.is_cuda and operation in _registered["cuda"] else "torch"
+    if backend not in _registered:
+        raise ValueError(f"backend must be one of {('auto', *_registered)}, got {backend!r}")
+    if operation not in _registered[backend]:
+        raise BackendError(
+            f"backend {backend!r} has no kernel for {operation} here; available: "
+            f"{', '.join(available_backends(operation))}"
+        )
+    return _registered[backend][operation]
+
+
+# --- attention ----------------------------------------------------------------------------------------------
+
+
+def attention_forward(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    causal: bool = True,
+    seq_lens: Sequence[int] | torch.Tensor | None = None,
+    scale: float | None = None,
+    backend: str = "auto",
+) -> torch.Tensor:
+    """Softmax attention over contiguous keys and values.
+
+    Args:
+        query: `[num_seqs, q_len, num_heads, head_dim]`.
+        key, value: `[num_seqs, kv_len, num_kv_heads, head_dim]`; `num_kv_heads` divides `num_heads`.
+        causal: each query sees keys up to its own position; the queries are the last `q_len` of `kv_len`.
+        seq_lens: `[num_seqs]`, real tokens of each sequence, padding after them; needs `q_len == kv_len`.
+            Padding is neither seen nor computed: its output is 0.
+        scale: factor of the scores; None means `1 / sqrt(head_dim)`.
+
+    Returns:
+        Like query, in its dtype.
+
+    Raises:
+        ValueError: shapes, lengths or devices that do not fit.
+        BackendError: the backend cannot run this here.
+    """
+    _require(query.ndim == 4, f"query must be [num_seqs, q_len, num_heads, head_dim], got {_shape(query)}")
+    num_seqs, q_len, num_heads, head_dim = query.shape
+    _require(
+        key.ndim == 4 and key.shape == value.shape and (key.shape[0], key.shape[3]) == (num_seqs, head_dim),
+        f"key and value must be [num_seqs={num_seqs}, kv_len, num_kv_heads, head_dim={head_dim}], "
+        f"got {_shape(key)} and {_shape(value)}",
+    )
+    kv_len, num_kv_heads = key.shape[1], key.shape[2]
+    _check_heads(num_heads, num_kv_heads)
+    _require(
+        not causal or q_len <= kv_len, f"causal: q_len={q_len} queries cannot be the last of {kv_len} tokens"
+    )
+    _check_devices(query, key=key, value=value)
+    if seq_lens is not None:
+        seq_lens = _lengths("seq_lens", seq_lens, num_seqs)
+        _require(q_len == kv_len, f"seq_lens needs q_len == kv_len, got {q_len} and {kv_len}")
+        _require(all(0 <= n <= q_len for n in seq_lens), f"seq_lens must lie in 0..{q_len}, got {seq_lens}")
+    run = _implementation(backend, "attention_forward", query)
+    return run(query, key, value, causal, seq_lens, scale)
+
+
+@register("torch", "attention_forward")
+def _torch_attention_forward(query, key, value, causal, seq_lens, scale):
+    q_len, kv_len = query.shape[1], key.shape[1]
+    if query.numel() == 0 or kv_len == 0:
+        return torch.zeros_like(query)
+    offset = kv_len - q_len if causal else kv_len
+    if seq_lens is None:
+        return radix_attention.causal_attention(query, key, value, offset, None, scale)[0].to(query.dtype)
+    out = torch.zeros_like(query)
+    for s, n in enumerate(seq_lens):
+        if n:
+            part = query[s : s + 1, :n], key[s : s + 1, :n], value[s : s + 1, :n]
+            out[s, :n] = radix_attention.causal_attention(*part, 0 if causal else n, None, scale)[0][0]
+    return out
+
+
+def plan_attention(
+    block_tables: torch.Tensor,
+    context_lens: Sequence[int] | torch.Tensor,
+    query_lens: Sequence[int] | torch.Tensor | None,
+    key_cache: torch.Tensor,
+    *,
+    backend: str = "auto",
+) -> Any:
+    """Check a batch over pages and prepare what `paged_attention_forward` needs, once for all layers of a step.
+
+    Args:
+        block_tables, context_lens, query_lens: as for `paged_attention_forward` with a flat query.
+        key_cache: any layer of the cache; only its shape and device are used.
+
+    Returns:
+        A plan for `paged_attention_forward(..., plan=...)` of the same backend.
+    """
+    context_lens, query_lens = _check_pages(block_tables, context_lens, query_lens, key_cache)
+    run = _implementation(backend, "plan_attention", key_cache)
+    return run(block_tables, context_lens, query_lens, key_cache)
+
+
+@register("torch", "plan_attention")
+def _torch_plan_attention(block_tables, context_lens, query_lens, key_cache):
+    _, block_size, num_kv_heads, _ = key_cache.shape
+    return radix_attention.plan_attention(
+        block_tables, context_lens, query_lens, block_size=block_size, num_kv_heads=num_kv_heads
+    )
+
+
+def paged_attention_forward(
+    query: torch.Tensor,
+    key_cache: torch.Tensor,
+    value_cache: torch.Tensor,
+    block_tables: torch.Tensor,
+    context_lens: Sequence[int] | torch.Tensor,
+    *,
+    query_lens: Sequence[int] | torch.Tensor | None = None,
+    scale: float | None = None,
+    plan: Any = None,
+    backend: str = "auto",
+) -> torch.Tensor:
+    """Causal attention over pages; the keys and values of the query tokens must be in the pages already.
+
+    Args:
+        query: `[num_seqs, q_len, num_heads, head_dim]`, or flat `[num_tokens, num_heads, head_dim]` with the
+            tokens of each sequence next to each other.
+        key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer.
+        block_tables: `[num_seqs, max_blocks]`, int32 or int64; later entries may be anything.
+        context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included.
+        query_lens: `[num_seqs]`, the number of queries of each sequence: the last tokens of its context,
+            first in its row of `query`. None: `q_len` for all, or one for all if query is flat.
+        scale: factor of the scores; None means `1 / sqrt(head_dim)`.
+        plan: from `plan_attention` for the same batch, which has been checked there and is not checked again.
+
+    Returns:
+        Like query, in its dtype; 0 in rows beyond a sequence's `query_lens`.
+
+    Raises:
+        ValueError: shapes, lengths, block ids or devices that do not fit, naming the sequence.
+        BackendError: the backend cannot run this here.
+    """
+    _check_cache(key_cache, value_cache, ndims=(4,))
+    _require(
+        query.ndim in (3, 4),
+        f"query must be [num_seqs, q_len, num_heads, head_dim] or [num_tokens, ...], got {_shape(query)}",
+    )
+    num_heads, head_dim = query.shape[-2:]
+    _check_heads(num_heads, key_cache.shape[2])
+    _require(
+        head_dim == key_cache.shape[3], f"head_dim is {head_dim} in query, {key_cache.shape[3]} in the cache"
+    )
+    _check_devices(query, key_cache=key_cache, block_tables=block_tables)
+    if plan is None:
+        if query.ndim == 4:
+            num_seqs, q_len = query.shape[:2]
+            query_lens = [q_len] * num_seqs if query_lens is None else query_lens
+        context_lens, query_lens = _check_pages(block_tables, context_lens, query_lens, key_cache)
+        if query.ndim == 4:
+            _require(len(query_lens) == num_seqs, f"{len(query_lens)} block tables for {num_seqs} sequences")
+            _require(max(query_lens, default=0) <= q_len, f"query_lens {query_lens} exceed q_len={q_len}")
+        else:
+            total = sum(query_lens)
+            _require(
+                len(query) == total, f"query has {len(query)} rows for query_lens that add up to {total}"
+            )
+    run = _implementation(backend, "paged_attention_forward", query)
+    if query.ndim == 3 or plan is not None or query.shape[1] == 0:
+        flat = query.flatten(0, -3)
+        return run(flat, key_cache, value_cache, block_tables, context_lens, query_lens, scale, plan).view(
+            query.shape
+        )
+    real = torch.arange(q_len, device=query.device) < torch.tensor(query_lens, device=query.device)[:, None]
+    out = torch.zeros_like(query)
+    out[real] = run(query[real], key_cache, value_cache, block_tables, context_lens, query_lens, scale, None)
+    return out
+
+
+@register("torch", "paged_attention_forward")
+def _torch_paged_attention_forward(
+    query, key_cache, value_cache, block_tables, context_lens, query_lens, scale, plan
+):
+    if plan is None:
+        plan = _torch_plan_attention(block_tables, context_lens, query_lens, key_cache)
+    return radix_attention.paged_attention(query, key_cache, value_cache, plan, scale)
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+def copy_blocks(
+    key_cache: torch.Tensor, value_cache: torch.Tensor, block_mapping: torch.Tensor, *, backend: str = "auto"
+) -> None:
+    """Copy whole blocks inside the pool, in place: keys and values, in all layers that are given.
+
+    Args:
+        key_cache, value_cache: `[num_layers, num_blocks, block_size, num_kv_heads, head_dim]`, or one layer.
+        block_mapping: `[num_pairs, 2]`, int32 or int64: source and destination of each copy.
+
+    Raises:
+        ValueError: ids outside the pool, or a destination that is named twice or is also a source: the copies
+            run in no particular order, so these would depend on chance. Nothing is copied then.
+        BackendError: the backend cannot run this here.
+    """
+    _check_cache(key_cache, value_cache, ndims=(4, 5))
+    _check_devices(key_cache, block_mapping=block_mapping)
+    _check_integers("block_mapping", block_mapping)
+    _require(
+        block_mapping.ndim == 2 and block_mapping.shape[1] == 2,
+        f"block_mapping must be [num_pairs, 2] (source, destination), got {_shape(block_mapping)}",
+    )
+    num_blocks = key_cache.shape[-4]
+    sources, destinations = block_mapping.t().tolist() if len(block_mapping) else ([], [])
+    for pair in zip(sources, destinations, strict=True):
+        _require(
+            all(0 <= block < num_blocks for block in pair),
+            f"pair {pair} is outside the pool of {num_blocks} blocks",
+        )
+    repeated = [block for block, count in Counter(destinations).items() if count > 1]
+    _require(not repeated, f"blocks {repeated} are the destination of several copies")
+    both = set(sources) & set(destinations)
+    _require(not both, f"blocks {both} are source and destination")
+    run = _implementation(backend, "copy_blocks", key_cache)
+    run(key_cache, value_cache, block_mapping)
+
+
+@register("torch", "copy_blocks")
+def _torch_copy_blocks(key_cache, value_cache, block_mapping):
+    sources, destinations = block_mapping.long().unbind(dim=1)
+    for cache in (key_cache, value_cache):
+        layers = cache if cache.ndim == 5 else cache[None]
+        layers[:, destinations] = layers[:, sources]
+
+
+def reshape_and_cache(
+    key: torch.Tensor,
+    value: torch.Tensor,
+    key_cache: torch.Tensor,
+    value_cache: torch.Tensor,
+    slot_mapping: torch.Tensor,
+    *,
+    backend: str = "auto",
+) -> None:
+    """Store the keys and values of new tokens in their slots (KV append), in place, in the dtype of the cache.
+
+    Args:
+        key, value: `[num_tokens, num_kv_heads, head_dim]`.
+        key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer.
+        slot_mapping: `[num_tokens]`, int32 or int64: slot `s` is row `s % block_size` of block `s //
+            block_size`; -1 stores nothing (padding). Slots must differ; this is not checked.
+
+    Raises:
+        ValueError: shapes, slots or devices that do not fit. Nothing is stored then.
+        BackendError: the backend cannot run this here.
+    """
+    _check_cache(key_cache, value_cache, ndims=(4,))
+    expected = (slot_mapping.numel(), *key_cache.shape[2:])
+    _require(
+        slot_mapping.ndim == 1 and key.shape == expected and value.shape == expected,
+        f"key and value must be [num_tokens={slot_mapping.numel()}, num_kv_heads={key_cache.shape[2]}, "
+        f"head_dim={key_cache.shape[3]}] for slot_mapping [num_tokens], got {_shape(key)}, {_shape(value)} and "
+        f"{_shape(slot_mapping)}",
+    )
+    _check_integers("slot_mapping", slot_mapping)
+    _check_devices(key_cache, key=key, value=value, slot_mapping=slot_mapping)
+    if not len(slot_mapping):
+        return
+    num_slots = key_cache.shape[0] * key_cache.shape[1]
+    smallest, largest = (int(slot) for slot in slot_mapping.aminmax())
+    _require(
+        smallest >= -1 and largest < num_slots,
+        f"slots must lie in 0..{num_slots - 1} (or be -1), got {smallest}..{largest}",
+    )
+    run = _implementation(backend, "reshape_and_cache", key)
+    run(key, value, key_cache, value_cache, slot_mapping)
+
+
+@register("torch", "reshape_and_cache")
+def _torch_reshape_and_cache(key, value, key_cache, value_cache, slot_mapping):
+    if (slot_mapping < 0).any():
+        real = slot_mapping >= 0
+        key, value, slot_mapping = key[real], value[real], slot_mapping[real]
+    for new, cache in ((key, key_cache), (value, value_cache)):
+        cache.view(-1, *cache.shape[2:]).index_copy_(0, slot_mapping.long(), new.to(cache.dtype))
+
+
+def gather_pages(
+    cache: torch.Tensor, block_table: torch.Tensor, context_len: int, *, backend: str = "auto"
+) -> torch.Tensor:
+    """Collect the first `context_len` tokens of a sequence from its pages.
+
+    Args:
+        cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, keys or values of one layer.
+        block_table: `[max_blocks]`, int32 or int64; entries beyond the context may be anything.
+
+    Returns:
+        `[context_len, num_kv_heads, head_dim]`, a copy.
+
+    Raises:
+        ValueError: shapes, block ids or devices that do not fit.
+        BackendError: the backend cannot run this here.
+    """
+    _check_cache(cache, cache, ndims=(4,))
+    _require(block_table.ndim == 1, f"block_table must be [max_blocks], got {_shape(block_table)}")
+    _check_pages(block_table[None], [context_len], [0], cache)
+    return _implementation(backend, "gather_pages", cache)(cache, block_table, context_len)
+
+
+@register("torch", "gather_pages")
+def _torch_gather_pages(cache, block_table, context_len):
+    return radix_attention.gather_pages(cache, block_table, context_len)
+
+
+# --- sampling -----------------------------------------------------------------------------------------------
+
+
+def sample(logits: torch.Tensor, *args, backend: str = "auto", **kwargs) -> torch.Tensor:
+    """Draw one token per row; arguments as for `SamplingKernel.sample`."""
+    return _implementation(backend, "sample", logits)(logits, *args, **kwargs)
+
+
+@register("torch", "sample")
+def _torch_sample(*args, **kwargs):
+    return SamplingKernel().sample(*args, **kwargs)
+
+
+# --- checks -------------------------------------------------------------------------------------------------
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _shape(tensor: torch.Tensor) -> list[int]:
+    return list(tensor.shape)
+
+
+def _check_heads(num_heads: int, num_kv_heads: int) -> None:
+    _require(
+        num_kv_heads > 0 and num_heads % num_kv_heads == 0,
+        f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads}",
+    )
+
+
+def _check_devices(first: torch.Tensor, **others: torch.Tensor) -> None:
+    for name, tensor in others.items():
+        _require(tensor.device == first.device, f"{name} is on {tensor.device}, expected {first.device}")
+
+
+def _check_integers(name: str, tensor: torch.Tensor) -> None:
+    _require(tensor.dtype in (torch.int32, torch.int64), f"{name} must be int32 or int64, got {tensor.dtype}")
+
+
+def _check_cache(key_cache: torch.Tensor, value_cache: torch.Tensor, ndims: tuple[int, ...]) -> None:
+    _require(
+        key_cache.ndim in ndims
+        and key_cache.shape == value_cache.shape
+        and key_cache.dtype == value_cache.dtype,
+        "caches must be alike, [num_blocks, block_size, num_kv_heads, head_dim]"
+        f"{' or with num_layers in front' if 5 in ndims else ''}, got {key_cache.dtype} {_shape(key_cache)} and "
+        f"{value_cache.dtype} {_shape(value_cache)}",
+    )
+    _require(key_cache.is_contiguous() and value_cache.is_contiguous(), "caches must be contiguous")
+    _check_devices(key_cache, value_cache=value_cache)
+
+
+def _lengths(name: str, lengths: Sequence[int] | torch.Tensor, num_seqs: int) -> list[int]:
+    lengths = lengths.tolist() if isinstance(lengths, torch.Tensor) else list(lengths)
+    _require(
+        len(lengths) == num_seqs and all(isinstance(n, int) for n in lengths),
+        f"{name} must be {num_seqs} integers, got {lengths}",
+    )
+    return lengths
+
+
+def _check_pages(block_tables, context_lens, query_lens, cache) -> tuple[list[int], list[int]]:
+    """Check that every sequence's pages exist and hold its queries; return the lengths as lists."""
+    _require(
+        block_tables.ndim == 2, f"block_tables must be [num_seqs, max_blocks], got {_shape(block_tables)}"
+    )
+    _check_integers("block_tables", block_tables)
+    num_seqs, max_blocks = block_tables.shape
+    num_blocks, block_size = cache.shape[:2]
+    context_lens = _lengths("context_lens", context_lens, num_seqs)
+    query_lens = [1] * num_seqs if query_lens is None else _lengths("query_lens", query_lens, num_seqs)
+    for s, (context_len, query_len) in enumerate(zip(context_lens, query_lens, strict=True)):
+        _require(
+            0 <= query_len <= context_len <= max_blocks * block_size,
+            f"sequence {s}: context_len={context_len} must hold query_len={query_len} tokens and fit into "
+            f"{max_blocks} blocks of {block_size}",
+        )
+    used = torch.arange(max_blocks) < torch.tensor([-(-n // block_size) for n in context_lens])[:, None]
+    tables = block_tables.cpu()
+    if (wrong := used & ((tables < 0) | (tables >= num_blocks))).any():
+        s, entry = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"sequence {s}: entry {entry} of its block table is {int(tables[s, entry])}, outside the pool of "
+            f"{num_blocks} blocks"
+        )
+    return context_lens, query_lens
