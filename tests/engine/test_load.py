@@ -74,9 +74,9 @@ def test_thousands_of_requests(fake, policy, num_requests):
     llm.check_integrity()
     stats = llm.stats()
     assert sum(reasons.values()) == stats["finished"] == num_requests
-    assert min(reasons.values()) > 100
-    assert stats["preemptions"] > 100
-    assert stats["evicted_pages"] > 1000
+    assert min(reasons.values()) > num_requests / 100
+    assert stats["preemptions"] > num_requests / 100
+    assert stats["evicted_pages"] > num_requests / 10
     assert stats["cached_tokens"] > num_requests
     assert stats["pages"]["free"] + stats["pages"]["evictable"] == 48
     assert objects[-1] < objects[1] * 1.05, f"objects grow with the number of requests: {objects}"
