@@ -1,15 +1,11 @@
 """Files that would hang or kill a notebook, through the real check: each is named, in time, and the caller lives on."""
 
-import os
-import signal
-import threading
 import time
 
 import pytest
 
 from yaie.course import checks, generate
 from yaie.course.registry import find_exercise
-from yaie.course.sandbox import Sandbox
 
 HEAD = "def blocks_needed(self, num_tokens):\n    "
 
@@ -21,6 +17,12 @@ HOSTILE = {
     "full memory": ("return [bytearray(1 << 20) for _ in range(1 << 20)]", "more than 1 GiB of memory"),
     "full memory in torch": ("import torch\n    return torch.zeros(1 << 40)", "more than 1 GiB of memory"),
     "a million lines": ("for i in range(1000000):\n        print(i)", "printed more than"),
+    "kill -9": ("import os\n    os.kill(os.getpid(), 9)", "SIGKILL"),
+    "error without text": ("raise ValueError", "It raised ValueError"),
+    "error that cannot be shown": (
+        "class E(Exception):\n        def __str__(self): 1 / 0\n    raise E",
+        "It raised E: <a E, which cannot be shown",
+    ),
     "sys.exit": ("import sys\n    sys.exit(3)", "SystemExit"),
     "deep recursion": ("return self.blocks_needed(num_tokens)", "RecursionError"),
 }
@@ -31,23 +33,29 @@ def file_with(body):
     return generate.exercise_file(exercise.lesson, {"0.1": HEAD + body})
 
 
+class Patient:
+    """The sandbox with more time: on a busy machine a GiB is not filled in the time limit of the exercise."""
+
+    def __init__(self, sandbox):
+        self.sandbox = sandbox
+
+    def run(self, job):
+        return self.sandbox.run({**job, "time_limit": 60.0})
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_function_is_named(name, sandbox, exercises):
     """Learner code that ends or blocks its process must give a message and leave the caller unharmed."""
     body, message = HOSTILE[name]
     started = time.monotonic()
-    outcome = checks.check("0.1", file_with(body), sandbox)
+    outcome = checks.check("0.1", file_with(body), Patient(sandbox) if "memory" in name else sandbox)
     assert outcome.status == checks.FAILED
     assert message in outcome.headline
     assert dict(outcome.rows)["Tried"] == "blocks_needed(1) with block_size 4"
-    assert time.monotonic() - started < 4 * find_exercise("0.1").time_limit
+    if name in ("endless loop", "null pointer", "abort"):  # whoever has to find the place needs the line
+        assert "00_start_here.py, line" in dict(outcome.rows)["Where"]
+    assert "memory" in name or time.monotonic() - started < 4 * find_exercise("0.1").time_limit
     assert checks.check("0.1", file_with("return -(-num_tokens // self.block_size)"), sandbox).passed
-
-
-def test_where_it_hung_is_said(sandbox, exercises):
-    """A learner with an endless loop needs the line."""
-    rows = dict(checks.check("0.1", file_with("n = 0\n    while n < 1:\n        n = 0"), sandbox).rows)
-    assert "00_start_here.py, line" in rows["Where"]
 
 
 def test_syntax_error_shows_the_line(sandbox, exercises):
@@ -90,14 +98,42 @@ def test_what_it_printed_is_shown(sandbox, exercises):
     assert "n is 1" in dict(outcome.rows)["It printed"]
 
 
-def test_interrupt_stops_the_worker_at_once(exercises):
-    """Ctrl-C during an endless loop must not wait for the time limit, and the next check must work."""
-    own = Sandbox()
-    assert not checks.check("0.1", file_with("return 1"), own).passed
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        checks.check("0.1", file_with("while True: pass"), own)
-    assert time.monotonic() - started < 5
-    assert checks.check("0.1", file_with("return -(-num_tokens // self.block_size)"), own).passed
-    own.close()
+def test_raise_of_the_stub_left_in_place_is_named(sandbox, exercises):
+    """Code written above the stub's last line still ends there; "NotImplementedError" alone does not say so."""
+    body = "n = num_tokens\n    raise NotImplementedError('exercise 0.1')"
+    outcome = checks.check("0.1", file_with(body), sandbox)
+    assert outcome.status == checks.FAILED
+    assert "came to the `raise NotImplementedError`" in outcome.headline
+    assert "Delete that line" in dict(outcome.rows)["Next step"]
+
+
+def test_forgotten_return_is_said(sandbox, exercises):
+    """None where a number belongs is nearly always a return that was forgotten."""
+    outcome = checks.check("0.1", file_with("n = -(-num_tokens // self.block_size)"), sandbox)
+    assert "has no `return` with a value" in dict(outcome.rows)["Note"]
+    assert dict(outcome.rows)["Got"] == "NoneType"
+
+
+def test_helpers_imports_and_classes_of_ones_own_work(sandbox, exercises):
+    """A learner who splits an answer into helpers, in the class or outside it, must not be refused for that."""
+    text = file_with("return self._up(num_tokens)").replace("from yaie", "import math\nfrom yaie", 1)
+    text += "\n    def _up(self, n):\n        return Quotient(n, self.block_size).rounded_up()\n"
+    text += "\n\nclass Quotient:\n    def __init__(self, *pair): self.pair = pair\n"
+    text += "    def rounded_up(self): return math.ceil(self.pair[0] / self.pair[1])\n"
+    outcome = checks.check("0.1", text, sandbox)
+    assert outcome.passed, str(outcome)
+
+
+def test_a_wrong_neighbour_is_not_held_against_a_right_function(sandbox, exercises):
+    """The learner's other functions are used, too; when one of those is at fault, this one is right on its own."""
+    lesson = find_exercise("1.1").lesson
+    bodies = {
+        "1.3": generate.reference(find_exercise("1.3")),
+        "1.1": generate.reference(find_exercise("1.1")),
+    }
+    assert checks.check("1.3", generate.exercise_file(lesson, bodies), sandbox).passed
+    bodies["1.1"] = generate.mutated(find_exercise("1.1"), find_exercise("1.1").mutants[0])
+    outcome = checks.check("1.3", generate.exercise_file(lesson, bodies), sandbox)
+    assert outcome.passed
+    if outcome.headline == "Right on its own.":
+        assert "yaie check 1.1" in dict(outcome.rows)["But"]

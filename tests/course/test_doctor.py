@@ -1,0 +1,155 @@
+"""`yaie doctor`: one finding for each thing, one command for each lack, and no crash on any lack."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from yaie.course import doctor, handle
+from yaie.course.doctor import BAD, GOOD, LIMITED
+
+
+def finding(name):
+    return doctor._look(name, doctor.LOOKS[name])
+
+
+def test_takes_seconds_only(exercises):
+    """A doctor that imports torch in every look is not run. (Generous: the limit is that of a loaded machine.)"""
+    started = time.monotonic()
+    assert {found.name for found in doctor.diagnose()} == set(doctor.LOOKS)
+    assert time.monotonic() - started < 20
+
+
+def test_every_lack_has_advice(exercises, monkeypatch, tmp_path):
+    """With nothing in PATH and no /proc, each lack must be named with what to do; nothing may crash."""
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setattr(doctor, "_version", lambda package: None)
+    monkeypatch.setattr(doctor, "_output", lambda command: "")
+    monkeypatch.setattr(doctor.Path, "read_text", missing)
+    found = {each.name: each for each in doctor.diagnose()}
+    assert found["C++ compiler"].state == BAD
+    assert found["torch"] == doctor.Finding("torch", BAD, "not installed", "make lab")
+    assert found["JupyterLab"].state == found["Jupyter kernel"].state == BAD
+    assert found["nvcc"].state == found["GPU"].state == found["Memory"].state == LIMITED
+    assert all(each.advice for each in found.values() if each.state == BAD)
+    assert "To be mended first: torch" in handle.examine().footer
+
+
+def missing(*_, **__):
+    raise FileNotFoundError(2, "No such file or directory")
+
+
+def test_a_look_that_breaks_is_a_finding(monkeypatch):
+    """One surprise must not hide the other thirteen findings."""
+    monkeypatch.setitem(doctor.LOOKS, "Disk", missing)
+    found = finding("Disk")
+    assert (found.state, "FileNotFoundError" in found.found) == (LIMITED, True)
+    assert len(doctor.diagnose()) == len(doctor.LOOKS)
+
+
+def test_program_that_hangs_or_is_missing(monkeypatch):
+    """nvidia-smi and compilers behind a network share can hang; the doctor must not."""
+    monkeypatch.setattr(doctor, "PATIENCE", 0.2)
+    started = time.monotonic()
+    assert doctor._output(["sleep", "30"]) == ""
+    assert time.monotonic() - started < 5
+    assert doctor._output(["no-such-program"]) == ""
+    assert doctor._output(["false"]) == ""
+
+
+def test_locks_that_are_old_are_named_and_fresh_ones_are_not(monkeypatch, tmp_path):
+    """Advice to remove the lock of a running build would break that build."""
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    assert finding("Build locks").state == GOOD
+    fresh, old = tmp_path / "a" / "lock", tmp_path / "with space" / "lock"
+    for lock in (fresh, old):
+        lock.parent.mkdir()
+        lock.touch()
+    assert finding("Build locks").state == GOOD
+    os.utime(old, (time.time() - 3600,) * 2)
+    found = finding("Build locks")
+    assert (found.state, found.advice) == (LIMITED, f"rm '{old}'")
+    subprocess.run(found.advice, shell=True, check=True)
+    assert finding("Build locks").state == GOOD
+    assert fresh.exists()
+
+
+@pytest.mark.parametrize(("free", "state"), [(1 << 30, LIMITED), (8 << 30, GOOD), (None, LIMITED)])
+def test_memory(free, state, monkeypatch):
+    """A C++ build that is killed for memory gives a message that nobody connects with memory."""
+    monkeypatch.setattr(doctor, "_free_memory", lambda: free)
+    assert finding("Memory").state == state
+
+
+def test_another_python_than_the_repositorys(monkeypatch, tmp_path):
+    """`yaie` from another environment finds another torch; the learner should hear it first."""
+    (tmp_path / ".venv").mkdir()
+    monkeypatch.setattr(doctor, "REPOSITORY", tmp_path)
+    found = finding("Python")
+    assert found.state == LIMITED
+    assert found.advice == f"source {tmp_path}/.venv/bin/activate"
+    monkeypatch.setattr(doctor, "REPOSITORY", Path("/nowhere"))
+    assert finding("Python").state == GOOD
+
+
+def test_kernel(monkeypatch, tmp_path):
+    """Notebooks ask for the kernel python3; one that is missing or starts another Python is a puzzle in the browser."""
+    manager = pytest.importorskip("jupyter_client.kernelspec")
+
+    class Missing:
+        def get_kernel_spec(self, name):
+            raise manager.NoSuchKernel(name)
+
+    class Other:
+        argv = ["/usr/other/python3"]
+
+        def get_kernel_spec(self, name):
+            return self
+
+    monkeypatch.setattr(manager, "KernelSpecManager", Missing)
+    assert finding("Jupyter kernel").state == BAD
+    assert finding("Jupyter kernel").advice.startswith(sys.executable)
+    monkeypatch.setattr(manager, "KernelSpecManager", Other)
+    assert finding("Jupyter kernel").state == LIMITED
+
+
+def test_variables_that_change_the_course_are_named(monkeypatch):
+    """A YAIE_EXERCISES_DIR left over from a test run hides the learner's own files."""
+    for name in [name for name in os.environ if name.startswith("YAIE_")]:
+        monkeypatch.delenv(name)
+    assert finding("Environment").state == GOOD
+    monkeypatch.setenv("YAIE_EXERCISES_DIR", "/elsewhere")
+    assert finding("Environment").advice == "unset YAIE_EXERCISES_DIR"
+
+
+@pytest.mark.parametrize(
+    ("answer", "torch_cuda", "text"),
+    [
+        ("", "13.0", "none"),
+        ('[13, ["H100, compute capability 9.0"]]', "13.0", "H100, compute capability 9.0"),
+        ('[13, ["H100"]]', None, "torch is built for the CPU"),
+        ('[12, ["H100"]]', "13.0", "its driver knows CUDA 12, torch needs 13.0"),
+        ("[13, []]", "13.0", "a driver, but no GPU"),
+    ],
+)
+def test_gpu(answer, torch_cuda, text, monkeypatch, tmp_path):
+    """ "No GPU" is not enough: a CPU build of torch and an old driver are mended in different ways."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "_output", lambda command: answer)
+    monkeypatch.setattr(doctor, "_torch_cuda", lambda: torch_cuda)
+    found = finding("GPU")
+    assert text in found.found
+    assert (found.state == GOOD) == (text.startswith("H100"))
+
+
+def test_stale_exercise_files_name_the_command(exercises):
+    """A missing file must be named with the command that brings it back, for the folder that is in use."""
+    assert finding("Exercise files").state == GOOD
+    (exercises / "00_start_here.py").unlink()
+    found = finding("Exercise files")
+    assert "00_start_here.py" in found.found
+    subprocess.run([sys.executable, *found.advice.split()[1:]], check=True)
+    assert finding("Exercise files").state == GOOD

@@ -1,0 +1,114 @@
+"""Reset: the function is as it was generated, the rest stays, and what was there is in the backup, byte for byte."""
+
+import pytest
+
+from yaie.course import files, handle, learner, progress
+from yaie.course.registry import find_exercise
+
+EXERCISE = find_exercise("0.1")
+OWN = "\n    def mine(self):\n        return 1  # kept\n\n\nX = 'a form feed \x0c and a separator \u2028 in a line'\n"
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_reset_exercise_keeps_everything_else(ends, mark, warm_up):
+    """Line ends that change, or lines counted in another way than Python does, damage what is not the function."""
+    text = "# my notes \x0c\n" + warm_up.text("x = 1\n\nreturn x", OWN)
+    before = mark + text.replace("\n", ends).encode()
+    warm_up.path.write_bytes(before)
+    backup = files.reset_exercise(EXERCISE)
+    assert backup.read_bytes() == before
+    expected = "# my notes \x0c\n" + warm_up.stub + OWN
+    assert warm_up.path.read_bytes() == expected.replace("\n", ends).encode()
+
+
+CHANGED = {
+    "parameters": lambda t: t.replace("num_tokens: int)", "n, m)"),
+    "decorators": lambda t: t.replace(
+        "    def blocks_needed", "    @staticmethod\n    @other\n    def blocks_needed"
+    ),
+    "async": lambda t: t.replace("    def blocks_needed", "    async def blocks_needed"),
+    "one line": lambda t: (
+        t[: t.index("    def blocks_needed")] + "    def blocks_needed(self, num_tokens): return 1\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_reset_helps_with_a_changed_definition(name, warm_up):
+    """Reset is the advice that a learner with a changed signature needs most, so it must not ask for the signature."""
+    text = CHANGED[name](warm_up.text(warm_up.RIGHT))
+    assert text != warm_up.text(warm_up.RIGHT)
+    warm_up.path.write_text(text)
+    assert handle.exercise("0.1").reset().tone == "neutral"
+    assert warm_up.path.read_text() == warm_up.stub
+
+
+def test_reset_forgets_status_and_hints_but_not_the_checks(warm_up):
+    """A pass that outlives its function would show on the board."""
+    warm_up.write(warm_up.RIGHT)
+    handle.exercise("0.1").check()
+    handle.exercise("0.1").hint()
+    handle.exercise("0.1").reset()
+    record = progress.load()[0]["0.1"]
+    assert (record.status, record.hints, record.checks) == ("not attempted", 0, 1)
+
+
+@pytest.mark.parametrize("what", ["0", "00", " 0 ", 0])
+def test_reset_lesson_writes_the_file_anew(what, warm_up):
+    """A file that Python cannot read can only be put back as a whole, by either way of writing the number."""
+    warm_up.path.write_text("def (")
+    panel = handle.reset(what)
+    assert warm_up.path.read_text() == warm_up.stub
+    assert (warm_up.path.parent / ".backup").joinpath(dict(panel.rows)["Backup"]).read_text() == "def ("
+
+
+def test_reset_of_an_unreadable_function_says_what_helps(warm_up):
+    """A traceback would leave a learner with a broken file and no way back."""
+    warm_up.path.write_text("def (")
+    panel = handle.exercise("0.1").reset()
+    assert panel.tone == "bad"
+    assert "`yaie reset 0`" in dict(panel.rows)["Next step"]
+    assert warm_up.path.read_text() == "def ("
+
+
+def test_reset_of_a_missing_file_writes_it(warm_up):
+    """The message for a deleted file advises this."""
+    warm_up.path.unlink()
+    assert handle.exercise("0.1").reset().tone == "neutral"
+    assert warm_up.path.read_text() == warm_up.stub
+
+
+def test_reset_changes_nothing_without_a_backup(warm_up):
+    """Where the backup cannot be kept, an answer must not be overwritten."""
+    warm_up.write("return 1")
+    (warm_up.path.parent / ".backup").write_text("in the way")
+    panel = handle.exercise("0.1").reset()
+    assert panel.tone == "bad"
+    assert "Nothing was reset" in dict(panel.rows)["Next step"]
+    assert warm_up.path.read_text() == warm_up.text("return 1")
+
+
+def test_two_resets_keep_two_backups(warm_up):
+    """A second backup over the first loses the answer that was worth keeping."""
+    for body in ("return 1", "return 2"):
+        warm_up.write(body)
+        files.reset_exercise(EXERCISE)
+    kept = sorted((warm_up.path.parent / ".backup").iterdir())
+    assert [path.read_text() for path in kept] == [warm_up.text("return 1"), warm_up.text("return 2")]
+
+
+def test_every_exercise_can_be_solved_and_reset_again(exercises):
+    """Decorators, class methods and module functions: reset must give back exactly what was generated."""
+    from yaie.course import generate
+    from yaie.course.registry import lessons
+
+    for lesson in lessons():
+        if lesson.exercises:
+            path = learner.exercise_path(lesson)
+            path.write_text(generate.solved_file(lesson))
+            for exercise in lesson.exercises:
+                files.reset_exercise(exercise)
+            strip = [x for x in path.read_text().splitlines() if "text hash" not in x]
+            generated = [x for x in generate.exercise_file(lesson).splitlines() if "text hash" not in x]
+            assert strip == generated

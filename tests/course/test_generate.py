@@ -1,0 +1,89 @@
+"""The generator: files that a learner edited are never overwritten, and what it takes out and leaves in."""
+
+import ast
+
+import pytest
+
+from yaie.course import generate
+from yaie.course.registry import find_exercise, lessons
+
+
+def test_edited_file_is_never_overwritten(warm_up, capsys):
+    """Regenerating after an update of the engine must not cost a learner's answers."""
+    warm_up.write("return 1")
+    mine = warm_up.path.read_text()
+    assert generate.main(["--to", str(warm_up.path.parent)]) == 0
+    assert warm_up.path.read_text() == mine
+    assert "00_start_here.py: edited by a learner, left as it is" in capsys.readouterr().out
+
+
+def test_check_leaves_edited_files_out_except_in_ci(warm_up, monkeypatch, capsys):
+    """`make test` must be green for a learner in the middle of the course, and must not be fooled in CI."""
+    command = ["--check", "--to", str(warm_up.path.parent)]
+    monkeypatch.delenv("CI", raising=False)
+    assert generate.main(command) == 0
+    warm_up.write("return 1")
+    assert generate.main(command) == 0
+    assert "00_start_here.py: edited by a learner" in capsys.readouterr().out
+    monkeypatch.setenv("CI", "true")
+    assert generate.main(command) == 1
+
+
+def test_file_of_an_older_engine_is_found_and_renewed(warm_up, monkeypatch):
+    """A file that nobody edited but the engine has outgrown must be told from an edited one."""
+    monkeypatch.delenv("CI", raising=False)
+    old = warm_up.stub.replace("rounded up.", "rounded in another way.")
+    hash = generate.HASH_LINE.search(old).group(1)
+    warm_up.path.write_text(old.replace(hash, generate.text_hash(old)))
+    assert generate.main(["--check", "--to", str(warm_up.path.parent)]) == 1
+    assert generate.main(["--to", str(warm_up.path.parent)]) == 0
+    assert warm_up.path.read_text() == warm_up.stub
+
+
+HOLES = {
+    "raise NotImplementedError": True,
+    "raise NotImplementedError('x')": True,
+    "'''Docstring.'''\n    raise NotImplementedError": True,
+    "pass": False,
+    "...": False,
+    "raise ValueError": False,
+    "raise": False,
+    "x = 1\n    raise NotImplementedError": False,
+    "'''Docstring.'''": False,
+}
+
+
+@pytest.mark.parametrize("body", HOLES)
+def test_hole(body):
+    """What counts as attempted decides between "not attempted" and "failed", so between grey and red."""
+    assert generate.is_hole(ast.parse(f"def f():\n    {body}\n").body[0]) == HOLES[body]
+
+
+def test_function_is_found_by_its_qualified_name():
+    """A namesake in another class, or an earlier definition, is another function."""
+    tree = ast.parse("def f(): 1\nclass A:\n  def f(self): 2\nclass B:\n  def f(self): 3\n  def f(self): 4\n")
+    line = {
+        name: getattr(generate.find_function(tree, name), "lineno", None)
+        for name in ("f", "A.f", "B.f", "C.f")
+    }
+    assert line == {"f": 1, "A.f": 3, "B.f": 6, "C.f": None}
+
+
+def test_mutant_whose_text_is_gone_is_an_error():
+    """A mutant that no longer applies would be the reference, and pass."""
+    mutant = type(find_exercise("0.1").mutants[0])("no such text", "x", "")
+    with pytest.raises(LookupError, match="occurs 0 times"):
+        generate.mutated(find_exercise("0.1"), mutant)
+
+
+def test_stub_keeps_everything_but_the_body():
+    """The learner reads signature, decorators and docstring; each must be there, and no line of the answer."""
+    for lesson in lessons():
+        for exercise in lesson.exercises:
+            stub = ast.parse(generate.stub(exercise)).body[0]
+            reference = ast.parse(generate.reference(exercise)).body[0]
+            assert ast.dump(stub.args) == ast.dump(reference.args)
+            assert list(map(ast.dump, stub.decorator_list)) == list(map(ast.dump, reference.decorator_list))
+            assert ast.get_docstring(stub) == ast.get_docstring(reference)
+            assert generate.is_hole(stub)
+            assert not generate.is_hole(reference)

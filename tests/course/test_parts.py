@@ -1,0 +1,94 @@
+"""The learner's functions in the running engine: only those that passed, and only for as long as asked."""
+
+import inspect
+
+import pytest
+
+from yaie.course import handle, learner, parts
+from yaie.course.registry import NoSuchExercise
+from yaie.kernels import kv_cache
+
+WRONG = "return 7"
+
+
+def blocks_needed():
+    return kv_cache.KVCacheManager(num_blocks=1, block_size=4, num_heads=1, head_dim=1).blocks_needed(3)
+
+
+def whose():
+    return {cells[0]: cells[2] for _, cells in parts.who_runs().rows}["0.1"]
+
+
+def test_only_a_pass_that_still_holds_counts(warm_up):
+    """An engine that runs what failed, or what was edited since the pass, gives answers nobody can explain."""
+    assert parts.passed_parts() == []
+    warm_up.write(WRONG)
+    handle.exercise("0.1").check()
+    assert parts.passed_parts() == []
+    warm_up.write(warm_up.RIGHT)
+    assert parts.passed_parts() == []
+    handle.exercise("0.1").check()
+    assert parts.passed_parts() == ["0.1"]
+    warm_up.write(WRONG)
+    assert parts.passed_parts() == []
+
+
+def test_installed_for_as_long_as_the_block(warm_up):
+    """A part that stays in after the block falsifies every later comparison; so does one left by an error."""
+    engine = inspect.getattr_static(kv_cache.KVCacheManager, "blocks_needed")
+    warm_up.write(WRONG)
+    with parts.installed(["0.1", "0.1"]):
+        assert (blocks_needed(), whose()) == (7, "yours")
+        assert "1 of " in parts.who_runs().footer
+    assert (blocks_needed(), whose()) == (1, "YAIE's")
+    with pytest.raises(ZeroDivisionError), parts.installed(["0.1"]):
+        1 / 0  # noqa: B018
+    assert inspect.getattr_static(kv_cache.KVCacheManager, "blocks_needed") is engine
+
+
+def test_blocks_inside_one_another_come_off_in_order(warm_up):
+    """The inner block must give back what the outer one had put in, not the engine's own."""
+    warm_up.write("return 7")
+    with parts.installed(["0.1"]):
+        warm_up.write("return 8")
+        with parts.installed(["0.1"]):
+            assert blocks_needed() == 8
+        assert blocks_needed() == 7
+    assert blocks_needed() == 1
+
+
+def test_nothing_to_install_is_fine(exercises):
+    """A learner who has passed nothing yet runs the engine as it is."""
+    with parts.installed([]):
+        assert whose() == "YAIE's"
+
+
+@pytest.mark.parametrize(
+    ("body", "id", "error"),
+    [("return 7", "0.9", NoSuchExercise), ("return (7", "0.1", learner.FileProblem)],
+)
+def test_what_cannot_be_installed_changes_nothing(body, id, error, warm_up):
+    """A failed call must leave the engine's own functions in place."""
+    warm_up.write(body)
+    with pytest.raises(error), parts.installed([id]):
+        pass
+    assert blocks_needed() == 1
+
+
+def test_unwritten_exercise_is_refused(warm_up):
+    """A hole put into the engine would raise NotImplementedError in the middle of a generation."""
+    with pytest.raises(learner.FileProblem, match="has not been written yet"), parts.installed(["0.1"]):
+        pass
+
+
+def test_file_that_breaks_when_run_takes_the_others_out_again(warm_up, exercises):
+    """The first lesson's parts must not stay in when the second lesson's file raises."""
+    from yaie.course import generate
+    from yaie.course.registry import find_lesson
+
+    warm_up.write("return 7")
+    lesson = find_lesson(1)
+    learner.exercise_path(lesson).write_text(generate.solved_file(lesson) + "\nimport no_such_module\n")
+    with pytest.raises(ModuleNotFoundError), parts.installed(["0.1", "1.1"]):
+        pass
+    assert blocks_needed() == 1

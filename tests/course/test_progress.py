@@ -1,0 +1,160 @@
+"""The record of what was done: nothing in it, and nothing around it, may cost a learner a check."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from yaie.course import checks, handle, progress
+
+
+@pytest.fixture(autouse=True)
+def _forget_what_was_not_stored(monkeypatch):
+    monkeypatch.setattr(progress, "_not_stored", {})
+
+
+def stored(folder):
+    return json.loads((folder / ".progress.json").read_text())
+
+
+def status_of(id):
+    return {line.exercise.id: line.status for line in progress.board()[0]}[id]
+
+
+def count_checks(times):
+    def once(record):
+        record.checks += 1
+
+    for _ in range(times):
+        assert progress.change("0.1", once) == ""
+
+
+def test_board_follows_file_and_record(warm_up):
+    """A board that trusts the record alone shows "passed" for a function that was edited or taken out since."""
+    assert status_of("0.1") == checks.NOT_ATTEMPTED
+    warm_up.write("return 1")
+    assert status_of("0.1") == progress.CHANGED
+    handle.exercise("0.1").check()
+    assert status_of("0.1") == checks.FAILED
+    warm_up.write(warm_up.RIGHT)
+    assert status_of("0.1") == progress.CHANGED
+    handle.exercise("0.1").check()
+    assert status_of("0.1") == checks.PASSED
+    warm_up.path.write_text("# a comment of mine\n" + warm_up.path.read_text())
+    assert status_of("0.1") == checks.PASSED
+    warm_up.path.write_text(warm_up.stub)
+    assert status_of("0.1") == checks.NOT_ATTEMPTED
+    assert stored(warm_up.path.parent)["0.1"]["checks"] == 2
+
+
+def test_what_comes_next(warm_up):
+    """The board must lead to the first exercise that has not passed, and from there to its notebook."""
+    assert "Next: 0.1" in str(handle.board())
+    warm_up.write(warm_up.RIGHT)
+    handle.exercise("0.1").check()
+    assert "Next: 1.1" in str(handle.board())
+    assert "notebooks/01_" in str(handle.board())
+    lines, _ = progress.board()
+    assert handle.next_step([line for line in lines if line.status == checks.PASSED]).startswith("Everything")
+
+
+def test_syntax_error_does_not_take_a_pass_away(warm_up):
+    """A file that is broken for a minute must not turn every exercise of the lesson red for ever."""
+    warm_up.write(warm_up.RIGHT)
+    handle.exercise("0.1").check()
+    warm_up.write("return (1")
+    assert handle.exercise("0.1").check().tone == "bad"
+    assert status_of("0.1") == progress.CHANGED
+    assert "syntax error" in str(handle.board())
+    warm_up.write(warm_up.RIGHT)
+    assert status_of("0.1") == checks.PASSED
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b'"x"', b"\xff\xfe", b"{}"])
+def test_damaged_file_is_kept_aside(content, exercises):
+    """A damaged record must not stop a check, and must not be destroyed by it either."""
+    path = exercises / ".progress.json"
+    path.write_bytes(content)
+    lines, problems = progress.board()
+    assert lines
+    assert path.read_bytes() == content  # looking changes nothing
+    count_checks(1)
+    assert stored(exercises)["0.1"]["checks"] == 1
+    aside = [other.read_bytes() for other in exercises.glob(".progress.json.damaged-*")]
+    assert aside == ([] if content == b"{}" else [content])
+    assert bool(problems) == (content != b"{}")
+
+
+def test_records_of_other_versions_are_used_and_kept(exercises):
+    """A field more, a field less or of another type must cost that field only, not the learner's whole history."""
+    theirs = {
+        "0.1": {"status": "passed", "source_hash": 5, "checks": 3, "rating": "good"},
+        "1.1": {"hints": True, "checks": "many"},
+        "9.9": {"status": "passed"},
+        "8.8": "passed",
+    }
+    (exercises / ".progress.json").write_text(json.dumps(theirs))
+    records, problem = progress.load()
+    assert records["0.1"] == progress.Record(status="passed", checks=3)
+    assert records["1.1"] == progress.Record()
+    assert "8.8" in problem
+    count_checks(1)
+    now = stored(exercises)
+    assert (now["0.1"]["checks"], now["0.1"]["rating"]) == (4, "good")
+    assert now["9.9"] == theirs["9.9"]
+    assert json.loads(next(exercises.glob(".progress.json.damaged-*")).read_text()) == theirs
+
+
+@pytest.mark.parametrize("in_the_way", [".progress.json.lock", ".progress.json.new", ".progress.json"])
+def test_folder_that_cannot_be_written(in_the_way, warm_up):
+    """In a read-only folder the check must still be shown, with what was not stored, and the session remember it.
+
+    A folder in place of the file stands for the missing permission, which the superuser would not notice.
+    """
+    (warm_up.path.parent / in_the_way).mkdir()
+    warm_up.write(warm_up.RIGHT)
+    panel = handle.exercise("0.1").check()
+    assert panel.tone == "good"
+    assert "cannot be written" in dict(panel.rows)["Not stored"]
+    assert status_of("0.1") == checks.PASSED
+    assert handle.exercise("0.1").hint().title.startswith("Hint 1")
+    assert handle.exercise("0.1").hint().title.startswith("Hint 2")
+    (warm_up.path.parent / in_the_way).rmdir()
+    assert "Not stored" not in dict(handle.exercise("0.1").hint().rows)
+    assert stored(warm_up.path.parent)["0.1"]["status"] == checks.PASSED
+
+
+def test_interruption_leaves_the_old_record_and_no_temporary_file(exercises, monkeypatch):
+    """Ctrl-C between writing and renaming must leave neither half a record nor litter."""
+    count_checks(1)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress.os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        progress.change("0.1", lambda record: setattr(record, "checks", 99))
+    assert stored(exercises)["0.1"]["checks"] == 1
+    assert not list(exercises.glob(".progress.json.new*"))
+    monkeypatch.undo()
+
+
+def test_two_notebooks_at_once_lose_no_check(exercises):
+    """Read, change, write without a lock loses one of two checks that are recorded at the same time."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=count_checks, args=(20,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert stored(exercises)["0.1"]["checks"] == 60
+
+
+def test_hints_come_one_after_another(exercises):
+    """All three hints at once, or the first for ever, is not what "layered" means."""
+    titles = [handle.exercise("0.1").hint().title[:6] for _ in range(4)]
+    assert titles == ["Hint 1", "Hint 2", "Hint 3", "Hint 3"]
+    assert handle.exercise("0.1").hint(1).title.startswith("Hint 1")
+    with pytest.raises(ValueError, match="there are hints 1 to 3"):
+        handle.exercise("0.1").hint(4)

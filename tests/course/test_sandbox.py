@@ -1,0 +1,160 @@
+"""The sandbox itself: its limits, its ends, and that nothing of it is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from yaie.course import checks, handle, sandbox
+from yaie.course.registry import find_exercise
+from yaie.course.sandbox import Sandbox, SandboxError
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def written_pid(path, seconds=30):
+    end = time.monotonic() + seconds
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return int(path.read_text())
+
+
+def loop_that_tells_its_pid(warm_up, path):
+    warm_up.write(f"import os\nopen({str(path)!r}, 'w').write(str(os.getpid()))\nwhile True:\n    pass")
+
+
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs /proc")
+
+
+@needs_proc
+def test_interrupt_leaves_no_worker_behind(warm_up, tmp_path):
+    """An endless loop that outlives Ctrl-C heats the laptop until it is shut down."""
+    own = Sandbox()
+    loop_that_tells_its_pid(warm_up, tmp_path / "pid")
+    own.run(job("import os"))  # warm, so that the interrupt falls into the loop
+
+    def interrupt():
+        written_pid(tmp_path / "pid")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        checks.check("0.1", sandbox=own)
+    thread.join()
+    assert_gone(written_pid(tmp_path / "pid"))
+    warm_up.write(warm_up.RIGHT)
+    assert checks.check("0.1", sandbox=own).passed
+    own.close()
+
+
+@needs_proc
+def test_notebook_that_is_killed_leaves_no_worker_behind(warm_up, tmp_path):
+    """A kernel that is restarted is killed, not asked; its server and worker must notice."""
+    loop_that_tells_its_pid(warm_up, tmp_path / "pid")
+    script = "from yaie.course import checks; checks.check('0.1')"
+    notebook = subprocess.Popen([sys.executable, "-c", script])
+    worker = written_pid(tmp_path / "pid", 60)
+    assert alive(worker)
+    notebook.kill()
+    notebook.wait()
+    assert_gone(worker)
+
+
+def assert_gone(pid):
+    end = time.monotonic() + 4  # less than the time limit of the exercise
+    while alive(pid):
+        assert time.monotonic() < end, "the worker is still running"
+        time.sleep(0.05)
+
+
+def job(text, time_limit=20.0):
+    exercise = find_exercise("0.1")
+    return {
+        "exercise": exercise.id,
+        "folder": os.environ["YAIE_EXERCISES_DIR"],
+        "text": text,
+        "use": [],
+        "time_limit": time_limit,
+    }
+
+
+def test_closed_output_does_not_end_the_worker(warm_up, sandbox):
+    """End of output is not the end of the process: taking it so kills a check that would have finished."""
+    warm_up.write("import os\nos.close(1)\nos.close(2)\nimport time\ntime.sleep(0.3)\nreturn 3")
+    outcome = checks.check("0.1")
+    assert dict(outcome.rows)["Got"] == "3"
+
+
+def test_children_of_the_worker_are_stopped(warm_up, tmp_path):
+    """A program started by learner code must not go on after the check."""
+    path = str(tmp_path / "child")
+    warm_up.write(
+        "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
+        f"open({path!r}, 'w').write(str(child.pid))\nreturn 1"
+    )
+    checks.check("0.1")
+    assert_gone(written_pid(tmp_path / "child"))
+
+
+def test_fault_of_the_course_is_not_blamed_on_the_learner(warm_up, sandbox):
+    """A job that the course itself cannot run must say so, in a notebook without a traceback."""
+    with pytest.raises(SandboxError, match="not your doing"):
+        sandbox.run({**job(warm_up.stub), "exercise": "no such id"})
+    assert sandbox.run(job(warm_up.stub))["end"] == "finished"
+
+
+def test_server_that_dies_is_started_again(warm_up):
+    """A server killed for memory must cost one message, and the next check must work."""
+    own = Sandbox()
+    assert own.run(job(warm_up.stub))["end"] == "finished"
+    own._server.kill()
+    own._server.wait()
+    assert own.run(job(warm_up.stub))["end"] == "finished"
+    own.close()
+
+
+def test_server_that_cannot_start_is_a_panel_with_its_last_words(warm_up, monkeypatch):
+    """A broken torch must be shown as the reason, not as an endless wait or a broken pipe."""
+    monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
+    monkeypatch.setattr(checks, "_sandbox", Sandbox())
+    warm_up.write("return 1")
+    panel = handle.exercise("0.1").check()
+    assert panel.tone == "bad"
+    assert "ended without an answer" in panel.text
+
+
+def test_modules_in_the_current_folder_do_not_matter(warm_up, tmp_path, monkeypatch):
+    """A learner's own random.py beside the notebook must not break the server, nor be used by it."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "random.py").write_text("raise RuntimeError('shadowed')")
+    monkeypatch.chdir(tmp_path / "here")
+    own = Sandbox()
+    warm_up.write("import random\nrandom.random()\n" + warm_up.RIGHT)
+    assert checks.check("0.1", sandbox=own).passed
+    own.close()
+
+
+def test_parallel_sandboxes_do_not_disturb_each_other(warm_up, sandbox):
+    """A notebook and `yaie watch` check at the same time."""
+    warm_up.write("import time\ntime.sleep(0.1)\n" + warm_up.RIGHT)
+    other = Sandbox()
+    outcomes = []
+    thread = threading.Thread(target=lambda: outcomes.append(checks.check("0.1", sandbox=other)))
+    thread.start()
+    quick = checks.check("0.1", warm_up.text(warm_up.RIGHT), sandbox)
+    thread.join()
+    assert quick.passed
+    assert outcomes[0].passed
+    other.close()

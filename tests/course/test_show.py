@@ -1,0 +1,85 @@
+"""How answers look: nothing cut, nothing taken for markup, the same content in a notebook, a terminal and a pipe."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from yaie.course.show import TONES, Panel, Table
+
+TEXT = "A [bold] word, <b>, :smile: and " + "a long line " * 30
+PANEL = Panel(
+    "A title that is long enough to be longer than any terminal is wide, so that it has to be wrapped " * 2,
+    "bad",
+    TEXT,
+    [("It printed", "one\n  two, indented"), ("Where", "x" * 300)],
+    ("exercises/00.py", "../exercises/00.py"),
+)
+TABLE = Table("Title", ("A", "B"), [("", ("01", "Heading")), ("good", ("1.1", TEXT))], "footer\nsecond line")
+
+
+def rendered(view, width):
+    console = Console(width=width, force_terminal=True, color_system=None, record=True, file=io.StringIO())
+    console.print(view)
+    return console.export_text()
+
+
+def words(text):
+    return re.sub(r"[\s│╭╮╰╯─]", "", text)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 250])
+@pytest.mark.parametrize("view", [PANEL, TABLE], ids=["panel", "table"])
+def test_terminal_cuts_nothing(view, width):
+    """A frame wider than the terminal breaks into pieces, a title in the frame is cut, markup in text is swallowed."""
+    text = rendered(view, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert "[bold]" in words(text)
+    assert ":smile:" in words(text)
+    if view is PANEL:
+        assert words(PANEL.title) in words(text)
+        assert "x" * 300 in words(text).replace("Where", "")
+        assert text.splitlines()[0][-1] == "╮"
+
+
+def test_plain_text_has_every_part_and_no_frame():
+    """Pipes and logs get this; a wrapped or framed line cannot be searched."""
+    text = str(PANEL)
+    assert all(
+        part in text for part in (PANEL.title, TEXT.strip(), "two, indented", "x" * 300, "exercises/00.py")
+    )
+    assert not re.search("[│╭╮╰╯─]", text)
+    assert str(TABLE).splitlines()[-1] == "second line"
+
+
+def test_html_escapes_and_keeps_lines():
+    """A learner's output must not become HTML of the notebook, nor lose its indentation."""
+    html = PANEL.html() + TABLE.html()
+    assert "<b>," not in html
+    assert "&lt;b&gt;" in html
+    assert 'white-space:pre-wrap">one\n  two, indented' in html
+    assert 'href="../exercises/00.py"' in html
+    assert Panel("", text="`a < b`").html().count("<code>a &lt; b</code>") == 1
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("tone", TONES)
+@pytest.mark.parametrize("background", ["#ffffff", "#111111"])
+def test_colours_can_be_seen_on_light_and_dark(tone, background):
+    """A sign in a colour made for white paper is lost in a dark theme (3:1 is the least for signs)."""
+    light, dark = sorted((luminance(TONES[tone][1]), luminance(background)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def test_notebook_gets_both_forms():
+    """A frontend without HTML (a diff, a terminal client) must show words, not an object's address."""
+    bundle = PANEL._repr_mimebundle_()
+    assert set(bundle) == {"text/html", "text/plain"}
+    assert bundle["text/plain"] == str(PANEL) == repr(PANEL)
