@@ -1,9 +1,20 @@
 """load(): the way from a .cu file to a Python function, its argument checks and its errors."""
 
+import os
+import platform
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
 import pytest
 import torch
 
 import yaie.cuda
+from yaie.cuda import build as builder
+
+HERE = Path(__file__).parent
 
 VECTOR_ADD = r"""
 __global__ void add(const float* a, const float* b, float* c, int n) {
@@ -39,3 +50,265 @@ def test_wrong_dtype_names_the_argument(module):
         TypeError, match=r"vector_add: `b` is const float\*.*torch.float32, got torch.float16"
     ):
         module.vector_add(a, a.half(), a.clone(), 4)
+
+
+def test_wrong_arguments_are_named(module):
+    """Would catch strides, numbers and counts that reach the kernel as garbage."""
+    a = torch.zeros(4)
+    with pytest.raises(ValueError, match="`a` must be contiguous, has shape"):
+        module.vector_add(torch.zeros(4, 2)[:, 0], a, a.clone(), 4)
+    with pytest.raises(TypeError, match="`c` must be a tensor"):
+        module.vector_add(a, a, [0.0] * 4, 4)
+    with pytest.raises(TypeError, match="`n` must be an integer"):
+        module.vector_add(a, a, a.clone(), 4.0)
+    with pytest.raises(ValueError, match="`n` = 4294967296 does not fit int"):
+        module.vector_add(a, a, a.clone(), 1 << 32)
+    with pytest.raises(TypeError, match="missing a required argument: 'n'"):
+        module.vector_add(a, a, a.clone())
+    with pytest.raises(ValueError, match="`a` must be on cpu, is on meta"):
+        module.vector_add(torch.zeros(4, device="meta"), a, a.clone(), 4)
+
+
+def test_aliases_stay_aliases(module):
+    """Would catch a copy per argument, which loses what the kernel writes through one of two views."""
+    storage = torch.arange(8.0)
+    module.vector_add(storage[:4], storage[4:], storage[4:], 4)
+    assert storage.tolist() == [0, 1, 2, 3, 4, 6, 8, 10]
+
+
+def test_compile_error_shows_the_learners_line():
+    """Would catch messages about our headers or about a rewritten file that the learner never saw."""
+    source = VECTOR_ADD.replace("a[i] + b[i]", "a[i] + missing[i]")
+    with pytest.raises(yaie.cuda.CompileError) as caught:
+        yaie.cuda.load(source, backend="emulator")
+    assert caught.value.line == 4
+    assert "missing" in str(caught.value)
+    assert "if (i < n) c[i] = a[i] + missing[i];" in str(caught.value)
+    assert "emu" not in str(caught.value)
+
+
+def test_wrong_launch_arguments_show_the_launch():
+    """Would catch a type error in <<< >>>(...) that is reported inside the launch template."""
+    source = VECTOR_ADD.replace("(a, b, c, n);\n  return", "(a, b, n);\n  return")
+    with pytest.raises(yaie.cuda.CompileError) as caught:
+        yaie.cuda.load(source, backend="emulator")
+    assert caught.value.line == 7
+
+
+REFUSED = {
+    "inline PTX": '__device__ void f() { asm volatile("nop;"); }',
+    "CUB": "#include <cub/cub.cuh>\n",
+    "CUTLASS": "#include <cutlass/cutlass.h>\n",
+    "wmma": "#include <mma.h>\n",
+    "textures": "__global__ void f(cudaTextureObject_t t) {}",
+    "thread block clusters": "__global__ void __cluster_dims__(2, 1, 1) f() {}",
+    "grid-wide": "__device__ void f() { cooperative_groups::this_grid().sync(); }",
+    "TMA": "__global__ void f(const __grid_constant__ CUtensorMap map) {}",
+    "CUDA graphs": "void f() { cudaGraph_t graph; }",
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusal_names_the_construct_and_where_to_run_it(what):
+    """Would catch a pile of compiler errors where one sentence is due."""
+    with pytest.raises(yaie.cuda.UnsupportedError) as caught:
+        yaie.cuda.load(REFUSED[what] + "\n" + VECTOR_ADD, backend="emulator")
+    assert what in str(caught.value)
+    assert "backend='cuda'" in str(caught.value)
+    assert caught.value.line == 1
+
+
+def test_code_for_the_card_only_is_not_refused():
+    """Would catch a refusal of what the preprocessor takes out anyway."""
+    guarded = '#ifdef __CUDA_ARCH__\n__device__ void f() { asm("nop;"); }\n#endif\n'
+    yaie.cuda.load(guarded + VECTOR_ADD, backend="emulator")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("__global__ void k() {}\n", "defines no launcher"),
+        ('extern "C" int f(long double* s) { return 0; }\n', "parameter `s` has type long double"),
+        ('extern "C" float f(int n) { return 0; }\n', "returns float; a launcher returns int"),
+        ('extern "C" int f(float** x) { return 0; }\n', "cannot read the parameter"),
+    ],
+)
+def test_unusable_launchers(source, message):
+    """Would catch a launcher that is silently left out."""
+    with pytest.raises(yaie.cuda.CompileError, match=re.escape(message)):
+        yaie.cuda.load(source, backend="emulator")
+
+
+def test_printf_is_shown(capsys):
+    """Would catch device output that goes to C's stdout, which a notebook does not see."""
+    source = '__global__ void hello() { printf("thread %d\\n", threadIdx.x); }\n'
+    module = yaie.cuda.load(
+        source + 'extern "C" int run() { hello<<<1, 3>>>(); return 0; }\n', backend="emulator"
+    )
+    module.run()
+    assert capsys.readouterr().out == "thread 0\nthread 1\nthread 2\n"
+
+
+def test_returned_error_raises():
+    """Would catch a launcher's error code that nobody looks at."""
+    module = yaie.cuda.load('extern "C" int run(int n) {\n return n < 0 ? 1 : 0; }', backend="emulator")
+    module.run(1)
+    with pytest.raises(yaie.cuda.KernelError, match=r"run .* returned"):
+        module.run(-1)
+
+
+def test_unknown_backend_and_missing_file():
+    """Would catch a default that hides a typing error."""
+    with pytest.raises(ValueError, match=r"backend must be one of auto, cuda, emulator"):
+        yaie.cuda.load(VECTOR_ADD, backend="gpu")
+    with pytest.raises(FileNotFoundError, match="no such CUDA file"):
+        yaie.cuda.load("nowhere.cu")
+
+
+def test_large_launches_are_sampled():
+    """Would catch a budget that is not obeyed, and a sample in which neighbouring blocks are never compared."""
+    module = yaie.cuda.load(VECTOR_ADD, backend="emulator", event_budget=20_000)
+    n = 256 * 400
+    a, b, c = torch.randn(n), torch.randn(n), torch.zeros(n)
+    module.vector_add(a, b, c, n)
+    assert torch.equal(c, a + b)
+    assert module.last_report["blocks"] == 400
+    assert 4 <= module.last_report["deep_blocks"] <= 40
+
+
+FAST_FAULTS = """
+__global__ void wild(float* y) { y[5000] = 1.0f; }
+extern "C" int wild_write(float* y) { wild<<<1, 1>>>(y); return 0; }
+__global__ void divide(int* y, int n) { y[0] = 70 / n; }
+extern "C" int divide_by(int* y, int n) { divide<<<1, 1>>>(y, n); return 0; }
+__global__ void constant(const float* x) { const_cast<float*>(x)[0] = 1.0f; }
+extern "C" int write_const(const float* x) { constant<<<1, 1>>>(x); return 0; }
+__global__ void forever(volatile int* y) { for (;;) y[0] = 1; }
+extern "C" int endless(int* y) { forever<<<1, 1>>>(y); return 0; }
+"""
+
+
+def test_fast_mode_survives_faults():
+    """Would catch a learner's mistake that ends the Python process where nothing is instrumented."""
+    module = yaie.cuda.load(FAST_FAULTS, backend="emulator", check=False, time_limit=0.5)
+    calls = {
+        "out_of_bounds": lambda: module.wild_write(torch.zeros(4)),
+        "division_by_zero": lambda: module.divide_by(torch.zeros(4, dtype=torch.int32), 0),
+        "const_write": lambda: module.write_const(torch.zeros(4)),
+        "endless_loop": lambda: module.endless(torch.zeros(4, dtype=torch.int32)),
+    }
+    if platform.machine() != "x86_64":
+        del calls["division_by_zero"]  # the machine gives 0 and no signal
+    for kind, call in calls.items():
+        with pytest.raises(yaie.cuda.KernelError) as caught:
+            call()
+        assert [f.kind for f in caught.value.findings] == [kind]
+        assert caught.value.findings[0].line
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_interrupt_stops_a_kernel_at_once(check):
+    """Would catch a Ctrl-C that waits for the time limit."""
+    module = yaie.cuda.load(FAST_FAULTS, backend="emulator", check=check, time_limit=60)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    start = time.monotonic()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        module.endless(torch.zeros(1, dtype=torch.int32))
+    assert time.monotonic() - start < 5
+    timer.join()
+
+
+def test_builds_are_cached_and_keyed_by_headers(tmp_path, monkeypatch):
+    """Would catch a stale build after a change in an included header, and a rebuild when nothing changed."""
+    (tmp_path / "scale.cuh").write_text("__device__ float scale(float x) { return 2 * x; }\n")
+    (tmp_path / "run.cu").write_text(
+        '#include "scale.cuh"\n__global__ void k(float* y) { y[0] = scale(y[0]); }\n'
+        'extern "C" int run(float* y) { k<<<1, 1>>>(y); return 0; }\n'
+    )
+    y = torch.ones(1)
+    yaie.cuda.load(tmp_path / "run.cu", backend="emulator").run(y)
+    monkeypatch.setattr(builder, "run", lambda *a: pytest.fail("compiled again"))
+    yaie.cuda.load(tmp_path / "run.cu", backend="emulator").run(y)
+    monkeypatch.undo()
+    (tmp_path / "scale.cuh").write_text("__device__ float scale(float x) { return 10 * x; }\n")
+    yaie.cuda.load(tmp_path / "run.cu", backend="emulator").run(y)
+    assert y.item() == 40
+
+
+def test_an_interrupted_build_leaves_nothing(tmp_path):
+    """Would catch a half-written library, or a lock that a later build waits for."""
+    target = tmp_path / "kernel.so"
+
+    def killed(directory):
+        (directory / "kernel.so").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        builder.into_cache(target, killed)
+    assert list(tmp_path.iterdir()) == []
+
+    def made(directory):
+        (directory / "kernel.so").write_text("whole")
+        return directory / "kernel.so"
+
+    assert builder.into_cache(target, made).read_text() == "whole"
+
+
+def test_all_halves_and_bfloat16s():
+    """Would catch a wrong conversion of any 16-bit number, and rounding that is not to nearest even."""
+    source = """
+#include <cuda_fp16.h>
+#include <cuda_bf16.h>
+template <class T> __global__ void widen_kernel(const T* x, float* y) {
+  int i = blockIdx.x * 256 + threadIdx.x;
+  y[i] = float(x[i]);
+}
+template <class T> __global__ void narrow_kernel(const float* x, T* y, int n) {
+  int i = blockIdx.x * 256 + threadIdx.x;
+  if (i < n) y[i] = T(x[i]);
+}
+extern "C" int widen_half(const half* x, float* y) { widen_kernel<<<256, 256>>>(x, y); return 0; }
+extern "C" int widen_bf16(const __nv_bfloat16* x, float* y) { widen_kernel<<<256, 256>>>(x, y); return 0; }
+extern "C" int narrow_half(const float* x, half* y, int n) {
+  narrow_kernel<<<(n + 255) / 256, 256>>>(x, y, n);
+  return 0;
+}
+extern "C" int narrow_bf16(const float* x, __nv_bfloat16* y, int n) {
+  narrow_kernel<<<(n + 255) / 256, 256>>>(x, y, n);
+  return 0;
+}
+"""
+    module = yaie.cuda.load(source, backend="emulator", check=False)
+    every = torch.arange(1 << 16, dtype=torch.int32).to(torch.uint16)
+    for dtype, widen, narrow in (
+        (torch.float16, module.widen_half, module.narrow_half),
+        (torch.bfloat16, module.widen_bf16, module.narrow_bf16),
+    ):
+        x, y = every.view(dtype), torch.zeros(1 << 16)
+        widen(x, y)
+        torch.testing.assert_close(y, x.float(), rtol=0, atol=0, equal_nan=True)
+        between = torch.cat([y[:-1].double().add(y[1:].double()).div(2).float(), torch.randn(20000) * 1e-5])
+        between = between[between.isfinite()]
+        z = torch.zeros(len(between), dtype=dtype)
+        narrow(between, z, len(between))
+        torch.testing.assert_close(z, between.to(dtype), rtol=0, atol=0)
+
+
+@pytest.mark.skipif(yaie.cuda.find_nvcc() is None, reason="nvcc is not installed")
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_120"])
+@pytest.mark.parametrize("file", sorted((HERE / "right").glob("*.cu")), ids=lambda f: f.stem)
+def test_right_kernels_compile_for_cards(file, arch):
+    """Would catch a kernel that only our headers accept, and PTX bodies that ptxas refuses."""
+    cubin = yaie.cuda.compile_cubin(file, arch)
+    assert cubin.path.stat().st_size > 0
+    assert len(cubin.kernels) >= 5
+    assert all(0 < k.registers <= 255 and k.spill_stores == 0 for k in cubin.kernels)
+
+
+@pytest.mark.skipif(yaie.cuda.find_nvcc() is None, reason="nvcc is not installed")
+def test_nvcc_errors_show_the_learners_line():
+    """Would catch an error in a temporary file's name."""
+    with pytest.raises(yaie.cuda.CompileError, match="missing") as caught:
+        yaie.cuda.compile_cubin(VECTOR_ADD.replace("b[i]", "missing[i]"))
+    assert caught.value.line == 4

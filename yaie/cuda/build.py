@@ -72,6 +72,8 @@ CLANG_CHECK_FLAGS = [
     *("-mllvm", "-tsan-instrument-read-before-write=1"),
 ]
 
+CARD_FLAGS = ["-std=c++17", "-lineinfo", "--extended-lambda"]
+
 
 class CompileError(RuntimeError):
     """The learner's file does not compile. ``file`` and ``line`` say where, ``message`` is the compiler's own words."""
@@ -363,7 +365,7 @@ def build_for_card(source: Source, flags: Sequence[str] = ()) -> Build:
     launchers = tuple(find_launchers(source.text, source.path))
     major, minor = torch.cuda.get_device_capability()
     arch = f"{major}.{minor}{'a' if major >= 9 else ''}"  # "a": wgmma and TMA exist only there
-    options = ["-O3", "-lineinfo", "-std=c++17", *flags]
+    options = [*CARD_FLAGS, "-O3", *flags]
     local = (
         [f.read_bytes() for f in sorted(source.path.parent.glob("*.cuh"))] if source.path.is_file() else []
     )
@@ -432,31 +434,12 @@ def compile_cubin(path_or_source: str | os.PathLike, arch: str = "sm_90", flags:
         raise CompileError(
             "nvcc was not found; compiling for a card needs the CUDA toolkit (no GPU is needed)"
         )
-    options = [
-        "-cubin",
-        f"-arch={arch}",
-        "-std=c++17",
-        "-lineinfo",
-        "-Werror",
-        "all-warnings",
-        "-Xptxas",
-        "-v",
-        *flags,
-    ]
+    options = ["-cubin", f"-arch={arch}", *CARD_FLAGS, "-Werror", "all-warnings", "-Xptxas", "-v", *flags]
     with tempfile.TemporaryDirectory(prefix="cubin-") as temporary:
         directory = Path(temporary)
         (directory / "kernel.cu").write_text(f'#line 1 "{source.path}"\n{source.text}')
-        command = [
-            nvcc,
-            *options,
-            "-I",
-            CARD_INCLUDE,
-            "-I",
-            source.path.parent,
-            "-o",
-            "kernel.cubin",
-            "kernel.cu",
-        ]
+        include = ["-I", CARD_INCLUDE, "-I", source.path.parent]
+        command = [nvcc, *options, *include, "-o", "kernel.cubin", "kernel.cu"]
         result = run(command, directory)
         if result.returncode:
             message = re.sub(r"^(\S+?)\((\d+)\): error", r"\1:\2: error", result.stderr, flags=re.M)

@@ -162,7 +162,7 @@ def runtime(compiler: str) -> ctypes.CDLL:
     signatures: dict[str, tuple[object, list]] = {
         "emu_begin": (
             None,
-            [ctypes.c_uint, ctypes.c_uint, ctypes.c_double, ctypes.c_double, ctypes.c_long, ctypes.c_uint],
+            [*[ctypes.c_uint] * 2, *[ctypes.c_double] * 2, *[ctypes.c_uint] * 4],
         ),
         "emu_guarded_alloc": (pointer, [ctypes.c_size_t, ctypes.c_size_t]),
         "emu_guarded_free": (ctypes.c_bool, [pointer]),
@@ -280,15 +280,17 @@ class EmulatorLibrary:
         self.path = built.library
         self.library = ctypes.CDLL(str(built.library))
         self.report: dict = {}
-        self.trace_block, self.trace_warp = 0, 0
+        self.trace_block, self.trace_warp = (0, 0, 0), 0
         self._places: dict[int, SourceLine] = {}
 
-    def call(self, launcher: Launcher, values: dict, trace_block: int = 0, trace_warp: int = 0) -> None:
+    def call(
+        self, launcher: Launcher, values: dict, trace_block: Sequence[int] = (0, 0, 0), trace_warp: int = 0
+    ) -> None:
         checks = BOUNDS | RACES | COUNTERS if self.check else 0
         self.trace_block, self.trace_warp = trace_block, trace_warp
         with call_lock:
             o = self.options
-            self.runtime.emu_begin(checks, o.workers, o.time_limit, o.event_budget, trace_block, trace_warp)
+            self.runtime.emu_begin(checks, o.workers, o.time_limit, o.event_budget, *trace_block, trace_warp)
             memory = DeviceMemory(self.runtime, 256 if self.check else 16)
             try:
                 self._run(launcher, values, memory)

@@ -108,7 +108,7 @@ class Profile:
     tensors: list[TensorProfile]
     launches: list[LaunchProfile]
     trace: list[TraceStep]
-    trace_block: int
+    trace_block: tuple[int, int, int]
     trace_warp: int
     blocks: int
     counted_blocks: int
@@ -162,7 +162,7 @@ def make_profile(
     trace_rows: list,
     places: dict[int, SourceLine],
     lines: dict[str, list[str]],
-    trace_block: int,
+    trace_block: tuple[int, int, int],
     trace_warp: int,
 ) -> Profile:
     """Gathers the runtime's counters by source line."""

@@ -112,7 +112,8 @@ void trace(const Request& q, uint32_t step) {
 }
 
 bool is_traced(Engine* e, unsigned warp) {
-  return e->block_stamp - session.first_stamp == static_cast<uint32_t>(session.trace_block) && warp == session.trace_warp;
+  Index3 a = e->block, b = session.trace_block;
+  return a.x == b.x && a.y == b.y && a.z == b.z && warp == session.trace_warp;
 }
 
 void finish(Engine* e, unsigned warp, const Request& q) {

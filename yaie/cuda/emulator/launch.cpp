@@ -318,7 +318,9 @@ Engine* prepare_engine(Job* job) {
 
 // Pairs of neighbouring blocks, so that overlaps between neighbours are seen; the first two and the last always.
 bool is_deep(const Job* job, long block) {
-  return block == job->next_pair || block == job->next_pair + 1 || block == job->num_blocks - 1 || block == session.trace_block;
+  Index3 g = job->request->grid, t = session.trace_block;
+  long traced = t.x + static_cast<long>(g.x) * (t.y + static_cast<long>(g.y) * t.z);
+  return block == job->next_pair || block == job->next_pair + 1 || block == job->num_blocks - 1 || block == traced;
 }
 
 void plan_next_pair(Job* job, long block) {

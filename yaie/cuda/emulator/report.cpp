@@ -144,13 +144,13 @@ using namespace emu;
 
 extern "C" {
 
-EXPORT void emu_begin(unsigned checks, unsigned workers, double time_limit, double event_budget, long trace_block,
-                      unsigned trace_warp) {
+EXPORT void emu_begin(unsigned checks, unsigned workers, double time_limit, double event_budget, unsigned trace_x,
+                      unsigned trace_y, unsigned trace_z, unsigned trace_warp) {
   session.checks = checks;
   session.worker_threads = workers;
   session.time_limit = time_limit;
   session.event_budget = event_budget;
-  session.trace_block = trace_block;
+  session.trace_block = {trace_x, trace_y, trace_z};
   session.trace_warp = trace_warp;
   session.findings.clear();
   session.finding_index.clear();

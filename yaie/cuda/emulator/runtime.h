@@ -255,7 +255,7 @@ struct Session {
   unsigned checks = 0, worker_threads = 0;
   double time_limit = 20;
   double event_budget = 4e7;
-  long trace_block = 0;
+  Index3 trace_block{};
   unsigned trace_warp = 0;
   // results
   std::mutex mutex;
