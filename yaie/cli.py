@@ -8,6 +8,8 @@ from datetime import datetime
 
 from rich.console import Console
 
+from yaie import chat
+
 COMMANDS = {
     "check": "check an exercise; the exit status is 0 (passed), 1 (failed) or 2 (not attempted)",
     "hint": "show the next hint for an exercise, or the one with that number",
@@ -15,6 +17,8 @@ COMMANDS = {
     "board": "show what you have done and what comes next",
     "watch": "check again whenever you save an exercise file",
     "doctor": "say what this machine can do and what it lacks",
+    "chat": "talk to a model; Ctrl-C stops an answer, /exit leaves",
+    "generate": "answer one prompt",
 }
 
 
@@ -28,13 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
         parsers[name].add_argument("exercise", metavar="EXERCISE", help="such as 1.2")
     parsers["hint"].add_argument("number", metavar="NUMBER", nargs="?", type=int, help="1 to 3")
     parsers["reset"].add_argument("what", metavar="EXERCISE|LESSON", help="such as 1.2 or 1")
+    for name in ("chat", "generate"):
+        chat.add_arguments(parsers[name], chat=name == "chat")
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows a question mark instead
 
     from yaie.course.registry import NoSuchExercise
 
     try:
-        return _run(options)
+        return chat.run(options) if options.command in ("chat", "generate") else _run(options)
     except NoSuchExercise as error:
         print(f"yaie {options.command}: {error}", file=sys.stderr)
         return 2
