@@ -211,6 +211,42 @@ def attention(
     return ungroup_heads(out, q_len), ungroup_heads(lse, q_len).squeeze(-1)
 
 
+_plain_attention = attention
+
+
+def fast_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    scale: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`attention` for queries that see at least one key, through PyTorch's flash kernel where there is one.
+
+    That kernel takes float32 on a CPU and never keeps all scores at once. Elsewhere, and where another function
+    has been put in the place of `attention`, `attention` runs.
+    """
+    on_cpu = query.device.type == "cpu" and query.dtype == key.dtype == value.dtype == torch.float32
+    if attention is not _plain_attention or not on_cpu:
+        return attention(query, key, value, mask, scale)
+    q_len, num_kv_heads = query.shape[1], key.shape[2]
+    if mask is not None:  # grouped rows are all queries of one head, then all of the next
+        mask = mask if mask.ndim == 3 else mask[None]
+        bias = mask.new_zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, -math.inf)
+        mask = bias.repeat(1, query.shape[2] // num_kv_heads, 1)[:, None]
+    if q_len == 1:  # a decode step: the heads of a group are side by side already
+        grouped = query.reshape(len(query), num_kv_heads, -1, query.shape[-1])
+    else:
+        grouped = group_heads(query, num_kv_heads)
+    # The public scaled_dot_product_attention calls this kernel too, but keeps lse to itself.
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        grouped, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scale
+    )
+    if q_len == 1:
+        return out.reshape(query.shape), lse.reshape(query.shape[:-1])
+    return ungroup_heads(out, q_len), ungroup_heads(lse[..., None], q_len).squeeze(-1)
+
+
 def merge_attention(
     out_a: torch.Tensor, lse_a: torch.Tensor, out_b: torch.Tensor, lse_b: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -261,7 +297,8 @@ def causal_attention(
         mask = None if sees_all else causal_mask(end - start, visible, offset + start, query.device)
         if keep is not None:
             mask = keep[:, None, :visible] if mask is None else mask & keep[:, None, :visible]
-        parts.append(attention(query[:, start:end], key[:, :visible], value[:, :visible], mask, scale))
+        attend = attention if keep is not None else fast_attention  # padding may leave a query without keys
+        parts.append(attend(query[:, start:end], key[:, :visible], value[:, :visible], mask, scale))
     if len(parts) == 1:
         return parts[0]
     outs, lses = zip(*parts, strict=True)
@@ -299,7 +336,7 @@ class SharedPrefix(NamedTuple):
 class DecodeBatch(NamedTuple):
     """Sequences with one query each and the tokens that they do not share, padded to the longest."""
 
-    rows: torch.Tensor
+    rows: torch.Tensor | slice
     # [num_seqs, num_kv_heads, kv_len] rows of the cache seen as [-1, head_dim]. Padding repeats the
     # sequence's own last token, so that what another request left in the pool (a NaN, say) cannot reach this
     # one.
@@ -359,6 +396,16 @@ def shared_prefix_groups(block_tables: np.ndarray, num_shareable: np.ndarray) ->
     return best(np.arange(len(num_shareable)))
 
 
+def _plan_one_decode(
+    block_table: torch.Tensor, context_len: int, block_size: int, num_kv_heads: int
+) -> AttentionPlan:
+    """The plan for one sequence with one query: what a chat spends most of its time on, so it takes few calls."""
+    num_blocks = -(-context_len // block_size)
+    rows_per_block = torch.arange(block_size * num_kv_heads, device=block_table.device)
+    rows = (block_table[:num_blocks, None] * len(rows_per_block) + rows_per_block).view(-1, num_kv_heads)
+    return AttentionPlan(1, [], [DecodeBatch(slice(0, 1), rows[:context_len].t()[None], None)], [])
+
+
 def plan_attention(
     block_tables: torch.Tensor,
     context_lens: Sequence[int] | torch.Tensor,
@@ -376,20 +423,26 @@ def plan_attention(
         query_lens: `[num_seqs]`, how many of the last tokens are queries; None: one each (decode).
         min_saved_tokens: a prefix is read apart if that saves reading at least this many tokens.
     """
-    device = block_tables.device
+    if len(block_tables) == 1 and query_lens is not None and int(query_lens[0]) == 1:
+        return _plan_one_decode(block_tables[0], int(context_lens[0]), block_size, num_kv_heads)
+    # Planned in numpy: on a few hundred numbers its calls cost a fraction of a tensor's.
+    tables = block_tables.cpu().numpy()
     context_lens = np.asarray(context_lens, dtype=np.int64)
     query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int64)
     starts = np.concatenate(([0], query_lens.cumsum()))
 
+    def on_device(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(block_tables.device)
+
     shared, num_shared = [], np.zeros_like(context_lens)
     # Full blocks before the first query; nothing for a sequence that asks for nothing.
     shareable = np.where(query_lens > 0, (context_lens - query_lens) // block_size, 0)
-    for members, num_blocks in shared_prefix_groups(block_tables.cpu().numpy(), shareable):
+    for members, num_blocks in shared_prefix_groups(tables, shareable):
         if (len(members) - 1) * num_blocks * block_size < min_saved_tokens:
             continue
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
         table = block_tables[int(members[0]), :num_blocks]
-        shared.append(SharedPrefix(torch.from_numpy(rows).to(device), table, num_blocks * block_size))
+        shared.append(SharedPrefix(on_device(rows), table, num_blocks * block_size))
         num_shared[members] = num_blocks
 
     own_lens = context_lens - num_shared * block_size
@@ -399,22 +452,24 @@ def plan_attention(
     ]
     decode = []
     longest_first = np.flatnonzero(query_lens == 1)
-    longest_first = longest_first[np.argsort(-own_lens[longest_first], kind="stable")]
+    if len(longest_first) and own_lens[longest_first].max() * len(longest_first) > MAX_GATHERED_TOKENS:
+        longest_first = longest_first[np.argsort(-own_lens[longest_first], kind="stable")]
     while len(longest_first):
-        kv_len = int(own_lens[longest_first[0]])
+        kv_len = int(own_lens[longest_first].max())
         count = max(1, MAX_GATHERED_TOKENS // kv_len)
         members, longest_first = longest_first[:count], longest_first[count:]
-        lens, first_blocks, rows = (
-            torch.from_numpy(array[members]).to(device) for array in (own_lens, num_shared, starts)
+        lens = own_lens[members, None]
+        positions = np.minimum(np.arange(kv_len), lens - 1)
+        blocks = tables[members[:, None], num_shared[members, None] + positions // block_size].astype(
+            np.int64
         )
-        tables = block_tables[torch.from_numpy(members).to(device)].long()
-        positions = torch.arange(kv_len, device=device).minimum(lens[:, None] - 1)
-        blocks = tables.gather(1, first_blocks[:, None] + positions // block_size)
         slots = blocks * block_size + positions % block_size
-        kv_rows = slots[:, None, :] * num_kv_heads + torch.arange(num_kv_heads, device=device)[:, None]
-        padded = bool((own_lens[members] != kv_len).any())
-        mask = (torch.arange(kv_len, device=device) < lens[:, None])[:, None] if padded else None
-        decode.append(DecodeBatch(rows, kv_rows, mask))
+        kv_rows = slots[:, None, :] * num_kv_heads + np.arange(num_kv_heads)[:, None]
+        mask = None if (lens == kv_len).all() else on_device(np.arange(kv_len) < lens)[:, None]
+        rows = starts[members]
+        in_order = (rows[1:] - rows[:-1] == 1).all()
+        rows = slice(int(rows[0]), int(rows[-1]) + 1) if in_order else on_device(rows)
+        decode.append(DecodeBatch(rows, on_device(kv_rows), mask))
     return AttentionPlan(int(starts[-1]), shared, decode, prefill)
 
 
@@ -450,9 +505,11 @@ def paged_attention(
             .view(*part.kv_rows.shape, head_dim)
             for cache in (key_cache, value_cache)
         )
-        part_out, part_lse = attention(
-            query[part.rows, None], key.transpose(1, 2), value.transpose(1, 2), part.mask, scale
+        part_out, part_lse = fast_attention(
+            query[part.rows].unsqueeze(1), key.transpose(1, 2), value.transpose(1, 2), part.mask, scale
         )
+        if part.kv_rows.shape[0] == len(query) and not plan.shared and part.rows == slice(0, len(query)):
+            return part_out[:, 0].to(query.dtype)
         out[part.rows], lse[part.rows] = part_out[:, 0], part_lse[:, 0]
     for part in plan.prefill:
         key, value = (
@@ -468,9 +525,7 @@ def paged_attention(
             gather_pages(cache, part.block_table, part.num_tokens)[None] for cache in (key_cache, value_cache)
         )
         # All queries of the group as if they were one sequence's, after the prefix: its keys are read once.
-        part_out, part_lse = causal_attention(
-            query[None, part.rows], key, value, part.num_tokens, None, scale
-        )
+        part_out, part_lse = fast_attention(query[None, part.rows], key, value, None, scale)
         out[part.rows], lse[part.rows] = merge_attention(
             out[part.rows], lse[part.rows], part_out[0], part_lse[0]
         )
