@@ -19,7 +19,7 @@ import torch
 
 from . import build as builder
 from .build import CompileError, Source
-from .findings import Finding, KernelError, SourceLine, Tensors, make_findings
+from .findings import CAUSES, Finding, KernelError, SourceLine, Tensors, make_findings
 from .profile import Profile, make_profile
 from .rewrite import Launcher, Parameter
 
@@ -388,7 +388,14 @@ def launch_error(launcher: Launcher, error: int, name: str, source: Source) -> F
     text = f"{launcher.name} ({source.path.name}:{launcher.line}) returned {name}"
     zero = (0, 0, 0)
     return Finding(
-        "launch_error", launcher.name, str(source.path), launcher.line, zero, zero, text, "", element=error
+        "launch_error",
+        launcher.name,
+        str(source.path),
+        launcher.line,
+        zero,
+        zero,
+        text,
+        CAUSES["launch_error"],
     )
 
 

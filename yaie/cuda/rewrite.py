@@ -369,14 +369,13 @@ class Rewriter:
         return f'{element}* const {name} = reinterpret_cast<{element}*>(emu_dynamic_shared("{name}"))'
 
     def _is_file_scope(self, i: int) -> bool:
-        depth = 0
+        in_namespace: list[bool] = []  # one entry for each open brace
         for k in range(i):
-            if self.code[k] and self.tokens[k] in "{}":
-                opens = self.tokens[k] == "{"
-                if opens and depth == 0 and self._opens_namespace(k):
-                    continue  # its closing brace makes the depth -1, which still counts as file scope
-                depth += 1 if opens else -1
-        return depth <= 0
+            if self.code[k] and self.tokens[k] == "{":
+                in_namespace.append(self._opens_namespace(k))
+            elif self.code[k] and self.tokens[k] == "}" and in_namespace:
+                in_namespace.pop()
+        return all(in_namespace)
 
     def _opens_namespace(self, k: int) -> bool:
         before = self._previous(k)

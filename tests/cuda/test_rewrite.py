@@ -1,0 +1,112 @@
+"""The rewriter: forms of CUDA C++ that it must read, and lines that must stay where they were."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import yaie.cuda
+from yaie.cuda.rewrite import RewriteError, find_launchers, rewrite
+
+FORMS = r"""
+#define BLOCK 32
+#define LAUNCH(kernel, grid, ...) \
+  kernel<<<grid, BLOCK>>>(__VA_ARGS__)
+extern __shared__ float at_file_scope[];
+namespace inner {
+template <int A, class T = float, bool B = (A > 3)>
+__global__ void scale(T* x) {  // a comment with <<< and __shared__ in it
+  static __shared__ T one;
+  __shared__ volatile T two[BLOCK], three[2][BLOCK / 2 + 1];
+  volatile __shared__ int four[1];
+  const char* text = "kernel<<<1, 2>>>(x); __shared__ int y[3];";
+  if (threadIdx.x == 0) { one = T(A); four[0] = text[0] == 'k' ? B : '\''; }
+  two[threadIdx.x] = x[threadIdx.x];
+  three[threadIdx.x / 16][threadIdx.x % 16] = 1;
+  __syncthreads();
+  x[threadIdx.x] = two[threadIdx.x] * one * four[0] * three[threadIdx.x / 16][threadIdx.x % 16];
+}
+}  // namespace inner
+__global__ void reversed(float* x) {
+  at_file_scope[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  x[threadIdx.x] = at_file_scope[blockDim.x - 1 - threadIdx.x];
+}
+__global__ void bytes(float* x) {
+  extern __shared__ __align__(16) unsigned char raw[];
+  float* values = reinterpret_cast<float*>(raw);
+  alignas(8) __shared__ float2 pairs[BLOCK];
+  values[threadIdx.x] = x[threadIdx.x];
+  pairs[threadIdx.x] = make_float2(1.0f, 2.0f);
+  __syncthreads();
+  x[threadIdx.x] = values[threadIdx.x ^ 1] + pairs[threadIdx.x ^ 1].y;
+}
+template <class F>
+void for_all(F f) { f(); }
+extern "C" int forms(float* x, cudaStream_t stream) {
+  dim3 gridDim(1), blockDim{BLOCK, 1, 1};
+  inner::scale<(4 > 3 ? 5 : 0), float>
+      <<<gridDim,
+         blockDim>>>
+      (x);
+  LAUNCH(inner::scale<4>, 1, x);
+  for_all([&] { reversed<<<dim3(1, 1), blockDim.x, BLOCK * sizeof(float), stream>>>(x); });
+  bytes<<<1, BLOCK, BLOCK * 4>>>(x);
+  return cudaGetLastError();
+}
+"""
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_forms(check):
+    """Would catch a declaration or launch that is read wrongly, and text in strings or comments that is touched."""
+    module = yaie.cuda.load(FORMS, backend="emulator", check=check)
+    x = torch.randn(32)
+    want = (x * 20).flip(0)[torch.arange(32) ^ 1] + 2
+    module.forms(x)
+    torch.testing.assert_close(x, want)
+
+
+def test_lines_stay():
+    """Would catch messages and findings that name a line too high or too low."""
+    text = rewrite(FORMS, Path("forms.cu"), str).text.split("\n", 1)[1]
+    assert text.count("\n") == FORMS.count("\n")
+    old, new = FORMS.splitlines(), text.splitlines()
+    for word in ("__syncthreads();", "return cudaGetLastError();", "reinterpret_cast<float*>(raw)"):
+        assert [i for i, line in enumerate(old) if word in line] == [
+            i for i, line in enumerate(new) if word in line
+        ]
+
+
+def test_launchers_are_found():
+    """Would catch a launcher that is missed in a block, or a declaration that is taken for one."""
+    source = """
+    extern "C" int declared(float* x);
+    extern "C" {
+    int first(const float* __restrict__ x, int n) { if (n) { return 1; } return 0; }
+    // int commented(float* x) {}
+    void second() {}
+    }
+    extern "C" cudaError_t third(const unsigned int* x, float scale /* why */, cudaStream_t s) { return cudaSuccess; }
+    """
+    found = {
+        f.name: [(p.name, p.type, p.pointer, p.const) for p in f.parameters]
+        for f in find_launchers(source, Path("x"))
+    }
+    assert found == {
+        "first": [("x", "float", True, True), ("n", "int", False, False)],
+        "second": [],
+        "third": [
+            ("x", "unsigned int", True, True),
+            ("scale", "float", False, False),
+            ("s", "cudaStream_t", False, False),
+        ],
+    }
+
+
+def test_unreadable_forms_say_what_and_where():
+    """Would catch a construct that is passed on in pieces to the compiler."""
+    with pytest.raises(RewriteError, match=r"x\.cu:2: <<< without >>>"):
+        rewrite("void f() {\n k<<<1, 2(x); }", Path("x.cu"), str)
+    with pytest.raises(RewriteError, match=r"x\.cu:1: the emulator cannot read `__shared__"):
+        rewrite("__shared__ int x = 3;", Path("x.cu"), str)
