@@ -50,17 +50,12 @@ class Sandbox:
         if self._server is None:
             self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, closed with the server
             self._server = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "yaie.course.sandbox",
-                ],  # -P: no module out of the current folder
+                [sys.executable, "-P", "-m", "yaie.course.sandbox"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._complaints,
                 text=True,
-                cwd=REPOSITORY,  # the same for a notebook and a terminal
+                cwd=REPOSITORY,  # the same for a notebook and a terminal; with -P no stray file there is imported
                 start_new_session=True,  # Ctrl-C in the notebook must not reach the server
                 env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             )
@@ -245,6 +240,7 @@ def _worker(job: dict[str, Any], output_fd: int, result_fd: int, notes_fd: int, 
         os.dup2(nothing.fileno(), 0)
     os.dup2(output_fd, 1)
     os.dup2(output_fd, 2)
+    os.close(output_fd)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
     faulthandler.enable(stack_fd, all_threads=False)
     faulthandler.register(signal.SIGUSR1, stack_fd, all_threads=False)
