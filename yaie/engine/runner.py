@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -40,23 +42,21 @@ class ModelRunner:
         """
         batch = self.make_batch(scheduled)
         hidden = self.model(batch, self.kv)
-        ends = np.cumsum(batch.query_lens)
         results = dict.fromkeys(scheduled, StepResult())
-        if (broken := self.not_finite(hidden, ends)).any():
-            for i, request in enumerate(scheduled):
-                if broken[i]:
-                    results[request] = StepResult(
-                        error="the model computed numbers that are not finite for its tokens"
-                    )
-        complete = [
-            (request, end - 1)
-            for (request, num_tokens), end in zip(scheduled.items(), ends.tolist(), strict=True)
+        ends = list(accumulate(batch.query_lens))
+        for request in self.not_finite(scheduled, hidden, ends):
+            results[request] = StepResult(
+                error="the model computed numbers that are not finite for its tokens"
+            )
+        complete = {
+            request: end - 1
+            for (request, num_tokens), end in zip(scheduled.items(), ends, strict=True)
             if num_tokens == request.num_uncomputed_tokens and results[request].error is None
-        ]
+        }
         if complete:
-            rows = torch.tensor([row for _, row in complete], device=hidden.device)
-            requests = [request for request, _ in complete]
-            results |= self.next_tokens(requests, self.model.logits(hidden.index_select(0, rows)))
+            if len(complete) < len(hidden):
+                hidden = hidden[torch.tensor(list(complete.values()), device=hidden.device)]
+            results |= self.next_tokens(list(complete), self.model.logits(hidden))
         return results
 
     def make_batch(self, scheduled: dict[Request, int]) -> Batch:
@@ -75,57 +75,57 @@ class ModelRunner:
             slots += self.kv.slot_mapping(request.request_id, start, end)
             context_lens.append(end)
             block_tables[row, : len(tables[row])] = tables[row]
-
-        def on_device(values: Any) -> torch.Tensor:
-            return torch.as_tensor(values, dtype=torch.int64).to(self.kv.device)
-
+        # One array, so that one copy brings all of it to the device; the fields are views of it.
+        packed = torch.from_numpy(
+            np.concatenate((token_ids + positions + slots + context_lens, block_tables.ravel()))
+        )
+        num_tokens, num_seqs = len(token_ids), len(tables)
+        fields = packed.to(self.kv.device).split([num_tokens] * 3 + [num_seqs, block_tables.size])
         return Batch(
-            token_ids=on_device(token_ids),
-            positions=on_device(positions),
-            slot_mapping=on_device(slots),
-            block_tables=on_device(block_tables),
-            context_lens=on_device(context_lens),
+            token_ids=fields[0],
+            positions=fields[1],
+            slot_mapping=fields[2],
+            context_lens=fields[3],
+            block_tables=fields[4].view(block_tables.shape),
             query_lens=list(scheduled.values()),
         )
 
-    def not_finite(self, hidden: torch.Tensor, ends: np.ndarray) -> np.ndarray:
-        """For each sequence of a batch: is there a NaN or an infinity among its hidden states?
+    def not_finite(
+        self, scheduled: dict[Request, int], hidden: torch.Tensor, ends: list[int]
+    ) -> list[Request]:
+        """The requests of a step with a NaN or an infinity in their hidden states. `ends`: one past each last row.
 
         Asked before anything is published: keys and values that went wrong must not be found by others. (A token sees
         itself, so if its key or value is not finite, its hidden state is not either.)
         """
+        if math.isfinite(hidden.sum(dtype=torch.float32).item()):
+            return []
         bad_rows = (~hidden.isfinite().all(dim=-1)).cpu().numpy()
-        if not bad_rows.any():
-            return np.zeros(len(ends), dtype=bool)
-        return np.array([part.any() for part in np.split(bad_rows, ends[:-1])])
+        parts = np.split(bad_rows, ends[:-1])
+        return [request for request, part in zip(scheduled, parts, strict=True) if part.any()]
 
     def next_tokens(self, requests: list[Request], logits: torch.Tensor) -> dict[Request, StepResult]:
         """Choose a token for each request from its row of `logits`, [num_requests, vocab_size]."""
-        results = {}
-        finite = logits.amax(dim=-1).isfinite()  # NaN if any is; -inf if all are
-        if not finite.all():
-            for i, request in enumerate(requests):
-                if not finite[i]:
-                    error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
-                    results[request] = StepResult(error=error)
-            requests = [request for request in requests if request not in results]
-            logits = logits[finite]
-        if not requests:
-            return results
-        token_ids = self.sample(requests, logits)
-        for i, request in enumerate(requests):
-            logprobs = token_logprobs(logits[i], token_ids[i], request.params.logprobs)
-            results[request] = StepResult(token_ids[i], logprobs)
-        return results
+        largest, likeliest = logits.max(dim=-1)
+        healthy = [math.isfinite(value) for value in largest.tolist()]  # NaN if any is; -inf if all are
+        if not all(healthy):
+            error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
+            rest = [request for request, ok in zip(requests, healthy, strict=True) if ok]
+            results = dict.fromkeys(requests, StepResult(error=error))
+            return results | (self.next_tokens(rest, logits[torch.tensor(healthy)]) if rest else {})
+        token_ids = self.sample(requests, logits, likeliest)
+        return {
+            request: StepResult(token_id, token_logprobs(logits[row], token_id, request.params.logprobs))
+            for row, (request, token_id) in enumerate(zip(requests, token_ids, strict=True))
+        }
 
-    def sample(self, requests: list[Request], logits: torch.Tensor) -> list[int]:
-        """One token per row. Rows that only want their largest logit take a short cut to the same token."""
-        token_ids = logits.argmax(dim=-1)
+    def sample(self, requests: list[Request], logits: torch.Tensor, likeliest: torch.Tensor) -> list[int]:
+        """One token per row. Rows that only want their likeliest token take a short cut to it."""
         drawn = [i for i, request in enumerate(requests) if not _plain_greedy(request)]
         if drawn:
             rows = torch.tensor(drawn, device=logits.device)
-            token_ids[rows] = self._draw([requests[i] for i in drawn], logits[rows])
-        return token_ids.tolist()
+            likeliest[rows] = self._draw([requests[i] for i in drawn], logits[rows])
+        return likeliest.tolist()
 
     def _draw(self, requests: list[Request], logits: torch.Tensor) -> torch.Tensor:
         params = [request.params for request in requests]
