@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -76,7 +77,7 @@ class Shape:
 class Stage:
     """Part of the curriculum: millions of `tokens`, the share of steps each batch shape gets, and what `data.Mix` says.
 
-    `aux` is the weight of the auxiliary loss; the learning rate goes from `lr[0]` to `lr[1]` times its base.
+    `aux` is the weight of the auxiliary loss. `lr` is a line through (millions of tokens, factor) points.
     """
 
     tokens: float
@@ -86,7 +87,11 @@ class Stage:
     tables: float = 0.55
     unknown: float = 0.03
     aux: float = 0.0
-    lr: tuple[float, float] = (1.0, 1.0)
+    lr: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+
+    def lr_factor(self, tokens_seen: int) -> float:
+        """What the base learning rates are multiplied by after `tokens_seen` tokens of this stage."""
+        return float(np.interp(tokens_seen / 1e6, *zip(*self.lr, strict=True)))
 
 
 SHORTEST, SHORT, MEDIUM = Shape(128, 24, 10), Shape(256, 16, 24), Shape(512, 8, 64)
@@ -97,7 +102,12 @@ STAGES = [
     Stage(2, {SHORTEST: 1.0}, digits=2, items=5, tables=0.7, unknown=0.0, aux=0.3),
     Stage(4, {SHORT: 0.8, SHORTEST: 0.2}, items=6, aux=0.1),
     Stage(4, {MEDIUM: 0.6, SHORT: 0.4}, aux=0.03),
-    Stage(6, {LONGEST: 0.3, LONG: 0.3, MEDIUM: 0.2, SHORT: 0.2}, lr=(1.0, 0.02)),
+    # Planned for 6 million tokens and shortened while it ran, hence the step in the learning rate.
+    Stage(
+        4.8,
+        {LONGEST: 0.3, LONG: 0.3, MEDIUM: 0.2, SHORT: 0.2},
+        lr=((0.0, 1.0), (4.3531, 0.28899), (4.3531, 0.11124), (4.8, 0.02)),
+    ),
 ]
 
 
@@ -336,7 +346,7 @@ def train_stage(
         ids, targets, weights, skills = encoder.batch(
             [data.document(rng, mix) for _ in range(shape.docs)], shape.context
         )
-        factor = stage.lr[0] + (stage.lr[1] - stage.lr[0]) * seen / (stage.tokens * 1e6)
+        factor = stage.lr_factor(seen)
         for optimizer, lr in zip((muon, adam), base, strict=True):
             optimizer.param_groups[0]["lr"] = lr * factor * min(1.0, (step + 1) / 50)
         hidden, tap = model(ids)
