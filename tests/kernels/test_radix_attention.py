@@ -402,6 +402,16 @@ def test_paged_attention_of_mixed_batches(data, min_saved_tokens, max_gathered):
     close(out, paged_oracle(query, key_cache, value_cache, tables, context_lens, query_lens))
 
 
+@pytest.mark.parametrize("query_lens", [[1, 1], [3, 3], [4, 4], [5, 2], [8, 8]])
+def test_shared_pages_that_hold_the_queries_themselves(query_lens):
+    """Catches a page shared as a prefix of queries that lie in it: they would see the tokens after them."""
+    caches = rand(2, 6, 4, 2, 8)
+    query, tables = rand(sum(query_lens), 4, 8, seed=1), torch.tensor([[3, 1], [3, 1]])
+    plan = ra.plan_attention(tables, [8, 8], query_lens, block_size=4, num_kv_heads=2, min_saved_tokens=0)
+    out = ra.paged_attention(query, *caches, plan)
+    close(out, paged_oracle(query, *caches, tables, [8, 8], query_lens))
+
+
 def test_a_shared_prefix_is_read_once():
     """Catches a plan that finds no group, so that the fast path is never taken, and one that copies per
     sequence.
