@@ -142,6 +142,7 @@ class LLM:
         ] = {}  # request -> the queue of the stream that it belongs to
         self._unclaimed: list[StreamChunk] = []
         self._exercises = _passed_exercises() if parts == "exercises" else ()
+        self._exercises_are_in_place = False
         self._make_pool()
 
     # --- for everybody --------------------------------------------------------------------------------------
@@ -156,7 +157,8 @@ class LLM:
         A prompt is a str (continued as it is), a list of token ids, or a chat: a list of {"role": ..., "content": ...},
         which goes through the model's chat template. `params` is one for all, or one for each.
         """
-        outputs = {chunk.index: chunk.output for chunk in self.stream(prompts, params) if chunk.output}
+        with self._exercises_in_place():  # once for all steps: it takes longer than a step of a small model
+            outputs = {chunk.index: chunk.output for chunk in self.stream(prompts, params) if chunk.output}
         return [outputs[index] for index in sorted(outputs)]
 
     def stream(
@@ -488,12 +490,20 @@ class LLM:
                 work[request.request_id] = ("preempted" if waits_again else "waiting", 0)
         return work
 
-    def _exercises_in_place(self) -> contextlib.AbstractContextManager:
-        if not self._exercises:
-            return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def _exercises_in_place(self) -> Iterator[None]:
+        """The learner's functions are the engine's while this lasts, and not between steps or for other engines."""
+        if not self._exercises or self._exercises_are_in_place:
+            yield
+            return
         from yaie.course import parts
 
-        return parts.installed(self._exercises)
+        with parts.installed(self._exercises):
+            self._exercises_are_in_place = True
+            try:
+                yield
+            finally:
+                self._exercises_are_in_place = False
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
