@@ -33,7 +33,11 @@ def _rows(logits: torch.Tensor) -> str:
 
 
 def _unchanged(logits: torch.Tensor, before: torch.Tensor) -> None:
-    expect(logits, before, "`logits` after the call, which belong to the caller and must stay as they were")
+    expect(
+        logits,
+        before,
+        "content of `logits` after the call (they belong to the caller and must stay as they were)",
+    )
 
 
 def _ids_kept(logits: torch.Tensor) -> list[list[int]]:
@@ -129,7 +133,7 @@ def check_apply_temperature() -> None:
             _unchanged(logits, before)
     with given("apply_temperature(torch.tensor([[1000., 999., 0.]]), torch.tensor([1e-38])).softmax(-1)"):
         tiny = sampling.apply_temperature(torch.tensor([[1000.0, 999.0, 0.0]]), torch.tensor([1e-38]))
-        expect(tiny.softmax(dim=-1), torch.tensor([[1.0, 0.0, 0.0]]), "probabilities", tolerance=1e-6)
+        expect(tiny.softmax(dim=-1), torch.tensor([[1.0, 0.0, 0.0]]), "row of probabilities", tolerance=1e-6)
 
 
 LARGEST_CASES: tuple[tuple[list[list[float]], list[int]], ...] = (
@@ -212,7 +216,7 @@ def check_keep_largest() -> None:
             _unchanged(logits, before)
     with given("keep_top_k(torch.tensor([[3., 1., 2.]] * 3), torch.tensor([2, -1, 100])), which calls it"):
         got = sampling.keep_top_k(torch.tensor([[3.0, 1.0, 2.0]] * 3), torch.tensor([2, -1, 100]))
-        expect(_ids_kept(got), [[0, 2], [0, 1, 2], [0, 1, 2]], "token ids that are kept")
+        expect(_ids_kept(got), [[0, 2], [0, 1, 2], [0, 1, 2]], "list of token ids that are kept")
 
 
 HALVES = [0.5, 0.3, 0.15, 0.05]
@@ -297,7 +301,7 @@ def check_keep_top_p() -> None:
         with given(f"keep_top_p({text}, torch.tensor({top_p}))"):
             got = sampling.keep_top_p(logits, torch.tensor(top_p, dtype=torch.float64))
             kept = [_nucleus(row, p) for row, p in zip(weights, top_p, strict=True)]
-            expect(_ids_kept(got), kept, "token ids that are kept")
+            expect(_ids_kept(got), kept, "list of token ids that are kept")
             expected = torch.full_like(logits, NO)
             for row, ids in enumerate(kept):
                 expected[row, ids] = logits[row, ids]
@@ -397,7 +401,7 @@ def check_draw_tokens() -> None:
         text = f"torch.tensor({rows})" if short else f"probabilities [{len(rows)}, {len(rows[0])}]"
         with given(f"draw_tokens({text}, torch.tensor({uniforms}, dtype=torch.float64))"):
             got = sampling.draw_tokens(torch.tensor(rows), torch.tensor(uniforms, dtype=torch.float64))
-            expect(got, torch.tensor(expected), "tokens drawn")
+            expect(got, torch.tensor(expected), "list of tokens drawn")
 
 
 @LESSON.exercise(
@@ -453,18 +457,18 @@ def check_draw_uniforms() -> None:
             torch.manual_seed(0)
             got = sampling.draw_uniforms(len(seeds), [torch.Generator().manual_seed(s) for s in seeds])
             expected = torch.stack([_numbers(seed, 1)[0] for seed in seeds])
-            expect(got, expected, "numbers")
+            expect(got, expected, "list of numbers")
             expect(str(got.dtype), "torch.float64", "dtype of the result")
     with given("draw_uniforms(2, [generators with the seeds [7, 8]]), called 3 times"):
         pair = [torch.Generator().manual_seed(s) for s in (7, 8)]
         got = torch.stack([sampling.draw_uniforms(2, pair) for _ in range(3)])
-        expect(got, torch.stack([_numbers(7, 3), _numbers(8, 3)], dim=1), "numbers of the 3 calls")
+        expect(got, torch.stack([_numbers(7, 3), _numbers(8, 3)], dim=1), "list of numbers of the 3 calls")
     with given("draw_uniforms(4, one generator with the seed 7)"):
         got = sampling.draw_uniforms(4, torch.Generator().manual_seed(7))
-        expect(got, _numbers(7, 4), "numbers")
+        expect(got, _numbers(7, 4), "list of numbers")
     with given("torch.manual_seed(7); draw_uniforms(3)"):
         torch.manual_seed(7)
-        expect(sampling.draw_uniforms(3), _numbers(7, 3), "numbers")
+        expect(sampling.draw_uniforms(3), _numbers(7, 3), "list of numbers")
     _check_batch_mates()
 
 
@@ -486,4 +490,8 @@ def _check_batch_mates() -> None:
             rows = torch.stack([logits[(step + i) % 6] for i in range(step + 1)]).flip(0)
             mates = [torch.Generator().manual_seed(100 * step + i) for i in range(step)]
             among.append(int(kernel.sample(rows, generator=[*mates, own])[-1]))
-        expect(among, alone, "tokens of the request with seed 7 (expected: those that it gets alone)")
+        expect(
+            among,
+            alone,
+            "text (token ids) of the request with seed 7, which should be the one that it gets alone,",
+        )

@@ -432,7 +432,7 @@ def check_generate_greedy() -> None:
         ):
             got = llama.generate_greedy(model, prompt, max_new_tokens, stop)
             expected = _continue_slowly(prompt, max_new_tokens, stop)
-            expect(got, expected, "new tokens")
+            expect(got, expected, "list of new tokens")
             calls = [len(prompt) if i == 0 else 1 for i in range(len(expected))]
             expect(model.calls, calls, "number of tokens sent to the model in each call")
     _check_with_a_llama()
@@ -459,5 +459,7 @@ def _check_with_a_llama() -> None:
         text.append(int(model.forward_naive(torch.tensor(text))[-1].argmax()))
     with given("generate_greedy(a random Llama, list(range(17)), 8)"):
         expect(
-            llama.generate_greedy(model, prompt, 8), text[17:], "new tokens (expected: those without a cache)"
+            llama.generate_greedy(model, prompt, 8),
+            text[17:],
+            "list of new tokens (expected: those without a cache)",
         )
