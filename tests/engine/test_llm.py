@@ -76,6 +76,17 @@ def test_the_next_turn_of_a_chat_finds_the_answer_of_the_last(fake):
     assert second.token_ids == fake[0].greedy([*history, 1, 2], 12)
 
 
+def test_a_prompt_is_found_while_its_first_request_still_runs(fake):
+    """Would catch an engine that publishes only what has ended: requests side by side would share nothing."""
+    llm = engine(fake)
+    shared = prompt(12, seed=3)
+    first = llm.add_request([*shared, 1], GREEDY)
+    llm.step()
+    second = llm.add_request([*shared, 2], GREEDY)
+    outputs = run(llm)
+    assert (outputs[first].num_cached_tokens, outputs[second].num_cached_tokens) == (0, 12)
+
+
 def test_keys_are_written_before_they_are_published(fake):
     """Would catch a prefix that others find while it is still being computed."""
     llm = engine(fake, max_num_batched_tokens=8)
@@ -375,6 +386,19 @@ def test_an_exception_in_the_model_ends_the_requests_of_that_step(fake):
     assert outputs[3].token_ids == fake[0].greedy(tokens[2], 3)
     llm.check_integrity()
     assert llm.stats()["pages"]["private"] == 0
+
+
+def test_a_failed_request_publishes_nothing_more(fake):
+    """Would catch pages of unknown content in the cache, because a request that failed is ended like any other."""
+    llm = engine(fake)
+    tokens = prompt(8, seed=1)
+    request_id = llm.add_request(tokens, GREEDY)
+    for _ in range(8):
+        llm.step()
+    computed = llm._requests[request_id].token_ids
+    fake[0].fail_on = computed[-1]
+    assert run(llm)[request_id].finish_reason == "error"
+    assert llm.pages.cache.match(computed).length == 8
 
 
 @pytest.mark.parametrize("name", ["admit", "chunk_size"])

@@ -203,6 +203,32 @@ def test_nobody_is_admitted_in_a_step_that_preempts():
     assert set(done) == {"r0"}
 
 
+def test_nobody_overtakes_a_victim_in_the_step_of_its_preemption(monkeypatch):
+    """Would catch a newcomer that gets the pages which the victim has just given back."""
+    line = Line(num_blocks=6)
+    old, young = line.add(8), line.add(7)
+    while old.num_tokens < 13:
+        line.step()
+    newcomer = line.add(1)
+    monkeypatch.setattr(Scheduler, "admission_order", lambda self: [newcomer])
+    assert line.step() == {"r0": 1}
+    assert line.scheduler.preempted == [young]
+    assert newcomer.status is Status.WAITING
+
+
+def test_a_victim_that_was_scheduled_already_leaves_the_step_and_its_budget():
+    """Would catch a batch with a request whose pages are gone, and tokens of the budget that nobody gets."""
+    line = Line(num_blocks=18, block_size=1, max_num_batched_tokens=4, max_num_seqs=3)
+    _, young = line.add(2), line.add(2)
+    assert line.step() == {"r0": 2, "r1": 2}
+    line.add(9, arrival=-1)  # the oldest, so that it is no victim
+    assert line.step() == line.step() == {"r0": 1, "r1": 1, "r2": 2}
+    assert line.pages.kv.num_free_blocks == 1
+    line.scheduler.running.reverse()  # as after an admission that was not in the order of arrival
+    assert line.step() == {"r0": 1, "r2": 3}
+    assert line.scheduler.preempted == [young]
+
+
 def test_preemption_of_one_that_had_hit_the_cache():
     """Would catch locks that a preempted request keeps, or pages freed that others read."""
     line = Line(num_blocks=9, prefix_cache=True)

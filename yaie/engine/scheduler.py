@@ -116,7 +116,7 @@ class Scheduler:
                 if num_tokens := self.chunk_size(request, budget):
                     batch[request] = num_tokens
                     budget -= num_tokens
-        if not self.preempted:  # else the pages are needed by those who run
+        if budget and not self.preempted:  # else the pages are needed by those who run
             for request in self.admit(budget):
                 batch[request] = self.chunk_size(request, budget)
                 budget -= batch[request]
