@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -91,9 +92,8 @@ def test_missing_tools_are_named(tmp_path):
         path = subprocess.run(["which", tool], capture_output=True, text=True, check=False).stdout.strip()
         if path:
             (tmp_path / tool).symlink_to(path)
-    python = subprocess.run(["which", "python3"], capture_output=True, text=True, check=True).stdout.strip()
     done = subprocess.run(
-        ["make", "--no-print-directory", "check-tools", f"PYTHON={python}"],
+        ["make", "--no-print-directory", "check-tools", f"PYTHON={sys.executable}"],
         cwd=REPOSITORY, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode != 0
