@@ -2,7 +2,8 @@
 
     python -m yaie.models.tiny.train --out DIR
 
-Takes about 6,000 seconds of one CPU thread (see MODEL_CARD.md). Each stage writes DIR/stageN.safetensors; `--start-stage N` goes on from there.
+Takes about 6,000 seconds of one CPU thread (see MODEL_CARD.md). Each stage writes DIR/stageN.safetensors;
+`--start-stage N` goes on from there.
 A stage depends only on the weights it starts from and on the seed, so an interrupted run ends with the same weights.
 
 The model is a Llama so small that it would normally learn to look up values only after very long training: it first
