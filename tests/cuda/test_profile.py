@@ -117,6 +117,28 @@ def test_trace_of_a_warp(module):
     assert (profile.trace_block, profile.trace_warp) == ((0, 0, 0), 3)
 
 
+def test_trace_is_the_same_on_every_run(module):
+    """Would catch addresses of this process, which no notebook could store, and a view that lost its offset."""
+    x = torch.randn(64)
+    aligned = module.profile("run_strided", x, torch.zeros(32), 1).trace[0]
+    shifted = module.profile("run_strided", x[1:33], torch.zeros(32), 1).trace[0]
+    assert aligned.addresses == tuple(range(0, 128, 4))
+    assert shifted.addresses == tuple(range(4, 132, 4))
+    assert shifted.elements == aligned.elements == tuple(range(32))
+
+
+def test_copy_of_vectors_reads_before_it_writes(module):
+    """Would catch the order in which a compiler reports `y[i] = x[i]` of a struct: the store first."""
+    source = """
+__global__ void copy(const int4* x, int4* y) { y[threadIdx.x] = x[threadIdx.x]; }
+extern "C" int run_copy(const int4* x, int4* y) { copy<<<1, 32>>>(x, y); return 0; }
+"""
+    copy = yaie.cuda.load(source, backend="emulator")
+    x = torch.arange(128, dtype=torch.int32)
+    steps = copy.profile("run_copy", x, torch.zeros_like(x)).trace
+    assert [(s.step, s.operation, s.array) for s in steps] == [(0, "load", "x"), (1, "store", "y")]
+
+
 def test_profile_needs_a_call():
     """Would catch numbers of a call that was not counted."""
     module = yaie.cuda.load(SOURCE, backend="emulator", check=False)

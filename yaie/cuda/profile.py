@@ -6,11 +6,13 @@ would keep in a register may be counted twice. There is no cache and no time in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from .findings import SourceLine
 
 SECTOR = 32  # bytes: the unit in which the card moves global memory
+ORIGIN = 256  # bytes: tensors lie in memory as on a card, where an allocation begins at a multiple of this
 OPERATION = {0: "load", 1: "store", 2: "atomic"}
 
 
@@ -71,9 +73,10 @@ class TensorProfile:
 class TraceStep:
     """One instruction of the chosen warp: which lane touched which element.
 
-    ``lanes[i]`` accessed ``array`` at element ``elements[i]``, byte address ``addresses[i]`` (tensors begin
-    at a multiple of 256, shared arrays at a multiple of 128, so ``address // 32`` is the sector and ``address
-    // 4 % 32`` the bank). Steps are in the order in which the warp did them.
+    ``lanes[i]`` accessed ``array`` at element ``elements[i]``, byte address ``addresses[i]``. Addresses count
+    from the beginning of the array, or from the multiple of 256 bytes before it if it begins at none, so that
+    ``address // 32`` is the sector, ``address // 4 % 32`` the bank, and both are the same on every run. Steps
+    are in the order in which the warp did them.
     """
 
     step: int
@@ -224,7 +227,17 @@ def _trace(
     steps: dict[int, list] = {}
     for row in rows:
         steps.setdefault(row[0], []).append(row)
-    return [_trace_step(step, group, report, places, lines) for step, group in sorted(steps.items())]
+    made = [_trace_step(step, group, report, places, lines) for step, group in sorted(steps.items())]
+    for i, (a, b) in enumerate(pairwise(tuple(made))):
+        if _is_swapped_copy(a, b):
+            made[i : i + 2] = [replace(b, step=a.step), replace(a, step=b.step)]
+    return made
+
+
+def _is_swapped_copy(a: TraceStep, b: TraceStep) -> bool:
+    """Compilers report the store of a vector copied in one statement (`y[i] = x[i]` of float4) before its load."""
+    same = (a.line, a.lanes, a.bytes_per_lane) == (b.line, b.lanes, b.bytes_per_lane)
+    return same and a.bytes_per_lane >= 8 and (a.operation, b.operation) == ("store", "load")
 
 
 def _trace_step(
@@ -234,7 +247,8 @@ def _trace_step(
     arrays = report["arrays"] if shared else report["tensors"]
     inside = [a for a in arrays if a["begin"] <= first < a["begin"] + a["bytes"]]
     array = inside[0] if inside else {"name": "?", "begin": 0, "item": size}
-    addresses = tuple(row[6] for row in group)
+    begin = min(array["begin"], *(row[6] for row in group))  # lanes of one step may touch several arrays
+    origin = begin // ORIGIN * ORIGIN
     item = array["item"] or size
     place = places.get(pc)
     return TraceStep(
@@ -246,6 +260,6 @@ def _trace_step(
         array=array["name"],
         bytes_per_lane=size,
         lanes=tuple(row[2] for row in group),
-        elements=tuple((a - array["begin"]) // item for a in addresses),
-        addresses=addresses,
+        elements=tuple((row[6] - array["begin"]) // item for row in group),
+        addresses=tuple(row[6] - origin for row in group),
     )

@@ -2,13 +2,18 @@
 
 svg: the canvas and `filmstrip`. tree: radix trees. memory: pages of a KV cache, warps and banks. charts: bars, a pool
 over time, probabilities. curves: measurements, the roofline. timeline: a continuous batch. model: matrices, rotation,
-shapes. widgets: sliders.
+shapes. widgets: sliders. profiles: what `profile = module.profile(...)` of `yaie.cuda` counted:
+
+    plots.warp_trace(profile.trace)          # each instruction of the traced warp: thread -> sector or bank, its cost
+    plots.warp_access(profile.trace[0])      # one of them in full: lines from threads to sectors, or the banks
+    plots.profile_bars({"before": a, "after": b}, "sectors per request")   # or "bytes moved", "wavefronts per request"
 """
 
 from yaie.plots.charts import bars, probabilities, stacked
 from yaie.plots.curves import lines, roofline
 from yaie.plots.memory import Block, bank_map, block_map, block_map_steps, blocks_of, threads_to_memory
 from yaie.plots.model import FlowStep, flow, matrix, rotation
+from yaie.plots.profiles import profile_bars, warp_access, warp_trace
 from yaie.plots.svg import Figure, filmstrip
 from yaie.plots.timeline import Span, timeline
 from yaie.plots.tree import TreeNode, radix_tree, tree_filmstrip, tree_from_cache, tree_from_graph
@@ -31,6 +36,7 @@ __all__ = [
     "lines",
     "matrix",
     "probabilities",
+    "profile_bars",
     "radix_tree",
     "roofline",
     "rotation",
@@ -41,4 +47,6 @@ __all__ = [
     "tree_filmstrip",
     "tree_from_cache",
     "tree_from_graph",
+    "warp_access",
+    "warp_trace",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from yaie.plots.svg import (
     BLUE,
@@ -268,21 +269,25 @@ def threads_to_memory(
     *,
     access_bytes: int = 4,
     sector_bytes: int = 32,
-    title: str = "Which sectors the threads of a warp read",
+    operation: str = "load",
+    title: str | None = None,
 ) -> Figure:
     """Threads above, the touched sectors of memory below, a line from each thread to where it reads.
 
     addresses: a byte address per thread, None where the thread is inactive. Global memory moves whole sectors
     (32 bytes on NVIDIA GPUs), so the picture says how many bytes were wanted and how many moved.
+    operation: "load", "store" or "atomic", for the words.
     """
     _check_addresses("threads_to_memory", addresses, access_bytes)
+    verb = _verb("threads_to_memory", operation)
+    title = f"Which sectors the threads of a warp {verb}" if title is None else title
     require(sector_bytes >= 1, f"threads_to_memory: sector_bytes is {sector_bytes}; expected at least 1")
     sectors = _sectors(addresses, access_bytes, sector_bytes)
     left = _sector_positions(sectors, len(addresses))
     cell = _thread_cell(addresses)
     width = max(left[sectors[-1]][1], MARGIN + cell * len(addresses), 500) + MARGIN
     words = _traffic(addresses, access_bytes, sector_bytes, len(sectors))
-    figure, top = titled(title, width, 226, f"{words} {_access_alt(addresses, sectors, sector_bytes)}")
+    figure, top = titled(title, width, 226, f"{words} {_access_alt(addresses, sectors, verb)}")
     shift = (width - 2 * MARGIN - cell * len(addresses)) // 2
     figure.text(MARGIN, top + 12, "threads", size=SMALL, fill=MUTED)
     for thread, address in enumerate(addresses):
@@ -370,11 +375,20 @@ def _traffic(addresses: Sequence[int | None], access_bytes: int, sector_bytes: i
     )
 
 
-def _access_alt(addresses: Sequence[int | None], sectors: Sequence[int], sector_bytes: int) -> str:
+def _verb(where: str, operation: str) -> str:
+    verbs = {"load": "read", "store": "write", "atomic": "update"}
+    require(
+        operation in verbs,
+        f"{where}: operation is {operation!r}; expected one of {', '.join(map(repr, verbs))}",
+    )
+    return verbs[operation]
+
+
+def _access_alt(addresses: Sequence[int | None], sectors: Sequence[int], verb: str) -> str:
     active = [(t, a) for t, a in enumerate(addresses) if a is not None]
     steps = {b - a for (_, a), (_, b) in pairwise(active)}
     even = f", {steps.pop()} bytes apart" if len(steps) == 1 else ""
-    parts = [f"{plural(len(active), 'thread')} of {len(addresses)} read{even}."]
+    parts = [f"{plural(len(active), 'thread')} of {len(addresses)} {verb}{even}."]
     if not even:
         parts.append("Addresses: " + ", ".join(f"thread {t} byte {a}" for t, a in active) + ".")
     return " ".join([*parts, f"Sectors touched: {_ranges(sectors)}."])
@@ -391,47 +405,86 @@ def _ranges(values: Sequence[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
+class Word(NamedTuple):
+    """A word in a bank and the threads that ask for it together.
+
+    clash: another word of the same bank is asked for in the same phase.
+    """
+
+    threads: list[int]
+    clash: bool
+
+
 def bank_map(
     addresses: Sequence[int | None],
     *,
     num_banks: int = 32,
     bank_bytes: int = 4,
+    access_bytes: int = 4,
+    operation: str = "load",
     title: str = "Shared memory banks",
 ) -> Figure:
     """The banks of shared memory as columns, and in each the threads that read from it, stacked by word.
 
     addresses: a byte address per thread, None where it is inactive. Threads that read the same word share one access;
     different words of one bank are served one after the other, so the highest column is the number of turns.
+    access_bytes: an access of 8 or 16 bytes a thread is served in phases of 16 or 8 threads, each at least one turn.
+    operation: "load", "store" or "atomic", for the words.
     """
-    _check_addresses("bank_map", addresses, 1)
+    _check_addresses("bank_map", addresses, access_bytes)
     require(1 <= num_banks <= 32, f"bank_map: num_banks is {num_banks}; expected 1 to 32")
-    banks: dict[int, dict[int, list[int]]] = {bank: {} for bank in range(num_banks)}
+    verb = _verb("bank_map", operation)
+    phases = _phases(addresses, access_bytes, bank_bytes, num_banks)
+    banks: dict[int, list[Word]] = {bank: [] for bank in range(num_banks)}
+    for held in phases:
+        for bank, words in held.items():
+            banks[bank] += [Word(threads, len(words) > 1) for threads in words.values()]
+    return _draw_banks(banks, _turns(phases), verb, title)
+
+
+def access_cost(addresses: Sequence[int | None], access_bytes: int) -> tuple[int, list[int]]:
+    """What an access of a warp costs: sectors of 32 bytes if it is global, turns of each phase if it is shared."""
+    return len(_sectors(addresses, access_bytes, 32)), _turns(_phases(addresses, access_bytes, 4, 32))
+
+
+def _phases(
+    addresses: Sequence[int | None], access_bytes: int, bank_bytes: int, num_banks: int
+) -> list[dict[int, dict[int, list[int]]]]:
+    """For each phase of an access, bank -> word -> the threads that ask for it."""
+    per_phase = max(32 * bank_bytes // max(access_bytes, bank_bytes), 1)
+    phases: list[dict[int, dict[int, list[int]]]] = []
     for thread, address in enumerate(addresses):
+        if thread % per_phase == 0:
+            phases.append({bank: {} for bank in range(num_banks)})
         if address is not None:
-            word = address // bank_bytes
-            banks[word % num_banks].setdefault(word, []).append(thread)
-    turns = max(len(words) for words in banks.values())
-    return _draw_banks(banks, turns, title)
+            for word in range(address // bank_bytes, (address + access_bytes - 1) // bank_bytes + 1):
+                phases[-1][word % num_banks].setdefault(word, []).append(thread)
+    return phases
 
 
-def _draw_banks(banks: Mapping[int, Mapping[int, list[int]]], turns: int, title: str) -> Figure:
-    cell, shown = 26, min(turns, 8)
+def _turns(phases: Sequence[Mapping[int, Mapping[int, list[int]]]]) -> list[int]:
+    """The most words of one bank in each phase that has any."""
+    return [most for held in phases if (most := max(len(words) for words in held.values()))]
+
+
+def _draw_banks(banks: Mapping[int, Sequence[Word]], turns: Sequence[int], verb: str, title: str) -> Figure:
+    highest = max(len(words) for words in banks.values())
+    cell, shown = 26, min(highest, 8)
     width = max(cell * len(banks), 480) + 2 * MARGIN
-    clash = f"{turns}-way bank conflict" if turns > 1 else "no bank conflict"
-    words = f"{clash}: the access takes {plural(turns, 'turn')}."
-    figure, top = titled(title, width, 22 * shown + 92, f"{words} {_bank_alt(banks)}")
+    words = _turns_text(turns)
+    figure, top = titled(title, width, 22 * shown + 92, f"{words} {_bank_alt(banks, verb)}")
     base = top + 18 + 22 * shown
-    hidden = turns > shown
-    several = any(len(threads) > 1 for held in banks.values() for threads in held.values())
-    words_above = "banks; above each, the threads that read from it" + (
-        " (0+: thread 0 and others read one word together)" if several else ""
+    hidden = highest > shown
+    several = any(len(word.threads) > 1 for held in banks.values() for word in held)
+    words_above = f"banks; above each, the threads that {verb if verb != 'read' else 'read from'} it" + (
+        f" (0+: thread 0 and others {verb} one word together)" if several else ""
     )
     for bank, held in banks.items():
         x = MARGIN + bank * cell
-        for level, threads in enumerate(held.values()):
+        for level, word in enumerate(held):
             if level >= shown - hidden:
                 break
-            _draw_access(figure, x, base - 22 * (level + 1), cell, threads, len(held) > 1)
+            _draw_access(figure, x, base - 22 * (level + 1), cell, word)
         if len(held) >= shown and hidden:
             figure.label(x - 6, top + 18, cell + 10, 20, f"+{len(held) - shown + 1}", size=SMALL)
         figure.rect(x, base + 4, cell - 3, 22, fill=PALE, stroke=GRID)
@@ -441,22 +494,32 @@ def _draw_banks(banks: Mapping[int, Mapping[int, list[int]]], turns: int, title:
     return figure
 
 
-def _draw_access(figure: Figure, x: int, y: int, cell: int, threads: Sequence[int], clash: bool) -> None:
-    text = str(threads[0]) if len(threads) == 1 else f"{threads[0]}+"
-    color = VERMILLION if clash else BLUE
-    figure.rect(x, y, cell - 3, 20, fill=tint(color, 30), stroke=color, dash="4 2" if clash else "", radius=3)
+def _turns_text(turns: Sequence[int]) -> str:
+    """turns: those of each phase."""
+    clash = f"{max(turns)}-way bank conflict" if max(turns) > 1 else "no bank conflict"
+    phases = f" in {len(turns)} phases" if len(turns) > 1 else ""
+    return f"{clash}: the access takes {plural(sum(turns), 'turn')}{phases}."
+
+
+def _draw_access(figure: Figure, x: int, y: int, cell: int, word: Word) -> None:
+    text = str(word.threads[0]) if len(word.threads) == 1 else f"{word.threads[0]}+"
+    color, dash = (VERMILLION, "4 2") if word.clash else (BLUE, "")
+    figure.rect(x, y, cell - 3, 20, fill=tint(color, 30), stroke=color, dash=dash, radius=3)
     figure.label(x - 1, y, cell - 1, 20, text, size=SMALL)
 
 
-def _bank_alt(banks: Mapping[int, Mapping[int, list[int]]]) -> str:
-    clashes = {b: len(words) for b, words in banks.items() if len(words) > 1}
+def _bank_alt(banks: Mapping[int, Sequence[Word]], verb: str) -> str:
+    clashes = {b: sum(word.clash for word in words) for b, words in banks.items()}
     idle = [b for b, words in banks.items() if not words]
-    shared = [w for words in banks.values() for w in words.values() if len(w) > 1]
+    shared = [word for words in banks.values() for word in words if len(word.threads) > 1]
     parts = [f"{plural(len(banks), 'bank')}."]
-    if clashes:
-        parts.append("Different words in " + ", ".join(f"bank {b}: {n}" for b, n in clashes.items()) + ".")
+    if any(clashes.values()):
+        parts.append(
+            "Different words in " + ", ".join(f"bank {b}: {n}" for b, n in clashes.items() if n) + "."
+        )
     if shared:
-        parts.append(f"{plural(len(shared), 'word')} read by several threads at once.")
+        past = {"read": "read", "write": "written", "update": "updated"}[verb]
+        parts.append(f"{plural(len(shared), 'word')} {past} by several threads at once.")
     if idle:
         parts.append(f"Idle banks: {_ranges(idle)}.")
     return " ".join(parts)
