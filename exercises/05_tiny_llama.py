@@ -4,18 +4,19 @@ Each function below belongs to the engine; its body has been taken out. Write it
 `yaie.exercise("5.1").check()` in the notebook, or `yaie check 5.1` in a terminal.
 Functions that you have not written yet are filled in with the engine's own, so any order works.
 """
-# generated, text hash 7f01c1abefe36ad4
+# generated, text hash f38040270166825d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from yaie.kernels.model_ops import rms_norm
 from yaie.models import llama
-from yaie.models.llama import Attend, Llama
+from yaie.models.llama import Attend, Llama, swiglu
 
 
 # ---------- Exercise 5.1: RMSNorm (about 10 minutes) ----------
@@ -39,17 +40,16 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 # ---------- Exercise 5.2: SwiGLU (about 10 minutes) ----------
-def swiglu(x: Tensor, gate_up: Callable[[Tensor], Tensor], down: Callable[[Tensor], Tensor]) -> Tensor:
-    """The feed-forward half of a block: `down(silu(gate(x)) * up(x))`, with `silu(z) = z * sigmoid(z)`.
+def silu_mul(gate_up: Tensor) -> Tensor:
+    """Let each number of the gate decide how much of its partner in up passes: `silu(gate) * up`.
+
+    `silu(z) = z * sigmoid(z)`. The gate is the first half of each row, up is the second half.
 
     Args:
-        x: `[num_tokens, hidden_size]`.
-        gate_up: a linear layer to `[num_tokens, 2 * intermediate_size]`, two layers in one matrix product: the first
-            half of the columns is the gate, the second half is up.
-        down: a linear layer from `[num_tokens, intermediate_size]` back to `[num_tokens, hidden_size]`.
+        gate_up: `[..., 2 * size]`, from one matrix product that makes both halves.
 
     Returns:
-        `[num_tokens, hidden_size]`.
+        `[..., size]`, in the dtype of `gate_up`.
 
     Source: Shazeer, "GLU Variants Improve Transformer" (2020).
     """

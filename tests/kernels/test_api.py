@@ -295,6 +295,48 @@ def test_memory_operations_refuse_before_they_write():
     refuses("block_table must be", lambda: api.gather_pages(caches[0], torch.tensor([[0, 1]]), 4))
 
 
+def test_model_operations():
+    """Catches a residual that is not updated, a rotation that leaves its view, and a gate taken for up."""
+    x, residual, weight = rand(3, 10), rand(3, 10, seed=1), rand(10, seed=2)
+    total = (x + residual).double()
+    out = api.rms_norm(x, weight, 1e-5, residual=residual)
+    close(residual, total)
+    close(out, total / (total.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight)
+    close(api.rms_norm(residual, weight, 1e-5), out)
+    projected = rand(3, 5, 8)
+    before = projected.clone()
+    cos, sin = radix_attention.rope_cos_sin(torch.tensor([0, 1, 7]), radix_attention.rope_inv_freq(8))
+    api.rope(projected[:, :4], cos, sin)
+    close(projected[:, :4], radix_attention.rotate(before[:, :4], cos, sin))
+    assert torch.equal(projected[:, 4:], before[:, 4:])
+    gate, up = x.double().chunk(2, dim=-1)
+    close(api.silu_mul(x), gate / (1 + (-gate).exp()) * up)
+    for dtype in (torch.int32, torch.int64):
+        assert torch.equal(api.embedding(x, torch.tensor([2, 0, 2], dtype=dtype)), x[[2, 0, 2]])
+
+
+def test_model_operations_refuse_what_does_not_fit():
+    """Catches a kernel that reads behind a short weight or table."""
+    x, weight = rand(3, 10), rand(10)
+    cos, sin = rand(2, 3, 1, 4)
+    refuses("weight must be", lambda: api.rms_norm(x, weight[:9], 1e-5))
+    refuses("weight must be", lambda: api.rms_norm(x, weight.half(), 1e-5))
+    for residual in (rand(2, 10), rand(3, 10).half(), rand(10, 3).T):
+        refuses(
+            "residual must be", lambda residual=residual: api.rms_norm(x, weight, 1e-5, residual=residual)
+        )
+    heads = rand(3, 2, 8)
+    refuses("even head_dim", lambda: api.rope(rand(3, 2, 7), cos, sin), heads)
+    refuses("in one piece", lambda: api.rope(rand(2, 3, 8).transpose(0, 1), cos, sin))
+    refuses("cos must be", lambda: api.rope(heads, cos[:2], sin), heads)
+    refuses("sin must be", lambda: api.rope(heads, cos, sin.double()), heads)
+    refuses("gate_up must be", lambda: api.silu_mul(rand(3, 5)))
+    refuses("0..2, got -1..2", lambda: api.embedding(x, torch.tensor([2, -1])))
+    refuses("0..2, got 0..3", lambda: api.embedding(x, torch.tensor([0, 3])))
+    refuses("int32 or int64", lambda: api.embedding(x, torch.tensor([0.0])))
+    refuses("table must be", lambda: api.embedding(x.T, torch.tensor([0])))
+
+
 # --- backends -----------------------------------------------------------------------------------------------
 
 
@@ -312,6 +354,10 @@ def calls():
             query[0], query[0], *caches, torch.tensor([0]), **kw
         ),
         "gather_pages": lambda **kw: api.gather_pages(caches[0], table[0], 1, **kw),
+        "rms_norm": lambda **kw: api.rms_norm(query, query[0, 0, 0], 1e-5, **kw),
+        "rope": lambda **kw: api.rope(query[0], rand(1, 1, 4), rand(1, 1, 4), **kw),
+        "silu_mul": lambda **kw: api.silu_mul(query, **kw),
+        "embedding": lambda **kw: api.embedding(query[0, 0], table[0], **kw),
         "sample": lambda **kw: api.sample(rand(1, 4), **kw),
     }
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from yaie.kernels.kv_cache import KVCacheManager
+from yaie.kernels.model_ops import rms_norm
 from yaie.models import llama
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
-from yaie.models.llama import DecoderBlock, Llama, generate_greedy, rms_norm, store_kv, swiglu
+from yaie.models.llama import DecoderBlock, Llama, generate_greedy, store_kv, swiglu
 
 SIZES = {
     "vocab_size": 97,

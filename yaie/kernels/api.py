@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from yaie.kernels import radix_attention
+from yaie.kernels import model_ops, radix_attention
 from yaie.kernels.sampling import SamplingKernel
 
 OPERATIONS = (
@@ -25,6 +25,10 @@ OPERATIONS = (
     "copy_blocks",
     "reshape_and_cache",
     "gather_pages",
+    "rms_norm",
+    "rope",
+    "silu_mul",
+    "embedding",
     "sample",
 )
 _registered: dict[str, dict[str, Callable]] = {"torch": {}, "cuda": {}, "emulator": {}}
@@ -365,6 +369,148 @@ def gather_pages(
 @register("torch", "gather_pages")
 def _torch_gather_pages(cache, block_table, context_len):
     return radix_attention.gather_pages(cache, block_table, context_len)
+
+
+# --- what a decoder computes between its matrix products ------------------------------------------------------
+
+
+def rms_norm(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    eps: float,
+    *,
+    residual: torch.Tensor | None = None,
+    backend: str = "auto",
+) -> torch.Tensor:
+    """Divide each row by its root mean square and multiply by `weight`; with `residual`, add that to `x` first.
+
+    Args:
+        x: `[..., size]`.
+        weight: `[size]`, in the dtype of `x`.
+        eps: added to the mean square.
+        residual: like `x`, contiguous. It is changed: it holds `x + residual` afterwards, and the norm is that of
+            this sum, rounded to its dtype.
+
+    Returns:
+        Like `x`, contiguous.
+
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit. Nothing is changed then.
+        BackendError: the backend cannot run this here.
+    """
+    _require(
+        x.ndim >= 1 and weight.shape == x.shape[-1:] and weight.dtype == x.dtype,
+        f"weight must be [size] in the dtype of x [..., size], got {weight.dtype} {_shape(weight)} for "
+        f"{x.dtype} {_shape(x)}",
+    )
+    _check_devices(x, weight=weight)
+    if residual is not None:
+        _require(
+            residual.shape == x.shape and residual.dtype == x.dtype and residual.is_contiguous(),
+            f"residual must be contiguous and like x, {x.dtype} {_shape(x)}, got {residual.dtype} {_shape(residual)}",
+        )
+        _check_devices(x, residual=residual)
+    return _implementation(backend, "rms_norm", x)(x, weight, eps, residual)
+
+
+@register("torch", "rms_norm")
+def _torch_rms_norm(x, weight, eps, residual):
+    if residual is None:
+        return model_ops.rms_norm(x, weight, eps)
+    return model_ops.add_rms_norm(x, residual, weight, eps)
+
+
+def rope(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *, backend: str = "auto") -> None:
+    """Rotate the heads of every token to the token's position, in place.
+
+    Args:
+        x: `[num_tokens, num_heads, head_dim]`. The numbers of a token must lie in one piece, but the tokens may be
+            apart: the query and key heads in the output of one matrix product are such a view.
+        cos, sin: `[num_tokens, 1, head_dim / 2]`, float32, contiguous, from `radix_attention.rope_cos_sin`.
+
+    Raises:
+        ValueError: shapes, dtypes, layouts or devices that do not fit. Nothing is changed then.
+        BackendError: the backend cannot run this here.
+    """
+    _require(
+        x.ndim == 3 and x.shape[2] % 2 == 0 and x.stride()[1:] == (x.shape[2], 1),
+        "x must be [num_tokens, num_heads, head_dim] with an even head_dim and the heads of a token in one piece, "
+        f"got {_shape(x)} with strides {x.stride()}",
+    )
+    expected = (x.shape[0], 1, x.shape[2] // 2)
+    for name, table in (("cos", cos), ("sin", sin)):
+        _require(
+            table.shape == expected and table.dtype == torch.float32 and table.is_contiguous(),
+            f"{name} must be contiguous float32 {list(expected)}, got {table.dtype} {_shape(table)}",
+        )
+    _check_devices(x, cos=cos, sin=sin)
+    _implementation(backend, "rope", x)(x, cos, sin)
+
+
+@register("torch", "rope")
+def _torch_rope(x, cos, sin):
+    model_ops.rope(x, cos, sin)
+
+
+def silu_mul(gate_up: torch.Tensor, *, backend: str = "auto") -> torch.Tensor:
+    """`silu(gate) * up`, where the gate is the first half of each row of `gate_up` and up is the second.
+
+    Args:
+        gate_up: `[..., 2 * size]`.
+
+    Returns:
+        `[..., size]`, in the dtype of `gate_up`.
+
+    Raises:
+        ValueError: rows that have no two halves.
+        BackendError: the backend cannot run this here.
+    """
+    _require(
+        gate_up.ndim >= 1 and gate_up.shape[-1] % 2 == 0,
+        f"gate_up must be [..., 2 * size], got {_shape(gate_up)}",
+    )
+    return _implementation(backend, "silu_mul", gate_up)(gate_up)
+
+
+@register("torch", "silu_mul")
+def _torch_silu_mul(gate_up):
+    return model_ops.silu_mul(gate_up)
+
+
+def embedding(table: torch.Tensor, token_ids: torch.Tensor, *, backend: str = "auto") -> torch.Tensor:
+    """The row of `table` for every token.
+
+    Args:
+        table: `[vocab_size, hidden_size]`, contiguous.
+        token_ids: `[num_tokens]`, int32 or int64. Ids on a GPU are not checked, because looking at them would make
+            the CPU wait; a kernel of `csrc/` gives NaN for an id outside the table.
+
+    Returns:
+        `[num_tokens, hidden_size]`.
+
+    Raises:
+        ValueError: shapes, dtypes, devices or (on a CPU) ids that do not fit.
+        BackendError: the backend cannot run this here.
+    """
+    _require(
+        table.ndim == 2 and table.is_contiguous() and token_ids.ndim == 1,
+        "table must be [vocab_size, hidden_size], contiguous, and token_ids [num_tokens], "
+        f"got {_shape(table)} and {_shape(token_ids)}",
+    )
+    _check_integers("token_ids", token_ids)
+    _check_devices(table, token_ids=token_ids)
+    if token_ids.device.type == "cpu" and len(token_ids):
+        smallest, largest = (int(token) for token in token_ids.aminmax())
+        _require(
+            smallest >= 0 and largest < len(table),
+            f"token ids must lie in 0..{len(table) - 1}, got {smallest}..{largest}",
+        )
+    return _implementation(backend, "embedding", table)(table, token_ids)
+
+
+@register("torch", "embedding")
+def _torch_embedding(table, token_ids):
+    return model_ops.embedding(table, token_ids)
 
 
 # --- sampling -----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from yaie.kernels import radix_attention
 from yaie.kernels.kv_cache import KVCacheManager
+from yaie.kernels.model_ops import rms_norm, silu_mul
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
 
@@ -26,29 +27,8 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Past = list[tuple[Tensor, Tensor]]
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Divide each row by its root mean square, then multiply by a learned weight.
-
-    `y = x / sqrt(mean(x ** 2) + eps) * weight`, the mean over the last dimension. The division is computed in
-    float32 and rounded to the dtype of `x` before the weight is applied, as in the checkpoints' own code.
-
-    Args:
-        x: `[..., size]`, any floating dtype.
-        weight: `[size]`.
-        eps: keeps a row of zeros finite.
-
-    Returns:
-        The same shape and dtype as `x`.
-
-    Source: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
-    """
-    wide = x.float()
-    scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)
-    return (wide * scale).to(x.dtype) * weight
-
-
 def swiglu(x: Tensor, gate_up: Callable[[Tensor], Tensor], down: Callable[[Tensor], Tensor]) -> Tensor:
-    """The feed-forward half of a block: `down(silu(gate(x)) * up(x))`, with `silu(z) = z * sigmoid(z)`.
+    """The feed-forward half of a block: widen each row to gate and up, let the gate act (`silu_mul`), narrow it again.
 
     Args:
         x: `[num_tokens, hidden_size]`.
@@ -61,8 +41,7 @@ def swiglu(x: Tensor, gate_up: Callable[[Tensor], Tensor], down: Callable[[Tenso
 
     Source: Shazeer, "GLU Variants Improve Transformer" (2020).
     """
-    gate, up = gate_up(x).chunk(2, dim=-1)
-    return down(F.silu(gate) * up)
+    return down(silu_mul(gate_up(x)))
 
 
 def store_kv(cache: Tensor, slot_mapping: Tensor, new: Tensor) -> None:

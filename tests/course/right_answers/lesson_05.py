@@ -25,22 +25,20 @@ def rms_norm(x, weight, eps):
     ),
     "5.2": (
         """
-def swiglu(x, gate_up, down):
-    gate, up = gate_up(x).chunk(2, dim=-1)
-    return down(gate * torch.sigmoid(gate) * up)
+def silu_mul(gate_up):
+    gate, up = gate_up.chunk(2, dim=-1)
+    return gate * torch.sigmoid(gate) * up
 """,
         """
-def swiglu(x, gate_up, down):
-    both = gate_up(x)
-    half = both.shape[-1] // 2
-    return down(F.silu(both[..., :half]) * both[..., half:])
+def silu_mul(gate_up):
+    half = gate_up.shape[-1] // 2
+    return F.silu(gate_up[..., :half]) * gate_up[..., half:]
 """,
         """
-def swiglu(x, gate_up, down):
-    pair = gate_up(x).unflatten(-1, (2, -1))
+def silu_mul(gate_up):
+    pair = gate_up.unflatten(-1, (2, -1))
     gate = pair[..., 0, :]
-    opened = gate / (1 + torch.exp(-gate))
-    return down(pair[..., 1, :] * opened)
+    return pair[..., 1, :] * (gate / (1 + torch.exp(-gate)))
 """,
     ),
     "5.3": (

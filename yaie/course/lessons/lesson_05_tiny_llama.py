@@ -10,6 +10,7 @@ from torch import nn
 
 from yaie.course.expect import expect, given
 from yaie.course.registry import Lesson, Mutant
+from yaie.kernels import model_ops
 from yaie.models import llama
 from yaie.models.config import ModelConfig
 
@@ -41,7 +42,7 @@ NORM_CASES: tuple[tuple[list[list[float]], list[float], float], ...] = (
 @LESSON.exercise(
     "5.1",
     title="RMSNorm",
-    target="yaie.models.llama:rms_norm",
+    target="yaie.kernels.model_ops:rms_norm",
     minutes=10,
     task="Divide each row by its root mean square, then multiply by `weight`. The row [1, 7] has the squares 1 and 49; "
     "their mean is 25, the root is 5, so with a weight of [1, 1] and eps 0 it becomes [0.2, 1.4]. `eps` is added to "
@@ -101,42 +102,42 @@ def check_rms_norm() -> None:
     for rows, weight, eps in NORM_CASES:
         x = torch.tensor(rows)
         with given(f"rms_norm(torch.tensor({rows}), torch.tensor({weight}), eps={eps})"):
-            got = llama.rms_norm(x, torch.tensor(weight), eps)
+            got = model_ops.rms_norm(x, torch.tensor(weight), eps)
             expect(got, _norm_by_formula(x, torch.tensor(weight), eps), "result", tolerance=1e-5)
     for shape in ((1, 1), (3, 17), (2, 5, 64)):
         x, weight = _random(*shape) * 3, _random(shape[-1], seed=1)
         with given(f"rms_norm(random {list(shape)}, random weight [{shape[-1]}], eps=1e-5)"):
-            got = llama.rms_norm(x, weight, 1e-5)
+            got = model_ops.rms_norm(x, weight, 1e-5)
             expect(got, _norm_by_formula(x, weight, 1e-5), "result", tolerance=1e-4)
     half = torch.tensor([[300.0, -300.0, 0.0, 0.0]], dtype=torch.float16)
     weight = torch.ones(4, dtype=torch.float16)
     with given("rms_norm(torch.tensor([[300., -300., 0., 0.]]).half(), torch.ones(4).half(), eps=1e-6)"):
-        got = llama.rms_norm(half, weight, 1e-6)
+        got = model_ops.rms_norm(half, weight, 1e-6)
         expect(got, _norm_by_formula(half, weight, 1e-6), "result", tolerance=1e-2)
         expect(str(got.dtype), "torch.float16", "dtype of the result")
 
 
-def _swiglu_by_formula(x: torch.Tensor, gate_up: Any, down: Any) -> torch.Tensor:
-    """SwiGLU number by number."""
+def _silu_mul_by_formula(gate_up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up, number by number."""
     rows = []
-    for row in gate_up(x).tolist():
+    for row in gate_up.flatten(0, -2).tolist():
         half = len(row) // 2
         rows.append([g / (1 + math.exp(-g)) * u for g, u in zip(row[:half], row[half:], strict=True)])
-    return down(torch.tensor(rows))
+    return torch.tensor(rows).view(*gate_up.shape[:-1], -1)
 
 
 @LESSON.exercise(
     "5.2",
     title="SwiGLU",
-    target="yaie.models.llama:swiglu",
+    target="yaie.kernels.model_ops:silu_mul",
     minutes=10,
-    task="Let `gate_up(x)` make twice as many numbers; the first half is the gate, the second half is up. Multiply "
-    "silu(gate) with up, number by number, and hand the product to `down`. With `gate_up(x)` = [1, 0, 2, 3] the gate "
-    "is [1, 0], its silu is [0.731, 0], and the product with up = [2, 3] is [1.462, 0].",
+    task="Each row of `gate_up` holds two halves: first the gate, then up. Multiply silu(gate) with up, number by "
+    "number. In [1, 0, 2, 3] the gate is [1, 0], its silu is [0.731, 0], and the product with up = [2, 3] is "
+    "[1.462, 0].",
     hints=(
-        "`x.chunk(2, dim=-1)` cuts a tensor into two halves along its last dimension.",
+        "`gate_up.chunk(2, dim=-1)` cuts a tensor into two halves along its last dimension.",
         "silu(z) = z * sigmoid(z) is `F.silu(z)` in torch. It goes over the gate only.",
-        "gate, up = gate_up(x).chunk(2, dim=-1); return down(F.silu(gate) * up).",
+        "gate, up = gate_up.chunk(2, dim=-1); return F.silu(gate) * up.",
     ),
     mutants=(
         Mutant(
@@ -160,11 +161,6 @@ def _swiglu_by_formula(x: torch.Tensor, gate_up: Any, down: Any) -> torch.Tensor
             "The gate is multiplied with up, not added to it.",
         ),
         Mutant(
-            "down(F.silu(gate) * up)",
-            "F.silu(gate) * up",
-            "`down` was not called: the result must have the width of `x` again.",
-        ),
-        Mutant(
             ".chunk(2, dim=-1)",
             ".unflatten(-1, (-1, 2)).unbind(-1)",
             "The columns were dealt out in turn. The gate is the first half of the columns, up is the second half.",
@@ -176,28 +172,15 @@ def _swiglu_by_formula(x: torch.Tensor, gate_up: Any, down: Any) -> torch.Tensor
         ),
     ),
 )
-def check_swiglu() -> None:
-    def same(x: torch.Tensor) -> torch.Tensor:
-        return x
-
-    def tenfold(x: torch.Tensor) -> torch.Tensor:
-        return 10 * x
-
+def check_silu_mul() -> None:
     for rows in ([[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0, 2.0, 3.0]], [[-1.0, 2.0, 0.5, -3.0, 1.0, 4.0]]):
-        x = torch.tensor(rows)
-        with given(f"swiglu(torch.tensor({rows}), gate_up=lambda x: x, down=lambda x: 10 * x)"):
-            got = llama.swiglu(x, same, tenfold)
-            expect(got, _swiglu_by_formula(x, same, tenfold), "result", tolerance=1e-4)
-    for num_tokens, hidden, intermediate in ((1, 4, 6), (7, 8, 20), (2, 16, 33)):
-        gate_up, down = (
-            nn.Linear(a, b, bias=False) for a, b in ((hidden, 2 * intermediate), (intermediate, hidden))
-        )
-        x = _random(num_tokens, hidden, seed=2)
-        with torch.no_grad(), given(f"swiglu(random [{num_tokens}, {hidden}], two linear layers)"):
-            for i, layer in enumerate((gate_up, down)):
-                layer.weight.copy_(_random(*layer.weight.shape, seed=3 + i) / 4)
-            got = llama.swiglu(x, gate_up, down)
-            expect(got, _swiglu_by_formula(x, gate_up, down), "result", tolerance=1e-4)
+        gate_up = torch.tensor(rows)
+        with given(f"silu_mul(torch.tensor({rows}))"):
+            expect(model_ops.silu_mul(gate_up), _silu_mul_by_formula(gate_up), "result", tolerance=1e-4)
+    for shape in ((1, 2), (7, 40), (2, 3, 66)):
+        gate_up = _random(*shape, seed=2) * 3
+        with given(f"silu_mul(random {list(shape)})"):
+            expect(model_ops.silu_mul(gate_up), _silu_mul_by_formula(gate_up), "result", tolerance=1e-4)
 
 
 class _Exchange(nn.Module):
@@ -231,7 +214,7 @@ def _block_by_formula(block: llama.DecoderBlock, hidden: torch.Tensor, *for_atte
     normed = _norm_by_formula(hidden, block.input_norm, block.eps).float()
     middle = hidden.double() + block.attention(normed, *for_attention).double()
     normed = _norm_by_formula(middle, block.post_attention_norm, block.eps).float()
-    return middle + _swiglu_by_formula(normed, block.gate_up_proj, block.down_proj).double()
+    return middle + block.down_proj(_silu_mul_by_formula(block.gate_up_proj(normed))).double()
 
 
 @LESSON.exercise(
