@@ -1,14 +1,21 @@
 """One door to every kernel: arguments are checked here, then the chosen backend runs.
 
 Backends: `torch` runs everywhere and is the reference; `cuda` and `emulator` run the kernels of `csrc/`, on a
-GPU or under the emulator, as far as they are registered. `auto` takes `cuda` for tensors on a GPU where the
-operation is registered, else `torch`; it never takes the emulator, which is for looking at kernels and not
-for speed.
+GPU or under the emulator, as far as they are registered. A backend that is asked for by name and cannot do what is
+asked (no such kernel, no GPU here, a dtype that the kernel does not take) raises `BackendError`; nothing is computed
+by another one instead. `auto` takes `cuda` for tensors on a GPU, and `torch` where that raises `BackendError` and for
+all other tensors; it never takes the emulator, which is for looking at kernels and not for speed.
 
 A backend is a table from operation to function, filled with `register`. Its functions get arguments that have
-been checked, positionally, as the `_torch_...` functions below show.
+been checked, positionally, as the `_torch_...` functions below show. The kernels are registered by
+`yaie.kernels.native` when a backend other than torch is first asked for, and compiled when they first run.
+
+Checks look at numbers (block ids, slots, lengths), and to look at numbers on a GPU the CPU has to wait for it. The
+engine makes these numbers itself and calls the functions of a backend directly, through `Unchecked`.
 """
 
+import functools
+import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -54,21 +61,87 @@ def register(backend: str, operation: str) -> Callable[[Callable], Callable]:
 
 
 def available_backends(operation: str) -> list[str]:
-    """The backends in which `operation` is registered."""
-    return [backend for backend, functions in _registered.items() if operation in functions]
+    """The backends that can run `operation` on this machine: where it is registered and nothing is in the way."""
+    native = _native()
+    return [
+        backend
+        for backend, functions in _registered.items()
+        if operation in functions and (backend == "torch" or not native.obstacle(backend))
+    ]
+
+
+class Unchecked:
+    """The operations of one backend without the checks: `Unchecked(backend, tensor).rms_norm(x, weight, eps, None)`.
+
+    For callers that made the arguments themselves. They are those of the checked functions above the line "checks",
+    all of them, positionally; nothing looks at the numbers in them, so nothing waits for a GPU.
+
+    Args:
+        backend: as everywhere in this module.
+        tensor: any tensor on the device of the later arguments.
+
+    Raises:
+        ValueError: there is no such backend.
+        BackendError: the backend cannot run on this machine or on this device. Operations that it lacks raise when
+            they are first asked for.
+    """
+
+    def __init__(self, backend: str, tensor: torch.Tensor) -> None:
+        self.backend, self._tensor = backend, tensor
+        _check_backend(backend, tensor)
+
+    def __getattr__(self, operation: str) -> Callable:
+        if operation not in OPERATIONS:
+            raise AttributeError(f"no operation {operation!r}; there are {', '.join(OPERATIONS)}")
+        self.__dict__[operation] = _implementation(self.backend, operation, self._tensor)
+        return self.__dict__[operation]
+
+
+@functools.cache
+def _native() -> Any:
+    """`yaie.kernels.native`, with the operations of all kernel families registered."""
+    native = importlib.import_module("yaie.kernels.native")
+    native.register_all()
+    return native
 
 
 def _implementation(backend: str, operation: str, tensor: torch.Tensor) -> Callable:
+    _check_backend(backend, tensor)
+    plain = _registered["torch"][operation]
+    if backend == "torch" or (backend == "auto" and not tensor.is_cuda):
+        return plain
+    _native()
     if backend == "auto":
-        backend = "cuda" if tensor.is_cuda and operation in _registered["cuda"] else "torch"
-    if backend not in _registered:
-        raise ValueError(f"backend must be one of {('auto', *_registered)}, got {backend!r}")
+        kernel = _registered["cuda"].get(operation)
+        return _with_fallback(kernel, plain) if kernel else plain
     if operation not in _registered[backend]:
         raise BackendError(
             f"backend {backend!r} has no kernel for {operation} here; available: "
             f"{', '.join(available_backends(operation))}"
         )
     return _registered[backend][operation]
+
+
+def _check_backend(backend: str, tensor: torch.Tensor) -> None:
+    if backend in ("auto", "torch"):
+        return
+    if backend not in _registered:
+        raise ValueError(f"backend must be one of {('auto', *_registered)}, got {backend!r}")
+    if obstacle := _native().obstacle(backend):
+        raise BackendError(f"backend {backend!r} cannot run on this machine: {obstacle}")
+    if tensor.is_cuda != (backend == "cuda"):
+        wanted = "a GPU" if backend == "cuda" else "the CPU"
+        raise BackendError(f"backend {backend!r} takes tensors on {wanted}, got one on {tensor.device}")
+
+
+def _with_fallback(kernel: Callable, plain: Callable) -> Callable:
+    def run(*arguments: Any) -> Any:
+        try:
+            return kernel(*arguments)
+        except BackendError:
+            return plain(*arguments)
+
+    return run
 
 
 # --- attention ----------------------------------------------------------------------------------------------
@@ -153,7 +226,12 @@ def plan_attention(
         key_cache: any layer of the cache; only its shape and device are used.
 
     Returns:
-        A plan for `paged_attention_forward(..., plan=...)` of the same backend.
+        A plan for `paged_attention_forward(..., plan=...)` of the same backend and queries in the cache's dtype.
+
+    Raises:
+        ValueError: lengths, block ids or devices that do not fit, naming the sequence.
+        BackendError: the backend cannot run this here; a dtype or shape that it does not take is found out now, and
+            not by the attention itself.
     """
     context_lens, query_lens = _check_pages(block_tables, context_lens, query_lens, key_cache)
     run = _implementation(backend, "plan_attention", key_cache)

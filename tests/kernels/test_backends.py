@@ -1,0 +1,144 @@
+"""The backends of `yaie.kernels.api` on this machine: they agree, and they say so when they cannot do something.
+
+Without a GPU these run torch and the emulator; on a GPU, torch and the kernels there.
+"""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from yaie.kernels import api, native
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+KERNELS = "cuda" if torch.cuda.is_available() else "emulator"
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@pytest.fixture
+def rand():
+    generator = torch.Generator().manual_seed(0)
+    return lambda *shape, dtype=torch.float32: torch.randn(shape, generator=generator).to(DEVICE, dtype)
+
+
+def integers(values, dtype=torch.int64):
+    return torch.tensor(values, dtype=dtype, device=DEVICE)
+
+
+@pytest.fixture(params=["torch", KERNELS])
+def backend(request):
+    return request.param
+
+
+# --- the memory operations, against loops over tokens and blocks --------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("index", [torch.int32, torch.int64], ids=str)
+def test_copy_blocks(rand, backend, dtype, index):
+    """Would catch a copy of one layer only, of a part of a block, or of the wrong way round."""
+    for shape in ((3, 6, 4, 2, 8), (6, 5, 1, 3)):
+        caches = rand(2, *shape, dtype=dtype)
+        expected = caches.clone()
+        for source, target in ((0, 3), (4, 1)):
+            expected[..., target, :, :, :] = caches[..., source, :, :, :]
+        api.copy_blocks(*caches, integers([[0, 3], [4, 1]], index), backend=backend)
+        assert torch.equal(caches, expected)
+        api.copy_blocks(*caches, integers([], index).view(0, 2), backend=backend)
+        assert torch.equal(caches, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_reshape_and_cache(rand, backend, dtype):
+    """Would catch a token in another's slot, padding that is stored, a view read as if it were in one piece, or keys
+    stored in their own dtype.
+    """
+    caches = rand(2, 5, 4, 2, 8, dtype=dtype)
+    projected = rand(6, 7, 8)
+    key, value = projected[:, 3:5], projected[:, 5:]
+    slots = [7, -1, 0, 19, -1, 8]
+    expected = caches.clone()
+    for token, slot in enumerate(slots):
+        if slot >= 0:
+            expected[0].flatten(0, 1)[slot] = key[token].to(dtype)
+            expected[1].flatten(0, 1)[slot] = value[token].to(dtype)
+    api.reshape_and_cache(key, value, *caches, integers(slots, torch.int32), backend=backend)
+    assert torch.equal(caches, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("context_len", [0, 1, 8, 11])
+def test_gather_pages(rand, backend, dtype, context_len):
+    """Would catch pages in the order of the pool instead of the table's, and reads beyond the context."""
+    cache = rand(5, 4, 2, 8, dtype=dtype)
+    table = integers([3, 0, 4, 10**6], torch.int32)
+    expected = cache[[3, 0, 4]].flatten(0, 1)[:context_len]
+    assert torch.equal(api.gather_pages(cache, table, context_len, backend=backend), expected)
+
+
+# --- what a backend cannot do -------------------------------------------------------------------------------
+
+
+def test_a_backend_is_available_where_it_can_run():
+    """Would catch a list that names a GPU's kernels on a laptop, or the emulator where nothing compiles."""
+    assert api.available_backends("copy_blocks") == ["torch"] + (["cuda"] if DEVICE == "cuda" else []) + [
+        "emulator"
+    ]
+
+
+def test_no_backend_takes_the_place_of_the_one_that_was_named(rand, monkeypatch):
+    """Would catch a silent fallback: numbers that look right and were computed by something else."""
+    caches, pairs = rand(2, 3, 4, 2, 8), integers([[0, 1]])
+    monkeypatch.setattr(native, "obstacle", lambda backend: "it has been unplugged")
+    with pytest.raises(
+        api.BackendError, match=f"'{KERNELS}' cannot run on this machine: it has been unplugged"
+    ):
+        api.copy_blocks(*caches, pairs, backend=KERNELS)
+    assert api.available_backends("copy_blocks") == ["torch"]
+    monkeypatch.setattr(native, "obstacle", lambda backend: None)
+    other = "emulator" if DEVICE == "cuda" else "cuda"
+    with pytest.raises(api.BackendError, match=f"'{other}' takes tensors on .*, got one on {DEVICE}"):
+        api.copy_blocks(*caches, pairs, backend=other)
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="this machine has a GPU")
+def test_without_a_gpu_the_backend_cuda_says_so(rand):
+    """Would catch an error from deep inside the driver, or results from the CPU."""
+    with pytest.raises(api.BackendError, match="'cuda' cannot run on this machine: torch finds no GPU"):
+        api.copy_blocks(*rand(2, 3, 4, 2, 8), integers([[0, 1]]), backend="cuda")
+
+
+def test_auto_falls_back_on_what_a_kernel_refuses():
+    """Would catch `auto` that fails for a dtype that torch can do, or that hides other errors of a kernel."""
+
+    def refuses(*_):
+        raise api.BackendError("no float64")
+
+    def breaks(*_):
+        raise RuntimeError("launch failed")
+
+    assert api._with_fallback(refuses, lambda x: x + 1)(1) == 2
+    with pytest.raises(RuntimeError, match="launch failed"):
+        api._with_fallback(breaks, lambda x: x + 1)(1)
+
+
+def test_unchecked_operations_are_those_of_the_backend(rand, backend):
+    """Would catch an engine that asks for one backend and is given another's functions."""
+    operations = api.Unchecked(backend, torch.empty(0, device=DEVICE))
+    cache = rand(5, 4, 2, 8)
+    expected = cache[[3, 1]].flatten(0, 1)[:7]
+    assert torch.equal(operations.gather_pages(cache, integers([3, 1]), 7), expected)
+    with pytest.raises(AttributeError, match="no operation 'gather_page'"):
+        operations.gather_page  # noqa: B018
+    with pytest.raises(ValueError, match="backend must be one of"):
+        api.Unchecked("cude", cache)
+
+
+def test_kernels_are_loaded_when_they_are_asked_for():
+    """Would catch an import that waits for the CUDA loader, and a torch call that loads it."""
+    code = (
+        "import sys, torch; from yaie.kernels import api; x = torch.zeros(2, 3, 4, 1, 8); "
+        "api.copy_blocks(*x, torch.tensor([[0, 1]])); assert 'yaie.kernels.native' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
