@@ -1,0 +1,65 @@
+// What all rungs of flash attention get, and how a thread block finds its part of it.
+//
+// query, out: [total_q, num_heads, head_dim]; key, value: [total_k, num_kv_heads, head_dim], contiguous. The sequences
+// of a batch lie one after the other ("packed"), without padding: sequence s has the query rows cu_seqlens_q[s] up to
+// cu_seqlens_q[s + 1], and the key rows cu_seqlens_k[s] up to cu_seqlens_k[s + 1].
+//
+// Every launch has a grid of (parts of the queries, num_heads, num_seqs) thread blocks. max_q_len sets its width; blocks
+// beyond the end of a shorter sequence have nothing to do.
+#pragma once
+#include "../common.cuh"
+
+struct Problem {
+    const int* cu_seqlens_q;  // [num_seqs + 1]
+    const int* cu_seqlens_k;  // [num_seqs + 1]
+    int num_heads, num_kv_heads, head_dim;
+    float scale;  // factor of the scores
+    bool causal;
+};
+
+// One head of one sequence: pointers to its first token, and the way from one token to the next, in elements.
+template <typename T>
+struct Head {
+    const T *query, *key, *value;
+    T* out;
+    int64_t query_stride, key_stride;
+    int q_len, kv_len;
+    bool causal;
+
+    // How many keys query `row` may see; they are the first ones. The queries are the last q_len of kv_len tokens, so
+    // with a causal mask row 0 sees kv_len - q_len + 1 keys.
+    __device__ int visible_keys(int row) const {
+        const int visible = causal ? row + 1 + kv_len - q_len : kv_len;
+        return visible > 0 ? visible : 0;
+    }
+};
+
+// The head blockIdx.y of the sequence blockIdx.z. Several query heads share a head of keys and values (GQA).
+template <typename T>
+__device__ __forceinline__ Head<T> head_of_this_block(const T* query, const T* key, const T* value, T* out,
+                                                      const Problem& problem) {
+    const int seq = blockIdx.z;
+    const int head = blockIdx.y;
+    const int kv_head = head / (problem.num_heads / problem.num_kv_heads);
+    const int first_q = problem.cu_seqlens_q[seq];
+    const int first_k = problem.cu_seqlens_k[seq];
+    Head<T> h;
+    h.query_stride = static_cast<int64_t>(problem.num_heads) * problem.head_dim;
+    h.key_stride = static_cast<int64_t>(problem.num_kv_heads) * problem.head_dim;
+    const int64_t to_query = first_q * h.query_stride + static_cast<int64_t>(head) * problem.head_dim;
+    const int64_t to_key = first_k * h.key_stride + static_cast<int64_t>(kv_head) * problem.head_dim;
+    h.query = query + to_query;
+    h.key = key + to_key;
+    h.value = value + to_key;
+    h.out = out + to_query;
+    h.q_len = problem.cu_seqlens_q[seq + 1] - first_q;
+    h.kv_len = problem.cu_seqlens_k[seq + 1] - first_k;
+    h.causal = problem.causal;
+    return h;
+}
+
+// Above 48 KB a kernel must ask for its shared memory, or the launch fails.
+template <typename Kernel>
+static cudaError_t allow_shared_memory(Kernel kernel, size_t bytes) {
+    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+}
