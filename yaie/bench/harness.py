@@ -1,10 +1,12 @@
 """What every benchmark shares: timing with warm-up and spread, the facts beside each number, tables, recorded results.
 
 A number without its machine means nothing, so `environment()` goes above every table and into every recorded file.
+Needs nothing but Python's own library (and torch for a card), so that it also runs from a bare copy of the repository.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.metadata
 import json
@@ -13,13 +15,10 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("yaie", "torch", "numpy")
@@ -37,6 +36,15 @@ class Timing:
     def __str__(self) -> str:
         scale, unit = unit_for(self.median)
         return f"{self.median * scale:.3g} {unit} ({self.q1 * scale:.3g}-{self.q3 * scale:.3g})"
+
+    def __float__(self) -> float:
+        return self.median
+
+
+def timing_of(seconds: Sequence[float]) -> Timing:
+    """Median and quartiles of at least two measured times."""
+    q1, median, q3 = statistics.quantiles(seconds, n=4, method="inclusive")
+    return Timing(median, q1, q3, len(seconds))
 
 
 def unit_for(seconds: float) -> tuple[float, str]:
@@ -67,27 +75,29 @@ def measure(
     """
     if repeats < 2:
         raise ValueError(f"repeats must be at least 2 to show a spread, got {repeats}")
+    wait = synchronize or (lambda: None)
     seconds = []
-    collecting = gc.isenabled()
-    gc.collect()
-    try:
-        for _ in range(warmup + repeats):
-            arguments = () if setup is None else (setup(),)
-            gc.disable()
-            if synchronize:
-                synchronize()
+    for _ in range(warmup + repeats):
+        arguments = () if setup is None else (setup(),)
+        with garbage_waits():
+            wait()
             start = clock()
             run(*arguments)
-            if synchronize:
-                synchronize()
+            wait()
             seconds.append((clock() - start) / items)
-            if collecting:
-                gc.enable()
+    return timing_of(seconds[warmup:])
+
+
+@contextlib.contextmanager
+def garbage_waits() -> Iterator[None]:
+    """No garbage collection inside the block: it would be counted as the work of whoever is measured."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
-    q1, median, q3 = statistics.quantiles(seconds[warmup:], n=4, method="inclusive")
-    return Timing(median, q1, q3, repeats)
 
 
 def environment(
@@ -97,8 +107,7 @@ def environment(
     facts = {
         "device": cpu_name(),
         "date": time.strftime("%Y-%m-%d"),
-        "versions": {"python": platform.python_version()}
-        | {p: importlib.metadata.version(p) for p in PACKAGES},
+        "versions": {"python": platform.python_version()} | {p: version_of(p) for p in PACKAGES},
         "platform": platform.platform(terse=True),
         "command": " ".join(["python -m yaie.bench", name, *arguments]),
         "times": f"{clock}; medians after a warm-up, the quartiles in brackets",
@@ -111,6 +120,14 @@ def environment(
     return facts
 
 
+def version_of(package: str) -> str:
+    """The installed version; a copy of the repository that is only on the path has none."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed, run from a copy"
+
+
 def cpu_name() -> str:
     """The processor's own name where the system tells it, else the architecture."""
     if sys.platform == "linux":
@@ -120,29 +137,23 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def make_console() -> Console:
-    """Standard output, never so narrow that a row of numbers is wrapped (a pipe counts as 80 columns)."""
-    console = Console()
-    console.width = max(console.width, 120)
-    return console
-
-
 def print_header(facts: dict[str, Any]) -> None:
     """The facts of `environment()`, one line each."""
-    console = make_console()
     for key, value in facts.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        console.print(f"{key + ':':10} {text}", highlight=False, soft_wrap=True)
+        print(f"{key + ':':10} {text}")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table with its first column to the left and all others to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left")
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    make_console().print(table)
+    cells = [[str(cell) for cell in row] for row in (columns, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    cells.insert(1, ["-" * width for width in widths])
+    print(f"\n{title}")
+    for row in cells:
+        padded = [f"{cell:{'>' if i else '<'}{widths[i]}}" for i, cell in enumerate(row)]
+        print("  " + "  ".join(padded).rstrip())
+    print()
 
 
 def save_results(name: str, facts: dict[str, Any], results: dict[str, Any], folder: Path = RESULTS) -> Path:
