@@ -226,25 +226,29 @@ def fast_attention(
     That kernel takes float32 on a CPU and never keeps all scores at once. Elsewhere, and where another function
     has been put in the place of `attention`, `attention` runs.
     """
-    on_cpu = query.device.type == "cpu" and query.dtype == key.dtype == value.dtype == torch.float32
-    if attention is not _plain_attention or not on_cpu:
+    if not _flash_kernel_takes(query, key):
         return attention(query, key, value, mask, scale)
     q_len, num_kv_heads = query.shape[1], key.shape[2]
     if mask is not None:  # grouped rows are all queries of one head, then all of the next
-        mask = mask if mask.ndim == 3 else mask[None]
-        bias = mask.new_zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, -math.inf)
-        mask = bias.repeat(1, query.shape[2] // num_kv_heads, 1)[:, None]
-    if q_len == 1:  # a decode step: the heads of a group are side by side already
-        grouped = query.reshape(len(query), num_kv_heads, -1, query.shape[-1])
-    else:
-        grouped = group_heads(query, num_kv_heads)
-    # The public scaled_dot_product_attention calls this kernel too, but keeps lse to itself.
-    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        grouped, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scale
-    )
-    if q_len == 1:
-        return out.reshape(query.shape), lse.reshape(query.shape[:-1])
+        mask = _as_bias(mask if mask.ndim == 3 else mask[None]).repeat(1, query.shape[2] // num_kv_heads, 1)
+        mask = mask[:, None]
+    grouped = group_heads(query, num_kv_heads)
+    out, lse = _flash_kernel(grouped, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scale)
     return ungroup_heads(out, q_len), ungroup_heads(lse[..., None], q_len).squeeze(-1)
+
+
+# The public scaled_dot_product_attention calls this kernel too, but keeps lse to itself.
+_flash_kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+def _flash_kernel_takes(query: torch.Tensor, key: torch.Tensor) -> bool:
+    on_cpu = query.device.type == "cpu" and query.dtype == key.dtype == torch.float32
+    return on_cpu and attention is _plain_attention
+
+
+def _as_bias(mask: torch.Tensor) -> torch.Tensor:
+    """What a mask adds to the scores: 0 where it is True, else -inf."""
+    return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -math.inf)
 
 
 def merge_attention(
@@ -360,6 +364,12 @@ class AttentionPlan(NamedTuple):
     decode: list[DecodeBatch]
     prefill: list[Prefill]
 
+    @property
+    def is_one_decode(self) -> bool:
+        """Whether there is nothing to put together: one batch of decodes has all rows, in their order."""
+        whole = len(self.decode) == 1 and not self.shared and not self.prefill
+        return whole and self.decode[0].rows == slice(0, self.num_tokens)
+
 
 def shared_prefix_groups(block_tables: np.ndarray, num_shareable: np.ndarray) -> list[tuple[np.ndarray, int]]:
     """Disjoint groups of sequences that start with the same blocks, chosen so that few blocks are read twice.
@@ -401,9 +411,11 @@ def _plan_one_decode(
 ) -> AttentionPlan:
     """The plan for one sequence with one query: what a chat spends most of its time on, so it takes few calls."""
     num_blocks = -(-context_len // block_size)
-    rows_per_block = torch.arange(block_size * num_kv_heads, device=block_table.device)
-    rows = (block_table[:num_blocks, None] * len(rows_per_block) + rows_per_block).view(-1, num_kv_heads)
-    return AttentionPlan(1, [], [DecodeBatch(slice(0, 1), rows[:context_len].t()[None], None)], [])
+    device = block_table.device
+    slots = block_table[:num_blocks, None] * block_size + torch.arange(block_size, device=device)
+    heads = torch.arange(num_kv_heads, device=device)
+    kv_rows = slots.view(-1)[:context_len] * num_kv_heads + heads[:, None]
+    return AttentionPlan(1, [], [DecodeBatch(slice(0, 1), kv_rows[None], None)], [])
 
 
 def plan_attention(
@@ -473,6 +485,30 @@ def plan_attention(
     return AttentionPlan(int(starts[-1]), shared, decode, prefill)
 
 
+def _attend_decode(
+    query: torch.Tensor,
+    key_cache: torch.Tensor,
+    value_cache: torch.Tensor,
+    part: DecodeBatch,
+    scale: float | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output and lse of queries `[num_seqs, num_heads, head_dim]`, one per sequence, over what each does not share."""
+    (num_seqs, num_kv_heads, _), head_dim = part.kv_rows.shape, query.shape[-1]
+    grouped = (num_seqs, num_kv_heads, -1, head_dim)
+    kv_rows = part.kv_rows.view(-1)
+    key = key_cache.view(-1, head_dim).index_select(0, kv_rows).view(grouped)
+    value = value_cache.view(-1, head_dim).index_select(0, kv_rows).view(grouped)
+    if _flash_kernel_takes(query, key):
+        bias = None
+        if part.mask is not None:
+            bias = _as_bias(part.mask).expand(-1, query.shape[1] // num_kv_heads, -1)[:, None]
+        # The query heads of a group lie side by side, so that to group them is to look at them in another shape.
+        out, lse = _flash_kernel(query.view(grouped), key, value, attn_mask=bias, scale=scale)
+        return out.flatten(1, 2), lse.flatten(1)
+    out, lse = attention(query[:, None], key.transpose(1, 2), value.transpose(1, 2), part.mask, scale)
+    return out[:, 0], lse[:, 0]
+
+
 def paged_attention(
     query: torch.Tensor,
     key_cache: torch.Tensor,
@@ -493,24 +529,14 @@ def paged_attention(
     Raises:
         ValueError: the plan is for another number of tokens.
     """
-    if len(query) != plan.num_tokens:
-        raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
-    head_dim = query.shape[-1]
+    if query.shape[0] != plan.num_tokens:
+        raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {query.shape[0]}")
+    if plan.is_one_decode:
+        return _attend_decode(query, key_cache, value_cache, plan.decode[0], scale)[0].to(query.dtype)
     out = query.new_empty(query.shape, dtype=torch.promote_types(query.dtype, torch.float32))
     lse = out.new_empty(query.shape[:-1])
     for part in plan.decode:
-        key, value = (
-            cache.view(-1, head_dim)
-            .index_select(0, part.kv_rows.flatten())
-            .view(*part.kv_rows.shape, head_dim)
-            for cache in (key_cache, value_cache)
-        )
-        part_out, part_lse = fast_attention(
-            query[part.rows].unsqueeze(1), key.transpose(1, 2), value.transpose(1, 2), part.mask, scale
-        )
-        if part.kv_rows.shape[0] == len(query) and not plan.shared and part.rows == slice(0, len(query)):
-            return part_out[:, 0].to(query.dtype)
-        out[part.rows], lse[part.rows] = part_out[:, 0], part_lse[:, 0]
+        out[part.rows], lse[part.rows] = _attend_decode(query[part.rows], key_cache, value_cache, part, scale)
     for part in plan.prefill:
         key, value = (
             gather_pages(cache, part.block_table, part.num_tokens)[None] for cache in (key_cache, value_cache)
