@@ -192,10 +192,10 @@ def test_training_and_inference_write_chats_alike(encoder):
     for seed in range(20):
         chat = data.document(Random(seed), MIX)
         last = 7 if chat[7].role == "assistant" else 8
-        ids, weights, _ = trainer.chat(chat[: last + 1], 10**6)
+        ids, skills = trainer.chat(chat[: last + 1], 10**6)
         prompt = encoder.prompt([{"role": turn.role, "content": turn.content} for turn in chat[:last]])
         assert ids == prompt + encoder.answer(chat[last].content)
-        assert all(weight > 0 for weight in weights[len(prompt) :])
+        assert all(train.LOSS_WEIGHT[skill] > 0 for skill in skills[len(prompt) :])
 
 
 def test_transformers_tokenizer_agrees(encoder):
@@ -232,6 +232,59 @@ def test_folder_is_small_and_holds_no_pickle():
     files = [f for f in Path(FOLDER).rglob("*") if f.is_file() and f.suffix != ".pyc"]
     assert (FOLDER / "model.safetensors").stat().st_size <= 8 * 2**20
     assert {f.suffix for f in files} <= {".py", ".json", ".safetensors", ".md"}
+
+
+# ---- training ------------------------------------------------------------------------------------------------------
+
+SMALL = train.Stage(0.001, {train.Shape(32, 4): 0.5, train.Shape(64, 8): 0.5}, aux=0.1)
+
+
+def trainer(encoder: ChatEncoder, workers: int = 0) -> train.Trainer:
+    return train.Trainer(train.Encoder(encoder.tokenizer), torch.device("cpu"), 0, 128, workers)
+
+
+def test_batches_do_not_depend_on_the_workers(encoder):
+    """Bug: data drawn from one stream per process changes with the number of processes; a shape loses its tokens."""
+    alone, shared = (list(trainer(encoder, workers).batches(1, SMALL, 6)) for workers in (0, 2))
+    assert len(alone) == len(shared) == 6
+    for one, other in zip(alone, shared, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert {tuple(ids.shape) for ids, _ in alone} == {(4, 33), (2, 65)}
+    assert not torch.equal(alone[0][0], alone[1][0])
+    assert not torch.equal(alone[0][0], next(iter(trainer(encoder).batches(2, SMALL, 1)))[0])
+
+
+def test_training_goes_on_from_a_stage(encoder):
+    """Bug: an interrupted run continues with other data or without the probes of the auxiliary loss."""
+    whole, resumed = trainer(encoder), trainer(encoder)
+    list(whole.run_stage(1, SMALL, 2))
+    between = {name: weight.detach().clone() for name, weight in whole.weights().items()}
+    list(whole.run_stage(2, SMALL, 2))
+    resumed.load(between)
+    list(resumed.run_stage(2, SMALL, 2))
+    for name, weight in whole.weights().items():
+        assert torch.equal(weight, resumed.weights()[name]), name
+        assert not torch.equal(weight, between[name]), name
+    with pytest.raises(ValueError, match="probes"):
+        resumed.load({name: weight for name, weight in between.items() if name != "probes"})
+
+
+def test_schedule_fits_the_time_and_reaches_its_end(encoder, monkeypatch):
+    """Bug: a run that is cut off before its learning rate came down, or that forgets a shape when it plans."""
+    seconds = {train.Shape(32, 4): 0.5, train.Shape(64, 8): 2.0}
+    monkeypatch.setattr(train.Trainer, "seconds_per_step", lambda self, number, stage, shape: seconds[shape])
+    own = trainer(encoder)
+    own.batch_tokens = 10
+    stages = {1: SMALL, 2: train.Stage(0.003, {train.Shape(64, 8): 1.0}, lr=(1.0, 0.25))}
+    scale = own.scale_for(3600.0, stages)  # 100 steps of 1.25 s and 300 of 2 s make 725 s
+    assert scale == pytest.approx(0.93 * 3600 / 725, rel=0.01)
+    steps = stages[2].steps(10, scale)
+    assert steps == round(300 * scale)
+    factors = [stages[2].lr_factor(step, steps) for step in range(steps)]
+    assert factors[0] == 1 / train.WARMUP_STEPS
+    assert factors[-1] == 0.25
+    with pytest.raises(ValueError, match="no time to train"):
+        own.scale_for(0.0, stages)
 
 
 # ---- what it can do ------------------------------------------------------------------------------------------------

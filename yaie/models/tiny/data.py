@@ -54,6 +54,7 @@ class Mix:
 
     `tokens` is the context to fill, `pairs` the largest table, `digits` the largest addend, `items` the longest list;
     `tables` is the share of documents about a table and `unknown` the share of questions whose key is not in it.
+    `mixed` is the share of tables, at most 0.6, half of whose keys are random; their share is taken from names.
     """
 
     tokens: int
@@ -62,6 +63,7 @@ class Mix:
     items: int = 8
     tables: float = 0.55
     unknown: float = 0.03
+    mixed: float = 0.18
 
 
 def held_out(question: str) -> bool:
@@ -295,7 +297,7 @@ def draw_table(rng: Random, mix: Mix) -> Table:
     separator = rng.choice([";", ";", "; ", "\n"])
     values = rng.choice(["two", "two", "three", "word"])
     unknown = mix.unknown
-    if draw < 0.42:
+    if draw < 0.60 - mix.mixed:
         return Table(rng, size, values=values, separator=separator, unknown=unknown)
     if draw < 0.60:
         return Table(rng, size, keys="mixed", separator=separator, unknown=unknown)

@@ -1,5 +1,7 @@
 """Measure the tiny model: `python -m yaie.models.tiny.evaluate` prints a table of skills.
 
+    python -m yaie.models.tiny.evaluate --model DIR --device cuda --dtype bfloat16 --json DIR/skills.json
+
 An answer counts when every token of it, and the end token after it, is what greedy decoding picks. That is read from
 one forward pass over prompt and answer: if every pick given the right tokens before it is right, then greedy decoding
 writes exactly that answer, and if not, it writes another.
@@ -63,19 +65,21 @@ def right_answers(
         ids = torch.zeros(len(pairs), max(len(p) + len(a) for p, a in pairs), dtype=torch.long)
         for row, (prompt, answer) in enumerate(pairs):
             ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
-        picks = logits(ids).argmax(-1)
+        picks = logits(ids).argmax(-1).cpu()
         for row, (prompt, answer) in enumerate(pairs):
             first = len(prompt) - 1
             right.append(picks[row, first : first + len(answer)].tolist() == answer)
     return right
 
 
-def transformers_logits(folder: Path = FOLDER, dtype: torch.dtype = torch.float32) -> Logits:
-    """The checkpoint in `folder` run by `transformers` (the test extra)."""
+def transformers_logits(
+    folder: Path = FOLDER, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> Logits:
+    """The checkpoint in `folder` run by `transformers` (the test extra) on `device`."""
     from transformers import LlamaForCausalLM
 
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).eval()
-    return lambda ids: model(ids).logits
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=dtype).eval().to(device)
+    return lambda ids: model(ids.to(device)).logits
 
 
 def main() -> None:
@@ -86,19 +90,30 @@ def main() -> None:
         "--model", type=Path, default=FOLDER, help="folder of the checkpoint (default: the shipped one)"
     )
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch-size", type=int, default=8, help="problems answered at a time")
     parser.add_argument("--count", type=int, default=300, help="problems for each skill")
     parser.add_argument("--only", default="", help="only skills whose name contains this")
+    parser.add_argument("--json", type=Path, help="write the table to this file too")
     args = parser.parse_args()
-    encoder, logits = ChatEncoder(args.model), transformers_logits(args.model, getattr(torch, args.dtype))
+    encoder = ChatEncoder(args.model)
+    logits = transformers_logits(args.model, getattr(torch, args.dtype), args.device)
     print(f"{'skill':28s} {'right':>7s} {'goal':>5s} {'problems':>9s} {'prompt tokens':>14s}")
-    start = time.perf_counter()
+    start, rows = time.perf_counter(), []
     for name, asked in problems.suite(args.count).items():
         if args.only in name:
-            share = sum(right_answers(logits, encoder, asked)) / len(asked)
+            share = sum(right_answers(logits, encoder, asked, args.batch_size)) / len(asked)
             tokens = sum(len(encoder.prompt(p.messages)) for p in asked) / len(asked)
             goal = f"{100 * GOALS[name]:.0f}" if name in GOALS else "-"
             print(f"{name:28s} {100 * share:6.1f}% {goal:>5s} {len(asked):9d} {tokens:14.0f}", flush=True)
-    print(f"{args.model.name}, {args.dtype}, torch {torch.__version__}, {time.perf_counter() - start:.0f} s")
+            rows.append({"skill": name, "right": share, "goal": GOALS.get(name), "problems": len(asked)})
+            rows[-1]["prompt_tokens"] = round(tokens)
+    name = torch.cuda.get_device_name() if args.device.startswith("cuda") else "CPU"
+    seconds = time.perf_counter() - start
+    print(f"{args.model.name}, {args.dtype}, {name}, torch {torch.__version__}, {seconds:.0f} s")
+    if args.json:
+        facts = {"model": args.model.name, "dtype": args.dtype, "device": name, "torch": torch.__version__}
+        args.json.write_text(json.dumps(facts | {"skills": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

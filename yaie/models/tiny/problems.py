@@ -121,6 +121,7 @@ def suite(count: int = 300) -> dict[str, list[Problem]]:
     sets = {f"lookup {n}": lookup(n, count) for n in (4, 16, 32, 64, 100)}
     sets |= {
         "lookup 200 (mixed keys)": lookup(200, count, keys="mixed"),
+        "lookup 400 (mixed keys)": lookup(400, count, keys="mixed"),
         "lookup 64, up to 3 digits": lookup(64, count, values="three"),
         "lookup 64, words": lookup(64, count, values="word"),
         "lookup 64, mixed keys": lookup(64, count, keys="mixed"),
