@@ -231,10 +231,10 @@ def auxiliary_loss(model: TrainingLlama, probes: Tensor, tap: Tensor, ids: Tenso
     """
     length = ids.shape[1]
     chosen = AUX_TOKENS + torch.randperm(length - AUX_TOKENS, device=ids.device)[: length // 4]
-    states = F.rms_norm(tap[:, chosen], (HIDDEN,)).flatten(0, 1)
+    states = F.rms_norm(tap.index_select(1, chosen), (HIDDEN,)).flatten(0, 1)
     table = model.embed_tokens.weight.detach()
     losses = [
-        F.cross_entropy(F.linear(states @ probe, table), ids[:, chosen - j - 1].flatten())
+        F.cross_entropy(F.linear(states @ probe, table), ids.index_select(1, chosen - j - 1).flatten())
         for j, probe in enumerate(probes)
     ]
     return torch.stack(losses).mean()
