@@ -113,7 +113,7 @@ SHORTEST, SHORT, MEDIUM = Shape(128, 10), Shape(256, 24), Shape(512, 64)
 LONG, LONGER, LONGEST = Shape(1024, 119), Shape(2048, 200), Shape(4096, 500)
 
 # Later stages keep short documents: without them small tables get worse again. Long tables of random keys are what
-# took longest to learn, so the last stages have many; sums and lists are half of all documents throughout.
+# is learned last, so the last stages have many; from stage 2 on, half of the documents are sums and lists.
 STAGES = [
     Stage(30, {SHORTEST: 1.0}, digits=2, items=5, tables=0.7, unknown=0.0, aux=0.3),
     Stage(50, {SHORT: 0.8, SHORTEST: 0.2}, items=6, aux=0.1),
