@@ -1,0 +1,259 @@
+"""Every rung of paged attention against a float64 oracle, in the emulator's check mode: right, and without a finding.
+
+On a machine with a GPU the same tests run there (`backend="auto"`); the check mode is the emulator's.
+
+Tolerances are absolute, for values of normal distribution with variance 1: float32 results differ from the oracle by
+the order of sums (2e-5); results in float16 and bfloat16 are rounded once, to 11 and 8 bits, at magnitudes below 4
+(2e-3, 1.6e-2).
+"""
+
+import math
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import yaie.cuda
+from yaie.course.registry import REPOSITORY
+
+PATH = REPOSITORY / "csrc" / "paged_attention" / "paged_attention.cu"
+TOLERANCE = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+DTYPES = tuple(TOLERANCE)
+CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+PLAIN = ("paged_decode_1_thread_per_head", "paged_decode_2_warp_per_head", "paged_decode_3_grouped")
+RUNGS = (*PLAIN, "paged_decode_4_split_kv")
+GARBAGE = 10**9  # in entries of a block table that must not be read
+
+
+@cache
+def module():
+    return yaie.cuda.load(PATH)
+
+
+def on_device(tensor):
+    return tensor.cuda() if torch.cuda.is_available() else tensor
+
+
+class Batch:
+    """A cache of random values, pages in random order, and random queries, `query_lens[s]` of them for sequence s."""
+
+    def __init__(
+        self,
+        context_lens,
+        *,
+        query_lens=None,
+        block_size=16,
+        num_heads=4,
+        num_kv_heads=1,
+        head_dim=64,
+        dtype=torch.float32,
+        size=1.0,
+    ):
+        seed = torch.seed() % 2**31
+        generator = torch.Generator().manual_seed(seed)
+        self.context_lens = context_lens
+        self.query_lens = [1] * len(context_lens) if query_lens is None else query_lens
+        blocks = [-(-n // block_size) for n in context_lens]
+        num_blocks = sum(blocks) + 1
+        order = torch.randperm(num_blocks, generator=generator).tolist()
+        max_blocks = max(blocks) + 2
+        tables = [[order.pop() for _ in range(n)] + [GARBAGE] * (max_blocks - n) for n in blocks]
+        shape = (num_blocks, block_size, num_kv_heads, head_dim)
+
+        def random(*shape):
+            return on_device((size * torch.randn(*shape, generator=generator)).to(dtype))
+
+        self.query = random(sum(self.query_lens), num_heads, head_dim)
+        self.key_cache, self.value_cache = random(*shape), random(*shape) / size
+        used = torch.zeros(num_blocks * block_size, dtype=torch.bool)
+        for table, n in zip(tables, context_lens, strict=True):
+            for position in range(n):
+                used[table[position // block_size] * block_size + position % block_size] = True
+        for cache_ in (self.key_cache, self.value_cache):  # what belongs to nobody must reach nobody
+            cache_.view(-1, num_kv_heads, head_dim)[on_device(~used)] = math.nan
+        self.tables = on_device(torch.tensor(tables, dtype=torch.int32))
+        self.lens = on_device(torch.tensor(context_lens, dtype=torch.int32))
+        self.scale = head_dim**-0.5
+        self.out = torch.full_like(self.query, math.nan)
+
+    def oracle(self):
+        """[num_tokens, num_heads, head_dim] float64: gather, softmax, average."""
+        rows, start = [], 0
+        keys, values = self.key_cache.double().cpu(), self.value_cache.double().cpu()
+        block_size, num_kv_heads = self.key_cache.shape[1:3]
+        group = self.query.shape[1] // num_kv_heads
+        for table, n, q_len in zip(self.tables.cpu(), self.context_lens, self.query_lens, strict=True):
+            table = table[: -(-n // block_size)].long()
+            key, value = (x[table].flatten(0, 1)[:n].repeat_interleave(group, dim=1) for x in (keys, values))
+            for i in range(q_len):
+                visible = n - q_len + i + 1
+                query = self.query[start + i].double().cpu()
+                if visible <= 0:
+                    rows.append(torch.zeros_like(query))
+                    continue
+                scores = torch.einsum("hd,khd->hk", query, key[:visible]) * self.scale
+                rows.append(torch.einsum("hk,khd->hd", scores.softmax(dim=-1), value[:visible]))
+            start += q_len
+        return torch.stack(rows)
+
+    def sizes(self):
+        num_heads, head_dim = self.query.shape[1:]
+        _, block_size, num_kv_heads, _ = self.key_cache.shape
+        return num_heads, num_kv_heads, head_dim, block_size, self.tables.shape[1]
+
+    def decode(self, rung, num_splits=2, split_tokens=32):
+        caches = (self.query, self.key_cache, self.value_cache, self.tables, self.lens)
+        num_seqs, num_heads, head_dim = self.query.shape
+        last = (self.scale, CODES[self.query.dtype])
+        if rung in PLAIN:
+            getattr(module(), rung)(*caches, self.out, num_seqs, *self.sizes(), *last)
+        else:
+            parts = self.query.new_full(
+                (num_seqs, num_heads, num_splits, head_dim), math.nan, dtype=torch.float32
+            )
+            lse = torch.full_like(parts[..., 0].contiguous(), math.nan)
+            module().paged_decode_4_split_kv(
+                *caches,
+                None,
+                self.out,
+                parts,
+                lse,
+                num_seqs,
+                *self.sizes(),
+                num_splits,
+                split_tokens,
+                *last,
+            )
+        return self.out
+
+    def prefill(self, tile_tokens=None):
+        group = self.query.shape[1] // self.key_cache.shape[2]
+        tile_tokens = tile_tokens or max(1, 16 // group)
+        tiles, start = [], 0
+        for s, (n, q_len) in enumerate(zip(self.context_lens, self.query_lens, strict=True)):
+            for i in range(0, q_len, tile_tokens):
+                tiles.append((s, start + i, min(tile_tokens, q_len - i), n - q_len + i + 1))
+            start += q_len
+        module().paged_prefill(
+            self.query,
+            self.key_cache,
+            self.value_cache,
+            self.tables,
+            on_device(torch.tensor(tiles, dtype=torch.int32)),
+            self.out,
+            len(tiles),
+            tile_tokens,
+            *self.sizes(),
+            self.scale,
+            CODES[self.query.dtype],
+        )
+        return self.out
+
+    def check(self, out):
+        torch.testing.assert_close(
+            out.double().cpu(), self.oracle(), rtol=0, atol=TOLERANCE[self.query.dtype]
+        )
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_contexts_around_a_block(rung, dtype):
+    """Context 1, a block minus and plus one, 33 keys (more than a warp), an empty slot: the guide's kernel saw only its
+    own slot, divided by nothing, and wrote past the output."""
+    batch = Batch([1, 15, 0, 16, 17, 33], dtype=dtype)
+    batch.check(batch.decode(rung))
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize(
+    ("num_heads", "num_kv_heads", "head_dim", "dtype"),
+    [
+        (2, 2, 80, torch.float16),
+        (8, 2, 128, torch.bfloat16),
+        (7, 1, 64, torch.bfloat16),
+        (6, 1, 32, torch.float32),
+        (18, 1, 40, torch.float32),
+        (4, 2, 256, torch.float16),
+        (3, 1, 136, torch.float32),
+        (5, 5, 8, torch.float32),
+    ],
+)
+def test_heads_and_head_dims(rung, num_heads, num_kv_heads, head_dim, dtype):
+    """A query head that reads the wrong KV head, lanes beyond head_dim, a group that does not fill the warps."""
+    batch = Batch(
+        [35, 3], block_size=5, num_heads=num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, dtype=dtype
+    )
+    batch.check(batch.decode(rung))
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("block_size", [1, 3, 256])
+def test_block_sizes(rung, block_size):
+    """Slots are found by division and remainder: a shift, or a page that a tile does not leave, shows here."""
+    batch = Batch([37, 130], block_size=block_size, num_heads=2, head_dim=32, dtype=torch.float16)
+    batch.check(batch.decode(rung))
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_large_scores(rung):
+    """Scores of some thousands: without the maximum subtracted, or with one that is not corrected when it grows, exp
+    overflows. The softmax is close to one-hot, so rounding of the scores is what remains: 1e-3."""
+    batch = Batch([70, 20], size=30.0, head_dim=32)
+    out = batch.decode(rung)
+    torch.testing.assert_close(out.double().cpu(), batch.oracle(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("num_splits", [1, 2, 5])
+@pytest.mark.parametrize("split_tokens", [1, 32, 100])
+def test_splits(num_splits, split_tokens):
+    """However a context is split the result is the same; splits without keys leave no trace. Contexts that need more
+    splits than there are get longer ones, as in a CUDA graph whose sequences have grown."""
+    batch = Batch([1, 0, 64, 201], num_heads=2, head_dim=32)
+    batch.check(batch.decode("paged_decode_4_split_kv", num_splits, split_tokens))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(4, 4), (4, 1), (7, 1), (20, 1)])
+def test_prefill_after_a_cached_prefix(num_heads, num_kv_heads, dtype):
+    """Each query sees the cached prefix and the new tokens up to itself; a decode is a chunk of one token."""
+    batch = Batch(
+        [40, 5, 33, 0, 17],
+        query_lens=[7, 5, 1, 0, 17],
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=32,
+        dtype=dtype,
+    )
+    batch.check(batch.prefill())
+
+
+@pytest.mark.parametrize("tile_tokens", [1, 2, 5])
+def test_tiles_of_a_prefill(tile_tokens):
+    """Tiles that leave warps without rows, and tiles that need several thread blocks."""
+    batch = Batch([20], query_lens=[11], num_heads=8, num_kv_heads=1, head_dim=40)
+    batch.check(batch.prefill(tile_tokens))
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_any_shape(data):
+    """Shapes drawn from the whole contract, small contexts: what nobody thought of."""
+    draw = data.draw
+    num_kv_heads = draw(st.integers(1, 3))
+    group = draw(st.sampled_from([1, 2, 3, 4, 5, 7, 8]))
+    query_lens = draw(st.lists(st.integers(0, 5), min_size=1, max_size=3).filter(any))
+    context_lens = [n + draw(st.integers(0, 40)) for n in query_lens]
+    options = {
+        "block_size": draw(st.integers(1, 256)),
+        "num_heads": num_kv_heads * group,
+        "num_kv_heads": num_kv_heads,
+        "head_dim": 8 * draw(st.integers(4, 32)),
+        "dtype": draw(st.sampled_from(DTYPES)),
+    }
+    batch = Batch(context_lens, query_lens=query_lens, **options)
+    batch.check(batch.prefill())
+    batch = Batch(context_lens, **options)
+    for rung in RUNGS:
+        batch.check(batch.decode(rung))
