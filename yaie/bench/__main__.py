@@ -1,6 +1,7 @@
 """`python -m yaie.bench NAME [options]` runs the benchmark `yaie/bench/NAME.py`; without a name it lists them.
 
-A benchmark is a module here with a function `main(arguments)` that takes the rest of the command line.
+A benchmark is a module here with a function `main(arguments)` that takes the rest of the command line and returns the
+exit status (None: success).
 """
 
 from __future__ import annotations
@@ -32,8 +33,7 @@ def main(arguments: list[str]) -> int:
         for name, summary in known.items():
             print(f"  {name:10} {summary}")
         return 2 if wanted or not arguments else 0
-    importlib.import_module(f"yaie.bench.{arguments[0]}").main(arguments[1:])
-    return 0
+    return importlib.import_module(f"yaie.bench.{arguments[0]}").main(arguments[1:]) or 0
 
 
 if __name__ == "__main__":

@@ -156,13 +156,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     print()
 
 
+def results_path(name: str, facts: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """The file of a benchmark on the device of `facts`."""
+    slug = re.sub(r"[^a-z0-9]+", "-", facts["device"].lower()).strip("-")
+    return folder / f"{name}-{slug}.json"
+
+
 def save_results(name: str, facts: dict[str, Any], results: dict[str, Any], folder: Path = RESULTS) -> Path:
     """Record a run as JSON, one file per benchmark and device; a later run on the same device replaces it.
 
     `results` may hold `Timing`s, which become {median, q1, q3, repeats} in seconds.
     """
-    slug = re.sub(r"[^a-z0-9]+", "-", facts["device"].lower()).strip("-")
-    path = folder / f"{name}-{slug}.json"
+    path = results_path(name, facts, folder)
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**facts, "results": results}, indent=1, default=asdict) + "\n")
     return path

@@ -1,0 +1,86 @@
+"""The comparison of counts with Nsight Compute, without a GPU: its output is read rightly, differences are named."""
+
+import pytest
+
+from yaie.bench import __main__ as command
+from yaie.bench import counters
+
+# Written after the documentation and published outputs of `ncu --csv`, with the columns of two of its versions.
+LONG = """hello from the program
+==PROF== Connected to process 4242 (/usr/bin/python3.12)
+==PROF== Profiling "transpose_1_kernel" - 0: 0%....50%....100% - 3 passes
+==PROF== Disconnected from process 4242
+"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device","CC",\
+"Section Name","Metric Name","Metric Unit","Metric Value"
+"0","4242","python3.12","127.0.0.1","transpose_1_kernel(const float *, float *, int, int)","1","7","(32, 32, 1)",\
+"(8, 8, 1)","0","9.0","Command line profiler metrics",\
+"l1tex__average_t_sectors_per_request_pipe_lsu_mem_global_op_ld.ratio","sector/request","4"
+"0","4242","python3.12","127.0.0.1","transpose_1_kernel(const float *, float *, int, int)","1","7","(32, 32, 1)",\
+"(8, 8, 1)","0","9.0","Command line profiler metrics",\
+"l1tex__average_t_sectors_per_request_pipe_lsu_mem_global_op_st.ratio","sector/request","32"
+"1","4242","python3.12","127.0.0.1","void transpose_tile_kernel<0>(const float *, float *, int, int)","1","7",\
+"(32, 32, 1)","(8, 8, 1)","0","9.0","Command line profiler metrics",\
+"l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_ld.sum","","63,488"
+"1","4242","python3.12","127.0.0.1","void transpose_tile_kernel<0>(const float *, float *, int, int)","1","7",\
+"(32, 32, 1)","(8, 8, 1)","0","9.0","Command line profiler metrics",\
+"l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_st.sum","","n/a"
+"""
+SHORT = """==PROF== Connected to process 1
+"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"
+"10","b","m","sector/request","2.5"
+"9","a","m","sector/request","1,024.5"
+==PROF== Disconnected from process 1
+"""
+
+
+def test_ncu_output_is_read():
+    """Would catch thousands separators, kernels in the order of their text, and lines around the table."""
+    (first, naive), (second, tiled) = counters.parse_ncu(LONG)
+    assert first.startswith("transpose_1_kernel")
+    assert second == "void transpose_tile_kernel<0>(const float *, float *, int, int)"
+    assert counters.counts_of_metrics(naive) == counters.Counts(4, 32, 0, 0)
+    assert counters.counts_of_metrics(tiled) == counters.Counts(None, None, 63488, 0)
+    assert counters.parse_ncu(SHORT) == [("a", {"m": 1024.5}), ("b", {"m": 2.5})]
+    assert counters.parse_ncu("==ERROR== the profiler cannot read counters: ERR_NVGPUCTRPERM") == []
+
+
+def test_every_metric_is_asked_for():
+    """Would catch a command that profiles all of torch's kernels, or changes the clocks of the card."""
+    words = counters.ncu_command("/bin/ncu")
+    assert words[words.index("--metrics") + 1].split(",") == list(counters.METRICS.values())
+    assert words[words.index("--profile-from-start") + 1] == "off"
+    assert words[words.index("--clock-control") + 1] == "none"
+    assert words[-2:] == ["counters", "--launch-only"]
+
+
+def test_missing_launches_are_an_error(monkeypatch):
+    """Would catch counts of other kernels put beside ours, and a refusal of ncu that is taken for zeros."""
+    monkeypatch.setattr(counters.native, "module", lambda *arguments: None)
+    monkeypatch.setattr(counters, "ncu_command", lambda ncu: ["echo", "==ERROR== ERR_NVGPUCTRPERM"])
+    with pytest.raises(RuntimeError, match="ERR_NVGPUCTRPERM"):
+        counters.card_counts("ncu")
+
+
+def test_the_emulator_counts_what_the_headers_say():
+    """Would catch a comparison that is fed with other launches."""
+    counts = {launch.title: counters.emulator_counts(launch) for launch in counters.LAUNCHES}
+    assert counts["transpose, naive"] == counters.Counts(4, 32, 0, 0)
+    assert counts["transpose, tiled"] == counters.Counts(4, 4, 31 * 8 * 8 * 32, 0)
+    assert counts["transpose, padded"] == counters.Counts(4, 4, 0, 0)
+    assert counts["sum, shared memory"].load_conflicts == 0
+
+
+def test_differences_are_named():
+    """Would catch a comparison that passes whatever the card says."""
+    ours = [counters.Counts(4, 4, 0, 0)] * len(counters.LAUNCHES)
+    assert counters.differences(ours, ours) == []
+    card = [counters.Counts(4, 8, 0, 0), *ours[1:]]
+    assert counters.differences(ours, card) == ["copy, 4-byte units: store sectors: emulator 4, card 8"]
+
+
+def test_the_command_says_that_there_is_no_card(capsys):
+    """Would catch an emulator's numbers that look like measured ones."""
+    assert command.main(["counters", "--device", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert "has not been measured here" in shown
+    assert "63488" in shown

@@ -1,0 +1,112 @@
+"""The benchmark of the kernels: every family has cases, results are checked before timing, failures are shown."""
+
+import json
+
+import pytest
+import torch
+
+from yaie.bench import __main__ as command
+from yaie.bench import card, harness, kernels
+from yaie.bench.costs import Cost
+from yaie.bench.kernel_cases import Case, Setting, Work, family
+
+SMALL = Setting("cpu")
+
+
+def make_case(answer, tolerance=0.0, **more):
+    inputs = torch.arange(4.0).view(2, 2)
+
+    def spoil():
+        inputs[:] = -1
+
+    work = Work(
+        ours={"right": lambda: inputs.copy_(torch.arange(4.0).view(2, 2)), "lazy": lambda: inputs} | answer,
+        peers={"torch": lambda: torch.arange(4.0).view(2, 2)},
+        wanted=lambda: torch.arange(4.0).view(2, 2),
+        clear=spoil,
+    )
+    return Case("a case", lambda: work, Cost(bytes=32, flops=4), tolerance=tolerance, **more)
+
+
+def test_wrong_results_are_not_timed():
+    """Would catch a kernel that is fast because it does nothing, or writes NaN."""
+
+    def broken():
+        raise ValueError("no such kernel")
+
+    answers = {
+        "nan": lambda: torch.full((2, 2), torch.nan),
+        "near": lambda: torch.arange(4.0).view(2, 2) * 1.001,
+        "broken": broken,
+    }
+    for tolerance, good in ((0.0, {"right", "torch"}), (0.01, {"right", "torch", "near"})):
+        record = kernels.measure_case(make_case(answers, tolerance), SMALL, 0.1)
+        assert {row["name"] for row in record["calls"] if "time" in row} == good
+        assert {row["name"] for row in record["calls"] if "error" in row} == {
+            *("right", "lazy", "nan", "near", "broken", "torch")
+        } - good
+    assert "no such kernel" in next(row["error"] for row in record["calls"] if row["name"] == "broken")
+
+
+def test_failures_are_shown_and_change_the_exit_status(monkeypatch, capsys, tmp_path):
+    """Would catch a benchmark that drops what fails, and a second family that wipes the first one's record."""
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    monkeypatch.setattr(harness.results_path, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(harness.save_results, "__defaults__", (tmp_path,))
+    threads = torch.get_num_threads()
+    assert command.main(["kernels", "--device", "cpu", "--family", "warmup", "--save"]) == 0
+    monkeypatch.setattr(family("memory"), "cases", lambda setting: [make_case({})])
+    assert command.main(["kernels", "--device", "cpu", "--family", "memory", "--save"]) == 1
+    torch.set_num_threads(threads)
+    shown = capsys.readouterr().out
+    assert "lazy FAILED: AssertionError" in shown
+    assert "no statement about a GPU" in shown
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text())["results"]
+    assert list(record) == ["memory", "warmup"]
+    assert record["warmup"]["command"] == "python -m yaie.bench kernels --device cpu --family warmup --save"
+    assert record["warmup"]["cases"][0]["calls"][0]["time"]["repeats"] == 3
+
+
+def test_a_dead_gpu_leaves_the_other_families_to_a_new_process(monkeypatch):
+    """Would catch one faulty kernel that costs the whole run its results."""
+    ran = []
+    monkeypatch.setattr(kernels.subprocess, "run", lambda words, check: ran.append(words))
+    assert kernels.run_the_rest(["memory", "sampling"], ["--save", "--family", "x", "--device", "cuda"]) == 1
+    assert ran[0][2:] == [
+        *("yaie.bench", "kernels", "--save", "--device", "cuda"),
+        *("--family", "memory", "--family", "sampling"),
+    ]
+    assert kernels.run_the_rest([], ["--save"]) == 1
+    assert len(ran) == 1
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_call", "room", "wanted"),
+    [(4 << 20, 1 << 34, 50), (1 << 30, 1 << 34, 2), (1 << 10, 1 << 34, 64), (1 << 30, 1 << 30, 1)],
+)
+def test_inputs_exceed_the_cache(monkeypatch, bytes_per_call, room, wanted):
+    """Would catch a time at which all inputs lay in the L2 cache (50 MB here)."""
+
+    class Properties:
+        L2_cache_size = 50 << 20
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: Properties)
+    assert card.copies_needed(bytes_per_call, room) == wanted
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_timing_on_a_card():
+    """Would catch times of the launch from Python instead of the kernel's, and inputs that are not taken in turn."""
+    x = torch.zeros(1 << 26, device="cuda")
+    used = []
+
+    def add(i):
+        used.append(i)
+        return x.add_(1)
+
+    timing = card.measure_calls([lambda: add(0), lambda: add(1)], seconds=0.05)
+    assert abs(used.count(0) - used.count(1)) <= 1
+    assert 1e-5 < timing.median < 1e-2
+    small = torch.zeros(1, device="cuda")
+    assert card.measure_graph([lambda: small.add_(1)]).median < 2e-5

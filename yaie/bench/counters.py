@@ -1,0 +1,290 @@
+"""Sectors per request and bank conflicts: what the emulator counts beside what a GPU's own counters say.
+
+On a GPU the launches below run under Nsight Compute (`ncu`), which reads the hardware's counters; the emulator counts
+the same launches with the same sizes. Without a GPU only the emulator's side is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from yaie.bench import harness
+from yaie.cuda import Profile
+from yaie.kernels import native
+
+SIZE = 256  # rows and columns of the matrices: small enough for the emulator to count every block
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch of one kernel, on fresh tensors of `device`."""
+
+    title: str
+    source: str
+    launcher: str
+    kernel: str  # a part of the name that the profiler shows
+    arguments: Callable[[str], tuple]
+
+
+def _matrices(device: str) -> tuple:
+    return torch.randn(SIZE, SIZE, device=device), torch.zeros(SIZE, SIZE, device=device), SIZE, SIZE
+
+
+def _numbers(device: str) -> tuple:
+    return torch.randn(SIZE * SIZE, device=device), torch.zeros(1, device=device), SIZE * SIZE
+
+
+def _blocks(device: str) -> tuple:
+    """Two layers of 8 blocks of 16 tokens, 2 heads of 64 halves; 3 blocks are copied."""
+    key, value = (torch.randn(2, 8, 16, 2, 64, device=device).half() for _ in range(2))
+    mapping = torch.tensor([[0, 4], [1, 5], [2, 6]], device=device)
+    return key, value, mapping, 3, 2, 8, 16 * 2 * 64 * 2
+
+
+LAUNCHES = (
+    Launch("copy, 4-byte units", "memory/copy_blocks.cu", "copy_blocks_1_elements", "copy_blocks", _blocks),
+    Launch("copy, 16-byte units", "memory/copy_blocks.cu", "copy_blocks_2_vectors", "copy_blocks", _blocks),
+    Launch("transpose, naive", "memory/transpose.cu", "transpose_1_naive", "transpose_1", _matrices),
+    Launch("transpose, tiled", "memory/transpose.cu", "transpose_2_tiled", "transpose_tile", _matrices),
+    Launch("transpose, padded", "memory/transpose.cu", "transpose_3_padded", "transpose_tile", _matrices),
+    Launch("sum, atomics", "memory/reduce.cu", "reduce_1_atomics", "reduce_1", _numbers),
+    Launch("sum, shared memory", "memory/reduce.cu", "reduce_2_shared", "reduce_2", _numbers),
+    Launch("sum, shuffles", "memory/reduce.cu", "reduce_3_shuffle", "reduce_3", _numbers),
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Per launch: sectors of global memory per request of a warp (None: no such access), bank conflicts in all."""
+
+    load_sectors: float | None
+    store_sectors: float | None
+    load_conflicts: int
+    store_conflicts: int
+
+
+# ---- the emulator's side
+
+
+def emulator_counts(launch: Launch) -> Counts:
+    torch.manual_seed(0)
+    module = native.module(launch.source, "emulator")
+    profile = module.profile(launch.launcher, *launch.arguments("cpu"))
+    if profile.counted_blocks < profile.blocks:
+        raise RuntimeError(
+            f"{launch.title}: only {profile.counted_blocks} of {profile.blocks} blocks were counted"
+        )
+    return counts_of(profile)
+
+
+def counts_of(profile: Profile) -> Counts:
+    """A profile summed over its source lines. Atomics are neither loads nor stores, as for the profiler."""
+
+    def lines(space: str, operation: str) -> list:
+        return [line for line in profile.lines if (line.space, line.operation) == (space, operation)]
+
+    def sectors(operation: str) -> float | None:
+        found = lines("global", operation)
+        return sum(line.sectors for line in found) / sum(line.requests for line in found) if found else None
+
+    def conflicts(operation: str) -> int:
+        return sum(line.bank_conflicts for line in lines("shared", operation))
+
+    return Counts(sectors("load"), sectors("store"), conflicts("load"), conflicts("store"))
+
+
+# ---- the card's side
+
+METRICS = {
+    "load_sectors": "l1tex__average_t_sectors_per_request_pipe_lsu_mem_global_op_ld.ratio",
+    "store_sectors": "l1tex__average_t_sectors_per_request_pipe_lsu_mem_global_op_st.ratio",
+    "load_conflicts": "l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_ld.sum",
+    "store_conflicts": "l1tex__data_bank_conflicts_pipe_lsu_mem_shared_op_st.sum",
+}
+
+
+def find_ncu() -> str | None:
+    """ncu on the PATH, in $CUDA_HOME, or in /usr/local/cuda; None where there is none."""
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    return shutil.which("ncu") or shutil.which("ncu", path=f"{home}/bin")
+
+
+def ncu_command(ncu: str) -> list[str]:
+    """Profile what a child process launches between `cudaProfilerStart` and `cudaProfilerStop`, as CSV."""
+    return [
+        *(ncu, "--csv", "--print-units", "base", "--profile-from-start", "off", "--clock-control", "none"),
+        *("--metrics", ",".join(METRICS.values())),
+        *(sys.executable, "-m", "yaie.bench", "counters", "--launch-only"),
+    ]
+
+
+def launch_all() -> None:
+    """What runs under the profiler: every launch once, with nothing else in the profiled range."""
+    for launch in LAUNCHES:
+        torch.manual_seed(0)
+        call = getattr(native.module(launch.source, "cuda"), launch.launcher)
+        arguments = launch.arguments("cuda")
+        torch.cuda.synchronize()
+        torch.cuda.profiler.start()
+        call(*arguments)
+        torch.cuda.synchronize()
+        torch.cuda.profiler.stop()
+
+
+def card_counts(ncu: str) -> list[Counts]:
+    """The counters of every launch.
+
+    Raises:
+        RuntimeError: ncu failed, or did not see exactly the launches; with its output.
+    """
+    for launch in LAUNCHES:
+        native.module(launch.source, "cuda")  # built here, so that no compiler runs under the profiler
+    environment = {**os.environ, "LC_ALL": "C"}  # the decimal point is a point
+    run = subprocess.run(ncu_command(ncu), capture_output=True, text=True, env=environment)
+    kernels = parse_ncu(run.stdout)
+    names = [name for name, _ in kernels]
+    if len(kernels) != len(LAUNCHES) or not all(
+        launch.kernel in name for launch, name in zip(LAUNCHES, names, strict=True)
+    ):
+        output = f"{run.stdout[-2000:]}\n{run.stderr[-2000:]}"
+        raise RuntimeError(
+            f"ncu (exit status {run.returncode}) saw the kernels {names}; its output ends:\n{output}"
+        )
+    return [counts_of_metrics(metrics) for _, metrics in kernels]
+
+
+def parse_ncu(text: str) -> list[tuple[str, dict[str, float | None]]]:
+    """Kernel name and metrics of each profiled launch, in order, from the output of `ncu --csv`.
+
+    Around the table stand lines that begin with `==` and whatever the program printed. The table has one row per launch
+    and metric, with the columns "ID", "Kernel Name", "Metric Name" and "Metric Value" among others; large numbers have
+    commas for thousands, and a metric that the card does not have is "n/a" (None here).
+    """
+    lines = text.splitlines()
+    header = next((i for i, line in enumerate(lines) if line.startswith('"ID"')), None)
+    if header is None:
+        return []
+    launches: dict[str, tuple[str, dict[str, float | None]]] = {}
+    for row in csv.DictReader(
+        io.StringIO("\n".join(line for line in lines[header:] if line.startswith('"')))
+    ):
+        if row["Metric Name"] and row["ID"].isdigit():
+            _, metrics = launches.setdefault(row["ID"], (row["Kernel Name"], {}))
+            metrics[row["Metric Name"]] = _value(row["Metric Value"])
+    return [launches[key] for key in sorted(launches, key=int)]
+
+
+def _value(text: str) -> float | None:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None
+
+
+def counts_of_metrics(metrics: dict[str, float | None]) -> Counts:
+    """The profiler gives 0 sectors per request where there was no request."""
+    found = {field: metrics.get(name) for field, name in METRICS.items()}
+    return Counts(
+        found["load_sectors"] or None,
+        found["store_sectors"] or None,
+        round(found["load_conflicts"] or 0),
+        round(found["store_conflicts"] or 0),
+    )
+
+
+# ---- both beside each other
+
+
+def main(arguments: list[str]) -> int:
+    """Run the comparison; see `--help`. The exit status is 1 if the two sides differ."""
+    parser = argparse.ArgumentParser(prog="python -m yaie.bench counters", description=__doc__)
+    here = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=("cuda", "cpu"), default=here, help="default: %(default)s")
+    parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
+    parser.add_argument("--launch-only", action="store_true", help="only launch the kernels (run under ncu)")
+    options = parser.parse_args(arguments)
+    if options.launch_only:
+        launch_all()
+        return 0
+    facts = harness.environment("counters", arguments, device=options.device) | {
+        "times": "none: these are counts"
+    }
+    harness.print_header(facts)
+    emulated = [emulator_counts(launch) for launch in LAUNCHES]
+    measured: list[Counts] | None = None
+    if options.device == "cuda":
+        ncu = find_ncu()
+        if ncu is None:
+            parser.error("ncu (Nsight Compute) was not found; it comes with the CUDA toolkit")
+        version = subprocess.run([ncu, "--version"], capture_output=True, text=True).stdout
+        facts["profiler"] = version.strip().splitlines()[-1] if version.strip() else "unknown"
+        measured = card_counts(ncu)
+    print_counts(emulated, measured)
+    if options.save:
+        print("recorded in", harness.save_results("counters", facts, results_of(emulated, measured)))
+    return int(measured is not None and any(differences(emulated, measured)))
+
+
+def differences(emulated: list[Counts], measured: list[Counts]) -> list[str]:
+    """A sentence for each count that differs by more than rounding."""
+    found = []
+    for launch, ours, card in zip(LAUNCHES, emulated, measured, strict=True):
+        for field in METRICS:
+            a, b = getattr(ours, field) or 0, getattr(card, field) or 0
+            if abs(a - b) > 0.005 * max(a, b):
+                found.append(f"{launch.title}: {field.replace('_', ' ')}: emulator {a:g}, card {b:g}")
+    return found
+
+
+def print_counts(emulated: list[Counts], measured: list[Counts] | None) -> None:
+    fields = {
+        "load_sectors": "sectors/load",
+        "store_sectors": "sectors/store",
+        "load_conflicts": "conflicts, loads",
+        "store_conflicts": "conflicts, stores",
+    }
+
+    def show(counts: Counts, field: str) -> str:
+        value = getattr(counts, field)
+        return "-" if value is None else f"{value:g}"
+
+    rows = []
+    for i, launch in enumerate(LAUNCHES):
+        cells = []
+        for field in fields:
+            cells.append(show(emulated[i], field))
+            cells += [show(measured[i], field)] if measured else []
+        rows.append((launch.title, *cells))
+    columns = []
+    for name in fields.values():
+        columns += [name, "card"] if measured else [name]
+    harness.print_table(
+        "Emulator" + (", and the card's counters beside it" if measured else ""), ["", *columns], rows
+    )
+    if measured is None:
+        print("No GPU: the card's side has not been measured here.")
+    else:
+        found = differences(emulated, measured)
+        print("\n".join(found) if found else "The emulator counts what the card counts.")
+
+
+def results_of(emulated: list[Counts], measured: list[Counts] | None) -> dict[str, Any]:
+    return {
+        launch.title: {
+            "launcher": launch.launcher,
+            "emulator": asdict(emulated[i]),
+            "card": asdict(measured[i]) if measured else None,
+        }
+        for i, launch in enumerate(LAUNCHES)
+    }
