@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from yaie.course import checks, generate
+import yaie.cuda
+from yaie.course import checks, cuda_exercises, cuda_source, generate
+from yaie.course.registry import REPOSITORY, exercise_files
 from yaie.course.registry import exercises as all_exercises
-from yaie.course.registry import lessons
 
 EXERCISES = all_exercises()
+CUDA = [exercise for exercise in EXERCISES if exercise.is_cuda]
+CUDA_FILES = [file for file in exercise_files() if file.is_cuda]
 MUTANTS = [(exercise, number) for exercise in EXERCISES for number in range(len(exercise.mutants))]
 
 
@@ -23,7 +26,28 @@ def right_answers(exercise):
 
 
 def by_id(value):
-    return value.id if hasattr(value, "id") else None
+    return getattr(value, "id", None) or getattr(value, "name", None)
+
+
+@pytest.fixture
+def at_home(monkeypatch):
+    """Exercise files are said to lie where they always do: a text that was compiled once is not compiled again.
+
+    For tests that give the text of a file; they read none and write none.
+    """
+    monkeypatch.delenv("YAIE_EXERCISES_DIR", raising=False)
+
+
+def code_of(exercise, text):
+    """What an answer says, whatever its layout and comments."""
+    return cuda_source.normal(text) if exercise.is_cuda else ast.dump(ast.parse(text))
+
+
+def with_stubs(file):
+    """The engine's CUDA files with the stubs of an exercise file in them, by their names."""
+    text, use = generate.exercise_file(file), [exercise.id for exercise in file.exercises]
+    path = REPOSITORY / "exercises" / file.name
+    return cuda_exercises.spliced(file, path, text, use, cuda_exercises.engine_text)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)
@@ -32,32 +56,54 @@ def test_stub_is_not_attempted(exercise, sandbox, exercises):
     assert checks.check(exercise.id, sandbox=sandbox).status == checks.NOT_ATTEMPTED
 
 
+@pytest.mark.parametrize("exercise", CUDA, ids=by_id)
+def test_cuda_stub_compiles_and_does_nothing(exercise, sandbox, at_home):
+    """A stub that does not compile, or a check that is content with nothing, is worthless to a learner.
+
+    A statement of no effect makes the stub count as attempted.
+    """
+    body = generate.stub(exercise).replace("{", "{ (void)0;", 1)
+    outcome = checks.check(exercise.id, generate.exercise_file(exercise.file, {exercise.id: body}), sandbox)
+    assert outcome.status == checks.FAILED
+    assert outcome.headline != "It does not compile.", str(outcome)
+
+
+@pytest.mark.parametrize("file", CUDA_FILES, ids=by_id)
+@pytest.mark.skipif(yaie.cuda.find_nvcc() is None, reason="there is no nvcc")
+def test_cuda_stubs_compile_with_nvcc(file):
+    """A learner with a GPU starts from these: a stub that only the emulator's compiler takes stops them at once."""
+    for name, text in with_stubs(file).items():
+        flags = ["-diag-suppress", "177"]  # helpers of the engine that only the taken out bodies use
+        usage = yaie.cuda.compile_cubin(text, "sm_90", flags, path=REPOSITORY / "csrc" / name)
+        assert usage.kernels
+
+
 @pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)
-def test_reference_passes(exercise, sandbox, exercises):
+def test_reference_passes(exercise, sandbox, at_home):
     """A check that refuses the engine's own function is wrong."""
-    outcome = checks.check(exercise.id, generate.solved_file(exercise.lesson), sandbox)
+    outcome = checks.check(exercise.id, generate.solved_file(exercise.file), sandbox)
     assert outcome.passed, str(outcome)
 
 
 @pytest.mark.parametrize(("exercise", "number"), MUTANTS, ids=by_id)
-def test_mutant_fails_with_its_own_message(exercise, number, sandbox, exercises):
+def test_mutant_fails_with_its_own_message(exercise, number, sandbox, at_home):
     """A mutant that passes shows a hole in the check; one with another's message misleads the learner."""
     mutant = exercise.mutants[number]
-    text = generate.exercise_file(exercise.lesson, {exercise.id: generate.mutated(exercise, mutant)})
+    text = generate.exercise_file(exercise.file, {exercise.id: generate.mutated(exercise, mutant)})
     outcome = checks.check(exercise.id, text, sandbox)
     assert outcome.status == checks.FAILED, str(outcome)
     assert dict(outcome.rows).get("Likely cause") == mutant.message, str(outcome)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)
-def test_three_other_right_answers_pass(exercise, sandbox, exercises):
+def test_three_other_right_answers_pass(exercise, sandbox, at_home):
     """A check that insists on one way of writing refuses learners who are right."""
     answers = right_answers(exercise)
-    reference = ast.dump(ast.parse(generate.reference(exercise)))
+    reference = code_of(exercise, generate.reference(exercise))
     assert len(answers) >= 3
-    assert len({ast.dump(ast.parse(answer)) for answer in answers} | {reference}) == len(answers) + 1
+    assert len({code_of(exercise, answer) for answer in answers} | {reference}) == len(answers) + 1
     for answer in answers:
-        text = generate.exercise_file(exercise.lesson, {exercise.id: answer.strip()})
+        text = generate.exercise_file(exercise.file, {exercise.id: answer.strip()})
         outcome = checks.check(exercise.id, text, sandbox)
         assert outcome.passed, f"{answer}\n{outcome}"
 
@@ -88,16 +134,14 @@ def test_generating_again_changes_nothing(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     generate.write(first)
     generate.write(second)
-    for lesson in lessons():
-        if lesson.exercises:
-            assert (first / lesson.exercise_file).read_text() == (second / lesson.exercise_file).read_text()
-            assert not generate.was_edited((first / lesson.exercise_file).read_text())
+    for file in exercise_files():
+        assert (first / file.name).read_text() == (second / file.name).read_text()
+        assert not generate.was_edited((first / file.name).read_text())
 
 
 def test_generated_files_can_be_imported_as_they_are(exercises):
     """A name that a signature needs and the file does not import would fail before the learner has typed a letter."""
     from yaie.course import learner
 
-    for lesson in lessons():
-        if lesson.exercises:
-            learner.load(lesson, (exercises / lesson.exercise_file).read_text())
+    for file in exercise_files():
+        learner.load(file, (exercises / file.name).read_text())

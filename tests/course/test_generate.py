@@ -79,7 +79,7 @@ def test_mutant_whose_text_is_gone_is_an_error():
 def test_stub_keeps_everything_but_the_body():
     """The learner reads signature, decorators and docstring; each must be there, and no line of the answer."""
     for lesson in lessons():
-        for exercise in lesson.exercises:
+        for exercise in [exercise for exercise in lesson.exercises if not exercise.is_cuda]:
             stub = ast.parse(generate.stub(exercise)).body[0]
             reference = ast.parse(generate.reference(exercise)).body[0]
             assert ast.dump(stub.args) == ast.dump(reference.args)

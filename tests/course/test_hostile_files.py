@@ -30,7 +30,7 @@ HOSTILE = {
 
 def file_with(body):
     exercise = find_exercise("0.1")
-    return generate.exercise_file(exercise.lesson, {"0.1": HEAD + body})
+    return generate.exercise_file(exercise.file, {"0.1": HEAD + body})
 
 
 class Patient:
@@ -126,14 +126,14 @@ def test_helpers_imports_and_classes_of_ones_own_work(sandbox, exercises):
 
 def test_a_wrong_neighbour_is_not_held_against_a_right_function(sandbox, exercises):
     """The learner's other functions are used, too; when one of those is at fault, this one is right on its own."""
-    lesson = find_exercise("1.1").lesson
+    file = find_exercise("1.1").file
     bodies = {
         "1.3": generate.reference(find_exercise("1.3")),
         "1.1": generate.reference(find_exercise("1.1")),
     }
-    assert checks.check("1.3", generate.exercise_file(lesson, bodies), sandbox).passed
+    assert checks.check("1.3", generate.exercise_file(file, bodies), sandbox).passed
     bodies["1.1"] = generate.mutated(find_exercise("1.1"), find_exercise("1.1").mutants[0])
-    outcome = checks.check("1.3", generate.exercise_file(lesson, bodies), sandbox)
+    outcome = checks.check("1.3", generate.exercise_file(file, bodies), sandbox)
     assert outcome.passed
     if outcome.headline == "Right on its own.":
         assert "yaie check 1.1" in dict(outcome.rows)["But"]

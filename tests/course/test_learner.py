@@ -115,20 +115,20 @@ def test_read_takes_any_line_ends_and_a_byte_order_mark(warm_up):
     """Editors on Windows write both; neither is the learner's mistake."""
     text = warm_up.text(warm_up.RIGHT)
     warm_up.path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert learner.read(EXERCISE.lesson) == text
+    assert learner.read(EXERCISE.file) == text
 
 
 def test_read_names_what_is_wrong_with_the_file(warm_up):
     """A traceback about codecs or permissions does not tell a learner what to do."""
     warm_up.path.write_bytes(warm_up.stub.encode() + b"# caf\xe9\n")
     with pytest.raises(learner.FileProblem, match=f"line {warm_up.stub.count(chr(10)) + 1}"):
-        learner.read(EXERCISE.lesson)
+        learner.read(EXERCISE.file)
     warm_up.path.unlink()
     with pytest.raises(learner.FileMissing, match="is not there"):
-        learner.read(EXERCISE.lesson)
+        learner.read(EXERCISE.file)
     warm_up.path.mkdir()  # stands for a file without permission, which the superuser could read
     with pytest.raises(learner.FileProblem, match="cannot be read: Is a directory"):
-        learner.read(EXERCISE.lesson)
+        learner.read(EXERCISE.file)
 
 
 def test_hash_follows_what_the_function_needs(warm_up):
@@ -154,7 +154,7 @@ def test_install_takes_helpers_along_and_undo_takes_everything_out(warm_up):
     before = dict(vars(kv_cache.KVCacheManager))
     after = "\n    FACTOR = 10\n\n    def _times(self, n):\n        return n * self.FACTOR\n"
     text = warm_up.text("return self._times(num_tokens)", after)
-    undo = learner.install(learner.load(EXERCISE.lesson, text), EXERCISE.lesson, ["0.1"])
+    undo = learner.install(learner.load(EXERCISE.file, text), EXERCISE.file, ["0.1"])
     try:
         assert manager().blocks_needed(3) == 30
         assert learner.owner(EXERCISE) == "00_start_here.py"
@@ -168,8 +168,8 @@ def test_install_takes_helpers_along_and_undo_takes_everything_out(warm_up):
 
 def test_install_leaves_out_what_is_not_asked_for(warm_up):
     """A hole must be filled with the engine's function, also in the learner's own class."""
-    module = learner.load(EXERCISE.lesson, warm_up.stub)
-    learner.install(module, EXERCISE.lesson, [])()
+    module = learner.load(EXERCISE.file, warm_up.stub)
+    learner.install(module, EXERCISE.file, [])()
     assert inspect.getattr_static(module.KVCacheManager, "blocks_needed") is ENGINE
 
 
@@ -187,9 +187,10 @@ def test_module_level_function_is_replaced_wherever_it_is_known(monkeypatch):
     fields = {"title": "", "minutes": 1, "task": "", "hints": ("", "", ""), "mutants": (), "check": None}
     lesson.exercises.append(Exercise(id="99.1", target="yaie.home_of_it:it", lesson=lesson, **fields))
     lesson.exercises.append(Exercise(id="99.2", target="yaie.home_of_it:twice", lesson=lesson, **fields))
-    theirs = learner.load(lesson, "def it(): return 5\ndef twice(): raise NotImplementedError\n")
+    file = lesson.files[0]
+    theirs = learner.load(file, "def it(): return 5\ndef twice(): raise NotImplementedError\n")
     original = home.it
-    undo = learner.install(theirs, lesson, ["99.1"])
+    undo = learner.install(theirs, file, ["99.1"])
     assert (home.it(), home.twice(), user.alias()) == (5, 10, 5)
     assert theirs.twice is home.twice
     undo()
@@ -199,15 +200,13 @@ def test_module_level_function_is_replaced_wherever_it_is_known(monkeypatch):
 
 def test_install_that_fails_leaves_nothing_in(warm_up):
     """Half of a learner's parts in the engine is a state that nobody asked for."""
-    module = learner.load(
-        EXERCISE.lesson, warm_up.text(warm_up.RIGHT) + "\ndel KVCacheManager.blocks_needed\n"
-    )
+    module = learner.load(EXERCISE.file, warm_up.text(warm_up.RIGHT) + "\ndel KVCacheManager.blocks_needed\n")
     with pytest.raises(KeyError):
-        learner.install(module, EXERCISE.lesson, ["0.1"])
+        learner.install(module, EXERCISE.file, ["0.1"])
     assert inspect.getattr_static(kv_cache.KVCacheManager, "blocks_needed") is ENGINE
 
 
 def test_file_is_compiled_without_the_courses_own_future_imports(warm_up):
     """`annotations` from the course's own file must not leak into a learner's file that does not import it."""
     text = "def f(x: int): pass\n"
-    assert learner.load(EXERCISE.lesson, text).f.__annotations__ == {"x": int}
+    assert learner.load(EXERCISE.file, text).f.__annotations__ == {"x": int}

@@ -87,8 +87,8 @@ def test_file_that_breaks_when_run_takes_the_others_out_again(warm_up, exercises
     from yaie.course.registry import find_lesson
 
     warm_up.write("return 7")
-    lesson = find_lesson(1)
-    learner.exercise_path(lesson).write_text(generate.solved_file(lesson) + "\nimport no_such_module\n")
+    file = find_lesson(1).files[0]
+    learner.exercise_path(file).write_text(generate.solved_file(file) + "\nimport no_such_module\n")
     with pytest.raises(ModuleNotFoundError), parts.installed(["0.1", "1.1"]):
         pass
     assert blocks_needed() == 1

@@ -20,8 +20,12 @@ LIMIT = 1.0  # seconds
 
 def wrong_answer(exercise: Exercise) -> str:
     """A file whose check fails and has to try every mutant: the function gives something no mutant does."""
-    header = generate.stub(exercise).rpartition("\n")[0]
-    return generate.exercise_file(exercise.lesson, {exercise.id: f"{header}\n    return 'no such answer'"})
+    if exercise.is_cuda:
+        header = generate.stub(exercise).partition("{")[0]
+        body = f'{header}{{\n    printf("no such answer");\n    __trap();\n}}'
+    else:
+        body = generate.stub(exercise).rpartition("\n")[0] + "\n    return 'no such answer'"
+    return generate.exercise_file(exercise.file, {exercise.id: body})
 
 
 def main(arguments: list[str]) -> None:
@@ -52,16 +56,14 @@ def _measure(repeats: int) -> dict:
 
     def cold() -> None:
         sandbox = Sandbox()
-        checks.check(first.id, generate.solved_file(first.lesson), sandbox)
+        checks.check(first.id, generate.solved_file(first.file), sandbox)
         sandbox.close()
 
     results: dict = {"cold": measure(cold, repeats=3, warmup=1), "exercises": {}}
     sandbox = Sandbox()
     for exercise in exercises():
         results["exercises"][exercise.id] = {
-            "passes": _timed(
-                exercise, generate.solved_file(exercise.lesson), checks.PASSED, sandbox, repeats
-            ),
+            "passes": _timed(exercise, generate.solved_file(exercise.file), checks.PASSED, sandbox, repeats),
             "fails": _timed(exercise, wrong_answer(exercise), checks.FAILED, sandbox, repeats),
         }
     sandbox.close()

@@ -7,19 +7,25 @@ and its message is shown as the likely cause.
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from yaie.course import learner
+import yaie.cuda
+from yaie.course import cuda_exercises, learner
 from yaie.course.generate import exercise_file, mutated
-from yaie.course.registry import Exercise, find_exercise
+from yaie.course.registry import REPOSITORY, Exercise, find_exercise
 from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, Sandbox
 from yaie.course.show import Panel
 
 NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
 TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
+
+KERNEL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
+# Where mutants in CUDA are said to lie: always in the same place, so that each is compiled once and then found again.
+HOME = REPOSITORY / "exercises"
 
 _sandbox = Sandbox()
 
@@ -44,7 +50,7 @@ class Outcome:
 
     def panel(self) -> Panel:
         """The outcome, to be shown."""
-        name = self.exercise.lesson.exercise_file
+        name = self.exercise.file.name
         return Panel(
             f"{self.exercise.id} {self.exercise.title}: {self.status}",
             tone=TONES[self.status],
@@ -68,7 +74,7 @@ def check(exercise_id: str, text: str | None = None, sandbox: Sandbox | None = N
     sandbox = sandbox or _sandbox
     started = time.monotonic()
     try:
-        text = learner.read(exercise.lesson) if text is None else text
+        text = learner.read(exercise.file) if text is None else text
         written = learner.find(exercise, text)
     except learner.FileProblem as problem:
         return Outcome(exercise, FAILED, problem.problem, [("Next step", problem.next_step)])
@@ -94,6 +100,8 @@ def _not_attempted(exercise: Exercise, written: learner.Written) -> Outcome:
 
 
 def _run(exercise: Exercise, text: str, written: learner.Written, sandbox: Sandbox) -> Outcome:
+    if exercise.is_cuda:
+        yaie.cuda.prepare()  # the first time it takes some seconds, and says so
     others = _attempted_others(exercise, text)
     report = _job(exercise, text, [exercise.id, *others], sandbox)
     if _passed(report):
@@ -117,9 +125,9 @@ def _run(exercise: Exercise, text: str, written: learner.Written, sandbox: Sandb
 
 
 def _attempted_others(exercise: Exercise, text: str) -> list[str]:
-    """Ids of the lesson's other exercises that the file has an answer for; broken ones count as not attempted."""
+    """Ids of the file's other exercises that have an answer in it; broken ones count as not attempted."""
     attempted = []
-    for other in exercise.lesson.exercises:
+    for other in exercise.file.exercises:
         if other.id != exercise.id:
             try:
                 if learner.find(other, text).attempted:
@@ -129,18 +137,16 @@ def _attempted_others(exercise: Exercise, text: str) -> list[str]:
     return attempted
 
 
-def _job(
-    exercise: Exercise, text: str, use: list[str], sandbox: Sandbox, time_limit: float | None = None
-) -> dict[str, Any]:
-    return sandbox.run(
-        {
-            "exercise": exercise.id,
-            "folder": str(learner.exercises_dir()),
-            "text": text,
-            "use": use,
-            "time_limit": time_limit or exercise.time_limit,
-        }
-    )
+def _job(exercise: Exercise, text: str, use: list[str], sandbox: Sandbox, **changes: Any) -> dict[str, Any]:
+    job = {
+        "exercise": exercise.id,
+        "folder": str(learner.exercises_dir()),
+        "text": text,
+        "use": use,
+        "time_limit": exercise.time_limit,
+        "kernel_limit": KERNEL_LIMIT,
+    }
+    return sandbox.run({**job, **changes})
 
 
 def _went_wrong_outside(report: dict[str, Any]) -> bool:
@@ -156,21 +162,40 @@ def _passed(report: dict[str, Any]) -> bool:
 def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) -> str | None:
     """The message of the first mutant that fails in just the way the learner's function did.
 
-    A mutant has less time: nobody should wait for three endless loops in a row.
+    A mutant has less time: nobody should wait for three endless loops in a row. Where none fits, what the emulator
+    found has a usual cause of its own.
     """
-    if report["result"] and report["result"]["kind"] == "import":
+    result = report["result"] or {}
+    if result.get("kind") in ("import", "compile"):
         return None
-    wanted, limit = _fingerprint(report), max(2.0, exercise.time_limit / 4)
-    for mutant in exercise.mutants:
-        text = exercise_file(exercise.lesson, {exercise.id: mutated(exercise, mutant)})
-        if _fingerprint(_job(exercise, text, [exercise.id], sandbox, limit)) == wanted:
+    texts = [
+        exercise_file(exercise.file, {exercise.id: mutated(exercise, each)}) for each in exercise.mutants
+    ]
+    changes: dict[str, Any] = {"time_limit": max(2.0, exercise.time_limit / 4)}
+    if exercise.is_cuda:
+        changes["folder"] = str(HOME)
+        _compile_together(exercise, texts)
+    wanted = _fingerprint(report)
+    for mutant, text in zip(exercise.mutants, texts, strict=True):
+        if _fingerprint(_job(exercise, text, [exercise.id], sandbox, **changes)) == wanted:
             return mutant.message
-    return None
+    return result.get("cause")
+
+
+def _compile_together(exercise: Exercise, texts: list[str]) -> None:
+    """Compile the mutants on all cores, in the form in which the workers will ask for them."""
+    path, use = HOME / exercise.file.name, [exercise.id]
+    engine = cuda_exercises.engine_text
+    files = [cuda_exercises.spliced(exercise.file, path, text, use, engine) for text in texts]
+    yaie.cuda.prepare([(text, REPOSITORY / "csrc" / name) for file in files for name, text in file.items()])
 
 
 def _fingerprint(report: dict[str, Any]) -> tuple[Any, ...]:
+    """What must be the same for two failures to have the same cause. A finding may be met by another thread."""
     result = report["result"] or {"kind": "", "given": report["current_input"]}
-    keys = ("kind", "given", "what", "got", "error")
+    keys = ("kind", "given", "error", "array")
+    if result["kind"] != "finding":
+        keys = ("kind", "given", "what", "got", "error")
     return (report["end"], report["code"], *(result.get(key) for key in keys))
 
 
@@ -185,16 +210,21 @@ def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
         limit = f"{OUTPUT_LIMIT >> 10} KiB"
         return f"It printed more than {limit} and was stopped: a print inside a loop?", mend
     if end == "exit":
-        return f"It ended the whole Python process (exit code {report['code']}), as `os._exit` does.", mend
+        culprit = "exit" if exercise.is_cuda else "os._exit"
+        return f"It ended the whole Python process (exit code {report['code']}), as `{culprit}` does.", mend
     if end == "signal":
         return f"It crashed the Python process with {_signal(report['code'])}.", mend
     if result.get("memory"):
         return f"It asked for more than {MEMORY_LIMIT >> 30} GiB of memory.", mend
     if result["kind"] == "mismatch":
         return f"The {result['what']} is wrong.", "Work the tried input through by hand, then mend it."
+    if result["kind"] == "finding":
+        return f"{result['what'][0].upper()}{result['what'][1:]}.", mend
+    if result["kind"] == "compile":
+        return "It does not compile.", mend
     error = f"{result['error']}: {result['message']}" if result["message"] else result["error"]
     if result["kind"] == "import":
-        return f"{exercise.lesson.exercise_file} cannot be run: {error}", mend
+        return f"{exercise.file.name} cannot be run: {error}", mend
     if _went_wrong_outside(report):
         # The error came up in the code around the function, which was given something it cannot work with.
         return (
@@ -224,7 +254,8 @@ def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tup
     line, code = result.get("line"), result.get("code")
     if not report["result"] or line is None:
         line = _line_in_stack(exercise, report["stack"])
-        code = text.split("\n")[line - 1].strip() if line else None
+    if line and code is None:
+        code = text.split("\n")[line - 1].strip()
     rows = [
         ("Tried", result.get("given", "")),
         ("Expected", result.get("expected", "")),
@@ -232,16 +263,22 @@ def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tup
     ]
     rows.append(("First difference", result.get("first_difference", "")))
     rows.append(("Note", result.get("note", "")))
+    if result.get("kind") == "finding":
+        rows.append(("Found", result["details"]))
+    if result.get("kind") == "compile":
+        rows.append(("Compiler", result["message"]))
+        if re.search("redefinition|redeclar|conflicting decl", result["message"]):
+            rows.append(
+                ("Note", "The engine's own file has that name already: use its, or give yours another name.")
+            )
     if line:
-        rows.append(
-            ("Where", f"{exercise.lesson.exercise_file}, line {line}" + (f": `{code}`" if code else ""))
-        )
+        rows.append(("Where", f"{exercise.file.name}, line {line}" + (f": `{code}`" if code else "")))
     return [(label, _clip(value)) for label, value in rows if value]
 
 
 def _line_in_stack(exercise: Exercise, stack: str) -> int | None:
     """The innermost line of the learner's file in a stack that faulthandler wrote."""
-    mark = f'File "{learner.exercise_path(exercise.lesson)}", line '
+    mark = f'File "{learner.exercise_path(exercise.file)}", line '
     for line in stack.splitlines():
         if mark in line:
             return int(line.partition(mark)[2].split()[0])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from yaie.course import learner, progress
 from yaie.course.checks import NOT_ATTEMPTED
-from yaie.course.generate import exercise_file, first_line, stub
-from yaie.course.registry import Exercise, Lesson
+from yaie.course.generate import exercise_file, stub
+from yaie.course.registry import Exercise, ExerciseFile, Lesson
 
 
 def reset_exercise(exercise: Exercise) -> Path | None:
@@ -18,35 +18,36 @@ def reset_exercise(exercise: Exercise) -> Path | None:
     written.
     """
     try:
-        text = learner.read(exercise.lesson)
+        text = learner.read(exercise.file)
     except learner.FileMissing:
-        return reset_lesson(exercise.lesson)
+        return _write(exercise.file, exercise_file(exercise.file), exercise.file.exercises)
     try:
-        _, node = learner.locate(exercise, text)
+        first, last = learner.span(exercise, text)
     except learner.FileProblem as problem:
         whole = (
             f"Mend that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file anew"
         )
         raise learner.FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
     lines = text.split("\n")  # not splitlines: Python counts lines by \n only
-    start = first_line(node) - 1
+    start = first - 1
     indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
-    lines[start : node.end_lineno] = [indent + line if line else "" for line in stub(exercise).split("\n")]
-    return _write(exercise.lesson, "\n".join(lines), [exercise])
+    lines[start:last] = [indent + line if line else "" for line in stub(exercise).split("\n")]
+    return _write(exercise.file, "\n".join(lines), [exercise])
 
 
-def reset_lesson(lesson: Lesson) -> Path | None:
-    """Write the lesson's exercise file anew. Returns the backup of what was there, None if there was nothing."""
+def reset_lesson(lesson: Lesson) -> list[Path]:
+    """Write the lesson's exercise files anew. Returns the backups of what was there."""
     if not lesson.exercises:
         raise learner.FileProblem(
             f"Lesson {lesson.number} has no exercises.", "There is nothing to put back."
         )
-    return _write(lesson, exercise_file(lesson), lesson.exercises)
+    backups = [_write(file, exercise_file(file), file.exercises) for file in lesson.files]
+    return [backup for backup in backups if backup]
 
 
-def _write(lesson: Lesson, text: str, exercises: list[Exercise]) -> Path | None:
-    """Back up the lesson's file, write the new text with the line ends that it had, forget what was recorded."""
-    path = learner.exercise_path(lesson)
+def _write(file: ExerciseFile, text: str, exercises: list[Exercise]) -> Path | None:
+    """Back up an exercise file, write the new text with the line ends that it had, forget what was recorded."""
+    path = learner.exercise_path(file)
     backup = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

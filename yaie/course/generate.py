@@ -21,10 +21,11 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from yaie.course.registry import REPOSITORY, Exercise, Lesson, Mutant, lessons
+from yaie.course import cuda_exercises
+from yaie.course.registry import REPOSITORY, Exercise, ExerciseFile, Mutant, exercise_files
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
-HASH_LINE = re.compile(r"^# generated, text hash ([0-9a-f]{16})$", re.MULTILINE)
+HASH_LINE = re.compile(r"^(?:#|//) generated, text hash ([0-9a-f]{16})$", re.MULTILINE)
 
 
 @cache
@@ -62,6 +63,8 @@ def first_line(node: FunctionNode) -> int:
 
 def reference(exercise: Exercise) -> str:
     """The engine's own source of the exercise's function, as it stands in the engine's file, without indentation."""
+    if exercise.is_cuda:
+        return cuda_exercises.reference(exercise)
     source, tree = _module_source(exercise.module)
     node = find_function(tree, exercise.qualname)
     if node is None:
@@ -72,6 +75,8 @@ def reference(exercise: Exercise) -> str:
 
 def stub(exercise: Exercise) -> str:
     """The function with its body taken out: decorators, signature and docstring stay."""
+    if exercise.is_cuda:
+        return cuda_exercises.stub(exercise)
     source = reference(exercise)
     node = ast.parse(source).body[0]
     assert isinstance(node, FunctionNode)
@@ -96,13 +101,19 @@ def mutated(exercise: Exercise, mutant: Mutant) -> str:
     return source.replace(mutant.old, mutant.new)
 
 
-def exercise_file(lesson: Lesson, bodies: dict[str, str] | None = None) -> str:
-    """The text of a lesson's exercise file. `bodies` gives the source to use for some exercises (by id)."""
+def exercise_file(file: ExerciseFile, bodies: dict[str, str] | None = None) -> str:
+    """The text of an exercise file. `bodies` gives the source to use for some exercises (by id)."""
     bodies = bodies or {}
-    functions = {exercise.id: bodies.get(exercise.id) or stub(exercise) for exercise in lesson.exercises}
-    parts = [_docstring(lesson), "from __future__ import annotations", _imports(lesson)]
+    functions = {exercise.id: bodies.get(exercise.id) or stub(exercise) for exercise in file.exercises}
+    text = cuda_exercises.exercise_file(file, functions) if file.is_cuda else _python_file(file, functions)
+    return text.replace("HASH", text_hash(text), 1)
+
+
+def _python_file(file: ExerciseFile, functions: dict[str, str]) -> str:
+    """The text of a file with Python exercises, less the hash."""
+    parts = [_docstring(file), "from __future__ import annotations", _imports(file)]
     classes_written: set[tuple[str, str]] = set()
-    for exercise in lesson.exercises:
+    for exercise in file.exercises:
         class_name = exercise.qualname.rpartition(".")[0]
         if not class_name:
             parts.append(f"\n{_banner(exercise)}\n{functions[exercise.id]}")
@@ -110,17 +121,17 @@ def exercise_file(lesson: Lesson, bodies: dict[str, str] | None = None) -> str:
             classes_written.add((exercise.module, class_name))
             members = [
                 other
-                for other in lesson.exercises
+                for other in file.exercises
                 if other.module == exercise.module and other.qualname.rpartition(".")[0] == class_name
             ]
             parts.append(_class(class_name, exercise.module, [(x, functions[x.id]) for x in members]))
-    text = "\n\n".join(part.rstrip() for part in parts) + "\n"
-    return text.replace("HASH", text_hash(text), 1)
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
 def text_hash(text: str) -> str:
     """Hash of a generated file's text; the line that holds the hash itself is left out."""
-    lines = [line for line in text.splitlines() if not line.startswith("# generated, text hash ")]
+    mark = ("# generated, text hash ", "// generated, text hash ")
+    lines = [line for line in text.splitlines() if not line.startswith(mark)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -130,8 +141,8 @@ def was_edited(text: str) -> bool:
     return recorded is None or recorded.group(1) != text_hash(text)
 
 
-def _docstring(lesson: Lesson) -> str:
-    first = lesson.exercises[0].id
+def _docstring(file: ExerciseFile) -> str:
+    lesson, first = file.lesson, file.exercises[0].id
     return (
         f'"""Exercises of lesson {lesson.number:02d}: {lesson.title}.\n\n'
         "Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:\n"
@@ -159,12 +170,12 @@ def _class(name: str, module: str, members: list[tuple[Exercise, str]]) -> str:
     return "\n".join(lines)
 
 
-def _imports(lesson: Lesson) -> str:
+def _imports(file: ExerciseFile) -> str:
     """Import lines for every name that the reference functions use from their module."""
     modules: set[str] = set()  # import ...
     names: dict[str, set[str]] = {}  # from ... import ...
-    own = {exercise.qualname.partition(".")[0] for exercise in lesson.exercises}
-    for exercise in lesson.exercises:
+    own = {exercise.qualname.partition(".")[0] for exercise in file.exercises}
+    for exercise in file.exercises:
         if "." in exercise.qualname:
             package, _, module = exercise.module.rpartition(".")
             names.setdefault(package, set()).add(module)
@@ -215,37 +226,33 @@ def _names_used(source: str) -> set[str]:
     return mentioned | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
-def solved_file(lesson: Lesson) -> str:
+def solved_file(file: ExerciseFile) -> str:
     """The exercise file with the engine's own bodies in it."""
-    return exercise_file(lesson, {exercise.id: reference(exercise) for exercise in lesson.exercises})
+    return exercise_file(file, {exercise.id: reference(exercise) for exercise in file.exercises})
 
 
 def write(directory: Path, *, solved: bool = False) -> list[Path]:
     """Write all exercise files; those that a learner edited stay as they are. Returns the files left alone."""
     directory.mkdir(parents=True, exist_ok=True)
     kept = []
-    for lesson in lessons():
-        if not lesson.exercises:
-            continue
-        path = directory / lesson.exercise_file
+    for file in exercise_files():
+        path = directory / file.name
         if path.exists() and was_edited(path.read_text(encoding="utf-8")):
             kept.append(path)
             continue
-        path.write_text(solved_file(lesson) if solved else exercise_file(lesson), encoding="utf-8")
+        path.write_text(solved_file(file) if solved else exercise_file(file), encoding="utf-8")
     return kept
 
 
 def out_of_date(directory: Path) -> tuple[list[Path], list[Path]]:
     """(files that differ from what the engine gives now, files that a learner edited and that were not compared)."""
     stale, edited = [], []
-    for lesson in lessons():
-        if not lesson.exercises:
-            continue
-        path = directory / lesson.exercise_file
+    for file in exercise_files():
+        path = directory / file.name
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         if text and was_edited(text) and os.environ.get("CI") != "true":
             edited.append(path)
-        elif text != exercise_file(lesson):
+        elif text != exercise_file(file):
             stale.append(path)
     return stale, edited
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from yaie.course import checks, doctor, files, learner, progress
+from yaie.course import checks, cuda_exercises, doctor, files, learner, progress
 from yaie.course.generate import reference
 from yaie.course.registry import Exercise, find_exercise, find_lesson
 from yaie.course.sandbox import SandboxError
 from yaie.course.show import Panel, Table
+
+if TYPE_CHECKING:
+    import yaie.cuda
 
 TONES = {**checks.TONES, progress.CHANGED: "warn"}
 
@@ -25,7 +29,7 @@ class ExerciseHandle:
         rows = [("Function", f"`{exercise.qualname}`"), ("Time", f"about {exercise.minutes} minutes")]
         if exercise.requires:
             rows.append(("After", ", ".join(exercise.requires)))
-        name = exercise.lesson.exercise_file
+        name = exercise.file.name
         return Panel(
             f"Exercise {exercise.id}: {exercise.title}",
             text=exercise.task,
@@ -79,7 +83,33 @@ class ExerciseHandle:
 
     def solution(self) -> None:
         """Print the engine's own source of this function."""
-        print(reference(self._exercise))
+        exercise = self._exercise
+        if exercise.is_cuda:
+            print(cuda_exercises.contract(exercise))
+        print(reference(exercise))
+
+    def module(self, backend: str = "auto") -> yaie.cuda.Module:
+        """The launchers of the engine's CUDA file with your function in it; the engine's own where you have none yet.
+
+        To call it and to `profile()` it. `backend` is "emulator" (with all checks), "cuda", or "auto": the GPU if there
+        is one. Raises `FileProblem` where your file cannot be used and `CompileError` where it does not compile.
+        """
+        from yaie.kernels import native
+
+        exercise = self._exercise
+        if not exercise.is_cuda:
+            raise ValueError(f"exercise {exercise.id} is in Python; module() is for exercises in CUDA")
+        if backend == "auto":
+            import torch
+
+            backend = "cuda" if torch.cuda.is_available() else "emulator"
+        text = learner.read(exercise.file)
+        use = [exercise.id] if learner.find(exercise, text).attempted else []
+        undo = learner.install(learner.load(exercise.file, text), exercise.file, use)
+        try:
+            return native.module(cuda_exercises.native_name(exercise), backend, check=backend == "emulator")
+        finally:
+            undo()
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return self.card()._repr_mimebundle_()
@@ -133,13 +163,14 @@ def reset(what: str) -> Panel:
     try:
         if what.isdecimal():
             lesson = find_lesson(int(what))
-            name, backup = f"The file of lesson {lesson.number:02d}", files.reset_lesson(lesson)
+            name, backups = f"The file of lesson {lesson.number:02d}", files.reset_lesson(lesson)
         else:
             exercise = find_exercise(what)
-            name, backup = f"Exercise {exercise.id}", files.reset_exercise(exercise)
+            backup = files.reset_exercise(exercise)
+            name, backups = f"Exercise {exercise.id}", [backup] if backup else []
     except learner.FileProblem as problem:
         return problem_panel(problem)
-    rows = [("Backup", str(backup))] if backup else []
+    rows = [("Backup", str(backup)) for backup in backups]
     rows.append(("Then", "Reload the file if it is open in an editor."))
     return Panel(f"{name} is as it was generated", rows=rows)
 

@@ -1,8 +1,8 @@
 """A learner's exercise file: read it, see what has been written, put that into the engine.
 
 Reading never runs the file. Running it (`load`, `install`) is for the sandbox, and for a learner who asks the engine to
-use their parts. What depends on the language of the file is in `locate`, `find`, `load` and `install`; the rest of the
-course works with what these return.
+use their parts. What depends on the language of the file is in `check_syntax`, `find`, `span`, `load`, `install` and
+`owner`, for CUDA with the help of `cuda_exercises`; the rest of the course works with what these return.
 """
 
 from __future__ import annotations
@@ -20,43 +20,15 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yaie.course import cuda_exercises
 from yaie.course.generate import FunctionNode, find_function, first_line, is_hole, reference
-from yaie.course.registry import REPOSITORY, Exercise, Lesson
+from yaie.course.registry import REPOSITORY, Exercise, ExerciseFile
+from yaie.course.written import FileMissing, FileProblem, Written
 
 BINDING = ("staticmethod", "classmethod", "property")  # decorators that change how a method is called
-
-
-class FileProblem(Exception):
-    """Why a learner's file cannot be checked: a sentence, and the next step."""
-
-    def __init__(self, problem: str, next_step: str) -> None:
-        super().__init__(problem)
-        self.problem, self.next_step = problem, next_step
-
-
-class FileMissing(FileProblem):
-    """The exercise file is not there."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """One function as it stands in the learner's file, in lines `first_line` to `last_line` (from 1).
-
-    `hash` changes with the function and with whatever else in the file the function uses (helpers, imports), but not
-    with comments, blank lines or the other exercises. It is empty while nothing has been written. `remark` is what
-    strikes one on reading it.
-    """
-
-    exercise: Exercise
-    attempted: bool
-    hash: str
-    first_line: int
-    last_line: int
-    remark: str = ""
 
 
 def exercises_dir() -> Path:
@@ -64,19 +36,19 @@ def exercises_dir() -> Path:
     return Path(os.environ.get("YAIE_EXERCISES_DIR") or REPOSITORY / "exercises").absolute()
 
 
-def exercise_path(lesson: Lesson) -> Path:
-    """Where the learner edits the exercises of a lesson."""
-    return exercises_dir() / lesson.exercise_file
+def exercise_path(file: ExerciseFile) -> Path:
+    """Where the learner edits an exercise file."""
+    return exercises_dir() / file.name
 
 
-def read(lesson: Lesson) -> str:
-    """The text of the lesson's exercise file, its lines ended by \\n. Raises `FileProblem` where it cannot be read."""
-    path = exercise_path(lesson)
+def read(file: ExerciseFile) -> str:
+    """The text of an exercise file, its lines ended by \\n. Raises `FileProblem` where it cannot be read."""
+    path = exercise_path(file)
     try:
         return path.read_text(encoding="utf-8-sig")  # some editors on Windows write a byte order mark
     except FileNotFoundError as error:
         raise FileMissing(
-            f"{path} is not there.", f"Run `yaie reset {lesson.number}` to have it written anew."
+            f"{path} is not there.", f"Run `yaie reset {file.lesson.number}` to have it written anew."
         ) from error
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
@@ -88,6 +60,14 @@ def read(lesson: Lesson) -> str:
         raise FileProblem(
             f"{path} cannot be read: {error.strerror}.", f"Make it a readable file: `chmod u+rw {path}`."
         ) from error
+
+
+def check_syntax(file: ExerciseFile, text: str) -> None:
+    """Raise `FileProblem` where no function can be found in the text because of what stands elsewhere in it."""
+    if file.is_cuda:
+        cuda_exercises.check_braces(text, file.name)
+    else:
+        parse(text, file.name)
 
 
 def parse(text: str, name: str, looking_for: str = "") -> ast.Module:
@@ -121,6 +101,8 @@ def find(exercise: Exercise, text: str) -> Written:
 
     Raises `FileProblem` where it is missing or renamed, or can no longer be called as the engine calls it.
     """
+    if exercise.is_cuda:
+        return cuda_exercises.find(exercise, text)
     tree, node = locate(exercise, text)
     _callable_as_before(exercise, node)
     attempted = not is_hole(node)
@@ -131,9 +113,18 @@ def find(exercise: Exercise, text: str) -> Written:
     return Written(exercise, attempted, hash, first_line(node), node.end_lineno or node.lineno, remark)
 
 
+def span(exercise: Exercise, text: str) -> tuple[int, int]:
+    """The first and the last line (from 1) of the function, whatever its parameters. Raises `FileProblem`."""
+    if exercise.is_cuda:
+        function = cuda_exercises.locate(exercise, text)
+        return function.first_line, function.last_line
+    _, node = locate(exercise, text)
+    return first_line(node), node.end_lineno or node.lineno
+
+
 def locate(exercise: Exercise, text: str) -> tuple[ast.Module, FunctionNode]:
-    """The parsed file and the function in it, whatever its parameters. Raises `FileProblem` where there is none."""
-    name = exercise.lesson.exercise_file
+    """The parsed Python file and the function in it, whatever its parameters. Raises `FileProblem` without one."""
+    name = exercise.file.name
     tree = parse(text, name, exercise.function)
     node = find_function(tree, exercise.qualname)
     if node is None:
@@ -154,7 +145,7 @@ def _where_it_went(exercise: Exercise, tree: ast.Module) -> str:
         return f" It has no class `{class_name}`" + (
             f", but `{close[0]}`: was the class renamed?" if close else "."
         )
-    known = {other.function for other in exercise.lesson.exercises} - {exercise.function}
+    known = {other.function for other in exercise.file.exercises} - {exercise.function}
     nodes = [node for node in ast.walk(tree) if isinstance(node, FunctionNode) and node.name not in known]
     for node in nodes:
         if node.name == exercise.function:
@@ -167,7 +158,7 @@ def _callable_as_before(exercise: Exercise, node: FunctionNode) -> None:
     """Raise `FileProblem` where parameters, decorators or the kind of function differ from the engine's."""
     original = ast.parse(reference(exercise)).body[0]
     assert isinstance(original, FunctionNode)
-    place = f"`{exercise.qualname}` in line {node.lineno} of {exercise.lesson.exercise_file}"
+    place = f"`{exercise.qualname}` in line {node.lineno} of {exercise.file.name}"
     wanted, found = _parameters(original), _parameters(node)
     extra = found[len(wanted) :]  # parameters of one's own are fine where the engine need not know of them
     if found[: len(wanted)] != wanted or not all("=" in parameter for parameter in extra):
@@ -235,8 +226,8 @@ def _returns(node: FunctionNode) -> bool:
 
 def _hash(exercise: Exercise, tree: ast.Module, node: FunctionNode) -> str:
     """Hash of the function and of everything in the file that it needs, in the order of the file."""
-    answers = {find_function(tree, other.qualname) for other in exercise.lesson.exercises}
-    holders = {other.qualname.partition(".")[0] for other in exercise.lesson.exercises}
+    answers = {find_function(tree, other.qualname) for other in exercise.file.exercises}
+    holders = {other.qualname.partition(".")[0] for other in exercise.file.exercises}
     others: list[ast.stmt] = []
     for statement in tree.body:
         inside = isinstance(statement, ast.ClassDef) and statement.name in holders
@@ -270,10 +261,15 @@ def _names(node: ast.AST) -> set[str]:
     return names | {child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute)}
 
 
-def load(lesson: Lesson, text: str) -> types.ModuleType:
-    """Run a learner's file and return it as a module. Whatever its top level raises comes out of here."""
-    path = str(exercise_path(lesson))
-    module = types.ModuleType(f"exercises.{lesson.name}")
+def load(file: ExerciseFile, text: str) -> types.ModuleType | str:
+    """Run a learner's Python file and return it as a module; whatever its top level raises comes out of here.
+
+    CUDA is compiled where it is used: of a `.cu` file this is the text.
+    """
+    if file.is_cuda:
+        return text
+    path = str(exercise_path(file))
+    module = types.ModuleType(f"exercises.{file.lesson.name}")
     module.__file__ = path
     sys.modules[module.__name__] = module
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
@@ -281,12 +277,39 @@ def load(lesson: Lesson, text: str) -> types.ModuleType:
     return module
 
 
-def install(module: types.ModuleType, lesson: Lesson, use: Iterable[str]) -> Callable[[], None]:
+def install(loaded: types.ModuleType | str, file: ExerciseFile, use: Iterable[str]) -> Callable[[], None]:
     """Put the learner's functions with the ids in `use` into the engine, and the engine's own into all other holes.
 
-    What a learner has added to a class (helper methods, constants) goes along with the functions of that class. Returns
-    the call that takes everything out of the engine again; where putting in fails, nothing is left in.
+    `loaded` is what `load` gave. What a learner has added to a class (helper methods, constants) or to a `.cu` file
+    goes along with the functions that it is for. Returns the call that takes everything out of the engine again; where
+    putting in fails, nothing is left in.
     """
+    if isinstance(loaded, str):
+        return _install_cuda(loaded, file, use)
+    return _install_python(loaded, file, use)
+
+
+def _install_cuda(text: str, file: ExerciseFile, use: Iterable[str]) -> Callable[[], None]:
+    from yaie.kernels import native
+
+    def current(module: str) -> str:
+        return native.replaced.get(module.removeprefix("csrc/")) or cuda_exercises.engine_text(module)
+
+    new = cuda_exercises.spliced(file, exercise_path(file), text, use, current)
+    old = {name: native.replaced.get(name) for name in new}
+    native.replaced.update(new)
+
+    def undo() -> None:
+        for name, before in old.items():
+            native.replaced.pop(name, None)
+            if before is not None:
+                native.replaced[name] = before
+        old.clear()
+
+    return undo
+
+
+def _install_python(module: types.ModuleType, file: ExerciseFile, use: Iterable[str]) -> Callable[[], None]:
     use, changes = set(use), []
 
     def put(holder: Any, name: str, value: Any) -> None:
@@ -298,9 +321,9 @@ def install(module: types.ModuleType, lesson: Lesson, use: Iterable[str]) -> Cal
             delattr(holder, name) if old is changes else setattr(holder, name, old)
         changes.clear()
 
-    functions = {exercise.qualname for exercise in lesson.exercises}
+    functions = {exercise.qualname for exercise in file.exercises}
     try:
-        for exercise in lesson.exercises:
+        for exercise in file.exercises:
             holder_name, _, name = exercise.qualname.rpartition(".")
             engine = importlib.import_module(exercise.module)
             if not holder_name:
@@ -329,6 +352,11 @@ def install(module: types.ModuleType, lesson: Lesson, use: Iterable[str]) -> Cal
 
 def owner(exercise: Exercise) -> str:
     """The file, without its folder, of the function that the engine would call now: whose function it is."""
+    if exercise.is_cuda:
+        from yaie.kernels import native
+
+        text = native.replaced.get(exercise.module.removeprefix("csrc/"))
+        return cuda_exercises.origin(exercise, text)
     *holders, name = exercise.qualname.split(".")
     holder = importlib.import_module(exercise.module)
     for each in holders:

@@ -26,17 +26,18 @@ def installed(ids: Iterable[str]) -> Iterator[None]:
     and nothing stays in.
     """
     wanted = [find_exercise(id) for id in dict.fromkeys(ids)]
-    texts = {exercise.lesson.name: learner.read(exercise.lesson) for exercise in wanted}
+    files = {exercise.file.name: exercise.file for exercise in wanted}
+    texts = {name: learner.read(file) for name, file in files.items()}
     for exercise in wanted:
-        if not learner.find(exercise, texts[exercise.lesson.name]).attempted:
+        if not learner.find(exercise, texts[exercise.file.name]).attempted:
             raise learner.FileProblem(
                 f"Exercise {exercise.id} has not been written yet.",
                 f"Write it, then `yaie check {exercise.id}`.",
             )
     with ExitStack() as undo:
-        for lesson in {exercise.lesson.name: exercise.lesson for exercise in wanted}.values():
-            use = [exercise.id for exercise in wanted if exercise.lesson is lesson]
-            undo.callback(learner.install(learner.load(lesson, texts[lesson.name]), lesson, use))
+        for name, file in files.items():
+            use = [exercise.id for exercise in wanted if exercise.file.name == name]
+            undo.callback(learner.install(learner.load(file, texts[name]), file, use))
         yield
 
 
@@ -45,7 +46,7 @@ def who_runs() -> Table:
     rows = []
     for exercise in exercises():
         file = learner.owner(exercise)
-        yours = file == exercise.lesson.exercise_file
+        yours = file == exercise.file.name
         rows.append(
             (
                 "good" if yours else "neutral",

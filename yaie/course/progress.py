@@ -114,7 +114,7 @@ def board() -> tuple[list[Line], list[str]]:
 
 
 def _status(exercise: Exercise, record: Record) -> str:
-    written = learner.find(exercise, learner.read(exercise.lesson))
+    written = learner.find(exercise, learner.read(exercise.file))
     if not written.attempted:
         return NOT_ATTEMPTED
     if record.source_hash != written.hash or record.status not in (PASSED, FAILED):

@@ -2,7 +2,8 @@
 
 A lesson module (`yaie/course/lessons/lesson_NN_topic.py`) makes one `Lesson` and hangs exercises on it. An exercise
 names a function of the engine (its *target*), so there is no second copy of any code here: the stub a learner gets,
-the reference solution and every mutant are derived from the engine's own source.
+the reference solution and every mutant are derived from the engine's own source. The target also says in which file the
+learner writes: functions of `yaie/` in a `.py` file, functions of `csrc/` in a `.cu` file of the same name.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ class Mutant:
 class Exercise:
     """One function of the engine that a learner writes.
 
-    `target` is "package.module:qualified.name" for Python and "csrc/folder/file.cu:kernel_name" for CUDA. `check`
-    calls the engine (into which the learner's function has been put) and raises through `yaie.course.expect.expect` at
+    `target` is "package.module:qualified.name" for Python and "csrc/folder/file.cu:function_name" for CUDA (a kernel,
+    a device function, a template). `check` calls the engine (into which the learner's function has been put; CUDA
+    through `yaie.kernels.native.module(..., "emulator", check=True)`) and raises through `yaie.course.expect.expect` at
     the first wrong result; it tries small inputs first, so the failing input it shows is small. `time_limit` is in
     seconds.
     """
@@ -54,6 +56,7 @@ class Exercise:
 
     @property
     def module(self) -> str:
+        """The Python module ("yaie.kernels.kv_cache") or the CUDA file ("csrc/memory/copy_blocks.cu")."""
         return self.target.partition(":")[0]
 
     @property
@@ -64,10 +67,42 @@ class Exercise:
     def function(self) -> str:
         return self.qualname.rpartition(".")[2]
 
+    @property
+    def is_cuda(self) -> bool:
+        return self.module.endswith(".cu")
+
+    @property
+    def file(self) -> ExerciseFile:
+        """The file that a learner writes this function in."""
+        return ExerciseFile(self.lesson, ".cu" if self.is_cuda else ".py")
+
+
+@dataclass(frozen=True)
+class ExerciseFile:
+    """One file that a learner edits: the Python exercises of a lesson, or its CUDA exercises."""
+
+    lesson: Lesson
+    suffix: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.lesson.name}{self.suffix}"
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.suffix == ".cu"
+
+    @property
+    def exercises(self) -> list[Exercise]:
+        return [exercise for exercise in self.lesson.exercises if exercise.is_cuda == self.is_cuda]
+
 
 @dataclass
 class Lesson:
-    """A numbered lesson: one notebook, one exercise file, one solution notebook, all with the same name."""
+    """A numbered lesson: one notebook, one solution notebook, and a file for its exercises, all with the same name.
+
+    Exercises in Python and exercises in CUDA have a file each.
+    """
 
     number: int
     topic: str
@@ -80,8 +115,9 @@ class Lesson:
         return f"{self.number:02d}_{self.topic}"
 
     @property
-    def exercise_file(self) -> str:
-        return f"{self.name}.py"
+    def files(self) -> list[ExerciseFile]:
+        """The files of this lesson that have an exercise: Python's first. Empty for a lesson without exercises."""
+        return [file for file in (ExerciseFile(self, ".py"), ExerciseFile(self, ".cu")) if file.exercises]
 
     def exercise(
         self,
@@ -94,12 +130,16 @@ class Lesson:
         hints: tuple[str, str, str],
         mutants: tuple[Mutant, ...],
         requires: tuple[str, ...] = (),
-        time_limit: float = 10.0,
+        time_limit: float | None = None,
     ) -> Callable[[Callable[[], None]], Callable[[], None]]:
-        """Decorator for the check of an exercise; adds the exercise to this lesson."""
+        """Decorator for the check of an exercise; adds the exercise to this lesson.
+
+        `time_limit` is 10 s, for CUDA 20 s: a busy machine may take seconds to compile.
+        """
+        limit = time_limit or (20.0 if ".cu:" in target else 10.0)
 
         def add(check: Callable[[], None]) -> Callable[[], None]:
-            fields = (id, title, target, minutes, task, hints, mutants, check, self, requires, time_limit)
+            fields = (id, title, target, minutes, task, hints, mutants, check, self, requires, limit)
             self.exercises.append(Exercise(*fields))
             return check
 
@@ -128,6 +168,11 @@ def lessons() -> tuple[Lesson, ...]:
 def exercises() -> tuple[Exercise, ...]:
     """All exercises in the order in which they are taken."""
     return tuple(exercise for lesson in lessons() for exercise in lesson.exercises)
+
+
+def exercise_files() -> tuple[ExerciseFile, ...]:
+    """All files that learners edit, in the order in which they are taken."""
+    return tuple(file for lesson in lessons() for file in lesson.files)
 
 
 def find_lesson(number: int) -> Lesson:

@@ -8,35 +8,35 @@ from pathlib import Path
 from watchfiles import watch as file_changes
 
 from yaie.course import handle, learner
-from yaie.course.registry import Exercise, Lesson, lessons
+from yaie.course.registry import Exercise, ExerciseFile, exercise_files, exercises
 from yaie.course.show import Panel
 
 
 def watch(saved: Iterable[set[Path]] | None = None) -> Iterator[Panel]:
     """After every save, check each exercise that changed: its function, or anything in the file that it uses.
 
-    Yields one panel per check. A file that cannot be read as Python gives one panel per save, and a save that changed
+    Yields one panel per check. A file that cannot be read gives one panel per save, and a save that changed
     no exercise gives one that says so. Never ends by itself; `saved` (sets of saved paths) is for tests.
     """
-    known = {exercise.id: _state(exercise) for lesson in lessons() for exercise in lesson.exercises}
+    known = {exercise.id: _state(exercise) for exercise in exercises()}
     for paths in _saves() if saved is None else saved:
         names = {path.name for path in paths}
-        for lesson in lessons():
-            if lesson.exercises and lesson.exercise_file in names:
-                yield from _check_changed(lesson, known)
+        for file in exercise_files():
+            if file.name in names:
+                yield from _check_changed(file, known)
 
 
-def _check_changed(lesson: Lesson, known: dict[str, str]) -> Iterator[Panel]:
+def _check_changed(file: ExerciseFile, known: dict[str, str]) -> Iterator[Panel]:
     try:
-        learner.parse(learner.read(lesson), lesson.exercise_file)
+        learner.check_syntax(file, learner.read(file))
     except learner.FileMissing:
         return  # some editors take the old file away before they put the new one there
     except learner.FileProblem as problem:
         yield handle.problem_panel(problem)
         return
-    changed = [exercise for exercise in lesson.exercises if _state(exercise) != known[exercise.id]]
+    changed = [exercise for exercise in file.exercises if _state(exercise) != known[exercise.id]]
     if not changed:
-        yield Panel(f"{lesson.exercise_file} was saved; no exercise in it has changed")
+        yield Panel(f"{file.name} was saved; no exercise in it has changed")
     for exercise in changed:
         known[exercise.id] = _state(exercise)
         yield handle.exercise(exercise.id).check()
@@ -45,7 +45,7 @@ def _check_changed(lesson: Lesson, known: dict[str, str]) -> Iterator[Panel]:
 def _state(exercise: Exercise) -> str:
     """What to compare a save with: changes whenever a check might come out differently."""
     try:
-        return learner.find(exercise, learner.read(exercise.lesson)).hash
+        return learner.find(exercise, learner.read(exercise.file)).hash
     except learner.FileProblem as problem:
         return str(problem)
 
@@ -53,7 +53,7 @@ def _state(exercise: Exercise) -> str:
 def _saves() -> Iterator[set[Path]]:
     folder = learner.exercises_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    names = {lesson.exercise_file for lesson in lessons()}
+    names = {file.name for file in exercise_files()}
     for changes in file_changes(
         folder, recursive=False, watch_filter=lambda _, path: Path(path).name in names
     ):

@@ -21,12 +21,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from .build import (
     CompileError,
     Cubin,
     KernelUsage,
     UnsupportedError,
+    build_for_emulator,
+    build_runtime,
     compile_cubin,
     find_compiler,
     find_nvcc,
@@ -53,6 +57,7 @@ __all__ = [
     "find_compiler",
     "find_nvcc",
     "load",
+    "prepare",
 ]
 
 BACKENDS = ("auto", "cuda", "emulator")
@@ -61,6 +66,7 @@ BACKENDS = ("auto", "cuda", "emulator")
 def load(
     path_or_source: str | os.PathLike,
     *,
+    path: str | os.PathLike | None = None,
     backend: str = "auto",
     check: bool | None = None,
     time_limit: float = 20.0,
@@ -71,6 +77,7 @@ def load(
 ) -> Module:
     """Compiles a ``.cu`` file, or CUDA C++ text, and returns its launchers.
 
+    ``path`` says for which file the text stands: messages name it, and local headers are looked for beside it.
     ``backend="auto"`` takes the GPU if there is one, else the emulator. The rest is for the emulator:
     ``check`` chooses check mode (the default) or fast mode; ``time_limit`` is the seconds after which a call
     is stopped; ``compiler`` a C++ compiler (default: g++, else clang++, or ``$YAIE_CXX``); ``flags`` extra
@@ -83,10 +90,28 @@ def load(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
-    source = read_source(path_or_source)
+    source = read_source(path_or_source, path)
     if backend == "auto":
         import torch
 
         backend = "cuda" if torch.cuda.is_available() else "emulator"
     options = Options(compiler, tuple(flags), time_limit, workers, event_budget)
     return Module(source, backend, backend == "emulator" and check is not False, options)
+
+
+def prepare(texts: Sequence[tuple[str, str | os.PathLike]] = ()) -> None:
+    """Builds the emulator's runtime if it is not there yet, and texts for check mode, as many at a time as there
+    are cores; a later :func:`load` of the same then takes no time.
+
+    ``texts`` are pairs of a text and the path of the file that it stands for. What does not compile is left for
+    :func:`load` to report.
+    """
+    compiler = find_compiler()
+    build_runtime(compiler)
+
+    def build(text: str, path: str | os.PathLike) -> None:
+        with suppress(CompileError):
+            build_for_emulator(read_source(text, path), compiler, True)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        list(pool.map(lambda pair: build(*pair), texts))

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import platformdirs
 
+from .lines import lines_by_file
 from .rewrite import Launcher, RewriteError, Rewritten, call_wrappers, find_launchers, rewrite
 
 HERE = Path(__file__).parent
@@ -95,6 +96,10 @@ class Source:
 
     path: Path
     text: str
+
+    def lines(self) -> dict[str, list[str]]:
+        """The lines of the text, by the file that each is said to come from."""
+        return lines_by_file(self.text, self.path)
 
 
 @dataclass(frozen=True)
@@ -233,9 +238,15 @@ def build_runtime(compiler: str) -> Path:
 # ---- a learner's file
 
 
-def read_source(path_or_source: str | os.PathLike) -> Source:
-    """A path, or CUDA C++ text (recognised by its line breaks or braces), which is shown as ``source.cu``."""
+def read_source(path_or_source: str | os.PathLike, path: str | os.PathLike | None = None) -> Source:
+    """A path, or CUDA C++ text (recognised by its line breaks or braces), which is shown as ``source.cu``.
+
+    With ``path``, the first argument is text that stands for the content of that file: messages name it, and
+    local headers are looked for beside it. Lines that come from other files say so with ``#line``.
+    """
     text = os.fspath(path_or_source)
+    if path is not None:
+        return Source(Path(path).resolve(), text)
     if "\n" in text or "{" in text:
         return Source(Path("source.cu").absolute(), text)
     path = Path(text).resolve()
@@ -341,17 +352,19 @@ def _source_line(file: str, line: int | None, source: Source) -> str:
     if not line:
         return ""
     path = Path(file)
-    lines = (
-        source.text.splitlines()
-        if path == source.path
-        else path.read_text().splitlines()
-        if path.is_file()
-        else []
-    )
+    lines = source.lines().get(file) or (path.read_text().splitlines() if path.is_file() else [])
     return lines[line - 1].strip() if line <= len(lines) else ""
 
 
 # ---- on a card
+
+
+def local_headers(text: str, path: Path) -> list[str]:
+    """The texts of the headers beside a file that it includes, and of those that these include."""
+    names = re.findall(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', text, re.M)
+    headers = [path.parent / name for name in names if (path.parent / name).is_file()]
+    found = [(header, header.read_text()) for header in headers]
+    return [each for header, content in found for each in (content, *local_headers(content, header))]
 
 
 def build_for_card(source: Source, flags: Sequence[str] = ()) -> Build:
@@ -366,10 +379,14 @@ def build_for_card(source: Source, flags: Sequence[str] = ()) -> Build:
     major, minor = torch.cuda.get_device_capability()
     arch = f"{major}.{minor}{'a' if major >= 9 else ''}"  # "a": wgmma and TMA exist only there
     options = [*CARD_FLAGS, "-O3", *flags]
-    local = (
-        [f.read_bytes() for f in sorted(source.path.parent.glob("*.cuh"))] if source.path.is_file() else []
+    key = digest(
+        source.text,
+        *local_headers(source.text, source.path),
+        headers_digest(),
+        arch,
+        str(torch.version.cuda),
+        *options,
     )
-    key = digest(source.text, *local, headers_digest(), arch, str(torch.version.cuda), *options)
 
     def make(directory: Path) -> Path:
         copy = directory / "kernel.cu"
@@ -422,13 +439,18 @@ def find_nvcc() -> str | None:
     return shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")
 
 
-def compile_cubin(path_or_source: str | os.PathLike, arch: str = "sm_90", flags: Sequence[str] = ()) -> Cubin:
+def compile_cubin(
+    path_or_source: str | os.PathLike,
+    arch: str = "sm_90",
+    flags: Sequence[str] = (),
+    path: str | os.PathLike | None = None,
+) -> Cubin:
     """Compiles for a card without having one, and reads registers and spills from ptxas.
 
-    ``arch`` is ``sm_80``, ``sm_90a``, ``sm_120`` ... Warnings are errors. Raises :class:`CompileError` with
-    the learner's line, or if there is no nvcc.
+    ``arch`` is ``sm_80``, ``sm_90a``, ``sm_120`` ...; ``path`` is as for :func:`load`. Warnings are errors.
+    Raises :class:`CompileError` with the learner's line, or if there is no nvcc.
     """
-    source = read_source(path_or_source)
+    source = read_source(path_or_source, path)
     nvcc = find_nvcc()
     if not nvcc:
         raise CompileError(

@@ -31,8 +31,8 @@ CAUSES = {
 }
 
 TITLES = {
-    "out_of_bounds": "out-of-bounds {access}{size}",
-    "misaligned": "misaligned {access}{size}",
+    "out_of_bounds": "out-of-bounds {access}{bytes}",
+    "misaligned": "misaligned {access}{bytes}",
     "const_write": "write through a const pointer to `{array}`",
     "race": "race on `{array}`",
     "uninitialised": "read of uninitialised shared memory `{array}`",
@@ -224,9 +224,8 @@ def _show(index: list[int]) -> str:
 
 
 def _title(raw: dict, place: dict) -> str:
-    title = TITLES[raw["kind"]].format(
-        access=ACCESS[place["access"]], size=raw["size"] or "some", array=raw["array"]
-    )
+    size = f" of {raw['size']} byte{'s' * (raw['size'] > 1)}" if raw["size"] else ""
+    title = TITLES[raw["kind"]].format(access=ACCESS[place["access"]], bytes=size, array=raw["array"])
     if raw["kind"] == "bad_launch":
         return f"{title} of {raw['kernel'] or 'a kernel'}"
     if not raw["kernel"] or "host code" in raw["kernel"] or raw["kernel"].startswith("cuda"):

@@ -352,10 +352,9 @@ class EmulatorLibrary:
     # ---- source lines
 
     def sources(self) -> dict[str, list[str]]:
-        files = {p.file for p in self._places.values()} | {str(self.source.path)}
-        lines = {f: Path(f).read_text().splitlines() for f in files if Path(f).is_file()}
-        lines[str(self.source.path)] = self.source.text.splitlines()
-        return lines
+        own = self.source.lines()
+        files = {p.file for p in self._places.values()} - own.keys()
+        return {f: Path(f).read_text().splitlines() for f in files if Path(f).is_file()} | own
 
     def places(self, pcs: set[int]) -> dict[int, SourceLine]:
         """The learner's line for each instruction: the innermost inlined frame that is not in a header of ours."""
@@ -488,6 +487,7 @@ class Module:
 
         call.__name__ = call.__qualname__ = launcher.name
         call.__signature__ = signature  # type: ignore[attr-defined]
+        call.module = self  # type: ignore[attr-defined]
         call.__doc__ = f"{launcher.name}({', '.join(f'{p.declared} {p.name}' for p in launcher.parameters)})"
         return call
 

@@ -8,8 +8,10 @@ included, stays as it was written, so that compiler messages and findings name t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from .lines import where_line
 
 TOKEN = re.compile(
     r"//[^\n]*|/\*.*?\*/"  # comments
@@ -109,7 +111,7 @@ def split_top_level(text: str, separator: str = ",") -> list[str]:
 
 class Rewriter:
     def __init__(self, source: str, file: Path) -> None:
-        self.file = file
+        self.source, self.file = source, file
         self.tokens = [m.group() for m in TOKEN.finditer(source)]
         self.code = [is_code(t) for t in self.tokens]
         self.includes: list[Path] = []
@@ -135,7 +137,8 @@ class Rewriter:
         return 1 + sum(t.count("\n") for t in self.tokens[:i])
 
     def _fail(self, i: int, message: str) -> None:
-        raise RewriteError(message, self.file, self._line(i))
+        file, line = where_line(self.source, self._line(i), self.file)
+        raise RewriteError(message, Path(file), line)
 
     def _previous(self, i: int) -> int:
         i -= 1
@@ -449,7 +452,15 @@ def strip_comments(source: str) -> str:
 
 def find_launchers(source: str, file: Path) -> list[Launcher]:
     """The functions defined as ``extern "C"``, one by one or in an ``extern "C" { }`` block."""
-    text = strip_comments(source)
+    try:
+        found = _read_launchers(strip_comments(source), file)
+    except RewriteError as error:
+        name, line = where_line(source, error.line, file)
+        raise RewriteError(error.message, Path(name), line) from None
+    return [replace(launcher, line=where_line(source, launcher.line, file)[1]) for launcher in found]
+
+
+def _read_launchers(text: str, file: Path) -> list[Launcher]:
     launchers = []
     for match in re.finditer(r'extern\s+"C"\s*(\{?)', text):
         if not match[1]:
