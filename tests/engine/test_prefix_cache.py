@@ -262,6 +262,15 @@ def test_a_split_span_is_as_old_as_used_and_as_locked():
     assert (upper.queued, lower.queued) == (False, True)
 
 
+def test_what_stays_after_a_split_does_not_hold_the_memory_of_what_went():
+    """Would catch an upper half that is a view: a short prefix would keep every long edge it was once cut from."""
+    cache = filled(list(range(1, 100)), [1, 2, 200])
+    cache.evict(98)
+    (node,) = cache.root.children.values()
+    assert (node.edge.tolist(), node.payload.slots.tolist()) == ([1, 2], [0, 1])
+    assert (node.edge.base, node.payload.slots.base) == (None, None)
+
+
 def test_evicting_a_leaf_makes_its_parent_evictable():
     """Would catch an eviction that ends with the first generation of leaves, and one that takes a parent first."""
     cache = filled([1, 2], [1, 2, 3], [1, 2, 4])

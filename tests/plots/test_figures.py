@@ -287,6 +287,7 @@ def test_matrix_says_what_it_shows():
     assert "0: open to 0; 1: open to 0, 1." in mask
     values = plots.matrix([[0.5, -1.25], [2, 3]], mask=[[True, True], [True, False]]).alt
     assert "0: 0.50, −1.25; 1: 2.00, hidden." in values
+    assert "0: 7, empty." in plots.matrix([[7, None]]).alt  # nothing there is not the same as hidden
 
 
 def test_matrix_takes_a_tensor():

@@ -71,7 +71,7 @@ class Span:
         Every lock on or below this node passes through the upper part too. Only the place in the queue is not shared:
         the upper part is no leaf.
         """
-        upper = Span(self.slots[:length], self.created, self.last_used, self.lock_count, self.hits)
+        upper = Span(self.slots[:length].copy(), self.created, self.last_used, self.lock_count, self.hits)
         self.slots = self.slots[length:]
         return upper
 

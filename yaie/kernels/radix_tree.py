@@ -153,7 +153,8 @@ def split_node(node: Node, length: int, page_size: int = 1) -> Node:
     Mind the four links (parent to upper, upper to parent, upper to node, node to upper) and the two keys: `upper` takes
     over `node.key`, and `node` needs the one of its shorter edge, `first_page(node.edge, page_size)`.
     """
-    upper = Node(node.edge[:length], node.payload.split(length), parent=node.parent, key=node.key)
+    # A copy: a view would keep the memory of the whole edge after `node` has been removed.
+    upper = Node(node.edge[:length].copy(), node.payload.split(length), parent=node.parent, key=node.key)
     node.parent.children[node.key] = upper
     node.edge = node.edge[length:]
     node.key = first_page(node.edge, page_size)

@@ -69,7 +69,7 @@ def matrix(
         [_cell_text(value, open_, is_mask, digits) for value, open_ in zip(*pair, strict=True)]
         for pair in zip(grid, allowed, strict=True)
     ]
-    alt = _matrix_alt(texts, rows, cols, row_title, col_title, is_mask)
+    alt = _matrix_alt(texts, allowed, rows, cols, row_title, col_title, is_mask)
     return _draw_matrix(grid, allowed, texts, rows, cols, row_title, col_title, title, alt)
 
 
@@ -154,18 +154,29 @@ def _shade(value: float | None, scale: float) -> str:
 
 
 def _matrix_alt(
-    texts: list[list[str]], rows: list[str], cols: list[str], row_title: str, col_title: str, is_mask: bool
+    texts: list[list[str]],
+    allowed: list[list[bool]],
+    rows: list[str],
+    cols: list[str],
+    row_title: str,
+    col_title: str,
+    is_mask: bool,
 ) -> str:
     axes = (
         f" Rows: {row_title or 'rows'}; columns: {col_title or 'columns'}." if row_title or col_title else ""
     )
     lines = []
-    for name, row in zip(rows, texts, strict=True):
+    for name, row, shown in zip(rows, texts, allowed, strict=True):
         open_ = [col for col, text in zip(cols, row, strict=True) if text]
         if is_mask:
             lines.append(f"{name}: open to {', '.join(open_) or 'nothing'}")
         else:
-            lines.append(f"{name}: " + ", ".join(text or "hidden" for text in row))
+            lines.append(
+                f"{name}: "
+                + ", ".join(
+                    text or ("empty" if seen else "hidden") for text, seen in zip(row, shown, strict=True)
+                )
+            )
     return (
         f"A grid of {plural(len(rows), 'row')} and {plural(len(cols), 'column')}.{axes} "
         + "; ".join(lines)

@@ -170,8 +170,8 @@ class _Letters:
             "The lower node still points at its old parent, so the way back to the root leaves out the new node.",
         ),
         Mutant(
-            "Node(node.edge[:length], node.payload.split(length),",
-            "Node(node.edge[:length], node.payload,",
+            "Node(node.edge[:length].copy(), node.payload.split(length),",
+            "Node(node.edge[:length].copy(), node.payload,",
             "Both nodes share one payload. `payload.split(length)` gives the upper node its part and leaves the rest.",
         ),
     ),
