@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 import yaie.cuda
 from yaie.course.registry import REPOSITORY
+from yaie.kernels import api
+from yaie.kernels.native import paged_attention
 
 PATH = REPOSITORY / "csrc" / "paged_attention" / "paged_attention.cu"
 TOLERANCE = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
@@ -236,7 +238,96 @@ def test_tiles_of_a_prefill(tile_tokens):
     batch.check(batch.prefill(tile_tokens))
 
 
-@settings(max_examples=12, deadline=None)
+# --- behind yaie.kernels.api ---------------------------------------------------------------------------------
+
+BACKEND = "cuda" if torch.cuda.is_available() else "emulator"
+
+
+@pytest.mark.parametrize("rung", [1, 2, 3, 4])
+@pytest.mark.parametrize("table_dtype", [torch.int32, torch.int64])
+def test_mixed_batch_through_the_api(monkeypatch, rung, table_dtype):
+    """Chunks of prompts and decodes in one call, in any order, with a plan or without: a row written twice or never, or
+    a decode that gets the table of its neighbour."""
+    monkeypatch.setattr(paged_attention, "rung", rung)
+    query_lens = [1, 7, 0, 1, 5]
+    batch = Batch([300, 20, 9, 17, 5], query_lens=query_lens, num_heads=4, num_kv_heads=2, head_dim=32)
+    caches = batch.key_cache, batch.value_cache
+    tables = batch.tables.to(table_dtype)
+    batch.check(
+        api.paged_attention_forward(
+            batch.query, *caches, tables, batch.context_lens, query_lens=query_lens, backend=BACKEND
+        )
+    )
+    plan = api.plan_attention(tables, batch.context_lens, query_lens, batch.key_cache, backend=BACKEND)
+    for _ in range(2):  # a plan serves every layer
+        out = api.paged_attention_forward(
+            batch.query, *caches, tables, batch.context_lens, plan=plan, backend=BACKEND
+        )
+        batch.check(out)
+
+
+@pytest.mark.parametrize("rung", [1, 2, 3, 4])
+def test_decodes_through_the_api(monkeypatch, rung):
+    """The way of a decode step, in both layouts, with a context long enough for several splits."""
+    monkeypatch.setattr(paged_attention, "rung", rung)
+    batch = Batch([400, 1, 129], num_heads=2, head_dim=32, dtype=torch.bfloat16)
+    arguments = batch.key_cache, batch.value_cache, batch.tables, batch.context_lens
+    batch.check(api.paged_attention_forward(batch.query, *arguments, backend=BACKEND))
+    out = api.paged_attention_forward(batch.query[:, None], *arguments, backend=BACKEND)
+    batch.check(out[:, 0])
+
+
+def test_plan_of_a_graph_serves_contexts_that_grow():
+    """The plan of a captured graph is made once; tables and lengths are overwritten in place, also beyond the length
+    that the splits were chosen for."""
+    batch = Batch([700, 0], num_heads=2, head_dim=32)
+    lens, tables = batch.lens.clone(), batch.tables.clone()
+    batch.lens.zero_()
+    batch.tables.zero_()
+    plan = paged_attention.decode_plan(batch.tables, batch.lens, 256, batch.key_cache)
+    assert plan.num_splits == 2
+    batch.lens.copy_(lens)
+    batch.tables.copy_(tables)
+    out = paged_attention.paged_attention_forward(
+        BACKEND, batch.query, batch.key_cache, batch.value_cache, None, None, None, None, plan
+    )
+    batch.check(out)
+
+
+def test_refused_by_name():
+    """What the kernels cannot do is never computed wrongly: float64, a head_dim of 20, a cache of another dtype."""
+    for head_dim, dtype in ((32, torch.float64), (20, torch.float32)):
+        query, cache = (
+            on_device(torch.zeros(1, 2, head_dim, dtype=dtype)),
+            on_device(torch.zeros(2, 4, 1, head_dim, dtype=dtype)),
+        )
+        with pytest.raises(api.BackendError, match="float64" if head_dim == 32 else "20"):
+            api.paged_attention_forward(
+                query, cache, cache, on_device(torch.zeros(1, 1, dtype=torch.int32)), [1], backend=BACKEND
+            )
+    query, cache = on_device(torch.zeros(1, 2, 32)), on_device(torch.zeros(2, 4, 1, 32).half())
+    with pytest.raises(api.BackendError, match="float16"):
+        api.paged_attention_forward(
+            query, cache, cache, on_device(torch.zeros(1, 1, dtype=torch.int32)), [1], backend=BACKEND
+        )
+
+
+@pytest.mark.parametrize(
+    ("num_blocks", "max_context_len", "expected"),
+    [
+        (512, 4096, (8, 512)),  # batch 64: ten waves of equal thread blocks
+        (8, 1024, (8, 128)),  # batch 1: as many thread blocks as four warps each can fill
+        (8, 100_000, (196, 512)),
+        (2, 60, (1, 128)),
+        (0, 0, (1, 128)),
+    ],
+)
+def test_number_of_splits(num_blocks, max_context_len, expected):
+    """Splits follow from shapes only, so a CUDA graph can be captured; too few leave a card idle."""
+    assert paged_attention.choose_splits(num_blocks, max_context_len, 132) == expected
+
+
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_any_shape(data):
     """Shapes drawn from the whole contract, small contexts: what nobody thought of."""

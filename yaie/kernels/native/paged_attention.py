@@ -1,0 +1,325 @@
+"""Attention over pages by the kernels of `csrc/paged_attention/`, for a GPU or the emulator.
+
+`paged_decode` and `paged_prefill` call one kernel each, with lengths that lie on the device. The operations of
+`yaie.kernels.api` mix them: sequences with one query are decoded, split over many thread blocks where they are long
+and few; sequences with several queries are cut into tiles of queries.
+
+Nothing here reads from the device, and the number of splits follows from shapes and from `max_context_len` alone, so a
+decode can be captured in a CUDA graph: make the plan with `decode_plan`, for tensors that will be filled in place.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from yaie.kernels import api
+from yaie.kernels.native import DTYPES, implements, module
+
+FILE = "paged_attention/paged_attention.cu"
+RUNGS = {
+    1: "paged_decode_1_thread_per_head",
+    2: "paged_decode_2_warp_per_head",
+    3: "paged_decode_3_grouped",
+    4: "paged_decode_4_split_kv",
+}
+rung = 4  # of the decodes of `api.paged_attention_forward`; the lesson turns it down to compare
+
+LARGEST_HEAD_DIM = 256
+# A thread block of a prefill has registers for this many rows, which are pairs of a token and a head of a group.
+TILE_ROWS = 16
+# Keys of a split: fewer leave warps of its thread block idle, more leave multiprocessors idle at the end of a launch.
+FEWEST_SPLIT_TOKENS, MOST_SPLIT_TOKENS = 128, 512
+# Thread blocks of a decode that a multiprocessor should get: some three are resident (registers), in two waves.
+BLOCKS_PER_MULTIPROCESSOR = 6
+
+
+class PagedPlan(NamedTuple):
+    """A batch over pages, on the device: lengths and tables only, so it serves every layer of a step."""
+
+    block_tables: torch.Tensor  # [num_seqs, max_blocks] int32
+    num_decodes: int
+    context_lens: (
+        torch.Tensor | None
+    )  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
+    decode_tiles: torch.Tensor | None  # [num_decodes, 4] int32, as in paged_attention.cu
+    prefill_tiles: torch.Tensor | None  # [num_tiles, 4] int32, each of at most `tile_tokens` tokens
+    tile_tokens: int
+    num_splits: int
+    split_tokens: int
+    num_tokens: int  # rows of the flat query
+
+
+# --- one kernel ---------------------------------------------------------------------------------------------
+
+
+def paged_decode(
+    query: torch.Tensor,
+    key_cache: torch.Tensor,
+    value_cache: torch.Tensor,
+    block_tables: torch.Tensor,
+    context_lens: torch.Tensor,
+    max_context_len: int,
+    *,
+    scale: float | None = None,
+    rung: int = 4,
+    backend: str = "cuda",
+    check: bool = False,
+) -> torch.Tensor:
+    """Attention of one query per sequence over the pages of its context.
+
+    Args:
+        query: `[num_seqs, num_heads, head_dim]`, contiguous.
+        key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, in query's dtype.
+        block_tables: `[num_seqs, max_blocks]`, int32; entries beyond a context are not read.
+        context_lens: `[num_seqs]`, int32: the tokens that each query sees. 0 gives zeros.
+        max_context_len: about the longest context; rung 4 chooses its splits by it. Longer ones are right, too.
+        scale: factor of the scores; None means `1 / sqrt(head_dim)`.
+        rung: which kernel, 1 to 4.
+        backend, check: as for `yaie.kernels.native.module`.
+
+    Returns:
+        Like query.
+
+    Raises:
+        BackendError: a dtype or head_dim that the kernels do not take.
+    """
+    plan = decode_plan(block_tables, context_lens, max_context_len, key_cache)
+    out = torch.empty_like(query)
+    _decode(
+        query,
+        key_cache,
+        value_cache,
+        plan,
+        _scale(scale, query),
+        out,
+        rung,
+        module(FILE, backend, check=check),
+    )
+    return out
+
+
+def decode_plan(
+    block_tables: torch.Tensor, context_lens: torch.Tensor, max_context_len: int, key_cache: torch.Tensor
+) -> PagedPlan:
+    """The plan of a batch of decodes whose tables and lengths stay where they are and may change: for a CUDA graph.
+
+    Args:
+        block_tables: `[num_seqs, max_blocks]` int32. context_lens: `[num_seqs]` int32; 0 for a row that is padding.
+        max_context_len: the longest context to be fast for.
+        key_cache: any layer.
+    """
+    _check(key_cache)
+    num_seqs = len(block_tables)
+    splits = choose_splits(
+        num_seqs * key_cache.shape[2], max_context_len, _num_multiprocessors(key_cache.device)
+    )
+    return PagedPlan(block_tables, num_seqs, context_lens, None, None, 1, *splits, num_seqs)
+
+
+def choose_splits(num_blocks: int, max_context_len: int, num_multiprocessors: int) -> tuple[int, int]:
+    """How many thread blocks share a context, and how many keys each takes: `(num_splits, split_tokens)`.
+
+    Args:
+        num_blocks: thread blocks of an unsplit decode, `num_seqs * num_kv_heads`.
+        max_context_len: the longest context.
+    """
+    wanted = BLOCKS_PER_MULTIPROCESSOR * num_multiprocessors
+    even = -(-max_context_len * num_blocks // wanted)  # all blocks together would have that many keys each
+    split_tokens = min(max(-(-even // 32) * 32, FEWEST_SPLIT_TOKENS), MOST_SPLIT_TOKENS)
+    return max(1, -(-max_context_len // split_tokens)), split_tokens
+
+
+def _decode(query, key_cache, value_cache, plan, scale, out, rung, kernels) -> None:
+    """Write the rows of `out` that belong to the plan's decodes."""
+    num_heads, head_dim = query.shape[1:]
+    _, block_size, num_kv_heads, _ = key_cache.shape
+    tables, lens, tiles = plan.block_tables, plan.context_lens, plan.decode_tiles
+    sizes = (plan.num_decodes, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1])
+    last = (scale, DTYPES[query.dtype])
+    if rung == 4:
+        partial_out = partial_lse = None
+        if plan.num_splits > 1:
+            shape = (plan.num_decodes, num_heads, plan.num_splits, head_dim)
+            partial_out = query.new_empty(shape, dtype=torch.float32)
+            partial_lse = query.new_empty(shape[:3], dtype=torch.float32)
+        kernels.paged_decode_4_split_kv(
+            query,
+            key_cache,
+            value_cache,
+            tables,
+            lens,
+            tiles,
+            out,
+            partial_out,
+            partial_lse,
+            *sizes,
+            plan.num_splits,
+            plan.split_tokens,
+            *last,
+        )
+        return
+    run = getattr(kernels, RUNGS[rung])
+    if tiles is None:
+        run(query, key_cache, value_cache, tables, lens, out, *sizes, *last)
+        return
+    # The plainer rungs know nothing of tiles: collect the rows of the decodes, and put the results back.
+    seqs, rows, _, lens = tiles.unbind(1)
+    part = torch.empty_like(query[rows])
+    run(query[rows], key_cache, value_cache, tables[seqs], lens.contiguous(), part, *sizes, *last)
+    out[rows] = part
+
+
+def paged_prefill(
+    query: torch.Tensor,
+    key_cache: torch.Tensor,
+    value_cache: torch.Tensor,
+    plan: PagedPlan,
+    scale: float | None = None,
+    *,
+    backend: str = "cuda",
+    check: bool = False,
+) -> torch.Tensor:
+    """Causal attention of the plan's tiles of queries over pages; rows of other queries are left as they come.
+
+    Args:
+        query: `[num_tokens, num_heads, head_dim]`, contiguous.
+        key_cache, value_cache, scale, backend, check: as for `paged_decode`.
+        plan: from `plan_attention`.
+    """
+    out = torch.empty_like(query)
+    _prefill(
+        query, key_cache, value_cache, plan, _scale(scale, query), out, module(FILE, backend, check=check)
+    )
+    return out
+
+
+def _prefill(query, key_cache, value_cache, plan, scale, out, kernels) -> None:
+    num_heads, head_dim = query.shape[1:]
+    _, block_size, num_kv_heads, _ = key_cache.shape
+    kernels.paged_prefill(
+        query,
+        key_cache,
+        value_cache,
+        plan.block_tables,
+        plan.prefill_tiles,
+        out,
+        len(plan.prefill_tiles),
+        plan.tile_tokens,
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        block_size,
+        plan.block_tables.shape[1],
+        scale,
+        DTYPES[query.dtype],
+    )
+
+
+# --- the operations of the API ------------------------------------------------------------------------------
+
+
+@implements("plan_attention")
+def plan_attention(backend, block_tables, context_lens, query_lens, key_cache) -> PagedPlan:
+    _check(key_cache)
+    tables = block_tables.to(torch.int32).contiguous()
+    context_lens = np.asarray(context_lens, dtype=np.int32)
+    query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int32)
+    decodes = np.flatnonzero(query_lens == 1)
+    splits = choose_splits(
+        len(decodes) * key_cache.shape[2],
+        int(context_lens[decodes].max(initial=0)),
+        _num_multiprocessors(key_cache.device),
+    )
+
+    def on_device(array: np.ndarray) -> torch.Tensor:
+        # Not waiting is safe: from memory that is not pinned the driver takes a copy before it returns.
+        return torch.from_numpy(np.ascontiguousarray(array)).to(key_cache.device, non_blocking=True)
+
+    if len(decodes) == len(query_lens):
+        return PagedPlan(tables, len(decodes), on_device(context_lens), None, None, 1, *splits, len(decodes))
+    starts = np.concatenate(([0], query_lens.cumsum(dtype=np.int32)))
+    tiles = np.stack((decodes, starts[decodes], np.ones_like(decodes), context_lens[decodes]), axis=1)
+    # How many heads share a KV head is known with the query only; four is usual, and any number is right.
+    tile_tokens = TILE_ROWS // 4
+    prefill = prefill_tiles(context_lens, query_lens, tile_tokens)
+    both = on_device(np.concatenate((tiles, prefill)).astype(np.int32))  # one copy to the device
+    return PagedPlan(
+        tables,
+        len(decodes),
+        None,
+        both[: len(decodes)] if len(decodes) else None,
+        both[len(decodes) :] if len(prefill) else None,
+        tile_tokens,
+        *splits,
+        int(starts[-1]),
+    )
+
+
+def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray, tile_tokens: int) -> np.ndarray:
+    """Cut the queries of every sequence that has several into tiles.
+
+    Returns:
+        `[num_tiles, 4]`: sequence, first row of the flat query, number of tokens, keys that the first of them sees. The
+        tiles that see most come first, so that no thread block starts on a long one when the others are done.
+    """
+    starts = np.concatenate(([0], query_lens.cumsum()))
+    tiles = [np.empty((0, 4), dtype=np.int64)]
+    for s in np.flatnonzero(query_lens > 1).tolist():
+        first = np.arange(0, query_lens[s], tile_tokens)
+        count = np.minimum(tile_tokens, query_lens[s] - first)
+        visible = context_lens[s] - query_lens[s] + first + 1
+        tiles.append(np.stack((np.full_like(first, s), starts[s] + first, count, visible), axis=1))
+    together = np.concatenate(tiles)
+    return together[np.argsort(-together[:, 3], kind="stable")]
+
+
+@implements("paged_attention_forward")
+def paged_attention_forward(
+    backend, query, key_cache, value_cache, block_tables, context_lens, query_lens, scale, plan
+):
+    if query.dtype != key_cache.dtype:
+        raise api.BackendError(f"the cache must have the query's dtype, {query.dtype}, not {key_cache.dtype}")
+    if plan is None:
+        plan = plan_attention(backend, block_tables, context_lens, query_lens, key_cache)
+    if len(query) != plan.num_tokens:
+        raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
+    query, scale = query.contiguous(), _scale(scale, query)
+    out = torch.empty_like(query)
+    kernels = module(FILE, backend)
+    if plan.num_decodes:
+        _decode(query, key_cache, value_cache, plan, scale, out, rung, kernels)
+    if plan.prefill_tiles is not None:
+        _prefill(query, key_cache, value_cache, plan, scale, out, kernels)
+    return out
+
+
+# --- checks -------------------------------------------------------------------------------------------------
+
+
+def _check(cache: torch.Tensor) -> None:
+    """Raises `BackendError` for a cache that the kernels do not take."""
+    num_blocks, block_size, _, head_dim = cache.shape
+    if cache.dtype not in DTYPES:
+        raise api.BackendError(f"paged attention takes float32, float16 and bfloat16, not {cache.dtype}")
+    if head_dim % 8 or not 8 <= head_dim <= LARGEST_HEAD_DIM:
+        raise api.BackendError(
+            f"paged attention takes a head_dim that is a multiple of 8 up to {LARGEST_HEAD_DIM}, not {head_dim}"
+        )
+    if num_blocks * block_size >= 2**31:
+        raise api.BackendError(
+            f"paged attention counts slots in 31 bits, the pool has {num_blocks * block_size}"
+        )
+
+
+def _scale(scale: float | None, query: torch.Tensor) -> float:
+    return query.shape[-1] ** -0.5 if scale is None else scale
+
+
+@cache
+def _num_multiprocessors(device: torch.device) -> int:
+    """Of the card; an H100's, if the emulator stands for one."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
