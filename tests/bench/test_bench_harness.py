@@ -6,7 +6,9 @@ import json
 import pytest
 import torch
 
+import yaie.cuda
 from yaie.bench import benchmark_kernel, costs, harness, profile_kernel
+from yaie.course.registry import REPOSITORY
 
 
 class FakeClock:
@@ -115,3 +117,11 @@ def test_profile_kernel_prints_and_returns(capsys):
     result = profile_kernel(torch.softmax, torch.zeros(2, 4), dim=-1)
     assert result.tolist() == [[0.25] * 4] * 2
     assert "softmax" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the emulator counts; on a GPU a profiler does")
+def test_profile_kernel_of_an_emulated_launcher_shows_its_lines(capsys):
+    """Would catch a profile of ctypes, which says nothing about the kernel."""
+    module = yaie.cuda.load(REPOSITORY / "csrc" / "memory" / "transpose.cu", backend="emulator")
+    profile_kernel(module.transpose_1_naive, torch.zeros(32, 32), torch.zeros(32, 32), 32, 32)
+    assert "sectors/req" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """What `python -m yaie.bench kernels` measures: one module here per family of `csrc/`.
 
-A module bears the name of the family's folder and has `cases(setting)`, which gives the table of its cases. A case makes a `Work` as often as is needed: one set of inputs, and all the ways from them to one result.
+A module bears the name of the family's folder and has `cases(setting)`, which gives the table of its cases. A case
+makes a `Work` as often as is needed: one set of inputs, and all the ways from them to one result.
 """
 
 from __future__ import annotations

@@ -1,0 +1,116 @@
+"""Decoding over pages: every key and value of the cache is read once, so the bandwidth of reading is the limit."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+from yaie.bench.costs import decode_cost
+from yaie.bench.kernel_cases import Call, Case, Setting, Work, package
+from yaie.kernels.native import paged_attention as native
+
+DTYPE = torch.bfloat16
+HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128  # Llama 3 8B, Qwen3 8B
+
+
+def cases(setting: Setting) -> list[Case]:
+    sizes = [(64, 4096, 16), (64, 4096, 1), (1, 32768, 16), (1, 1024, 16)] if setting.real else [(2, 64, 16)]
+    return [case(setting, *size) for size in sizes]
+
+
+def case(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case:
+    heads, kv_heads, head_dim = (HEADS, KV_HEADS, HEAD_DIM) if setting.real else (4, 1, 64)
+    blocks = context_len // page  # of each sequence
+
+    def make() -> Work:
+        query = setting.random(num_seqs, heads, head_dim, dtype=DTYPE)
+        keys, values = (
+            setting.random(num_seqs * blocks, page, kv_heads, head_dim, dtype=DTYPE) for _ in range(2)
+        )
+        tables = setting.permutation(num_seqs * blocks, torch.int32).view(num_seqs, blocks)
+        lens = torch.full((num_seqs,), context_len, dtype=torch.int32, device=setting.device)
+
+        def run(rung: int) -> torch.Tensor:
+            return native.paged_decode(
+                query, keys, values, tables, lens, context_len, rung=rung, backend=setting.backend
+            )
+
+        def wanted() -> torch.Tensor:
+            return torch.stack(
+                [
+                    plain_decode(q, keys[t.long()], values[t.long()])
+                    for q, t in zip(query, tables, strict=True)
+                ]
+            )
+
+        return Work(
+            ours={name: functools.partial(run, rung) for rung, name in native.RUNGS.items()},
+            peers=peers(setting, query, keys, values, tables, page),
+            wanted=wanted,
+        )
+
+    return Case(
+        f"paged decode, batch {num_seqs}, {context_len} tokens, page {page}, {heads} heads on {kv_heads} of {head_dim}",
+        make,
+        decode_cost(num_seqs, context_len, heads, kv_heads, head_dim, DTYPE.itemsize),
+        ceiling="read",
+        tolerance=0.02,
+        launch_bound=num_seqs == 1,
+    )
+
+
+def plain_decode(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """One query `[heads, head_dim]` over its pages `[blocks, page, kv_heads, head_dim]`, in float32."""
+    groups = query.shape[0] // keys.shape[-2]
+    keys, values = (x.flatten(0, 1).float().repeat_interleave(groups, dim=1) for x in (keys, values))
+    scores = torch.einsum("hd,thd->ht", query.float(), keys) * query.shape[-1] ** -0.5
+    return torch.einsum("ht,thd->hd", scores.softmax(-1), values)
+
+
+def peers(
+    setting: Setting,
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    tables: torch.Tensor,
+    page: int,
+) -> dict[str, Call]:
+    """torch has no attention over pages: it gets keys and values that lie in order, which saves it the page table."""
+    num_seqs = len(query)
+    in_order = [
+        x[tables.flatten().long()].view(num_seqs, -1, *x.shape[2:]).transpose(1, 2) for x in (keys, values)
+    ]
+
+    def sdpa(backend: SDPBackend) -> torch.Tensor:
+        with sdpa_kernel(backend):
+            return scaled_dot_product_attention(query[:, :, None], *in_order, enable_gqa=True)[:, :, 0]
+
+    backends = (
+        (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION) if setting.real else (SDPBackend.MATH,)
+    )
+    found: dict[str, Call] = {
+        f"SDPA {b.name.lower()}, no pages": functools.partial(sdpa, b) for b in backends
+    }
+    if setting.real and setting.peers and (flashinfer := package("flashinfer")):
+        found[f"flashinfer {flashinfer.__version__}"] = _flashinfer(
+            flashinfer, query, keys, values, tables, page
+        )
+    return found
+
+
+def _flashinfer(flashinfer, query, keys, values, tables, page) -> Call:
+    """Its plan is made beforehand, as ours is in an engine's step."""
+    num_seqs, blocks = tables.shape
+    workspace = torch.empty(128 << 20, dtype=torch.uint8, device=query.device)
+    wrapper = flashinfer.BatchDecodeWithPagedKVCacheWrapper(workspace, "NHD")
+    starts = torch.arange(num_seqs + 1, dtype=torch.int32, device=query.device) * blocks
+    last = torch.full((num_seqs,), page, dtype=torch.int32, device=query.device)
+    wrapper.plan(
+        *(starts, tables.flatten(), last, query.shape[1], keys.shape[2], query.shape[2], page),
+        q_data_type=query.dtype,
+        data_type=keys.dtype,
+    )
+    return lambda: wrapper.run(query, (keys, values))
