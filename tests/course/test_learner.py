@@ -154,22 +154,26 @@ def test_install_takes_helpers_along_and_undo_takes_everything_out(warm_up):
     before = dict(vars(kv_cache.KVCacheManager))
     after = "\n    FACTOR = 10\n\n    def _times(self, n):\n        return n * self.FACTOR\n"
     text = warm_up.text("return self._times(num_tokens)", after)
-    undo = learner.install(learner.load(EXERCISE.file, text), EXERCISE.file, ["0.1"])
+    swap = learner.install(learner.load(EXERCISE.file, text), EXERCISE.file, ["0.1"])
     try:
         assert manager().blocks_needed(3) == 30
         assert learner.owner(EXERCISE) == "00_start_here.py"
     finally:
-        undo()
+        swap.take_out()
     assert dict(vars(kv_cache.KVCacheManager)) == before
     assert learner.owner(EXERCISE) == "kv_cache.py"
-    undo()  # a second time changes nothing
+    swap.take_out()  # a second time changes nothing
     assert manager().blocks_needed(3) == 1
+    swap.put_in()
+    assert manager().blocks_needed(3) == 30
+    swap.take_out()
+    assert dict(vars(kv_cache.KVCacheManager)) == before
 
 
 def test_install_leaves_out_what_is_not_asked_for(warm_up):
     """A hole must be filled with the engine's function, also in the learner's own class."""
     module = learner.load(EXERCISE.file, warm_up.stub)
-    learner.install(module, EXERCISE.file, [])()
+    learner.install(module, EXERCISE.file, []).take_out()
     assert inspect.getattr_static(module.KVCacheManager, "blocks_needed") is ENGINE
 
 
@@ -190,10 +194,10 @@ def test_module_level_function_is_replaced_wherever_it_is_known(monkeypatch):
     file = lesson.files[0]
     theirs = learner.load(file, "def it(): return 5\ndef twice(): raise NotImplementedError\n")
     original = home.it
-    undo = learner.install(theirs, file, ["99.1"])
+    swap = learner.install(theirs, file, ["99.1"])
     assert (home.it(), home.twice(), user.alias()) == (5, 10, 5)
     assert theirs.twice is home.twice
-    undo()
+    swap.take_out()
     assert home.it is original
     assert user.alias is original
 

@@ -57,6 +57,21 @@ def test_blocks_inside_one_another_come_off_in_order(warm_up):
     assert blocks_needed() == 1
 
 
+def test_files_are_read_again_only_when_they_have_changed(warm_up, monkeypatch):
+    """The engine asks at each step: reading the files takes many times as long as a step of a small model."""
+    warm_up.write(WRONG)
+    with parts.installed(["0.1"]):
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, "find", None)  # a call would be a TypeError
+        with parts.installed(["0.1"]), parts.installed(["0.1"]):
+            assert blocks_needed() == 7
+        assert blocks_needed() == 1
+    warm_up.write("return 12")
+    with parts.installed(["0.1"]):
+        assert blocks_needed() == 12
+
+
 def test_nothing_to_install_is_fine(exercises):
     """A learner who has passed nothing yet runs the engine as it is."""
     with parts.installed([]):

@@ -105,11 +105,11 @@ class ExerciseHandle:
             backend = "cuda" if torch.cuda.is_available() else "emulator"
         text = learner.read(exercise.file)
         use = [exercise.id] if learner.find(exercise, text).attempted else []
-        undo = learner.install(learner.load(exercise.file, text), exercise.file, use)
+        swap = learner.install(learner.load(exercise.file, text), exercise.file, use)
         try:
             return native.module(cuda_exercises.native_name(exercise), backend, check=backend == "emulator")
         finally:
-            undo()
+            swap.take_out()
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return self.card()._repr_mimebundle_()

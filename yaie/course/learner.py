@@ -19,7 +19,7 @@ import re
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -277,77 +277,96 @@ def load(file: ExerciseFile, text: str) -> types.ModuleType | str:
     return module
 
 
-def install(loaded: types.ModuleType | str, file: ExerciseFile, use: Iterable[str]) -> Callable[[], None]:
+class Swap:
+    """Values of the engine that others stand in for: `put_in` and `take_out` change all of them, as often as one likes.
+
+    Swaps that are put in one after the other come out in the reverse order; what each finds is what it gives back.
+    """
+
+    def __init__(self) -> None:
+        self._values: list[tuple[Any, str, Any]] = []
+        self._replaced: list[list[Any]] = []  # for each time that it was put in
+
+    def add(self, holder: Any, name: str, value: Any) -> None:
+        """Let `value` stand for `holder.name` (for a dict, `holder[name]`) whenever this is put in."""
+        self._values.append((holder, name, value))
+
+    def put_in(self) -> None:
+        self._replaced.append([])
+        for holder, name, value in self._values:
+            self._replaced[-1].append(_entries(holder).get(name, _NOTHING))
+            _set(holder, name, value)
+
+    def take_out(self) -> None:
+        """Give back what the last `put_in` found; without one this changes nothing."""
+        old = self._replaced.pop() if self._replaced else []
+        for (holder, name, _), value in reversed(list(zip(self._values, old, strict=False))):
+            _set(holder, name, value)
+
+
+_NOTHING = object()
+
+
+def _entries(holder: Any) -> Mapping[str, Any]:
+    return holder if isinstance(holder, dict) else vars(holder)
+
+
+def _set(holder: Any, name: str, value: Any) -> None:
+    if isinstance(holder, dict):
+        holder.pop(name, None) if value is _NOTHING else holder.update({name: value})
+    else:
+        delattr(holder, name) if value is _NOTHING else setattr(holder, name, value)
+
+
+def install(loaded: types.ModuleType | str, file: ExerciseFile, use: Iterable[str]) -> Swap:
     """Put the learner's functions with the ids in `use` into the engine, and the engine's own into all other holes.
 
     `loaded` is what `load` gave. What a learner has added to a class (helper methods, constants) or to a `.cu` file
-    goes along with the functions that it is for. Returns the call that takes everything out of the engine again; where
+    goes along with the functions that it is for. What this returns takes everything out of the engine again; where
     putting in fails, nothing is left in.
     """
-    if isinstance(loaded, str):
-        return _install_cuda(loaded, file, use)
-    return _install_python(loaded, file, use)
+    swap = _cuda_swap(loaded, file, use) if isinstance(loaded, str) else _python_swap(loaded, file, use)
+    swap.put_in()
+    return swap
 
 
-def _install_cuda(text: str, file: ExerciseFile, use: Iterable[str]) -> Callable[[], None]:
+def _cuda_swap(text: str, file: ExerciseFile, use: Iterable[str]) -> Swap:
     from yaie.kernels import native
 
     def current(module: str) -> str:
         return native.replaced.get(module.removeprefix("csrc/")) or cuda_exercises.engine_text(module)
 
-    new = cuda_exercises.spliced(file, exercise_path(file), text, use, current)
-    old = {name: native.replaced.get(name) for name in new}
-    native.replaced.update(new)
-
-    def undo() -> None:
-        for name, before in old.items():
-            native.replaced.pop(name, None)
-            if before is not None:
-                native.replaced[name] = before
-        old.clear()
-
-    return undo
+    swap = Swap()
+    for name, new in cuda_exercises.spliced(file, exercise_path(file), text, use, current).items():
+        swap.add(native.replaced, name, new)
+    return swap
 
 
-def _install_python(module: types.ModuleType, file: ExerciseFile, use: Iterable[str]) -> Callable[[], None]:
-    use, changes = set(use), []
-
-    def put(holder: Any, name: str, value: Any) -> None:
-        changes.append((holder, name, vars(holder).get(name, changes)))  # `changes` itself: there was none
-        setattr(holder, name, value)
-
-    def undo() -> None:
-        for holder, name, old in reversed(changes):
-            delattr(holder, name) if old is changes else setattr(holder, name, old)
-        changes.clear()
-
+def _python_swap(module: types.ModuleType, file: ExerciseFile, use: Iterable[str]) -> Swap:
+    use, swap = set(use), Swap()
     functions = {exercise.qualname for exercise in file.exercises}
-    try:
-        for exercise in file.exercises:
-            holder_name, _, name = exercise.qualname.rpartition(".")
-            engine = importlib.import_module(exercise.module)
-            if not holder_name:
-                if exercise.id in use:
-                    for holder, alias in _where_bound(getattr(engine, name)):
-                        put(holder, alias, vars(module)[name])
-                else:
-                    setattr(module, name, getattr(engine, name))
-                continue
-            theirs, ours = (operator.attrgetter(holder_name)(where) for where in (module, engine))
+    for exercise in file.exercises:
+        holder_name, _, name = exercise.qualname.rpartition(".")
+        engine = importlib.import_module(exercise.module)
+        if not holder_name:
             if exercise.id in use:
-                added = {
-                    key: value
-                    for key, value in vars(theirs).items()
-                    if not key.startswith("__") and f"{holder_name}.{key}" not in functions
-                }
-                for key, value in {**added, name: vars(theirs)[name]}.items():
-                    put(ours, key, value)
-            elif name in vars(theirs):
-                delattr(theirs, name)  # inherited from the engine's class again
-    except BaseException:
-        undo()
-        raise
-    return undo
+                for holder, alias in _where_bound(getattr(engine, name)):
+                    swap.add(holder, alias, vars(module)[name])
+            else:
+                setattr(module, name, getattr(engine, name))
+            continue
+        theirs, ours = (operator.attrgetter(holder_name)(where) for where in (module, engine))
+        if exercise.id in use:
+            added = {
+                key: value
+                for key, value in vars(theirs).items()
+                if not key.startswith("__") and f"{holder_name}.{key}" not in functions
+            }
+            for key, value in {**added, name: vars(theirs)[name]}.items():
+                swap.add(ours, key, value)
+        elif name in vars(theirs):
+            delattr(theirs, name)  # inherited from the engine's class again
+    return swap
 
 
 def owner(exercise: Exercise) -> str:

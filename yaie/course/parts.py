@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from yaie.course import learner, progress
 from yaie.course.checks import PASSED
-from yaie.course.registry import exercises, find_exercise
+from yaie.course.registry import ExerciseFile, exercises, find_exercise
 from yaie.course.show import Table
 
 
@@ -22,23 +22,52 @@ def installed(ids: Iterable[str]) -> Iterator[None]:
     """Have the engine of this process call the learner's functions with these ids; at the end, its own again.
 
     The learner's files are run here, not in the sandbox: an endless loop in them is an endless loop of this process.
-    Raises `NoSuchExercise` or `FileProblem` before anything is put in; whatever a file raises when it is run comes out,
-    and nothing stays in.
+    They are read and run the first time, and again where they have changed since: a step of the engine may be shorter
+    than that. Raises `NoSuchExercise` or `FileProblem` before anything is put in; whatever a file raises when it is run
+    comes out, and nothing stays in.
     """
-    wanted = [find_exercise(id) for id in dict.fromkeys(ids)]
-    files = {exercise.file.name: exercise.file for exercise in wanted}
-    texts = {name: learner.read(file) for name, file in files.items()}
-    for exercise in wanted:
+    ids = tuple(dict.fromkeys(ids))
+    with ExitStack() as undo:
+        files, state, swaps = _latest.get(ids, ((), None, ()))
+        if state == _state(files):
+            for swap in swaps:
+                swap.put_in()
+                undo.callback(swap.take_out)
+        else:
+            files = list({exercise.file.name: exercise.file for exercise in map(find_exercise, ids)}.values())
+            state = _state(files)
+            swaps = _install(ids, files, undo)
+            _latest.clear()
+            _latest[ids] = files, state, swaps
+        yield
+
+
+# What was put in last: ids, their files, the state of these at that time, and the swaps.
+_latest: dict[tuple[str, ...], tuple[list[ExerciseFile], list[tuple], list[learner.Swap]]] = {}
+
+
+def _state(files: Iterable[ExerciseFile]) -> list[tuple]:
+    """What changes whenever one of the files is saved."""
+    paths = [learner.exercise_path(file) for file in files]
+    return [
+        (path, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (path,) for path in paths
+    ]
+
+
+def _install(ids: tuple[str, ...], files: Iterable[ExerciseFile], undo: ExitStack) -> list[learner.Swap]:
+    texts = {file.name: learner.read(file) for file in files}
+    for exercise in map(find_exercise, ids):
         if not learner.find(exercise, texts[exercise.file.name]).attempted:
             raise learner.FileProblem(
                 f"Exercise {exercise.id} has not been written yet.",
                 f"Write it, then `yaie check {exercise.id}`.",
             )
-    with ExitStack() as undo:
-        for name, file in files.items():
-            use = [exercise.id for exercise in wanted if exercise.file.name == name]
-            undo.callback(learner.install(learner.load(file, texts[name]), file, use))
-        yield
+    swaps = []
+    for file in files:
+        use = [exercise.id for exercise in file.exercises if exercise.id in ids]
+        swaps.append(learner.install(learner.load(file, texts[file.name]), file, use))
+        undo.callback(swaps[-1].take_out)
+    return swaps
 
 
 def who_runs() -> Table:
