@@ -290,6 +290,13 @@ def test_matrix_says_what_it_shows():
     assert "0: 7, empty." in plots.matrix([[7, None]]).alt  # nothing there is not the same as hidden
 
 
+def test_bars_of_two_figures_with_one_scale_can_be_compared():
+    """Would catch a slider under which the likeliest token's bar has always the same height."""
+    even, sure = (plots.probabilities(["a", "b"], {"p": p}, highest=1).svg() for p in ([0.5, 0.5], [1, 0]))
+    assert even.count('height="30"') == 2
+    assert sure.count('height="60"') == 1
+
+
 def test_matrix_takes_a_tensor():
     torch = pytest.importorskip("torch")
     assert plots.matrix(torch.eye(2)).svg() == plots.matrix([[1.0, 0.0], [0.0, 1.0]]).svg()
@@ -419,6 +426,7 @@ def test_curves_stay_on_the_canvas(series):
         (lambda: plots.roofline({}, 0, 1), "peak_flops must be positive"),
         (lambda: plots.probabilities(["a"], {"b": [0.5, 0.5]}), r"series\['b'\] has 2 values for 1 label"),
         (lambda: plots.probabilities(["a"], {"b": [1.5]}), r"series\['b'\] leaves the range"),
+        (lambda: plots.probabilities(["a"], {"b": [0.5]}, highest=0.4), "0.5 is more than highest=0.4"),
         (lambda: plots.rotation([]), "rotation: positions is empty"),
         (lambda: plots.rotation([1], vector=(0, 0)), "rotation: vector"),
         (lambda: plots.flow([]), "flow: steps is empty"),

@@ -221,10 +221,12 @@ def probabilities(
     series: Mapping[str, Sequence[float]],
     *,
     title: str = "Probabilities of the next token",
+    highest: float | None = None,
 ) -> Figure:
     """One row of bars per series over the same tokens, all to one scale, so that each step of sampling can be compared.
 
     labels: the tokens. series: name (such as "temperature 0.5") -> a probability per token; zero is shown as "cut".
+    highest: the probability of a bar of full height, for figures that are to be compared; the largest there is if None.
     """
     require(len(labels) > 0, "probabilities: labels is empty; expected at least one token")
     require(len(series) > 0, "probabilities: series is empty; expected at least one row of probabilities")
@@ -240,7 +242,9 @@ def probabilities(
     row_height, bar_height = 96, 60
     width = 2 * MARGIN + side + column * len(labels)
     figure, top = titled(title, width, row_height * len(series) + 34, _probability_alt(labels, series))
-    scale = bar_height / (max(v for values in series.values() for v in values) or 1)
+    largest = max(v for values in series.values() for v in values)
+    require(highest is None or highest >= largest, f"probabilities: {largest} is more than highest={highest}")
+    scale = bar_height / (highest or largest or 1)
     for row, (name, values) in enumerate(series.items()):
         base = top + row * row_height + row_height - 8
         for i, part in enumerate(wrap(name, side - 12)[:3]):
