@@ -17,7 +17,7 @@ import yaie.cuda
 from yaie.course import cuda_exercises, learner
 from yaie.course.generate import exercise_file, mutated
 from yaie.course.registry import REPOSITORY, Exercise, find_exercise
-from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, Sandbox
+from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, Sandbox, SandboxError
 from yaie.course.show import Panel
 
 NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
@@ -101,7 +101,7 @@ def _not_attempted(exercise: Exercise, written: learner.Written) -> Outcome:
 
 def _run(exercise: Exercise, text: str, written: learner.Written, sandbox: Sandbox) -> Outcome:
     if exercise.is_cuda:
-        yaie.cuda.prepare()  # the first time it takes some seconds, and says so
+        _build_emulator()
     others = _attempted_others(exercise, text)
     report = _job(exercise, text, [exercise.id, *others], sandbox)
     if _passed(report):
@@ -122,6 +122,14 @@ def _run(exercise: Exercise, text: str, written: learner.Written, sandbox: Sandb
     headline, next_step = _headline(exercise, alone)
     rows.append(("Next step", f"{next_step} `yaie hint {exercise.id}` gives a hint."))
     return Outcome(exercise, FAILED, headline, rows)
+
+
+def _build_emulator() -> None:
+    """The first time this takes some seconds and says so: better here than in the worker, against its clock."""
+    try:
+        yaie.cuda.prepare()
+    except yaie.cuda.CompileError as error:
+        raise SandboxError(error.message) from error
 
 
 def _attempted_others(exercise: Exercise, text: str) -> list[str]:

@@ -1,0 +1,399 @@
+"""Exercises in CUDA: what is said about a learner's `.cu` file, how it gets into the engine's, that it does no harm.
+
+Exercise 8.1 is the example. Tests that need several functions of one file make a lesson of their own.
+"""
+
+import time
+
+import pytest
+import torch
+
+import yaie.cuda
+from yaie.course import checks, cuda_exercises, files, generate, handle, learner, parts
+from yaie.course.registry import REPOSITORY, Exercise, Lesson, find_exercise
+from yaie.kernels import native
+
+EXERCISE = find_exercise("8.1")
+FILE = EXERCISE.file
+RIGHT = generate.reference(EXERCISE)
+HEAD = RIGHT.partition("{")[0]
+NAME = "08_first_kernel.cu"
+
+
+def text_with(function, after=""):
+    """The learner's file with `function` in the place of the stub."""
+    return generate.exercise_file(FILE, {"8.1": function}) + after
+
+
+def check(function, sandbox):
+    return checks.check("8.1", text_with(function), sandbox)
+
+
+# ---- a file that the engine cannot use
+
+PROBLEMS = {
+    "parameter type": (
+        RIGHT.replace("int64_t n", "int n"),
+        "takes (const float*, const float*, float*, int)",
+    ),
+    "parameter lost": (RIGHT.replace(", int64_t n", ""), "takes (const float*, const float*, float*)"),
+    "parameter added": (
+        RIGHT.replace("int64_t n", "int64_t n, int m"),
+        "takes (const float*, const float*, float*, int64_t",
+    ),
+    "const lost": (RIGHT.replace("const float* b", "float* b"), "takes (const float*, float*,"),
+    "result": (
+        RIGHT.replace("void", "int"),
+        "declared as `__global__ int`; the engine's as `__global__ void`",
+    ),
+    "no kernel": (RIGHT.replace("__global__ ", ""), "declared as `void`"),
+    "renamed": (RIGHT.replace("add_guarded", "add_guard"), "It has `add_guard`: was it renamed?"),
+    "declared only": (HEAD.strip() + ";", "a declaration of that name, which ends with `;`"),
+    "gone": ("// nothing", "has no function `add_guarded`"),
+    "brace missing": (RIGHT[:-1], "the `{` in line 20, of `add_guarded`, is never closed"),
+    "brace too many": (RIGHT + "\n}", "the `}` in line 26 closes nothing"),
+    "null byte": (RIGHT + "\0", "contains null bytes"),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_problem_is_named(name, exercises):
+    """What the compiler would say about the engine's launcher tells a learner nothing about their own file."""
+    function, message = PROBLEMS[name]
+    assert function != RIGHT
+    with pytest.raises(learner.FileProblem) as caught:
+        learner.find(EXERCISE, text_with(function))
+    assert message in caught.value.problem
+    assert NAME in caught.value.problem
+    assert caught.value.next_step
+
+
+def test_brace_missing_elsewhere_is_said_to_be_elsewhere(exercises):
+    """A learner must not search their right function for the brace of another one."""
+    with pytest.raises(learner.FileProblem) as caught:
+        learner.find(
+            EXERCISE, text_with(RIGHT, "__global__ void mine() { if (true) {\n}\n__global__ void next() {}\n")
+        )
+    assert "of `mine`, is not closed before the next function, in line 28" in caught.value.problem
+    assert caught.value.next_step.startswith("It is in `mine`, not in `add_guarded`.")
+
+
+ACCEPTED = {
+    "names of one's own": RIGHT.replace("a,", "x,").replace("a[i]", "x[i]"),
+    "restrict and const": HEAD.replace("float* b", "float* __restrict__ b").replace(
+        "int64_t n", "const int64_t n"
+    )
+    + "{ int i; }",
+    "launch bounds": RIGHT.replace("__global__ void", "__global__ void __launch_bounds__(256)"),
+    "other layout": RIGHT.replace("(const", "(\n    float const").replace(
+        "float const float*", "float const*"
+    ),
+    "comments between": RIGHT.replace("float* c", "float* /* the { sum */ c"),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_change_that_does_no_harm_is_accepted(name, exercises):
+    """Refusing what the engine can launch would punish a good answer."""
+    assert ACCEPTED[name] != RIGHT
+    assert learner.find(EXERCISE, text_with(ACCEPTED[name])).attempted
+
+
+def test_hash_follows_the_function_and_its_helpers_only(exercises):
+    """A pass must not be lost over a comment, nor outlive a change of the helper that the function calls."""
+    own = "__device__ float twice(float x) { return 2 * x; }\n"
+    function = RIGHT.replace("a[i]", "twice(a[i])")
+
+    def hash_of(text):
+        return learner.find(EXERCISE, text).hash
+
+    first = hash_of(text_with(own + function))
+    assert first == hash_of(
+        text_with(own + function.replace("{\n", "{  // start\n\n", 1), "// end\nint unused = 1;\n")
+    )
+    assert first != hash_of(text_with(own.replace("2", "3") + function))
+    assert first != hash_of(text_with(own + function.replace("i < n", "i <= n")))
+    assert learner.find(EXERCISE, text_with(HEAD + "{ /* plan */ }")).hash == ""
+
+
+def test_read_takes_windows_line_ends(sandbox, exercises):
+    """Editors on Windows write them; they are not the learner's mistake, in the check or in a reset."""
+    path = learner.exercise_path(FILE)
+    path.write_bytes(text_with(RIGHT).replace("\n", "\r\n").encode("utf-8-sig"))
+    assert checks.check("8.1", sandbox=sandbox).passed
+    backup = files.reset_exercise(EXERCISE)
+    assert (backup.parent.name, backup.suffix) == (".backup", ".cu")
+    assert b"\r\n" in path.read_bytes()
+    assert checks.check("8.1", sandbox=sandbox).status == checks.NOT_ATTEMPTED
+
+
+# ---- what a check says
+
+REPORTS = {
+    "out of bounds": (
+        HEAD + "{\n    c[threadIdx.x] = 1;\n}",
+        "Out-of-bounds write of 4 bytes in add_guarded, block (0,0,0) thread (5,0,0).",
+        "`c[threadIdx.x] = 1;`",
+    ),
+    "syntax": (HEAD + "{\n    int i = 1\n    i = 2;\n}", "It does not compile.", "line 22: `i = 2;`"),
+    "unknown name": (
+        HEAD + "{\n    c[0] = nothing;\n}",
+        "It does not compile.",
+        "line 21: `c[0] = nothing;`",
+    ),
+    "inline PTX": (HEAD + '{\n    asm("nop;");\n}', "It does not compile.", 'line 21: `asm("nop;");`'),
+    "endless loop": (
+        HEAD + "{\n    while (true) {\n        c[0] = 1;\n    }\n}",
+        "Endless loop in add_guarded",
+        "line 2",
+    ),
+    "shared array": (
+        HEAD + "{\n    __shared__ = 3;\n}",
+        "It does not compile.",
+        "line 21: `__shared__ = 3;`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_report_names_the_learners_line(name, sandbox, exercises, monkeypatch):
+    """A line of the engine's file, or of what was made of it, is none that the learner can mend."""
+    monkeypatch.setattr(checks, "KERNEL_LIMIT", 0.5)
+    function, headline, line = REPORTS[name]
+    started = time.monotonic()
+    outcome = check(function, sandbox)
+    assert outcome.status == checks.FAILED
+    assert outcome.headline.startswith(headline)
+    rows = dict(outcome.rows)
+    assert rows["Where"].startswith(f"{NAME}, line 2")
+    assert line in rows["Where"]
+    assert str(REPOSITORY) not in str(outcome)
+    assert time.monotonic() - started < 15
+
+
+def test_finding_without_a_mutant_gives_its_usual_cause(sandbox, exercises):
+    """A mistake that nobody foresaw still has the emulator's sentence about why it usually happens."""
+    outcome = check(HEAD + "{\n    c[n + threadIdx.x] = 1;\n}", sandbox)
+    assert dict(outcome.rows)["Likely cause"].startswith("A guard such as")
+    assert "element 5 is past its end" in dict(outcome.rows)["Found"]
+
+
+def test_name_that_the_engine_has_already_is_explained(sandbox, exercises):
+    """The learner sees one file; that another stands around it must be said when the two collide."""
+    outcome = check("int vector_add = 2;\n" + RIGHT.replace("i < n", "i < n + 0 * vector_add"), sandbox)
+    assert outcome.headline == "It does not compile."
+    assert "has that name already" in dict(outcome.rows)["Note"]
+
+
+HOSTILE = {
+    "exit of the host": ("static int x = (exit(3), 1);\n" + HEAD + "{\n    x;\n}", "exit code 3"),
+    "exit in the kernel": (HEAD + "{\n    exit(4);\n}", "exit code 4"),
+    "segfault of the host": ("static int x = *(volatile int*)8;\n" + HEAD + "{\n    x;\n}", "SIGSEGV"),
+    "null pointer in the kernel": (
+        HEAD + "{\n    c[*(volatile int*)0] = 1;\n}",
+        "Out-of-bounds read of 4 bytes",
+    ),
+    "abort": ("static int x = (abort(), 1);\n" + HEAD + "{\n    x;\n}", "SIGABRT"),
+    "full memory": (
+        "#include <vector>\nstatic std::vector<char> x(1ull << 34, 1);\n" + HEAD + "{\n    x.size();\n}",
+        "SIGABRT",
+    ),
+    "huge array": (
+        HEAD + "{\n    volatile char x[1 << 24];\n    x[threadIdx.x] = 1;\n    c[0] = x[5];\n}",
+        "Stack overflow",
+    ),
+    "loop of the host": (
+        "static int f() { volatile int i = 1; while (i) {} return 1; }\nstatic int x = f();\n"
+        + HEAD
+        + "{\n    x;\n}",
+        "still running after",
+    ),
+    "endless compilation": (
+        "template <int N> struct F { static constexpr int v = F<N - 1>::v + F<N - 2>::v + F<N - 1 - (N > 90)>::v; };\n"
+        + HEAD
+        + "{\n    c[0] = F<1 << 30>::v;\n}",
+        "It does not compile.",
+    ),
+}
+
+
+class Impatient:
+    """The sandbox with less time, for what is stopped by the clock only."""
+
+    def __init__(self, sandbox):
+        self.sandbox = sandbox
+
+    def run(self, job):
+        return self.sandbox.run({**job, "time_limit": 3.0})
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_file_is_named(name, sandbox, exercises):
+    """Code that ends, blocks or fills its process must give a message, and the next check must work."""
+    function, message = HOSTILE[name]
+    outcome = check(function, Impatient(sandbox) if "loop" in name else sandbox)
+    assert outcome.status == checks.FAILED
+    assert message in outcome.headline, str(outcome)
+    assert check(RIGHT, sandbox).passed
+
+
+def test_no_compiler_is_said(sandbox, exercises, monkeypatch):
+    """On a machine without a C++ compiler the learner needs the command that installs one."""
+    monkeypatch.setattr(
+        yaie.cuda, "find_compiler", lambda: (_ for _ in ()).throw(yaie.cuda.CompileError("no C++ compiler"))
+    )
+    learner.exercise_path(FILE).write_text(text_with(RIGHT))
+    assert "no C++ compiler" in str(handle.exercise("8.1").check())
+
+
+# ---- into the engine
+
+
+@pytest.fixture
+def reduction():
+    """Two exercises of one file of the engine, and one of another, in one lesson."""
+    lesson = Lesson(99, "none", "None", 1)
+    fields = {
+        "title": "",
+        "minutes": 1,
+        "task": "",
+        "hints": ("", "", ""),
+        "mutants": (),
+        "check": None,
+        "lesson": lesson,
+    }
+    targets = ["reduce.cu:reduce_2_kernel", "reduce.cu:reduce_3_kernel", "transpose.cu:transpose_tile_kernel"]
+    for number, target in enumerate(targets, 1):
+        lesson.exercises.append(Exercise(id=f"99.{number}", target=f"csrc/memory/{target}", **fields))
+    return lesson.files[0]
+
+
+def solved(file, *ids):
+    bodies = {exercise.id: generate.reference(exercise) for exercise in file.exercises if exercise.id in ids}
+    return generate.exercise_file(file, bodies)
+
+
+def spliced(file, text, *ids):
+    return cuda_exercises.spliced(file, learner.exercise_path(file), text, ids, cuda_exercises.engine_text)
+
+
+def total(module, launcher):
+    x = torch.arange(1000, dtype=torch.float32)
+    out = torch.zeros(1)
+    getattr(module, launcher)(x, out, 1000)
+    return out.item()
+
+
+def test_functions_of_one_file_combine(reduction, exercises):
+    """Two exercises of one file, each with a helper of the learner's own, must be in force together, then out again."""
+    text = solved(reduction, "99.1", "99.2").replace(
+        "__global__ void reduce_3", "constexpr float K = 3;\n__global__ void reduce_3"
+    )
+    text = text.replace("atomicAdd(total, partial[0])", "atomicAdd(total, twice(partial[0]))")
+    text = text.replace("atomicAdd(total, sum)", "atomicAdd(total, K * sum)")
+    text += "__device__ float twice(float x);\n__device__ float twice(float x) { return 2 * x; }\n"
+    # `twice` is used before its definition: a declaration must do, as in any C++ file.
+    text = text.replace(
+        "// ---------- Exercise 99.1", "__device__ float twice(float x);\n\n// ---------- Exercise 99.1"
+    )
+    one, two = reduction.exercises[:2]
+    undo = learner.install(learner.load(reduction, text), reduction, ["99.1", "99.2"])
+    module = native.module("memory/reduce.cu", "emulator", check=True)
+    assert list(native.replaced) == ["memory/reduce.cu"]
+    assert [total(module, f"reduce_{name}") for name in ("1_atomics", "2_shared", "3_shuffle")] == [
+        499500,
+        999000,
+        1498500,
+    ]
+    assert (learner.owner(one), learner.owner(two)) == ("99_none.cu", "99_none.cu")
+    undo.take_out()
+    assert native.replaced == {}
+    assert learner.owner(one) == "reduce.cu"
+    undo.take_out()  # a second time changes nothing
+
+
+def test_installing_on_top_keeps_what_is_there(reduction, exercises):
+    """Lessons share files of the engine: the second one's function must not throw the first one's out."""
+    text = solved(reduction, "99.1", "99.2").replace("atomicAdd(total, partial[0])", "atomicAdd(total, 5.0f)")
+    outer = learner.install(text, reduction, ["99.1"])
+    inner = learner.install(
+        text.replace("atomicAdd(total, sum)", "atomicAdd(total, 7.0f)"), reduction, ["99.2"]
+    )
+    module = native.module("memory/reduce.cu", "emulator")
+    assert (total(module, "reduce_2_shared"), total(module, "reduce_3_shuffle")) == (20, 7 * 4)
+    inner.take_out()
+    assert learner.owner(reduction.exercises[0]) == "99_none.cu"
+    assert learner.owner(reduction.exercises[1]) == "reduce.cu"
+    outer.take_out()
+    assert native.replaced == {}
+
+
+def test_what_belongs_to_another_file_stays_out(reduction, exercises):
+    """A helper that uses a constant of transpose.cu does not compile inside reduce.cu, and is not needed there."""
+    text = solved(reduction, "99.1", "99.3") + "__device__ int half_a_tile() { return TILE / 2; }\n"
+    undo = learner.install(text, reduction, ["99.1", "99.3"])
+    assert set(native.replaced) == {"memory/reduce.cu", "memory/transpose.cu"}
+    assert "half_a_tile" not in native.replaced["memory/reduce.cu"]
+    assert total(native.module("memory/reduce.cu", "emulator"), "reduce_2_shared") == 499500
+    undo.take_out()
+
+
+def test_engine_lines_keep_their_numbers(reduction, exercises):
+    """Behind the learner's function the engine's file must go on in its own lines, for errors and for profiles."""
+    text = solved(reduction, "99.1")
+    (combined,) = spliced(reduction, text, "99.1").values()
+    engine = (REPOSITORY / "csrc/memory/reduce.cu").read_text().split("\n")
+    lines = yaie.cuda.build.read_source(combined, REPOSITORY / "csrc/memory/reduce.cu").lines()
+    shown = lines[str(REPOSITORY / "csrc/memory/reduce.cu")]
+    start = next(i for i, line in enumerate(engine) if "void reduce_2_kernel" in line)
+    end = next(i for i, line in enumerate(engine) if "// The sum over the 32 lanes" in line)
+    assert shown[:start] == engine[:start]
+    assert shown[end:] == engine[end:]
+    own, written = lines[str(learner.exercise_path(reduction))], text.split("\n")
+    assert any("atomicAdd" in line for line in own)
+    assert all(line.strip() in ("", written[place].strip()) for place, line in enumerate(own))
+
+
+@pytest.mark.skipif(yaie.cuda.find_nvcc() is None, reason="there is no nvcc")
+def test_nvcc_names_the_learners_line(exercises):
+    """With a GPU, too, errors must lead to the learner's file, and headers beside the engine's file must be found."""
+    function = HEAD + "{\n    c[0] = nothing;\n}"
+    home = REPOSITORY / "csrc/warmup/vector_add.cu"
+    text = spliced(FILE, text_with(function), "8.1")["warmup/vector_add.cu"]
+    with pytest.raises(yaie.cuda.CompileError) as caught:
+        yaie.cuda.compile_cubin(text, path=home)
+    assert (caught.value.file, caught.value.line) == (str(learner.exercise_path(FILE)), 21)
+    assert "c[0] = nothing;" in str(caught.value)
+    own = '#include "../common.cuh"\n' + RIGHT.replace("a[i] +", "to_float(a[i]) +")
+    text = spliced(FILE, text_with(own), "8.1")["warmup/vector_add.cu"]
+    assert [usage.kernel for usage in yaie.cuda.compile_cubin(text, path=home).kernels]
+
+
+def test_module_has_the_learners_function(exercises):
+    """A profile in a notebook must show the learner's own lines, and the engine's while nothing has been written."""
+    a, c = torch.ones(300), torch.zeros(300)
+    module = handle.exercise("8.1").module("emulator")
+    assert {line.file.rsplit("/")[-1] for line in module.profile("vector_add", a, a, c, 300).lines} == {
+        "vector_add.cu"
+    }
+    learner.exercise_path(FILE).write_text(text_with(RIGHT))
+    module = handle.exercise("8.1").module("emulator")
+    profile = module.profile("vector_add", a, a, c, 300)
+    assert {line.file.rsplit("/")[-1] for line in profile.lines} == {NAME}
+    assert "c[i] = a[i] + b[i];" in str(profile)
+    assert native.replaced == {}
+    with pytest.raises(ValueError, match="in Python"):
+        handle.exercise("0.1").module()
+
+
+def test_parts_put_cuda_functions_in_and_take_them_out(exercises):
+    """`parts="exercises"` must run the learner's kernels in the engine, and the board must say so."""
+    learner.exercise_path(FILE).write_text(text_with(RIGHT.replace("a[i] +", "2 * a[i] +")))
+    a, c = torch.ones(3), torch.zeros(3)
+    with parts.installed(["8.1"]):
+        native.module("warmup/vector_add.cu", "emulator").vector_add(a, a, c, 3)
+        row = next(cells for _, cells in parts.who_runs().rows if cells[0] == "8.1")
+        assert row[2:] == ("yours", NAME)
+    assert c.tolist() == [3, 3, 3]
+    native.module("warmup/vector_add.cu", "emulator").vector_add(a, a, c, 3)
+    assert c.tolist() == [2, 2, 2]
