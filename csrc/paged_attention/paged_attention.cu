@@ -297,7 +297,7 @@ __device__ __forceinline__ void load_pieces(uint4 (&raw)[4], const T* rows, cons
     }
 }
 
-// Grid: (num_tiles * num_kv_heads * blocks for the rows of a tile, num_splits).
+// Grid: (num_kv_heads * blocks for the rows of a tile, num_splits, num_tiles).
 template <typename T, int LANES, int CHUNKS>
 __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
     using L = Layout<T, LANES, CHUNKS>;
@@ -313,10 +313,9 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
     const int block_rows = ROWS * a.row_warps;
 
     // Which rows, and which keys.
-    const int blocks_per_tile = gridDim.x / a.num_tiles;
-    const int4 tile = tile_of(a, blockIdx.x / blocks_per_tile);
-    const int kv_head = blockIdx.x % blocks_per_tile % a.num_kv_heads;
-    const int first_row = blockIdx.x % blocks_per_tile / a.num_kv_heads * block_rows;
+    const int4 tile = tile_of(a, blockIdx.z);
+    const int kv_head = blockIdx.x % a.num_kv_heads;
+    const int first_row = blockIdx.x / a.num_kv_heads * block_rows;
     const int num_rows = min(tile.z * group - first_row, block_rows);  // of this block
     const int warp_row = warp / key_warps * ROWS;                      // first row of this warp
     const int context_len = tile.w + tile.z - 1;
@@ -326,10 +325,11 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
     if (begin >= end && blockIdx.y > 0) {
         return;  // the context is shorter: nothing for this split to do
     }
-    // Row r of this block is query head kv_head * group + (first_row + r) % group of token (first_row + r) / group.
+    // Row r of this block: a token of the tile, and one of the query heads that read this KV head.
+    const auto token_of = [&](int row) { return tile.z == 1 ? 0 : (first_row + row) / group; };
     const auto query_row = [&](int row) {
-        const int token = tile.y + (first_row + row) / group;
-        return static_cast<int64_t>(token) * a.num_heads + kv_head * group + (first_row + row) % group;
+        const int token = token_of(row);
+        return static_cast<int64_t>(tile.y + token) * a.num_heads + kv_head * group + first_row + row - token * group;
     };
 
     float query[ROWS][CHUNKS][PIECE];
@@ -357,7 +357,7 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
     const int my_score = member / L::COPIES * L::MINE;
     const int my_row = my_score / ROUNDS;
     // Keys that my row sees, as far as this split has them.
-    const int visible = min(tile.w + (first_row + warp_row + my_row) / group, end);
+    const int visible = min(tile.w + token_of(warp_row + my_row), end);
     float largest = -FLT_MAX;  // not -inf: masked scores are, and inf - inf is not a number
     float total = 0.0f;
 
@@ -544,7 +544,7 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
             a.out[query_row(row) * a.head_dim + d] = from_float<T>(x);
         } else {
             const int head = kv_head * group + first_row + row;  // a tile that is split has one token
-            const int64_t tile_head = blockIdx.x / blocks_per_tile * static_cast<int64_t>(a.num_heads) + head;
+            const int64_t tile_head = static_cast<int64_t>(blockIdx.z) * a.num_heads + head;
             const int64_t part = tile_head * a.num_splits + blockIdx.y;
             a.partial_out[part * a.head_dim + d] = x;
             if (d == 0) {
@@ -572,6 +572,7 @@ __global__ void __launch_bounds__(THREADS) merge_splits_kernel(Attention<T> a) {
 // ---- launchers
 
 constexpr float LOG2_E = 1.4426950408889634f;
+constexpr int MAX_GRID = 65535;  // thread blocks in the second and third direction
 
 // tile_tokens: the most query tokens that a tile has.
 template <typename T, int LANES, int CHUNKS>
@@ -580,8 +581,11 @@ static int launch_grouped(Attention<T> a, int tile_tokens) {
     // A decode shares the keys of a context out to all warps that its rows leave free; a full tile of a prefill has
     // rows for every warp.
     a.row_warps = rows <= ROWS ? 1 : rows <= 2 * ROWS ? 2 : 4;
-    const int64_t row_blocks = (rows + ROWS * a.row_warps - 1) / (ROWS * a.row_warps);
-    const dim3 grid(a.num_tiles * a.num_kv_heads * row_blocks, a.num_splits);
+    const int row_blocks = (rows + ROWS * a.row_warps - 1) / (ROWS * a.row_warps);
+    if (a.num_splits > MAX_GRID || a.num_tiles > MAX_GRID) {
+        return cudaErrorInvalidConfiguration;
+    }
+    const dim3 grid(a.num_kv_heads * row_blocks, a.num_splits, a.num_tiles);
     grouped_kernel<T, LANES, CHUNKS><<<grid, THREADS, 0, a.stream>>>(a);
     return cudaGetLastError();
 }
@@ -690,7 +694,7 @@ extern "C" int paged_decode_4_split_kv(const void* query, const void* key_cache,
                                        int split_tokens, float scale, int dtype, cudaStream_t stream) {
     const Arguments x = {query,     key_cache,    value_cache, block_tables, context_lens, out,   num_seqs,
                          num_heads, num_kv_heads, head_dim,    block_size,   max_blocks,   scale, dtype, stream};
-    if (num_splits < 1 || num_splits > 65535 || split_tokens < 1) {
+    if (num_splits < 1 || split_tokens < 1) {
         return cudaErrorInvalidValue;
     }
     return with_attention(x, [&](auto a) {

@@ -238,6 +238,86 @@ def test_tiles_of_a_prefill(tile_tokens):
     batch.check(batch.prefill(tile_tokens))
 
 
+# --- what the rungs move, and what the tests would catch --------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the emulator counts; on a GPU a profiler does")
+def test_rungs_gain_what_their_header_says():
+    """A rung that does not do what its comment claims teaches something wrong. Four heads read 2 x 256 tokens."""
+    moved, kv_bytes = {}, 2 * 2 * 256 * 128 * 2  # keys and values, sequences, tokens, head_dim, bytes
+    for rung in RUNGS:
+        batch = Batch([256, 256], head_dim=128, dtype=torch.bfloat16)
+        batch.decode(rung, 2, 128)
+        profile = module().profile()
+        # The elements of keys and values are read in lines that read nothing else.
+        loads = [
+            p for p in profile.lines if (p.space, p.operation) == ("global", "load") and p.requests >= 64
+        ]
+        moved[rung] = sum(p.bytes_moved for p in loads if p.bytes_per_lane != 4)
+        assert profile.bank_conflicts == 0
+    first, second, third, fourth = (moved[rung] / kv_bytes for rung in RUNGS)
+    assert first > 16  # a sector of 32 bytes for 2 of them, and the queries again with every key
+    assert 4 <= second < 4.1  # each of the four heads
+    assert 1 <= third < 1.1
+    assert 1 <= fourth < 1.1
+
+
+def planted(old, new):
+    """The kernels with a bug; only float32 is compiled, for time."""
+    text = PATH.read_text()
+    assert text.count(old) >= 1
+    text = text.replace(old, new).replace(
+        "return dispatch_dtype(x.dtype, [&](auto* null) {",
+        "const auto only = [](auto f) { return f(static_cast<float*>(nullptr)); };\n    return only([&](auto* null) {",
+    )
+    return yaie.cuda.load(text, path=PATH)
+
+
+BUGS = {
+    "P1 a query sees only its own slot": (
+        "slot_of_token(block_table, position, a.block_size)",
+        "slot_of_token(block_table, a.context_lens[seq] - 1, a.block_size)",
+    ),
+    "P2 no normalisation": ("sums[i] / total", "sums[i]"),
+    "P3 no 1/sqrt(d)": ("a.scale = x.scale * LOG2_E;", "a.scale = LOG2_E;"),
+    "P4 no maximum subtracted": ("const float larger = fmaxf(largest, score);", "const float larger = 0.0f;"),
+    "P5 a guard on something else": (
+        "index >= a.num_tiles * a.num_heads",
+        "index >= a.context_lens[0] * a.num_heads",
+    ),
+    "P6 strides by the context": (
+        "a.block_tables + static_cast<int64_t>(seq) * a.max_blocks",
+        "a.block_tables + static_cast<int64_t>(seq) * a.context_lens[seq] / a.block_size",
+    ),
+    "P7 warps share one buffer": ("weights[warp][buffer]", "weights[0][buffer]"),
+    "P8 no barrier in a warp": ("            __syncwarp();\n", ""),
+    "P8 no barrier in a block": ("    __syncthreads();\n", ""),
+    "P10 the wrong number of KV heads": ("(a.num_heads / a.num_kv_heads)", "a.num_heads"),
+    "the correction is left out": ("sums[i] * correction", "sums[i]"),
+    "a split counts keys of the next": (
+        "token_of(warp_row + my_row), end)",
+        "token_of(warp_row + my_row), 1 << 30)",
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="an overrun would damage what else is on the card")
+def test_planted_bugs_are_caught(monkeypatch, bug):
+    """The bugs of the guide's kernel (P1 to P10) and two more: tests that let one through prove nothing."""
+    broken = planted(*BUGS[bug])
+    monkeypatch.setitem(globals(), "module", lambda: broken)
+    size = 30.0 if "maximum" in bug else 1.0
+    batch = Batch([200, 37, 1], num_heads=6, num_kv_heads=2, head_dim=32, size=size)
+
+    def decode_and_check():
+        for rung in (RUNGS[1], RUNGS[3]):
+            batch.check(batch.decode(rung))
+
+    with pytest.raises((AssertionError, yaie.cuda.KernelError)):
+        decode_and_check()
+
+
 # --- behind yaie.kernels.api ---------------------------------------------------------------------------------
 
 BACKEND = "cuda" if torch.cuda.is_available() else "emulator"

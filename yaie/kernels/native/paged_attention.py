@@ -31,6 +31,7 @@ rung = 4  # of the decodes of `api.paged_attention_forward`; the lesson turns it
 LARGEST_HEAD_DIM = 256
 # A thread block of a prefill has registers for this many rows, which are pairs of a token and a head of a group.
 TILE_ROWS = 16
+MOST_TILES = 65535  # in a launch: the tiles are the third direction of the grid
 # Keys of a split: fewer leave warps of its thread block idle, more leave multiprocessors idle at the end of a launch.
 FEWEST_SPLIT_TOKENS, MOST_SPLIT_TOKENS = 128, 512
 # Thread blocks of a decode that a multiprocessor should get: some three are resident (registers), in two waves.
@@ -200,23 +201,25 @@ def paged_prefill(
 def _prefill(query, key_cache, value_cache, plan, scale, out, kernels) -> None:
     num_heads, head_dim = query.shape[1:]
     _, block_size, num_kv_heads, _ = key_cache.shape
-    kernels.paged_prefill(
-        query,
-        key_cache,
-        value_cache,
-        plan.block_tables,
-        plan.prefill_tiles,
-        out,
-        len(plan.prefill_tiles),
-        plan.tile_tokens,
-        num_heads,
-        num_kv_heads,
-        head_dim,
-        block_size,
-        plan.block_tables.shape[1],
-        scale,
-        DTYPES[query.dtype],
-    )
+    max_blocks = plan.block_tables.shape[1]
+    for tiles in plan.prefill_tiles.split(MOST_TILES):
+        kernels.paged_prefill(
+            query,
+            key_cache,
+            value_cache,
+            plan.block_tables,
+            tiles,
+            out,
+            len(tiles),
+            plan.tile_tokens,
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            block_size,
+            max_blocks,
+            scale,
+            DTYPES[query.dtype],
+        )
 
 
 # --- the operations of the API ------------------------------------------------------------------------------
