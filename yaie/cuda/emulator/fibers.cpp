@@ -549,27 +549,33 @@ EXPORT void emu_pause() {
 
 // ---- tensor cores (fragment layouts: PTX ISA, "Matrix fragments for mma.m16n8k16")
 
+// The 16 numbers of a row of A, or of a column of B, from the registers of the four lanes that hold them: register
+// `first` of each holds two of the first eight numbers, register `second` two of the last eight.
 template <class Number>
-static float half_of(const unsigned char* lanes, unsigned lane, unsigned reg, unsigned high) {
-  Number h;
-  h.bits = payload<uint16_t>(lanes, lane, reg * 4 + high * 2);
-  return h;
+static void collect(float* out, const unsigned char* lanes, unsigned first_lane, unsigned first, unsigned second) {
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned registers[2] = {first, second};
+    for (unsigned part = 0; part < 2; ++part) {
+      uint32_t pair = payload<uint32_t>(lanes, first_lane + i, registers[part] * 4);
+      Number low, high;
+      low.bits = static_cast<uint16_t>(pair);
+      high.bits = static_cast<uint16_t>(pair >> 16);
+      out[part * 8 + i * 2] = low;
+      out[part * 8 + i * 2 + 1] = high;
+    }
+  }
 }
 
 template <class Number>
 static void multiply(float* d, const float* c, const unsigned char* lanes) {
   unsigned lane = emu_lane(), group = lane / 4, in_group = lane % 4;
-  float result[4];
-  for (unsigned i = 0; i < 4; ++i) {
-    unsigned row = group + i / 2 * 8, column = in_group * 2 + i % 2;
-    float sum = c[i];
-    for (unsigned k = 0; k < 16; ++k) {
-      unsigned holder = k % 8 / 2, upper_k = k / 8;
-      float a = half_of<Number>(lanes, row % 8 * 4 + holder, row / 8 + 2 * upper_k, k % 2);
-      float b = half_of<Number>(lanes, column * 4 + holder, 4 + upper_k, k % 2);
-      sum += a * b;
-    }
-    result[i] = sum;
+  float a[2][16], b[2][16], result[4] = {c[0], c[1], c[2], c[3]};
+  for (unsigned half = 0; half < 2; ++half) {
+    collect<Number>(a[half], lanes, group * 4, half, half + 2);           // row group + 8 * half
+    collect<Number>(b[half], lanes, (in_group * 2 + half) * 4, 4, 5);  // column 2 * in_group + half
+  }
+  for (unsigned k = 0; k < 16; ++k) {
+    for (unsigned i = 0; i < 4; ++i) result[i] += a[i / 2][k] * b[i % 2][k];
   }
   memcpy(d, result, sizeof result);
 }
