@@ -36,7 +36,7 @@ class FakeModel:
         self.table = torch.randn(1009, VOCAB_SIZE, generator=torch.Generator().manual_seed(0))
         self.num_computed = 0
 
-    def __call__(self, batch, kv) -> torch.Tensor:
+    def __call__(self, batch, kv, operations) -> torch.Tensor:
         self.num_computed += len(batch.token_ids)
         keys = kv.key_cache.view(-1)
         assert batch.slot_mapping.unique().numel() == batch.slot_mapping.numel(), "two tokens in one slot"

@@ -92,11 +92,11 @@ def test_keys_are_written_before_they_are_published(fake):
     llm = engine(fake, max_num_batched_tokens=8)
     forward, seen = llm.runner.model, []
 
-    def watching(batch, kv):
+    def watching(batch, kv, *rest):
         for request in llm.scheduler.running:
             cached = llm.pages.cache.match(request.token_ids).length
             seen.append(cached <= request.num_computed_tokens)
-        return forward(batch, kv)
+        return forward(batch, kv, *rest)
 
     llm.runner.model = watching
     watching.logits = forward.logits
@@ -500,14 +500,14 @@ def test_solved_exercises_run_in_the_engine_and_only_there(fake, solved):
     llm, seen = engine(fake, parts="exercises"), set()
     forward = llm.runner.model
 
-    def watching(batch, kv):
+    def watching(batch, kv, *rest):
         seen.add(
             (
                 radix_tree.match_prefix.__code__.co_filename,
                 KVCacheManager.allocate_blocks.__code__.co_filename,
             )
         )
-        return forward(batch, kv)
+        return forward(batch, kv, *rest)
 
     llm.runner.model, watching.logits = watching, forward.logits
     tokens = prompt(9, seed=1)

@@ -8,7 +8,7 @@ from yaie.kernels.model_ops import rms_norm
 from yaie.models import llama
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
-from yaie.models.llama import DecoderBlock, Llama, generate_greedy, store_kv, swiglu
+from yaie.models.llama import DecoderBlock, Llama, generate_greedy, swiglu
 
 SIZES = {
     "vocab_size": 97,
@@ -146,16 +146,6 @@ def test_swiglu_is_the_formula():
     z = x.double() @ gate.double().T
     expected = (z / (1 + (-z).exp()) * (x.double() @ up.double().T)) @ down.double().T
     torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_store_kv_writes_its_slots_and_no_other():
-    """Catches rows and blocks confused, and numbers not converted to the dtype of the pool."""
-    cache = torch.full((3, 4, 2, 5), -1.0, dtype=torch.float16)
-    new = torch.randn(3, 2, 5)
-    store_kv(cache, torch.tensor([7, 0, 10]), new)
-    expected = torch.full((3, 4, 2, 5), -1.0, dtype=torch.float16)
-    expected[1, 3], expected[0, 0], expected[2, 2] = new.half()
-    assert torch.equal(cache, expected)
 
 
 def test_the_block_adds_to_a_stream_that_is_never_normalised():

@@ -38,6 +38,7 @@ from yaie.engine.runner import ModelRunner, StepResult
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Scheduler
 from yaie.engine.trace import StepRecord
+from yaie.kernels import api
 from yaie.kernels.kv_cache import KVCacheManager
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
@@ -45,6 +46,7 @@ Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
 # What the pool may take if `num_blocks` is not given.
 CPU_POOL_BYTES = 256 * 2**20
 GPU_POOL_FRACTION = 0.8
+EMULATOR_POOL_BYTES = 8 * 2**20  # each launch copies a layer of it to the emulator's memory and back
 
 
 class LLM:
@@ -53,13 +55,16 @@ class LLM:
     Args:
         model: "tiny", a folder, a name on the Hugging Face Hub, or what `yaie.models.loader.load_model` returned (so
             that several engines share one model)
-        backend: which kernels compute: "auto" or "torch"
+        backend: what computes: "torch", "cuda" (the kernels of csrc/ on a GPU), "emulator" (the same kernels on the
+            CPU, slowly: for looking at them), or "auto": "cuda" on a GPU as far as its kernels go, else "torch".
+            With kernels, the decoder's functions in Python (those of lessons 03 and 05) are not called
         parts: "exercises" puts the exercises that you have solved in the place of the engine's own functions; `parts`
             (the attribute) says whose code runs
         dtype: of the weights and the KV cache; None: float32 on the CPU, bfloat16 on a GPU
         device: None: a GPU if there is one
         block_size: tokens per page
-        num_blocks: pages in the pool; None: what fits into 256 MiB of memory, or into 80% of the GPU's free memory
+        num_blocks: pages in the pool; None: what fits into 256 MiB of memory (8 MiB with the emulator), or into 80% of
+            the GPU's free memory
         max_num_batched_tokens: how many tokens a step computes at most; a longer prompt is computed in chunks
         max_num_seqs: how many requests run at once at most
         max_model_len: prompt and answer together; None: what the model was trained for
@@ -68,6 +73,9 @@ class LLM:
         eviction: which cached pages go first: "lru", "lfu" or "fifo"
         seed: a request without a seed of its own draws from this and its number, so a run can be repeated
         trace: keep a `StepRecord` of every step in the attribute `trace`
+
+    Raises:
+        BackendError: the backend cannot run on this machine, or not with a model of this shape or dtype
     """
 
     def __init__(
@@ -89,17 +97,16 @@ class LLM:
         seed: int = 0,
         trace: bool = False,
     ) -> None:
-        if backend not in ("auto", "torch"):
-            raise ValueError(f"backend must be auto or torch, got {backend!r}")
         if parts not in (None, "exercises"):
             raise ValueError(f"parts must be None or 'exercises', got {parts!r}")
         if isinstance(model, str | Path):
             from yaie.models.loader import load_model
 
-            device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+            device = device or _device_of(backend)
             dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
             model = load_model(model, dtype, device)
         self.model, self.config, self.tokenizer = model
+        self.backend = backend
         self.seed = seed
         self.max_model_len = max_model_len or self.config.max_position_embeddings
         if self.max_model_len > self.config.max_position_embeddings:
@@ -144,6 +151,7 @@ class LLM:
         self._exercises = _passed_exercises() if parts == "exercises" else ()
         self._exercises_are_in_place = False
         self._make_pool()
+        self.runner.try_out()
 
     # --- for everybody --------------------------------------------------------------------------------------
 
@@ -157,7 +165,7 @@ class LLM:
         A prompt is a str (continued as it is), a list of token ids, or a chat: a list of {"role": ..., "content": ...},
         which goes through the model's chat template. `params` is one for all, or one for each.
         """
-        with self._exercises_in_place():  # once for all steps: it takes longer than a step of a small model
+        with self._exercises_in_place():  # once for all steps
             outputs = {chunk.index: chunk.output for chunk in self.stream(prompts, params) if chunk.output}
         return [outputs[index] for index in sorted(outputs)]
 
@@ -355,7 +363,7 @@ class LLM:
         self.kv = KVCacheManager(**self._pool)
         self.pages = Pages(self.kv, **self._page_options)
         self.scheduler = Scheduler(self.pages, **self._scheduler_options)
-        self.runner = ModelRunner(self.model, self.kv)
+        self.runner = ModelRunner(self.model, self.kv, self.backend)
 
     # --- into and out of a request --------------------------------------------------------------------------
 
@@ -475,7 +483,7 @@ class LLM:
         if self.model.device.type == "cuda":
             budget = int(torch.cuda.mem_get_info(self.model.device)[0] * GPU_POOL_FRACTION)
         else:
-            budget = CPU_POOL_BYTES
+            budget = EMULATOR_POOL_BYTES if self.backend == "emulator" else CPU_POOL_BYTES
         useful = max_num_seqs * -(-self.max_model_len // block_size)
         return max(1, min(useful, budget // bytes_per_block))
 
@@ -514,6 +522,12 @@ def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
     if prompts and isinstance(prompts[0], int | Mapping):
         return [prompts]
     return prompts
+
+
+def _device_of(backend: str) -> str:
+    """Where a model must be for a backend; for "auto" and "torch" a GPU if there is one."""
+    api.check_backend(backend)
+    return "cuda" if backend != "emulator" and torch.cuda.is_available() else "cpu"
 
 
 def _describe(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import torch
 
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
+from yaie.kernels import api
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.sampling import SamplingKernel
 from yaie.models.batch import Batch
@@ -29,10 +30,23 @@ class StepResult:
 class ModelRunner:
     """Runs the model over pages. Holds nothing that belongs to a request."""
 
-    def __init__(self, model: Any, kv: KVCacheManager) -> None:
+    def __init__(self, model: Any, kv: KVCacheManager, backend: str = "torch") -> None:
         self.model = model
         self.kv = kv
+        self.operations = api.Unchecked(backend, kv.key_cache)
         self.sampler = SamplingKernel()
+
+    @torch.inference_mode()
+    def try_out(self) -> None:
+        """Raise `BackendError` if the backend cannot run this model: better now than with somebody's request.
+
+        One token of nobody goes through the model. It is stored nowhere, and sees what lies in the first slot.
+        """
+        if self.operations.backend == "torch":
+            return
+        zero, nowhere = torch.zeros(2, dtype=torch.int64, device=self.kv.device).split(1)
+        batch = Batch(zero, zero, nowhere - 1, zero[None], zero + 1, [1], [1])
+        self.model(batch, self.kv, self.operations)
 
     @torch.inference_mode()
     def run(self, scheduled: dict[Request, int]) -> dict[Request, StepResult]:
@@ -41,7 +55,7 @@ class ModelRunner:
         A request whose numbers are not finite gets an error, and nobody else does.
         """
         batch = self.make_batch(scheduled)
-        hidden = self.model(batch, self.kv)
+        hidden = self.model(batch, self.kv, self.operations)
         results = dict.fromkeys(scheduled, StepResult())
         ends = list(accumulate(batch.query_lens))
         for request in self.not_finite(scheduled, hidden, ends):
@@ -88,6 +102,7 @@ class ModelRunner:
             context_lens=fields[3],
             block_tables=fields[4].view(block_tables.shape),
             query_lens=list(scheduled.values()),
+            host_context_lens=context_lens,
         )
 
     def not_finite(

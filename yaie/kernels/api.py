@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from yaie.kernels import model_ops, radix_attention
-from yaie.kernels.sampling import SamplingKernel
+from yaie.kernels.sampling import SamplingKernel, counter_uniforms, draw_tokens
 
 OPERATIONS = (
     "attention_forward",
@@ -77,7 +77,7 @@ class Unchecked:
     all of them, positionally; nothing looks at the numbers in them, so nothing waits for a GPU.
 
     Args:
-        backend: as everywhere in this module.
+        backend: as everywhere in this module. The attribute `backend` says what "auto" means here.
         tensor: any tensor on the device of the later arguments.
 
     Raises:
@@ -87,8 +87,9 @@ class Unchecked:
     """
 
     def __init__(self, backend: str, tensor: torch.Tensor) -> None:
-        self.backend, self._tensor = backend, tensor
-        _check_backend(backend, tensor)
+        _check_device(backend, tensor)
+        self.backend = "torch" if backend == "auto" and not tensor.is_cuda else backend
+        self._tensor = tensor
 
     def __getattr__(self, operation: str) -> Callable:
         if operation not in OPERATIONS:
@@ -106,7 +107,7 @@ def _native() -> Any:
 
 
 def _implementation(backend: str, operation: str, tensor: torch.Tensor) -> Callable:
-    _check_backend(backend, tensor)
+    _check_device(backend, tensor)
     plain = _registered["torch"][operation]
     if backend == "torch" or (backend == "auto" and not tensor.is_cuda):
         return plain
@@ -122,14 +123,19 @@ def _implementation(backend: str, operation: str, tensor: torch.Tensor) -> Calla
     return _registered[backend][operation]
 
 
-def _check_backend(backend: str, tensor: torch.Tensor) -> None:
+def check_backend(backend: str) -> None:
+    """Raise ValueError if there is no such backend, `BackendError` if it cannot run on this machine."""
     if backend in ("auto", "torch"):
         return
     if backend not in _registered:
         raise ValueError(f"backend must be one of {('auto', *_registered)}, got {backend!r}")
     if obstacle := _native().obstacle(backend):
         raise BackendError(f"backend {backend!r} cannot run on this machine: {obstacle}")
-    if tensor.is_cuda != (backend == "cuda"):
+
+
+def _check_device(backend: str, tensor: torch.Tensor) -> None:
+    check_backend(backend)
+    if backend not in ("auto", "torch") and tensor.is_cuda != (backend == "cuda"):
         wanted = "a GPU" if backend == "cuda" else "the CPU"
         raise BackendError(f"backend {backend!r} takes tensors on {wanted}, got one on {tensor.device}")
 
@@ -415,11 +421,20 @@ def reshape_and_cache(
 
 @register("torch", "reshape_and_cache")
 def _torch_reshape_and_cache(key, value, key_cache, value_cache, slot_mapping):
-    if (slot_mapping < 0).any():
+    slot_mapping = slot_mapping.long()
+    new_and_cache = ((key, key_cache), (value, value_cache))
+    # On a CPU torch looks at every index anyhow, so padding is looked for only when it has complained.
+    has_padding = slot_mapping.is_cuda and bool((slot_mapping < 0).any())
+    if not has_padding:
+        try:
+            for new, cache in new_and_cache:
+                cache.view(-1, *cache.shape[2:]).index_copy_(0, slot_mapping, new.to(cache.dtype))
+        except IndexError:
+            has_padding = True
+    if has_padding:
         real = slot_mapping >= 0
-        key, value, slot_mapping = key[real], value[real], slot_mapping[real]
-    for new, cache in ((key, key_cache), (value, value_cache)):
-        cache.view(-1, *cache.shape[2:]).index_copy_(0, slot_mapping.long(), new.to(cache.dtype))
+        for new, cache in new_and_cache:
+            cache.view(-1, *cache.shape[2:])[slot_mapping[real]] = new[real].to(cache.dtype)
 
 
 def gather_pages(
@@ -594,14 +609,53 @@ def _torch_embedding(table, token_ids):
 # --- sampling -----------------------------------------------------------------------------------------------
 
 
-def sample(logits: torch.Tensor, *args, backend: str = "auto", **kwargs) -> torch.Tensor:
-    """Draw one token per row; arguments as for `SamplingKernel.sample`."""
-    return _implementation(backend, "sample", logits)(logits, *args, **kwargs)
+def sample(
+    logits: torch.Tensor,
+    *args,
+    seeds: Sequence[int] | None = None,
+    steps: Sequence[int] | None = None,
+    backend: str = "auto",
+    **kwargs,
+) -> torch.Tensor:
+    """Draw one token per row; arguments as for `SamplingKernel.sample`, or seeds in the place of generators.
+
+    Args:
+        seeds, steps: `[num_seqs]`, from 0 to 2**63 - 1. Row `i` takes number `steps[i]` of the sequence that belongs
+            to `seeds[i]` (`sampling.counter_uniforms`). Nothing has a state, so a kernel makes the numbers itself.
+
+    Returns:
+        Token ids `[num_seqs]`, int64, on the device of logits. The same arguments give the same tokens in every
+        backend, but for a draw that falls within rounding (about 1e-6 of the probability) between two tokens.
+
+    Raises:
+        ValueError: as `SamplingKernel.sample`; seeds without steps, of another number than rows, or out of range.
+        BackendError: the backend cannot run this here.
+    """
+    if seeds is not None or steps is not None:
+        num_seqs = logits.numel() // max(1, logits.shape[-1])
+        _require(
+            len(args) < 4 and kwargs.get("generator") is None,
+            "seeds take the place of generator; give one of them",
+        )
+        _require(
+            seeds is not None and steps is not None and len(seeds) == len(steps) == num_seqs,
+            f"seeds and steps must have one number for each of {num_seqs} rows",
+        )
+        for name, numbers in (("seeds", seeds), ("steps", steps)):
+            _require(
+                all(0 <= number < 2**63 for number in numbers),
+                f"{name} must be from 0 to 2**63 - 1, got {numbers}",
+            )
+    return _implementation(backend, "sample", logits)(logits, *args, seeds=seeds, steps=steps, **kwargs)
 
 
 @register("torch", "sample")
-def _torch_sample(*args, **kwargs):
-    return SamplingKernel().sample(*args, **kwargs)
+def _torch_sample(logits, *args, seeds, steps, **kwargs):
+    if seeds is None:
+        return SamplingKernel().sample(logits, *args, **kwargs)
+    kwargs.pop("generator", None)
+    probs = SamplingKernel().probabilities(logits, *args, **kwargs).view(-1, logits.shape[-1])
+    return draw_tokens(probs, counter_uniforms(seeds, steps)).view(logits.shape[:-1])
 
 
 # --- checks -------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ class Batch:
         slot_mapping: `[num_tokens]`, int64, where the token's key and value go: `block * block_size + row`.
         block_tables: `[num_seqs, max_blocks]`, int64, padded with 0.
         context_lens: `[num_seqs]`, int64, tokens in the pages after this step, the new ones included.
-        query_lens: new tokens of each sequence, at least 1; they sum to `num_tokens`.
+        query_lens: new tokens of each sequence, at least 1; they sum to `num_tokens`. Numbers of the host.
+        host_context_lens: `context_lens` as numbers of the host, so that nobody has to wait for a GPU to tell them.
     """
 
     token_ids: torch.Tensor
@@ -27,3 +28,11 @@ class Batch:
     block_tables: torch.Tensor
     context_lens: torch.Tensor
     query_lens: list[int]
+    host_context_lens: list[int] | None = None
+
+    @property
+    def lengths(self) -> list[int]:
+        """`context_lens` as numbers of the host."""
+        if self.host_context_lens is None:
+            self.host_context_lens = self.context_lens.tolist()
+        return self.host_context_lens

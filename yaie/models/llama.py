@@ -5,7 +5,8 @@ and gets the attention output back; the three ways to run the model differ in th
 
 * `forward_naive`: the keys are those of the tokens given. Slow and plain, the oracle of everything else.
 * `forward_contiguous`: the keys of earlier tokens come first, in one tensor per layer that grows.
-* `forward`: keys and values are stored in pages of a shared pool, many sequences at once. The engine runs this.
+* `forward`: keys and values are stored in pages of a shared pool, many sequences at once. The engine runs this, on
+  torch or on the kernels of another backend.
 
 Layouts: hidden states `[num_tokens, hidden_size]`; query, key and value `[num_tokens, heads, head_dim]`.
 """
@@ -18,12 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yaie.kernels import radix_attention
+from yaie.kernels import api, radix_attention
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.model_ops import rms_norm, silu_mul
+from yaie.models import fused
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
 
+TORCH = api.Unchecked("torch", torch.empty(0))
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Past = list[tuple[Tensor, Tensor]]
 
@@ -43,17 +46,6 @@ def swiglu(x: Tensor, gate_up: Callable[[Tensor], Tensor], down: Callable[[Tenso
     Source: Shazeer, "GLU Variants Improve Transformer" (2020).
     """
     return down(silu_mul(gate_up(x)))
-
-
-def store_kv(cache: Tensor, slot_mapping: Tensor, new: Tensor) -> None:
-    """Write the keys (or values) of new tokens into their slots of one layer of the pool, in place.
-
-    Args:
-        cache: `[num_blocks, block_size, num_kv_heads, head_dim]`.
-        slot_mapping: `[num_tokens]`, int64; slot `s` is row `s % block_size` of block `s // block_size`.
-        new: `[num_tokens, num_kv_heads, head_dim]`, converted to the dtype of the cache.
-    """
-    cache.view(-1, *cache.shape[2:]).index_copy_(0, slot_mapping, new.to(cache.dtype))
 
 
 class Module(nn.Module):
@@ -163,37 +155,44 @@ class Llama(Module):
     def device(self) -> torch.device:
         return self.embed_tokens.weight.device
 
+    def inv_freq_on(self, device: torch.device) -> Tensor:
+        """`inv_freq` on a device, copied there once: with a copy in every step the CPU would wait for the GPU."""
+        if self.inv_freq.device != device:
+            self.inv_freq = self.inv_freq.to(device)
+        return self.inv_freq
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary, `[n, vocab_size]` float32, from `[n, hidden_size]`."""
         return F.linear(hidden, self.lm_head).float()
 
     @torch.inference_mode()
-    def forward(self, batch: Batch, kv_cache: KVCacheManager) -> Tensor:
+    def forward(
+        self, batch: Batch, kv_cache: KVCacheManager, operations: api.Unchecked = TORCH, plan: Any = None
+    ) -> Tensor:
         """One step of the engine: store keys and values of the new tokens, attend over pages.
 
         Args:
             batch: the new tokens and where everything lies.
             kv_cache: its pool is written at `batch.slot_mapping`, in every layer.
+            operations: what computes. With torch's, the blocks below run; with others', `yaie.models.fused`.
+            plan: for the attention over these pages, from the same `operations`; None: it is made here.
 
         Returns:
             `[num_tokens, hidden_size]`, normalised, ready for `logits` (for the rows that need them).
         """
-        plan = radix_attention.plan_attention(
-            batch.block_tables,
-            batch.context_lens,
-            batch.query_lens,
-            block_size=kv_cache.block_size,
-            num_kv_heads=self.config.num_kv_heads,
-        )
-
         key_caches, value_caches = kv_cache.key_cache.unbind(0), kv_cache.value_cache.unbind(0)
+        pages = batch.block_tables, batch.lengths, batch.query_lens
+        if plan is None:
+            plan = operations.plan_attention(*pages, key_caches[0])
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            store_kv(key_caches[layer], batch.slot_mapping, key)
-            store_kv(value_caches[layer], batch.slot_mapping, value)
-            return radix_attention.paged_attention(query, key_caches[layer], value_caches[layer], plan)
+            caches = key_caches[layer], value_caches[layer]
+            operations.reshape_and_cache(key, value, *caches, batch.slot_mapping)
+            return operations.paged_attention_forward(query, *caches, *pages, None, plan)
 
-        return self._run(batch.token_ids, batch.positions, attend)
+        if operations.backend == "torch":
+            return self._run(batch.token_ids, batch.positions, attend)
+        return fused.run(self, operations, batch.token_ids, batch.positions, attend)
 
     @torch.inference_mode()
     def forward_naive(self, token_ids: Tensor) -> Tensor:
@@ -235,7 +234,7 @@ class Llama(Module):
     def _run(self, token_ids: Tensor, positions: Tensor, attend: Callable[..., Tensor]) -> Tensor:
         """Through all layers: token ids and positions `[num_tokens]` to hidden states `[num_tokens, hidden_size]`."""
         hidden = self.embed_tokens(token_ids)
-        cos, sin = radix_attention.rope_cos_sin(positions, self.inv_freq.to(positions.device))
+        cos, sin = radix_attention.rope_cos_sin(positions, self.inv_freq_on(positions.device))
         for layer, block in enumerate(self.layers):
             hidden = block(hidden, cos, sin, partial(attend, layer))
         return rms_norm(hidden, self.norm, self.config.rms_norm_eps)
