@@ -74,6 +74,11 @@ CLANG_CHECK_FLAGS = [
 ]
 
 CARD_FLAGS = ["-std=c++17", "-lineinfo", "--extended-lambda"]
+# PyTorch builds extensions without the operators of half and bfloat16; everyday CUDA has them.
+TORCH_UNDO = [
+    f"-U__CUDA_NO_{name}__"
+    for name in ("HALF_OPERATORS", "HALF_CONVERSIONS", "BFLOAT16_CONVERSIONS", "HALF2_OPERATORS")
+]
 
 
 class CompileError(RuntimeError):
@@ -377,13 +382,13 @@ def build_for_card(source: Source, flags: Sequence[str] = ()) -> Build:
 
     launchers = tuple(find_launchers(source.text, source.path))
     major, minor = torch.cuda.get_device_capability()
-    arch = f"{major}.{minor}{'a' if major >= 9 else ''}"  # "a": wgmma and TMA exist only there
-    options = [*CARD_FLAGS, "-O3", *flags]
+    # Named as a flag and not in TORCH_CUDA_ARCH_LIST, which several builds at a time would take from each other.
+    arch = f"{major}{minor}{'a' if major >= 9 else ''}"  # "a": wgmma and TMA exist only there
+    options = [*CARD_FLAGS, *TORCH_UNDO, "-O3", f"-gencode=arch=compute_{arch},code=sm_{arch}", *flags]
     key = digest(
         source.text,
         *local_headers(source.text, source.path),
         headers_digest(),
-        arch,
         str(torch.version.cuda),
         *options,
     )
@@ -391,8 +396,6 @@ def build_for_card(source: Source, flags: Sequence[str] = ()) -> Build:
     def make(directory: Path) -> Path:
         copy = directory / "kernel.cu"
         copy.write_text(f'#line 1 "{source.path}"\n{source.text}')
-        before = os.environ.get("TORCH_CUDA_ARCH_LIST")
-        os.environ["TORCH_CUDA_ARCH_LIST"] = arch
         try:
             built = cpp_extension.load(
                 name=f"{source.path.stem}_{key}",
@@ -404,11 +407,6 @@ def build_for_card(source: Source, flags: Sequence[str] = ()) -> Build:
             )
         except RuntimeError as error:
             raise explain_compiler(str(error), source) from error
-        finally:
-            if before is None:
-                del os.environ["TORCH_CUDA_ARCH_LIST"]
-            else:
-                os.environ["TORCH_CUDA_ARCH_LIST"] = before
         return Path(built)
 
     return Build(into_cache(cache_directory() / f"{source.path.stem}-card-{key}.so", make), launchers)
