@@ -17,6 +17,7 @@ Up the Heat: Min-p Sampling" (2024).
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -209,20 +210,20 @@ class SamplingKernel:
         Raises:
             ValueError: naming the row: a parameter out of range, NaN or +inf, or no token left to choose.
         """
-        probs = self.probabilities(
+        rows, settings = prepare(
             logits,
             temperature,
             top_p,
             top_k,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            presence_penalty=presence_penalty,
-            prompt_tokens=prompt_tokens,
-            output_tokens=output_tokens,
+            min_p,
+            repetition_penalty,
+            presence_penalty,
+            prompt_tokens,
+            output_tokens,
         )
-        rows = probs[None] if probs.ndim == 1 else probs
-        _check_generators(generator, len(rows))
-        return draw_tokens(rows, draw_uniforms(len(rows), generator)).view(logits.shape[:-1])
+        check_generators(generator, len(rows))
+        probs = filtered_probabilities(rows, settings)
+        return draw_tokens(probs, draw_uniforms(len(rows), generator)).view(logits.shape[:-1])
 
     def probabilities(
         self,
@@ -238,48 +239,128 @@ class SamplingKernel:
         output_tokens: Tokens | None = None,
     ) -> torch.Tensor:
         """The distribution that `sample` draws from: float32, shaped like logits. Arguments as for `sample`."""
-        if logits.ndim not in (1, 2) or not logits.is_floating_point() or logits.shape[-1] == 0:
-            raise ValueError(
-                "logits must be floating, [num_seqs, vocab_size] or [vocab_size], "
-                f"got {logits.dtype} {list(logits.shape)}"
-            )
-        shape = logits.shape
-        logits = logits.float().reshape(-1, shape[-1])
-        num_seqs = len(logits)
-        temperature = _per_row("temperature", temperature, num_seqs, lambda t: t >= 0, "at least 0")
-        top_p = _per_row("top_p", top_p, num_seqs, lambda p: 0 < p <= 1, "above 0 and at most 1")
-        top_k = _per_row(
-            "top_k", top_k, num_seqs, lambda k: k == -1 or k >= 1, "-1 (all) or at least 1", whole=True
+        rows, settings = prepare(
+            logits,
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            repetition_penalty,
+            presence_penalty,
+            prompt_tokens,
+            output_tokens,
         )
-        min_p = _per_row("min_p", min_p, num_seqs, lambda p: 0 <= p <= 1, "from 0 to 1")
-        repetition_penalty = _per_row(
-            "repetition_penalty", repetition_penalty, num_seqs, lambda r: r > 0, "above 0"
-        )
-        presence_penalty = _per_row(
-            "presence_penalty", presence_penalty, num_seqs, lambda _: True, "a number"
-        )
+        return filtered_probabilities(rows, settings).view(logits.shape)
 
-        def on_device(values: list[float]) -> torch.Tensor:
-            return torch.tensor(values, device=logits.device, dtype=torch.float32)
 
-        _check_logits(logits)
-        if any(r != 1 for r in repetition_penalty) or any(p != 0 for p in presence_penalty):
-            in_prompt, in_output = (
-                _occurrences(name, tokens, logits)
-                for name, tokens in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens))
-            )
-            penalties = on_device(repetition_penalty), on_device(presence_penalty)
-            logits = apply_penalties(logits, in_prompt, in_output, *penalties)
-            _check_logits(logits)
-        if any(t != 1 for t in temperature):
-            logits = apply_temperature(logits, on_device(temperature))
-        if any(k != -1 for k in top_k):
-            logits = keep_top_k(logits, torch.tensor(top_k, device=logits.device, dtype=torch.int64))
-        if any(p != 1 for p in top_p):
-            logits = keep_top_p(logits, torch.tensor(top_p, device=logits.device, dtype=torch.float64))
-        if any(p != 0 for p in min_p):
-            logits = keep_min_p(logits, on_device(min_p))
-        return logits.softmax(dim=-1).view(shape)
+class Settings(NamedTuple):
+    """What the filters of each row are set to: lists of `num_seqs` numbers that have been checked."""
+
+    temperature: list[float]
+    top_p: list[float]
+    top_k: list[int]
+    min_p: list[float]
+
+
+def prepare(
+    logits: torch.Tensor,
+    temperature: Parameter = 1.0,
+    top_p: Parameter = 1.0,
+    top_k: int | Sequence[int] | torch.Tensor = -1,
+    min_p: Parameter = 0.0,
+    repetition_penalty: Parameter = 1.0,
+    presence_penalty: Parameter = 0.0,
+    prompt_tokens: Tokens | None = None,
+    output_tokens: Tokens | None = None,
+    *,
+    check_logits: bool = True,
+) -> tuple[torch.Tensor, Settings]:
+    """Check the arguments of `SamplingKernel.sample` and apply the penalties: all that comes before the filters.
+
+    Args:
+        check_logits: False where the one who calls finds NaN and infinities by itself.
+
+    Returns:
+        Logits `[num_seqs, vocab_size]`, float32 where penalties were applied or `check_logits` is True, and the
+        settings of each row.
+    """
+    if logits.ndim not in (1, 2) or not logits.is_floating_point() or logits.shape[-1] == 0:
+        raise ValueError(
+            "logits must be floating, [num_seqs, vocab_size] or [vocab_size], "
+            f"got {logits.dtype} {list(logits.shape)}"
+        )
+    logits = logits.reshape(-1, logits.shape[-1])
+    num_seqs = len(logits)
+    settings = Settings(
+        _per_row("temperature", temperature, num_seqs, lambda t: t >= 0, "at least 0"),
+        _per_row("top_p", top_p, num_seqs, lambda p: 0 < p <= 1, "above 0 and at most 1"),
+        _per_row("top_k", top_k, num_seqs, lambda k: k == -1 or k >= 1, "-1 (all) or at least 1", whole=True),
+        _per_row("min_p", min_p, num_seqs, lambda p: 0 <= p <= 1, "from 0 to 1"),
+    )
+    repetition = _per_row("repetition_penalty", repetition_penalty, num_seqs, lambda r: r > 0, "above 0")
+    presence = _per_row("presence_penalty", presence_penalty, num_seqs, lambda _: True, "a number")
+    if check_logits:
+        logits = logits.float()
+        check_rows(logits)
+    if any(r != 1 for r in repetition) or any(p != 0 for p in presence):
+        logits = logits.float()
+        in_prompt, in_output = (
+            _occurrences(name, tokens, logits)
+            for name, tokens in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens))
+        )
+        penalties = (
+            torch.tensor(x, device=logits.device, dtype=torch.float32) for x in (repetition, presence)
+        )
+        logits = apply_penalties(logits, in_prompt, in_output, *penalties)
+        if check_logits:
+            check_rows(logits)
+    return logits, settings
+
+
+def filtered_probabilities(logits: torch.Tensor, settings: Settings) -> torch.Tensor:
+    """Temperature, top-k, top-p and min-p: logits `[num_seqs, vocab_size]`, float32, to probabilities."""
+    temperature, top_p, top_k, min_p = settings
+
+    def on_device(values: list, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.tensor(values, device=logits.device, dtype=dtype)
+
+    # Where some row is filtered, also the logits of rows with temperature 1 become distances from their largest: what
+    # is equal after this rounding, and so what is kept, must not depend on the other rows.
+    filtered = any(k != -1 for k in top_k) or any(p != 1 for p in top_p)
+    if filtered or any(t != 1 for t in temperature):
+        logits = apply_temperature(logits, on_device(temperature))
+    if any(k != -1 for k in top_k):
+        logits = keep_top_k(logits, on_device(top_k, torch.int64))
+    if any(p != 1 for p in top_p):
+        logits = keep_top_p(logits, on_device(top_p, torch.float64))
+    if any(p != 0 for p in min_p):
+        logits = keep_min_p(logits, on_device(min_p))
+    return logits.softmax(dim=-1)
+
+
+def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> torch.Tensor:
+    """Number `steps[row]` of the sequence that belongs to `seeds[row]`, from [0, 1), float64 `[num_seqs]`.
+
+    A counter-based generator: the number is worked out from seed and step alone, so there is no state to keep, a
+    request draws the same numbers in any batch, and a GPU can make them where it needs them. Both from 0 to 2**63 - 1.
+
+    Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011): Philox 4x32 with 10 rounds.
+    """
+    numbers = []
+    for seed, step in zip(seeds, steps, strict=True):
+        counter = [step & 0xFFFFFFFF, step >> 32, 0, 0]
+        key = [seed & 0xFFFFFFFF, seed >> 32]
+        for _ in range(10):
+            first, second = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
+            counter = [
+                second >> 32 ^ counter[1] ^ key[0],
+                second & 0xFFFFFFFF,
+                first >> 32 ^ counter[3] ^ key[1],
+                first & 0xFFFFFFFF,
+            ]
+            key = [key[0] + 0x9E3779B9 & 0xFFFFFFFF, key[1] + 0xBB67AE85 & 0xFFFFFFFF]
+        numbers.append((counter[1] << 32 | counter[0]) >> 11)
+    return torch.tensor(numbers, dtype=torch.float64) / 2**53
 
 
 def _per_row(
@@ -304,7 +385,8 @@ def _per_row(
     return values
 
 
-def _check_logits(logits: torch.Tensor) -> None:
+def check_rows(logits: torch.Tensor) -> None:
+    """Raise ValueError naming the first row with NaN, +inf or nothing but -inf in it."""
     largest = logits.amax(dim=-1)  # NaN if any logit is
     if largest.isfinite().all():
         return
@@ -315,7 +397,7 @@ def _check_logits(logits: torch.Tensor) -> None:
     raise ValueError(f"row {row}: the logit of token {token} is {logits[row, token].item()}")
 
 
-def _check_generators(generator: Generators, num_seqs: int) -> None:
+def check_generators(generator: Generators, num_seqs: int) -> None:
     if generator is None or isinstance(generator, torch.Generator):
         return
     if len(generator) != num_seqs:

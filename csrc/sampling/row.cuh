@@ -1,0 +1,317 @@
+// What all rungs of sampling do alike: how a row of logits is read, in which order its tokens stand, and how one of the
+// tokens that are kept is drawn. One thread block works on one row.
+//
+// Order. The distance of a token is (largest logit - its logit) / temperature. It is 0 or more, and the bits of such a
+// float, read as an integer, sort as the float does. With the token's id behind them they are a number for each token,
+// its *order*: a smaller order is a more likely token, and of two equally likely ones the one with the lower id. No two
+// tokens have the same. So "the k most likely tokens", and any other beginning of the sorted list, is
+//
+//     all tokens with order <= limit
+//
+// for some limit, and top-k and top-p need to find a limit and not to sort.
+//
+// Weight. exp(-distance) as an integer, in units of 2^-40. Sums of integers do not depend on the order in which the
+// threads add: every rung, and every run, gives the same set and the same token.
+#pragma once
+#include "../common.cuh"
+
+typedef unsigned long long Order;  // 31 bits of the distance, then `id_bits` bits of the token id
+typedef unsigned long long Mass;   // a sum of weights
+
+constexpr int MOST_WARPS = 32;  // of a thread block
+constexpr Order ALL_TOKENS = ~0ull;
+constexpr int LARGEST_VOCABULARY = 1 << 22;  // 2^22 weights of at most 2^40 add up to 2^62
+
+// What the requests want, one entry for each row.
+struct Parameters {
+    const float* temperature;   // 0 takes the most likely token
+    const int* top_k;           // below 1: all
+    const double* top_p;        // 1: all
+    const float* max_distance;  // min-p, as a distance: -log(min_p); infinity: all
+    const double* uniforms;     // a number from [0, 1) for each row; null: from seeds and steps
+    const int64_t* seeds;       // of the request
+    const int64_t* steps;       // how many numbers the request has drawn before
+};
+
+// ---- the threads of a block together
+
+// How many tokens there are of some kind, and what they weigh together.
+struct Totals {
+    unsigned long long count;
+    Mass mass;
+};
+
+// Shared memory for the sums over a thread block.
+struct Scratch {
+    Totals of_warp[MOST_WARPS];
+};
+
+__device__ __forceinline__ unsigned long long warp_total(unsigned long long value) {
+    for (int distance = 16; distance > 0; distance /= 2) {
+        value += __shfl_xor_sync(FULL_WARP, value, distance);
+    }
+    return value;
+}
+
+// The sums over a thread block, in every thread. All threads must call it.
+__device__ __forceinline__ Totals block_total(Totals own, Scratch& scratch) {
+    own = {warp_total(own.count), warp_total(own.mass)};
+    const int lane = threadIdx.x % 32;
+    if (lane == 0) {
+        scratch.of_warp[threadIdx.x / 32] = own;
+    }
+    __syncthreads();
+    Totals all = {0, 0};
+    if (lane < blockDim.x / 32) {
+        all = scratch.of_warp[lane];
+    }
+    __syncthreads();  // nobody may write there again before all have read it
+    return {warp_total(all.count), warp_total(all.mass)};
+}
+
+// The largest value of a thread block, in every thread.
+__device__ __forceinline__ unsigned long long block_max(unsigned long long value, Scratch& scratch) {
+    for (int distance = 16; distance > 0; distance /= 2) {
+        value = max(value, __shfl_xor_sync(FULL_WARP, value, distance));
+    }
+    if (threadIdx.x % 32 == 0) {
+        scratch.of_warp[threadIdx.x / 32].count = value;
+    }
+    __syncthreads();
+    for (int warp = 0; warp < blockDim.x / 32; ++warp) {
+        value = max(value, scratch.of_warp[warp].count);
+    }
+    __syncthreads();
+    return value;
+}
+
+// The sum of `own` over the threads before this one.
+__device__ __forceinline__ unsigned long long block_sum_before(unsigned long long own, Scratch& scratch) {
+    unsigned long long up_to = own;
+    for (int distance = 1; distance < 32; distance *= 2) {
+        const unsigned long long other = __shfl_up_sync(FULL_WARP, up_to, distance);
+        up_to += threadIdx.x % 32 >= distance ? other : 0;
+    }
+    if (threadIdx.x % 32 == 31) {
+        scratch.of_warp[threadIdx.x / 32].count = up_to;
+    }
+    __syncthreads();
+    for (int warp = 0; warp < threadIdx.x / 32; ++warp) {
+        up_to += scratch.of_warp[warp].count;
+    }
+    __syncthreads();
+    return up_to - own;
+}
+
+// ---- reading a row
+
+// 16 bytes of logits.
+template <typename T>
+struct alignas(16) Pack {
+    static constexpr int SIZE = 16 / sizeof(T);
+    T at[SIZE];
+};
+
+// One row of logits. Each warp has a part of it, `span` neighbouring tokens, and goes over them in the order of ids.
+template <typename T>
+struct Row {
+    const T* logits;
+    int vocab_size, id_bits, span;
+    float largest, temperature;
+
+    __device__ Row(const T* all, int vocab_size, int id_bits)
+        : logits(all + static_cast<int64_t>(blockIdx.x) * vocab_size), vocab_size(vocab_size), id_bits(id_bits) {
+        const int warps = blockDim.x / 32;
+        span = ((vocab_size + warps - 1) / warps + 7) / 8 * 8;  // whole packs of every dtype
+    }
+
+    __device__ float distance(float logit) const {
+        const float below = largest - logit;
+        return temperature == 1.0f ? below : below / temperature;
+    }
+
+    __device__ Order order(float distance, int id) const {
+        return static_cast<Order>(__float_as_uint(distance)) << id_bits | id;
+    }
+
+    __device__ float distance_of(Order order) const { return __uint_as_float(static_cast<unsigned>(order >> id_bits)); }
+
+    // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. The next two packs are on their way
+    // from memory while one is worked on.
+    template <typename F>
+    __device__ void for_each(F f) const {
+        constexpr int N = Pack<T>::SIZE;
+        const int lane = threadIdx.x % 32;
+        const int begin = min(static_cast<int>(threadIdx.x / 32) * span, vocab_size);
+        const int end = min(begin + span, vocab_size);
+        if (reinterpret_cast<uintptr_t>(logits) % 16 != 0) {
+            for (int id = begin + lane; id < end; id += 32) {
+                f(id, to_float(logits[id]));
+            }
+            return;
+        }
+        const int whole = begin + (end - begin) / N * N;
+        Pack<T> now = pack_at(begin + lane * N, whole), next = pack_at(begin + (lane + 32) * N, whole);
+        for (int first = begin + lane * N; first < whole; first += 32 * N) {
+            const Pack<T> after = pack_at(first + 64 * N, whole);
+#pragma unroll
+            for (int e = 0; e < N; ++e) {
+                f(first + e, to_float(now.at[e]));
+            }
+            now = next;
+            next = after;
+        }
+        if (whole + lane < end) {
+            f(whole + lane, to_float(logits[whole + lane]));
+        }
+    }
+
+    __device__ Pack<T> pack_at(int first, int whole) const {
+        return first < whole ? *reinterpret_cast<const Pack<T>*>(logits + first) : Pack<T>();
+    }
+};
+
+// exp(-distance) in units of 2^-40; what is smaller than a unit weighs nothing and is never drawn.
+__device__ __forceinline__ Mass weight(float distance) {
+    return static_cast<Mass>(expf(-distance) * 1099511627776.0f);
+}
+
+// A number that sorts as the float does, whatever its sign: the larger float has the larger number.
+__device__ __forceinline__ unsigned sortable(float x) {
+    const unsigned bits = __float_as_uint(x);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+// The id of the largest logit (the lowest among equals), or -1 if the row has NaN, +infinity or nothing but -infinity.
+// Sets row.largest.
+template <typename T>
+__device__ int find_largest(Row<T>& row, Scratch& scratch) {
+    unsigned long long best = 0;
+    bool usable = true;
+    row.for_each([&](int id, float logit) {
+        usable = usable && logit < INFINITY;  // false for NaN, too
+        best = max(best, static_cast<unsigned long long>(sortable(logit)) << 32 | (0xffffffffu - id));
+    });
+    best = block_max(best, scratch);
+    const int id = static_cast<int>(0xffffffffu - static_cast<unsigned>(best));
+    row.largest = __syncthreads_and(usable) ? to_float(row.logits[id]) : INFINITY;
+    return fabsf(row.largest) < INFINITY ? id : -1;
+}
+
+// How many tokens have order <= limit, and what they weigh together.
+template <typename T>
+__device__ Totals totals_up_to(const Row<T>& row, Order limit, Scratch& scratch) {
+    Totals own = {0, 0};
+    row.for_each([&](int id, float logit) {
+        const float distance = row.distance(logit);
+        if (row.order(distance, id) <= limit) {
+            own.count += 1;
+            own.mass += weight(distance);
+        }
+    });
+    return block_total(own, scratch);
+}
+
+// The mass that top-p must reach: the smallest integer that is at least top_p of `total`.
+__device__ __forceinline__ Mass share_of(Mass total, double top_p) {
+    const Mass share = static_cast<Mass>(ceil(top_p * static_cast<double>(total)));
+    return min(max(share, 1ull), total);
+}
+
+// ---- drawing
+
+// Number `step` of the sequence that belongs to `seed`, from [0, 1): Philox 4x32 with 10 rounds. It is worked out from
+// seed and step alone, so a request draws the same numbers in any batch and after any pause.
+// Source: Salmon and others, "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
+__device__ __forceinline__ double counter_uniform(int64_t seed, int64_t step) {
+    unsigned c0 = static_cast<unsigned>(step), c1 = static_cast<unsigned>(step >> 32), c2 = 0, c3 = 0;
+    unsigned k0 = static_cast<unsigned>(seed), k1 = static_cast<unsigned>(seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+        const unsigned high0 = __umulhi(0xd2511f53u, c0), low0 = 0xd2511f53u * c0;
+        const unsigned high1 = __umulhi(0xcd9e8d57u, c2), low1 = 0xcd9e8d57u * c2;
+        c0 = high1 ^ c1 ^ k0;
+        c1 = low1;
+        c2 = high0 ^ c3 ^ k1;
+        c3 = low0;
+        k0 += 0x9e3779b9u;
+        k1 += 0xbb67ae85u;
+    }
+    const unsigned long long bits = static_cast<unsigned long long>(c1) << 32 | c0;
+    return static_cast<double>(bits >> 11) * (1.0 / 9007199254740992.0);  // 53 bits
+}
+
+__device__ __forceinline__ double uniform_of_row(const Parameters& parameters) {
+    const int row = blockIdx.x;
+    return parameters.uniforms ? parameters.uniforms[row]
+                               : counter_uniform(parameters.seeds[row], parameters.steps[row]);
+}
+
+// What the tokens of each warp's span that are kept weigh: of_warp[MOST_WARPS] in shared memory.
+template <typename T>
+__device__ void weigh_spans(const Row<T>& row, Order limit, Mass* of_warp) {
+    Mass own = 0;
+    row.for_each([&](int id, float logit) {
+        const float distance = row.distance(logit);
+        own += row.order(distance, id) <= limit ? weight(distance) : 0;
+    });
+    own = warp_total(own);
+    if (threadIdx.x % 32 == 0) {
+        of_warp[threadIdx.x / 32] = own;
+    }
+    __syncthreads();
+}
+
+// Draw a token with order <= limit and write it: the first, in the order of ids, at which the running sum of weights
+// exceeds uniform * total. `of_warp` is what weigh_spans gives; only one span is read again here.
+template <typename T>
+__device__ void draw(const Row<T>& row, Order limit, double uniform, const Mass* of_warp, int64_t* token,
+                     Scratch& scratch) {
+    const int warps = blockDim.x / 32;
+    Mass total = 0;
+    for (int warp = 0; warp < warps; ++warp) {
+        total += of_warp[warp];
+    }
+    Mass target = min(static_cast<Mass>(uniform * static_cast<double>(total)), total - 1);
+    int span = 0;
+    while (of_warp[span] <= target) {
+        target -= of_warp[span++];
+    }
+    // The threads share this span: each has some neighbouring tokens.
+    const int end = min((span + 1) * row.span, row.vocab_size);
+    const int each = (row.span + blockDim.x - 1) / blockDim.x;
+    const int first = span * row.span + threadIdx.x * each;
+    Mass own = 0;
+    for (int id = first; id < min(first + each, end); ++id) {
+        const float distance = row.distance(to_float(row.logits[id]));
+        own += row.order(distance, id) <= limit ? weight(distance) : 0;
+    }
+    Mass before = block_sum_before(own, scratch);
+    if (before <= target && target < before + own) {
+        int id = first;
+        for (;; ++id) {
+            const float distance = row.distance(to_float(row.logits[id]));
+            before += row.order(distance, id) <= limit ? weight(distance) : 0;
+            if (before > target) {
+                break;
+            }
+        }
+        *token = id;
+    }
+}
+
+// ---- launching
+
+struct Shape {
+    int threads, id_bits;
+};
+
+static Shape shape_for(int vocab_size, int most_threads) {
+    Shape shape = {128, 1};
+    while (shape.threads < most_threads && shape.threads * 32 < vocab_size) {
+        shape.threads *= 2;
+    }
+    while (1 << shape.id_bits < vocab_size) {
+        ++shape.id_bits;
+    }
+    return shape;
+}

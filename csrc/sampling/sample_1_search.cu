@@ -1,0 +1,67 @@
+// Rung 1 of sampling: top-k and top-p by halving. One thread block for each row.
+//
+// logits: [num_rows, vocab_size], any of the three dtypes
+// temperature, top_k, top_p, max_distance, uniforms, seeds, steps: [num_rows], see `Parameters`
+// tokens: [num_rows], the token drawn; -1 where the row has NaN, +infinity or nothing but -infinity
+// limits: [num_rows], the largest order that was kept; may be null
+//
+// The limit of a row (row.cuh) is found as a word is in a dictionary: open in the middle, count the tokens up to there,
+// go on in one of the halves. Each step reads the whole row, so a row is read some twenty times for each filter, and
+// about 48 times where many logits are equal. Nothing is sorted, and nothing is stored but the answer.
+// Not measured on a GPU yet.
+#include "select.cuh"
+
+constexpr int MOST_THREADS = 512;  // each may then have 128 registers
+
+template <typename T>
+__global__ void __launch_bounds__(MOST_THREADS, 1)
+sample_1_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size, int id_bits) {
+    __shared__ Scratch scratch;
+    __shared__ Mass of_warp[MOST_WARPS];
+    Row<T> row(logits, vocab_size, id_bits);
+    row.temperature = parameters.temperature[blockIdx.x];
+    const int best = find_largest(row, scratch);
+    if (best < 0 || row.temperature == 0.0f) {
+        if (threadIdx.x == 0) {
+            tokens[blockIdx.x] = best;
+            if (limits) limits[blockIdx.x] = best;
+        }
+        return;
+    }
+    const auto totals = [&](Order limit) { return totals_up_to(row, limit, scratch); };
+    const Order last = row.order(INFINITY, vocab_size - 1);
+    const int top_k = parameters.top_k[blockIdx.x];
+    const double top_p = parameters.top_p[blockIdx.x];
+    Order limit = last;
+    if (0 < top_k && top_k < vocab_size) {
+        limit = smallest_limit(totals, false, top_k, 0, last, vocab_size);
+    }
+    if (top_p < 1.0) {
+        const Totals kept = totals(limit);
+        limit = smallest_limit(totals, true, share_of(kept.mass, top_p), 0, limit, kept.count);
+    }
+    limit = min(limit, row.order(parameters.max_distance[blockIdx.x], (1 << id_bits) - 1));
+    weigh_spans(row, limit, of_warp);
+    draw(row, limit, uniform_of_row(parameters), of_warp, tokens + blockIdx.x, scratch);
+    if (threadIdx.x == 0 && limits) limits[blockIdx.x] = static_cast<int64_t>(limit);
+}
+
+extern "C" int sample_1_search(const void* logits, const float* temperature, const int* top_k, const double* top_p,
+                               const float* max_distance, const double* uniforms, const int64_t* seeds,
+                               const int64_t* steps, int64_t* tokens, int64_t* limits, int num_rows, int vocab_size,
+                               int dtype, cudaStream_t stream) {
+    if (num_rows == 0) {
+        return cudaSuccess;
+    }
+    if (vocab_size < 1 || vocab_size > LARGEST_VOCABULARY) {
+        return cudaErrorInvalidValue;
+    }
+    const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
+    const Shape shape = shape_for(vocab_size, MOST_THREADS);
+    return dispatch_dtype(dtype, [&](auto* type) -> int {
+        using T = std::remove_pointer_t<decltype(type)>;
+        sample_1_kernel<T><<<num_rows, shape.threads, 0, stream>>>(static_cast<const T*>(logits), parameters, tokens,
+                                                                   limits, vocab_size, shape.id_bits);
+        return cudaGetLastError();
+    });
+}

@@ -1,0 +1,61 @@
+// Rung 2 of sampling: top-k and top-p by radix select. One thread block for each row; arguments as for rung 1.
+//
+// Rung 1 asks one question for each reading of a row: more, or less? Here one reading counts 2,048 groups at once, in a
+// histogram in shared memory, and settles 11 bits of the limit. Three readings settle the 31 bits of a distance, two more
+// the ids where several tokens have that distance. What it costs: an atomic operation for each token, and most logits
+// fall into few groups, so that the atomics of a warp wait for each other. Not measured on a GPU yet.
+#include "select.cuh"
+
+constexpr int MOST_THREADS = 512;  // each may then have 128 registers
+
+template <typename T>
+__global__ void __launch_bounds__(MOST_THREADS, 1)
+sample_2_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size, int id_bits) {
+    __shared__ Scratch scratch;
+    __shared__ Mass of_warp[MOST_WARPS];
+    __shared__ Histogram histogram;
+    Row<T> row(logits, vocab_size, id_bits);
+    row.temperature = parameters.temperature[blockIdx.x];
+    const int best = find_largest(row, scratch);
+    if (best < 0 || row.temperature == 0.0f) {
+        if (threadIdx.x == 0) {
+            tokens[blockIdx.x] = best;
+            if (limits) limits[blockIdx.x] = best;
+        }
+        return;
+    }
+    const int top_k = parameters.top_k[blockIdx.x];
+    const double top_p = parameters.top_p[blockIdx.x];
+    Order limit = row.order(INFINITY, vocab_size - 1);
+    if (0 < top_k && top_k < vocab_size) {
+        limit = radix_limit(row, false, top_k, histogram, scratch);
+    }
+    if (top_p < 1.0) {
+        const Mass kept = totals_up_to(row, limit, scratch).mass;
+        limit = radix_limit(row, true, share_of(kept, top_p), histogram, scratch);
+    }
+    limit = min(limit, row.order(parameters.max_distance[blockIdx.x], (1 << id_bits) - 1));
+    weigh_spans(row, limit, of_warp);
+    draw(row, limit, uniform_of_row(parameters), of_warp, tokens + blockIdx.x, scratch);
+    if (threadIdx.x == 0 && limits) limits[blockIdx.x] = static_cast<int64_t>(limit);
+}
+
+extern "C" int sample_2_radix(const void* logits, const float* temperature, const int* top_k, const double* top_p,
+                              const float* max_distance, const double* uniforms, const int64_t* seeds,
+                              const int64_t* steps, int64_t* tokens, int64_t* limits, int num_rows, int vocab_size,
+                              int dtype, cudaStream_t stream) {
+    if (num_rows == 0) {
+        return cudaSuccess;
+    }
+    if (vocab_size < 1 || vocab_size > LARGEST_VOCABULARY) {
+        return cudaErrorInvalidValue;
+    }
+    const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
+    const Shape shape = shape_for(vocab_size, MOST_THREADS);
+    return dispatch_dtype(dtype, [&](auto* type) -> int {
+        using T = std::remove_pointer_t<decltype(type)>;
+        sample_2_kernel<T><<<num_rows, shape.threads, 0, stream>>>(static_cast<const T*>(logits), parameters, tokens,
+                                                                   limits, vocab_size, shape.id_bits);
+        return cudaGetLastError();
+    });
+}
