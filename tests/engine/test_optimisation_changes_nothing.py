@@ -7,8 +7,9 @@ pages in plenty and so few that requests are preempted and cached prefixes evict
 Weights and cache are float64 here. In float32 two right ways of computing a logit differ by what a sum loses in
 another order, which depends on the CPU, and a tolerance that allows for it also allows for small bugs. In float64 that
 part is far below the last digit of the logits (which are float32), so a difference of more than 1e-6 of the largest
-logit is a bug. The float32 that users run has one pass of its own for each model, held to the float64 answer: the same
-tokens, and logits within 1e-4 of the largest (some hundred roundings of 6e-8, made larger by the layers after them).
+logit is a bug. The float32 that users run, on torch and on the kernels of the other backend that this machine has, is
+held to the float64 answer in two passes a model: the same tokens, and logits within 1e-4 of the largest (some hundred
+roundings of 6e-8, made larger by the layers after them).
 """
 
 import functools
@@ -46,11 +47,11 @@ CONFIGS = {
 
 
 @functools.cache
-def model_of(name: str, dtype: torch.dtype = torch.float64) -> tuple:
+def model_of(name: str, dtype: torch.dtype = torch.float64, device: str = "cpu") -> tuple:
     if name == "tiny":
-        return load_model("tiny", dtype)
+        return load_model("tiny", dtype, device)
     torch.manual_seed(len(name))
-    return Llama(CONFIGS[name]).to(dtype), CONFIGS[name], None
+    return Llama(CONFIGS[name]).to(device, dtype), CONFIGS[name], None
 
 
 @functools.cache
@@ -111,7 +112,7 @@ def keep_logits(llm: LLM) -> dict[str, list[torch.Tensor]]:
 
     def next_tokens(requests, logits):
         for request, row in zip(requests, logits, strict=True):
-            kept[request.request_id].append(row.clone())
+            kept[request.request_id].append(row.cpu().clone())
         return original(requests, logits)
 
     llm.runner.next_tokens = next_tokens
@@ -188,16 +189,23 @@ def test_engine(name, reuse, batched, chunked, scarce, block_size):
     assert stats["pages"]["private"] == stats["pages"]["protected"] == 0
 
 
+@pytest.mark.parametrize(("chunked", "scarce", "block_size"), [(True, True, 16), (False, False, 1)])
+@pytest.mark.parametrize("backend", ["torch", "cuda" if torch.cuda.is_available() else "emulator"])
 @pytest.mark.parametrize("name", ["tiny", *CONFIGS])
-def test_engine_in_float32(name):
-    """Would catch what float64 hides: sums that lose too much, and paths that only float32 takes."""
+def test_engine_in_float32(name, backend, chunked, scarce, block_size):
+    """Would catch a kernel that computes something else than torch does, and what float64 hides: sums that lose too
+    much.
+    """
     prompts = prompts_of(name)
     longest = max(map(len, prompts)) + MAX_TOKENS
     llm = LLM(
-        model_of(name, torch.float32),
-        num_blocks=-(-longest // 16) + 1,
-        max_num_batched_tokens=20,
+        model_of(name, torch.float32, "cuda" if backend == "cuda" else "cpu"),
+        backend=backend,
+        block_size=block_size,
+        num_blocks=-(-longest // block_size) + 1 if scarce else 700,
+        max_num_batched_tokens=20 if chunked else 1000,
         max_num_seqs=6,
     )
     assert_same(name, *answers(llm, prompts, together=True), torch.float32)
-    assert llm.stats()["preemptions"] > 0
+    assert (llm.stats()["preemptions"] > 0) == scarce
+    assert llm.runner.operations.backend == backend
