@@ -69,6 +69,7 @@ def _gallery(name: str) -> dict[str, Figure]:
         ),
         "probabilities": plots.probabilities(several, {name: [0.5, 0.5, 0], "B": [1, 0, 0]}, title=name),
         "threads_to_memory": plots.threads_to_memory([0, 400, None, 8], title=name),
+        "thread_map": plots.thread_map([[[0, 4], [1]], [[1], [], [7]]], 6, title=name),
         "bank_map": plots.bank_map([4 * 32 * i for i in range(32)], title=name),
         "filmstrip": plots.filmstrip([plots.bars({"a": 1}), plots.bars({"b": 2})], several[:2], title=name),
     }
@@ -249,6 +250,19 @@ def test_tree_from_graph_of_the_real_tree():
     assert "Node 1: tokens 1; a, b, c." in alt
     assert "Node 1.1: tokens 2; a, b." in alt
     assert "Node 1.2: tokens 5 6; c." in alt
+
+
+def test_thread_map_counts_idle_threads_clashes_and_gaps():
+    """Would catch: a picture of a wrong kernel that looks like that of a right one."""
+    right = plots.thread_map([[[0], [1]], [[2], []]], 3)
+    assert "4 threads, 3 elements; 1 thread without work. Elements" in right.alt
+    wrong = plots.thread_map([[[0], [1]], [[0], [1], [5]]], 4)
+    assert (
+        "2 elements with several threads; 2 elements that nobody works on; 1 index past the end" in wrong.alt
+    )
+    assert "block 1 thread 2: 5." in wrong.alt
+    with pytest.raises(ValueError, match="expected about 30"):
+        plots.thread_map([[[100]]], 4)
 
 
 def test_blocks_of_fills_tails_and_shares():

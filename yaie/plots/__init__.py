@@ -2,7 +2,8 @@
 
 svg: the canvas and `filmstrip`. tree: radix trees. memory: pages of a KV cache, warps and banks. charts: bars, a pool
 over time, probabilities. curves: measurements, the roofline. timeline: a continuous batch. model: matrices, rotation,
-shapes. widgets: sliders. profiles: what `profile = module.profile(...)` of `yaie.cuda` counted:
+shapes. threads: the elements of each thread. widgets: sliders. profiles: what `profile = module.profile(...)` of
+`yaie.cuda` counted:
 
     plots.warp_trace(profile.trace)          # each instruction of the traced warp: thread -> sector or bank, its cost
     plots.warp_access(profile.trace[0])      # one of them in full: lines from threads to sectors, or the banks
@@ -15,6 +16,7 @@ from yaie.plots.memory import Block, bank_map, block_map, block_map_steps, block
 from yaie.plots.model import FlowStep, flow, matrix, rotation
 from yaie.plots.profiles import profile_bars, warp_access, warp_trace
 from yaie.plots.svg import Figure, filmstrip
+from yaie.plots.threads import thread_map
 from yaie.plots.timeline import Span, timeline
 from yaie.plots.tree import TreeNode, radix_tree, tree_filmstrip, tree_from_cache, tree_from_graph
 from yaie.plots.widgets import Slider, slider
@@ -42,6 +44,7 @@ __all__ = [
     "rotation",
     "slider",
     "stacked",
+    "thread_map",
     "threads_to_memory",
     "timeline",
     "tree_filmstrip",
