@@ -1,0 +1,172 @@
+"""Decode steps from CUDA graphs: the launches of a whole step are recorded once and started with one call.
+
+A decode step of a small model is some hundred launches of a few microseconds each. The CPU needs about as long to ask
+for one as the GPU to do it, so the GPU waits. A CUDA graph is a recording of launches with all of their arguments:
+replaying it costs the CPU one call. What is recorded is fixed: which kernels, how many thread blocks, which addresses.
+So
+
+* a graph is for one number of sequences. There is one for each of a few sizes ("buckets"), and a batch takes the next
+  larger one. The rows that are left over are padding: slot -1 (stores nothing), context 0 (sees nothing);
+* everything that changes from step to step lies in tensors that stay where they are, and is filled in before a replay.
+
+Only steps in which every sequence has one new token are replayed; prompts, and steps that mix both, run as usual.
+
+Captured graphs need a GPU; `DecodeGraphs` itself does not. With `capture=eager` it runs the padded batch as it is: so
+the tests see on a CPU that padding changes no token.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from yaie.kernels import api
+from yaie.kernels.kv_cache import KVCacheManager
+from yaie.kernels.native.paged_attention import decode_plan
+from yaie.models.batch import Batch
+
+Step = Callable[[], torch.Tensor]
+
+
+def bucket_sizes(max_num_seqs: int) -> list[int]:
+    """The numbers of sequences for which graphs are made: 1, 2, 4, then multiples of 8, and the largest itself."""
+    sizes = {1, 2, 4, *range(8, max_num_seqs, 8), max_num_seqs}
+    return sorted(size for size in sizes if size <= max_num_seqs)
+
+
+def bucket_for(num_seqs: int, sizes: Sequence[int]) -> int | None:
+    """The smallest bucket that holds `num_seqs` sequences; None if they are too many for all of them.
+
+    Args:
+        num_seqs: at least 1.
+        sizes: in ascending order, as from `bucket_sizes`.
+    """
+    place = bisect_left(sizes, num_seqs)
+    return sizes[place] if place < len(sizes) else None
+
+
+def fill(static: Batch, batch: Batch) -> None:
+    """Copy a decode batch into the tensors that a graph reads, and make the rows that are left over padding.
+
+    A row of padding must change nothing and must read nothing that is not there: its slot is -1, so that its key and
+    value are stored nowhere, its context is 0, so that it looks at no page, and its token is 0, which every vocabulary
+    has. What lies in its row of the block tables, and behind the end of the other rows, is not read.
+
+    Args:
+        static: of `size` sequences; its tensors are changed in place and stay where they are. `block_tables` is `[size,
+            max_blocks]`, as wide as any batch's can be.
+        batch: of at most `size` sequences with one token each.
+    """
+    num_seqs, width = batch.block_tables.shape
+    static.token_ids[:num_seqs] = batch.token_ids
+    static.token_ids[num_seqs:] = 0
+    static.positions[:num_seqs] = batch.positions
+    static.slot_mapping[:num_seqs] = batch.slot_mapping
+    static.slot_mapping[num_seqs:] = -1
+    static.context_lens[:num_seqs] = batch.context_lens
+    static.context_lens[num_seqs:] = 0
+    static.block_tables[:num_seqs, :width] = batch.block_tables
+
+
+def eager(step: Step) -> Step:
+    """In the place of `capture`, where there is no GPU: every replay runs the step again."""
+    return step
+
+
+def capture(step: Step) -> Step:
+    """Record the launches of `step` and return a function that replays them; the result is overwritten each time.
+
+    The step runs first: kernels are compiled and loaded then, and cuBLAS gets its memory. A recording must do neither.
+    """
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        step()
+        step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = step()
+
+    def replay() -> torch.Tensor:
+        graph.replay()
+        return result
+
+    return replay
+
+
+class DecodeGraphs:
+    """The decode steps of one model over one pool, a graph for each bucket, captured when it is first needed.
+
+    Args:
+        model: called as `model(batch, kv, operations, plan)`; `yaie.models.llama.Llama`.
+        operations: of a backend with kernels.
+        max_num_seqs: the largest bucket.
+        max_model_len: tokens that a sequence may have at most.
+        capture: makes a replay out of a step; `eager` where there is no GPU.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        kv: KVCacheManager,
+        operations: api.Unchecked,
+        max_num_seqs: int,
+        max_model_len: int,
+        capture: Callable[[Step], Step] = capture,
+    ) -> None:
+        self.model, self.kv, self.operations, self.capture = model, kv, operations, capture
+        self.sizes = bucket_sizes(max_num_seqs)
+        self.max_context_len = min(max_model_len, kv.num_blocks * kv.block_size)
+        self.max_blocks = kv.blocks_needed(self.max_context_len)
+        self.replays: dict[int, Step] = {}
+        self._largest: Batch | None = None
+        self._static: dict[int, Batch] = {}
+
+    def takes(self, batch: Batch) -> bool:
+        """Whether every sequence of the batch has one new token, and there is a bucket for so many."""
+        num_tokens = batch.token_ids.shape[0]
+        return num_tokens == len(batch.query_lens) <= self.sizes[-1]
+
+    def run(self, batch: Batch) -> torch.Tensor:
+        """The hidden states `[num_seqs, hidden_size]` of a batch that `takes` said yes to.
+
+        They lie in the graph's memory: the next run overwrites them.
+        """
+        num_seqs = len(batch.query_lens)
+        size = bucket_for(num_seqs, self.sizes)
+        assert size is not None
+        if size not in self._static:
+            self._static[size] = self._rows(size)
+        fill(self._static[size], batch)
+        if size not in self.replays:
+            self.replays[size] = self.capture(lambda: self._step(self._static[size]))
+        return self.replays[size]()[:num_seqs]
+
+    def _step(self, static: Batch) -> torch.Tensor:
+        tables, context_lens = static.block_tables.int(), static.context_lens.int()
+        # Splits are chosen for the longest context there can be: what is captured must serve all shorter ones.
+        plan = decode_plan(tables, context_lens, self.max_context_len, self.kv.key_cache[0])
+        return self.model(static, self.kv, self.operations, plan)
+
+    def _rows(self, size: int) -> Batch:
+        """The tensors of a bucket. All buckets share the memory of the largest."""
+        if self._largest is None:
+            largest, device = self.sizes[-1], self.kv.device
+            fields = torch.zeros(4, largest, dtype=torch.int64, device=device).unbind()
+            tables = torch.zeros(largest, self.max_blocks, dtype=torch.int64, device=device)
+            self._largest = Batch(*fields[:3], tables, fields[3], [1] * largest)
+        all_rows = self._largest
+        return Batch(
+            all_rows.token_ids[:size],
+            all_rows.positions[:size],
+            all_rows.slot_mapping[:size],
+            all_rows.block_tables[:size],
+            all_rows.context_lens[:size],
+            query_lens=[1] * size,
+            host_context_lens=[0]
+            * size,  # unknown while a graph is captured; a plan is there, so nobody asks
+        )
