@@ -1,10 +1,10 @@
 // Exercises of lesson 08: A first CUDA kernel.
 //
-// Each function below belongs to the engine; its body has been taken out. Write it, save, check it:
+// Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 // `yaie.exercise("8.1").check()` in the notebook, or `yaie check 8.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash 24f5287cb21a2bf1
+// generated, text hash 31c3916d72d67a98
 
 // ==================== csrc/warmup/vector_add.cu ====================
 //

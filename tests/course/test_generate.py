@@ -85,5 +85,6 @@ def test_stub_keeps_everything_but_the_body():
             assert ast.dump(stub.args) == ast.dump(reference.args)
             assert list(map(ast.dump, stub.decorator_list)) == list(map(ast.dump, reference.decorator_list))
             assert ast.get_docstring(stub) == ast.get_docstring(reference)
-            assert generate.is_hole(stub)
+            assert generate.is_untouched(exercise, stub)
+            assert generate.is_hole(stub) == (exercise.broken is None)
             assert not generate.is_hole(reference)

@@ -91,7 +91,7 @@ def _not_attempted(exercise: Exercise, written: learner.Written) -> Outcome:
     return Outcome(
         exercise,
         NOT_ATTEMPTED,
-        "Nothing has been written here yet.",
+        "This function stands as you found it." if exercise.broken else "Nothing has been written here yet.",
         [
             ("Function", f"`{exercise.qualname}`, line {written.first_line}"),
             ("Then", f"save the file and check again; `yaie hint {exercise.id}` gives a hint."),

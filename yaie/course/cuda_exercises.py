@@ -94,7 +94,7 @@ def _header(file: ExerciseFile) -> str:
     return (
         f"// Exercises of lesson {lesson.number:02d}: {lesson.title}.\n"
         "//\n"
-        "// Each function below belongs to the engine; its body has been taken out. Write it, save, check it:\n"
+        f"// {file.what_to_do}\n"
         f'// `yaie.exercise("{first}").check()` in the notebook, or `yaie check {first}` in a terminal.\n'
         "// Functions that you have not written yet are filled in with the engine's own, so any order works.\n"
         "// Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.\n"
@@ -105,7 +105,8 @@ def _header(file: ExerciseFile) -> str:
 def _banner(exercise: Exercise) -> str:
     title = f"// {'-' * 10} Exercise {exercise.id}: {exercise.title} (about {exercise.minutes} minutes) {'-' * 10}"
     launches = [_comment(f"Launched by {launch}", hanging=4) for launch in _launches(exercise)]
-    return "\n".join([title, *launches, *(["//"] if launches else [])])
+    note = ["// There is a mistake in this function."] if exercise.broken else []
+    return "\n".join([title, *note, *launches, *(["//"] if note or launches else [])])
 
 
 def _launches(exercise: Exercise) -> list[str]:
@@ -197,9 +198,16 @@ def find(exercise: Exercise, text: str) -> Written:
     """
     function = locate(exercise, text)
     _callable_as_before(exercise, text, function)
-    attempted = not cuda_source.is_hole(text, function)
+    attempted = not _is_untouched(exercise, text, function)
     hash = _hash(exercise, text, function) if attempted else ""
     return Written(exercise, attempted, hash, function.first_line, function.last_line)
+
+
+def _is_untouched(exercise: Exercise, text: str, function: Function) -> bool:
+    if not exercise.broken:
+        return cuda_source.is_hole(text, function)
+    left = reference(exercise).replace(*exercise.broken)
+    return cuda_source.normal(cuda_source.source(text, function)) == cuda_source.normal(left)
 
 
 def locate(exercise: Exercise, text: str) -> Function:

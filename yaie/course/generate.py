@@ -74,7 +74,9 @@ def reference(exercise: Exercise) -> str:
 
 
 def stub(exercise: Exercise) -> str:
-    """The function with its body taken out: decorators, signature and docstring stay."""
+    """The function as a learner finds it: broken, or less its body (decorators, signature and docstring stay)."""
+    if exercise.broken:
+        return _replaced(exercise, *exercise.broken)
     if exercise.is_cuda:
         return cuda_exercises.stub(exercise)
     source = reference(exercise)
@@ -92,13 +94,28 @@ def stub(exercise: Exercise) -> str:
 
 def mutated(exercise: Exercise, mutant: Mutant) -> str:
     """The engine's function with the mutant's mistake in it."""
-    source = reference(exercise) + "\n"  # so that a mutant may take out the last line as it does any other
-    if source.count(mutant.old) != 1:
+    return _replaced(exercise, mutant.old, mutant.new)
+
+
+def _replaced(exercise: Exercise, old: str, new: str) -> str:
+    source = reference(exercise) + "\n"  # so that a mistake may take out the last line as it does any other
+    if source.count(old) != 1:
         raise LookupError(
-            f"exercise {exercise.id}: the text to replace occurs {source.count(mutant.old)} times, not once, "
-            f"in {exercise.target}: {mutant.old!r}"
+            f"exercise {exercise.id}: the text to replace occurs {source.count(old)} times, not once, "
+            f"in {exercise.target}: {old!r}"
         )
-    return source.replace(mutant.old, mutant.new)
+    return source.replace(old, new)
+
+
+def is_untouched(exercise: Exercise, node: FunctionNode) -> bool:
+    """True while the function in a learner's file is what the generator left there, whatever the docstring says."""
+    if not exercise.broken:
+        return is_hole(node)
+    found, left = ast.parse(ast.unparse(node)).body[0], ast.parse(stub(exercise)).body[0]
+    for each in (found, left):
+        if ast.get_docstring(each) is not None:
+            del each.body[0]
+    return ast.dump(found) == ast.dump(left)
 
 
 def exercise_file(file: ExerciseFile, bodies: dict[str, str] | None = None) -> str:
@@ -145,7 +162,7 @@ def _docstring(file: ExerciseFile) -> str:
     lesson, first = file.lesson, file.exercises[0].id
     return (
         f'"""Exercises of lesson {lesson.number:02d}: {lesson.title}.\n\n'
-        "Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:\n"
+        f"{file.what_to_do}\n"
         f'`yaie.exercise("{first}").check()` in the notebook, or `yaie check {first}` in a terminal.\n'
         "Functions that you have not written yet are filled in with the engine's own, so any order works.\n"
         '"""\n'
@@ -154,9 +171,10 @@ def _docstring(file: ExerciseFile) -> str:
 
 
 def _banner(exercise: Exercise) -> str:
-    return (
+    title = (
         f"# {'-' * 10} Exercise {exercise.id}: {exercise.title} (about {exercise.minutes} minutes) {'-' * 10}"
     )
+    return f"{title}\n# There is a mistake in this function." if exercise.broken else title
 
 
 def _class(name: str, module: str, members: list[tuple[Exercise, str]]) -> str:
@@ -165,7 +183,7 @@ def _class(name: str, module: str, members: list[tuple[Exercise, str]]) -> str:
         f'    """The engine\'s `{name}`. The methods below replace its own; everything else is inherited."""'
     )
     for exercise, source in members:
-        lines += ["", f"    {_banner(exercise)}"]
+        lines += ["", *(f"    {line}" for line in _banner(exercise).splitlines())]
         lines += [f"    {line}" if line else "" for line in source.splitlines()]
     return "\n".join(lines)
 

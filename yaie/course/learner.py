@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from yaie.course import cuda_exercises
-from yaie.course.generate import FunctionNode, find_function, first_line, is_hole, reference
+from yaie.course.generate import FunctionNode, find_function, first_line, is_untouched, reference
 from yaie.course.registry import REPOSITORY, Exercise, ExerciseFile
 from yaie.course.written import FileMissing, FileProblem, Written
 
@@ -105,7 +105,7 @@ def find(exercise: Exercise, text: str) -> Written:
         return cuda_exercises.find(exercise, text)
     tree, node = locate(exercise, text)
     _callable_as_before(exercise, node)
-    attempted = not is_hole(node)
+    attempted = not is_untouched(exercise, node)
     hash = _hash(exercise, tree, node) if attempted else ""
     remark = ""
     if attempted and not _returns(node) and _returns(ast.parse(reference(exercise)).body[0]):

@@ -40,6 +40,9 @@ class Exercise:
     through `yaie.kernels.native.module(..., "emulator", check=True)`) and raises through `yaie.course.expect.expect` at
     the first wrong result; it tries small inputs first, so the failing input it shows is small. `time_limit` is in
     seconds.
+
+    With `broken` = (old, new) the learner does not get an empty function but the engine's with `old`, which occurs once
+    in it, replaced by `new`, and is to find that mistake and mend it.
     """
 
     id: str
@@ -53,6 +56,7 @@ class Exercise:
     lesson: Lesson
     requires: tuple[str, ...] = ()
     time_limit: float = 10.0
+    broken: tuple[str, str] | None = None
 
     @property
     def module(self) -> str:
@@ -93,6 +97,17 @@ class ExerciseFile:
         return self.suffix == ".cu"
 
     @property
+    def what_to_do(self) -> str:
+        """What a learner does with the functions in the file, in a line of its header."""
+        broken = [exercise.broken is not None for exercise in self.exercises]
+        if all(broken):
+            return "Each function below is the engine's, with a mistake put in. Mend it, save the file, check it:"
+        if any(broken):
+            return "Write the functions that have no body, mend those with a mistake in them, save the file, check:"
+        each = "Each function below belongs to the engine; its body has been taken out."
+        return f"{each} Write it, save the file, check it:"
+
+    @property
     def exercises(self) -> list[Exercise]:
         return [exercise for exercise in self.lesson.exercises if exercise.is_cuda == self.is_cuda]
 
@@ -131,6 +146,7 @@ class Lesson:
         mutants: tuple[Mutant, ...],
         requires: tuple[str, ...] = (),
         time_limit: float | None = None,
+        broken: tuple[str, str] | None = None,
     ) -> Callable[[Callable[[], None]], Callable[[], None]]:
         """Decorator for the check of an exercise; adds the exercise to this lesson.
 
@@ -139,7 +155,7 @@ class Lesson:
         limit = time_limit or (20.0 if ".cu:" in target else 10.0)
 
         def add(check: Callable[[], None]) -> Callable[[], None]:
-            fields = (id, title, target, minutes, task, hints, mutants, check, self, requires, limit)
+            fields = (id, title, target, minutes, task, hints, mutants, check, self, requires, limit, broken)
             self.exercises.append(Exercise(*fields))
             return check
 
