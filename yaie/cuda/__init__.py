@@ -36,6 +36,7 @@ from .build import (
     find_nvcc,
     read_source,
 )
+from .extension import extension_directory
 from .findings import Finding, KernelError
 from .module import Module, Options
 from .profile import LaunchProfile, LineProfile, Profile, TensorProfile, TraceStep
@@ -54,6 +55,7 @@ __all__ = [
     "TraceStep",
     "UnsupportedError",
     "compile_cubin",
+    "extension_directory",
     "find_compiler",
     "find_nvcc",
     "load",
