@@ -28,7 +28,7 @@ __global__ void scores_kernel(const T* query, const T* key, const T* value, T* o
         if (j < head.visible_keys(row)) {
             score = 0.0f;
             for (int d = 0; d < problem.head_dim; ++d) {
-                score += to_float(head.query[row * head.query_stride + d]) * to_float(head.key[j * head.key_stride + d]);
+                score += to_float(head.query[head.to_query(row) + d]) * to_float(head.key[head.to_key(j) + d]);
             }
             score *= problem.scale;
         }
@@ -73,9 +73,9 @@ __global__ void weighted_sum_kernel(const T* query, const T* key, const T* value
     for (int d = threadIdx.x; d < problem.head_dim; d += blockDim.x) {
         float sum = 0.0f;
         for (int j = 0; j < head.kv_len; ++j) {
-            sum += scores[line * max_kv_len + j] * to_float(head.value[j * head.key_stride + d]);
+            sum += scores[line * max_kv_len + j] * to_float(head.value[head.to_key(j) + d]);
         }
-        head.out[row * head.query_stride + d] = from_float<T>(sum);
+        head.out[head.to_query(row) + d] = from_float<T>(sum);
     }
 }
 

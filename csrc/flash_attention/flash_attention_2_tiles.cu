@@ -24,13 +24,13 @@ struct Running {
 // Copy the rows first .. first + 31 of `rows` (count rows in all, `stride` elements apart) into a tile in shared memory,
 // as float; rows of the tile lie tile_stride floats apart. Rows beyond the end become 0. All threads of the block call it.
 template <typename T>
-__device__ void load_tile(const T* rows, int64_t stride, int first, int count, int head_dim, float* tile,
+__device__ void load_tile(const T* rows, int stride, int first, int count, int head_dim, float* tile,
                           int tile_stride) {
     for (int i = threadIdx.x; i < KEYS * head_dim; i += blockDim.x) {
         const int row = i / head_dim;
         const int column = i % head_dim;
         const bool exists = first + row < count;
-        tile[row * tile_stride + column] = exists ? to_float(rows[(first + row) * stride + column]) : 0.0f;
+        tile[row * tile_stride + column] = exists ? to_float(rows[static_cast<int64_t>(first + row) * stride + column]) : 0.0f;
     }
 }
 
@@ -89,8 +89,7 @@ __global__ void __launch_bounds__(WARPS * 32, 1) tiles_kernel(const T* query, co
             for (int d = 0; d < head_dim; ++d) {
                 score += queries[row * head_dim + d] * keys[lane * (head_dim + 1) + d];
             }
-            const int last = min(head.visible_keys(first_row + row), head.kv_len);
-            score = first_key + lane < last ? score * problem.scale : -INFINITY;
+            score = first_key + lane < head.visible_keys(first_row + row) ? score * problem.scale : -INFINITY;
             float rescale;
             const float weight = take_scores(score, running[r], rescale);
             for (int c = 0; c < COLUMNS; ++c) {
@@ -115,7 +114,7 @@ __global__ void __launch_bounds__(WARPS * 32, 1) tiles_kernel(const T* query, co
         for (int c = 0; c < COLUMNS; ++c) {
             if (row < head.q_len && lane + 32 * c < head_dim) {
                 const float sum = running[r].sum > 0.0f ? sums[r][c] / running[r].sum : 0.0f;
-                head.out[row * head.query_stride + lane + 32 * c] = from_float<T>(sum);
+                head.out[head.to_query(row) + lane + 32 * c] = from_float<T>(sum);
             }
         }
     }

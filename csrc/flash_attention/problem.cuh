@@ -22,16 +22,17 @@ template <typename T>
 struct Head {
     const T *query, *key, *value;
     T* out;
-    int64_t query_stride, key_stride;
+    int query_stride, key_stride;
     int q_len, kv_len;
-    bool causal;
+    int first_row_sees;
 
-    // How many keys query `row` may see; they are the first ones. The queries are the last q_len of kv_len tokens, so
-    // with a causal mask row 0 sees kv_len - q_len + 1 keys.
-    __device__ int visible_keys(int row) const {
-        const int visible = causal ? row + 1 + kv_len - q_len : kv_len;
-        return visible > 0 ? visible : 0;
-    }
+    // Where a row begins, from a pointer of this head's. 64 bits: a long batch has more than 2^31 elements.
+    __device__ int64_t to_query(int row) const { return static_cast<int64_t>(row) * query_stride; }
+    __device__ int64_t to_key(int row) const { return static_cast<int64_t>(row) * key_stride; }
+
+    // How many keys query `row` may see; they are the first ones. With a causal mask the queries are the last q_len of
+    // kv_len tokens: row 0 sees kv_len - q_len + 1 keys and each row one more than the row before.
+    __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + row, kv_len)); }
 };
 
 // The head blockIdx.y of the sequence blockIdx.z. Several query heads share a head of keys and values (GQA).
@@ -44,17 +45,17 @@ __device__ __forceinline__ Head<T> head_of_this_block(const T* query, const T* k
     const int first_q = problem.cu_seqlens_q[seq];
     const int first_k = problem.cu_seqlens_k[seq];
     Head<T> h;
-    h.query_stride = static_cast<int64_t>(problem.num_heads) * problem.head_dim;
-    h.key_stride = static_cast<int64_t>(problem.num_kv_heads) * problem.head_dim;
-    const int64_t to_query = first_q * h.query_stride + static_cast<int64_t>(head) * problem.head_dim;
-    const int64_t to_key = first_k * h.key_stride + static_cast<int64_t>(kv_head) * problem.head_dim;
+    h.query_stride = problem.num_heads * problem.head_dim;
+    h.key_stride = problem.num_kv_heads * problem.head_dim;
+    const int64_t to_query = static_cast<int64_t>(first_q) * h.query_stride + head * problem.head_dim;
+    const int64_t to_key = static_cast<int64_t>(first_k) * h.key_stride + kv_head * problem.head_dim;
     h.query = query + to_query;
     h.key = key + to_key;
     h.value = value + to_key;
     h.out = out + to_query;
     h.q_len = problem.cu_seqlens_q[seq + 1] - first_q;
     h.kv_len = problem.cu_seqlens_k[seq + 1] - first_k;
-    h.causal = problem.causal;
+    h.first_row_sees = problem.causal ? h.kv_len - h.q_len + 1 : h.kv_len;
     return h;
 }
 

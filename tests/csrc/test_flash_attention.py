@@ -83,6 +83,16 @@ def test_lengths_around_a_tile(rung, length):
     check(rung, [length], [length], causal=True)
 
 
+HALVES = (torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 33, 65])
+def test_lengths_around_a_tile_on_tensor_cores(length):
+    """Rows and keys beyond the end are computed with, too: as zeros that must not count."""
+    for causal, dtype in ((False, torch.float16), (True, torch.bfloat16)):
+        check(4, [length], [length], head_dim=64, dtype=dtype, causal=causal)
+
+
 def test_through_the_api():
     """A batch of rectangles: causal or not, queries at the end of a longer context, padding."""
     q, k, v = random(3, 20, 4, 32), random(3, 20, 2, 32), random(3, 20, 2, 32)

@@ -7,7 +7,6 @@ operation of `yaie.kernels.api`, with a batch of rectangles; it takes the best r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 
@@ -16,12 +15,14 @@ from yaie.kernels import api, native
 RUNGS = {
     1: "flash_attention_1_naive",
     2: "flash_attention_2_tiles",
+    4: "flash_attention_4_tensor_cores",
 }
 LARGEST_HEAD_DIM = 256
+MOST_BLOCKS = 65535  # of a grid in its second and third dimension: heads and sequences
 
 
 def best_rung(dtype: torch.dtype, head_dim: int) -> int:
-    """The fastest rung that computes this: tensor cores take 16-bit types, the others everything.
+    """The fastest rung that computes this: tensor cores take 16-bit types, the other rungs float32 as well.
 
     Raises:
         api.BackendError: no rung does, naming what it would need.
@@ -32,7 +33,7 @@ def best_rung(dtype: torch.dtype, head_dim: int) -> int:
         raise api.BackendError(
             f"flash attention takes a head_dim that is a multiple of 8 up to {LARGEST_HEAD_DIM}, not {head_dim}"
         )
-    return 2
+    return 2 if dtype == torch.float32 else 4
 
 
 def flash_attention(
@@ -78,15 +79,22 @@ def flash_attention(
     rung = best if rung is None else rung
     if rung > best:
         raise api.BackendError(f"rung {rung} of flash attention cannot do {query.dtype}; rung {best} can")
+    num_seqs = len(cu_seqlens_q) - 1
+    if max(num_seqs, num_heads) > MOST_BLOCKS:
+        raise api.BackendError(
+            f"flash attention takes up to {MOST_BLOCKS} sequences and heads, not {num_seqs}"
+        )
+    scale = head_dim**-0.5 if scale is None else scale
+    if rung == 4 and scale <= 0:  # it looks for the largest score before it scales
+        query, scale = (-query, -scale) if scale < 0 else (torch.zeros_like(query), 1.0)
     name = RUNGS[rung]
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
-    tensors = [query.contiguous(), key.contiguous(), value.contiguous(), out]
-    lengths: list = [cu_seqlens_q, cu_seqlens_k, len(cu_seqlens_q) - 1, max_q_len]
+    tensors = [*(_aligned(tensor) for tensor in (query, key, value)), out]
+    lengths: list = [cu_seqlens_q, cu_seqlens_k, num_seqs, max_q_len]
     if rung == 1:  # the only one that keeps scores in memory
         tensors.append(query.new_empty(total_q, num_heads, max_kv_len, dtype=torch.float32))
         lengths.append(max_kv_len)
     launch = getattr(native.module(f"flash_attention/{name}.cu", backend, check=check), name)
-    scale = head_dim**-0.5 if scale is None else scale
     launch(
         *tensors,
         *lengths,
@@ -100,6 +108,13 @@ def flash_attention(
     return out
 
 
+def _aligned(tensor: torch.Tensor) -> torch.Tensor:
+    """Contiguous, and at an address from which 16 bytes can be read at once."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
+
+
+@native.implements("attention_forward")
 def attention_forward(
     backend: str,
     query: torch.Tensor,
@@ -134,7 +149,3 @@ def attention_forward(
 def _multiples(step: int, count: int, device: torch.device) -> torch.Tensor:
     """`[0, step, 2 * step, ..., count * step]`, int32."""
     return torch.arange(0, (count + 1) * step, max(step, 1), dtype=torch.int32, device=device)
-
-
-for _backend in ("cuda", "emulator"):
-    api.register(_backend, "attention_forward")(partial(attention_forward, _backend))

@@ -37,5 +37,6 @@ static __forceinline__ void cp_async_16(void* shared, const void* global, int so
 static inline void cp_async_commit() { emu_cp_async_commit(); }
 template <int groups_left>
 static inline void cp_async_wait() { emu_cp_async_wait(groups_left); }
+static inline float fast_exp2(float x) { return x < -126.0f ? 0.0f : exp2f(x); }
 
 }  // namespace yaie
