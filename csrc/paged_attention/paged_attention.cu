@@ -320,11 +320,15 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
     const int warp_row = warp / key_warps * ROWS;                      // first row of this warp
     const int context_len = tile.w + tile.z - 1;
     const int split_len = keys_per_split(a, context_len);
-    const int begin = blockIdx.y * split_len;
-    const int end = min(begin + split_len, context_len);
-    if (begin >= end && blockIdx.y > 0) {
+    const int split_begin = blockIdx.y * split_len;
+    const int split_end = min(split_begin + split_len, context_len);
+    if (split_begin >= split_end && blockIdx.y > 0) {
         return;  // the context is shorter: nothing for this split to do
     }
+    // The warps that have the same rows take equal parts of the split, whole tiles if possible.
+    const int warp_len = ((split_end - split_begin + key_warps - 1) / key_warps + L::KEYS - 1) / L::KEYS * L::KEYS;
+    const int begin = split_begin + warp % key_warps * warp_len;
+    const int end = min(begin + warp_len, split_end);
     // Row r of this block: a token of the tile, and one of the query heads that read this KV head.
     const auto token_of = [&](int row) { return tile.z == 1 ? 0 : (first_row + row) / group; };
     const auto query_row = [&](int row) {
@@ -356,7 +360,7 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
     // sum of the weights that it computes itself.
     const int my_score = member / L::COPIES * L::MINE;
     const int my_row = my_score / ROUNDS;
-    // Keys that my row sees, as far as this split has them.
+    // Keys that my row sees, as far as this warp has them.
     const int visible = min(tile.w + token_of(warp_row + my_row), end);
     float largest = -FLT_MAX;  // not -inf: masked scores are, and inf - inf is not a number
     float total = 0.0f;
@@ -370,7 +374,7 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
 
     // The page walk, for 32 keys at once: lane l finds the slot of key l. Behind the end it repeats the last key, whose
     // score will be masked: nothing that another sequence left in the pool can get in.
-    int chunk = begin + 32 * (warp % key_warps);
+    int chunk = begin;
     const bool works = chunk < end && warp_row < num_rows;
     int slot = works ? slot_of_token(block_table, min(chunk + lane, end - 1), a.block_size) : 0;
     const auto find_rows = [&](int slots, int first_key) {
@@ -386,7 +390,7 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
     }
     int buffer = 0;
     while (works && chunk < end) {
-        const int next_chunk = chunk + 32 * key_warps;
+        const int next_chunk = chunk + 32;
         const int next_slot =
             next_chunk < end ? slot_of_token(block_table, min(next_chunk + lane, end - 1), a.block_size) : slot;
 #pragma unroll 1

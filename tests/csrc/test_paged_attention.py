@@ -365,7 +365,7 @@ def test_plan_of_a_graph_serves_contexts_that_grow():
     batch.lens.zero_()
     batch.tables.zero_()
     plan = paged_attention.decode_plan(batch.tables, batch.lens, 256, batch.key_cache)
-    assert plan.num_splits == 2
+    assert plan.num_splits == 4
     batch.lens.copy_(lens)
     batch.tables.copy_(tables)
     out = paged_attention.paged_attention_forward(
@@ -395,11 +395,10 @@ def test_refused_by_name():
 @pytest.mark.parametrize(
     ("num_blocks", "max_context_len", "expected"),
     [
-        (512, 4096, (8, 512)),  # batch 64: ten waves of equal thread blocks
-        (8, 1024, (8, 128)),  # batch 1: as many thread blocks as four warps each can fill
-        (8, 100_000, (196, 512)),
-        (2, 60, (1, 128)),
-        (0, 0, (1, 128)),
+        (512, 4096, (3, 1366)),  # batch 64: 1,536 thread blocks, 3.9 waves of 396
+        (8, 1024, (16, 64)),  # batch 1: a thread block for almost every multiprocessor, 16 keys for each warp
+        (8, 64, (1, 64)),
+        (0, 0, (1, 64)),
     ],
 )
 def test_number_of_splits(num_blocks, max_context_len, expected):

@@ -32,10 +32,14 @@ LARGEST_HEAD_DIM = 256
 # A thread block of a prefill has registers for this many rows, which are pairs of a token and a head of a group.
 TILE_ROWS = 16
 MOST_TILES = 65535  # in a launch: the tiles are the third direction of the grid
-# Keys of a split: fewer leave warps of its thread block idle, more leave multiprocessors idle at the end of a launch.
-FEWEST_SPLIT_TOKENS, MOST_SPLIT_TOKENS = 128, 512
-# Thread blocks of a decode that a multiprocessor should get: some three are resident (registers), in two waves.
-BLOCKS_PER_MULTIPROCESSOR = 6
+# What splits are chosen by. Keys of a split: with fewer, its warps have hardly a tile each.
+FEWEST_SPLIT_TOKENS = 64
+# Thread blocks that are resident on a multiprocessor at a time: 168 registers for each of 128 threads.
+RESIDENT_BLOCKS = 3
+# The share of the resident blocks that is enough to keep memory busy: the last wave is as slow as if it had so many.
+SHARE_THAT_SATURATES = 0.8
+# What starting a thread block costs, in keys that it could have read instead.
+START_TOKENS = 64
 
 
 class PagedPlan(NamedTuple):
@@ -115,23 +119,35 @@ def decode_plan(
     """
     _check(key_cache)
     num_seqs = len(block_tables)
-    splits = choose_splits(
-        num_seqs * key_cache.shape[2], max_context_len, _num_multiprocessors(key_cache.device)
-    )
+    splits = _splits(num_seqs, max_context_len, key_cache)
     return PagedPlan(block_tables, num_seqs, context_lens, None, None, 1, *splits, num_seqs)
 
 
+def _splits(num_seqs: int, max_context_len: int, key_cache: torch.Tensor) -> tuple[int, int]:
+    """`choose_splits` for a context rounded up, so that a growing one does not make it choose anew in every step."""
+    rounded = -(-max_context_len // FEWEST_SPLIT_TOKENS) * FEWEST_SPLIT_TOKENS
+    return choose_splits(num_seqs * key_cache.shape[2], rounded, _num_multiprocessors(key_cache.device))
+
+
+@cache
 def choose_splits(num_blocks: int, max_context_len: int, num_multiprocessors: int) -> tuple[int, int]:
     """How many thread blocks share a context, and how many keys each takes: `(num_splits, split_tokens)`.
+
+    More splits fill the card and even out its last wave of thread blocks; each costs its start.
 
     Args:
         num_blocks: thread blocks of an unsplit decode, `num_seqs * num_kv_heads`.
         max_context_len: the longest context.
     """
-    wanted = BLOCKS_PER_MULTIPROCESSOR * num_multiprocessors
-    even = -(-max_context_len * num_blocks // wanted)  # all blocks together would have that many keys each
-    split_tokens = min(max(-(-even // 32) * 32, FEWEST_SPLIT_TOKENS), MOST_SPLIT_TOKENS)
-    return max(1, -(-max_context_len // split_tokens)), split_tokens
+    if num_blocks == 0 or max_context_len <= FEWEST_SPLIT_TOKENS:
+        return 1, FEWEST_SPLIT_TOKENS
+    num_splits = np.arange(1, -(-max_context_len // FEWEST_SPLIT_TOKENS) + 1)
+    split_tokens = -(-max_context_len // num_splits)
+    full, rest = np.divmod(num_blocks * num_splits, RESIDENT_BLOCKS * num_multiprocessors)
+    rest = rest / (RESIDENT_BLOCKS * num_multiprocessors)
+    waves = full + np.where(rest > 0, np.maximum(rest, SHARE_THAT_SATURATES), 0)
+    best = int(np.argmin(waves * (split_tokens + START_TOKENS)))
+    return int(num_splits[best]), int(split_tokens[best])
 
 
 def _decode(query, key_cache, value_cache, plan, scale, out, rung, kernels) -> None:
@@ -232,11 +248,7 @@ def plan_attention(backend, block_tables, context_lens, query_lens, key_cache) -
     context_lens = np.asarray(context_lens, dtype=np.int32)
     query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int32)
     decodes = np.flatnonzero(query_lens == 1)
-    splits = choose_splits(
-        len(decodes) * key_cache.shape[2],
-        int(context_lens[decodes].max(initial=0)),
-        _num_multiprocessors(key_cache.device),
-    )
+    splits = _splits(len(decodes), int(context_lens[decodes].max(initial=0)), key_cache)
 
     def on_device(array: np.ndarray) -> torch.Tensor:
         # Not waiting is safe: from memory that is not pinned the driver takes a copy before it returns.
