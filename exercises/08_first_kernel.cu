@@ -4,7 +4,7 @@
 // `yaie.exercise("8.1").check()` in the notebook, or `yaie check 8.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash 31c3916d72d67a98
+// generated, text hash 2e9d918bec289866
 
 // ==================== csrc/warmup/vector_add.cu ====================
 //
@@ -19,4 +19,13 @@
 // c[i] = a[i] + b[i] for 0 <= i < n, with at least n threads in the grid. A thread without an element does nothing.
 __global__ void add_guarded(const float* a, const float* b, float* c, int64_t n) {
     // exercise 8.1: write this function
+}
+
+// ---------- Exercise 8.2: Any grid, any number of elements (about 10 minutes) ----------
+// Launched by `vector_add_grid_stride`: add_grid_stride<<<blocks, 256, 0, stream>>>(a, b, c, n)
+//
+// c[i] = a[i] + b[i] for 0 <= i < n, with any number of threads: thread t takes the elements t, t + T, t + 2 T, ...,
+// where T is the number of threads in the grid.
+__global__ void add_grid_stride(const float* a, const float* b, float* c, int64_t n) {
+    // exercise 8.2: write this function
 }

@@ -34,4 +34,42 @@ __global__ void add_guarded(const float* a, const float* b, float* c, int64_t n)
 }
 """,
     ],
+    "8.2": [
+        """
+__global__ void add_grid_stride(const float* a, const float* b, float* c, int64_t n) {
+    int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+    while (i < n) {
+        c[i] = a[i] + b[i];
+        i += blockDim.x * gridDim.x;
+    }
+}
+""",
+        """
+__device__ int64_t threads_in_grid() { return int64_t(blockDim.x) * gridDim.x; }
+
+__global__ void add_grid_stride(const float* a, const float* b, float* c, int64_t n) {
+    const int64_t first = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+    const int64_t rounds = (n - first + threads_in_grid() - 1) / threads_in_grid();
+    for (int64_t round = 0; round < rounds; ++round) {
+        const int64_t i = first + round * threads_in_grid();
+        c[i] = a[i] + b[i];
+    }
+}
+""",
+        """
+template <typename T>
+__device__ void add_one(const T* x, const T* y, T* sum) {
+    *sum = *x + *y;
+}
+
+__global__ void add_grid_stride(const float* a, const float* b, float* c, int64_t n) {
+    for (int64_t start = 0; start < n; start += (int64_t)gridDim.x * blockDim.x) {
+        const int64_t i = start + (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+        if (i < n) {
+            add_one(&a[i], &b[i], &c[i]);
+        }
+    }
+}
+""",
+    ],
 }

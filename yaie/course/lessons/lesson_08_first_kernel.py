@@ -49,8 +49,54 @@ def _numbers(n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 )
 def check_guarded() -> None:
     module = native.module(FILE, "emulator", check=True)
-    for n in (5, 256, 257, 1000):
+    for n in (5, 1, 256, 257, 1000):
         a, b, c = _numbers(n)
-        with given(f"vector_add with n = {n}, a = [0, 1, 2, ...], b = [1000, 2000, 3000, ...]"):
+        with given(f"vector_add(a, b, c, {n}) with a = [0, 1, 2, ...], b = [1000, 2000, 3000, ...]"):
             module.vector_add(a, b, c, n)
+            expect(c, a + b, "result c")
+
+
+@LESSON.exercise(
+    "8.2",
+    title="Any grid, any number of elements",
+    target="csrc/warmup/vector_add.cu:add_grid_stride",
+    minutes=10,
+    requires=("8.1",),
+    task="Add two vectors with a grid that somebody else has chosen. Thread number t of the T threads in the grid "
+    "takes the elements t, t + T, t + 2 T and so on, while they are below n. With T = 512 and n = 1100, thread 3 takes "
+    "the elements 3, 515 and 1027, and thread 500 takes 500 and 1012.",
+    hints=(
+        "The guard of 8.1 becomes the condition of a loop. What is the step from one element of a thread to its next?",
+        "The grid has `gridDim.x` blocks of `blockDim.x` threads. That product is the step. Start at the thread's "
+        "number in the grid, as in 8.1.",
+        "const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x; "
+        "for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) { ... }",
+    ),
+    mutants=(
+        Mutant(
+            "for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) {",
+            "if (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n) {",
+            "Each thread worked on one element only. When there are more elements than threads, the rest stays as it was.",
+        ),
+        Mutant(
+            "i += stride",
+            "i += blockDim.x",
+            "The step is the number of threads in one block. From the second block on, elements are computed twice, by "
+            "threads of two blocks. The step is that of the whole grid: `gridDim.x * blockDim.x`.",
+        ),
+        Mutant(
+            "i += stride",
+            "i += gridDim.x",
+            "The step is the number of blocks. It must be the number of threads in the grid: `gridDim.x * blockDim.x`.",
+        ),
+    ),
+)
+def check_grid_stride() -> None:
+    module = native.module(FILE, "emulator", check=True)
+    for n, blocks in ((300, 1), (5, 1), (5, 3), (1100, 2), (1024, 2), (1025, 4)):
+        a, b, c = _numbers(n)
+        with given(
+            f"vector_add_grid_stride(a, b, c, {n}, {blocks}) with a = [0, 1, 2, ...], b = [1000, 2000, ...]"
+        ):
+            module.vector_add_grid_stride(a, b, c, n, blocks)
             expect(c, a + b, "result c")
