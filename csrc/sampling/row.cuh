@@ -178,7 +178,7 @@ __device__ __forceinline__ Mass weight(float distance) {
 
 // A number that sorts as the float does, whatever its sign: the larger float has the larger number.
 __device__ __forceinline__ unsigned sortable(float x) {
-    const unsigned bits = __float_as_uint(x);
+    const unsigned bits = __float_as_uint(x + 0.0f);  // makes 0 of -0, which is equal to it
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
@@ -194,7 +194,7 @@ __device__ int find_largest(Row<T>& row, Scratch& scratch) {
     });
     best = block_max(best, scratch);
     const int id = static_cast<int>(0xffffffffu - static_cast<unsigned>(best));
-    row.largest = __syncthreads_and(usable) ? to_float(row.logits[id]) : INFINITY;
+    row.largest = __syncthreads_and(usable) ? to_float(row.logits[id]) + 0.0f : INFINITY;
     return fabsf(row.largest) < INFINITY ? id : -1;
 }
 

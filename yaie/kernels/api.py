@@ -646,11 +646,12 @@ def sample(
                 all(0 <= number < 2**63 for number in numbers),
                 f"{name} must be from 0 to 2**63 - 1, got {numbers}",
             )
-    return _implementation(backend, "sample", logits)(logits, *args, seeds=seeds, steps=steps, **kwargs)
+        kwargs |= {"seeds": seeds, "steps": steps}
+    return _implementation(backend, "sample", logits)(logits, *args, **kwargs)
 
 
 @register("torch", "sample")
-def _torch_sample(logits, *args, seeds, steps, **kwargs):
+def _torch_sample(logits, *args, seeds=None, steps=None, **kwargs):
     if seeds is None:
         return SamplingKernel().sample(logits, *args, **kwargs)
     kwargs.pop("generator", None)

@@ -104,7 +104,7 @@ def kept_by(limits: torch.Tensor, rows: torch.Tensor, settings: twin.Settings) -
     """Which tokens lie up to the limit of their row, bool like `rows`: the order of row.cuh in torch."""
     rows = rows.float()
     temperature = torch.tensor(settings.temperature, device=rows.device)[:, None]
-    distance = (rows.amax(dim=-1, keepdim=True) - rows) / temperature
+    distance = (rows.amax(dim=-1, keepdim=True) + 0.0 - rows) / temperature  # + 0.0 makes 0 of -0
     id_bits = max(1, (rows.shape[-1] - 1).bit_length())
     ids = torch.arange(rows.shape[-1], device=rows.device)
     order = distance.view(torch.int32).long() << id_bits | ids
