@@ -14,6 +14,7 @@ import torch
 import yaie.cuda
 from yaie.course.registry import REPOSITORY
 from yaie.cuda.rewrite import find_launchers
+from yaie.kernels import native
 
 spec = importlib.util.spec_from_file_location("csrc_setup", REPOSITORY / "csrc" / "setup.py")
 csrc_setup = importlib.util.module_from_spec(spec)
@@ -79,6 +80,30 @@ def test_without_nvcc_the_build_ends_with_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     with pytest.raises(SystemExit, match="nvcc was not found"):
         csrc_setup.build(tmp_path / "yaie_kernels.so", [], ["9.0"], "")
+
+
+class Kernels:
+    """Stands for the module `yaie_kernels`."""
+
+    def __init__(self, name: str, source_hash: str) -> None:
+        self.SOURCES = {name: source_hash}
+
+
+def test_it_is_used_while_its_text_is_the_files(monkeypatch):
+    """Would catch an engine that goes on with what was installed while a learner edits the file, or never uses it."""
+    name = "memory/copy_blocks.cu"
+    right = Kernels(name, csrc_setup.source_hash(REPOSITORY / "csrc" / name))
+    monkeypatch.setattr(yaie.cuda, "load", lambda *args, **kwargs: "compiled now")
+    load = native._load.__wrapped__  # without its cache
+    monkeypatch.setattr(native, "ahead_of_time", lambda: None)
+    assert load(name, "cuda", False, None, 20.0) == "compiled now"
+    monkeypatch.setattr(native, "ahead_of_time", lambda: right)
+    assert load(name, "cuda", False, None, 20.0) is right
+    assert load(name, "cuda", False, "the learner's text", 20.0) == "compiled now"
+    assert load(name, "emulator", False, None, 20.0) == "compiled now"
+    monkeypatch.setattr(native, "ahead_of_time", lambda: Kernels(name, "an older one"))
+    with pytest.warns(UserWarning, match=r"memory/copy_blocks.cu .* was edited since yaie_kernels was built"):
+        assert load(name, "cuda", False, None, 20.0) == "compiled now"
 
 
 @pytest.fixture(scope="module")

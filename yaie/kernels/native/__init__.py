@@ -1,4 +1,7 @@
-"""The kernels of `csrc/` behind `yaie.kernels.api`: compiled on first use, for a GPU or for the emulator.
+"""The kernels of `csrc/` behind `yaie.kernels.api`: for a GPU or for the emulator, compiled on first use.
+
+For a GPU they can also be built ahead of time, into the module `yaie_kernels` (`pip install ./csrc`). Its launchers are
+called like those that are built on first use, and are used if they were built from the text that their file has now.
 
 One module per family calls the family's launchers with tensors. Its functions are written once and registered for
 the backends `cuda` and `emulator` (`implements`). All of them get their launchers from `module`, so a learner's
@@ -8,10 +11,13 @@ function that is put into a file of `csrc/` (`replaced`) runs wherever the engin
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
+import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -28,7 +34,7 @@ replaced: dict[str, str] = {}
 time_limit = 20.0
 
 
-def module(name: str, backend: str, *, check: bool = False) -> yaie.cuda.Module:
+def module(name: str, backend: str, *, check: bool = False) -> yaie.cuda.Module | ModuleType:
     """The launchers of `csrc/<name>`, such as "memory/copy_blocks.cu".
 
     `backend` is "cuda" or "emulator"; `check` (emulator only) looks for races, overruns and the like.
@@ -37,10 +43,45 @@ def module(name: str, backend: str, *, check: bool = False) -> yaie.cuda.Module:
 
 
 @cache
-def _load(name: str, backend: str, check: bool, text: str | None, limit: float) -> yaie.cuda.Module:
+def _load(
+    name: str, backend: str, check: bool, text: str | None, limit: float
+) -> yaie.cuda.Module | ModuleType:
+    if backend == "cuda" and text is None and _is_built(name):
+        return ahead_of_time()
     return yaie.cuda.load(
-        text or CSRC / name, path=CSRC / name if text else None, backend=backend, check=check, time_limit=limit
+        text or CSRC / name,
+        path=CSRC / name if text else None,
+        backend=backend,
+        check=check,
+        time_limit=limit,
     )
+
+
+@cache
+def ahead_of_time() -> ModuleType | None:
+    """`yaie_kernels`, if it is installed."""
+    try:
+        return importlib.import_module("yaie_kernels")
+    except ImportError:
+        return None
+
+
+def _is_built(name: str) -> bool:
+    """Whether `yaie_kernels` has this file as it is now. Says so if it has an older one."""
+    kernels = ahead_of_time()
+    if kernels is None or name not in kernels.SOURCES:
+        return False
+    spec = importlib.util.spec_from_file_location("yaie_csrc_setup", CSRC / "setup.py")
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    if kernels.SOURCES[name] == setup.source_hash(CSRC / name):
+        return True
+    warnings.warn(
+        f"csrc/{name} or a header of it was edited since yaie_kernels was built, so it is compiled now; "
+        "to build all again: pip install ./csrc",
+        stacklevel=2,
+    )
+    return False
 
 
 def implements(operation: str) -> Callable[[Callable], Callable]:
@@ -71,7 +112,9 @@ def obstacle(backend: str) -> str | None:
     if backend == "cuda":
         if not torch.cuda.is_available():
             return "torch finds no GPU"
-        return None if yaie.cuda.find_nvcc() else "compiling for the GPU needs nvcc, which was not found"
+        if ahead_of_time() is None and not yaie.cuda.find_nvcc():
+            return "its kernels are compiled with nvcc, which was not found"
+        return None
     try:
         yaie.cuda.find_compiler()
     except yaie.cuda.CompileError as error:
