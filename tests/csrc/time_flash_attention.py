@@ -1,4 +1,4 @@
-"""Times the rungs of flash attention beside torch's own attention, on a GPU: `python tests/csrc/time_flash_attention.py`.
+"""Times the rungs of flash attention beside torch on a GPU: `python tests/csrc/time_flash_attention.py`.
 
 Prints TFLOP/s (4 * q_len * kv_len * head_dim operations for each head, half of that with a causal mask) from the median
 of CUDA-event times, and the largest difference from torch. Options: `--rungs 3 4 --length 4096 --head-dim 128`.
@@ -62,9 +62,8 @@ def main():
         for name, run in runs.items():
             off = 0.0 if name == "torch" else (run() - wanted).abs().max().item()
             time = seconds(run, options.repeats)
-            print(
-                f"causal={causal!s:5} {name:7} {time * 1e3:8.3f} ms {operations / time / 1e12:7.1f} TFLOP/s  off by {off:.4f}"
-            )
+            speed = operations / time / 1e12
+            print(f"causal={causal!s:5} {name:7} {time * 1e3:8.3f} ms {speed:7.1f} TFLOP/s  off by {off:.4f}")
 
 
 if __name__ == "__main__":

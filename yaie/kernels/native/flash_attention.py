@@ -15,6 +15,7 @@ from yaie.kernels import api, native
 RUNGS = {
     1: "flash_attention_1_naive",
     2: "flash_attention_2_tiles",
+    3: "flash_attention_3_registers",
     4: "flash_attention_4_tensor_cores",
 }
 LARGEST_HEAD_DIM = 256
@@ -33,7 +34,7 @@ def best_rung(dtype: torch.dtype, head_dim: int) -> int:
         raise api.BackendError(
             f"flash attention takes a head_dim that is a multiple of 8 up to {LARGEST_HEAD_DIM}, not {head_dim}"
         )
-    return 2 if dtype == torch.float32 else 4
+    return 3 if dtype == torch.float32 else 4
 
 
 def flash_attention(
