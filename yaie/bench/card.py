@@ -15,7 +15,7 @@ import torch
 
 from yaie.bench.harness import Timing, timing_of
 
-CYCLES_PER_CALL = 200_000  # about 0.1 ms of the card's clock: longer than Python takes to queue a call
+CYCLES_PER_CALL = 400_000  # about 0.2 ms of the card's clock: longer than Python takes to queue a call
 WARM_UP = 0.03  # seconds: an idle card runs at a fraction of its clock
 SLOW = 0.5  # seconds: a call that takes longer needs no second one to warm up
 MOST_REPEATS = 50

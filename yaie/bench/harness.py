@@ -65,13 +65,32 @@ def measure(
     synchronize: Callable[[], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Time `run()` `repeats` times after `warmup` untimed runs; the garbage collector rests meanwhile, as in `timeit`.
+    """Time `run()` so often that one slow run does not matter.
 
-    setup: called before every run, untimed; what it returns is the argument of `run`
-    items: how many equal things one run does; the times are per item
-    synchronize: waits for the device (`torch.cuda.synchronize`), called before the clock starts and before it stops
-    clock: wall time, or `time.process_time` for code that only computes, in one thread: it does not count the time that
-        other processes take away from this one
+    First `warmup` runs that do not count (the first run compiles, allocates and fills caches), then `repeats` that do.
+    Each counted run is timed alone, with `clock()` before and after; `timing_of` makes a `Timing` of all the times. A
+    `with` block of `garbage_waits()` keeps Python's garbage collector out of what stands in it.
+
+    Args:
+        run: what is timed.
+        setup: called before every run, off the clock; `run` gets what it returns. Without it `run` gets nothing.
+        items: how many equal things one run does; the times are per item.
+        repeats: at least 2, else there is no spread.
+        warmup: how many runs come first and do not count.
+        synchronize: waits until the device has done all that it was told to do (`torch.cuda.synchronize`). Calls of a
+            GPU return at once, so this is called on both sides of the run: what was begun before must not be counted,
+            and what the run began must be.
+        clock: seconds. Wall time, or `time.process_time` for code that computes in one thread: that does not count the
+            time that other processes take away from this one.
+
+    Returns:
+        Median and quartiles of the seconds for one item.
+
+    Raises:
+        ValueError: `repeats` is less than 2.
+
+    Example: runs of 9, 4, 1, 2, 90 and 3 seconds with `warmup=1` and `repeats=5` have the median 3 and the quartiles 2
+        and 4.
     """
     if repeats < 2:
         raise ValueError(f"repeats must be at least 2 to show a spread, got {repeats}")

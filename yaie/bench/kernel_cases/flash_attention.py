@@ -49,9 +49,7 @@ def case(setting: Setting, num_seqs: int, length: int, num_heads: int, head_dim:
             wanted=lambda: plain_attention(query, key, value, causal),
         )
 
-    title = f"prefill, {num_seqs} x {length} tokens, {num_heads} heads of {head_dim}, " + (
-        "causal" if causal else "not causal"
-    )
+    title = f"prefill, {num_seqs} x {length} tokens, {'causal' if causal else 'not causal'}"
     cost = prefill_cost(num_seqs, length, num_heads, num_heads, head_dim, DTYPE.itemsize, causal=causal)
     return Case(title, make, cost, ceiling="compute", tolerance=0.02)
 

@@ -13,7 +13,7 @@ from yaie.bench.kernel_cases import Call, Case, Setting, Work, package
 from yaie.kernels.native import paged_attention as native
 
 DTYPE = torch.bfloat16
-HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128  # Llama 3 8B, Qwen3 8B
+HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128  # as in Llama 3 8B and Qwen3 8B
 
 
 def cases(setting: Setting) -> list[Case]:
@@ -53,7 +53,7 @@ def case(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case:
         )
 
     return Case(
-        f"paged decode, batch {num_seqs}, {context_len} tokens, page {page}, {heads} heads on {kv_heads} of {head_dim}",
+        f"paged decode, batch {num_seqs}, {context_len} tokens, page {page}",
         make,
         decode_cost(num_seqs, context_len, heads, kv_heads, head_dim, DTYPE.itemsize),
         ceiling="read",

@@ -1,0 +1,67 @@
+"""Reading recorded results: what `python -m yaie.bench NAME --save` wrote, as objects to compare and to plot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from yaie.bench.costs import Cost, Machine, least_time
+from yaie.bench.harness import RESULTS
+
+
+class Measured(NamedTuple):
+    """One way to compute a case, as it was measured.
+
+    call: the name of our launcher or of a peer. seconds: the median, within a CUDA graph where that was measured: such
+    a case is so short that the launch counts. machine: the ceilings that were measured in the same run.
+    """
+
+    family: str
+    case: str
+    call: str
+    ours: bool
+    cost: Cost
+    seconds: float
+    machine: Machine
+
+    @property
+    def least(self) -> float:
+        """Seconds that the roofline allows."""
+        return least_time(self.cost, self.machine)
+
+    @property
+    def share(self) -> float:
+        """How much of what the machine can do was reached: 1 is the roof."""
+        return self.least / self.seconds
+
+
+def load(name: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """The recorded runs of a benchmark, one per device, with their facts (device, date, versions, command)."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}-*.json"))]
+
+
+def measured_kernels(run: dict[str, Any]) -> list[Measured]:
+    """All that was timed in a run of `kernels`; nothing for a run in the emulator, which has no ceilings."""
+    found = []
+    for family, record in run["results"].items():
+        ceilings = record["ceilings"]
+        for case in record["cases"] if ceilings else ():
+            machine = Machine(ceilings["read" if case["ceiling"] == "read" else "copy"], ceilings["compute"])
+            for row in case["calls"]:
+                if "time" in row:
+                    seconds = row.get("graph", row["time"])["median"]
+                    cost = Cost(case["bytes"], case["flops"])
+                    found.append(
+                        Measured(family, case["case"], row["name"], row["ours"], cost, seconds, machine)
+                    )
+    return found
+
+
+def best_of_each_case(measured: list[Measured]) -> list[Measured]:
+    """Our fastest rung of every case."""
+    best: dict[str, Measured] = {}
+    for one in measured:
+        if one.ours and (one.case not in best or one.seconds < best[one.case].seconds):
+            best[one.case] = one
+    return list(best.values())
