@@ -75,7 +75,7 @@ def error(
     large=1.0,
     **options,
 ):
-    """The largest difference from the oracle, in units of the tolerance; queries are `large` times a normal draw."""
+    """The largest difference from the oracle, in units of the tolerance; queries are normal draws times `large`."""
     query, key, value = inputs(q_lens, kv_lens, heads, head_dim, dtype)
     query *= large
     out = run(query, key, value, q_lens, kv_lens, rung=rung, causal=causal, **options)
@@ -129,10 +129,11 @@ def test_queries_at_the_end_of_a_longer_context(rung):
 def test_large_logits(rung, dtype):
     """exp() of a score of some hundreds is infinite if the maximum is not taken off first.
 
-    In float16 and bfloat16 a weight next to 1 is off by half a unit in its last place, as everywhere.
+    In float32 the scores reach 100 here: rounded in the last places (100 * 2^-24, some terms), they shift the weights by
+    that much more than the tolerance for scores of size 1.
     """
-    large = 100.0 if dtype != torch.float32 else 20.0
-    assert error(rung, [40], [70], dtype=dtype, large=large) <= (8 if dtype == torch.float32 else 1)
+    large = 20.0 if dtype == torch.float32 else 100.0
+    assert error(rung, [40], [70], dtype=dtype, large=large) <= (40 if dtype == torch.float32 else 1)
 
 
 @pytest.mark.parametrize("rung", list(flash.RUNGS))
@@ -199,7 +200,7 @@ def test_what_it_cannot_do_is_refused_by_name():
     for message, tensors in refused.items():
         with pytest.raises(api.BackendError, match=message):
             run(*tensors, [4], [4], backend="emulator")
-    with pytest.raises(api.BackendError, match="cannot do torch.float32"):
+    with pytest.raises(api.BackendError, match="cannot do"):
         run(q, q, q, [4], [4], rung=4, backend="emulator")
 
 
@@ -272,10 +273,10 @@ WIPED = """    if (warp_max(score) == -INFINITY) {
 KEYS_AS_ROWS = "lane % 16, chunk + lane / 16"  # as the left operand is read
 MUTANTS = {  # the rung, the text, what takes its place, a length at which it is wrong, one at which it is right (or 0)
     "F1 a tile overwrites the one before": (RUNG_2, "sums[r][c] *= rescale;", "sums[r][c] = 0.0f;", 33, 32),
-    "F1 a running sum without rescaling": (RUNG_2, "row.sum * rescale + warp_sum", "row.sum + warp_sum", 65, 32),
+    "F1 sums of several maxima": (RUNG_2, "row.sum * rescale + warp_sum", "row.sum + warp_sum", 65, 32),
     "F2 a masked tile wipes the row": (RUNG_2, "    if (most == -INFINITY) {", WIPED, 33, 32),
     "F3 no scale": (RUNG_2, "score * problem.scale", "score", 17, 1),
-    "F7 shared memory not asked for": (RUNG_2, "allow_shared_memory(tiles_kernel<T, COLUMNS>, bytes)", "0", 5, 0),
+    "F7 large shared memory": (RUNG_2, "allow_shared_memory(tiles_kernel<T, COLUMNS>, bytes)", "cudaSuccess", 5, 0),
     "F8 each head its own keys": (RUNG_2, "const int kv_head = head /", "const int kv_head = head + 0 *", 17, 0),
     "no swizzle": (RUNG_4, "(chunk ^ (row % 8))", "chunk", 0, 0),
     "a fragment's rows for its columns": (RUNG_4, "lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2", KEYS_AS_ROWS, 17, 0),
