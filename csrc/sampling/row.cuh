@@ -136,11 +136,11 @@ struct Row {
 
     __device__ float distance_of(Order order) const { return __uint_as_float(static_cast<unsigned>(order >> id_bits)); }
 
-    // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. The next two packs are on their way
-    // from memory while one is worked on.
+    // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. Four packs are on their way from
+    // memory at once: while one waits the next is asked for.
     template <typename F>
     __device__ void for_each(F f) const {
-        constexpr int N = Pack<T>::SIZE;
+        constexpr int N = Pack<T>::SIZE, AT_ONCE = 4;
         const int lane = threadIdx.x % 32;
         const int begin = min(static_cast<int>(threadIdx.x / 32) * span, vocab_size);
         const int end = min(begin + span, vocab_size);
@@ -151,15 +151,22 @@ struct Row {
             return;
         }
         const int whole = begin + (end - begin) / N * N;
-        Pack<T> now = pack_at(begin + lane * N, whole), next = pack_at(begin + (lane + 32) * N, whole);
-        for (int first = begin + lane * N; first < whole; first += 32 * N) {
-            const Pack<T> after = pack_at(first + 64 * N, whole);
+#pragma unroll 1
+        for (int first = begin + lane * N; first < whole; first += AT_ONCE * 32 * N) {
+            Pack<T> packs[AT_ONCE];
 #pragma unroll
-            for (int e = 0; e < N; ++e) {
-                f(first + e, to_float(now.at[e]));
+            for (int j = 0; j < AT_ONCE; ++j) {
+                packs[j] = pack_at(first + j * 32 * N, whole);
             }
-            now = next;
-            next = after;
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; ++j) {
+                if (first + j * 32 * N < whole) {
+#pragma unroll
+                    for (int e = 0; e < N; ++e) {
+                        f(first + j * 32 * N + e, to_float(packs[j].at[e]));
+                    }
+                }
+            }
         }
         if (whole + lane < end) {
             f(whole + lane, to_float(logits[whole + lane]));
@@ -173,7 +180,7 @@ struct Row {
 
 // exp(-distance) in units of 2^-40; what is smaller than a unit weighs nothing and is never drawn.
 __device__ __forceinline__ Mass weight(float distance) {
-    return static_cast<Mass>(expf(-distance) * 1099511627776.0f);
+    return static_cast<Mass>(__expf(-distance) * 1099511627776.0f);
 }
 
 // A number that sorts as the float does, whatever its sign: the larger float has the larger number.
@@ -186,13 +193,18 @@ __device__ __forceinline__ unsigned sortable(float x) {
 // Sets row.largest.
 template <typename T>
 __device__ int find_largest(Row<T>& row, Scratch& scratch) {
-    unsigned long long best = 0;
+    float largest = -INFINITY;  // that this thread has seen, and the first id that has it
+    int id_of_largest = 0;
     bool usable = true;
     row.for_each([&](int id, float logit) {
         usable = usable && logit < INFINITY;  // false for NaN, too
-        best = max(best, static_cast<unsigned long long>(sortable(logit)) << 32 | (0xffffffffu - id));
+        if (logit > largest) {
+            largest = logit;
+            id_of_largest = id;
+        }
     });
-    best = block_max(best, scratch);
+    const unsigned long long best =
+        block_max(static_cast<unsigned long long>(sortable(largest)) << 32 | (0xffffffffu - id_of_largest), scratch);
     const int id = static_cast<int>(0xffffffffu - static_cast<unsigned>(best));
     row.largest = __syncthreads_and(usable) ? to_float(row.logits[id]) + 0.0f : INFINITY;
     return fabsf(row.largest) < INFINITY ? id : -1;

@@ -28,18 +28,7 @@ sample_1_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t
         }
         return;
     }
-    const auto totals = [&](Order limit) { return totals_up_to(row, limit, scratch); };
-    const Order last = row.order(INFINITY, vocab_size - 1);
-    const int top_k = parameters.top_k[blockIdx.x];
-    const double top_p = parameters.top_p[blockIdx.x];
-    Order limit = last;
-    if (0 < top_k && top_k < vocab_size) {
-        limit = smallest_limit(totals, false, top_k, 0, last, vocab_size);
-    }
-    if (top_p < 1.0) {
-        const Totals kept = totals(limit);
-        limit = smallest_limit(totals, true, share_of(kept.mass, top_p), 0, limit, kept.count);
-    }
+    Order limit = limit_by_halving(row, parameters.top_k[blockIdx.x], parameters.top_p[blockIdx.x], scratch);
     limit = min(limit, row.order(parameters.max_distance[blockIdx.x], (1 << id_bits) - 1));
     weigh_spans(row, limit, of_warp);
     draw(row, limit, uniform_of_row(parameters), of_warp, tokens + blockIdx.x, scratch);

@@ -25,6 +25,21 @@ __device__ Order smallest_limit(F totals, bool by_mass, unsigned long long targe
     return high;
 }
 
+// The limit of top-k and top-p together, each by halving over the whole row.
+template <typename T>
+__device__ Order limit_by_halving(const Row<T>& row, int top_k, double top_p, Scratch& scratch) {
+    const auto totals = [&](Order limit) { return totals_up_to(row, limit, scratch); };
+    Order limit = row.order(INFINITY, row.vocab_size - 1);
+    if (0 < top_k && top_k < row.vocab_size) {
+        limit = smallest_limit(totals, false, top_k, 0, limit, row.vocab_size);
+    }
+    if (top_p < 1.0) {
+        const Totals kept = totals(limit);
+        limit = smallest_limit(totals, true, share_of(kept.mass, top_p), 0, limit, kept.count);
+    }
+    return limit;
+}
+
 constexpr int DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS;
 
 // Shared memory of radix_limit.
