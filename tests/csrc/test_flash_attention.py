@@ -129,8 +129,8 @@ def test_queries_at_the_end_of_a_longer_context(rung):
 def test_large_logits(rung, dtype):
     """exp() of a score of some hundreds is infinite if the maximum is not taken off first.
 
-    In float32 the scores reach 100 here: rounded in the last places (100 * 2^-24, some terms), they shift the weights by
-    that much more than the tolerance for scores of size 1.
+    In float32 the scores reach 100 here: rounded in their last places (100 * 2^-24, some terms), they shift the
+    weights by that much more than scores of size 1 do.
     """
     large = 20.0 if dtype == torch.float32 else 100.0
     assert error(rung, [40], [70], dtype=dtype, large=large) <= (40 if dtype == torch.float32 else 1)
@@ -276,7 +276,7 @@ MUTANTS = {  # the rung, the text, what takes its place, a length at which it is
     "F1 sums of several maxima": (RUNG_2, "row.sum * rescale + warp_sum", "row.sum + warp_sum", 65, 32),
     "F2 a masked tile wipes the row": (RUNG_2, "    if (most == -INFINITY) {", WIPED, 33, 32),
     "F3 no scale": (RUNG_2, "score * problem.scale", "score", 17, 1),
-    "F7 large shared memory": (RUNG_2, "allow_shared_memory(tiles_kernel<T, COLUMNS>, bytes)", "cudaSuccess", 5, 0),
+    "F7 shared memory": (RUNG_2, "allow_shared_memory(tiles_kernel<T, COLUMNS>, bytes)", "cudaSuccess", 5, 0),
     "F8 each head its own keys": (RUNG_2, "const int kv_head = head /", "const int kv_head = head + 0 *", 17, 0),
     "no swizzle": (RUNG_4, "(chunk ^ (row % 8))", "chunk", 0, 0),
     "a fragment's rows for its columns": (RUNG_4, "lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2", KEYS_AS_ROWS, 17, 0),
