@@ -76,9 +76,17 @@ def launchers_inc(files: list[Path]) -> str:
 def wrapper(source: Path) -> str:
     """A file in a namespace of its own, so that kernels of the same name in two files stay two kernels.
 
-    Launchers are extern "C" and keep their names. What the file includes is included before the namespace begins.
+    Launchers are extern "C" and keep their names. What the file includes is included before the namespace begins, by
+    the path that the compiler will see again: `#pragma once` knows a header by its path.
     """
-    includes = re.findall(r"^#include .*$", source.read_text(), re.MULTILINE)
+
+    def by_path(include: re.Match) -> str:
+        header = source.parent / include[2] if include[2] else None
+        return f'#include "{header}"' if header and header.is_file() else include[0]
+
+    includes = [
+        by_path(each) for each in re.finditer(r'^#include (<.+>|"(.+)")', source.read_text(), re.MULTILINE)
+    ]
     space = re.sub(r"\W", "_", name_of(source).removesuffix(".cu"))
     return "\n".join([*includes, f"namespace yaie_{space} {{", f'#include "{source}"', "}", ""])
 

@@ -21,6 +21,10 @@ csrc_setup = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(csrc_setup)
 
 
+# One file that stands alone, and one with headers that include each other.
+BUILT = ("memory/copy_blocks.cu", "model_ops/silu_mul.cu")
+
+
 @pytest.mark.parametrize("source", csrc_setup.sources(), ids=csrc_setup.name_of)
 def test_every_launcher_is_bound(source):
     """Would catch a launcher that is written in a way which setup.py overlooks: it would be missing on a GPU only."""
@@ -108,14 +112,14 @@ def test_it_is_used_while_its_text_is_the_files(monkeypatch):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder of a `yaie_kernels` with one file of csrc/, for the GPU here or for an H100."""
+    """The folder of a `yaie_kernels` with two files of csrc/, for the GPU here or for an H100."""
     if not yaie.cuda.find_nvcc():
         pytest.skip("no nvcc on this machine")
     folder = tmp_path_factory.mktemp("kernels")
     archs = csrc_setup.architectures() if torch.cuda.is_available() else ["9.0a"]
     pybind = Path(torch.__file__).parent / "include"
-    source = REPOSITORY / "csrc" / "memory" / "copy_blocks.cu"
-    csrc_setup.build(folder / "yaie_kernels.so", [source], archs, str(pybind))
+    files = [REPOSITORY / "csrc" / name for name in BUILT]
+    csrc_setup.build(folder / "yaie_kernels.so", files, archs, str(pybind))
     return folder
 
 
@@ -132,11 +136,10 @@ def in_python(folder: Path, code: str) -> str:
 
 def test_it_is_imported_without_a_gpu_and_without_torch(built):
     """Would catch a library that needs the driver, or another version of torch than the one it was built beside."""
-    source = REPOSITORY / "csrc" / "memory" / "copy_blocks.cu"
     out = in_python(
         built, "import sys; print(k.SOURCES, 'torch' in sys.modules)\nprint(k.copy_blocks_2_vectors.__doc__)"
     )
-    assert str({"memory/copy_blocks.cu": csrc_setup.source_hash(source)}) + " False" in out
+    assert str({name: csrc_setup.source_hash(REPOSITORY / "csrc" / name) for name in BUILT}) + " False" in out
     assert "num_layers: object, num_blocks: object, block_bytes: object, stream: object = None" in out
 
 

@@ -61,7 +61,7 @@ class FakeModel:
         return torch.from_numpy(hidden)[:, None]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.table[hidden[:, 0].long()]
+        return self.table[hidden[:, 0].nan_to_num().long()]
 
     def row(self, tokens: list[int]) -> torch.Tensor:
         """The logits after these tokens, computed without an engine."""

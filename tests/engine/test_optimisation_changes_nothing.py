@@ -19,6 +19,7 @@ from collections import defaultdict
 import pytest
 import torch
 
+from yaie.engine.cuda_graph import DecodeGraphs, eager
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.config import ModelConfig
@@ -206,6 +207,11 @@ def test_engine_in_float32(name, backend, chunked, scarce, block_size):
         max_num_batched_tokens=20 if chunked else 1000,
         max_num_seqs=6,
     )
+    if backend == "emulator" and not scarce:  # decode steps are padded to buckets, as for CUDA graphs
+        llm.runner.graphs = DecodeGraphs(
+            llm.model, llm.kv, llm.runner.operations, 8, llm.max_model_len, capture=eager
+        )
     assert_same(name, *answers(llm, prompts, together=True), torch.float32)
+    assert llm.runner.graphs is None or 8 in llm.runner.graphs.replays  # 6 sequences, 2 rows of padding
     assert (llm.stats()["preemptions"] > 0) == scarce
     assert llm.runner.operations.backend == backend

@@ -31,6 +31,7 @@ from typing import Any
 
 import torch
 
+from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import RequestOutput, StreamChunk, TextStream
 from yaie.engine.pages import Pages
 from yaie.engine.request import Request, Status
@@ -72,6 +73,7 @@ class LLM:
         policy: who is admitted first: "fcfs" or "longest_prefix"
         eviction: which cached pages go first: "lru", "lfu" or "fifo"
         seed: a request without a seed of its own draws from this and its number, so a run can be repeated
+        cuda_graphs: on a GPU with backend "cuda", replay decode steps from CUDA graphs (`yaie.engine.cuda_graph`)
         trace: keep a `StepRecord` of every step in the attribute `trace`
 
     Raises:
@@ -95,6 +97,7 @@ class LLM:
         policy: str = "fcfs",
         eviction: str = "lru",
         seed: int = 0,
+        cuda_graphs: bool = True,
         trace: bool = False,
     ) -> None:
         if parts not in (None, "exercises"):
@@ -150,6 +153,7 @@ class LLM:
         self._unclaimed: list[StreamChunk] = []
         self._exercises = _passed_exercises() if parts == "exercises" else ()
         self._exercises_are_in_place = False
+        self._cuda_graphs = cuda_graphs
         self._make_pool()
         self.runner.try_out()
 
@@ -364,6 +368,14 @@ class LLM:
         self.pages = Pages(self.kv, **self._page_options)
         self.scheduler = Scheduler(self.pages, **self._scheduler_options)
         self.runner = ModelRunner(self.model, self.kv, self.backend)
+        if self._cuda_graphs and self.kv.device.type == "cuda" and self.runner.operations.backend != "torch":
+            self.runner.graphs = DecodeGraphs(
+                self.model,
+                self.kv,
+                self.runner.operations,
+                self._scheduler_options["max_num_seqs"],
+                self.max_model_len,
+            )
 
     # --- into and out of a request --------------------------------------------------------------------------
 

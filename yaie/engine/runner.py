@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
 from yaie.kernels import api
 from yaie.kernels.kv_cache import KVCacheManager
-from yaie.kernels.sampling import SamplingKernel
 from yaie.models.batch import Batch
 
 
@@ -28,13 +28,20 @@ class StepResult:
 
 
 class ModelRunner:
-    """Runs the model over pages. Holds nothing that belongs to a request."""
+    """Runs the model over pages. Holds nothing that belongs to a request.
+
+    On a GPU a step is only asked for, and the CPU goes on; it waits when it first looks at a number of the result. So
+    nothing here looks at one before all of the step has been asked for. (The draw for a request that is not greedy
+    comes after that.)
+
+    graphs: runs decode steps from CUDA graphs; None where nothing is captured
+    """
 
     def __init__(self, model: Any, kv: KVCacheManager, backend: str = "torch") -> None:
         self.model = model
         self.kv = kv
         self.operations = api.Unchecked(backend, kv.key_cache)
-        self.sampler = SamplingKernel()
+        self.graphs: DecodeGraphs | None = None
 
     @torch.inference_mode()
     def try_out(self) -> None:
@@ -55,23 +62,37 @@ class ModelRunner:
         A request whose numbers are not finite gets an error, and nobody else does.
         """
         batch = self.make_batch(scheduled)
-        hidden = self.model(batch, self.kv, self.operations)
+        if self.graphs is not None and self.graphs.takes(batch):
+            hidden = self.graphs.run(batch)
+        else:
+            hidden = self.model(batch, self.kv, self.operations)
         results = dict.fromkeys(scheduled, StepResult())
         ends = list(accumulate(batch.query_lens))
-        for request in self.not_finite(scheduled, hidden, ends):
-            results[request] = StepResult(
-                error="the model computed numbers that are not finite for its tokens"
-            )
         complete = {
             request: end - 1
             for (request, num_tokens), end in zip(scheduled.items(), ends, strict=True)
-            if num_tokens == request.num_uncomputed_tokens and results[request].error is None
+            if num_tokens == request.num_uncomputed_tokens
         }
         if complete:
+            last = hidden
             if len(complete) < len(hidden):
-                hidden = hidden[torch.tensor(list(complete.values()), device=hidden.device)]
-            results |= self.next_tokens(list(complete), self.model.logits(hidden))
+                last = hidden[self._on_device(torch.tensor(list(complete.values())))]
+            logits = self.model.logits(last)
+        if bad := self.not_finite(scheduled, hidden, ends):
+            error = "the model computed numbers that are not finite for its tokens"
+            results |= dict.fromkeys(bad, StepResult(error=error))
+            if complete:
+                logits = logits[torch.tensor([request not in bad for request in complete])]
+                complete = {request: row for request, row in complete.items() if request not in bad}
+        if complete:
+            results |= self.next_tokens(list(complete), logits)
         return results
+
+    def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy on the model's device. Nobody waits: the copy to a GPU is made from pinned memory."""
+        if self.kv.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.kv.device, non_blocking=True)
 
     def make_batch(self, scheduled: dict[Request, int]) -> Batch:
         """The tensors of a step: the uncomputed tokens of each request, packed, and where their pages are."""
@@ -94,7 +115,7 @@ class ModelRunner:
             np.concatenate((token_ids + positions + slots + context_lens, block_tables.ravel()))
         )
         num_tokens, num_seqs = len(token_ids), len(tables)
-        fields = packed.to(self.kv.device).split([num_tokens] * 3 + [num_seqs, block_tables.size])
+        fields = self._on_device(packed).split([num_tokens] * 3 + [num_seqs, block_tables.size])
         return Batch(
             token_ids=fields[0],
             positions=fields[1],
@@ -121,30 +142,29 @@ class ModelRunner:
 
     def next_tokens(self, requests: list[Request], logits: torch.Tensor) -> dict[Request, StepResult]:
         """Choose a token for each request from its row of `logits`, [num_requests, vocab_size]."""
-        largest, likeliest = logits.max(dim=-1)
-        healthy = [math.isfinite(value) for value in largest.tolist()]  # NaN if any is; -inf if all are
+        largest, token_ids = on_host(*logits.max(dim=-1))
+        healthy = [math.isfinite(value) for value in largest]  # NaN if any is; -inf if all are
         if not all(healthy):
             error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
             rest = [request for request, ok in zip(requests, healthy, strict=True) if ok]
             results = dict.fromkeys(requests, StepResult(error=error))
             return results | (self.next_tokens(rest, logits[torch.tensor(healthy)]) if rest else {})
-        token_ids = self.sample(requests, logits, likeliest)
+        drawn = [row for row, request in enumerate(requests) if not _plain_greedy(request)]
+        if drawn:
+            rows = self._on_device(torch.tensor(drawn))
+            for row, token_id in zip(
+                drawn, self._draw([requests[i] for i in drawn], logits[rows]), strict=True
+            ):
+                token_ids[row] = token_id
         return {
             request: StepResult(token_id, token_logprobs(logits[row], token_id, request.params.logprobs))
             for row, (request, token_id) in enumerate(zip(requests, token_ids, strict=True))
         }
 
-    def sample(self, requests: list[Request], logits: torch.Tensor, likeliest: torch.Tensor) -> list[int]:
-        """One token per row. Rows that only want their likeliest token take a short cut to it."""
-        drawn = [i for i, request in enumerate(requests) if not _plain_greedy(request)]
-        if drawn:
-            rows = torch.tensor(drawn, device=logits.device)
-            likeliest[rows] = self._draw([requests[i] for i in drawn], logits[rows])
-        return likeliest.tolist()
-
-    def _draw(self, requests: list[Request], logits: torch.Tensor) -> torch.Tensor:
+    def _draw(self, requests: list[Request], logits: torch.Tensor) -> list[int]:
+        """A token for each row, for requests that want more than their likeliest token."""
         params = [request.params for request in requests]
-        return self.sampler.sample(
+        tokens = self.operations.sample(
             logits,
             temperature=[p.temperature for p in params],
             top_p=[p.top_p for p in params],
@@ -155,7 +175,18 @@ class ModelRunner:
             presence_penalty=[p.presence_penalty for p in params],
             prompt_tokens=[request.prompt_token_ids for request in requests],
             output_tokens=[request.output_token_ids for request in requests],
+            seeds=None,
+            steps=None,
         )
+        return tokens.tolist()
+
+
+def on_host(*tensors: torch.Tensor) -> list[list]:
+    """The numbers of tensors, after one wait for their device."""
+    if tensors[0].is_cuda:
+        tensors = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
+        torch.cuda.current_stream().synchronize()
+    return [tensor.tolist() for tensor in tensors]
 
 
 def _plain_greedy(request: Request) -> bool:
