@@ -63,12 +63,15 @@ class Work:
     ours: each rung. peers: what others offer for the same. A call returns the tensor that it made or filled.
     wanted: what that must be, computed in the plainest way; called before anything else runs.
     clear: spoils what calls fill in place, so that one that does nothing is found out.
+    of_ours, of_peers: what of a call's result is compared with `wanted`; without them the result itself.
     """
 
     ours: Mapping[str, Call]
     peers: Mapping[str, Call]
     wanted: Call
     clear: Callable[[], object] = lambda: None
+    of_ours: Callable[[torch.Tensor], torch.Tensor] = lambda result: result
+    of_peers: Callable[[torch.Tensor], torch.Tensor] = lambda result: result
 
 
 @dataclass(frozen=True)
