@@ -46,7 +46,7 @@ class Setting:
     def rungs(self, source: str, prefix: str) -> dict[str, Callable]:
         """The launchers of one operation, which are numbered: copy_blocks_1_elements, copy_blocks_2_vectors, ..."""
         module = self.module(source)
-        names = sorted(name for name in module.launchers if name.startswith(prefix))
+        names = sorted(name for name in dir(module) if name.startswith(prefix))
         return {name: getattr(module, name) for name in names}
 
     def random(self, *shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> torch.Tensor:
