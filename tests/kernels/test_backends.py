@@ -112,15 +112,21 @@ def test_without_a_gpu_the_backend_cuda_says_so(rand):
 def test_auto_falls_back_on_what_a_kernel_refuses():
     """Would catch `auto` that fails for a dtype that torch can do, or that hides other errors of a kernel."""
 
-    def refuses(*_):
+    def refuses(*_, **__):
         raise api.BackendError("no float64")
 
     def breaks(*_):
         raise RuntimeError("launch failed")
 
-    assert api._with_fallback(refuses, lambda x: x + 1)(1) == 2
+    tables = {"torch": {"more": lambda x, by=1: x + by}, "cuda": {"more": refuses}, "emulator": {}}
+    assert api.choose("auto", "more", True, tables)(1, by=2) == 3
+    with pytest.raises(api.BackendError, match="no float64"):
+        api.choose("cuda", "more", True, tables)(1)
+    tables["cuda"]["more"] = breaks
     with pytest.raises(RuntimeError, match="launch failed"):
-        api._with_fallback(breaks, lambda x: x + 1)(1)
+        api.choose("auto", "more", True, tables)(1)
+    del tables["cuda"]["more"]
+    assert api.choose("auto", "more", True, tables)(1) == 2
 
 
 def test_unchecked_operations_are_those_of_the_backend(rand, backend):

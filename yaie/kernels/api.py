@@ -17,7 +17,7 @@ engine makes these numbers itself and calls the functions of a backend directly,
 import functools
 import importlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -106,21 +106,54 @@ def _native() -> Any:
     return native
 
 
+def choose(
+    backend: str, operation: str, on_gpu: bool, tables: Mapping[str, Mapping[str, Callable]]
+) -> Callable:
+    """The function that runs `operation` for a caller who asked for `backend`.
+
+    * A backend that was asked for by its name runs the operation itself, or nobody does: no other takes its place.
+    * "auto" on the CPU is torch's function. It is never the emulator's, which is for looking at kernels.
+    * "auto" on a GPU is the kernel of "cuda", if there is one, and torch's function whenever the kernel refuses the
+      arguments (it raises `BackendError`) or if there is no kernel. Other errors of a kernel are not hidden.
+
+    Args:
+        backend: "auto" or a key of `tables`.
+        operation: a key of `tables["torch"]`, which has all operations.
+        on_gpu: whether the tensors are on a GPU.
+        tables: for each backend its functions by operation.
+
+    Returns:
+        A function that passes its arguments, by position and by name, to the right one.
+
+    Raises:
+        BackendError: the named backend has no such operation; the message names those that have.
+    """
+    plain = tables["torch"][operation]
+    if backend == "auto" and not on_gpu:
+        return plain
+    kernel = tables["cuda" if backend == "auto" else backend].get(operation)
+    if backend != "auto":
+        if kernel is None:
+            able = ", ".join(name for name, functions in tables.items() if operation in functions)
+            raise BackendError(f"backend {backend!r} has no kernel for {operation} here; available: {able}")
+        return kernel
+    if kernel is None:
+        return plain
+
+    def kernel_or_plain(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return kernel(*args, **kwargs)
+        except BackendError:
+            return plain(*args, **kwargs)
+
+    return kernel_or_plain
+
+
 def _implementation(backend: str, operation: str, tensor: torch.Tensor) -> Callable:
     _check_device(backend, tensor)
-    plain = _registered["torch"][operation]
-    if backend == "torch" or (backend == "auto" and not tensor.is_cuda):
-        return plain
-    _native()
-    if backend == "auto":
-        kernel = _registered["cuda"].get(operation)
-        return _with_fallback(kernel, plain) if kernel else plain
-    if operation not in _registered[backend]:
-        raise BackendError(
-            f"backend {backend!r} has no kernel for {operation} here; available: "
-            f"{', '.join(available_backends(operation))}"
-        )
-    return _registered[backend][operation]
+    if backend in ("cuda", "emulator") or (backend == "auto" and tensor.is_cuda):
+        _native()
+    return choose(backend, operation, tensor.is_cuda, _registered)
 
 
 def check_backend(backend: str) -> None:
@@ -138,16 +171,6 @@ def _check_device(backend: str, tensor: torch.Tensor) -> None:
     if backend not in ("auto", "torch") and tensor.is_cuda != (backend == "cuda"):
         wanted = "a GPU" if backend == "cuda" else "the CPU"
         raise BackendError(f"backend {backend!r} takes tensors on {wanted}, got one on {tensor.device}")
-
-
-def _with_fallback(kernel: Callable, plain: Callable) -> Callable:
-    def run(*arguments: Any) -> Any:
-        try:
-            return kernel(*arguments)
-        except BackendError:
-            return plain(*arguments)
-
-    return run
 
 
 # --- attention ----------------------------------------------------------------------------------------------
