@@ -225,6 +225,9 @@ def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
     if result.get("memory"):
         return f"It asked for more than {MEMORY_LIMIT >> 30} GiB of memory.", mend
     if result["kind"] == "mismatch":
+        if result["headline"]:
+            look = f'yaie.exercise("{exercise.id}").module("emulator").profile(...)'
+            return result["headline"], f"See what each line does in the notebook: `{look}`."
         return f"The {result['what']} is wrong.", "Work the tried input through by hand, then mend it."
     if result["kind"] == "finding":
         return f"{result['what'][0].upper()}{result['what'][1:]}.", mend

@@ -117,7 +117,7 @@ def _launches(exercise: Exercise) -> list[str]:
     for match in re.finditer(rf"\b{exercise.function}\s*(?:<[^<>;]*>\s*)?<<<[^;]*;", code):
         before = [piece for piece in cuda_source.pieces(text) if piece.start < match.start()]
         holder = re.search(r"(\w+)\s*\(", code[before[-1].start :]) if before else None
-        statement = " ".join(text[match.start() : match.end() - 1].split())
+        statement = " ".join(text[match.start() : match.end() - 1].split()).replace("( ", "(")
         found.append(f"`{holder.group(1)}`: {statement}" if holder else statement)
     return found
 

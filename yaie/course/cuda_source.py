@@ -184,7 +184,8 @@ def _piece(code: str, start: int, end: int) -> Piece:
         depth -= character in "})"
         outside.append(character if depth == 0 else " ")
         depth += character in "{("
-    defines = frozenset(_NAME.findall("".join(outside))) - _WORDS
+    named = re.sub(r"\btemplate\s*<[^>]*>", " ", "".join(outside))
+    defines = frozenset(_NAME.findall(named)) - _WORDS
     return Piece(start, end, defines, names_used(code[start:end]))
 
 

@@ -19,10 +19,16 @@ current_input: str = ""
 
 
 class Mismatch(AssertionError):
-    """A result that differs from what was expected. `got` and `expected` are texts, ready to be shown."""
+    """A result that differs from what was expected. `got` and `expected` are texts, ready to be shown.
 
-    def __init__(self, what: str, got: str, expected: str, first_difference: str, note: str) -> None:
+    `headline` stands for "The ... is wrong." where it is not the result that is.
+    """
+
+    def __init__(
+        self, what: str, got: str, expected: str, first_difference: str, note: str, headline: str = ""
+    ) -> None:
         super().__init__(what)
+        self.headline = headline
         self.given, self.what, self.got, self.expected = current_input, what, got, expected
         self.first_difference, self.note = first_difference, note
 
@@ -44,6 +50,32 @@ def expect(got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: 
     difference = first_difference(got, expected, tolerance)
     if difference is not None:
         raise Mismatch(what, shown(got), shown(expected), difference, note)
+
+
+def expect_sectors(profile: Any, most: float, *, note: str = "") -> None:
+    """Raise `Mismatch` where a source line moves more than `most` sectors of 32 bytes per request of a warp.
+
+    `profile` is what `module.profile()` of `yaie.cuda` gives. 4 is what a warp needs for 4-byte elements in a row, 16
+    for 16-byte ones.
+    """
+    lines = [line for line in profile.lines if line.space == "global"]
+    worst = max(lines, key=lambda line: line.sectors_per_request, default=None)
+    if worst is not None and worst.sectors_per_request > most:
+        got = f"{worst.sectors_per_request:.1f} sectors per request ({worst.operation} in line {worst.line})"
+        note = note or "Neighbouring threads must touch neighbouring elements at the same moment."
+        expected = f"at most {most} sectors per request in every line"
+        raise Mismatch(
+            "sectors", got, expected, "", note, "The result is right, but memory is moved in vain."
+        )
+
+
+def expect_no_bank_conflicts(profile: Any, *, note: str = "") -> None:
+    """Raise `Mismatch` where an access to shared memory has a bank conflict."""
+    worst = max(profile.lines, key=lambda line: line.bank_conflicts, default=None)
+    if worst is not None and worst.bank_conflicts > 0:
+        got = f"{worst.bank_conflicts} conflicts, up to {worst.most_ways} ways ({worst.operation} in line {worst.line})"
+        headline = "The result is right, but threads queue up at the banks of shared memory."
+        raise Mismatch("bank conflicts", got, "no bank conflict in any line", "", note, headline)
 
 
 def expect_error(call: Callable[[], Any], error: type[BaseException], what: str, *, note: str = "") -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from yaie.course import checks, cuda_exercises, doctor, files, learner, progress
+from yaie.course import checks, cuda_exercises, doctor, files, learner, parts, progress
 from yaie.course.generate import reference
 from yaie.course.registry import Exercise, find_exercise, find_lesson
 from yaie.course.sandbox import SandboxError
@@ -88,11 +89,12 @@ class ExerciseHandle:
             print(cuda_exercises.contract(exercise))
         print(reference(exercise))
 
-    def module(self, backend: str = "auto") -> yaie.cuda.Module:
+    def module(self, backend: str = "auto", *, check: bool = True) -> yaie.cuda.Module:
         """The launchers of the engine's CUDA file with your function in it; the engine's own where you have none yet.
 
-        To call it and to `profile()` it. `backend` is "emulator" (with all checks), "cuda", or "auto": the GPU if there
-        is one. Raises `FileProblem` where your file cannot be used and `CompileError` where it does not compile.
+        To call it and to `profile()` it. `backend` is "emulator", "cuda", or "auto": the GPU if there is one. Without
+        `check` the emulator looks for no mistakes and is much faster. Raises `FileProblem` where your file cannot be
+        used and `CompileError` where it does not compile.
         """
         from yaie.kernels import native
 
@@ -107,9 +109,18 @@ class ExerciseHandle:
         use = [exercise.id] if learner.find(exercise, text).attempted else []
         swap = learner.install(learner.load(exercise.file, text), exercise.file, use)
         try:
-            return native.module(cuda_exercises.native_name(exercise), backend, check=backend == "emulator")
+            return native.module(
+                cuda_exercises.native_name(exercise), backend, check=check and backend == "emulator"
+            )
         finally:
             swap.take_out()
+
+    def as_found(self) -> AbstractContextManager[None]:
+        """`with exercise.as_found():` has the engine run the broken function as it was given to you, and no longer.
+
+        Raises ValueError where the exercise has none.
+        """
+        return parts.as_found(self._exercise.id)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return self.card()._repr_mimebundle_()

@@ -36,6 +36,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             "kind": "mismatch",
             "given": mismatch.given,
             "what": mismatch.what,
+            "headline": mismatch.headline,
             "got": mismatch.got,
             "expected": mismatch.expected,
             "first_difference": mismatch.first_difference,

@@ -76,7 +76,8 @@ def check_guarded() -> None:
         Mutant(
             "for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) {",
             "if (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n) {",
-            "Each thread worked on one element only. When there are more elements than threads, the rest stays as it was.",
+            "Each thread worked on one element only. When there are more elements than threads, the rest stays as it "
+            "was.",
         ),
         Mutant(
             "i += stride",
