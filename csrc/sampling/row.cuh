@@ -1,7 +1,7 @@
 // What all rungs of sampling do alike: how a row of logits is read, in which order its tokens stand, and how one of the
 // tokens that are kept is drawn. One thread block works on one row.
 //
-// Order. The distance of a token is (largest logit - its logit) / temperature. It is 0 or more, and the bits of such a
+// Order (31 bits of the distance, then `id_bits` bits of the id). The distance of a token is (largest logit - its logit) / temperature. It is 0 or more, and the bits of such a
 // float, read as an integer, sort as the float does. With the token's id behind them they are a number for each token,
 // its *order*: a smaller order is a more likely token, and of two equally likely ones the one with the lower id. No two
 // tokens have the same. So "the k most likely tokens", and any other beginning of the sorted list, is
@@ -13,12 +13,8 @@
 // Weight. exp(-distance) as an integer, in units of 2^-40. Sums of integers do not depend on the order in which the
 // threads add: every rung, and every run, gives the same set and the same token.
 #pragma once
-#include "../common.cuh"
+#include "../totals.cuh"
 
-typedef unsigned long long Order;  // 31 bits of the distance, then `id_bits` bits of the token id
-typedef unsigned long long Mass;   // a sum of weights
-
-constexpr int MOST_WARPS = 32;  // of a thread block
 constexpr Order ALL_TOKENS = ~0ull;
 constexpr int LARGEST_VOCABULARY = 1 << 22;  // 2^22 weights of at most 2^40 add up to 2^62
 
@@ -32,76 +28,6 @@ struct Parameters {
     const int64_t* seeds;       // of the request
     const int64_t* steps;       // how many numbers the request has drawn before
 };
-
-// ---- the threads of a block together
-
-// How many tokens there are of some kind, and what they weigh together.
-struct Totals {
-    unsigned long long count;
-    Mass mass;
-};
-
-// Shared memory for the sums over a thread block.
-struct Scratch {
-    Totals of_warp[MOST_WARPS];
-};
-
-__device__ __forceinline__ unsigned long long warp_total(unsigned long long value) {
-    for (int distance = 16; distance > 0; distance /= 2) {
-        value += __shfl_xor_sync(FULL_WARP, value, distance);
-    }
-    return value;
-}
-
-// The sums over a thread block, in every thread. All threads must call it.
-__device__ __forceinline__ Totals block_total(Totals own, Scratch& scratch) {
-    own = {warp_total(own.count), warp_total(own.mass)};
-    const int lane = threadIdx.x % 32;
-    if (lane == 0) {
-        scratch.of_warp[threadIdx.x / 32] = own;
-    }
-    __syncthreads();
-    Totals all = {0, 0};
-    if (lane < blockDim.x / 32) {
-        all = scratch.of_warp[lane];
-    }
-    __syncthreads();  // nobody may write there again before all have read it
-    return {warp_total(all.count), warp_total(all.mass)};
-}
-
-// The largest value of a thread block, in every thread.
-__device__ __forceinline__ unsigned long long block_max(unsigned long long value, Scratch& scratch) {
-    for (int distance = 16; distance > 0; distance /= 2) {
-        value = max(value, __shfl_xor_sync(FULL_WARP, value, distance));
-    }
-    if (threadIdx.x % 32 == 0) {
-        scratch.of_warp[threadIdx.x / 32].count = value;
-    }
-    __syncthreads();
-    for (int warp = 0; warp < blockDim.x / 32; ++warp) {
-        value = max(value, scratch.of_warp[warp].count);
-    }
-    __syncthreads();
-    return value;
-}
-
-// The sum of `own` over the threads before this one.
-__device__ __forceinline__ unsigned long long block_sum_before(unsigned long long own, Scratch& scratch) {
-    unsigned long long up_to = own;
-    for (int distance = 1; distance < 32; distance *= 2) {
-        const unsigned long long other = __shfl_up_sync(FULL_WARP, up_to, distance);
-        up_to += threadIdx.x % 32 >= distance ? other : 0;
-    }
-    if (threadIdx.x % 32 == 31) {
-        scratch.of_warp[threadIdx.x / 32].count = up_to;
-    }
-    __syncthreads();
-    for (int warp = 0; warp < threadIdx.x / 32; ++warp) {
-        up_to += scratch.of_warp[warp].count;
-    }
-    __syncthreads();
-    return up_to - own;
-}
 
 // ---- reading a row
 
@@ -228,6 +154,21 @@ __device__ Totals totals_up_to(const Row<T>& row, Order limit, Scratch& scratch)
 __device__ __forceinline__ Mass share_of(Mass total, double top_p) {
     const Mass share = static_cast<Mass>(ceil(top_p * static_cast<double>(total)));
     return min(max(share, 1ull), total);
+}
+
+// The limit of top-k and top-p together, each by halving over the whole row.
+template <typename T>
+__device__ Order limit_by_halving(const Row<T>& row, int top_k, double top_p, Scratch& scratch) {
+    const auto totals = [&](Order limit) { return totals_up_to(row, limit, scratch); };
+    Order limit = row.order(INFINITY, row.vocab_size - 1);
+    if (0 < top_k && top_k < row.vocab_size) {
+        limit = smallest_limit(totals, false, top_k, 0, limit, row.vocab_size);
+    }
+    if (top_p < 1.0) {
+        const Totals kept = totals(limit);
+        limit = smallest_limit(totals, true, share_of(kept.mass, top_p), 0, limit, kept.count);
+    }
+    return limit;
 }
 
 // ---- drawing

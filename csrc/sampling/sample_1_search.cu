@@ -9,7 +9,7 @@
 // go on in one of the halves. Each step reads the whole row, so a row is read some twenty times for each filter, and
 // about 48 times where many logits are equal. Nothing is sorted, and nothing is stored but the answer.
 // Not measured on a GPU yet.
-#include "select.cuh"
+#include "row.cuh"
 
 constexpr int MOST_THREADS = 512;  // each may then have 128 registers
 

@@ -4,9 +4,89 @@
 // histogram in shared memory, and settles 11 bits of the limit. Three readings settle the 31 bits of a distance, two more
 // the ids where several tokens have that distance. What it costs: an atomic operation for each token, and most logits
 // fall into few groups, so that the atomics of a warp wait for each other. Not measured on a GPU yet.
-#include "select.cuh"
+#include "row.cuh"
 
 constexpr int MOST_THREADS = 512;  // each may then have 128 registers
+
+constexpr int DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS;
+
+// In shared memory: for each value of a digit, how many tokens have it and what they weigh.
+struct Histogram {
+    unsigned count[DIGITS];
+    Mass mass[DIGITS];
+    int digit;
+    unsigned long long before;
+};
+
+// Count the tokens whose order begins with the digits `found`, by the digit that comes next: the one above `shift`.
+template <typename T>
+__device__ void count_digits(const Row<T>& row, bool by_mass, Order found, int shift, Histogram& histogram) {
+    __syncthreads();
+    for (int i = threadIdx.x; i < DIGITS; i += blockDim.x) {
+        histogram.count[i] = 0;
+        histogram.mass[i] = 0;
+    }
+    __syncthreads();
+    row.for_each([&](int id, float logit) {
+        const float distance = row.distance(logit);
+        const Order order = row.order(distance, id);
+        if (order >> shift >> DIGIT_BITS == found) {
+            const int digit = order >> shift & (DIGITS - 1);
+            atomicAdd(&histogram.count[digit], 1u);
+            if (by_mass) {
+                atomicAdd(&histogram.mass[digit], weight(distance));
+            }
+        }
+    });
+    __syncthreads();
+}
+
+// The first digit up to which there are `target` tokens (or that much mass): histogram.digit, and histogram.before is
+// what lies before it.
+__device__ void find_digit(bool by_mass, unsigned long long target, Histogram& histogram, Scratch& scratch) {
+    const auto amount = [&](int digit) { return by_mass ? histogram.mass[digit] : histogram.count[digit]; };
+    const int each = DIGITS / blockDim.x;
+    const int first = threadIdx.x * each;
+    unsigned long long own = 0;
+    for (int digit = first; digit < first + each; ++digit) {
+        own += amount(digit);
+    }
+    unsigned long long before = block_sum_before(own, scratch);
+    if (before < target && target <= before + own) {
+        int digit = first;
+        while (before + amount(digit) < target) {
+            before += amount(digit++);
+        }
+        histogram.digit = digit;
+        histogram.before = before;
+    }
+    __syncthreads();
+}
+
+// The smallest limit up to which there are `target` tokens (or that much mass), digit by digit, from the highest. One
+// reading of the row counts the values of a digit (count_digits); the running sum says which value the limit has there
+// (find_digit); the next reading looks only at the tokens that agree with all digits found so far, and what lies before
+// them is taken off the target.
+//
+// Orders have 31 + row.id_bits bits; the digit above `shift` is order >> shift & (DIGITS - 1). When only one token agrees
+// (its count is 1), the digits below do not matter: any limit that begins with the digits found will do, such as the
+// largest.
+template <typename T>
+__device__ Order radix_limit(const Row<T>& row, bool by_mass, unsigned long long target, Histogram& histogram,
+                             Scratch& scratch) {
+    Order found = 0;
+    const int highest = (31 + row.id_bits - 1) / DIGIT_BITS * DIGIT_BITS;
+    for (int shift = highest; shift >= 0; shift -= DIGIT_BITS) {
+        count_digits(row, by_mass, found, shift, histogram);
+        find_digit(by_mass, target, histogram, scratch);
+        target -= histogram.before;
+        found = found << DIGIT_BITS | histogram.digit;
+        if (histogram.count[histogram.digit] == 1) {
+            return ((found + 1) << shift) - 1;
+        }
+    }
+    return found;
+}
 
 template <typename T>
 __global__ void __launch_bounds__(MOST_THREADS, 1)

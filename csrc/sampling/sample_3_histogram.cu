@@ -16,7 +16,7 @@
 // enough to find the bin. Whether it is the right one is checked with the exact sums; if it is not, or if the list is
 // full (thousands of equal logits at the limit), the limit is found by halving, as in rung 1. So the answer is always
 // that of the other rungs.
-#include "select.cuh"
+#include "row.cuh"
 
 constexpr int MOST_THREADS = 512;
 constexpr int COLUMNS = 32, BINS = 512;
