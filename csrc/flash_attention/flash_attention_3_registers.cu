@@ -64,11 +64,20 @@ __device__ void load_tile(const T* rows, int stride, int first, int count, int h
     }
 }
 
-// How many tiles of keys the TILE rows from first_row on have to visit: all that the last of them sees any key of.
+// Which tiles of TILE keys matter to a block of rows: the first `to_visit`, of which the first `seen_by_all` need no mask.
+struct Tiles {
+    int seen_by_all, to_visit;
+};
+
+// The tiles that matter to the TILE rows from first_row on. head.visible_keys(row) says how many keys a row may see (also
+// for rows beyond the end); a later row never sees fewer.
 template <int TILE, typename T>
-__device__ int tiles_to_visit(const Head<T>& head, int first_row) {
-    const int last_row = min(first_row + TILE, head.q_len) - 1;
-    return (head.visible_keys(last_row) + TILE - 1) / TILE;
+__device__ Tiles tiles_that_matter(const Head<T>& head, int first_row) {
+    const int last_row = first_row + TILE - 1;
+    Tiles tiles;
+    tiles.seen_by_all = head.visible_keys(first_row) / TILE;
+    tiles.to_visit = (head.visible_keys(last_row) + TILE - 1) / TILE;
+    return tiles;
 }
 
 // The largest value, or the sum, over the 16 threads of a row.
@@ -185,16 +194,17 @@ __global__ void __launch_bounds__(THREADS, 1) registers_kernel(const T* query, c
             sums[r][quad] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         }
     }
-    const int num_tiles = tiles_to_visit<TILE>(head, first_row);
-    for (int first_key = 0; first_key < num_tiles * TILE; first_key += TILE) {
+    const Tiles tiles = tiles_that_matter<TILE>(head, first_row);
+    for (int number = 0; number < tiles.to_visit; ++number) {
+        const int first_key = number * TILE;
         __syncthreads();  // nobody reads the last tile any more
         load_tile<TILE>(head.key, head.key_stride, first_key, head.kv_len, head_dim, tile, stride);
         __syncthreads();
         float scores[R][R];
         score_keys<R>(queries, tile, stride, head_dim, scores);
-        const bool masked = first_key + TILE > head.visible_keys(first_row);
 #pragma unroll
         for (int r = 0; r < R; ++r) {
+            const bool masked = number >= tiles.seen_by_all;
             const int end = masked ? head.visible_keys(first_row + R * ty + r) - first_key : TILE;
             float tile_most = -INFINITY;
 #pragma unroll

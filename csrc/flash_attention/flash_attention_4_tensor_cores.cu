@@ -47,6 +47,21 @@ struct RunningRows {
     float most[BANDS][2], sum[BANDS][2];
 };
 
+template <int BANDS, int BLOCKS>
+__device__ __forceinline__ void clear(Accumulators<BANDS, BLOCKS>& accumulators) {
+#pragma unroll
+    for (int band = 0; band < BANDS; ++band) {
+#pragma unroll
+        for (int block = 0; block < BLOCKS; ++block) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                accumulators[band][block][i] = 0.0f;
+            }
+        }
+    }
+}
+
+// d += a * b: 16 rows of a (two pairs of 8 columns) times 8 columns of b, by the whole warp.
 template <typename T>
 __device__ void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 template <>
@@ -105,16 +120,7 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
     constexpr int CHUNKS = HEAD_DIM / 8;
     const int lane = threadIdx.x % 32;
     const int first_row = threadIdx.x / 32 * (16 * BANDS);
-#pragma unroll
-    for (int band = 0; band < BANDS; ++band) {
-#pragma unroll
-        for (int block = 0; block < BLOCKS; ++block) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                scores[band][block][i] = 0.0f;
-            }
-        }
-    }
+    clear(scores);
 #pragma unroll 4  // unrolled as a whole it would need more registers than there are
     for (int chunk = 0; chunk < CHUNKS; chunk += 2) {
         uint32_t a[BANDS][4];
@@ -297,6 +303,19 @@ __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOC
     }
 }
 
+// Come to a tile: when this returns, tile number `tile` may be read by all threads, and the copy of the next one, if there
+// is one, is on its way. start_tile(n) lets this thread start its part of the copy of tile n, into the stage that tile
+// n - 2 was in; the copy of tile 0 has been started, and committed as a group, before tile 0 is come to.
+template <typename StartTile>
+__device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
+    yaie::cp_async_wait<0>();
+    __syncthreads();  // everybody's copies of this tile have landed, and nobody reads the stage of the last one any more
+    if (tile + 1 < num_tiles) {
+        start_tile(tile + 1);
+        yaie::cp_async_commit();
+    }
+}
+
 template <int HEAD_DIM, typename T>
 __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query, const T* key, const T* value, T* out,
                                                                   Problem problem) {
@@ -325,8 +344,7 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
         start_copy<HEAD_DIM, S::KEYS>(head.value, head.key_stride, first, head.kv_len, head_dim, values + stage);
     };
 
-    const int last_row = min(first_row + S::ROWS, head.q_len) - 1;
-    const int num_tiles = (head.visible_keys(last_row) + S::KEYS - 1) / S::KEYS;
+    const int num_tiles = (head.visible_keys(first_row + S::ROWS - 1) + S::KEYS - 1) / S::KEYS;
     if (num_tiles > 0) {
         start_copy<HEAD_DIM, S::ROWS>(head.query, head.query_stride, first_row, head.q_len, head_dim, queries);
         start_tile(0);
@@ -335,26 +353,15 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
     const float scale_log2 = problem.scale * LOG2_E;
     RunningRows<S::BANDS> running;
     float sums[S::BANDS][HEAD_DIM / 8][4];
+    clear(sums);
 #pragma unroll
     for (int band = 0; band < S::BANDS; ++band) {
         running.most[band][0] = running.most[band][1] = -INFINITY;
         running.sum[band][0] = running.sum[band][1] = 0.0f;
-#pragma unroll
-        for (int block = 0; block < HEAD_DIM / 8; ++block) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                sums[band][block][i] = 0.0f;
-            }
-        }
     }
 #pragma unroll 1
     for (int tile = 0; tile < num_tiles; ++tile) {
-        yaie::cp_async_wait<0>();
-        __syncthreads();  // all copies of this tile have landed, and nobody reads the stage of the last one any more
-        if (tile + 1 < num_tiles) {
-            start_tile(tile + 1);
-            yaie::cp_async_commit();
-        }
+        next_tile(tile, num_tiles, start_tile);
         const int stage = tile % 2 * (S::KEYS * S::CHUNKS);
         const int first_key = tile * S::KEYS;
         float scores[S::BANDS][S::KEYS / 8][4];
