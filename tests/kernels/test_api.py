@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from yaie.kernels import api, radix_attention
+from yaie.kernels import api, radix_attention, radix_ops, radix_tree
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.sampling import SamplingKernel
 
@@ -340,6 +340,9 @@ def test_model_operations_refuse_what_does_not_fit():
 # --- backends -----------------------------------------------------------------------------------------------
 
 
+EMPTY_TREE, _ = radix_ops.flatten(radix_tree.RadixTree().root)
+
+
 def calls():
     query, caches = rand(1, 1, 2, 8), rand(2, 3, 4, 2, 8)
     table, lens = torch.tensor([[0]]), [1]
@@ -358,6 +361,8 @@ def calls():
         "rope": lambda **kw: api.rope(query[0], rand(1, 1, 4), rand(1, 1, 4), **kw),
         "silu_mul": lambda **kw: api.silu_mul(query, **kw),
         "embedding": lambda **kw: api.embedding(query[0, 0], table[0], **kw),
+        "match_prefixes": lambda **kw: api.match_prefixes(EMPTY_TREE, table, [1], **kw),
+        "choose_victims": lambda **kw: api.choose_victims(table[0], table[0], table[0] == 0, 1, **kw),
         "sample": lambda **kw: api.sample(rand(1, 4), **kw),
     }
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from yaie.kernels import model_ops, radix_attention
+from yaie.kernels import model_ops, radix_attention, radix_ops
 from yaie.kernels.sampling import SamplingKernel, counter_uniforms, draw_tokens
 
 OPERATIONS = (
@@ -36,6 +36,8 @@ OPERATIONS = (
     "rope",
     "silu_mul",
     "embedding",
+    "match_prefixes",
+    "choose_victims",
     "sample",
 )
 _registered: dict[str, dict[str, Callable]] = {"torch": {}, "cuda": {}, "emulator": {}}
@@ -627,6 +629,88 @@ def embedding(table: torch.Tensor, token_ids: torch.Tensor, *, backend: str = "a
 @register("torch", "embedding")
 def _torch_embedding(table, token_ids):
     return model_ops.embedding(table, token_ids)
+
+
+# --- radix tree -----------------------------------------------------------------------------------------------
+
+
+def match_prefixes(
+    tree: radix_ops.FlatTree,
+    tokens: torch.Tensor,
+    lengths: Sequence[int] | torch.Tensor,
+    *,
+    backend: str = "auto",
+) -> radix_ops.Positions:
+    """The longest prefix of each row that a radix tree holds, in whole pages.
+
+    Args:
+        tree: from `radix_ops.flatten`, on the device of tokens.
+        tokens: `[num_rows, max_len]`, int64.
+        lengths: `[num_rows]`, tokens of each row; what comes after them may be anything.
+
+    Returns:
+        For each row the node in which the walk ended, the tokens of its edge that matched, and all that matched.
+
+    Raises:
+        ValueError: shapes, lengths or devices that do not fit.
+        BackendError: the backend cannot run this here.
+    """
+    _require(
+        tokens.ndim == 2 and tokens.dtype == torch.int64,
+        f"tokens must be int64 [num_rows, max_len], got {tokens.dtype} {_shape(tokens)}",
+    )
+    _check_devices(tokens, edges=tree.edges, starts=tree.starts, children=tree.children)
+    lengths = _lengths("lengths", lengths, len(tokens))
+    _require(
+        all(0 <= n <= tokens.shape[1] for n in lengths),
+        f"lengths must lie in 0..{tokens.shape[1]}, got {lengths}",
+    )
+    return _implementation(backend, "match_prefixes", tokens)(tree, tokens, lengths)
+
+
+@register("torch", "match_prefixes")
+def _torch_match_prefixes(tree, tokens, lengths):
+    return radix_ops.match_prefixes(tree, tokens, lengths)
+
+
+def choose_victims(
+    last_used: torch.Tensor,
+    sizes: torch.Tensor,
+    evictable: torch.Tensor,
+    num_tokens: int,
+    *,
+    backend: str = "auto",
+) -> torch.Tensor:
+    """The nodes of a prefix cache that go, first to go first, to free at least `num_tokens` tokens (or all there are).
+
+    Args:
+        last_used: `[num_nodes]`, int64, from 0: the smallest goes first, among equals the higher number.
+        sizes: `[num_nodes]`, int64, tokens of each node.
+        evictable: `[num_nodes]`, bool.
+
+    Returns:
+        `[num_victims]`, int64, numbers of nodes.
+
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit, or a negative number of tokens.
+        BackendError: the backend cannot run this here.
+    """
+    _require(
+        last_used.ndim == 1
+        and last_used.shape == sizes.shape == evictable.shape
+        and last_used.dtype == sizes.dtype == torch.int64
+        and evictable.dtype == torch.bool,
+        "last_used and sizes must be int64 and evictable bool, [num_nodes] each, got "
+        f"{last_used.dtype} {_shape(last_used)}, {sizes.dtype} {_shape(sizes)}, {evictable.dtype} {_shape(evictable)}",
+    )
+    _check_devices(last_used, sizes=sizes, evictable=evictable)
+    _require(num_tokens >= 0, f"num_tokens must be at least 0, got {num_tokens}")
+    return _implementation(backend, "choose_victims", last_used)(last_used, sizes, evictable, num_tokens)
+
+
+@register("torch", "choose_victims")
+def _torch_choose_victims(last_used, sizes, evictable, num_tokens):
+    return radix_ops.choose_victims(last_used, sizes, evictable, num_tokens)
 
 
 # --- sampling -----------------------------------------------------------------------------------------------

@@ -1,0 +1,128 @@
+"""The radix tree as arrays, and what can be asked of it for many requests at once.
+
+A tree of Python objects cannot go to a GPU, so `flatten` lays it out: nodes numbered so that the children of a node
+follow each other, all edges in one row of tokens. The functions here are the readable twins of the kernels in
+`csrc/radix_ops/`; `yaie.kernels.api` chooses between them.
+
+The engine itself asks its `PrefixCache`, one request at a time: for one match a walk in Python takes less time than a
+launch, and a flat copy is out of date after the next insertion. Lesson 16 measures where that turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yaie.kernels.radix_tree import Node
+
+
+class FlatTree(NamedTuple):
+    """A radix tree as arrays, all int64. Node 0 is the root; a parent comes before its children.
+
+    edges: `[num_edge_tokens]`, the tokens of all edges, node after node
+    starts: `[num_nodes + 1]`, the edge of node `i` is `edges[starts[i] : starts[i + 1]]`
+    children: `[num_nodes + 1]`, the children of node `i` are the nodes `children[i]` up to `children[i + 1] - 1`, in
+        the order of the first pages of their edges
+    page_size: tokens per page
+    """
+
+    edges: Tensor
+    starts: Tensor
+    children: Tensor
+    page_size: int
+
+    def to(self, device: torch.device | str) -> FlatTree:
+        """The same tree on another device."""
+        return FlatTree(*(part.to(device) for part in self[:3]), self.page_size)
+
+
+class Positions(NamedTuple):
+    """Where the walk of each row ended, `[num_rows]` int64 each: as `radix_tree.Position`, with numbers for nodes."""
+
+    nodes: Tensor
+    inside: Tensor
+    lengths: Tensor
+
+
+def flatten(root: Node, page_size: int = 1) -> tuple[FlatTree, list[Node]]:
+    """Lay out the tree below `root`; also the nodes by their number, to find payloads and parents."""
+    nodes, children = [root], [1]
+    for node in nodes:  # grows while we go over it: level by level
+        nodes += sorted(node.children.values(), key=lambda child: child.key)
+        children.append(len(nodes))
+    edges = np.concatenate([node.edge for node in nodes])
+    starts = np.cumsum([0, *(len(node.edge) for node in nodes)])
+    return FlatTree(*(torch.from_numpy(np.asarray(x)) for x in (edges, starts, children)), page_size), nodes
+
+
+def match_prefixes(tree: FlatTree, tokens: Tensor, lengths: Sequence[int]) -> Positions:
+    """For each row, walk from the root as far as the tree goes: `radix_tree.match_prefix` on the flat tree.
+
+    Args:
+        tokens: `[num_rows, max_len]`, int64; row `r` has `lengths[r]` tokens, what comes after them may be anything.
+    """
+    edges, starts, children = (
+        part.numpy() for part in (tree.edges.cpu(), tree.starts.cpu(), tree.children.cpu())
+    )
+    page = tree.page_size
+    found = []
+    for row, count in zip(tokens.cpu().numpy(), lengths, strict=True):
+        node = inside = length = 0
+        while count - length >= page:
+            child = _find_child(edges, starts, children, node, tuple(row[length : length + page]))
+            if child is None:
+                break
+            edge = edges[starts[child] : starts[child + 1]]
+            shorter = min(len(edge), count - length)
+            differs = np.flatnonzero(edge[:shorter] != row[length : length + shorter])
+            inside = int(differs[0]) if len(differs) else shorter
+            inside -= inside % page
+            node, length = child, length + inside
+            if inside < len(edge):
+                break
+        found.append((node, inside, length))
+    table = torch.tensor(found, dtype=torch.int64, device=tokens.device).view(-1, 3)
+    return Positions(*table.T.contiguous())
+
+
+def _find_child(
+    edges: np.ndarray, starts: np.ndarray, children: np.ndarray, node: int, page: tuple[int, ...]
+) -> int | None:
+    """The child of `node` whose edge begins with `page`, by halving."""
+    low, high = children[node], children[node + 1]
+    while low < high:
+        middle = (low + high) // 2
+        first = tuple(edges[starts[middle] : starts[middle] + len(page)])
+        if first == page:
+            return int(middle)
+        if first < page:
+            low = middle + 1
+        else:
+            high = middle
+    return None
+
+
+def choose_victims(last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int) -> Tensor:
+    """Which nodes an LRU cache evicts to free at least `num_tokens` tokens, first to go first.
+
+    The nodes go by `last_used`, the smallest first, until enough is freed; among equals the higher number goes first.
+    A use touches a node and all above it, so a parent is never older than its children and, with the higher number
+    first, never goes before them: one pass over all nodes gives the order in which `PrefixCache.evict` takes leaf
+    after leaf.
+
+    Args:
+        last_used, sizes: `[num_nodes]`, int64: tick of the last use, at least 0; tokens on the edge.
+        evictable: `[num_nodes]`, bool: unlocked, and not the root.
+
+    Returns:
+        `[num_victims]`, int64: all evictable nodes if they hold less than `num_tokens` together.
+    """
+    numbers = torch.arange(len(last_used), device=last_used.device).flip(0)
+    order = numbers[torch.argsort(last_used.flip(0), stable=True)]
+    order = order[evictable[order]]
+    freed_before = sizes[order].cumsum(0) - sizes[order]
+    return order[freed_before < num_tokens]
