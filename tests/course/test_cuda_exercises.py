@@ -50,7 +50,10 @@ PROBLEMS = {
     "renamed": (RIGHT.replace("add_guarded", "add_guard"), "It has `add_guard`: was it renamed?"),
     "declared only": (HEAD.strip() + ";", "a declaration of that name, which ends with `;`"),
     "gone": ("// nothing", "has no function `add_guarded`"),
-    "brace missing": (RIGHT[:-1], "the `{` in line 20, of `add_guarded`, is never closed"),
+    "brace missing": (
+        RIGHT[:-1],
+        "the `{` in line 20, of `add_guarded`, is not closed before the next function",
+    ),
     "brace too many": (RIGHT + "\n}", "the `}` in line 26 closes nothing"),
     "null byte": (RIGHT + "\0", "contains null bytes"),
 }
@@ -70,11 +73,11 @@ def test_problem_is_named(name, exercises):
 
 def test_brace_missing_elsewhere_is_said_to_be_elsewhere(exercises):
     """A learner must not search their right function for the brace of another one."""
+    text = text_with(RIGHT, "__global__ void mine() { if (true) {\n}\n__global__ void next() {}\n")
+    line = text.split("\n").index("__global__ void next() {}") + 1
     with pytest.raises(learner.FileProblem) as caught:
-        learner.find(
-            EXERCISE, text_with(RIGHT, "__global__ void mine() { if (true) {\n}\n__global__ void next() {}\n")
-        )
-    assert "of `mine`, is not closed before the next function, in line 28" in caught.value.problem
+        learner.find(EXERCISE, text)
+    assert f"of `mine`, is not closed before the next function, in line {line}" in caught.value.problem
     assert caught.value.next_step.startswith("It is in `mine`, not in `add_guarded`.")
 
 

@@ -75,3 +75,86 @@ def test_what_cannot_be_found_is_said(text, message):
     """A learner who deleted a brace needs the line."""
     with pytest.raises(cuda_source.NotFound, match=message):
         cuda_source.find(text, "f")
+
+
+PIECES = """#include <math.h>
+#define TWICE(x) helper(x)
+// a comment
+constexpr int A = 3, B = 2;
+struct Pair { int first; int second; };
+using T = float;
+template <typename Unit> __device__ Unit helper(Unit x) { return x + B; }
+__device__ int other() { Pair p; return p.first; }
+namespace { int hidden; }
+int table[] = {1, 2}, more;
+"""
+
+
+def test_pieces_tell_what_each_defines():
+    """Would catch: a list of values or a struct cut in two, or the parameter of a template taken for a definition."""
+    found = [
+        (PIECES[piece.start : piece.end].split()[0], set(piece.defines))
+        for piece in cuda_source.pieces(PIECES)
+    ]
+    assert found == [
+        ("constexpr", {"A", "B"}),
+        ("struct", {"Pair"}),
+        ("using", {"T"}),
+        ("template", {"helper"}),
+        ("__device__", {"other"}),
+        ("namespace", set()),
+        ("int", {"table", "more"}),
+    ]
+
+
+def test_needed_follows_names_and_macros():
+    """Would catch: a helper left out because only a macro or another helper names it, and one taken along in vain."""
+    kept = cuda_source.needed(PIECES, {"other"})
+    words = [PIECES[piece.start : piece.end].split()[0] for piece in kept]
+    assert words == [
+        "constexpr",
+        "struct",
+        "template",
+        "__device__",
+        "namespace",
+    ]  # helper: TWICE mentions it
+    text = cuda_source.keep_only(PIECES, kept)
+    assert text.count("\n") == PIECES.count("\n")
+    assert "table" not in text
+    assert "using" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("void f() {\n", "the `{` in line 1, of `f`, is never closed"),
+        ("void f() {\n}}", "the `}` in line 2 closes nothing"),
+        ("void f() {\n__global__ void g() {}", "of `f`, is not closed before the next function, in line 2"),
+        ("namespace n {\n__global__ void g() {}\n", "the `{` in line 1 is never closed"),
+    ],
+)
+def test_brace_without_a_partner_is_named(text, message):
+    """A compiler names the end of the file, where nothing is wrong."""
+    with pytest.raises(cuda_source.NotFound, match=message):
+        cuda_source.check_braces(text)
+    cuda_source.check_braces(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("declared", "signature"),
+    [
+        ("void f(const float* __restrict__ x, int)", ("void", ["const float*", "int"])),
+        ("static __device__ __forceinline__ float f(float const *x)", ("__device__ float", ["const float*"])),
+        ("__global__ void __launch_bounds__(256) f(const int n)", ("__global__ void", ["int"])),
+        (
+            "template <int P> void f(float x[4], unsigned int n = 3)",
+            ("template <int P> void", ["float*", "unsigned int = default"]),
+        ),
+        ("void f(std::array<int, 3> a)", ("void", ["std::array < int , 3 >"])),
+        ("int f()", ("int", [])),
+    ],
+)
+def test_signature_is_what_a_caller_must_know(declared, signature):
+    """Refusing a renamed parameter would punish a good answer; accepting another type breaks the engine's launcher."""
+    text = declared + " {}"
+    assert cuda_source.signature(text, cuda_source.find(text, "f")) == signature
