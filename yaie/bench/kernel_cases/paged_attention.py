@@ -6,9 +6,10 @@ import functools
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 
-from yaie.bench.costs import decode_cost
+from yaie.bench.costs import Cost, decode_cost
 from yaie.bench.kernel_cases import Call, Case, Setting, Work, package
 from yaie.kernels.native import paged_attention as native
 
@@ -18,10 +19,10 @@ HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128  # as in Llama 3 8B and Qwen3 8B
 
 def cases(setting: Setting) -> list[Case]:
     sizes = [(64, 4096, 16), (64, 4096, 1), (1, 32768, 16), (1, 1024, 16)] if setting.real else [(2, 64, 16)]
-    return [case(setting, *size) for size in sizes]
+    return [*(decode(setting, *size) for size in sizes), prefill(setting)]
 
 
-def case(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case:
+def decode(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case:
     heads, kv_heads, head_dim = (HEADS, KV_HEADS, HEAD_DIM) if setting.real else (4, 1, 64)
     blocks = context_len // page  # of each sequence
 
@@ -58,7 +59,57 @@ def case(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case:
         decode_cost(num_seqs, context_len, heads, kv_heads, head_dim, DTYPE.itemsize),
         ceiling="read",
         tolerance=0.02,
-        launch_bound=num_seqs == 1,
+        launch_bound=num_seqs * context_len < 10_000,
+    )
+
+
+def prefill(setting: Setting) -> Case:
+    """New tokens of several sequences over pages that hold their prefix already, and the new tokens too."""
+    num_seqs, new, context_len, page = (4, 1024, 4096, 16) if setting.real else (2, 24, 64, 16)
+    heads, kv_heads, head_dim = (HEADS, KV_HEADS, HEAD_DIM) if setting.real else (4, 1, 64)
+    blocks = context_len // page
+
+    def make() -> Work:
+        query = setting.random(num_seqs * new, heads, head_dim, dtype=DTYPE)
+        keys, values = (
+            setting.random(num_seqs * blocks, page, kv_heads, head_dim, dtype=DTYPE) for _ in range(2)
+        )
+        tables = setting.permutation(num_seqs * blocks, torch.int32).view(num_seqs, blocks)
+        lens = ([context_len] * num_seqs, [new] * num_seqs)
+        plan = native.plan_attention(setting.backend, tables, *lens, keys)
+        by_seq = query.view(num_seqs, new, heads, head_dim).transpose(1, 2)
+        k, v = (
+            x[tables.flatten().long()].view(num_seqs, context_len, kv_heads, head_dim) for x in (keys, values)
+        )
+        in_order = (k.transpose(1, 2), v.transpose(1, 2))
+
+        def sdpa(dtype: torch.dtype) -> torch.Tensor:
+            q, k, v = (x.to(dtype) for x in (by_seq, *in_order))
+            mask = causal_lower_right(new, context_len) if dtype == DTYPE and setting.real else visible
+            out = scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+            return out.transpose(1, 2).reshape(query.shape)
+
+        visible = torch.ones(new, context_len, dtype=torch.bool, device=setting.device).tril(
+            context_len - new
+        )
+        return Work(
+            ours={
+                "paged_prefill": lambda: native.paged_prefill(
+                    query, keys, values, plan, backend=setting.backend
+                )
+            },
+            peers={"SDPA, no pages": lambda: sdpa(DTYPE)},
+            wanted=lambda: sdpa(torch.float32),
+        )
+
+    pairs = num_seqs * (new * (context_len - new) + new * (new + 1) // 2)  # of a query and a key that it sees
+    numbers = 2 * num_seqs * (context_len * kv_heads + new * heads) * head_dim
+    return Case(
+        f"prefill over pages, {num_seqs} x {new} new of {context_len} tokens",
+        make,
+        Cost(bytes=numbers * DTYPE.itemsize, flops=4 * pairs * heads * head_dim),
+        ceiling="compute",
+        tolerance=0.02,
     )
 
 
