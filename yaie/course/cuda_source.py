@@ -184,8 +184,11 @@ def _piece(code: str, start: int, end: int) -> Piece:
         depth -= character in "})"
         outside.append(character if depth == 0 else " ")
         depth += character in "{("
-    named = re.sub(r"\btemplate\s*<[^>]*>", " ", "".join(outside))
-    defines = frozenset(_NAME.findall(named)) - _WORDS
+    text = "".join(outside)
+    parameters = {
+        name for each in re.findall(r"\btemplate\s*<([^>]*)>", text) for name in _NAME.findall(each)
+    }
+    defines = frozenset(_NAME.findall(text)) - _WORDS - parameters
     return Piece(start, end, defines, names_used(code[start:end]))
 
 
