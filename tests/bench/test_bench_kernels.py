@@ -8,9 +8,15 @@ import torch
 from yaie.bench import __main__ as command
 from yaie.bench import card, harness, kernels
 from yaie.bench.costs import Cost
-from yaie.bench.kernel_cases import Case, Setting, Work, family
+from yaie.bench.kernel_cases import Case, Setting, Work, families, family
+from yaie.kernels import native
 
 SMALL = Setting("cpu")
+
+
+def test_every_family_of_csrc_is_measured():
+    """Would catch a kernel family that nobody measures."""
+    assert {path.parent.name for path in native.CSRC.glob("*/*.cu")} == set(families())
 
 
 def make_case(answer, tolerance=0.0, **more):

@@ -133,14 +133,17 @@ def measure_case(case: Case, setting: Setting, seconds: float) -> dict[str, Any]
         record["calls"].append({"name": "inputs", "ours": True, "error": _one_line(error)})
         return record
     record["inputs"] = count
-    for group in ("ours", "peers"):
+    for group in ("ours", "peers", "on_cpu"):
         for name in getattr(works[0], group):
             calls = [getattr(work, group)[name] for work in works]
             row: dict[str, Any] = {"name": name, "ours": group == "ours"}
             try:
                 work = works[0]
                 check(calls[0], work, work.of_ours if row["ours"] else work.of_peers, wanted, case.tolerance)
-                row |= measure(calls, setting, seconds, case.launch_bound)
+                if group == "on_cpu":
+                    row |= {"time": harness.measure(calls[0]), "clock": "wall time"}
+                else:
+                    row |= measure(calls, setting, seconds, case.launch_bound)
             except Exception as error:
                 row["error"] = _one_line(error)
             record["calls"].append(row)
@@ -162,6 +165,7 @@ def check(
     """
     work.clear()
     result = part(call())
+    result = result.to(wanted.device)
     if tolerance == 0:
         if not torch.equal(result, wanted):
             raise AssertionError("the result is not equal to torch's")

@@ -10,7 +10,7 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import torch
@@ -60,7 +60,8 @@ class Setting:
 class Work:
     """One set of inputs and the ways to the result.
 
-    ours: each rung. peers: what others offer for the same. A call returns the tensor that it made or filled.
+    ours: each rung. peers: what others offer for the same. on_cpu: ways that do not use the GPU; their time is wall
+    time. A call returns the tensor that it made or filled.
     wanted: what that must be, computed in the plainest way; called before anything else runs.
     clear: spoils what calls fill in place, so that one that does nothing is found out.
     of_ours, of_peers: what of a call's result is compared with `wanted`; without them the result itself.
@@ -69,6 +70,7 @@ class Work:
     ours: Mapping[str, Call]
     peers: Mapping[str, Call]
     wanted: Call
+    on_cpu: Mapping[str, Call] = field(default_factory=dict)
     clear: Callable[[], object] = lambda: None
     of_ours: Callable[[torch.Tensor], torch.Tensor] = lambda result: result
     of_peers: Callable[[torch.Tensor], torch.Tensor] = lambda result: result

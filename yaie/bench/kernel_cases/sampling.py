@@ -1,110 +1,91 @@
-"""Sampling with top-k and top-p from a large vocabulary: the logits must be read once, and a sort reads them often."""
+"""Sampling a token for each of 128 requests from a vocabulary of 131,072, as at the end of a decode step.
+
+The cost is one reading of the logits: what is slower reads them several times, or computes much in between.
+"""
 
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 
 from yaie.bench.costs import Cost
-from yaie.bench.kernel_cases import Call, Case, Setting, Work, filled, package
-from yaie.kernels.native import DTYPES
+from yaie.bench.kernel_cases import Call, Case, Setting, Work
+from yaie.kernels import sampling as twin
 from yaie.kernels.native import sampling as native
-from yaie.kernels.sampling import Settings
 
-TEMPERATURE, TOP_P, TOP_K = 0.8, 0.95, 50
+# name: temperature, top_k, top_p
+WISHES = {
+    "greedy": (0.0, -1, 1.0),
+    "temperature 0.8": (0.8, -1, 1.0),
+    "top-p 0.9": (1.0, -1, 0.9),
+    "top-k 50": (1.0, 50, 1.0),
+    "top-k 50, top-p 0.9, temperature 0.8": (0.8, 50, 0.9),
+}
 
 
 def cases(setting: Setting) -> list[Case]:
-    batch, vocabulary = (128, 131_072) if setting.real else (4, 1024)
-    return [case(setting, batch, vocabulary, top_k) for top_k in (-1, TOP_K)]
+    rows, vocab_size = (128, 128 * 1024) if setting.real else (3, 1500)
+    return [sample(setting, name, rows, vocab_size) for name in WISHES]
 
 
-def case(setting: Setting, batch: int, vocabulary: int, top_k: int) -> Case:
-    """Normal logits with a deviation of 3. The set of ours must be that of a sort; a peer's token must be in it."""
+def sample(setting: Setting, name: str, rows: int, vocab_size: int) -> Case:
+    """Logits with a standard deviation of 4: peaked as a language model's, a few hundred tokens in the top 0.9."""
+    temperature, top_k, top_p = WISHES[name]
+    settings = twin.Settings([temperature] * rows, [top_p] * rows, [top_k] * rows, [0.0] * rows)
 
     def make() -> Work:
-        logits = setting.random(batch, vocabulary, scale=3.0)
-        kept, top_p = by_sorting(logits, top_k)
-        wishes = Settings([TEMPERATURE] * batch, top_p.tolist(), [top_k] * batch, [0.0] * batch)
-        arguments, limits = launch_arguments(logits, top_p, top_k)
-        launchers = {
-            name: getattr(setting.module(f"sampling/{name}.cu"), name) for name in native.RUNGS.values()
+        logits = setting.random(rows, vocab_size, scale=4.0)
+        uniforms = torch.rand(rows, dtype=torch.float64, device=setting.device)
+
+        def by_torch() -> torch.Tensor:
+            return twin.draw_tokens(twin.filtered_probabilities(logits, settings), uniforms)
+
+        ours = {
+            name: launcher_call(setting, rung, logits, settings, uniforms)
+            for rung, name in native.RUNGS.items()
         }
-        return Work(
-            ours={name: filled(launch, limits, *arguments) for name, launch in launchers.items()},
-            peers=peers(setting, logits, top_p, top_k),
-            wanted=lambda: kept,
-            clear=limits.zero_,
-            of_ours=lambda limits: native.kept_by(limits, logits, wishes),
-            of_peers=lambda tokens: kept if kept.gather(1, tokens.view(-1, 1).long()).all() else ~kept,
-        )
+        peers = {"torch, topk of the engine's twin": by_torch}
+        if temperature > 0:
+            peers["torch, full sort"] = functools.partial(
+                by_sorting, logits, temperature, top_k, top_p, uniforms
+            )
+        return Work(ours=ours, peers=peers, wanted=by_torch)
 
-    title = f"sampling, {batch} x {vocabulary}, " + (f"top-k {top_k} and top-p" if top_k > 0 else "top-p")
-    return Case(title, make, Cost(bytes=batch * vocabulary * 4, flops=0), ceiling="read", launch_bound=True)
+    cost = Cost(bytes=rows * vocab_size * 4, flops=2 * rows * vocab_size)
+    return Case(f"sample, {name}, {rows} x {vocab_size} float32", make, cost, ceiling="read")
 
 
-def by_sorting(logits: torch.Tensor, top_k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The set that top-k and top-p keep, bool like `logits`, and the top_p of each row, `[batch]` float64.
-
-    Each top_p is `TOP_P`, moved into the middle between two running sums, so that no rounding decides about the set.
-    """
-    distances = (logits.amax(-1, keepdim=True) - logits) / TEMPERATURE
-    weights, ids = (-distances).double().exp().sort(dim=-1, descending=True, stable=True)
-    if top_k > 0:
-        weights[:, top_k:] = 0
-    sums = weights.cumsum(-1) / weights.sum(-1, keepdim=True)
-    place = (sums < TOP_P).sum(-1, keepdim=True).clamp_min(1)  # of the token that crosses TOP_P
-    top_p = (sums.gather(1, place - 1) + sums.gather(1, place)) / 2
-    kept = torch.arange(logits.shape[-1], device=logits.device) <= place
-    return torch.zeros_like(kept.expand_as(logits)).scatter(1, ids, kept), top_p.view(-1)
-
-
-def launch_arguments(logits: torch.Tensor, top_p: torch.Tensor, top_k: int) -> tuple[list, torch.Tensor]:
-    """What every rung takes, all on the device already, and the tensor that gets the limit of each row's set."""
-    batch, vocabulary = logits.shape
-    tokens, limits = (torch.zeros(batch, dtype=torch.int64, device=logits.device) for _ in range(2))
-
-    def each(value: float, dtype: torch.dtype) -> torch.Tensor:
-        return torch.full((batch,), value, dtype=dtype, device=logits.device)
-
-    uniforms = torch.rand(batch, dtype=torch.float64, device=logits.device)
-    filters = [
-        each(TEMPERATURE, torch.float32),
-        each(top_k, torch.int32),
-        top_p,
-        each(torch.inf, torch.float32),
-    ]
-    return [
-        *(logits, *filters, uniforms, None, None, tokens, limits),
-        *(batch, vocabulary, DTYPES[logits.dtype]),
-    ], limits
-
-
-def peers(setting: Setting, logits: torch.Tensor, top_p: torch.Tensor, top_k: int) -> dict[str, Call]:
-    """The usual way, with torch's sort; where top-k comes first, also with `topk` in the place of the sort."""
-
-    def sample(largest) -> torch.Tensor:
-        weights, ids = largest((logits / TEMPERATURE).softmax(-1))
-        if top_k > 0:
-            weights = weights[:, :top_k] / weights[:, :top_k].sum(-1, keepdim=True)
-        weights = weights.masked_fill(weights.cumsum(-1) - weights >= top_p[:, None], 0)
-        return ids.gather(1, torch.multinomial(weights, 1))
-
-    found: dict[str, Call] = {"torch.sort": lambda: sample(functools.partial(torch.sort, descending=True))}
-    if top_k > 0:
-        found["torch.topk"] = lambda: sample(functools.partial(torch.topk, k=top_k))
-    if setting.real and setting.peers and (flashinfer := package("flashinfer")):
-        found[f"flashinfer {flashinfer.__version__}"] = functools.partial(
-            _flashinfer, flashinfer.sampling, logits, top_p.float(), top_k
-        )
-    return found
-
-
-def _flashinfer(sampling, logits: torch.Tensor, top_p: torch.Tensor, top_k: int) -> torch.Tensor:
-    probabilities = (logits / TEMPERATURE).softmax(-1)
-    if top_k < 1:
-        return sampling.top_p_sampling_from_probs(probabilities, top_p)
-    return sampling.top_k_top_p_sampling_from_probs(
-        probabilities, top_k, top_p, filter_apply_order="top_k_first"
+def launcher_call(
+    setting: Setting, rung: int, logits: torch.Tensor, settings: twin.Settings, uniforms
+) -> Call:
+    """A call of one rung with everything on the device already, as a captured step would make it."""
+    device, (rows, vocab_size) = logits.device, logits.shape
+    tokens = torch.empty(rows, dtype=torch.int64, device=device)
+    launch = getattr(setting.module(f"sampling/{native.RUNGS[rung]}.cu"), native.RUNGS[rung])
+    wishes = (
+        torch.tensor(settings.temperature, dtype=torch.float32, device=device),
+        torch.tensor(settings.top_k, dtype=torch.int32, device=device),
+        torch.tensor(settings.top_p, dtype=torch.float64, device=device),
+        torch.full((rows,), math.inf, device=device),
     )
+
+    def call() -> torch.Tensor:
+        launch(logits, *wishes, uniforms, None, None, tokens, None, rows, vocab_size, 0)
+        return tokens
+
+    return call
+
+
+def by_sorting(
+    logits: torch.Tensor, temperature: float, top_k: int, top_p: float, uniforms: torch.Tensor
+) -> torch.Tensor:
+    """The usual way: sort the whole vocabulary, cut, put back, draw."""
+    probs, ids = (logits / temperature).softmax(dim=-1).sort(dim=-1, descending=True)
+    if top_k > 0:
+        probs[:, top_k:] = 0
+    if top_p < 1:
+        share = probs.double().cumsum(dim=-1)
+        probs[share - probs >= top_p * share[:, -1:]] = 0
+    return twin.draw_tokens(torch.zeros_like(probs).scatter_(1, ids, probs), uniforms)
