@@ -113,14 +113,14 @@ __device__ __forceinline__ void start_copy(const T* rows, int stride, int first,
     }
 }
 
-// scores = queries * keys^T for the rows of this warp.
+// scores += queries * keys^T, for the rows of this warp (band b begins at row 16 * (BANDS * warp + b) of the tile of queries)
+// and all keys of the tile.
 template <int HEAD_DIM, typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* keys,
                                            Accumulators<BANDS, BLOCKS>& scores) {
     constexpr int CHUNKS = HEAD_DIM / 8;
     const int lane = threadIdx.x % 32;
     const int first_row = threadIdx.x / 32 * (16 * BANDS);
-    clear(scores);
 #pragma unroll 4  // unrolled as a whole it would need more registers than there are
     for (int chunk = 0; chunk < CHUNKS; chunk += 2) {
         uint32_t a[BANDS][4];
@@ -303,13 +303,13 @@ __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOC
     }
 }
 
-// Come to a tile: when this returns, tile number `tile` may be read by all threads, and the copy of the next one, if there
-// is one, is on its way. start_tile(n) lets this thread start its part of the copy of tile n, into the stage that tile
-// n - 2 was in; the copy of tile 0 has been started, and committed as a group, before tile 0 is come to.
+// Come to a tile: when this returns, all threads may read tile number `tile`, and the copy of the next one, if there is
+// one, is on its way. start_tile(n) starts this thread's part of the copy of tile n, into the stage that tile n - 2 was in.
+// The copy of tile 0 has been started, and closed as a group, before. All threads of the block call this.
 template <typename StartTile>
 __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
     yaie::cp_async_wait<0>();
-    __syncthreads();  // everybody's copies of this tile have landed, and nobody reads the stage of the last one any more
+    __syncthreads();  // all copies of this tile have landed, and nobody reads the stage of the last one any more
     if (tile + 1 < num_tiles) {
         start_tile(tile + 1);
         yaie::cp_async_commit();
@@ -365,6 +365,7 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
         const int stage = tile % 2 * (S::KEYS * S::CHUNKS);
         const int first_key = tile * S::KEYS;
         float scores[S::BANDS][S::KEYS / 8][4];
+        clear(scores);
         score_keys<HEAD_DIM, T>(queries, keys + stage, scores);
         if (first_key + S::KEYS > head.visible_keys(warp_row)) {
             mask_scores(scores, head, warp_row, first_key);

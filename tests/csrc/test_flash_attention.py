@@ -281,7 +281,7 @@ MUTANTS = {  # the rung, the text, what takes its place, a length at which it is
     "no swizzle": (RUNG_4, "(chunk ^ (row % 8))", "chunk", 0, 0),
     "rows for columns of a fragment": (RUNG_4, "lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2", KEYS_AS_ROWS, 17, 0),
     "a copy not waited for": (RUNG_4, "yaie::cp_async_wait<0>();", "yaie::cp_async_wait<1>();", 17, 0),
-    "no barrier": (RUNG_4, "    __syncthreads();  // everybody", "    // everybody", 130, 0),
+    "no barrier": (RUNG_4, "    __syncthreads();  // all copies", "    // all copies", 130, 0),
 }  # fmt: skip
 
 
