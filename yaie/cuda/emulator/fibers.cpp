@@ -300,11 +300,10 @@ bool try_meet(Engine* e, unsigned w, unsigned mask, bool by_exit) {
   Warp& warp = e->warps[w];
   Thread* lanes = &e->threads[w * kLanes];
   unsigned need = mask & warp.live;
-  if (!need) return false;
+  if (!need || (need & ~warp.waiting)) return false;
   Thread& first = lanes[__builtin_ctz(need)];
   for (unsigned i = 0; i < kLanes; ++i) {
-    if (!(need >> i & 1)) continue;
-    if (lanes[i].state != State::kAtWarp || lanes[i].mask != mask) return false;
+    if ((need >> i & 1) && lanes[i].mask != mask) return false;
   }
   if (warp.slots.empty()) warp.slots.resize((kSlots + 1) * kLanes * kPayload);
   // A lane that meets only itself could lap the ring before others have read, so it has a slot of its own.
@@ -320,6 +319,7 @@ bool try_meet(Engine* e, unsigned w, unsigned mask, bool by_exit) {
     if (first.warp_op == WarpOp::kSync) lanes[i].warp_epoch = warp.epoch;
   }
   if (e->checks && need == warp.live) put_side_by_side(e, w);
+  warp.waiting &= ~need;
   for (unsigned i = 0; i < kLanes; ++i) {
     if (!(need >> i & 1)) continue;
     if (&lanes[i] == e->thread && !by_exit) lanes[i].state = State::kReady;
@@ -338,6 +338,7 @@ const unsigned char* meet(WarpOp op, unsigned mask, const void* in, unsigned byt
     fail_here("warp_mask", site, format("lane %u calls %s with mask 0x%08x, which does not name it", lane, name_of(op), mask));
   }
   t->state = State::kAtWarp;
+  e->warps[w].waiting |= 1u << lane;
   t->mask = mask;
   t->warp_op = op;
   t->site = site;
@@ -431,6 +432,7 @@ void run_block(Engine* e, long block) {
     unsigned lanes = std::min(kLanes, job->num_threads - w * kLanes);
     e->warps[w].live = lanes == kLanes ? ~0u : (1u << lanes) - 1;
     e->warps[w].epoch = 0;
+    e->warps[w].waiting = 0;
   }
   start_block_memory(e);
   Fiber* fiber = take_fiber(e);

@@ -145,6 +145,7 @@ struct Thread {
 
 struct Warp {
   unsigned live;
+  unsigned waiting;  // lanes in State::kAtWarp
   uint16_t epoch;
   unsigned next_slot;
   std::vector<unsigned char> slots;
