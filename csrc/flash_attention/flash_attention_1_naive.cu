@@ -6,7 +6,9 @@
 //
 // What it costs: scores takes 4 * q_len * kv_len bytes for each head, written once, read and written by the softmax, and
 // read by every column of the output; and each row reads all of its keys and values from memory by itself. At 4096
-// tokens that is 64 MiB of scores for each head. Not measured on a GPU yet.
+// tokens that is 64 MiB of scores for each head.
+//
+// Measured on an H100 (README.md): 0.9 TFLOP/s, where the card multiplies matrices at 801.
 //
 // Arguments as problem.cuh says, and scores: [total_q, num_heads, max_kv_len], memory to work in.
 #include "problem.cuh"

@@ -7,7 +7,9 @@
 //   4 + 4 numbers for 16 multiplications of the scores, and likewise for the weighted sums. It reads four at once.
 //
 // What it should gain: twice by skipping at long causal prompts; the rest is bound by float multiplications and no longer
-// by shared memory. Not measured on a GPU yet.
+// by shared memory.
+//
+// What it did gain on an H100 (README.md): 2.3 times without a mask, 4.5 times with one; 20 TFLOP/s.
 //
 // Thread (ty, tx) of 16 x 16 has the rows R * ty to R * ty + R - 1, the keys tx, tx + 16, ... of a tile, and of the sums
 // the columns 4 * tx to 4 * tx + 3, and so on in steps of 64. The 16 threads of a row are half a warp.
