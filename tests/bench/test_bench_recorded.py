@@ -48,6 +48,19 @@ def test_measured_kernels(tmp_path):
     assert [m.call for m in recorded.best_of_each_case(measured)] == ["a_2", "s"]
 
 
+def test_results_of_older_kernels_are_told(tmp_path, monkeypatch):
+    """Would catch numbers that are shown as those of kernels which have been changed since."""
+    monkeypatch.setattr(recorded, "CSRC", tmp_path)
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "common.cuh").write_text("shared")
+    (tmp_path / "memory" / "copy.cu").write_text("kernel")
+    run = {"results": {"memory": {"csrc": recorded.source_hash("memory")}}}
+    assert recorded.changed_since(run) == []
+    (tmp_path / "memory" / "copy.cu").write_text("kernel, improved")
+    assert recorded.changed_since(run) == ["memory"]
+    assert recorded.changed_since({"results": {"memory": {}}}) == ["memory"]
+
+
 def test_what_the_repository_holds_can_be_read():
     """Would catch a change of the format that leaves the recorded files, and the lesson that shows them, behind."""
     for run in recorded.load("kernels"):

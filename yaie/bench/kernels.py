@@ -22,6 +22,7 @@ import torch
 
 from yaie.bench import card, harness
 from yaie.bench.kernel_cases import Call, Case, Setting, Work, families, family
+from yaie.bench.recorded import source_hash
 from yaie.kernels import native
 
 ROOM = 12 << 30  # bytes for the inputs of one case
@@ -62,6 +63,7 @@ def main(arguments: list[str]) -> int:
         failed |= any("error" in row and row["ours"] for case in table for row in case["calls"])
         if options.save:
             shared = {key: facts[key] for key in ("date", "versions", "command", "times")}
+            shared["csrc"] = source_hash(name)
             save_family(
                 name, facts, shared | {"ceilings": best, "compile_seconds": compile_seconds, "cases": table}
             )

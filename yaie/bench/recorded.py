@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from yaie.bench.costs import Cost, Machine, least_time
 from yaie.bench.harness import RESULTS
+
+CSRC = Path(__file__).resolve().parents[2] / "csrc"
 
 
 class Measured(NamedTuple):
@@ -56,6 +59,19 @@ def measured_kernels(run: dict[str, Any]) -> list[Measured]:
                         Measured(family, case["case"], row["name"], row["ours"], cost, seconds, machine)
                     )
     return found
+
+
+def source_hash(family: str) -> str:
+    """Changes with the text of a family's kernels, and of the header that all share."""
+    text = hashlib.sha256()
+    for path in [CSRC / "common.cuh", *sorted((CSRC / family).glob("*.cu*"))]:
+        text.update(path.read_bytes())
+    return text.hexdigest()[:12]
+
+
+def changed_since(run: dict[str, Any]) -> list[str]:
+    """The families whose kernels are no longer those that were measured."""
+    return [family for family, record in run["results"].items() if record.get("csrc") != source_hash(family)]
 
 
 def best_of_each_case(measured: list[Measured]) -> list[Measured]:
