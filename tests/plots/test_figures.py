@@ -44,6 +44,7 @@ def _gallery(name: str) -> dict[str, Figure]:
         "tree_filmstrip": plots.tree_filmstrip([TREE, _tree(name), _tree("x")], several),
         "block_map": plots.block_map(pool, block_size=4, title=name),
         "block_map_steps": plots.block_map_steps([pool, pool], several[:2], block_size=4, title=name),
+        "page_walk": plots.page_walk([3, 0, 1], 5, context_len=9, block_size=4, num_blocks=4, title=name),
         "bars": plots.bars({name: 3, "B": {"used": 5, name: 7.5}, "C": 0}, unit="slots", title=name),
         "matrix": plots.matrix(
             [[0.5, -1.25], [None, 7]],
