@@ -189,14 +189,14 @@ def test_name_that_the_engine_has_already_is_explained(sandbox, exercises):
 
 
 HOSTILE = {
-    "exit of the host": ("static int x = (exit(3), 1);\n" + HEAD + "{\n    x;\n}", "exit code 3"),
-    "exit in the kernel": (HEAD + "{\n    exit(4);\n}", "exit code 4"),
+    "exit of the host": ("static int x = (exit(3), 1);\n" + HEAD + "{\n    x;\n}", "exit code 1"),
+    "exit in the kernel": (HEAD + "{\n    exit(4);\n}", "End of the program in add_guarded"),
     "segfault of the host": ("static int x = *(volatile int*)8;\n" + HEAD + "{\n    x;\n}", "SIGSEGV"),
     "null pointer in the kernel": (
         HEAD + "{\n    c[*(volatile int*)0] = 1;\n}",
         "Out-of-bounds read of 4 bytes",
     ),
-    "abort": ("static int x = (abort(), 1);\n" + HEAD + "{\n    x;\n}", "SIGABRT"),
+    "abort": ("static int x = (abort(), 1);\n" + HEAD + "{\n    x;\n}", "exit code 1"),
     "full memory": (
         "#include <vector>\nstatic std::vector<char> x(1ull << 34, 1);\n" + HEAD + "{\n    x.size();\n}",
         "SIGABRT",

@@ -72,6 +72,10 @@ REFUSED_NAMES = {
 }  # fmt: skip
 
 
+# Functions that end the whole program: in the emulator that is Python.
+ENDS_PROGRAM = {"exit", "_exit", "_Exit", "quick_exit", "abort"}
+
+
 class RewriteError(SyntaxError):
     """A construct that the rewriter cannot read; carries file and line."""
 
@@ -120,6 +124,7 @@ class Rewriter:
         """``header_name`` gives the name under which a rewritten local header will lie."""
         self._rewrite_includes(header_name)
         self._mark_refused()
+        self._rewrite_ends()
         self._rewrite_built_ins()
         i = 0
         while i < len(self.tokens):
@@ -201,6 +206,19 @@ class Rewriter:
             if self.code[i] and token in REFUSED_NAMES:
                 message = refusal(REFUSED_NAMES[token]).replace('"', r"\"")
                 self.tokens[i] = f'_Pragma("GCC error \\"{message}\\"") {token}'
+
+    def _rewrite_ends(self) -> None:
+        """Calls of exit() and abort() become findings. A declaration (after a type) and a method are left alone."""
+        for i, token in enumerate(self.tokens):
+            if not self.code[i] or token not in ENDS_PROGRAM or self.tokens[self._next(i)] != "(":
+                continue
+            before = self.tokens[self._previous(i)] if self._previous(i) >= 0 else ""
+            if before in (".", ">", "*", "&") or (
+                before.isidentifier() and before not in ("else", "do", "return")
+            ):
+                continue
+            self.tokens[i] = f'emu::Ends{{"{token}()", emu::Site::here()}}'
+            self.code[i] = False
 
     # ---- threadIdx and its kin
 

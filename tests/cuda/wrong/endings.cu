@@ -161,3 +161,21 @@ extern "C" int kernel_launches_kernel(float* y) {
   parent_kernel<<<1, 1>>>(y);
   return 0;
 }
+
+// expect: exit
+// call: ends_in_a_kernel(zeros(4))
+__global__ void exit_kernel(float* y) {
+  y[threadIdx.x] = 1.0f;
+  if (threadIdx.x == 2) exit(3);  // HERE
+}
+extern "C" int ends_in_a_kernel(float* y) {
+  exit_kernel<<<1, 4>>>(y);
+  return cudaGetLastError();
+}
+
+// expect: exit
+// call: ends_in_the_launcher(zeros(4))
+extern "C" int ends_in_the_launcher(float* y) {
+  if (y == nullptr) return 1;
+  std::abort();  // HERE
+}

@@ -406,7 +406,10 @@ int num_workers(const Job& job) {
 
 }  // namespace
 
-void leave_host_call() { leave_call(); }
+void leave_host_call() {
+  if (!in_call) _exit(1);  // while the library is loaded (a static initialiser), there is no call to leave
+  leave_call();
+}
 
 void sample_or_stop(Engine* e, uint32_t pc, Site site) {
   if (session.interrupted) {

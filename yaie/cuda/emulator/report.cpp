@@ -211,15 +211,22 @@ EXPORT int emu_printf(const char* pattern, ...) {
   return n;
 }
 
-EXPORT void emu_trap(const char* message, Site site) {
-  if (current_engine && current_engine->thread) fail_here("assert", site, message);
-  Finding f{"assert"};
+static void stop(const char* kind, const char* message, Site site) {
+  if (current_engine && current_engine->thread) fail_here(kind, site, message);
+  Finding f{kind};
   f.kernel = "the launcher (host code)";
   f.place.site = site;
   f.detail = message;
   f.fatal = true;
   add_finding(std::move(f));
   leave_host_call();
+}
+
+EXPORT void emu_trap(const char* message, Site site) { stop("assert", message, site); }
+
+EXPORT void emu_exit(const char* message, Site site) {
+  stop("exit", message, site);
+  __builtin_unreachable();
 }
 
 EXPORT long long emu_clock() { return std::chrono::steady_clock::now().time_since_epoch().count(); }

@@ -75,6 +75,7 @@ bool emu_device_free(void* pointer);
 void emu_copy(void* destination, const void* source, size_t bytes);
 void emu_fill(void* destination, int value, size_t bytes);
 void emu_trap(const char* message, emu::Site site);
+[[noreturn]] void emu_exit(const char* message, emu::Site site);
 long long emu_clock();
 int emu_printf(const char* format, ...) __attribute__((format(printf, 1, 2)));
 }

@@ -97,6 +97,19 @@ Launch<Kernel> launch(const char* name, Kernel kernel, Site site, dim3 grid, dim
 
 }  // namespace emu
 
+// Stands for exit() and abort(), which would take Python with them.
+namespace emu {
+struct Ends {
+  const char* message;
+  Site site;
+  template <class... Arguments>
+  [[noreturn]] void operator()(Arguments...) const {
+    emu_exit(message, site);
+  }
+};
+}  // namespace emu
+namespace std { namespace emu = ::emu; }  // for std::exit
+
 // C's stdout does not reach a notebook, so the runtime collects the text and Python prints it.
 namespace std { using ::emu_printf; }
 #define printf(...) emu_printf(__VA_ARGS__)
