@@ -4,9 +4,9 @@ import inspect
 
 import pytest
 
-from yaie.course import learner
+from yaie.course import generate, learner
 from yaie.course.registry import Exercise, Lesson, find_exercise
-from yaie.kernels import kv_cache
+from yaie.kernels import kv_cache, native, radix_tree
 
 EXERCISE = find_exercise("0.1")
 ENGINE = inspect.getattr_static(kv_cache.KVCacheManager, "blocks_needed")
@@ -214,3 +214,29 @@ def test_file_is_compiled_without_the_courses_own_future_imports(warm_up):
     """`annotations` from the course's own file must not leak into a learner's file that does not import it."""
     text = "def f(x: int): pass\n"
     assert learner.load(EXERCISE.file, text).f.__annotations__ == {"x": int}
+
+
+@pytest.mark.parametrize("id", ["10.4", "10.18"])
+def test_a_broken_function_counts_as_attempted_when_its_code_has_changed(id):
+    """A function to mend that counts as attempted would greet the learner with red; so would a comment in it."""
+    exercise = find_exercise(id)
+    text = generate.exercise_file(exercise.file)
+    old, new = exercise.broken
+    assert not learner.find(exercise, text).attempted
+    comment = {".py": "\n        # mine\n        ", ".cu": "// mine\n    "}[exercise.file.suffix]
+    assert not learner.find(exercise, text.replace(new.strip(), comment + new.strip())).attempted
+    assert learner.find(exercise, text.replace(new, old)).attempted
+
+
+def test_as_found_puts_the_broken_function_in_and_out():
+    """A broken function that stays in the engine would break every later lesson of the session."""
+    tree = radix_tree.RadixTree()
+    tree.insert_request("a", [1, 9])
+    with learner.as_found(find_exercise("10.4")):
+        assert tree.find_shared_prefixes([1, 2]) == (["a"], 2)
+    assert tree.find_shared_prefixes([1, 2]) == (["a"], 1)
+    with learner.as_found(find_exercise("10.18")):
+        assert "mine" in native.replaced["memory/reduce.cu"]
+    assert native.replaced == {}
+    with pytest.raises(ValueError, match="no broken function"), learner.as_found(EXERCISE):
+        pass

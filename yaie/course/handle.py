@@ -6,7 +6,7 @@ import os
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from yaie.course import checks, cuda_exercises, doctor, files, learner, parts, progress
+from yaie.course import checks, cuda_exercises, doctor, files, learner, progress
 from yaie.course.generate import reference
 from yaie.course.registry import Exercise, find_exercise, find_lesson
 from yaie.course.sandbox import SandboxError
@@ -120,7 +120,7 @@ class ExerciseHandle:
 
         Raises ValueError where the exercise has none.
         """
-        return parts.as_found(self._exercise.id)
+        return learner.as_found(self._exercise)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return self.card()._repr_mimebundle_()

@@ -20,11 +20,19 @@ import sys
 import types
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from yaie.course import cuda_exercises
-from yaie.course.generate import FunctionNode, find_function, first_line, is_untouched, reference
+from yaie.course.generate import (
+    FunctionNode,
+    exercise_file,
+    find_function,
+    first_line,
+    is_untouched,
+    reference,
+)
 from yaie.course.registry import REPOSITORY, Exercise, ExerciseFile
 from yaie.course.written import FileMissing, FileProblem, Written
 
@@ -328,6 +336,23 @@ def install(loaded: types.ModuleType | str, file: ExerciseFile, use: Iterable[st
     swap = _cuda_swap(loaded, file, use) if isinstance(loaded, str) else _python_swap(loaded, file, use)
     swap.put_in()
     return swap
+
+
+@contextmanager
+def as_found(exercise: Exercise) -> Iterator[None]:
+    """Have the engine call the broken function of an exercise as learners find it; at the end, its own again."""
+    if exercise.broken is None:
+        raise ValueError(f"exercise {exercise.id} has no broken function: it is yours to write")
+    text = exercise_file(exercise.file)
+    loaded: types.ModuleType | str = text
+    if not exercise.is_cuda:  # not `load`: the learner's own file keeps its name and its lines
+        loaded = types.ModuleType("as_found")
+        exec(compile(text, f"{exercise.file.name} as found", "exec", dont_inherit=True), loaded.__dict__)
+    swap = install(loaded, exercise.file, [exercise.id])
+    try:
+        yield
+    finally:
+        swap.take_out()
 
 
 def _cuda_swap(text: str, file: ExerciseFile, use: Iterable[str]) -> Swap:
