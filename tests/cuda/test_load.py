@@ -255,6 +255,28 @@ def test_an_interrupted_build_leaves_nothing(tmp_path):
     assert builder.into_cache(target, made).read_text() == "whole"
 
 
+def test_a_precompiled_header_that_does_not_fit_is_left_alone(tmp_path, monkeypatch):
+    """Would catch a machine on which nothing compiles any more, because g++ cannot use the header's file there."""
+    if builder.is_clang(builder.find_compiler()):
+        pytest.skip("only g++ looks for it by itself")
+    (tmp_path / "yaie_emulator.h.gch").write_text("of another version")
+    monkeypatch.setattr(builder, "precompiled_header", lambda *arguments: ["-I", str(tmp_path)])
+    assert yaie.cuda.load(f"{VECTOR_ADD}// {time.time_ns()}", backend="emulator").launchers
+
+    runs, real_run = [], builder.run
+
+    def run(command, directory):
+        runs.append(command)
+        result = real_run(command, directory)
+        if str(tmp_path) in command:
+            result.returncode, result.stderr = 1, "cc1plus: fatal error: had to relocate PCH"
+        return result
+
+    monkeypatch.setattr(builder, "run", run)
+    assert yaie.cuda.load(f"{VECTOR_ADD}// {time.time_ns()}", backend="emulator").launchers
+    assert [str(tmp_path) in command for command in runs] == [True, False, False]  # the last one links
+
+
 def test_all_halves_and_bfloat16s():
     """Would catch a wrong conversion of any 16-bit number, and rounding that is not to nearest even."""
     source = """

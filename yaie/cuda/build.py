@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 RUNTIME = HERE / "emulator"
 EMULATOR_INCLUDE = RUNTIME / "include"
 CARD_INCLUDE = HERE / "include"
-KEPT_BUILDS = 300
+KEPT_BUILDS, KEPT_HEADERS = 1000, 6  # a precompiled header takes 23 MB
 COMPILER_CANDIDATES = [
     "g++",
     "clang++",
@@ -192,9 +192,10 @@ def prune(directory: Path) -> None:
     builds = sorted(directory.glob("*.so"), key=lambda f: f.stat().st_mtime, reverse=True)
     for old in builds[KEPT_BUILDS:]:
         old.unlink(missing_ok=True)
-    for left in directory.glob("building-*"):
-        if time.time() - left.stat().st_mtime > 24 * 3600:
-            shutil.rmtree(left, ignore_errors=True)
+    headers = sorted(directory.glob("headers-*"), key=lambda f: f.stat().st_mtime, reverse=True)
+    killed = [d for d in directory.glob("building-*") if time.time() - d.stat().st_mtime > 24 * 3600]
+    for old_directory in [*headers[KEPT_HEADERS:], *killed]:
+        shutil.rmtree(old_directory, ignore_errors=True)
 
 
 # ---- the emulator's runtime
@@ -303,7 +304,11 @@ def build_for_emulator(source: Source, compiler: str, check: bool, flags: Sequen
                 "#pragma once\n" + content if "#pragma once" not in content else content
             )
         include = ["-I", directory, "-I", EMULATOR_INCLUDE, "-I", CARD_INCLUDE, "-I", source.path.parent]
-        result = run([compiler, *options, *include, "-c", "kernel.cpp", "-o", "kernel.o"], directory)
+        compile_it = [*options, *include, "-c", "kernel.cpp", "-o", "kernel.o"]
+        quick = [] if flags else precompiled_header(compiler, tuple(options))
+        result = run([compiler, *quick, *compile_it], directory)
+        if quick and result.returncode and "PCH" in result.stderr:  # it could not be mapped into memory here
+            result = run([compiler, *compile_it], directory)
         if result.returncode:
             raise explain_compiler(result.stderr, source)
         # A step of its own, without -fsanitize=thread: the real sanitizer must not be linked.
@@ -314,6 +319,34 @@ def build_for_emulator(source: Source, compiler: str, check: bool, flags: Sequen
 
     target = cache_directory() / f"{source.path.stem}-{key}.so"
     return Build(into_cache(target, make), launchers)
+
+
+@functools.lru_cache
+def precompiled_header(compiler: str, options: tuple[str, ...]) -> list[str]:
+    """The option with which g++ finds our header compiled already, which saves a third of the time; [] if it cannot.
+
+    g++ takes "yaie_emulator.h.gch" in the place of "yaie_emulator.h" where it was made with the same options.
+    """
+    if is_clang(compiler):
+        return []
+    directory = (
+        cache_directory() / f"headers-{digest(headers_digest(), compiler_version(compiler), *options)}"
+    )
+    directory.mkdir(exist_ok=True)
+
+    def make(temporary: Path) -> Path:
+        as_header = ["c++-header" if option == "c++" else option for option in options]
+        header = EMULATOR_INCLUDE / "yaie_emulator.h"
+        command = [compiler, *as_header, "-I", EMULATOR_INCLUDE, header, "-o", f"{header.name}.gch"]
+        if run(command, temporary).returncode:
+            raise CompileError(f"{compiler} does not precompile {header.name}")
+        return temporary / f"{header.name}.gch"
+
+    try:
+        into_cache(directory / "yaie_emulator.h.gch", make)
+    except (CompileError, OSError):
+        return []
+    return ["-I", str(directory)]
 
 
 # ---- compiler messages
