@@ -1,0 +1,56 @@
+"""The board that says which operation of an engine ran on what."""
+
+import pytest
+
+from yaie import LLM, SamplingParams
+from yaie.course import backends
+from yaie.kernels import native
+
+PROMPT, GREEDY = [5, 6, 7, 8], SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
+
+
+@pytest.fixture
+def engine():
+    return LLM("tiny", backend="emulator", num_blocks=8)
+
+
+def test_every_operation_of_a_step_is_counted(engine):
+    """Would catch a board that shows what could run and not what ran, or stays in the engine afterwards."""
+    before, load = engine.runner.operations, native._load
+    with backends.watch(engine) as ran:
+        engine.generate(PROMPT, GREEDY)
+    assert (engine.runner.operations, native._load) == (before, load)
+    # 3 steps of 4 layers: two norms a layer and one at the end, and so on.
+    assert ran.calls == {
+        "plan_attention": 3,
+        "embedding": 3,
+        "rms_norm": 27,
+        "rope": 12,
+        "reshape_and_cache": 12,
+        "paged_attention_forward": 12,
+        "silu_mul": 12,
+    }
+    assert ran.files["rope"] == {"model_ops/rope.cu"}
+    board = str(ran.board())
+    assert "6 of 6 operations that compute ran on kernels" in board
+    assert "your kernel" not in board
+
+
+def test_a_learners_kernel_is_said_to_be_theirs(engine, monkeypatch):
+    """Would catch a board that goes by names and not by the text that was compiled."""
+    text = (native.CSRC / "model_ops" / "silu_mul.cu").read_text()
+    monkeypatch.setitem(native.replaced, "model_ops/silu_mul.cu", text + "// mine\n")
+    with backends.watch(engine) as ran:
+        engine.generate(PROMPT, GREEDY)
+    rows = [line.split() for line in str(ran.board()).splitlines() if "your kernel" in line]
+    assert [row[1] for row in rows] == ["`silu_mul`"]
+
+
+def test_torch_is_said_to_be_torch():
+    """Would catch kernels that are claimed where torch computes."""
+    engine = LLM("tiny", backend="torch", device="cpu", num_blocks=8)
+    with backends.watch(engine) as ran:
+        output = engine.generate(PROMPT, SamplingParams(max_tokens=2, ignore_eos=True, seed=1))
+    assert len(output[0].token_ids) == 2
+    assert ran.calls["sample"] == 2
+    assert not ran.files
