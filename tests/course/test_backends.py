@@ -3,7 +3,7 @@
 import pytest
 
 from yaie import LLM, SamplingParams
-from yaie.course import backends
+from yaie.course import backends, generate, parts
 from yaie.kernels import native
 
 PROMPT, GREEDY = [5, 6, 7, 8], SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
@@ -54,3 +54,21 @@ def test_torch_is_said_to_be_torch():
     assert len(output[0].token_ids) == 2
     assert ran.calls["sample"] == 2
     assert not ran.files
+
+
+def test_a_solved_cuda_exercise_serves(exercises, monkeypatch):
+    """Would catch `parts="exercises"` that leaves kernels out, or in, or takes the text of an earlier save."""
+    generate.write(exercises, solved=True)
+    monkeypatch.setattr(parts, "passed_parts", lambda: ["9.2"])
+    expected = LLM("tiny", backend="torch", device="cpu", num_blocks=8).generate(PROMPT, GREEDY)
+    engine = LLM("tiny", backend="emulator", parts="exercises", num_blocks=8)
+    with backends.watch(engine) as ran:
+        assert engine.generate(PROMPT, GREEDY)[0].token_ids == expected[0].token_ids
+    assert ran.yours == {"memory/reshape_and_cache.cu"}
+    assert not native.replaced
+    path = exercises / "09_memory_operations.cu"
+    right, wrong = "= value[token * units_per_token + i]", "= key[token * units_per_token + i]"
+    assert path.read_text().count(right) == 1
+    path.write_text(path.read_text().replace(right, wrong))
+    engine = LLM("tiny", backend="emulator", parts="exercises", num_blocks=8)
+    assert engine.generate(PROMPT, GREEDY)[0].token_ids != expected[0].token_ids
