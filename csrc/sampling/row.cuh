@@ -32,28 +32,39 @@ struct Parameters {
 // ---- reading a row
 
 // 16 bytes of logits.
-template <typename T>
 struct alignas(16) Pack {
-    static constexpr int SIZE = 16 / sizeof(T);
-    T at[SIZE];
+    float at[4];
 };
 
 // One row of logits. Each warp has a part of it, `span` neighbouring tokens, and goes over them in the order of ids.
-template <typename T>
 struct Row {
-    const T* logits;
+    const float* logits;
     int vocab_size, id_bits, span;
-    float largest, temperature;
+    float largest, temperature, inverse;
 
-    __device__ Row(const T* all, int vocab_size, int id_bits)
+    __device__ Row(const float* all, int vocab_size, int id_bits)
         : logits(all + static_cast<int64_t>(blockIdx.x) * vocab_size), vocab_size(vocab_size), id_bits(id_bits) {
         const int warps = blockDim.x / 32;
-        span = ((vocab_size + warps - 1) / warps + 7) / 8 * 8;  // whole packs of every dtype
+        span = ((vocab_size + warps - 1) / warps + 3) / 4 * 4;  // whole packs
     }
 
+    // (largest - logit) / temperature, rounded as the division rounds. That is slow, so for any usual temperature the
+    // quotient comes from a product with 1 / temperature, which is put right by what it leaves over (Markstein's method).
     __device__ float distance(float logit) const {
         const float below = largest - logit;
-        return temperature == 1.0f ? below : below / temperature;
+        if (temperature == 1.0f) {
+            return below;
+        }
+        if (temperature < 1e-18f || temperature > 1e18f) {
+            return below / temperature;
+        }
+        const float near = below * inverse;
+        return near < 1e18f ? fmaf(fmaf(-near, temperature, below), inverse, near) : below / temperature;
+    }
+
+    __device__ void set_temperature(float value) {
+        temperature = value;
+        inverse = 1.0f / value;
     }
 
     __device__ Order order(float distance, int id) const {
@@ -66,20 +77,20 @@ struct Row {
     // memory at once: while one waits the next is asked for.
     template <typename F>
     __device__ void for_each(F f) const {
-        constexpr int N = Pack<T>::SIZE, AT_ONCE = 4;
+        constexpr int N = 4, AT_ONCE = 4;
         const int lane = threadIdx.x % 32;
         const int begin = min(static_cast<int>(threadIdx.x / 32) * span, vocab_size);
         const int end = min(begin + span, vocab_size);
         if (reinterpret_cast<uintptr_t>(logits) % 16 != 0) {
             for (int id = begin + lane; id < end; id += 32) {
-                f(id, to_float(logits[id]));
+                f(id, logits[id]);
             }
             return;
         }
         const int whole = begin + (end - begin) / N * N;
 #pragma unroll 1
         for (int first = begin + lane * N; first < whole; first += AT_ONCE * 32 * N) {
-            Pack<T> packs[AT_ONCE];
+            Pack packs[AT_ONCE];
 #pragma unroll
             for (int j = 0; j < AT_ONCE; ++j) {
                 packs[j] = pack_at(first + j * 32 * N, whole);
@@ -89,18 +100,18 @@ struct Row {
                 if (first + j * 32 * N < whole) {
 #pragma unroll
                     for (int e = 0; e < N; ++e) {
-                        f(first + j * 32 * N + e, to_float(packs[j].at[e]));
+                        f(first + j * 32 * N + e, packs[j].at[e]);
                     }
                 }
             }
         }
         if (whole + lane < end) {
-            f(whole + lane, to_float(logits[whole + lane]));
+            f(whole + lane, logits[whole + lane]);
         }
     }
 
-    __device__ Pack<T> pack_at(int first, int whole) const {
-        return first < whole ? *reinterpret_cast<const Pack<T>*>(logits + first) : Pack<T>();
+    __device__ Pack pack_at(int first, int whole) const {
+        return first < whole ? *reinterpret_cast<const Pack*>(logits + first) : Pack();
     }
 };
 
@@ -116,10 +127,9 @@ __device__ __forceinline__ unsigned sortable(float x) {
 }
 
 // The id of the largest logit (the lowest among equals), or -1 if the row has NaN, +infinity or nothing but -infinity.
-// Sets row.largest.
-template <typename T>
-__device__ int find_largest(Row<T>& row, Scratch& scratch) {
-    float largest = -INFINITY;  // that this thread has seen, and the first id that has it
+// Sets row.largest, and `largest` to the largest logit that this thread has seen.
+__device__ int find_largest(Row& row, float& largest, Scratch& scratch) {
+    largest = -INFINITY;
     int id_of_largest = 0;
     bool usable = true;
     row.for_each([&](int id, float logit) {
@@ -132,13 +142,13 @@ __device__ int find_largest(Row<T>& row, Scratch& scratch) {
     const unsigned long long best =
         block_max(static_cast<unsigned long long>(sortable(largest)) << 32 | (0xffffffffu - id_of_largest), scratch);
     const int id = static_cast<int>(0xffffffffu - static_cast<unsigned>(best));
-    row.largest = __syncthreads_and(usable) ? to_float(row.logits[id]) + 0.0f : INFINITY;
+    row.largest = __syncthreads_and(usable) ? row.logits[id] + 0.0f : INFINITY;
     return fabsf(row.largest) < INFINITY ? id : -1;
 }
 
-// How many tokens have order <= limit, and what they weigh together.
-template <typename T>
-__device__ Totals totals_up_to(const Row<T>& row, Order limit, Scratch& scratch) {
+// How many tokens have order <= limit, and what they weigh together. A function that is called: it stands in a loop, and
+// nvcc would otherwise write it out at every place.
+static __device__ __noinline__ Totals totals_up_to(const Row row, Order limit, Scratch& scratch) {
     Totals own = {0, 0};
     row.for_each([&](int id, float logit) {
         const float distance = row.distance(logit);
@@ -157,8 +167,7 @@ __device__ __forceinline__ Mass share_of(Mass total, double top_p) {
 }
 
 // The limit of top-k and top-p together, each by halving over the whole row.
-template <typename T>
-__device__ Order limit_by_halving(const Row<T>& row, int top_k, double top_p, Scratch& scratch) {
+static __device__ Order limit_by_halving(const Row& row, int top_k, double top_p, Scratch& scratch) {
     const auto totals = [&](Order limit) { return totals_up_to(row, limit, scratch); };
     Order limit = row.order(INFINITY, row.vocab_size - 1);
     if (0 < top_k && top_k < row.vocab_size) {
@@ -200,8 +209,7 @@ __device__ __forceinline__ double uniform_of_row(const Parameters& parameters) {
 }
 
 // What the tokens of each warp's span that are kept weigh: of_warp[MOST_WARPS] in shared memory.
-template <typename T>
-__device__ void weigh_spans(const Row<T>& row, Order limit, Mass* of_warp) {
+__device__ void weigh_spans(const Row& row, Order limit, Mass* of_warp) {
     Mass own = 0;
     row.for_each([&](int id, float logit) {
         const float distance = row.distance(logit);
@@ -216,8 +224,7 @@ __device__ void weigh_spans(const Row<T>& row, Order limit, Mass* of_warp) {
 
 // Draw a token with order <= limit and write it: the first, in the order of ids, at which the running sum of weights
 // exceeds uniform * total. `of_warp` is what weigh_spans gives; only one span is read again here.
-template <typename T>
-__device__ void draw(const Row<T>& row, Order limit, double uniform, const Mass* of_warp, int64_t* token,
+__device__ void draw(const Row& row, Order limit, double uniform, const Mass* of_warp, int64_t* token,
                      Scratch& scratch) {
     const int warps = blockDim.x / 32;
     Mass total = 0;
@@ -235,14 +242,14 @@ __device__ void draw(const Row<T>& row, Order limit, double uniform, const Mass*
     const int first = span * row.span + threadIdx.x * each;
     Mass own = 0;
     for (int id = first; id < min(first + each, end); ++id) {
-        const float distance = row.distance(to_float(row.logits[id]));
+        const float distance = row.distance(row.logits[id]);
         own += row.order(distance, id) <= limit ? weight(distance) : 0;
     }
     Mass before = block_sum_before(own, scratch);
     if (before <= target && target < before + own) {
         int id = first;
         for (;; ++id) {
-            const float distance = row.distance(to_float(row.logits[id]));
+            const float distance = row.distance(row.logits[id]);
             before += row.order(distance, id) <= limit ? weight(distance) : 0;
             if (before > target) {
                 break;

@@ -1,6 +1,6 @@
 // Rung 1 of sampling: top-k and top-p by halving. One thread block for each row.
 //
-// logits: [num_rows, vocab_size], any of the three dtypes
+// logits: [num_rows, vocab_size]
 // temperature, top_k, top_p, max_distance, uniforms, seeds, steps: [num_rows], see `Parameters`
 // tokens: [num_rows], the token drawn; -1 where the row has NaN, +infinity or nothing but -infinity
 // limits: [num_rows], the largest order that was kept; may be null
@@ -13,14 +13,14 @@
 
 constexpr int MOST_THREADS = 512;  // each may then have 128 registers
 
-template <typename T>
 __global__ void __launch_bounds__(MOST_THREADS, 1)
-sample_1_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size, int id_bits) {
+sample_1_kernel(const float* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size, int id_bits) {
     __shared__ Scratch scratch;
     __shared__ Mass of_warp[MOST_WARPS];
-    Row<T> row(logits, vocab_size, id_bits);
-    row.temperature = parameters.temperature[blockIdx.x];
-    const int best = find_largest(row, scratch);
+    Row row(logits, vocab_size, id_bits);
+    row.set_temperature(parameters.temperature[blockIdx.x]);
+    float largest;
+    const int best = find_largest(row, largest, scratch);
     if (best < 0 || row.temperature == 0.0f) {
         if (threadIdx.x == 0) {
             tokens[blockIdx.x] = best;
@@ -35,10 +35,10 @@ sample_1_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t
     if (threadIdx.x == 0 && limits) limits[blockIdx.x] = static_cast<int64_t>(limit);
 }
 
-extern "C" int sample_1_search(const void* logits, const float* temperature, const int* top_k, const double* top_p,
+extern "C" int sample_1_search(const float* logits, const float* temperature, const int* top_k, const double* top_p,
                                const float* max_distance, const double* uniforms, const int64_t* seeds,
                                const int64_t* steps, int64_t* tokens, int64_t* limits, int num_rows, int vocab_size,
-                               int dtype, cudaStream_t stream) {
+                               cudaStream_t stream) {
     if (num_rows == 0) {
         return cudaSuccess;
     }
@@ -47,10 +47,6 @@ extern "C" int sample_1_search(const void* logits, const float* temperature, con
     }
     const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
     const Shape shape = shape_for(vocab_size, MOST_THREADS);
-    return dispatch_dtype(dtype, [&](auto* type) -> int {
-        using T = std::remove_pointer_t<decltype(type)>;
-        sample_1_kernel<T><<<num_rows, shape.threads, 0, stream>>>(static_cast<const T*>(logits), parameters, tokens,
-                                                                   limits, vocab_size, shape.id_bits);
-        return cudaGetLastError();
-    });
+    sample_1_kernel<<<num_rows, shape.threads, 0, stream>>>(logits, parameters, tokens, limits, vocab_size, shape.id_bits);
+    return cudaGetLastError();
 }

@@ -19,8 +19,7 @@ struct Histogram {
 };
 
 // Count the tokens whose order begins with the digits `found`, by the digit that comes next: the one above `shift`.
-template <typename T>
-__device__ void count_digits(const Row<T>& row, bool by_mass, Order found, int shift, Histogram& histogram) {
+__device__ void count_digits(const Row& row, bool by_mass, Order found, int shift, Histogram& histogram) {
     __syncthreads();
     for (int i = threadIdx.x; i < DIGITS; i += blockDim.x) {
         histogram.count[i] = 0;
@@ -71,8 +70,7 @@ __device__ void find_digit(bool by_mass, unsigned long long target, Histogram& h
 // Orders have 31 + row.id_bits bits; the digit above `shift` is order >> shift & (DIGITS - 1). When only one token agrees
 // (its count is 1), the digits below do not matter: any limit that begins with the digits found will do, such as the
 // largest.
-template <typename T>
-__device__ Order radix_limit(const Row<T>& row, bool by_mass, unsigned long long target, Histogram& histogram,
+__device__ Order radix_limit(const Row& row, bool by_mass, unsigned long long target, Histogram& histogram,
                              Scratch& scratch) {
     Order found = 0;
     const int highest = (31 + row.id_bits - 1) / DIGIT_BITS * DIGIT_BITS;
@@ -88,15 +86,15 @@ __device__ Order radix_limit(const Row<T>& row, bool by_mass, unsigned long long
     return found;
 }
 
-template <typename T>
 __global__ void __launch_bounds__(MOST_THREADS, 1)
-sample_2_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size, int id_bits) {
+sample_2_kernel(const float* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size, int id_bits) {
     __shared__ Scratch scratch;
     __shared__ Mass of_warp[MOST_WARPS];
     __shared__ Histogram histogram;
-    Row<T> row(logits, vocab_size, id_bits);
-    row.temperature = parameters.temperature[blockIdx.x];
-    const int best = find_largest(row, scratch);
+    Row row(logits, vocab_size, id_bits);
+    row.set_temperature(parameters.temperature[blockIdx.x]);
+    float largest;
+    const int best = find_largest(row, largest, scratch);
     if (best < 0 || row.temperature == 0.0f) {
         if (threadIdx.x == 0) {
             tokens[blockIdx.x] = best;
@@ -120,10 +118,10 @@ sample_2_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t
     if (threadIdx.x == 0 && limits) limits[blockIdx.x] = static_cast<int64_t>(limit);
 }
 
-extern "C" int sample_2_radix(const void* logits, const float* temperature, const int* top_k, const double* top_p,
+extern "C" int sample_2_radix(const float* logits, const float* temperature, const int* top_k, const double* top_p,
                               const float* max_distance, const double* uniforms, const int64_t* seeds,
                               const int64_t* steps, int64_t* tokens, int64_t* limits, int num_rows, int vocab_size,
-                              int dtype, cudaStream_t stream) {
+                              cudaStream_t stream) {
     if (num_rows == 0) {
         return cudaSuccess;
     }
@@ -132,10 +130,6 @@ extern "C" int sample_2_radix(const void* logits, const float* temperature, cons
     }
     const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
     const Shape shape = shape_for(vocab_size, MOST_THREADS);
-    return dispatch_dtype(dtype, [&](auto* type) -> int {
-        using T = std::remove_pointer_t<decltype(type)>;
-        sample_2_kernel<T><<<num_rows, shape.threads, 0, stream>>>(static_cast<const T*>(logits), parameters, tokens,
-                                                                   limits, vocab_size, shape.id_bits);
-        return cudaGetLastError();
-    });
+    sample_2_kernel<<<num_rows, shape.threads, 0, stream>>>(logits, parameters, tokens, limits, vocab_size, shape.id_bits);
+    return cudaGetLastError();
 }

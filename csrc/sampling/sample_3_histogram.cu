@@ -6,11 +6,15 @@
 //   3. the tokens of that bin go into a list in shared memory, some thousand at most, and exact sums are taken of all
 //      better bins. Rung 1's search finds the limit in the list.
 //
-// Where top-k keeps no more than a list holds, all its tokens go into the list, and top-p looks for its limit there.
+// A top-k of up to MOST_THREADS does without 2: after 1 each thread knows the largest logit that it has seen, and the
+// k-th largest of these is one that at least k tokens reach. These go into the list, some more than k, and top-p looks
+// for its limit there, too.
 //
 // What makes the histogram cheap: each lane of a warp has a column of its own, `columns[bin][lane]`, and column l lies in
 // bank l. So no two lanes ever wait for each other, however many logits are alike. Bins are narrow where the distance is
-// small and wider further out (a float's exponent and first bits), so that they fit logits of any spread.
+// small and wider further out (a float's exponent and first bits), so that they fit logits of any spread. An H100 still
+// takes about 16 cycles for 32 additions in shared memory (derived from times), so tokens that top-p cannot reach are left
+// out: tokens with weights below (1 - top_p) * total / vocab_size add up to less than what top-p drops.
 //
 // The mass of a column is kept in 32 bits, relative to the weight at the bin's edge; that is exact to about 1e-6, and
 // enough to find the bin. Whether it is the right one is checked with the exact sums; if it is not, or if the list is
@@ -30,7 +34,7 @@ __device__ __forceinline__ int bin_of(float distance) {
     return min(static_cast<int>(__float_as_uint(distance + 0.5f) >> BIN_SHIFT) - FIRST_BIN, BINS - 1);
 }
 
-// Where the bin begins: the smallest distance + 0.5 in it.
+// Where a bin begins: the smallest distance + 0.5 in it.
 __device__ __forceinline__ float edge_of(int bin) {
     return __uint_as_float(static_cast<unsigned>(bin + FIRST_BIN) << BIN_SHIFT);
 }
@@ -44,32 +48,62 @@ struct Shared {
     int listed;                         // tokens that were put into the list; more than LIST if it is full
 };
 
-// Reading 2: shared.bin is the first bin up to which there are `top_k` tokens (or, by mass, a part of `top_p`).
-template <typename T, bool BY_MASS>
-__device__ void find_bin(const Row<T>& row, int top_k, double top_p, unsigned* columns, Shared& shared) {
+// A distance that at least top_k tokens do not exceed, top_k <= blockDim.x: that of the top_k-th largest of the largest
+// logits of each thread. By halving; a step is one count over the block.
+__device__ float distance_of_kth(const Row& row, float largest, int top_k) {
+    const unsigned own = sortable(largest);
+    unsigned low = 0, high = 0xffffffffu;  // top_k threads reach low; fewer reach anything above high
+    while (low < high) {
+        const unsigned middle = low + (high - low) / 2 + 1;
+        if (__syncthreads_count(own >= middle) >= top_k) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    return row.distance(__uint_as_float(low & 0x80000000u ? low ^ 0x80000000u : ~low));
+}
+
+// A distance beyond which tokens weigh less together than what top_p drops. The largest logits of the threads are some of
+// the tokens, so all weigh at least as much as these.
+__device__ float distance_of_reach(const Row& row, float largest, double top_p, Scratch& scratch) {
+    const Mass least = block_total({0, weight(row.distance(largest))}, scratch).mass;
+    const double smallest = (1.0 - top_p) * (least * 9.094947017729282e-13) / row.vocab_size;  // 2^-40
+    return -logf(fmaxf(static_cast<float>(smallest), 1e-30f)) + 0.01f;
+}
+
+// Reading 2: shared.bin is the first bin up to which there are `top_k` tokens, or by mass a part of `top_p`; only tokens
+// at distances up to `reach` are looked at. By mass, also returns what all tokens weigh.
+template <bool BY_MASS>
+__device__ Mass find_bin(const Row& row, int top_k, double top_p, float reach, unsigned* columns, Shared& shared) {
     const int lane = threadIdx.x % 32;
     for (int i = threadIdx.x; i < BINS * COLUMNS; i += blockDim.x) {
         columns[i] = 0;
     }
     __syncthreads();
     const float unit = 2147483648.0f / (row.vocab_size / 32 + 1024);  // what a lane adds up must fit into 32 bits
+    Mass all = 0;
     row.for_each([&](int, float logit) {
         const float distance = row.distance(logit);
-        const int bin = bin_of(distance);
         if (BY_MASS) {
-            const float beyond = distance + 0.5f - edge_of(bin);
-            atomicAdd(&columns[bin * COLUMNS + lane], static_cast<unsigned>(__expf(-beyond) * unit));
-        } else {
-            atomicAdd(&columns[bin * COLUMNS + lane], 1u);
+            all += weight(distance);
+        }
+        if (distance <= reach) {
+            const int bin = bin_of(distance);
+            unsigned amount = 1;
+            if (BY_MASS) {
+                amount = static_cast<unsigned>(__expf(edge_of(bin) - 0.5f - distance) * unit);
+            }
+            atomicAdd(&columns[bin * COLUMNS + lane], amount);
         }
     });
-    __syncthreads();
+    all = block_total({0, all}, shared.scratch).mass;
     for (int bin = threadIdx.x / 32; bin < BINS; bin += blockDim.x / 32) {
         const unsigned own = columns[bin * COLUMNS + lane];
         const double high = __reduce_add_sync(FULL_WARP, own >> 16), low = __reduce_add_sync(FULL_WARP, own & 0xffffu);
         if (lane == 0) {
             const double sum = high * 65536.0 + low;
-            shared.amount[bin] = BY_MASS ? sum * expf(0.5f - edge_of(bin)) : sum;
+            shared.amount[bin] = BY_MASS ? sum * expf(0.5f - edge_of(bin)) / unit : sum;
         }
     }
     __syncthreads();
@@ -84,7 +118,7 @@ __device__ void find_bin(const Row<T>& row, int top_k, double top_p, unsigned* c
             const double other = __shfl_up_sync(FULL_WARP, up_to, distance);
             up_to += lane >= distance ? other : 0.0;
         }
-        const double target = BY_MASS ? top_p * __shfl_sync(FULL_WARP, up_to, 31) : top_k;
+        const double target = BY_MASS ? top_p * (all * 9.094947017729282e-13) : top_k;  // 2^-40
         const unsigned reached = __ballot_sync(FULL_WARP, up_to >= target);
         if (lane == (reached ? __ffs(reached) - 1 : 31)) {
             double before = up_to - own;
@@ -95,14 +129,13 @@ __device__ void find_bin(const Row<T>& row, int top_k, double top_p, unsigned* c
             shared.bin = bin;
             shared.better = static_cast<unsigned long long>(before);
             shared.within = static_cast<unsigned long long>(shared.amount[bin]);
-            shared.listed = 0;
         }
     }
     __syncthreads();
+    return all;
 }
 
-template <typename T>
-__device__ Totals totals_in(const Row<T>& row, const Order* list, Order limit, Shared& shared) {
+__device__ Totals totals_in(const Row& row, const Order* list, Order limit, Shared& shared) {
     Totals own = {0, 0};
     for (int i = threadIdx.x; i < shared.listed; i += blockDim.x) {
         if (list[i] <= limit) {
@@ -114,8 +147,7 @@ __device__ Totals totals_in(const Row<T>& row, const Order* list, Order limit, S
 }
 
 // As smallest_limit, among the tokens of the list.
-template <typename T>
-__device__ Order limit_in(const Row<T>& row, const Order* list, bool by_mass, unsigned long long target, Shared& shared) {
+__device__ Order limit_in(const Row& row, const Order* list, bool by_mass, unsigned long long target, Shared& shared) {
     Order largest = 0, largest_complement = 0;
     for (int i = threadIdx.x; i < shared.listed; i += blockDim.x) {
         largest = max(largest, list[i]);
@@ -127,30 +159,28 @@ __device__ Order limit_in(const Row<T>& row, const Order* list, bool by_mass, un
     return smallest_limit(totals, by_mass, target, smallest, largest, shared.listed);
 }
 
-// Reading 3, and the exact limit from the list. Leaves in shared.of_warp what the tokens up to the limit weigh. False
-// where bin and list do not do.
-template <typename T>
-__device__ bool limit_from_bin(const Row<T>& row, bool by_count, int top_k, double top_p, Order* list, Shared& shared,
-                               Order& limit) {
-    const int bin_of_limit = shared.bin;
-    const bool list_all = by_count && shared.better + shared.within <= LIST;  // also the tokens of better bins
-    if (by_count && !list_all && top_p < 1.0) {
-        return false;
+// Reading 3, and the exact limit from the list. Tokens whose distance + 0.5 lies from `from` up to `to` go into the list;
+// those before it are better. By count, `top_k` tokens are wanted of the list, and top_p of these; else top_p of `all`.
+// Leaves in shared.of_warp what the tokens up to the limit weigh. False where the list does not do.
+__device__ bool limit_from_list(const Row& row, float from, float to, bool by_count, int top_k, double top_p,
+                                Mass all, Order* list, Shared& shared, Order& limit) {
+    if (threadIdx.x == 0) {
+        shared.listed = 0;
     }
-    Mass better = 0, all = 0;  // of this thread: what lies in better bins, and what any token weighs
+    __syncthreads();
+    Mass better = 0;
     row.for_each([&](int id, float logit) {
         const float distance = row.distance(logit);
-        const int bin = bin_of(distance);
-        if (bin == bin_of_limit || list_all && bin < bin_of_limit) {
-            const int at = atomicAdd(&shared.listed, 1);
-            if (at < LIST) {
-                list[at] = row.order(distance, id);
+        const float place = distance + 0.5f;
+        if (place <= to) {
+            if (place >= from) {
+                const int at = atomicAdd(&shared.listed, 1);
+                if (at < LIST) {
+                    list[at] = row.order(distance, id);
+                }
+            } else {
+                better += weight(distance);
             }
-        } else if (!list_all && bin < bin_of_limit) {
-            better += weight(distance);
-        }
-        if (!by_count) {
-            all += weight(distance);
         }
     });
     const Mass of_warp = warp_total(better);
@@ -161,15 +191,13 @@ __device__ bool limit_from_bin(const Row<T>& row, bool by_count, int top_k, doub
     if (shared.listed > LIST) {
         return false;
     }
+    better = block_total({0, better}, shared.scratch).mass;
     limit = ALL_TOKENS;
     if (by_count) {
-        limit = limit_in(row, list, false, list_all ? top_k : top_k - shared.better, shared);
-        all = totals_in(row, list, limit, shared).mass;  // the same in each thread
-    } else {
-        all = block_total({0, all}, shared.scratch).mass;
+        limit = limit_in(row, list, false, top_k, shared);
+        all = better + totals_in(row, list, limit, shared).mass;
     }
     if (top_p < 1.0) {
-        better = block_total({0, better}, shared.scratch).mass;
         const Mass target = share_of(all, top_p);
         if (target <= better || target > better + totals_in(row, list, limit, shared).mass) {
             return false;
@@ -178,7 +206,7 @@ __device__ bool limit_from_bin(const Row<T>& row, bool by_count, int top_k, doub
     }
     for (int i = threadIdx.x; i < shared.listed; i += blockDim.x) {
         if (list[i] <= limit) {
-            const int id = static_cast<int>(list[i] & (1ull << row.id_bits) - 1);
+            const int id = static_cast<int>(list[i] & ((1ull << row.id_bits) - 1));
             atomicAdd(&shared.of_warp[id / row.span], weight(row.distance_of(list[i])));
         }
     }
@@ -186,14 +214,41 @@ __device__ bool limit_from_bin(const Row<T>& row, bool by_count, int top_k, doub
     return true;
 }
 
-template <typename T>
+// The limit of top-k and top-p where the quick ways do, with shared.of_warp; else false.
+__device__ bool quick_limit(const Row& row, float largest, int top_k, double top_p, unsigned* columns,
+                            Shared& shared, Order& limit) {
+    Order* list = reinterpret_cast<Order*>(columns);
+    if (top_k <= 0 || top_k >= row.vocab_size) {
+        const float reach = distance_of_reach(row, largest, top_p, shared.scratch);
+        const Mass all = find_bin<true>(row, 0, top_p, reach, columns, shared);
+        const float to = shared.bin < BINS - 1 ? nextafterf(edge_of(shared.bin + 1), 0.0f) : INFINITY;
+        return limit_from_list(row, edge_of(shared.bin), to, false, 0, top_p, all, list, shared, limit);
+    }
+    if (top_k <= blockDim.x) {
+        const float to = distance_of_kth(row, largest, top_k) + 0.5f;
+        if (limit_from_list(row, 0.0f, to, true, top_k, top_p, 0, list, shared, limit)) {
+            return true;
+        }
+        __syncthreads();
+    }
+    find_bin<false>(row, top_k, top_p, INFINITY, columns, shared);
+    const bool list_all = shared.better + shared.within <= LIST;
+    if (!list_all && top_p < 1.0) {
+        return false;  // the limit of top-p may lie in any bin
+    }
+    const float to = shared.bin < BINS - 1 ? nextafterf(edge_of(shared.bin + 1), 0.0f) : INFINITY;
+    const int wanted = list_all ? top_k : top_k - static_cast<int>(shared.better);
+    return limit_from_list(row, list_all ? 0.0f : edge_of(shared.bin), to, true, wanted, top_p, 0, list, shared, limit);
+}
+
 __global__ void __launch_bounds__(MOST_THREADS, 1)
-sample_3_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size, int id_bits) {
+sample_3_kernel(const float* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size, int id_bits) {
     extern __shared__ __align__(16) unsigned columns[];
     __shared__ Shared shared;
-    Row<T> row(logits, vocab_size, id_bits);
-    row.temperature = parameters.temperature[blockIdx.x];
-    const int best = find_largest(row, shared.scratch);
+    Row row(logits, vocab_size, id_bits);
+    row.set_temperature(parameters.temperature[blockIdx.x]);
+    float largest;
+    const int best = find_largest(row, largest, shared.scratch);
     if (best < 0 || row.temperature == 0.0f) {
         if (threadIdx.x == 0) {
             tokens[blockIdx.x] = best;
@@ -203,17 +258,11 @@ sample_3_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t
     }
     const int top_k = parameters.top_k[blockIdx.x];
     const double top_p = parameters.top_p[blockIdx.x];
-    const bool by_count = 0 < top_k && top_k < vocab_size;
     const Order last = row.order(INFINITY, vocab_size - 1);
     Order limit = last;
     bool weighed = false;  // whether shared.of_warp is that of the limit
-    if (by_count || top_p < 1.0) {
-        if (by_count) {
-            find_bin<T, false>(row, top_k, top_p, columns, shared);
-        } else {
-            find_bin<T, true>(row, top_k, top_p, columns, shared);
-        }
-        weighed = limit_from_bin(row, by_count, top_k, top_p, reinterpret_cast<Order*>(columns), shared, limit);
+    if (0 < top_k && top_k < vocab_size || top_p < 1.0) {
+        weighed = quick_limit(row, largest, top_k, top_p, columns, shared, limit);
         if (!weighed) {
             limit = limit_by_halving(row, top_k, top_p, shared.scratch);
         }
@@ -228,10 +277,10 @@ sample_3_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t
     if (threadIdx.x == 0 && limits) limits[blockIdx.x] = static_cast<int64_t>(min(limit, last));
 }
 
-extern "C" int sample_3_histogram(const void* logits, const float* temperature, const int* top_k, const double* top_p,
+extern "C" int sample_3_histogram(const float* logits, const float* temperature, const int* top_k, const double* top_p,
                                   const float* max_distance, const double* uniforms, const int64_t* seeds,
                                   const int64_t* steps, int64_t* tokens, int64_t* limits, int num_rows, int vocab_size,
-                                  int dtype, cudaStream_t stream) {
+                                  cudaStream_t stream) {
     if (num_rows == 0) {
         return cudaSuccess;
     }
@@ -240,16 +289,12 @@ extern "C" int sample_3_histogram(const void* logits, const float* temperature, 
     }
     const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
     const Shape shape = shape_for(vocab_size, MOST_THREADS);
-    return dispatch_dtype(dtype, [&](auto* type) -> int {
-        using T = std::remove_pointer_t<decltype(type)>;
-        const int bytes = BINS * COLUMNS * sizeof(unsigned);
-        const cudaError_t error =
-            cudaFuncSetAttribute(sample_3_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-        if (error != cudaSuccess) {
-            return error;
-        }
-        sample_3_kernel<T><<<num_rows, shape.threads, bytes, stream>>>(static_cast<const T*>(logits), parameters, tokens,
-                                                                       limits, vocab_size, shape.id_bits);
-        return cudaGetLastError();
-    });
+    const int bytes = BINS * COLUMNS * sizeof(unsigned);
+    const cudaError_t error = cudaFuncSetAttribute(sample_3_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (error != cudaSuccess) {
+        return error;
+    }
+    sample_3_kernel<<<num_rows, shape.threads, bytes, stream>>>(logits, parameters, tokens, limits, vocab_size,
+                                                                shape.id_bits);
+    return cudaGetLastError();
 }

@@ -72,7 +72,7 @@ def launcher_call(
     )
 
     def call() -> torch.Tensor:
-        launch(logits, *wishes, uniforms, None, None, tokens, None, rows, vocab_size, 0)
+        launch(logits, *wishes, uniforms, None, None, tokens, None, rows, vocab_size)
         return tokens
 
     return call

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from yaie.kernels import api, native
+from yaie.kernels import api
 from yaie.kernels import sampling as twin
 from yaie.kernels.native import implements, module
 
@@ -35,8 +35,6 @@ def sample(
     **penalties,
 ):
     """One token per row, as `SamplingKernel.sample`. It looks at the result once, to name a row of no use."""
-    if logits.dtype not in native.DTYPES:
-        raise api.BackendError(f"sampling takes float32, float16 and bfloat16 logits, not {logits.dtype}")
     if logits.shape[-1] > LARGEST_VOCABULARY:
         raise api.BackendError(
             f"sampling takes up to {LARGEST_VOCABULARY} logits in a row, not {logits.shape[-1]}"
@@ -65,7 +63,7 @@ def launch(
     """Launch one rung, without a look at the result.
 
     Args:
-        rows: `[num_seqs, vocab_size]`.
+        rows: `[num_seqs, vocab_size]`; the kernels read float32, other dtypes are converted.
         settings: from `sampling.prepare`.
         uniforms: `[num_seqs]`, float64, from [0, 1), on any device; or None, and seeds and steps.
         with_limits: also return the limit of each row, see `csrc/sampling/row.cuh`.
@@ -73,7 +71,7 @@ def launch(
     Returns:
         Tokens `[num_seqs]`, int64, with -1 for a row that has NaN, +inf or nothing but -inf; and the limits.
     """
-    rows = rows.contiguous()
+    rows = rows.float().contiguous()
     num_seqs, vocab_size = rows.shape
 
     def on_device(values, dtype):
@@ -95,7 +93,6 @@ def launch(
         limits,
         num_seqs,
         vocab_size,
-        native.DTYPES[rows.dtype],
     )
     return tokens, limits
 
