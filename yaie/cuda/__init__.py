@@ -101,19 +101,19 @@ def load(
     return Module(source, backend, backend == "emulator" and check is not False, options)
 
 
-def prepare(texts: Sequence[tuple[str, str | os.PathLike]] = ()) -> None:
+def prepare(texts: Sequence[tuple[str, str | os.PathLike]] = (), flags: Sequence[str] = ()) -> None:
     """Builds the emulator's runtime if it is not there yet, and texts for check mode, as many at a time as there
     are cores; a later :func:`load` of the same then takes no time.
 
-    ``texts`` are pairs of a text and the path of the file that it stands for. What does not compile is left for
-    :func:`load` to report.
+    ``texts`` are pairs of a text and the path of the file that it stands for, ``flags`` extra compiler options. What
+    does not compile is left for :func:`load` to report.
     """
     compiler = find_compiler()
     build_runtime(compiler)
 
     def build(text: str, path: str | os.PathLike) -> None:
         with suppress(CompileError):
-            build_for_emulator(read_source(text, path), compiler, True)
+            build_for_emulator(read_source(text, path), compiler, True, flags)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         list(pool.map(lambda pair: build(*pair), texts))

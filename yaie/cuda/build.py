@@ -189,13 +189,24 @@ def into_cache(target: Path, make) -> Path:
 
 def prune(directory: Path) -> None:
     """Drops the oldest builds, and directories of builds that were killed."""
-    builds = sorted(directory.glob("*.so"), key=lambda f: f.stat().st_mtime, reverse=True)
-    for old in builds[KEPT_BUILDS:]:
+    for old in _newest_first(directory, "*.so")[KEPT_BUILDS:]:
         old.unlink(missing_ok=True)
-    headers = sorted(directory.glob("headers-*"), key=lambda f: f.stat().st_mtime, reverse=True)
-    killed = [d for d in directory.glob("building-*") if time.time() - d.stat().st_mtime > 24 * 3600]
-    for old_directory in [*headers[KEPT_HEADERS:], *killed]:
+    building = _newest_first(directory, "building-*")
+    killed = [d for d in building if time.time() - _changed(d) > 24 * 3600]
+    for old_directory in [*_newest_first(directory, "headers-*")[KEPT_HEADERS:], *killed]:
         shutil.rmtree(old_directory, ignore_errors=True)
+
+
+def _newest_first(directory: Path, pattern: str) -> list[Path]:
+    return sorted(directory.glob(pattern), key=_changed, reverse=True)
+
+
+def _changed(path: Path) -> float:
+    """When it was last changed; now, if another process has just removed it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 # ---- the emulator's runtime

@@ -26,6 +26,8 @@ import yaie.cuda
 CSRC = Path(__file__).resolve().parents[3] / "csrc"
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as in csrc/common.cuh
 BACKENDS = ("cuda", "emulator")
+# How replaced text is compiled in check mode. A learner waits for it, so a file may then leave element types out.
+CHECK_FLAGS = ("-DYAIE_EXERCISE_CHECK",)
 
 # By path under csrc/: the text to compile in the place of the file's own. Filled by the course.
 replaced: dict[str, str] = {}
@@ -54,6 +56,7 @@ def _load(
         backend=backend,
         check=check,
         time_limit=limit,
+        flags=CHECK_FLAGS if text and check else (),
     )
 
 
