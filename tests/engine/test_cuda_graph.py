@@ -9,6 +9,8 @@ import torch
 
 from yaie.engine import cuda_graph
 from yaie.engine.cuda_graph import DecodeGraphs, bucket_for, bucket_sizes, fill
+from yaie.engine.llm import LLM
+from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import api
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.models.batch import Batch
@@ -126,3 +128,47 @@ def test_only_decode_steps_that_fit_are_taken(model):
     mixed = decode_batch(3, 3, DEVICE)
     mixed.query_lens = [2, 1]
     assert not graphs.takes(mixed)
+
+
+@pytest.mark.skipif(not ON_GPU, reason="needs a GPU")
+@pytest.mark.parametrize("graphs", [True, False])
+def test_nothing_in_a_step_waits_for_the_gpu(graphs):
+    """Would catch a copy or a look at a number in the middle of a step: the GPU would run dry behind it."""
+    llm = LLM("tiny", backend="cuda", cuda_graphs=graphs, num_blocks=64)
+    prompts = [[5, 6, 7, 8], [9, 10]]
+    params = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)
+    expected = llm.generate(prompts, params)  # compiles and captures
+    assert bool(llm.runner.graphs and llm.runner.graphs.replays) == graphs
+    make_batch, not_finite = llm.runner.make_batch, llm.runner.not_finite
+
+    def begins(*args):
+        torch.cuda.set_sync_debug_mode("error")
+        return make_batch(*args)
+
+    def ends(*args):  # the first look at a result: all of the step has been asked for
+        torch.cuda.set_sync_debug_mode("default")
+        return not_finite(*args)
+
+    llm.runner.make_batch, llm.runner.not_finite = begins, ends
+    try:
+        outputs = llm.generate(prompts, params)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert llm.last_error is None
+    assert [o.token_ids for o in outputs] == [o.token_ids for o in expected]
+
+
+@pytest.mark.skipif(not ON_GPU, reason="needs a GPU")
+def test_graphs_change_no_token():
+    """Would catch a replay of an earlier batch: numbers or pages that were frozen when the graph was captured."""
+    params = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
+    prompts = [[5 + n, 6, 7 + n] for n in range(11)]
+    tokens = []
+    for graphs in (True, False):
+        llm = LLM(
+            "tiny", backend="cuda", dtype=torch.float32, cuda_graphs=graphs, num_blocks=512, max_num_seqs=16
+        )
+        tokens.append([output.token_ids for output in llm.generate(prompts, params)])
+        assert llm.last_error is None
+        llm.check_integrity()
+    assert tokens[0] == tokens[1]

@@ -215,3 +215,22 @@ def test_engine_in_float32(name, backend, chunked, scarce, block_size):
     assert llm.runner.graphs is None or 8 in llm.runner.graphs.replays  # 6 sequences, 2 rows of padding
     assert (llm.stats()["preemptions"] > 0) == scarce
     assert llm.runner.operations.backend == backend
+
+
+def test_draws_are_the_same_on_kernels():
+    """Would catch a sampler that keeps other tokens, uses other random numbers, or mixes up the rows."""
+    backend = "cuda" if torch.cuda.is_available() else "emulator"
+    params = [
+        SamplingParams(temperature=1.0, seed=1, max_tokens=12, ignore_eos=True),
+        SamplingParams(temperature=1.5, top_p=0.9, top_k=40, seed=2, max_tokens=12, ignore_eos=True),
+        SamplingParams(temperature=0, max_tokens=12, ignore_eos=True),
+        SamplingParams(temperature=2.0, min_p=0.05, repetition_penalty=1.2, max_tokens=12, ignore_eos=True),
+    ]
+    tokens = []
+    for chosen in ("torch", backend):
+        model = model_of("random llama", torch.float32, "cuda" if chosen == "cuda" else "cpu")
+        llm = LLM(model, backend=chosen, num_blocks=64)
+        tokens.append([output.token_ids for output in llm.generate(prompts_of("random llama")[:4], params)])
+        assert llm.last_error is None
+    assert tokens[0] == tokens[1]
+    assert len(set(map(tuple, tokens[0]))) == 4

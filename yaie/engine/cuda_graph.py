@@ -107,6 +107,9 @@ class DecodeGraphs:
         max_num_seqs: the largest bucket.
         max_model_len: tokens that a sequence may have at most.
         capture: makes a replay out of a step; `eager` where there is no GPU.
+
+    Raises:
+        BackendError: the kernels do not take a cache of this dtype or shape.
     """
 
     def __init__(
@@ -122,6 +125,8 @@ class DecodeGraphs:
         self.sizes = bucket_sizes(max_num_seqs)
         self.max_context_len = min(max_model_len, kv.num_blocks * kv.block_size)
         self.max_blocks = kv.blocks_needed(self.max_context_len)
+        one = torch.ones(1, 1, dtype=torch.int32)
+        decode_plan(one, one[0], self.max_context_len, kv.key_cache[0])  # refuses now, if ever
         self.replays: dict[int, Step] = {}
         self._largest: Batch | None = None
         self._static: dict[int, Batch] = {}

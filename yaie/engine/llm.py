@@ -368,14 +368,17 @@ class LLM:
         self.pages = Pages(self.kv, **self._page_options)
         self.scheduler = Scheduler(self.pages, **self._scheduler_options)
         self.runner = ModelRunner(self.model, self.kv, self.backend)
-        if self._cuda_graphs and self.kv.device.type == "cuda" and self.runner.operations.backend != "torch":
-            self.runner.graphs = DecodeGraphs(
-                self.model,
-                self.kv,
-                self.runner.operations,
-                self._scheduler_options["max_num_seqs"],
-                self.max_model_len,
-            )
+        on_gpu = self.kv.device.type == "cuda" and self.runner.operations.backend != "torch"
+        if self._cuda_graphs and on_gpu:
+            # "auto" may have kernels for none of the model's operations, and torch's cannot be captured.
+            with contextlib.suppress(*([api.BackendError] if self.backend == "auto" else [])):
+                self.runner.graphs = DecodeGraphs(
+                    self.model,
+                    self.kv,
+                    self.runner.operations,
+                    self._scheduler_options["max_num_seqs"],
+                    self.max_model_len,
+                )
 
     # --- into and out of a request --------------------------------------------------------------------------
 
