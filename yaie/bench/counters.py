@@ -217,6 +217,8 @@ def main(arguments: list[str]) -> int:
     if options.launch_only:
         launch_all()
         return 0
+    if options.device == "cuda" and (obstacle := native.obstacle("cuda")):
+        parser.error(f"--device cuda: {obstacle}")
     facts = harness.environment("counters", arguments, device=options.device) | {
         "times": "none: these are counts"
     }
