@@ -77,6 +77,22 @@ def test_gather_pages(rand, backend, dtype, context_len):
     assert torch.equal(api.gather_pages(cache, table, context_len, backend=backend), expected)
 
 
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs 5 GB of GPU memory; in the emulator it would take minutes")
+def test_offsets_beyond_31_bits():
+    """Would catch an offset that is computed in 32 bits: large pools are larger than that."""
+    caches = torch.zeros(2, 2400, 1024, 1, 1024, dtype=torch.int8, device=DEVICE)  # a block has 1 MiB
+    caches[:, 2399] = 7
+    api.copy_blocks(*caches, integers([[2399, 2200]]), backend=KERNELS)
+    assert caches[:, 2200].eq(7).all()
+    assert not caches[:, :2200].any()
+    key = torch.full((1, 1, 1024), 5, dtype=torch.int8, device=DEVICE)
+    api.reshape_and_cache(key, key, *caches, integers([2300 * 1024 + 9]), backend=KERNELS)
+    assert caches[:, 2300, 9].eq(5).all()
+    rows = api.gather_pages(caches[0], integers([2300]), 10, backend=KERNELS)
+    assert rows[9].eq(5).all()
+    assert not rows[:9].any()
+
+
 # --- what a backend cannot do -------------------------------------------------------------------------------
 
 

@@ -1,0 +1,51 @@
+"""What every file of csrc/ must keep to, read from its text: rules that one launch on one machine would not show."""
+
+import re
+
+import pytest
+
+from yaie.course.cuda_source import blanked
+from yaie.course.registry import REPOSITORY
+from yaie.cuda import build
+from yaie.cuda.rewrite import find_launchers
+
+SOURCES = sorted((REPOSITORY / "csrc").glob("*/*.cu"))
+HEADERS = sorted((REPOSITORY / "csrc").glob("**/*.cuh"))
+# What a CUDA graph cannot capture, or what makes the CPU wait.
+FORBIDDEN = re.compile(
+    r"cuda(?:Device|Stream|Event|Context)Synchronize|cudaMalloc|cudaFree|cudaMemcpy\b|cudaMemset\b|cudaSetDevice"
+)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *HEADERS], ids=lambda path: path.name)
+def test_nothing_waits_or_allocates(path):
+    """Would catch a kernel that the engine could not capture in a CUDA graph, or that stops the CPU in each layer."""
+    found = FORBIDDEN.search(blanked(path.read_text()))
+    assert found is None, found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_every_launcher_takes_a_stream_and_returns_an_error(path):
+    """Would catch a launch on the default stream, which waits for all others, and a launch that fails unnoticed."""
+    text = path.read_text()
+    launchers = find_launchers(text, path)
+    assert launchers
+    for launcher in launchers:
+        assert launcher.returns == "int", launcher.name
+        assert (launcher.parameters[-1].name, launcher.parameters[-1].type) == ("stream", "cudaStream_t")
+    assert "cudaGetLastError()" in text
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *HEADERS], ids=lambda path: path.name)
+def test_every_launch_names_its_stream(path):
+    """Would catch `<<<blocks, threads>>>`, which goes to the default stream although a stream was given."""
+    for launch in re.finditer(r"<<<(.*?)>>>", blanked(path.read_text()), re.DOTALL):
+        assert re.search(r"\bstream$", launch[1].strip()), launch[0]
+
+
+def test_no_fast_math():
+    """Would catch sums and exponentials that are quietly less exact than what the course derives."""
+    flags = [*build.CARD_FLAGS, *build.COMMON_FLAGS, *build.FAST_FLAGS, *build.CHECK_FLAGS]
+    setup = (REPOSITORY / "csrc" / "setup.py").read_text()
+    assert not [flag for flag in flags if "fast-math" in flag or "fast_math" in flag]
+    assert "fast_math" not in setup
