@@ -9,7 +9,10 @@
 // 2 rms_norm_2_one_pass   16 bytes at a time; a row stays in the registers of its thread block between the sum and the
 //                         division, and the residual is added on the way in (fused). Everything is read once and
 //                         written once: 4 rows moved with a residual and not 6, 2 without and not 3. (In rung 1 a row
-//                         that still lies in the cache is not read from memory again.) Not measured on a GPU yet.
+//                         that still lies in the cache is not read from memory again.)
+//
+// Measured on an H100 with a residual, 8,192 x 4,096 in bf16 (yaie/bench/results): 166 us, 98 us (2.7 TB/s, nine tenths of
+// what a copy reaches); torch, operation by operation, 595 us.
 //
 // The sum is in float. The quotient is rounded to the dtype before it is multiplied, as torch does it.
 #include "packs.cuh"

@@ -7,7 +7,10 @@
 // Pair i of a head is (a, b) = (x[i], x[i + head_dim / 2]); it becomes (a cos - b sin, b cos + a sin).
 //
 // 1 rope_1_pairs   a thread turns one pair: 4 bytes (or 2) of each half in one access
-// 2 rope_2_packs   a thread turns as many pairs as fit into 16 bytes. Not measured on a GPU yet.
+// 2 rope_2_packs   a thread turns as many pairs as fit into 16 bytes.
+//
+// Measured on an H100, 8,192 tokens of 32 heads of 128 in bf16 (yaie/bench/results): 79 us, 51 us; torch, operation by
+// operation, 702 us.
 #include "packs.cuh"
 
 constexpr int THREADS = 256;

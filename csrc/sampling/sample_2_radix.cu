@@ -2,8 +2,11 @@
 //
 // Rung 1 asks one question for each reading of a row: more, or less? Here one reading counts 2,048 groups at once, in a
 // histogram in shared memory, and settles 11 bits of the limit. Three readings settle the 31 bits of a distance, two more
-// the ids where several tokens have that distance. What it costs: an atomic operation for each token, and most logits
-// fall into few groups, so that the atomics of a warp wait for each other. Not measured on a GPU yet.
+// the ids where several tokens have that distance.
+//
+// Measured on an H100, 128 rows of 131,072: top-k 50 in 138 us, five times as fast as rung 1. But top-p 0.9 in 3,910 us,
+// five times as slow: adding 64-bit numbers in shared memory is a loop of compare-and-swap (ATOMS.CAST.SPIN in the machine
+// code), and most logits fall into few groups, so that the lanes of a warp wait for each other in it.
 #include "row.cuh"
 
 constexpr int MOST_THREADS = 512;  // each may then have 128 registers
