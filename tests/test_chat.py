@@ -5,6 +5,7 @@ import signal
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from yaie.chat import Chat
 from yaie.cli import main
@@ -139,3 +140,14 @@ def test_interrupted_generate_has_a_status_of_its_own(monkeypatch, capsys):
     options = SimpleNamespace(prompt="x", raw=True, system=None, command="generate")
     assert chat.generate(SimpleNamespace(stream=stream), None, options) == 130
     assert capsys.readouterr().out == "half\n"
+
+
+def test_backend(capsys):
+    """Would catch an option that is not passed on, and a traceback for a backend that this machine lacks."""
+    assert main(["generate", "bob?", "--system", SYSTEM, "--backend", "emulator", "--max-tokens", "4"]) == 0
+    assert capsys.readouterr().out == "42\n"
+    assert main(["generate", "bob?", "--backend", "abacus"]) == 2
+    assert "yaie generate: backend must be one of" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(["generate", "bob?", "--backend", "cuda"]) == 2
+        assert "'cuda' cannot run on this machine: torch finds no GPU" in capsys.readouterr().err

@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, chat: bool) -> None:
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="default: %(default)s")
     parser.add_argument("--top-k", type=int, default=-1, metavar="K", help="default: %(default)s, all")
     parser.add_argument("--seed", type=int, metavar="N", help="for a temperature above 0")
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        help="what computes: auto, torch, cuda (kernels on a GPU), emulator (the same on the CPU, slowly)",
+    )
     parser.add_argument("--exercises", action="store_true", help="run the exercises that you have solved")
 
 
@@ -46,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     """Run `yaie chat` or `yaie generate` and return the exit status: 0, 1 (an error), 130 (interrupted)."""
     from yaie.engine.llm import LLM
     from yaie.engine.sampling_params import SamplingParams
+    from yaie.kernels.api import BackendError
 
     try:
         params = SamplingParams(
@@ -55,8 +61,9 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             max_tokens=options.max_tokens,
         )
-        llm = LLM(options.model, parts="exercises" if options.exercises else None)
-    except (ValueError, OSError) as error:
+        parts = "exercises" if options.exercises else None
+        llm = LLM(options.model, backend=options.backend, parts=parts)
+    except (ValueError, OSError, BackendError) as error:
         print(f"yaie {options.command}: {error}", file=sys.stderr)
         return 2
     if options.command == "chat":
