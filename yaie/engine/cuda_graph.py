@@ -17,6 +17,7 @@ the tests see on a CPU that padding changes no token.
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -80,6 +81,8 @@ def capture(step: Step) -> Step:
     """Record the launches of `step` and return a function that replays them; the result is overwritten each time.
 
     The step runs first: kernels are compiled and loaded then, and cuBLAS gets its memory. A recording must do neither.
+    All graphs take what they compute with from one pool of memory. So a replay may overwrite what another graph's
+    replay has left, its result included: use a result before the next replay.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -88,7 +91,7 @@ def capture(step: Step) -> Step:
         step()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=_memory_pool()):
         result = step()
 
     def replay() -> torch.Tensor:
@@ -96,6 +99,11 @@ def capture(step: Step) -> Step:
         return result
 
     return replay
+
+
+@functools.cache
+def _memory_pool() -> Any:
+    return torch.cuda.graph_pool_handle()
 
 
 class DecodeGraphs:
@@ -139,7 +147,7 @@ class DecodeGraphs:
     def run(self, batch: Batch) -> torch.Tensor:
         """The hidden states `[num_seqs, hidden_size]` of a batch that `takes` said yes to.
 
-        They lie in the graph's memory: the next run overwrites them.
+        They lie in the graphs' memory: the next run overwrites them.
         """
         num_seqs = len(batch.query_lens)
         size = bucket_for(num_seqs, self.sizes)
