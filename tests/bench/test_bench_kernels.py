@@ -116,3 +116,22 @@ def test_timing_on_a_card():
     assert 1e-5 < timing.median < 1e-2
     small = torch.zeros(1, device="cuda")
     assert card.measure_graph([lambda: small.add_(1)]).median < 2e-5
+
+
+def test_a_sampled_token_is_judged_by_its_place():
+    """Would catch a sampler that keeps too many or too few, or draws another token than its number says."""
+    logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]]).log()  # weights 1, 3, 2, 0 of 6 in all
+    uniforms = torch.tensor([0.3], dtype=torch.float64)
+
+    def right(*wishes):
+        judge = family("sampling").is_right
+        return [bool(judge(logits, wishes, uniforms, torch.tensor([token]))) for token in range(4)]
+
+    assert right(1.0, -1, 1.0) == [False, True, False, False]  # 0.3 lies between 1/6 and 4/6
+    assert right(1.0, 1, 1.0) == [False, True, False, False]
+    assert right(1.0, 2, 1.0) == [False, True, False, False]  # of 5: token 1 up to 0.6
+    uniforms = torch.tensor([0.61], dtype=torch.float64)
+    assert right(1.0, 2, 1.0) == [False, False, True, False]
+    assert right(1.0, -1, 1.0) == [False, True, False, False]
+    assert right(1.0, -1, 0.4) == [False, True, False, False]  # token 1 alone has half
+    assert right(0.0, -1, 1.0) == [False, True, False, False]
