@@ -73,6 +73,24 @@ RUN_CHECK = """async () => {
 }"""
 
 
+RUN_CUDA_CARD = """async () => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const panel = app.shell.currentWidget;
+  await panel.context.ready;
+  for (let i = 0; i < 600; i++) {
+    const kernel = panel.sessionContext.session?.kernel;
+    if (kernel?.connectionStatus === 'connected' && kernel.status === 'idle') break;
+    await new Promise(resolve => setTimeout(resolve, 100));
+  }
+  const isCard = cell => cell.model.sharedModel.source.endsWith('yaie.exercise("8.1")');
+  const index = panel.content.widgets.findIndex(isCard);
+  panel.content.activeCellIndex = index;
+  await app.commands.execute('notebook:run-cell');
+  panel.content.scrollToItem(index, 'start');
+}"""
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """A copy of what learners open, so that nothing that JupyterLab saves reaches the repository."""
@@ -201,6 +219,17 @@ def test_card_opens_the_exercise_file(way, server, watched):
     assert page.locator(".jp-NotebookPanel").first.is_visible() == (way == "Open beside")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"card_{'button' if way == 'Open beside' else 'link'}.png")
+
+
+def test_card_opens_a_cuda_file_in_the_editor(server, watched):
+    """JupyterLab does not know the ending .cu; a file that it offers for download cannot be edited."""
+    page = watched.open(f"{server}/lab/tree/notebooks/08_first_kernel.ipynb?token=t&reset")
+    page.evaluate(RUN_CUDA_CARD)
+    page.locator(".jp-OutputArea").get_by_text("Open beside", exact=True).first.click()
+    page.wait_for_selector(".jp-FileEditor .cm-content", timeout=20_000)
+    assert "__global__ void add_guarded" in page.locator(".jp-FileEditor .cm-content").first.inner_text()
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "card_cuda.png")
 
 
 def test_learner_fails_an_exercise_and_then_passes_it(course, server, watched):
