@@ -4,7 +4,7 @@
 // `yaie.exercise("10.2").check()` in the notebook, or `yaie check 10.2` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash f41eca39541ccbd3
+// generated, text hash a504be0b4acd5b1c
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -45,7 +45,9 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 // gate_up: [num_rows, 2 * size], the gate in the first half of each row and up in the second; out: [num_rows, size]
 //
 // 1 silu_mul_1_elements   a thread makes one element of the result
-// 2 silu_mul_2_packs      a thread makes 16 bytes of it. Not measured on a GPU yet.
+// 2 silu_mul_2_packs      a thread makes 16 bytes of it.
+//
+// Measured on an H100, 8,192 x 14,336 in bf16 (yaie/bench/results): 404 us, 243 us; torch, operation by operation, 660 us.
 //
 // As two operations of a library, silu would write its result and the product would read it again: 5 rows moved of
 // `size` each, and not 3. silu(gate) is rounded to the dtype before the product, as those two would do it.
