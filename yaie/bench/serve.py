@@ -1,0 +1,128 @@
+"""The engine under the load of nano-vllm's benchmark: many requests at once, prompts and answers of many lengths.
+
+256 requests that arrive together, with prompts of 100 to 1,024 tokens and answers of 100 to 1,024 tokens, drawn with
+the seed that nano-vllm uses: 133,966 tokens are generated in all. The weights are random, in the shape of a model that
+many people run. Time is wall time from the first request to the last token, after a warm-up that compiles kernels and
+captures CUDA graphs. Tokens are the likeliest ones unless --temperature says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+
+import torch
+
+from yaie.bench import harness
+from yaie.engine.llm import LLM
+from yaie.engine.sampling_params import SamplingParams
+from yaie.models.config import ModelConfig
+from yaie.models.llama import Llama
+from yaie.models.loader import load_model
+
+SHAPES = {
+    "qwen3-0.6b": ModelConfig(
+        vocab_size=151936,
+        hidden_size=1024,
+        intermediate_size=3072,
+        num_layers=28,
+        num_heads=16,
+        num_kv_heads=8,
+        head_dim=128,
+        max_position_embeddings=4096,  # as far as the benchmark goes; the checkpoint has 40,960
+        rope_theta=1e6,
+        tie_word_embeddings=True,
+        qk_norm=True,
+        architecture="Qwen3ForCausalLM",
+    )
+}
+
+
+def workload(
+    num_requests: int, vocab_size: int, temperature: float = 0.0, longest: int = 1024
+) -> tuple[list[list[int]], list[SamplingParams]]:
+    """Prompts, and how much is generated for each: the numbers of nano-vllm's `bench.py` (seed 0)."""
+    rng = random.Random(0)
+    prompts = [[rng.randint(0, 10000) for _ in range(rng.randint(100, longest))] for _ in range(num_requests)]
+    params = [
+        SamplingParams(temperature=temperature, max_tokens=rng.randint(100, longest), ignore_eos=True)
+        for _ in range(num_requests)
+    ]
+    return [[token % vocab_size for token in prompt] for prompt in prompts], params
+
+
+def make_model(shape: str, dtype: torch.dtype, device: str) -> tuple:
+    """What `LLM` takes: the shipped model, or random weights in a shape of `SHAPES`."""
+    if shape == "tiny":
+        return load_model("tiny", dtype, device)
+    config = SHAPES[shape]
+    with torch.device(device):
+        model = Llama(config)
+    return model.to(dtype), config, None
+
+
+def warm_up(llm: LLM, sizes: list[int]) -> None:
+    """A prompt, and decode steps of every size: what is compiled or captured once is not timed."""
+    params = SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
+    for size in sizes:
+        llm.generate([[index % 100, 1] for index in range(size)], params)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the benchmark; see `--help`."""
+    parser = argparse.ArgumentParser(prog="python -m yaie.bench serve", description=__doc__)
+    parser.add_argument(
+        "--shape", default="qwen3-0.6b", choices=[*SHAPES, "tiny"], help="default: %(default)s"
+    )
+    parser.add_argument("--requests", type=int, default=256, help="default: %(default)s")
+    parser.add_argument("--longest", type=int, default=1024, help="prompt and answer (default: %(default)s)")
+    parser.add_argument("--backend", default="auto", help="auto, torch, cuda or emulator")
+    parser.add_argument("--dtype", default=None, help="default: bfloat16 on a GPU, else float32")
+    parser.add_argument("--temperature", type=float, default=0.0, help="default: %(default)s, greedy")
+    parser.add_argument(
+        "--no-graphs", action="store_true", help="launch every kernel of a decode step by itself"
+    )
+    parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
+    options = parser.parse_args(arguments)
+
+    device = "cuda" if torch.cuda.is_available() and options.backend != "emulator" else "cpu"
+    dtype = getattr(torch, options.dtype or ("bfloat16" if device == "cuda" else "float32"))
+    facts = harness.environment("serve", arguments, device=device)
+    harness.print_header(facts)
+    model = make_model(options.shape, dtype, device)
+    max_num_seqs = min(options.requests, 256)
+    llm = LLM(
+        model,
+        backend=options.backend,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=16384,
+        max_model_len=min(4096, model[1].max_position_embeddings),
+        cuda_graphs=not options.no_graphs,
+    )
+    prompts, params = workload(options.requests, model[1].vocab_size, options.temperature, options.longest)
+    warm_up(llm, llm.runner.graphs.sizes if llm.runner.graphs else [min(2, max_num_seqs)])
+    before = llm.stats()
+    start = time.perf_counter()
+    outputs = llm.generate(prompts, params)
+    seconds = time.perf_counter() - start
+    if failed := [output.error for output in outputs if output.error]:
+        raise RuntimeError(f"{len(failed)} of {len(outputs)} requests failed, the first with: {failed[0]}")
+    generated = sum(len(output.token_ids) for output in outputs)
+    results = {
+        "shape": options.shape,
+        "dtype": str(dtype),
+        "backend": options.backend,
+        "cuda_graphs": llm.runner.graphs is not None,
+        "requests": len(outputs),
+        "prompt_tokens": sum(map(len, prompts)),
+        "generated_tokens": generated,
+        "seconds": seconds,
+        "tokens_per_second": generated / seconds,
+        "steps": llm.stats()["steps"] - before["steps"],
+        "preemptions": llm.stats()["preemptions"] - before["preemptions"],
+    }
+    for name, value in results.items():
+        print(f"{name:18} {value:,.2f}" if isinstance(value, float) else f"{name:18} {value}")
+    if options.save:
+        print(f"Recorded in {harness.save_results('serve', facts, results)}")
