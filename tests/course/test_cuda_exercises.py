@@ -400,3 +400,43 @@ def test_parts_put_cuda_functions_in_and_take_them_out(exercises):
     assert c.tolist() == [3, 3, 3]
     native.module("warmup/vector_add.cu", "emulator").vector_add(a, a, c, 3)
     assert c.tolist() == [2, 2, 2]
+
+
+def test_learners_kernel_serves_the_engine(exercises):
+    """What the engine calls through `yaie.kernels.api` must be the learner's function, and only while it is in."""
+    from yaie.kernels import api
+
+    nine = find_exercise("9.1")
+    backwards = generate.mutated(nine, nine.mutants[2])  # source and target have changed places
+    learner.exercise_path(nine.file).write_text(generate.exercise_file(nine.file, {"9.1": backwards}))
+    pair = torch.tensor([[0, 1]])
+
+    def copied():
+        key = torch.arange(2.0).reshape(2, 1, 1, 1).expand(2, 4, 1, 2).contiguous()
+        api.copy_blocks(key, key.clone(), pair, backend="emulator")
+        return key[:, 0, 0, 0].tolist()
+
+    with parts.installed(["9.1"]):
+        assert copied() == [1, 1]
+    assert copied() == [0, 0]
+
+
+def test_a_save_is_checked(exercises, sandbox, monkeypatch):
+    """`yaie watch` must see `.cu` files, and check only what changed in them."""
+    from yaie.course import watch
+
+    monkeypatch.setattr(checks, "_sandbox", sandbox)
+    path = learner.exercise_path(FILE)
+
+    def saves():
+        for text in (text_with(RIGHT), text_with(RIGHT[:-1]), text_with(RIGHT)):
+            path.write_text(text)
+            yield {path}
+
+    titles = [panel.title for panel in watch.watch(saves())]
+    passed = "8.1 One thread per element: passed"
+    assert titles == [
+        passed,
+        "This file cannot be used yet",
+        f"{NAME} was saved; no exercise in it has changed",
+    ]
