@@ -63,7 +63,10 @@ def test_missing_launches_are_an_error(monkeypatch):
 
 def test_the_emulator_counts_what_the_headers_say():
     """Would catch a comparison that is fed with other launches."""
-    counts = {launch.title: counters.emulator_counts(launch) for launch in counters.LAUNCHES}
+    launches = [
+        launch for launch in counters.LAUNCHES if launch.title.startswith(("transpose", "sum, shared"))
+    ]
+    counts = {launch.title: counters.emulator_counts(launch) for launch in launches}
     assert counts["transpose, naive"] == counters.Counts(4, 32, 0, 0)
     assert counts["transpose, tiled"] == counters.Counts(4, 4, 31 * 8 * 8 * 32, 0)
     assert counts["transpose, padded"] == counters.Counts(4, 4, 0, 0)
@@ -76,6 +79,8 @@ def test_differences_are_named():
     assert counters.differences(ours, ours) == []
     card = [counters.Counts(4, 8, 0, 0), *ours[1:]]
     assert counters.differences(ours, card) == ["copy, 4-byte units: store sectors: emulator 4, card 8"]
+    assert not counters.LAUNCHES[-1].exact
+    assert counters.differences(ours, [*ours[:-1], counters.Counts(4, 8, 0, 0)]) == []
 
 
 def test_the_command_says_that_there_is_no_card(capsys):
