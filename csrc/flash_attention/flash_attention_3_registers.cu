@@ -281,6 +281,11 @@ extern "C" int flash_attention_3_registers(const void* query, const void* key, c
         return cudaErrorInvalidValue;
     }
     const Problem problem = {cu_seqlens_q, cu_seqlens_k, num_heads, num_kv_heads, head_dim, scale, causal != 0};
+#ifdef YAIE_EXERCISE_CHECK  // someone waits for the compiler, and one instance shows whether a function is right
+    const bool compiled = dtype == DTYPE_FLOAT32 && head_dim <= 64;
+    return compiled ? launch_registers<float, 64>(query, key, value, out, num_seqs, max_q_len, problem, stream)
+                    : cudaErrorInvalidValue;
+#else
     return dispatch_dtype(dtype, [&](auto* type) -> int {
         using T = std::remove_pointer_t<decltype(type)>;
         auto launch = head_dim <= 64    ? launch_registers<T, 64>
@@ -288,4 +293,5 @@ extern "C" int flash_attention_3_registers(const void* query, const void* key, c
                                         : launch_registers<T, 256>;
         return launch(query, key, value, out, num_seqs, max_q_len, problem, stream);
     });
+#endif
 }
