@@ -387,6 +387,11 @@ def explain_compiler(stderr: str, source: Source) -> CompileError:
     return (UnsupportedError if refused else CompileError)(shown, file, line, stderr)
 
 
+def in_gcc_style(message: str) -> str:
+    """nvcc's `file(12): error` as `file:12: error`."""
+    return re.sub(r"^(\S+?)\((\d+)\): error", r"\1:\2: error", message, flags=re.M)
+
+
 def _is_internal(file: str) -> bool:
     return str(HERE) in file or "/usr/" in file or "yaie-launchers" in file or "kernel.cpp" in file
 
@@ -450,7 +455,7 @@ def build_for_card(source: Source, flags: Sequence[str] = ()) -> Build:
                 is_python_module=False,
             )
         except RuntimeError as error:
-            raise explain_compiler(str(error), source) from error
+            raise explain_compiler(in_gcc_style(str(error)), source) from error
         return Path(built)
 
     return Build(into_cache(cache_directory() / f"{source.path.stem}-card-{key}.so", make), launchers)
@@ -506,8 +511,7 @@ def compile_cubin(
         command = [nvcc, *options, *include, "-o", "kernel.cubin", "kernel.cu"]
         result = run(command, directory)
         if result.returncode:
-            message = re.sub(r"^(\S+?)\((\d+)\): error", r"\1:\2: error", result.stderr, flags=re.M)
-            raise explain_compiler(message, source)
+            raise explain_compiler(in_gcc_style(result.stderr), source)
         data = (directory / "kernel.cubin").read_bytes()
     target = cache_directory() / f"{source.path.stem}-{arch}-{digest(data)}.cubin"
     target.write_bytes(data)
