@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import inspect
@@ -402,46 +403,102 @@ def launch_error(launcher: Launcher, error: int, name: str, source: Source) -> F
 
 
 class CardLibrary:
-    """A build by nvcc for the present card. Written against the documentation; not yet run on a card."""
+    """A build by nvcc for the present card."""
 
     def __init__(self, source: Source, options: Options) -> None:
         built = builder.build_for_card(source, options.flags)
         self.source, self.launchers, self.path = source, built.launchers, built.library
         self.library = ctypes.CDLL(str(built.library))
 
-    def call(self, launcher: Launcher, values: dict) -> None:
-        where = launcher.name
-        cells: list = []
-        device = None
-        for p in launcher.parameters:
-            value = values[p.name]
-            if p.pointer:
-                tensor = check_tensor(where, p, value, "cuda")
-                device = tensor.device if device is None and tensor is not None else device
-                if tensor is not None and tensor.device != device:
-                    raise ValueError(
-                        f"{where}: `{p.name}` is on {tensor.device}, the tensors before it on {device}"
-                    )
-                cells.append(ctypes.c_void_p(tensor.data_ptr() if tensor is not None else None))
-            elif p.type not in STREAMS:
-                cells.append(check_number(where, p, value))
-            else:
-                cells.append((value,))
-        with torch.cuda.device(device):
-            error = getattr(self.library, launcher.name)(
-                *(self._stream(c[0]) if isinstance(c, tuple) else c for c in cells)
-            )
-        if launcher.returns != "void" and error:
-            raise KernelError([launch_error(launcher, error, self._error_name(error), self.source)])
+    def caller(self, launcher: Launcher) -> Callable[[Sequence], None]:
+        """A function that takes the values of all parameters, in order, and launches.
+
+        A step of the engine has hundreds of launches, so what can be decided once is decided here, and a value that
+        is right is seen to be so with few calls. What is not goes to `check_tensor` or `check_number`, which say why.
+        """
+        function = getattr(self.library, launcher.name)
+        function.restype = None if launcher.returns == "void" else ctypes.c_int
+        function.argtypes = [_c_type(p) for p in launcher.parameters]
+        plan = [(p, p.pointer, p.type in STREAMS, _limits(p)) for p in launcher.parameters]
+
+        def launch(values: Sequence) -> None:
+            arguments: list = []
+            device, stream_at, stream = None, None, None
+            for (p, is_pointer, is_stream, limits), value in zip(plan, values, strict=True):
+                if is_pointer:
+                    if value is None:
+                        arguments.append(None)
+                        continue
+                    if not _fits(value, limits):
+                        check_tensor(launcher.name, p, value, self.device_type)
+                    if device is None:
+                        device = value.device
+                    elif value.device != device:
+                        raise ValueError(
+                            f"{launcher.name}: `{p.name}` is on {value.device}, the tensors before it on {device}"
+                        )
+                    arguments.append(value.data_ptr())
+                elif is_stream:
+                    stream_at, stream = len(arguments), value
+                    arguments.append(None)
+                elif type(value) is int and limits and limits[0] <= value <= limits[1]:
+                    arguments.append(value)
+                else:
+                    arguments.append(check_number(launcher.name, p, value).value)
+            with self._on(device):
+                if stream_at is not None:
+                    arguments[stream_at] = self._stream(stream)
+                error = function(*arguments)
+            if error:
+                raise KernelError([launch_error(launcher, error, self._error_name(error), self.source)])
+
+        return launch
+
+    device_type = "cuda"
 
     @staticmethod
-    def _stream(value: object) -> ctypes.c_void_p:
+    def _on(device: torch.device | None) -> contextlib.AbstractContextManager:
+        """Makes a device the current one; to ask whether it is costs less than to change it."""
+        if device is None or device.index == torch.cuda.current_device():
+            return contextlib.nullcontext()
+        return torch.cuda.device(device)
+
+    @staticmethod
+    def _stream(value: object) -> int:
         stream = torch.cuda.current_stream() if value is None else value
-        return ctypes.c_void_p(stream.cuda_stream if isinstance(stream, torch.cuda.Stream) else int(stream))  # type: ignore[call-overload]
+        return stream.cuda_stream if isinstance(stream, torch.cuda.Stream) else int(stream)  # type: ignore[call-overload]
 
     @staticmethod
     def _error_name(error: int) -> str:
         return f"CUDA error {error} ({torch.cuda.cudart().cudaGetErrorString(torch.cuda.cudart().cudaError(error))})"
+
+
+def _c_type(p: Parameter) -> type:
+    if p.pointer or p.type in STREAMS:
+        return ctypes.c_void_p
+    if p.type == "bool":
+        return ctypes.c_bool
+    return FLOATS[p.type] if p.type in FLOATS else INTEGERS[p.type][0]
+
+
+def _limits(p: Parameter) -> tuple:
+    """The dtypes that a pointer takes, or the smallest and the largest integer; empty if any, or for other numbers."""
+    if p.pointer:
+        return POINTERS[p.type]
+    if p.type not in INTEGERS:
+        return ()
+    _, bits, signed = INTEGERS[p.type]
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+
+
+def _fits(value: object, dtypes: tuple[torch.dtype, ...]) -> bool:
+    """Whether a value is surely a tensor that a card's launcher can take."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.is_cuda
+        and (not dtypes or value.dtype in dtypes)
+        and value.is_contiguous()
+    )
 
 
 # ---- what load() returns
@@ -481,9 +538,20 @@ class Module:
 
     def _function(self, launcher: Launcher) -> Callable[..., None]:
         signature = signature_of(launcher)
+        launch: Callable[[Sequence], None] | None = None
 
         def call(*args, **kwargs) -> None:
-            self._call(launcher, _bind(launcher, signature, args, kwargs))
+            nonlocal launch
+            if self._card is None:
+                self._call(launcher, _bind(launcher, signature, args, kwargs))
+                return
+            launch = launch or self._card.caller(launcher)
+            missing = len(launcher.parameters) - len(args)
+            if missing == 1 and not kwargs and launcher.parameters[-1].type in STREAMS:
+                args = (*args, None)
+            elif missing or kwargs:
+                args = tuple(_bind(launcher, signature, args, kwargs).values())
+            launch(args)
 
         call.__name__ = call.__qualname__ = launcher.name
         call.__signature__ = signature  # type: ignore[attr-defined]
@@ -492,9 +560,6 @@ class Module:
         return call
 
     def _call(self, launcher: Launcher, values: dict) -> None:
-        if self._card:
-            self._card.call(launcher, values)
-            return
         self._last = self._emulator(self.check)
         self._last.call(launcher, values)
 
