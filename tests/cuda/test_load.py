@@ -339,10 +339,12 @@ def test_nvcc_errors_show_the_learners_line():
 def test_old_builds_are_dropped_while_others_do_the_same(tmp_path, monkeypatch):
     """A build that another process removes between listing and looking stopped the one that was just made."""
     monkeypatch.setattr(builder, "KEPT_BUILDS", 2)
-    for age, name in enumerate(("new.so", "newer.so", "old.so")):
+    monkeypatch.setattr(builder, "KEPT_CUBINS", 1)
+    for age, name in enumerate(("new.so", "newer.so", "old.so", "new.cubin", "old.cubin")):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
     (tmp_path / "gone.so").symlink_to(tmp_path / "nowhere")  # listed, and cannot be looked at
     builder.prune(tmp_path)
     assert not (tmp_path / "old.so").exists()
+    assert [path.name for path in tmp_path.glob("*.cubin")] == ["new.cubin"]
     assert (tmp_path / "new.so").exists()

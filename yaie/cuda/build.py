@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 RUNTIME = HERE / "emulator"
 EMULATOR_INCLUDE = RUNTIME / "include"
 CARD_INCLUDE = HERE / "include"
-KEPT_BUILDS, KEPT_HEADERS = 1000, 6  # a precompiled header takes 23 MB
+KEPT_BUILDS, KEPT_CUBINS, KEPT_HEADERS = 1000, 60, 6  # a precompiled header takes 23 MB
 COMPILER_CANDIDATES = [
     "g++",
     "clang++",
@@ -189,7 +189,10 @@ def into_cache(target: Path, make) -> Path:
 
 def prune(directory: Path) -> None:
     """Drops the oldest builds, and directories of builds that were killed."""
-    for old in _newest_first(directory, "*.so")[KEPT_BUILDS:]:
+    for old in [
+        *_newest_first(directory, "*.so")[KEPT_BUILDS:],
+        *_newest_first(directory, "*.cubin")[KEPT_CUBINS:],
+    ]:
         old.unlink(missing_ok=True)
     building = _newest_first(directory, "building-*")
     killed = [d for d in building if time.time() - _changed(d) > 24 * 3600]
@@ -515,6 +518,7 @@ def compile_cubin(
         data = (directory / "kernel.cubin").read_bytes()
     target = cache_directory() / f"{source.path.stem}-{arch}-{digest(data)}.cubin"
     target.write_bytes(data)
+    prune(target.parent)
     return Cubin(arch, target, tuple(_read_usage(result.stderr)))
 
 
