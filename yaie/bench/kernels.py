@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
     if not setting.real:
         torch.set_num_threads(1)  # CPU time counts threads that wait for each other
-    names = options.family or families()
+    begin, names = time.perf_counter(), options.family or families()
     compile_seconds = compile_all(setting, names)
     print(f"compiled in {compile_seconds:.1f} s (all files at once; from the cache if nothing changed)")
     best = card.ceilings() if setting.real else {}
@@ -69,6 +69,7 @@ def main(arguments: list[str]) -> int:
             )
         if not is_alive(setting):
             return run_the_rest(names[i + 1 :], arguments)
+    print(f"\nThat took {time.perf_counter() - begin:.0f} s in all.")
     return int(failed)
 
 
