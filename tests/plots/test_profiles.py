@@ -8,6 +8,7 @@ import torch
 import yaie.cuda
 from yaie import plots
 from yaie.course.registry import REPOSITORY
+from yaie.plots.memory import access_cost
 
 
 @dataclass
@@ -82,6 +83,49 @@ def test_wide_accesses_go_in_phases(stride, bytes_per_lane, words):
     """Would catch: a float4 in shared memory drawn as a conflict that the card does not have."""
     step = Step([stride * i for i in range(32)], bytes_per_lane, "shared", "store", "tile")
     assert words in plots.warp_access(step).alt
+
+
+GATHER = """
+template <class T> __device__ void gather(const T* x, const int* index, T* y) {
+  __shared__ T tile[256];
+  for (int i = threadIdx.x; i < 256; i += 32) tile[i] = x[i];
+  __syncwarp();
+  int i = index[threadIdx.x];
+  if (i >= 0) {
+    T from_global = x[i];
+    T from_shared = tile[i];
+    y[threadIdx.x] = from_global;
+    y[32 + threadIdx.x] = from_shared;
+  }
+}
+__global__ void gather_4(const float* x, const int* index, float* y) { gather(x, index, y); }
+__global__ void gather_8(const float2* x, const int* index, float2* y) { gather(x, index, y); }
+__global__ void gather_16(const float4* x, const int* index, float4* y) { gather(x, index, y); }
+extern "C" int run_4(const float* x, const int* index, float* y) { gather_4<<<1, 32>>>(x, index, y); return 0; }
+extern "C" int run_8(const float2* x, const int* index, float2* y) { gather_8<<<1, 32>>>(x, index, y); return 0; }
+extern "C" int run_16(const float4* x, const int* index, float4* y) { gather_16<<<1, 32>>>(x, index, y); return 0; }
+"""
+
+
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_costs_in_pictures_are_those_of_the_emulator(size):
+    """Would catch: two ways to count sectors and turns, of which one is wrong for some pattern of addresses."""
+    module = yaie.cuda.load(GATHER, backend="emulator")
+    x, y = torch.zeros(256 * size // 4), torch.zeros(64 * size // 4)
+    generator = torch.Generator().manual_seed(torch.seed() % 2**31)
+    for most in (3, 40, 256):
+        for _ in range(4):
+            index = torch.randint(-most // 4, most, (32,), generator=generator, dtype=torch.int32).clamp_min(
+                -1
+            )
+            index[5] = most - 1  # at least one thread takes part
+            profile = module.profile(f"run_{size}", x, index, y)
+            lines = {(line.space, line.line): line for line in profile.lines if line.operation == "load"}
+            addresses = [i * size if i >= 0 else None for i in index.tolist()]
+            sectors, turns = access_cost(addresses, size)
+            assert lines["global", 8].sectors == sectors, index
+            assert lines["shared", 9].wavefronts == sum(turns), index
+            assert lines["shared", 9].most_ways == max(turns), index
 
 
 def test_same_bytes_and_nothing_cut(profiles):
