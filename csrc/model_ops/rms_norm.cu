@@ -63,10 +63,40 @@ __device__ float block_sum(float value) {
     return warp_sum(lane < blockDim.x / 32 ? of_warp[lane] : 0.0f);
 }
 
+// Packs come by value: one access reads the whole pack, and not one for each element.
+template <typename T, int N>
+__device__ Pack<T, N> added(Pack<T, N> a, Pack<T, N> b) {
+    for (int e = 0; e < N; ++e) {
+        a.at[e] = from_float<T>(to_float(a.at[e]) + to_float(b.at[e]));
+    }
+    return a;
+}
+
+template <typename T, int N>
+__device__ float sum_of_squares(Pack<T, N> pack) {
+    float sum = 0.0f;
+    for (int e = 0; e < N; ++e) {
+        sum += to_float(pack.at[e]) * to_float(pack.at[e]);
+    }
+    return sum;
+}
+
+template <typename T, int N>
+__device__ Pack<T, N> scaled(Pack<T, N> pack, float scale, Pack<T, N> weight) {
+    for (int e = 0; e < N; ++e) {
+        const T quotient = from_float<T>(to_float(pack.at[e]) * scale);
+        pack.at[e] = from_float<T>(to_float(quotient) * to_float(weight.at[e]));
+    }
+    return pack;
+}
+
 constexpr int MOST_THREADS = 1024, MOST_PACKS = 4;  // in a thread block; of its row that a thread keeps
 
-// Thread block r norms row r, which has `packs` packs: at most MOST_PACKS for each thread. Thread t takes the packs t,
-// t + blockDim.x, and so on, so that the lanes of a warp read side by side.
+// Thread block r norms row r, which has `packs` packs, at most MOST_PACKS for each thread. Thread t takes the packs t,
+// t + blockDim.x, and so on, so that the lanes of a warp read side by side, and keeps them in registers: no row is read
+// twice. Where there is a residual, it is added first and the sum is written back to it.
+//
+// Helpers: added(a, b), sum_of_squares(pack), scaled(pack, scale, weight), and block_sum(value) for the whole thread block.
 template <typename T, int N>
 __global__ void __launch_bounds__(MOST_THREADS)  // at most 64 registers, or 1,024 threads could not be launched
 rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* weight, Pack<T, N>* out, int packs,
@@ -80,15 +110,10 @@ rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* w
         if (i < packs) {
             kept[j] = x[row + i];
             if (residual != nullptr) {
-                const Pack<T, N> before = residual[row + i];
-                for (int e = 0; e < N; ++e) {
-                    kept[j].at[e] = from_float<T>(to_float(kept[j].at[e]) + to_float(before.at[e]));
-                }
+                kept[j] = added(kept[j], residual[row + i]);
                 residual[row + i] = kept[j];
             }
-            for (int e = 0; e < N; ++e) {
-                sum += to_float(kept[j].at[e]) * to_float(kept[j].at[e]);
-            }
+            sum += sum_of_squares(kept[j]);
         }
     }
     const float scale = rsqrtf(block_sum(sum) / (packs * N) + eps);
@@ -96,12 +121,7 @@ rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* w
     for (int j = 0; j < MOST_PACKS; ++j) {
         const int i = threadIdx.x + j * blockDim.x;
         if (i < packs) {
-            const Pack<T, N> factor = weight[i];
-            for (int e = 0; e < N; ++e) {
-                const T quotient = from_float<T>(to_float(kept[j].at[e]) * scale);
-                kept[j].at[e] = from_float<T>(to_float(quotient) * to_float(factor.at[e]));
-            }
-            out[row + i] = kept[j];
+            out[row + i] = scaled(kept[j], scale, weight[i]);
         }
     }
 }

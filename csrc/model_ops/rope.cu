@@ -15,7 +15,9 @@
 
 constexpr int THREADS = 256;
 
-// Thread block t turns token t. A head has `packs` packs in each of its halves.
+// Thread block t turns token t, in place. A half of a head has packs * N numbers; a thread turns N pairs at once: one pack
+// of the first half and the pack at the same place in the second half. Angles are those of the token: cos and sin have
+// packs * N entries for each token, whatever the head.
 template <typename T, int N>
 __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_heads, int packs, int64_t token_stride) {
     const int64_t token = blockIdx.x;
