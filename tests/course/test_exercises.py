@@ -121,6 +121,13 @@ def test_exercise_is_complete(exercise):
     assert exercise.id.split(".")[0] == str(exercise.lesson.number)
 
 
+@pytest.mark.parametrize("file", exercise_files(), ids=by_id)
+def test_names_in_a_file_are_unique(file):
+    """Two functions of one name could not be told apart in the learner's file."""
+    names = [exercise.qualname for exercise in file.exercises]
+    assert len(set(names)) == len(names)
+
+
 def test_generated_files_are_up_to_date():
     """An engine that changed while the exercise files did not sends learners after a function that is gone."""
     stale, edited = generate.out_of_date(generate.REPOSITORY / "exercises")

@@ -231,8 +231,8 @@ def check_transpose() -> None:
         Mutant(
             "        __syncthreads();  // outside the if: every thread of the block must come here\n",
             "",
-            "A round begins before the last one is finished: some thread reads a sum that another has not written yet. "
-            "Wait after each round with `__syncthreads()`.",
+            "A thread reads a number that another has not written yet. Wait with `__syncthreads()` when the elements "
+            "have been put down, and again after each round.",
         ),
         Mutant(
             "        }\n        __syncthreads();  // outside the if: every thread of the block must come here\n",
