@@ -61,6 +61,19 @@ def test_missing_launches_are_an_error(monkeypatch):
         counters.card_counts("ncu")
 
 
+def test_each_launch_gets_its_own_kernel(monkeypatch):
+    """Would catch counts that slip to the next launch where a launcher starts a second kernel."""
+    rows = [(launch.kernel, i) for i, launch in enumerate(counters.LAUNCHES)]
+    rows.insert(3, ("fill_kernel", 99))
+    metric = counters.METRICS["load_sectors"]
+    text = '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
+    text += "".join(f'"{i}","{name}_kernel","{metric}","","{n + 1}"\n' for i, (name, n) in enumerate(rows))
+    monkeypatch.setattr(counters.native, "module", lambda *arguments: None)
+    monkeypatch.setattr(counters, "ncu_command", lambda ncu: ["printf", "%s", text])
+    counted = [counts.load_sectors for counts in counters.card_counts("ncu")]
+    assert counted == [i + 1 for i in range(len(counters.LAUNCHES))]
+
+
 def test_the_emulator_counts_what_the_headers_say():
     """Would catch a comparison that is fed with other launches."""
     launches = [
