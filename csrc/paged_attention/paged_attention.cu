@@ -23,6 +23,10 @@
 // 4 paged_decode_4_split_kv         the same kernel with several thread blocks per context, which write partial
 //                                   results; a second kernel merges them. It fills the card when sequences are few
 //                                   and long.
+// 5 paged_decode_5_async            what is on its way waits in shared memory and not in registers (cp.async): a whole
+//                                   tile more is on its way, and a multiprocessor has room for four thread blocks in
+//                                   the place of three. For 16-bit types and head_dim up to 128; else it is rung 4.
+//                                   Not measured on a GPU yet.
 //
 // paged_prefill is rung 3 for queries of several tokens each: its rows are (token, head) pairs.
 //
@@ -32,6 +36,7 @@
 //     64 requests of 4,096 tokens   1: 74.7 ms   2: 4.28 ms   3: 0.461 ms (77%)   4: 0.387 ms (91%)
 //     1 request of 32,768 tokens    1: 339 ms    2: 32.8 ms   3: 1.05 ms (4%)     4: 0.066 ms (67%)
 #include "../common.cuh"
+#include "yaie_ptx.cuh"
 
 #include <cfloat>
 
@@ -303,11 +308,35 @@ __device__ __forceinline__ void load_pieces(uint4 (&raw)[4], const T* rows, cons
     }
 }
 
-// Grid: (num_kv_heads * blocks for the rows of a tile, num_splits, num_tiles).
+// The same without registers in between: the pieces set out for shared memory, `to[piece][lane]`. Each lane reads only
+// what it copied itself, so it needs no barrier, only cp_async_wait.
 template <typename T, int LANES, int CHUNKS>
-__global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
+__device__ __forceinline__ void copy_pieces(uint4* to, const T* rows, const int64_t (&offsets)[4 / CHUNKS],
+                                            int head_dim) {
+    using L = Layout<T, LANES, CHUNKS>;
+#pragma unroll
+    for (int round = 0; round < L::ROUNDS; ++round) {
+#pragma unroll
+        for (int j = 0; j < CHUNKS; ++j) {
+            const int d = (threadIdx.x % LANES + j * LANES) * L::PIECE;
+            const bool inside = d < head_dim;  // beyond it, zeros are stored and nothing is read
+            yaie::cp_async_16(to + (round * CHUNKS + j) * 32 + threadIdx.x % 32,
+                              rows + offsets[round] + (inside ? d : 0), inside ? 16 : 0);
+        }
+    }
+}
+
+constexpr int PIECES = 8;  // of a lane in a tile: four of keys, four of values
+constexpr int STAGES = 2;  // tiles in shared memory in the asynchronous kernel: one is worked on, one is on its way
+
+// Grid: (num_kv_heads * blocks for the rows of a tile, num_splits, num_tiles). Four thread blocks of the asynchronous
+// kernel must find room on a multiprocessor; of the other kernel, the compiler decides how many (0).
+template <typename T, int LANES, int CHUNKS, bool ASYNC>
+__global__ void __launch_bounds__(THREADS, ASYNC ? 4 : 0) grouped_kernel(Attention<T> a) {
     using L = Layout<T, LANES, CHUNKS>;
     constexpr int PIECE = L::PIECE, ROUNDS = L::ROUNDS;
+    constexpr int AHEAD = ASYNC ? STAGES : 1;  // which tile sets out when this one has been worked on
+    __shared__ uint4 copies[ASYNC ? WARPS * STAGES * PIECES * 32 : 1];
     __shared__ float4 weights[WARPS][2][L::TEAMS * L::SCORES / 4];
     __shared__ float part_out[WARPS][ROWS][L::MAX_DIM];
     __shared__ float part_lse[ROWS * WARPS][WARPS];  // [row of the block][warp that shares its keys]
@@ -389,18 +418,44 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
             offsets[round] = __shfl_sync(FULL_WARP, slots, first_key + round * L::TEAMS + team) * token_stride;
         }
     };
+    // Of the asynchronous kernel: a tile of this warp in shared memory, and a tile that sets out for it.
+    const auto stage_of = [&](int stage) { return copies + (warp * STAGES + stage) * PIECES * 32; };
+    const auto copy_tile = [&](int stage) {
+        copy_pieces<T, LANES, CHUNKS>(stage_of(stage), keys, offsets, a.head_dim);
+        copy_pieces<T, LANES, CHUNKS>(stage_of(stage) + 4 * 32, values, offsets, a.head_dim);
+    };
     if (works) {
         find_rows(slot, 0);
-        load_pieces<T, LANES, CHUNKS>(key, keys, offsets, a.head_dim);
-        load_pieces<T, LANES, CHUNKS>(value, values, offsets, a.head_dim);
+        if constexpr (ASYNC) {
+            copy_tile(0);
+            yaie::cp_async_commit();
+            if (chunk + L::KEYS < end) {
+                find_rows(slot, L::KEYS);
+                copy_tile(1);
+            }
+            yaie::cp_async_commit();
+        } else {
+            load_pieces<T, LANES, CHUNKS>(key, keys, offsets, a.head_dim);
+            load_pieces<T, LANES, CHUNKS>(value, values, offsets, a.head_dim);
+        }
     }
-    int buffer = 0;
+    int buffer = 0;  // 0 and 1 in turn, from tile to tile
     while (works && chunk < end) {
         const int next_chunk = chunk + 32;
         const int next_slot =
             next_chunk < end ? slot_of_token(block_table, min(next_chunk + lane, end - 1), a.block_size) : slot;
 #pragma unroll 1
         for (int first_key = 0; first_key < 32 && chunk + first_key < end; first_key += L::KEYS) {
+            if constexpr (ASYNC) {
+                yaie::cp_async_wait<STAGES - 1>();  // this tile is there, the next one may still be on its way
+            }
+            const auto piece = [&](const uint4(&loaded)[4], int i, int first) {
+                if constexpr (ASYNC) {
+                    return stage_of(buffer)[(first + i) * 32 + lane];
+                } else {
+                    return loaded[i];
+                }
+            };
             // Scores of the tile: of ROWS queries with ROUNDS keys, over the pieces of this lane.
             float score[L::SCORES];
 #pragma unroll
@@ -412,7 +467,7 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
 #pragma unroll
                 for (int j = 0; j < CHUNKS; ++j) {
                     float k[PIECE];
-                    unpack(key[round * CHUNKS + j], k, keys);
+                    unpack(piece(key, round * CHUNKS + j, 0), k, keys);
 #pragma unroll
                     for (int r = 0; r < ROWS; ++r) {
 #pragma unroll
@@ -422,12 +477,15 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
                     }
                 }
             }
-            // The registers of the keys are free: the next tile's keys set out, and travel while this one is worked on.
-            const bool same_chunk = first_key + L::KEYS < 32;
-            const bool more = (same_chunk ? chunk + first_key + L::KEYS : next_chunk) < end;
+            const int next_key = first_key + AHEAD * L::KEYS;
+            const bool same_chunk = next_key < 32;
+            const bool more = (same_chunk ? chunk : next_chunk - 32) + next_key < end;
             if (more) {
-                find_rows(same_chunk ? slot : next_slot, same_chunk ? first_key + L::KEYS : 0);
-                load_pieces<T, LANES, CHUNKS>(key, keys, offsets, a.head_dim);
+                find_rows(same_chunk ? slot : next_slot, next_key % 32);
+                if constexpr (!ASYNC) {
+                    // The registers of the keys are free: the next ones set out while this tile is worked on.
+                    load_pieces<T, LANES, CHUNKS>(key, keys, offsets, a.head_dim);
+                }
             }
             reduce_scatter<LANES>(score, lane);
             float highest = -INFINITY;
@@ -479,13 +537,12 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
                 weight[4 * i + 2] = four.z;
                 weight[4 * i + 3] = four.w;
             }
-            buffer ^= 1;
 #pragma unroll
             for (int round = 0; round < ROUNDS; ++round) {
 #pragma unroll
                 for (int j = 0; j < CHUNKS; ++j) {
                     float v[PIECE];
-                    unpack(value[round * CHUNKS + j], v, values);
+                    unpack(piece(value, round * CHUNKS + j, 4), v, values);
 #pragma unroll
                     for (int r = 0; r < ROWS; ++r) {
 #pragma unroll
@@ -495,9 +552,15 @@ __global__ void __launch_bounds__(THREADS) grouped_kernel(Attention<T> a) {
                     }
                 }
             }
-            if (more) {
+            if constexpr (ASYNC) {
+                if (more) {
+                    copy_tile(buffer);
+                }
+                yaie::cp_async_commit();  // also where there is no more: the wait counts groups
+            } else if (more) {
                 load_pieces<T, LANES, CHUNKS>(value, values, offsets, a.head_dim);
             }
+            buffer ^= 1;
         }
         chunk = next_chunk;
         slot = next_slot;
@@ -585,7 +648,7 @@ constexpr float LOG2_E = 1.4426950408889634f;
 constexpr int MAX_GRID = 65535;  // thread blocks in the second and third direction
 
 // tile_tokens: the most query tokens that a tile has.
-template <typename T, int LANES, int CHUNKS>
+template <typename T, int LANES, int CHUNKS, bool ASYNC = false>
 static int launch_grouped(Attention<T> a, int tile_tokens) {
     const int rows = tile_tokens * (a.num_heads / a.num_kv_heads);
     // A decode shares the keys of a context out to all warps that its rows leave free; a full tile of a prefill has
@@ -596,7 +659,7 @@ static int launch_grouped(Attention<T> a, int tile_tokens) {
         return cudaErrorInvalidConfiguration;
     }
     const dim3 grid(a.num_kv_heads * row_blocks, a.num_splits, a.num_tiles);
-    grouped_kernel<T, LANES, CHUNKS><<<grid, THREADS, 0, a.stream>>>(a);
+    grouped_kernel<T, LANES, CHUNKS, ASYNC><<<grid, THREADS, 0, a.stream>>>(a);
     return cudaGetLastError();
 }
 
@@ -612,6 +675,16 @@ static int launch_grouped(const Attention<T>& a, int tile_tokens) {
     return a.head_dim <= 64    ? launch_grouped<T, 8, 1>(a, tile_tokens)
            : a.head_dim <= 128 ? launch_grouped<T, 16, 1>(a, tile_tokens)
                                : launch_grouped<T, 32, 1>(a, tile_tokens);
+}
+
+// The asynchronous kernel where there is one.
+static int launch_async(const Attention<float>& a) { return launch_grouped(a, 1); }
+
+template <typename T>
+static int launch_async(const Attention<T>& a) {
+    return a.head_dim <= 64    ? launch_grouped<T, 8, 1, true>(a, 1)
+           : a.head_dim <= 128 ? launch_grouped<T, 16, 1, true>(a, 1)
+                               : launch_grouped(a, 1);
 }
 
 // Arguments that every launcher has.
@@ -663,6 +736,34 @@ static int with_attention(const Arguments& x, F launch) {
 #endif
 }
 
+// What rungs 4 and 5 have besides.
+struct Splits {
+    const int4* tiles;
+    float *partial_out, *partial_lse;
+    int num_splits, split_tokens;
+};
+
+// Call `launch`, which attends to the splits of every context, and merge them.
+template <typename F>
+static int launch_split(const Arguments& x, const Splits& splits, F launch) {
+    if (splits.num_splits < 1 || splits.split_tokens < 1) {
+        return cudaErrorInvalidValue;
+    }
+    return with_attention(x, [&](auto a) {
+        a.tiles = splits.tiles;
+        a.partial_out = splits.partial_out;
+        a.partial_lse = splits.partial_lse;
+        a.num_splits = splits.num_splits;
+        a.split_tokens = splits.split_tokens;
+        const int error = launch(a);
+        if (error != cudaSuccess || a.num_splits == 1) {
+            return error;
+        }
+        merge_splits_kernel<<<a.num_tiles * a.num_heads, THREADS, 0, a.stream>>>(a);
+        return static_cast<int>(cudaGetLastError());
+    });
+}
+
 extern "C" int paged_decode_1_thread_per_head(const void* query, const void* key_cache, const void* value_cache,
                                               const int* block_tables, const int* context_lens, void* out, int num_seqs,
                                               int num_heads, int num_kv_heads, int head_dim, int block_size,
@@ -709,22 +810,19 @@ extern "C" int paged_decode_4_split_kv(const void* query, const void* key_cache,
                                        int split_tokens, float scale, int dtype, cudaStream_t stream) {
     const Arguments x = {query,     key_cache,    value_cache, block_tables, context_lens, out,   num_seqs,
                          num_heads, num_kv_heads, head_dim,    block_size,   max_blocks,   scale, dtype, stream};
-    if (num_splits < 1 || split_tokens < 1) {
-        return cudaErrorInvalidValue;
-    }
-    return with_attention(x, [&](auto a) {
-        a.tiles = tiles;
-        a.partial_out = partial_out;
-        a.partial_lse = partial_lse;
-        a.num_splits = num_splits;
-        a.split_tokens = split_tokens;
-        const int error = launch_grouped(a, 1);
-        if (error != cudaSuccess || num_splits == 1) {
-            return error;
-        }
-        merge_splits_kernel<<<a.num_tiles * a.num_heads, THREADS, 0, a.stream>>>(a);
-        return static_cast<int>(cudaGetLastError());
-    });
+    const Splits splits = {tiles, partial_out, partial_lse, num_splits, split_tokens};
+    return launch_split(x, splits, [](const auto& a) { return launch_grouped(a, 1); });
+}
+
+extern "C" int paged_decode_5_async(const void* query, const void* key_cache, const void* value_cache,
+                                    const int* block_tables, const int* context_lens, const int4* tiles, void* out,
+                                    float* partial_out, float* partial_lse, int num_seqs, int num_heads,
+                                    int num_kv_heads, int head_dim, int block_size, int max_blocks, int num_splits,
+                                    int split_tokens, float scale, int dtype, cudaStream_t stream) {
+    const Arguments x = {query,     key_cache,    value_cache, block_tables, context_lens, out,   num_seqs,
+                         num_heads, num_kv_heads, head_dim,    block_size,   max_blocks,   scale, dtype, stream};
+    const Splits splits = {tiles, partial_out, partial_lse, num_splits, split_tokens};
+    return launch_split(x, splits, [](const auto& a) { return launch_async(a); });
 }
 
 // Queries of several tokens per sequence, packed: query, out: [num_tokens, num_heads, head_dim].

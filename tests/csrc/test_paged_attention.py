@@ -25,7 +25,7 @@ TOLERANCE = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 DTYPES = tuple(TOLERANCE)
 CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 PLAIN = ("paged_decode_1_thread_per_head", "paged_decode_2_warp_per_head", "paged_decode_3_grouped")
-RUNGS = (*PLAIN, "paged_decode_4_split_kv")
+RUNGS = (*PLAIN, "paged_decode_4_split_kv", "paged_decode_5_async")
 GARBAGE = 10**9  # in entries of a block table that must not be read
 
 
@@ -116,7 +116,7 @@ class Batch:
                 (num_seqs, num_heads, num_splits, head_dim), math.nan, dtype=torch.float32
             )
             lse = torch.full_like(parts[..., 0].contiguous(), math.nan)
-            module().paged_decode_4_split_kv(
+            getattr(module(), rung)(
                 *caches,
                 None,
                 self.out,
@@ -209,11 +209,12 @@ def test_large_scores(rung):
 
 @pytest.mark.parametrize("num_splits", [1, 2, 5])
 @pytest.mark.parametrize("split_tokens", [1, 32, 100])
-def test_splits(num_splits, split_tokens):
+@pytest.mark.parametrize(("rung", "dtype"), [(RUNGS[3], torch.float32), (RUNGS[4], torch.float16)])
+def test_splits(rung, dtype, num_splits, split_tokens):
     """However a context is split the result is the same; splits without keys leave no trace. Contexts that need more
     splits than there are get longer ones, as in a CUDA graph whose sequences have grown."""
-    batch = Batch([1, 0, 64, 201], num_heads=2, head_dim=32)
-    batch.check(batch.decode("paged_decode_4_split_kv", num_splits, split_tokens))
+    batch = Batch([1, 0, 64, 201], num_heads=2, head_dim=32, dtype=dtype)
+    batch.check(batch.decode(rung, num_splits, split_tokens))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -255,11 +256,12 @@ def test_rungs_gain_what_their_header_says():
         ]
         moved[rung] = sum(p.bytes_moved for p in loads if p.bytes_per_lane != 4)
         assert profile.bank_conflicts == 0
-    first, second, third, fourth = (moved[rung] / kv_bytes for rung in RUNGS)
+    first, second, third, fourth, fifth = (moved[rung] / kv_bytes for rung in RUNGS)
     assert first > 16  # a sector of 32 bytes for 2 of them, and the queries again with every key
     assert 4 <= second < 4.1  # each of the four heads
     assert 1 <= third < 1.1
     assert 1 <= fourth < 1.1
+    assert 1 <= fifth < 1.1
 
 
 def planted(old, new):
@@ -314,12 +316,25 @@ def test_planted_bugs_are_caught(monkeypatch, bug):
         decode_and_check()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the copy may happen to be there in time")
+def test_forgotten_wait_is_caught(monkeypatch):
+    """What a lane copies asynchronously is not there before it has waited for it."""
+    wait = "yaie::cp_async_wait<STAGES - 1>();"
+    text = PATH.read_text()
+    assert wait in text
+    broken = yaie.cuda.load(text.replace(wait, ""), path=PATH)
+    monkeypatch.setitem(globals(), "module", lambda: broken)
+    batch = Batch([70], num_heads=2, head_dim=32, dtype=torch.float16)
+    with pytest.raises((AssertionError, yaie.cuda.KernelError)):
+        batch.check(batch.decode(RUNGS[4]))
+
+
 # --- behind yaie.kernels.api ---------------------------------------------------------------------------------
 
 BACKEND = "cuda" if torch.cuda.is_available() else "emulator"
 
 
-@pytest.mark.parametrize("rung", [1, 2, 3, 4])
+@pytest.mark.parametrize("rung", paged_attention.RUNGS)
 @pytest.mark.parametrize("table_dtype", [torch.int32, torch.int64])
 def test_mixed_batch_through_the_api(monkeypatch, rung, table_dtype):
     """Chunks of prompts and decodes in one call, in any order, with a plan or without: a row written twice or never, or
@@ -342,7 +357,7 @@ def test_mixed_batch_through_the_api(monkeypatch, rung, table_dtype):
         batch.check(out)
 
 
-@pytest.mark.parametrize("rung", [1, 2, 3, 4])
+@pytest.mark.parametrize("rung", paged_attention.RUNGS)
 def test_decodes_through_the_api(monkeypatch, rung):
     """The way of a decode step, in both layouts, with a context long enough for several splits."""
     monkeypatch.setattr(paged_attention, "rung", rung)

@@ -25,6 +25,7 @@ RUNGS = {
     2: "paged_decode_2_warp_per_head",
     3: "paged_decode_3_grouped",
     4: "paged_decode_4_split_kv",
+    5: "paged_decode_5_async",
 }
 rung = 4  # of the decodes of `api.paged_attention_forward`; the lesson turns it down to compare
 
@@ -81,9 +82,9 @@ def paged_decode(
         key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, in query's dtype.
         block_tables: `[num_seqs, max_blocks]`, int32; entries beyond a context are not read.
         context_lens: `[num_seqs]`, int32: the tokens that each query sees. 0 gives zeros.
-        max_context_len: about the longest context; rung 4 chooses its splits by it. Longer ones are right, too.
+        max_context_len: about the longest context; rungs 4 and 5 choose their splits by it. Longer ones are right, too.
         scale: factor of the scores; None means `1 / sqrt(head_dim)`.
-        rung: which kernel, 1 to 4.
+        rung: which kernel, 1 to 5.
         backend, check: as for `yaie.kernels.native.module`.
 
     Returns:
@@ -157,13 +158,14 @@ def _decode(query, key_cache, value_cache, plan, scale, out, rung, kernels) -> N
     tables, lens, tiles = plan.block_tables, plan.context_lens, plan.decode_tiles
     sizes = (plan.num_decodes, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1])
     last = (scale, DTYPES[query.dtype])
-    if rung == 4:
+    run = getattr(kernels, RUNGS[rung])
+    if rung >= 4:
         partial_out = partial_lse = None
         if plan.num_splits > 1:
             shape = (plan.num_decodes, num_heads, plan.num_splits, head_dim)
             partial_out = query.new_empty(shape, dtype=torch.float32)
             partial_lse = query.new_empty(shape[:3], dtype=torch.float32)
-        kernels.paged_decode_4_split_kv(
+        run(
             query,
             key_cache,
             value_cache,
@@ -179,7 +181,6 @@ def _decode(query, key_cache, value_cache, plan, scale, out, rung, kernels) -> N
             *last,
         )
         return
-    run = getattr(kernels, RUNGS[rung])
     if tiles is None:
         run(query, key_cache, value_cache, tables, lens, out, *sizes, *last)
         return
