@@ -164,3 +164,16 @@ def test_kernels_are_loaded_when_they_are_asked_for():
         "api.copy_blocks(*x, torch.tensor([[0, 1]])); assert 'yaie.kernels.native' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_prepare_compiles_what_a_step_launches(monkeypatch):
+    """Would catch a list that lacks a file: it would be compiled in the middle of somebody's request."""
+    from yaie import LLM, SamplingParams  # the engine is a room above; only its launches are of interest here
+
+    monkeypatch.setattr(native, "time_limit", 21.0)  # so that nothing is found in the cache of modules
+    native.prepare(KERNELS)
+    misses = native._load.cache_info().misses
+    llm = LLM("tiny", backend=KERNELS, num_blocks=8)
+    llm.generate([[5, 6, 7], [8, 9]], SamplingParams(temperature=0, max_tokens=2))
+    assert llm.last_error is None
+    assert native._load.cache_info().misses == misses

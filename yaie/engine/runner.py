@@ -13,7 +13,7 @@ import torch
 from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
-from yaie.kernels import api
+from yaie.kernels import api, native
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.models.batch import Batch
 
@@ -51,6 +51,10 @@ class ModelRunner:
         """
         if self.operations.backend == "torch":
             return
+        if (
+            self.kv.device.type == "cuda"
+        ):  # nvcc takes its time; the emulator's files are ready in a second or two
+            native.prepare("cuda")
         zero, nowhere = torch.zeros(2, dtype=torch.int64, device=self.kv.device).split(1)
         batch = Batch(zero, zero, nowhere - 1, zero[None], zero + 1, [1], [1])
         self.model(batch, self.kv, self.operations)

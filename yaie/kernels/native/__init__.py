@@ -15,6 +15,7 @@ import importlib.util
 import pkgutil
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,15 @@ import yaie.cuda
 CSRC = Path(__file__).resolve().parents[3] / "csrc"
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as in csrc/common.cuh
 BACKENDS = ("cuda", "emulator")
+# The files whose kernels every step of the engine launches.
+OF_A_STEP = (
+    "paged_attention/paged_attention.cu",
+    "memory/reshape_and_cache.cu",
+    "model_ops/rms_norm.cu",
+    "model_ops/rope.cu",
+    "model_ops/silu_mul.cu",
+    "model_ops/embedding.cu",
+)
 # How replaced text is compiled in check mode. A learner waits for it, so a file may then leave element types out.
 CHECK_FLAGS = ("-DYAIE_EXERCISE_CHECK",)
 
@@ -101,6 +111,12 @@ def implements(operation: str) -> Callable[[Callable], Callable]:
         return function
 
     return add
+
+
+def prepare(backend: str) -> None:
+    """Compile what the engine's steps need, several files at a time; `module` then finds it done."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: module(name, backend), OF_A_STEP))
 
 
 def register_all() -> None:
