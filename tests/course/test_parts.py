@@ -3,10 +3,11 @@
 import inspect
 
 import pytest
+import torch
 
-from yaie.course import handle, learner, parts
+from yaie.course import generate, handle, learner, parts
 from yaie.course.registry import NoSuchExercise
-from yaie.kernels import kv_cache
+from yaie.kernels import kv_cache, radix_attention
 
 WRONG = "return 7"
 
@@ -70,6 +71,16 @@ def test_files_are_read_again_only_when_they_have_changed(warm_up, monkeypatch):
     warm_up.write("return 12")
     with parts.installed(["0.1"]):
         assert blocks_needed() == 12
+
+
+def test_a_learners_attention_runs_although_a_kernel_of_pytorch_is_faster(exercises):
+    """The engine takes that kernel in the place of its own function; in the place of theirs it would be a lie."""
+    generate.write(exercises / "solved", solved=True)
+    (exercises / "03_attention.py").write_text((exercises / "solved" / "03_attention.py").read_text())
+    ones = torch.ones(1, 1, 1, 2)
+    assert radix_attention._flash_kernel_takes(ones, ones)
+    with parts.installed(["3.5"]):
+        assert not radix_attention._flash_kernel_takes(ones, ones)
 
 
 def test_nothing_to_install_is_fine(exercises):

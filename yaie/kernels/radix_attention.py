@@ -211,7 +211,8 @@ def attention(
     return ungroup_heads(out, q_len), ungroup_heads(lse, q_len).squeeze(-1)
 
 
-_plain_attention = attention
+# In a tuple: who puts another function in the place of `attention`, wherever it is known, does not replace it here.
+_OWN_ATTENTION = (attention,)
 
 
 def fast_attention(
@@ -243,7 +244,7 @@ _flash_kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 def _flash_kernel_takes(query: torch.Tensor, key: torch.Tensor) -> bool:
     on_cpu = query.device.type == "cpu" and query.dtype == key.dtype == torch.float32
-    return on_cpu and attention is _plain_attention
+    return on_cpu and attention is _OWN_ATTENTION[0]
 
 
 def _as_bias(mask: torch.Tensor) -> torch.Tensor:
@@ -410,12 +411,11 @@ def _plan_one_decode(
     block_table: torch.Tensor, context_len: int, block_size: int, num_kv_heads: int
 ) -> AttentionPlan:
     """The plan for one sequence with one query: what a chat spends most of its time on, so it takes few calls."""
-    num_blocks = -(-context_len // block_size)
-    device = block_table.device
-    slots = block_table[:num_blocks, None] * block_size + torch.arange(block_size, device=device)
-    heads = torch.arange(num_kv_heads, device=device)
-    kv_rows = slots.view(-1)[:context_len] * num_kv_heads + heads[:, None]
-    return AttentionPlan(1, [], [DecodeBatch(slice(0, 1), kv_rows[None], None)], [])
+    blocks = block_table[: -(-context_len // block_size)].cpu().numpy().astype(np.int64)
+    slots = (blocks[:, None] * block_size + np.arange(block_size)).ravel()[:context_len]
+    kv_rows = slots * num_kv_heads + np.arange(num_kv_heads)[:, None]
+    on_device = torch.from_numpy(kv_rows[None]).to(block_table.device)
+    return AttentionPlan(1, [], [DecodeBatch(slice(0, 1), on_device, None)], [])
 
 
 def plan_attention(
