@@ -207,12 +207,14 @@ def test_engine_in_float32(name, backend, chunked, scarce, block_size):
         max_num_batched_tokens=20 if chunked else 1000,
         max_num_seqs=6,
     )
-    if backend == "emulator" and not scarce:  # decode steps are padded to buckets, as for CUDA graphs
+    if (
+        padded := backend == "emulator" and not scarce
+    ):  # decode steps are padded to buckets, as for CUDA graphs
         llm.runner.graphs = DecodeGraphs(
             llm.model, llm.kv, llm.runner.operations, 8, llm.max_model_len, capture=eager
         )
     assert_same(name, *answers(llm, prompts, together=True), torch.float32)
-    assert llm.runner.graphs is None or 8 in llm.runner.graphs.replays  # 6 sequences, 2 rows of padding
+    assert not padded or 8 in llm.runner.graphs.replays  # 6 sequences, 2 rows of padding
     assert (llm.stats()["preemptions"] > 0) == scarce
     assert llm.runner.operations.backend == backend
 
