@@ -4,19 +4,19 @@
 // `yaie.exercise("13.1").check()` in the notebook, or `yaie check 13.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash 10eee45f5ea53b5b
+// generated, text hash 8e2416371b599ea7
 
 // ==================== csrc/flash_attention/flash_attention_2_tiles.cu ====================
 //
 // Rung 2 of flash attention: tiles of keys and values in shared memory, and a running maximum and sum for each row.
 //
-// What changed: a thread block takes 32 query rows through all keys, 32 keys at a time. A row keeps the largest score so
-// far, the sum of its weights exp(score - largest), and the weighted sum of the values. When a tile brings a larger
-// score, what was added up before is scaled down to the new maximum; so the result is the softmax over all keys, although
-// no more than 32 scores of a row exist at a time.
+// What changed: a thread block takes 32 query rows through all keys, 32 keys at a time. A row keeps the largest score
+// so far, the sum of its weights exp(score - largest), and the weighted sum of the values. When a tile brings a
+// larger score, what was added up before is scaled down to the new maximum; so the result is the softmax over all
+// keys, although no more than 32 scores of a row exist at a time.
 //
-// What it should gain: no scores in memory, and a tile of keys and values is read once for 32 rows and not once for each
-// row. The emulator's profile() shows the bytes (lesson 13).
+// What it should gain: no scores in memory, and a tile of keys and values is read once for 32 rows and not once for
+// each row. The emulator's profile() shows the bytes (lesson 13).
 //
 // What it did gain on an H100 (README.md): 9 times the speed of rung 1, and still only 8.5 TFLOP/s.
 //
@@ -38,8 +38,9 @@
 //     };
 
 // ---------- Exercise 13.1: Load a tile (about 15 minutes) ----------
-// Copy the rows first .. first + 31 of `rows` (count rows in all, `stride` elements apart) into a tile in shared memory,
-// as float; rows of the tile lie tile_stride floats apart. Rows beyond the end become 0. All threads of the block call it.
+// Copy the rows first .. first + 31 of `rows` (count rows in all, `stride` elements apart) into a tile in shared
+// memory, as float; rows of the tile lie tile_stride floats apart. Rows beyond the end become 0. All threads of the
+// block call it.
 template <typename T>
 __device__ void load_tile(const T* rows, int stride, int first, int count, int head_dim, float* tile,
                           int tile_stride) {
@@ -47,9 +48,9 @@ __device__ void load_tile(const T* rows, int stride, int first, int count, int h
 }
 
 // ---------- Exercise 13.2: Running maximum and sum (about 20 minutes) ----------
-// Take the scores of one more tile into a row's running maximum and sum. All 32 lanes call it, each with the score of one
-// key (-inf if the row may not see it), and all get the same `row`. Returns the weight of the lane's key; `rescale` is the
-// factor for what was added up before.
+// Take the scores of one more tile into a row's running maximum and sum. All 32 lanes call it, each with the score of
+// one key (-inf if the row may not see it), and all get the same `row`. Returns the weight of the lane's key;
+// `rescale` is the factor for what was added up before.
 __device__ float take_scores(float score, Running& row, float& rescale) {
     // exercise 13.2: write this function
     return {};
@@ -57,21 +58,22 @@ __device__ float take_scores(float score, Running& row, float& rescale) {
 
 // ==================== csrc/flash_attention/flash_attention_3_registers.cu ====================
 //
-// Rung 3 of flash attention: tiles of keys that no row may see are skipped, and each thread works on a tile in registers.
+// Rung 3 of flash attention: tiles of keys that no row may see are skipped, and each thread works on a tile in
+// registers.
 //
 // What changed:
-// - With a causal mask a block of rows visits only the tiles of keys up to its last row: half of them on average. Keys are
-//   compared with the mask only in the tiles that need it.
+// - With a causal mask a block of rows visits only the tiles of keys up to its last row: half of them on average.
+//   Keys are compared with the mask only in the tiles that need it.
 // - Rung 2 reads two numbers from shared memory for each multiplication. Here a thread has 4 rows and 4 keys: it reads
 //   4 + 4 numbers for 16 multiplications of the scores, and likewise for the weighted sums. It reads four at once.
 //
-// What it should gain: twice by skipping at long causal prompts; the rest is bound by float multiplications and no longer
-// by shared memory.
+// What it should gain: twice by skipping at long causal prompts; the rest is bound by float multiplications and no
+// longer by shared memory.
 //
 // What it did gain on an H100 (README.md): 2.3 times without a mask, 4.5 times with one; 20 TFLOP/s.
 //
-// Thread (ty, tx) of 16 x 16 has the rows R * ty to R * ty + R - 1, the keys tx, tx + 16, ... of a tile, and of the sums
-// the columns 4 * tx to 4 * tx + 3, and so on in steps of 64. The 16 threads of a row are half a warp.
+// Thread (ty, tx) of 16 x 16 has the rows R * ty to R * ty + R - 1, the keys tx, tx + 16, ... of a tile, and of the
+// sums the columns 4 * tx to 4 * tx + 3, and so on in steps of 64. The 16 threads of a row are half a warp.
 //
 // Arguments as problem.cuh says; head_dim a multiple of 8 up to 256, all pointers 16-byte aligned.
 //
@@ -99,8 +101,8 @@ __device__ float take_scores(float score, Running& row, float& rescale) {
 //     };
 
 // ---------- Exercise 13.3: Skip the tiles that nobody sees (about 15 minutes) ----------
-// The tiles that matter to the TILE rows from first_row on. head.visible_keys(row) says how many keys a row may see (also
-// for rows beyond the end); a later row never sees fewer.
+// The tiles that matter to the TILE rows from first_row on. head.visible_keys(row) says how many keys a row may see
+// (also for rows beyond the end); a later row never sees fewer.
 template <int TILE, typename T>
 __device__ Tiles tiles_that_matter(const Head<T>& head, int first_row) {
     // exercise 13.3: write this function

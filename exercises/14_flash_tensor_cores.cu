@@ -4,7 +4,7 @@
 // `yaie.exercise("14.1").check()` in the notebook, or `yaie check 14.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash 08aaa25646df2a43
+// generated, text hash 4849c8f4e922b85f
 
 // ==================== csrc/flash_attention/flash_attention_4_tensor_cores.cu ====================
 //
@@ -13,18 +13,19 @@
 //
 // What changed:
 // - mma.sync multiplies a 16x16 by a 16x8 matrix per warp and instruction, with sums in float. Its operands and results
-//   are fragments, spread over the registers of the 32 lanes; the scores come out in the layout in which the weights are
-//   needed for the second product, so they never leave the registers.
+//   are fragments, spread over the registers of the 32 lanes; the scores come out in the layout in which the weights
+//   are needed for the second product, so they never leave the registers.
 // - ldmatrix fetches fragments from shared memory, four 8x8 matrices at once. A tile is stored with its 16-byte chunks
-//   swapped within a row (swizzled), so that neither the copies nor ldmatrix meet a bank twice: profile() shows 0 conflicts.
-// - cp.async copies from global to shared memory without registers, 16 bytes a thread. Two stages of keys and values: while
-//   one is computed with, the next is on its way. One barrier for each tile.
+//   swapped within a row (swizzled), so that neither the copies nor ldmatrix meet a bank twice: profile() shows 0
+//   conflicts.
+// - cp.async copies from global to shared memory without registers, 16 bytes a thread. Two stages of keys and values:
+//   while one is computed with, the next is on its way. One barrier for each tile.
 // - A warp has 32 rows (16 for head_dim above 128), so that what it fetches of keys and values serves 32 rows at once.
 // - Weights are powers of 2, with log2(e) in the scale of the scores: that is what the hardware computes.
 // - What was added up is scaled to a new maximum only when that has grown by more than a factor of 2^8.
 //
-// What it should gain: FlashAttention-2 reaches 350-370 TFLOP/s with this plan at head_dim 128 on an H100 or H200, where
-// rungs 2 and 3, without tensor cores, cannot pass 67 (its limit in fp32).
+// What it should gain: FlashAttention-2 reaches 350-370 TFLOP/s with this plan at head_dim 128 on an H100 or H200,
+// where rungs 2 and 3, without tensor cores, cannot pass 67 (its limit in fp32).
 //
 // What it did gain on an H100 (README.md): 19 times the speed of rung 3. 373 TFLOP/s, 327 with a causal mask; torch's
 // own FlashAttention-2 reached 341 and 310 beside it.
@@ -69,8 +70,8 @@ __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores,
 }
 
 // ---------- Exercise 14.2: Scores with ldmatrix and mma (about 35 minutes) ----------
-// scores += queries * keys^T, for the rows of this warp (band b begins at row 16 * (BANDS * warp + b) of the tile of queries)
-// and all keys of the tile.
+// scores += queries * keys^T, for the rows of this warp (band b begins at row 16 * (BANDS * warp + b) of the tile of
+// queries) and all keys of the tile.
 template <int HEAD_DIM, typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* keys,
                                            Accumulators<BANDS, BLOCKS>& scores) {
@@ -78,9 +79,9 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
 }
 
 // ---------- Exercise 14.3: A pipeline of copies (about 20 minutes) ----------
-// Come to a tile: when this returns, all threads may read tile number `tile`, and the copy of the next one, if there is
-// one, is on its way. start_tile(n) starts this thread's part of the copy of tile n, into the stage that tile n - 2 was in.
-// The copy of tile 0 has been started, and closed as a group, before. All threads of the block call this.
+// Come to a tile: when this returns, all threads may read tile number `tile`, and the copy of the next one, if there
+// is one, is on its way. start_tile(n) starts this thread's part of the copy of tile n, into the stage that tile n -
+// 2 was in. The copy of tile 0 has been started, and closed as a group, before. All threads of the block call this.
 template <typename StartTile>
 __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
     // exercise 14.3: write this function

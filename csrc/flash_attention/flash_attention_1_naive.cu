@@ -4,9 +4,9 @@
 //   weights = softmax(scores)           one warp for each row, in place
 //   out     = weights * value           one thread for each element of the output
 //
-// What it costs: scores takes 4 * q_len * kv_len bytes for each head, written once, read and written by the softmax, and
-// read by every column of the output; and each row reads all of its keys and values from memory by itself. At 4096
-// tokens that is 64 MiB of scores for each head.
+// What it costs: scores takes 4 * q_len * kv_len bytes for each head, written once, read and written by the softmax,
+// and read by every column of the output; and each row reads all of its keys and values from memory by itself. At
+// 4096 tokens that is 64 MiB of scores for each head.
 //
 // Measured on an H100 (README.md): 0.9 TFLOP/s, where the card multiplies matrices at 801.
 //

@@ -1,12 +1,12 @@
 // Rung 2 of flash attention: tiles of keys and values in shared memory, and a running maximum and sum for each row.
 //
-// What changed: a thread block takes 32 query rows through all keys, 32 keys at a time. A row keeps the largest score so
-// far, the sum of its weights exp(score - largest), and the weighted sum of the values. When a tile brings a larger
-// score, what was added up before is scaled down to the new maximum; so the result is the softmax over all keys, although
-// no more than 32 scores of a row exist at a time.
+// What changed: a thread block takes 32 query rows through all keys, 32 keys at a time. A row keeps the largest score
+// so far, the sum of its weights exp(score - largest), and the weighted sum of the values. When a tile brings a
+// larger score, what was added up before is scaled down to the new maximum; so the result is the softmax over all
+// keys, although no more than 32 scores of a row exist at a time.
 //
-// What it should gain: no scores in memory, and a tile of keys and values is read once for 32 rows and not once for each
-// row. The emulator's profile() shows the bytes (lesson 13).
+// What it should gain: no scores in memory, and a tile of keys and values is read once for 32 rows and not once for
+// each row. The emulator's profile() shows the bytes (lesson 13).
 //
 // What it did gain on an H100 (README.md): 9 times the speed of rung 1, and still only 8.5 TFLOP/s.
 //
@@ -23,8 +23,9 @@ struct Running {
     float most, sum;
 };
 
-// Copy the rows first .. first + 31 of `rows` (count rows in all, `stride` elements apart) into a tile in shared memory,
-// as float; rows of the tile lie tile_stride floats apart. Rows beyond the end become 0. All threads of the block call it.
+// Copy the rows first .. first + 31 of `rows` (count rows in all, `stride` elements apart) into a tile in shared
+// memory, as float; rows of the tile lie tile_stride floats apart. Rows beyond the end become 0. All threads of the
+// block call it.
 template <typename T>
 __device__ void load_tile(const T* rows, int stride, int first, int count, int head_dim, float* tile,
                           int tile_stride) {
@@ -32,13 +33,14 @@ __device__ void load_tile(const T* rows, int stride, int first, int count, int h
         const int row = i / head_dim;
         const int column = i % head_dim;
         const bool exists = first + row < count;
-        tile[row * tile_stride + column] = exists ? to_float(rows[static_cast<int64_t>(first + row) * stride + column]) : 0.0f;
+        const int64_t place = static_cast<int64_t>(first + row) * stride + column;
+        tile[row * tile_stride + column] = exists ? to_float(rows[place]) : 0.0f;
     }
 }
 
-// Take the scores of one more tile into a row's running maximum and sum. All 32 lanes call it, each with the score of one
-// key (-inf if the row may not see it), and all get the same `row`. Returns the weight of the lane's key; `rescale` is the
-// factor for what was added up before.
+// Take the scores of one more tile into a row's running maximum and sum. All 32 lanes call it, each with the score of
+// one key (-inf if the row may not see it), and all get the same `row`. Returns the weight of the lane's key;
+// `rescale` is the factor for what was added up before.
 __device__ float take_scores(float score, Running& row, float& rescale) {
     const float most = fmaxf(row.most, warp_max(score));
     if (most == -INFINITY) {  // nothing to see so far: exp(-inf - -inf) would be NaN
@@ -129,16 +131,16 @@ static int launch_tiles(const void* query, const void* key, const void* value, v
     if (const cudaError_t error = allow_shared_memory(tiles_kernel<T, COLUMNS>, bytes)) {
         return error;
     }
-    tiles_kernel<T, COLUMNS><<<grid, WARPS * 32, bytes, stream>>>(static_cast<const T*>(query), static_cast<const T*>(key),
-                                                                  static_cast<const T*>(value), static_cast<T*>(out),
-                                                                  problem);
+    tiles_kernel<T, COLUMNS><<<grid, WARPS * 32, bytes, stream>>>(
+        static_cast<const T*>(query), static_cast<const T*>(key), static_cast<const T*>(value), static_cast<T*>(out),
+        problem);
     return cudaGetLastError();
 }
 
 extern "C" int flash_attention_2_tiles(const void* query, const void* key, const void* value, void* out,
                                        const int* cu_seqlens_q, const int* cu_seqlens_k, int num_seqs, int max_q_len,
-                                       int num_heads, int num_kv_heads, int head_dim, float scale, int causal, int dtype,
-                                       cudaStream_t stream) {
+                                       int num_heads, int num_kv_heads, int head_dim, float scale, int causal,
+                                       int dtype, cudaStream_t stream) {
     if (num_seqs == 0 || max_q_len == 0) {
         return cudaSuccess;
     }

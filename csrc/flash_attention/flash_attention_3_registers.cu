@@ -1,18 +1,19 @@
-// Rung 3 of flash attention: tiles of keys that no row may see are skipped, and each thread works on a tile in registers.
+// Rung 3 of flash attention: tiles of keys that no row may see are skipped, and each thread works on a tile in
+// registers.
 //
 // What changed:
-// - With a causal mask a block of rows visits only the tiles of keys up to its last row: half of them on average. Keys are
-//   compared with the mask only in the tiles that need it.
+// - With a causal mask a block of rows visits only the tiles of keys up to its last row: half of them on average.
+//   Keys are compared with the mask only in the tiles that need it.
 // - Rung 2 reads two numbers from shared memory for each multiplication. Here a thread has 4 rows and 4 keys: it reads
 //   4 + 4 numbers for 16 multiplications of the scores, and likewise for the weighted sums. It reads four at once.
 //
-// What it should gain: twice by skipping at long causal prompts; the rest is bound by float multiplications and no longer
-// by shared memory.
+// What it should gain: twice by skipping at long causal prompts; the rest is bound by float multiplications and no
+// longer by shared memory.
 //
 // What it did gain on an H100 (README.md): 2.3 times without a mask, 4.5 times with one; 20 TFLOP/s.
 //
-// Thread (ty, tx) of 16 x 16 has the rows R * ty to R * ty + R - 1, the keys tx, tx + 16, ... of a tile, and of the sums
-// the columns 4 * tx to 4 * tx + 3, and so on in steps of 64. The 16 threads of a row are half a warp.
+// Thread (ty, tx) of 16 x 16 has the rows R * ty to R * ty + R - 1, the keys tx, tx + 16, ... of a tile, and of the
+// sums the columns 4 * tx to 4 * tx + 3, and so on in steps of 64. The 16 threads of a row are half a warp.
 //
 // Arguments as problem.cuh says; head_dim a multiple of 8 up to 256, all pointers 16-byte aligned.
 #include "problem.cuh"
@@ -50,8 +51,8 @@ __device__ __forceinline__ void store_four(Half* p, float4 x) {
     *reinterpret_cast<uint2*>(p) = raw;
 }
 
-// Copy the rows first, first + 1, ... (count in all, `stride` elements apart) into a tile of TILE rows, tile_stride floats
-// apart. Rows beyond the end become 0.
+// Copy the rows first, first + 1, ... (count in all, `stride` elements apart) into a tile of TILE rows, tile_stride
+// floats apart. Rows beyond the end become 0.
 template <int TILE, typename T>
 __device__ void load_tile(const T* rows, int stride, int first, int count, int head_dim, float* tile, int tile_stride) {
     const int quads = head_dim / 4;
@@ -66,13 +67,14 @@ __device__ void load_tile(const T* rows, int stride, int first, int count, int h
     }
 }
 
-// Which tiles of TILE keys matter to a block of rows: the first `to_visit`, of which the first `seen_by_all` need no mask.
+// Which tiles of TILE keys matter to a block of rows: the first `to_visit`, of which the first `seen_by_all` need no
+// mask.
 struct Tiles {
     int seen_by_all, to_visit;
 };
 
-// The tiles that matter to the TILE rows from first_row on. head.visible_keys(row) says how many keys a row may see (also
-// for rows beyond the end); a later row never sees fewer.
+// The tiles that matter to the TILE rows from first_row on. head.visible_keys(row) says how many keys a row may see
+// (also for rows beyond the end); a later row never sees fewer.
 template <int TILE, typename T>
 __device__ Tiles tiles_that_matter(const Head<T>& head, int first_row) {
     const int last_row = first_row + TILE - 1;

@@ -3,18 +3,19 @@
 //
 // What changed:
 // - mma.sync multiplies a 16x16 by a 16x8 matrix per warp and instruction, with sums in float. Its operands and results
-//   are fragments, spread over the registers of the 32 lanes; the scores come out in the layout in which the weights are
-//   needed for the second product, so they never leave the registers.
+//   are fragments, spread over the registers of the 32 lanes; the scores come out in the layout in which the weights
+//   are needed for the second product, so they never leave the registers.
 // - ldmatrix fetches fragments from shared memory, four 8x8 matrices at once. A tile is stored with its 16-byte chunks
-//   swapped within a row (swizzled), so that neither the copies nor ldmatrix meet a bank twice: profile() shows 0 conflicts.
-// - cp.async copies from global to shared memory without registers, 16 bytes a thread. Two stages of keys and values: while
-//   one is computed with, the next is on its way. One barrier for each tile.
+//   swapped within a row (swizzled), so that neither the copies nor ldmatrix meet a bank twice: profile() shows 0
+//   conflicts.
+// - cp.async copies from global to shared memory without registers, 16 bytes a thread. Two stages of keys and values:
+//   while one is computed with, the next is on its way. One barrier for each tile.
 // - A warp has 32 rows (16 for head_dim above 128), so that what it fetches of keys and values serves 32 rows at once.
 // - Weights are powers of 2, with log2(e) in the scale of the scores: that is what the hardware computes.
 // - What was added up is scaled to a new maximum only when that has grown by more than a factor of 2^8.
 //
-// What it should gain: FlashAttention-2 reaches 350-370 TFLOP/s with this plan at head_dim 128 on an H100 or H200, where
-// rungs 2 and 3, without tensor cores, cannot pass 67 (its limit in fp32).
+// What it should gain: FlashAttention-2 reaches 350-370 TFLOP/s with this plan at head_dim 128 on an H100 or H200,
+// where rungs 2 and 3, without tensor cores, cannot pass 67 (its limit in fp32).
 //
 // What it did gain on an H100 (README.md): 19 times the speed of rung 3. 373 TFLOP/s, 327 with a causal mask; torch's
 // own FlashAttention-2 reached 341 and 310 beside it.
@@ -116,8 +117,8 @@ __device__ __forceinline__ void start_copy(const T* rows, int stride, int first,
     }
 }
 
-// scores += queries * keys^T, for the rows of this warp (band b begins at row 16 * (BANDS * warp + b) of the tile of queries)
-// and all keys of the tile.
+// scores += queries * keys^T, for the rows of this warp (band b begins at row 16 * (BANDS * warp + b) of the tile of
+// queries) and all keys of the tile.
 template <int HEAD_DIM, typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* keys,
                                            Accumulators<BANDS, BLOCKS>& scores) {
@@ -268,8 +269,8 @@ __device__ __forceinline__ void add_values(const Accumulators<BANDS, BLOCKS>& we
     }
 }
 
-// Divide by the sums of the weights and write the warp's rows, by way of its own rows of the queries' tile: so each lane
-// stores 16 bytes, and a row is written as a whole.
+// Divide by the sums of the weights and write the warp's rows, by way of its own rows of the queries' tile: so each
+// lane stores 16 bytes, and a row is written as a whole.
 template <int HEAD_DIM, typename T, int BANDS, int COLUMN_BLOCKS>
 __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOCKS>& sums,
                                            const RunningRows<BANDS>& running, uint4* tile, const Head<T>& head,
@@ -306,9 +307,9 @@ __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOC
     }
 }
 
-// Come to a tile: when this returns, all threads may read tile number `tile`, and the copy of the next one, if there is
-// one, is on its way. start_tile(n) starts this thread's part of the copy of tile n, into the stage that tile n - 2 was in.
-// The copy of tile 0 has been started, and closed as a group, before. All threads of the block call this.
+// Come to a tile: when this returns, all threads may read tile number `tile`, and the copy of the next one, if there
+// is one, is on its way. start_tile(n) starts this thread's part of the copy of tile n, into the stage that tile n -
+// 2 was in. The copy of tile 0 has been started, and closed as a group, before. All threads of the block call this.
 template <typename StartTile>
 __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
     yaie::cp_async_wait<0>();

@@ -106,8 +106,8 @@ def unit_query(q_len: int, head_dim: int) -> torch.Tensor:
             "a column of keys out of one bank.",
         ),
         Mutant(
-            "rows[static_cast<int64_t>(first + row)",
-            "rows[static_cast<int64_t>(row)",
+            "const int64_t place = static_cast<int64_t>(first + row)",
+            "const int64_t place = static_cast<int64_t>(row)",
             "Every tile is a copy of the first one. Row 0 of the tile is row `first` of the sequence.",
         ),
     ),
