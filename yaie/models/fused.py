@@ -39,15 +39,15 @@ def run(model, operations: api.Unchecked, token_ids: Tensor, positions: Tensor, 
         attention = block.attention
         projected = attention.qkv_proj(normed).view(len(normed), -1, head_dim)
         query_key, value = projected[:, :num_rotated], projected[:, num_rotated:]
-        if attention.q_norm is not None:
-            query_key[:, :num_heads] = operations.rms_norm(
-                query_key[:, :num_heads], attention.q_norm, eps, None
-            )
-            query_key[:, num_heads:] = operations.rms_norm(
-                query_key[:, num_heads:], attention.k_norm, eps, None
-            )
-        operations.rope(query_key, cos, sin)
-        attended = attend(layer, query_key[:, :num_heads], query_key[:, num_heads:], value)
+        query, key = query_key[:, :num_heads], query_key[:, num_heads:]
+        if attention.q_norm is None:
+            operations.rope(query_key, cos, sin)  # both with one launch
+        else:
+            query = operations.rms_norm(query, attention.q_norm, eps, None)
+            key = operations.rms_norm(key, attention.k_norm, eps, None)
+            operations.rope(query, cos, sin)
+            operations.rope(key, cos, sin)
+        attended = attend(layer, query, key, value)
         change = attention.o_proj(attended.flatten(1))
         normed = _normed(operations, change, residual, block.post_attention_norm, eps)
         change = block.down_proj(operations.silu_mul(block.gate_up_proj(normed)))
