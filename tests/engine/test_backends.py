@@ -1,0 +1,78 @@
+"""`LLM(backend=...)`: the engine says which backend it cannot run on, when it is made and by name."""
+
+import pytest
+import torch
+
+from yaie import LLM, SamplingParams
+from yaie.kernels import native
+from yaie.kernels.api import BackendError
+from yaie.models.config import ModelConfig
+from yaie.models.llama import Llama
+from yaie.models.loader import load_model
+
+
+def model_with(head_dim):
+    torch.manual_seed(0)
+    config = ModelConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=head_dim,
+        max_position_embeddings=64,
+    )
+    return Llama(config), config, None
+
+
+def test_an_unknown_backend_is_refused():
+    """Would catch a misspelt name that silently means torch."""
+    for name in ("abacus", "CUDA", ""):
+        with pytest.raises(ValueError, match="backend must be one of"):
+            LLM("tiny", backend=name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu_is_refused_before_a_model_is_loaded(monkeypatch):
+    """Would catch minutes of loading that end in an error of the driver."""
+    monkeypatch.setattr("yaie.models.loader.load_model", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(BackendError, match="'cuda' cannot run on this machine: torch finds no GPU"):
+        LLM("tiny", backend="cuda")
+
+
+def test_a_machine_without_a_compiler_has_no_emulator(monkeypatch):
+    """Would catch an engine that is made, and fails at the first request."""
+    monkeypatch.setattr(native, "obstacle", lambda backend: "no C++ compiler found")
+    with pytest.raises(BackendError, match="'emulator' cannot run on this machine: no C\\+\\+ compiler"):
+        LLM("tiny", backend="emulator")
+
+
+def test_a_model_that_no_kernel_takes_is_refused_when_the_engine_is_made():
+    """Would catch requests that fail one by one, or that torch answers although the emulator was asked for."""
+    with pytest.raises(BackendError, match="head_dim that is a multiple of 8 up to 256, not 20"):
+        LLM(model_with(head_dim=20), backend="emulator", num_blocks=4)
+    model, config, tokenizer = load_model("tiny", torch.float64)
+    with pytest.raises(BackendError, match=r"not torch\.float64"):
+        LLM((model, config, tokenizer), backend="emulator", num_blocks=4)
+
+
+def test_auto_runs_what_kernels_refuse():
+    """Would catch `auto` that gives up where torch could answer."""
+    llm = LLM(model_with(head_dim=20), backend="auto", num_blocks=4)
+    output = llm.generate([[1, 2, 3]], SamplingParams(temperature=0, max_tokens=3, ignore_eos=True))[0]
+    assert (output.finish_reason, len(output.token_ids)) == ("length", 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_serves(dtype):
+    """Would catch a kernel that reads 16-bit weights or pages as something else: other tokens than torch's."""
+    model = load_model("tiny", dtype)
+    prompt = model[2].apply_chat_template([{"role": "user", "content": "reverse: a b c d"}])
+    params = SamplingParams(temperature=0, max_tokens=8)
+    texts = []
+    for backend in ("torch", "emulator"):
+        llm = LLM(model, backend=backend, num_blocks=16)
+        texts.append(llm.generate([prompt], params)[0].text)
+        assert llm.last_error is None
+    assert texts[0] == texts[1] == "d c b a"
