@@ -73,8 +73,8 @@ __device__ void find_digit(bool by_mass, unsigned long long target, Histogram& h
 // Orders have 31 + row.id_bits bits; the digit above `shift` is order >> shift & (DIGITS - 1). When only one token agrees
 // (its count is 1), the digits below do not matter: any limit that begins with the digits found will do, such as the
 // largest.
-__device__ Order radix_limit(const Row& row, bool by_mass, unsigned long long target, Histogram& histogram,
-                             Scratch& scratch) {
+static __device__ Order radix_limit(const Row& row, bool by_mass, unsigned long long target, Histogram& histogram,
+                                    Scratch& scratch) {
     Order found = 0;
     const int highest = (31 + row.id_bits - 1) / DIGIT_BITS * DIGIT_BITS;
     for (int shift = highest; shift >= 0; shift -= DIGIT_BITS) {
