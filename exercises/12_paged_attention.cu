@@ -4,7 +4,7 @@
 // `yaie.exercise("12.1").check()` in the notebook, or `yaie check 12.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash 092f4f4bd509b854
+// generated, text hash 3571a02029f91f1a
 
 // ==================== csrc/paged_attention/paged_attention.cu ====================
 //
@@ -35,8 +35,8 @@
 //                                   and long.
 // 5 paged_decode_5_async            what is on its way waits in shared memory and not in registers (cp.async): a whole
 //                                   tile more is on its way, and a multiprocessor has room for four thread blocks in
-//                                   the place of three. For 16-bit types and head_dim up to 128; else it is rung 4.
-//                                   Not measured on a GPU yet.
+//                                   the place of three. For 16-bit types, head_dim up to 128 and groups of up to four
+//                                   heads; else it is rung 4. Not measured on a GPU yet.
 //
 // paged_prefill is rung 3 for queries of several tokens each: its rows are (token, head) pairs.
 //

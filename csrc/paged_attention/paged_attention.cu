@@ -25,8 +25,8 @@
 //                                   and long.
 // 5 paged_decode_5_async            what is on its way waits in shared memory and not in registers (cp.async): a whole
 //                                   tile more is on its way, and a multiprocessor has room for four thread blocks in
-//                                   the place of three. For 16-bit types and head_dim up to 128; else it is rung 4.
-//                                   Not measured on a GPU yet.
+//                                   the place of three. For 16-bit types, head_dim up to 128 and groups of up to four
+//                                   heads; else it is rung 4. Not measured on a GPU yet.
 //
 // paged_prefill is rung 3 for queries of several tokens each: its rows are (token, head) pairs.
 //
@@ -682,6 +682,9 @@ static int launch_async(const Attention<float>& a) { return launch_grouped(a, 1)
 
 template <typename T>
 static int launch_async(const Attention<T>& a) {
+    if (a.num_heads > ROWS * a.num_kv_heads) {
+        return launch_grouped(a, 1);  // warps with other rows read the same keys: through L1, which cp.async goes past
+    }
     return a.head_dim <= 64    ? launch_grouped<T, 8, 1, true>(a, 1)
            : a.head_dim <= 128 ? launch_grouped<T, 16, 1, true>(a, 1)
                                : launch_grouped(a, 1);
