@@ -76,7 +76,7 @@ def reference(exercise: Exercise) -> str:
 def stub(exercise: Exercise) -> str:
     """The function as a learner finds it: broken, or less its body (decorators, signature and docstring stay)."""
     if exercise.broken:
-        return _replaced(exercise, *exercise.broken)
+        return _replaced(exercise, *exercise.broken).rstrip("\n")
     if exercise.is_cuda:
         return cuda_exercises.stub(exercise)
     source = reference(exercise)
