@@ -4,7 +4,7 @@
 // `yaie.exercise("10.2").check()` in the notebook, or `yaie check 10.2` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash a504be0b4acd5b1c
+// generated, text hash b1df8a934669fdee
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -221,13 +221,13 @@ __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
 //
 // Rung 2 of flash attention: tiles of keys and values in shared memory, and a running maximum and sum for each row.
 //
-// What changed: a thread block takes 32 query rows through all keys, 32 keys at a time. A row keeps the largest score so
-// far, the sum of its weights exp(score - largest), and the weighted sum of the values. When a tile brings a larger
-// score, what was added up before is scaled down to the new maximum; so the result is the softmax over all keys, although
-// no more than 32 scores of a row exist at a time.
+// What changed: a thread block takes 32 query rows through all keys, 32 keys at a time. A row keeps the largest score
+// so far, the sum of its weights exp(score - largest), and the weighted sum of the values. When a tile brings a
+// larger score, what was added up before is scaled down to the new maximum; so the result is the softmax over all
+// keys, although no more than 32 scores of a row exist at a time.
 //
-// What it should gain: no scores in memory, and a tile of keys and values is read once for 32 rows and not once for each
-// row. The emulator's profile() shows the bytes (lesson 13).
+// What it should gain: no scores in memory, and a tile of keys and values is read once for 32 rows and not once for
+// each row. The emulator's profile() shows the bytes (lesson 13).
 //
 // What it did gain on an H100 (README.md): 9 times the speed of rung 1, and still only 8.5 TFLOP/s.
 //
@@ -247,9 +247,9 @@ __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
 // ---------- Exercise 10.22: Case 11: mend it (about 8 minutes) ----------
 // There is a mistake in this function.
 //
-// Take the scores of one more tile into a row's running maximum and sum. All 32 lanes call it, each with the score of one
-// key (-inf if the row may not see it), and all get the same `row`. Returns the weight of the lane's key; `rescale` is the
-// factor for what was added up before.
+// Take the scores of one more tile into a row's running maximum and sum. All 32 lanes call it, each with the score of
+// one key (-inf if the row may not see it), and all get the same `row`. Returns the weight of the lane's key;
+// `rescale` is the factor for what was added up before.
 __device__ float take_scores(float score, Running& row, float& rescale) {
     const float most = fmaxf(row.most, warp_max(score));
     if (most == -INFINITY) {  // nothing to see so far: exp(-inf - -inf) would be NaN
