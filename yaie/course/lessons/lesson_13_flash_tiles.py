@@ -119,9 +119,8 @@ def check_load_tile() -> None:
             out = attend(
                 TILES, torch.zeros(1, 1, head_dim), torch.zeros(kv_len, 1, head_dim), marks(kv_len, head_dim)
             )
-            wanted = torch.zeros(head_dim)
-            wanted[:kv_len] = 1 / kv_len
-            expect(out[0, 0], wanted, "output (the weight of each key)", tolerance=1e-5)
+            wanted = torch.full((kv_len,), 1 / kv_len)
+            expect(out[0, 0, :kv_len], wanted, "output (the weight of each key)", tolerance=1e-5)
     for scores in ([1.0, 0.0], [0.0, 1.0, 2.0]):
         with given(f"keys whose scores are {scores}: the weight of key j is 2^score, divided by the sum"):
             out = attend(TILES, unit_query(1, 8), keys_of(scores, 8), marks(len(scores), 8))
@@ -219,9 +218,8 @@ def check_take_scores() -> None:
         ):
             zeros = torch.zeros(q_len, 1, 8)
             out = attend(TILES, zeros, torch.zeros(kv_len, 1, 8), marks(kv_len, 8), causal=True)
-            expect(
-                out[:, 0], _causal_means(q_len, kv_len, 8), "weight of each key, row by row", tolerance=1e-5
-            )
+            wanted = _causal_means(q_len, kv_len)
+            expect(out[:, 0, :kv_len], wanted, "weight of each key, row by row", tolerance=1e-5)
 
 
 def _short(scores: Sequence[float]) -> str:
@@ -235,10 +233,10 @@ def _short(scores: Sequence[float]) -> str:
     return ", ".join(f"{count} times {score:g}" if count > 1 else f"{score:g}" for score, count in parts)
 
 
-def _causal_means(q_len: int, kv_len: int, head_dim: int) -> torch.Tensor:
-    """Weights `[q_len, head_dim]` where all visible keys weigh the same."""
+def _causal_means(q_len: int, kv_len: int) -> torch.Tensor:
+    """Weights `[q_len, kv_len]` where all visible keys weigh the same."""
     rows = torch.arange(q_len)[:, None] + kv_len - q_len
-    visible = (torch.arange(head_dim)[None] <= rows) & (torch.arange(head_dim)[None] < kv_len)
+    visible = torch.arange(kv_len)[None] <= rows
     return visible / visible.sum(1, keepdim=True).clamp(min=1)
 
 
