@@ -19,6 +19,15 @@ from yaie.models.tiny.evaluate import FOLDER, ChatEncoder, right_answers, transf
 MIX = data.Mix(tokens=256, pairs=24)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """A model so small is hardly faster on two threads, and far slower when others use the CPU too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def encoder() -> ChatEncoder:
     return ChatEncoder()
