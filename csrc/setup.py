@@ -124,6 +124,19 @@ def arch_flags(archs: list[str]) -> list[str]:
     return flags
 
 
+def runs_on(archs: list[str], capability: tuple[int, int]) -> bool:
+    """Whether a build for ["8.0", "9.0a", "12.0+PTX"] runs on a card: code for an older minor number of the same major
+    one does, code with a letter on its own card only, PTX on all later cards."""
+    for arch in archs:
+        number = arch.removesuffix("+PTX").rstrip("af")
+        major, minor = map(int, number.split("."))
+        if (major, minor) == capability or (arch == f"{number}+PTX" and (major, minor) <= capability):
+            return True
+        if arch.removesuffix("+PTX") == number and major == capability[0] and minor <= capability[1]:
+            return True
+    return False
+
+
 def find_nvcc() -> str:
     home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")

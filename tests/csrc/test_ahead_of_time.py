@@ -89,8 +89,8 @@ def test_without_nvcc_the_build_ends_with_a_sentence(monkeypatch, tmp_path):
 class Kernels:
     """Stands for the module `yaie_kernels`."""
 
-    def __init__(self, name: str, source_hash: str) -> None:
-        self.SOURCES = {name: source_hash}
+    def __init__(self, name: str, source_hash: str, architectures: str = "8.0;9.0a") -> None:
+        self.SOURCES, self.ARCHITECTURES = {name: source_hash}, architectures
 
 
 def test_it_is_used_while_its_text_is_the_files(monkeypatch):
@@ -98,6 +98,7 @@ def test_it_is_used_while_its_text_is_the_files(monkeypatch):
     name = "memory/copy_blocks.cu"
     right = Kernels(name, csrc_setup.source_hash(REPOSITORY / "csrc" / name))
     monkeypatch.setattr(yaie.cuda, "load", lambda *args, **kwargs: "compiled now")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     load = native._load.__wrapped__  # without its cache
     monkeypatch.setattr(native, "ahead_of_time", lambda: None)
     assert load(name, "cuda", False, None, 20.0) == "compiled now"
@@ -108,6 +109,25 @@ def test_it_is_used_while_its_text_is_the_files(monkeypatch):
     monkeypatch.setattr(native, "ahead_of_time", lambda: Kernels(name, "an older one"))
     with pytest.warns(UserWarning, match=r"memory/copy_blocks.cu .* was edited since yaie_kernels was built"):
         assert load(name, "cuda", False, None, 20.0) == "compiled now"
+    other = Kernels(name, right.SOURCES[name], "8.0;12.0")
+    monkeypatch.setattr(native, "ahead_of_time", lambda: other)
+    with pytest.warns(UserWarning, match=r"was built for other cards \(8.0;12.0\)"):
+        assert load(name, "cuda", False, None, 20.0) == "compiled now"
+
+
+def test_which_cards_a_build_runs_on():
+    """Would catch kernels without code for the card: CUDA says so at the first launch, in the middle of a request."""
+    runs_on = csrc_setup.runs_on
+    assert runs_on(["8.0"], (8, 0))
+    assert runs_on(["8.0"], (8, 9))
+    assert not runs_on(["8.9"], (8, 0))
+    assert not runs_on(["8.0"], (9, 0))
+    assert runs_on(["8.0+PTX"], (9, 0))
+    assert not runs_on(["9.0+PTX"], (8, 9))
+    assert runs_on(["8.0", "9.0a"], (9, 0))
+    assert runs_on(["8.0+PTX"], (8, 6))
+    assert not runs_on(["10.0a"], (10, 3))
+    assert not runs_on(["9.0a+PTX"], (10, 0))
 
 
 @pytest.fixture(scope="module")

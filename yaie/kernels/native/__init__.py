@@ -80,20 +80,20 @@ def ahead_of_time() -> ModuleType | None:
 
 
 def _is_built(name: str) -> bool:
-    """Whether `yaie_kernels` has this file as it is now. Says so if it has an older one."""
+    """Whether `yaie_kernels` has this file as it is now, for this card. Says so if it has it otherwise."""
     kernels = ahead_of_time()
     if kernels is None or name not in kernels.SOURCES:
         return False
     spec = importlib.util.spec_from_file_location("yaie_csrc_setup", CSRC / "setup.py")
     setup = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(setup)
-    if kernels.SOURCES[name] == setup.source_hash(CSRC / name):
+    if kernels.SOURCES[name] != setup.source_hash(CSRC / name):
+        problem = f"csrc/{name} or a header of it was edited since yaie_kernels was built"
+    elif not setup.runs_on(kernels.ARCHITECTURES.split(";"), torch.cuda.get_device_capability()):
+        problem = f"yaie_kernels was built for other cards ({kernels.ARCHITECTURES})"
+    else:
         return True
-    warnings.warn(
-        f"csrc/{name} or a header of it was edited since yaie_kernels was built, so it is compiled now; "
-        "to build all again: pip install ./csrc",
-        stacklevel=2,
-    )
+    warnings.warn(f"{problem}, so it is compiled now; to build all again: pip install ./csrc", stacklevel=2)
     return False
 
 
