@@ -377,6 +377,8 @@ def test_plan_of_a_graph_serves_contexts_that_grow():
     batch.tables.zero_()
     plan = paged_attention.decode_plan(batch.tables, batch.lens, 256, batch.key_cache)
     assert plan.num_splits == 4
+    # A graph is made for the longest context of a model; a short one must still be shared out.
+    assert paged_attention.decode_plan(batch.tables, batch.lens, 32768, batch.key_cache).split_tokens == 64
     batch.lens.copy_(lens)
     batch.tables.copy_(tables)
     out = paged_attention.paged_attention_forward(

@@ -120,7 +120,9 @@ def decode_plan(
     """
     _check(key_cache)
     num_seqs = len(block_tables)
-    splits = _splits(num_seqs, max_context_len, key_cache)
+    # Contexts may be far shorter than the longest: each is cut into as many splits, of some keys at least.
+    num_splits, _ = _splits(num_seqs, max_context_len, key_cache)
+    splits = num_splits, FEWEST_SPLIT_TOKENS
     return PagedPlan(block_tables, num_seqs, context_lens, None, None, 1, *splits, num_seqs)
 
 
