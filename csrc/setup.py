@@ -35,19 +35,22 @@ def name_of(source: Path) -> str:
     return source.relative_to(CSRC).as_posix()
 
 
-def source_hash(source: Path) -> str:
-    """Of a file and of the headers of ours that it includes, directly or not."""
-    files, digest = [source], hashlib.sha256()
+def own_files(source: Path) -> list[Path]:
+    """A file and the headers of ours that it includes, directly or not."""
+    files = [source]
     for file in files:  # grows while it is walked
-        text = file.read_text()
-        digest.update(text.encode())
-        for name in re.findall(r'^#include "(.+)"', text, re.MULTILINE):
+        for name in re.findall(r'^#include "(.+)"', file.read_text(), re.MULTILINE):
             header = next(
                 (folder / name for folder in (file.parent, INCLUDE) if (folder / name).is_file()), None
             )
             if header and header.resolve() not in files:
                 files.append(header.resolve())
-    return digest.hexdigest()[:20]
+    return files
+
+
+def source_hash(source: Path) -> str:
+    """Of a file and of its headers."""
+    return hashlib.sha256("".join(file.read_text() for file in own_files(source)).encode()).hexdigest()[:20]
 
 
 def launchers(source: Path) -> list[tuple[str, str, list[str]]]:
@@ -74,21 +77,18 @@ def launchers_inc(files: list[Path]) -> str:
 
 
 def wrapper(source: Path) -> str:
-    """A file in a namespace of its own, so that kernels of the same name in two files stay two kernels.
+    """A file, with its headers, in a namespace of its own, so that a name in two files stays two things.
 
-    Launchers are extern "C" and keep their names. What the file includes is included before the namespace begins, by
-    the path that the compiler will see again: `#pragma once` knows a header by its path.
+    Launchers are extern "C" and keep their names. What is included from elsewhere must come before the namespace.
     """
-
-    def by_path(include: re.Match) -> str:
-        header = source.parent / include[2] if include[2] else None
-        return f'#include "{header}"' if header and header.is_file() else include[0]
-
     includes = [
-        by_path(each) for each in re.finditer(r'^#include (<.+>|"(.+)")', source.read_text(), re.MULTILINE)
+        include
+        for file in own_files(source)
+        for include in re.findall(r"^#include <.+>", file.read_text(), re.MULTILINE)
     ]
     space = re.sub(r"\W", "_", name_of(source).removesuffix(".cu"))
-    return "\n".join([*includes, f"namespace yaie_{space} {{", f'#include "{source}"', "}", ""])
+    lines = [*dict.fromkeys(includes), f"namespace yaie_{space} {{", f'#include "{source}"', "}", ""]
+    return "\n".join(lines)
 
 
 def architectures() -> list[str]:

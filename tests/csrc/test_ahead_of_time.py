@@ -4,6 +4,7 @@ Its launches on a GPU are tested where there is one; that they are refused witho
 """
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +22,22 @@ csrc_setup = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(csrc_setup)
 
 
-# One file that stands alone, and one with headers that include each other.
-BUILT = ("memory/copy_blocks.cu", "model_ops/silu_mul.cu")
+# Two files that share a header with a function which is not inline, and have kernels of the same name.
+SHARED = """
+#pragma once
+#include <cuda_runtime.h>
+__device__ float raised(float x) { return x + ADDED; }
+"""
+RAISE = """
+#include <stdint.h>
+#define ADDED {added}
+#include "shared.cuh"
+__global__ void raise_kernel(float* x) {{ x[0] = raised(x[0]); }}
+extern "C" int raise_by_{added}(float* x, cudaStream_t stream) {{
+    raise_kernel<<<1, 1, 0, stream>>>(x);
+    return cudaGetLastError();
+}}
+"""
 
 
 @pytest.mark.parametrize("source", csrc_setup.sources(), ids=csrc_setup.name_of)
@@ -132,14 +147,21 @@ def test_which_cards_a_build_runs_on():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder of a `yaie_kernels` with two files of csrc/, for the GPU here or for an H100."""
+    """The folder of a `yaie_kernels` with three files, for the GPU here or for an H100."""
     if not yaie.cuda.find_nvcc():
         pytest.skip("no nvcc on this machine")
-    folder = tmp_path_factory.mktemp("kernels")
+    csrc, folder = tmp_path_factory.mktemp("csrc"), tmp_path_factory.mktemp("kernels")
+    for name in ("bindings.cpp", "memory/copy_blocks.cu"):
+        (csrc / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / "csrc" / name, csrc / name)
+    (csrc / "memory" / "shared.cuh").write_text(SHARED)
+    for added in (1, 2):
+        (csrc / "memory" / f"raise_{added}.cu").write_text(RAISE.format(added=added))
     archs = csrc_setup.architectures() if torch.cuda.is_available() else ["9.0a"]
     pybind = Path(torch.__file__).parent / "include"
-    files = [REPOSITORY / "csrc" / name for name in BUILT]
-    csrc_setup.build(folder / "yaie_kernels.so", files, archs, str(pybind))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csrc_setup, "CSRC", csrc)
+        csrc_setup.build(folder / "yaie_kernels.so", csrc_setup.sources(), archs, str(pybind))
     return folder
 
 
@@ -159,7 +181,9 @@ def test_it_is_imported_without_a_gpu_and_without_torch(built):
     out = in_python(
         built, "import sys; print(k.SOURCES, 'torch' in sys.modules)\nprint(k.copy_blocks_2_vectors.__doc__)"
     )
-    assert str({name: csrc_setup.source_hash(REPOSITORY / "csrc" / name) for name in BUILT}) + " False" in out
+    copied = csrc_setup.source_hash(REPOSITORY / "csrc" / "memory" / "copy_blocks.cu")
+    assert f"'memory/copy_blocks.cu': '{copied}'" in out
+    assert "} False" in out
     assert "num_layers: object, num_blocks: object, block_bytes: object, stream: object = None" in out
 
 
@@ -211,3 +235,16 @@ except TypeError as error: print(error)
         in_python(built, code)
         == "copy_blocks_2_vectors: `block_mapping` must be torch.int64, is torch.int32\n"
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_files_with_the_same_names_stay_apart(built):
+    """Would catch a linker that keeps one of two kernels of the same name: every second answer would be another's."""
+    code = """
+import torch
+x = torch.zeros(1, device="cuda")
+k.raise_by_1(x)
+k.raise_by_2(x)
+print(x.item())
+"""
+    assert in_python(built, code) == "3.0\n"
