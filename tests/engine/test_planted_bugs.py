@@ -1,15 +1,15 @@
 """Bugs planted into the engine show as wrong answers of the tiny model: so its right answers mean something.
 
 Float32 on every device, so that the falls are those that were measured. Each is measured on problems chosen for it
-(`yaie.models.tiny.bugs`), from 20 to 60 of them.
+(`yaie.bench.planted_bugs`), from 20 to 60 of them.
 """
 
 import pytest
 import torch
 
+from yaie.bench import planted_bugs as bugs
+from yaie.bench.planted_bugs import BUGS, SETUPS
 from yaie.models.loader import load_model
-from yaie.models.tiny import bugs
-from yaie.models.tiny.bugs import BUGS, SETUPS
 
 LEAST = {"count among 8": 0.9}  # the others: 1.0
 

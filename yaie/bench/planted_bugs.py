@@ -1,4 +1,4 @@
-"""What a bug in an engine does to the tiny model's answers: `python -m yaie.models.tiny.bugs` prints a table.
+"""What a bug in an engine does to the tiny model's answers: `python -m yaie.bench.planted_bugs` prints a table.
 
 Every bug here is one that engines have had, planted into the running `LLM` at one of two places: the batch of a step
 (positions, slots, block tables, lengths) or the call of attention over pages. So it acts on every backend. Each is
