@@ -210,10 +210,13 @@ __device__ __forceinline__ double uniform_of_row(const Parameters& parameters) {
 
 // What the tokens of each warp's span that are kept weigh: of_warp[MOST_WARPS] in shared memory.
 __device__ void weigh_spans(const Row& row, Order limit, Mass* of_warp) {
+    const bool all = limit >= row.order(INFINITY, row.vocab_size - 1);
     Mass own = 0;
     row.for_each([&](int id, float logit) {
         const float distance = row.distance(logit);
-        own += row.order(distance, id) <= limit ? weight(distance) : 0;
+        if (all || row.order(distance, id) <= limit) {
+            own += weight(distance);
+        }
     });
     own = warp_total(own);
     if (threadIdx.x % 32 == 0) {

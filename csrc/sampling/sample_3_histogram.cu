@@ -215,30 +215,39 @@ __device__ bool limit_from_list(const Row& row, float from, float to, bool by_co
 }
 
 // The limit of top-k and top-p where the quick ways do, with shared.of_warp; else false.
-__device__ bool quick_limit(const Row& row, float largest, int top_k, double top_p, unsigned* columns,
-                            Shared& shared, Order& limit) {
-    Order* list = reinterpret_cast<Order*>(columns);
-    if (top_k <= 0 || top_k >= row.vocab_size) {
-        const float reach = distance_of_reach(row, largest, top_p, shared.scratch);
-        const Mass all = find_bin<true>(row, 0, top_p, reach, columns, shared);
-        const float to = shared.bin < BINS - 1 ? nextafterf(edge_of(shared.bin + 1), 0.0f) : INFINITY;
-        return limit_from_list(row, edge_of(shared.bin), to, false, 0, top_p, all, list, shared, limit);
-    }
-    if (top_k <= blockDim.x) {
-        const float to = distance_of_kth(row, largest, top_k) + 0.5f;
-        if (limit_from_list(row, 0.0f, to, true, top_k, top_p, 0, list, shared, limit)) {
+__device__ bool quick_limit(const Row& row, float largest, int top_k, double top_p, unsigned* columns, Shared& shared,
+                            Order& limit) {
+    const bool by_count = 0 < top_k && top_k < row.vocab_size;
+    const bool by_largest = by_count && top_k <= blockDim.x;  // the threads' largest logits may do; else bins
+    for (int attempt = by_largest ? 0 : 1; attempt < 2; ++attempt) {
+        float from = 0.0f, to = INFINITY;
+        Mass all = 0;
+        int wanted = top_k;
+        if (attempt == 0) {
+            to = distance_of_kth(row, largest, top_k) + 0.5f;
+        } else {
+            bool list_all = false;
+            if (by_count) {
+                find_bin<false>(row, top_k, top_p, INFINITY, columns, shared);
+                list_all = shared.better + shared.within <= LIST;
+                if (!list_all && top_p < 1.0) {
+                    return false;  // the limit of top-p may lie in any bin
+                }
+                wanted -= list_all ? 0 : static_cast<int>(shared.better);
+            } else {
+                const float reach = distance_of_reach(row, largest, top_p, shared.scratch);
+                all = find_bin<true>(row, top_k, top_p, reach, columns, shared);
+            }
+            from = list_all ? 0.0f : edge_of(shared.bin);
+            to = shared.bin < BINS - 1 ? nextafterf(edge_of(shared.bin + 1), 0.0f) : INFINITY;
+        }
+        Order* list = reinterpret_cast<Order*>(columns);
+        if (limit_from_list(row, from, to, by_count, wanted, top_p, all, list, shared, limit)) {
             return true;
         }
-        __syncthreads();
+        __syncthreads();  // the list becomes a histogram again
     }
-    find_bin<false>(row, top_k, top_p, INFINITY, columns, shared);
-    const bool list_all = shared.better + shared.within <= LIST;
-    if (!list_all && top_p < 1.0) {
-        return false;  // the limit of top-p may lie in any bin
-    }
-    const float to = shared.bin < BINS - 1 ? nextafterf(edge_of(shared.bin + 1), 0.0f) : INFINITY;
-    const int wanted = list_all ? top_k : top_k - static_cast<int>(shared.better);
-    return limit_from_list(row, list_all ? 0.0f : edge_of(shared.bin), to, true, wanted, top_p, 0, list, shared, limit);
+    return false;
 }
 
 __global__ void __launch_bounds__(MOST_THREADS, 1)

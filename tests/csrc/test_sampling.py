@@ -129,9 +129,10 @@ def test_all_rungs_draw_the_same():
 
 def test_a_list_that_overflows():
     """Rung 3 has room for some thousand tokens of one bin: more equal logits than that must go another way."""
-    rows = torch.full((3, 8300), 1.0)
+    rows = torch.full((5, 8300), 1.0)
     rows[2, ::2] = torch.randn(4150) * 1e-3
-    setup = twin.Settings([1.0, 1.0, 1.0], [0.500001, 1.0, 0.7], [-1, 8200, 8250], [0.0] * 3)
+    top_p, top_k = [0.500001, 1.0, 0.7, 1.0, 0.41], [-1, 8200, 8250, 5, 100]
+    setup = twin.Settings([1.0] * 5, top_p, top_k, [0.0] * 5)
     tokens, limits = launch(3, rows.to(DEVICE), setup)
     kept = native.kept_by(limits, rows.to(DEVICE), setup).cpu()
     assert torch.equal(kept, by_sorting(rows, setup))
