@@ -31,6 +31,7 @@ from typing import Any
 
 import torch
 
+from yaie.engine.cpu_graph import RecordedDecode
 from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import RequestOutput, StreamChunk, TextStream
 from yaie.engine.pages import Pages
@@ -73,7 +74,8 @@ class LLM:
         policy: who is admitted first: "fcfs" or "longest_prefix"
         eviction: which cached pages go first: "lru", "lfu" or "fifo"
         seed: a request without a seed of its own draws from this and its number, so a run can be repeated
-        cuda_graphs: on a GPU with backend "cuda", replay decode steps from CUDA graphs (`yaie.engine.cuda_graph`)
+        cuda_graphs: replay decode steps in the place of asking for each operation: on a GPU with kernels from CUDA
+            graphs (`yaie.engine.cuda_graph`), on a CPU those of a single request from a recording (`.cpu_graph`)
         trace: keep a `StepRecord` of every step in the attribute `trace`
 
     Raises:
@@ -379,6 +381,8 @@ class LLM:
                     self._scheduler_options["max_num_seqs"],
                     self.max_model_len,
                 )
+        elif self._cuda_graphs and RecordedDecode.serves(self.model, self.kv, self.runner.operations):
+            self.runner.graphs = RecordedDecode(self.model, self.kv, self.runner.operations)
 
     # --- into and out of a request --------------------------------------------------------------------------
 

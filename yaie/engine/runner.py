@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from yaie.engine.cpu_graph import RecordedDecode
 from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
@@ -34,14 +35,14 @@ class ModelRunner:
     nothing here looks at one before all of the step has been asked for. (The draw for a request that is not greedy
     comes after that.)
 
-    graphs: runs decode steps from CUDA graphs; None where nothing is captured
+    graphs: runs decode steps from CUDA graphs or from a recording; None where there are none
     """
 
     def __init__(self, model: Any, kv: KVCacheManager, backend: str = "torch") -> None:
         self.model = model
         self.kv = kv
         self.operations = api.Unchecked(backend, kv.key_cache)
-        self.graphs: DecodeGraphs | None = None
+        self.graphs: DecodeGraphs | RecordedDecode | None = None
 
     @torch.inference_mode()
     def try_out(self) -> None:
