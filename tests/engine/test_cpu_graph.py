@@ -134,6 +134,24 @@ def test_a_recording_keeps_neither_pool_nor_model():
     assert module() is None
 
 
+def test_weights_that_change_later_count():
+    """Would catch a recording that goes on with the weights, or in the dtype, that the model had."""
+    model = model_of("llama")
+    answer(LLM(model, num_blocks=40))
+    model[0].layers[0].attention.qkv_proj.weight.mul_(-3)
+    same(answer(LLM(model, num_blocks=40)), answer(LLM(model, num_blocks=40, cuda_graphs=False)))
+    model[0].double()
+    same(answer(LLM(model, num_blocks=40)), answer(LLM(model, num_blocks=40, cuda_graphs=False)))
+
+
+def test_where_nothing_can_be_recorded_steps_run_as_usual(monkeypatch):
+    """Would catch an engine that fails on a PyTorch without `torch.jit.trace`, or that tries it again at each step."""
+    model, calls = model_of("llama"), []
+    monkeypatch.setattr(torch.jit, "trace", lambda *args, **options: calls.append(1) or 1 / 0)
+    same(answer(LLM(model, num_blocks=40)), answer(LLM(model, num_blocks=40, cuda_graphs=False)))
+    assert len(calls) == 1
+
+
 def test_other_models_and_half_precision_run_as_usual(fake):
     """Would catch a recording of something that it has not been tried with."""
     assert LLM(fake, num_blocks=8).runner.graphs is None

@@ -11,6 +11,7 @@ test), the step runs as usual, so that whoever replaced it sees it run.
 
 from __future__ import annotations
 
+import math
 import operator
 import warnings
 import weakref
@@ -40,7 +41,7 @@ class Recording:
     """A recorded step of a model, whatever pool it runs over, and the code that it was made from."""
 
     def __init__(self) -> None:
-        self.num_steps = 0
+        self.num_steps: float = 0
         self.replay: Callable[..., torch.Tensor] | None = None
         self.code: list[Any] = []
 
@@ -80,7 +81,11 @@ class RecordedDecode:
         if recording.num_steps <= RECORD_AFTER:
             return False
         if recording.replay is None:
-            self._record(batch)
+            try:
+                self._record(batch)
+            except Exception:  # a Python or a PyTorch that cannot record: every step runs as usual, for good
+                recording.num_steps = -math.inf
+                return False
         return all(map(operator.is_, self._code_in_place(), recording.code))
 
     def run(self, batch: Batch) -> torch.Tensor:
@@ -115,4 +120,5 @@ class RecordedDecode:
             *(names.get(name) for names, name in _CODE),
             self.operations.reshape_and_cache,
             self.operations.paged_attention_forward,
+            self.model.dtype,
         ]
