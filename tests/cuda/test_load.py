@@ -236,6 +236,13 @@ def test_builds_are_cached_and_keyed_by_headers(tmp_path, monkeypatch):
     assert y.item() == 40
 
 
+def test_builds_are_not_shared_between_two_clones(monkeypatch):
+    """Would catch findings in a second clone that name the headers of the first, and so are taken for the learner's."""
+    here = builder.headers_digest.__wrapped__()
+    monkeypatch.setattr(builder, "HERE", builder.HERE.parent)
+    assert builder.headers_digest.__wrapped__() != here
+
+
 def test_an_interrupted_build_leaves_nothing(tmp_path):
     """Would catch a half-written library, or a lock that a later build waits for."""
     target = tmp_path / "kernel.so"
