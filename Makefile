@@ -25,7 +25,7 @@ test: $(VENV)/.ok
 	python -m yaie.course.notebooks lint
 	python -m yaie.course.generate --check
 	@echo "[3/5] tests"
-	python -m pytest -n 2 -q
+	python -m pytest -n 2 --dist worksteal -q
 	@echo "[4/5] every notebook as shipped: exercises not attempted"
 	rm -rf build/as-shipped build/solved
 	python -m yaie.course.generate --to build/as-shipped

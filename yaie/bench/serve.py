@@ -15,6 +15,7 @@ import time
 import torch
 
 from yaie.bench import harness
+from yaie.engine.cuda_graph import DecodeGraphs, bucket_sizes
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.config import ModelConfig
@@ -101,7 +102,8 @@ def main(arguments: list[str]) -> None:
         cuda_graphs=not options.no_graphs,
     )
     prompts, params = workload(options.requests, model[1].vocab_size, options.temperature, options.longest)
-    warm_up(llm, llm.runner.graphs.sizes if llm.runner.graphs else [min(2, max_num_seqs)])
+    cuda_graphs = isinstance(llm.runner.graphs, DecodeGraphs)
+    warm_up(llm, bucket_sizes(max_num_seqs) if cuda_graphs else [min(2, max_num_seqs)])
     before = llm.stats()
     start = time.perf_counter()
     outputs = llm.generate(prompts, params)
@@ -113,7 +115,7 @@ def main(arguments: list[str]) -> None:
         "shape": options.shape,
         "dtype": str(dtype),
         "backend": options.backend,
-        "cuda_graphs": llm.runner.graphs is not None,
+        "cuda_graphs": cuda_graphs,
         "requests": len(outputs),
         "prompt_tokens": sum(map(len, prompts)),
         "generated_tokens": generated,
