@@ -62,7 +62,7 @@ def same(got, expected, tolerance=2e-5):
 def test_the_same_tokens_and_the_same_numbers(name, dtype):
     """Would catch a recording in which a length, a page or a position is that of the step it was made from."""
     model = model_of(name, dtype)
-    wanted = {n: answer(LLM(model, num_blocks=40, cuda_graphs=False), PROMPT * n) for n in (1, 4)}
+    wanted = {n: answer(LLM(model, num_blocks=40, graphs=False), PROMPT * n) for n in (1, 4)}
     for block_size, num_blocks in ((16, 40), (1, 48)):  # all share the recording of the first
         llm = LLM(model, block_size=block_size, num_blocks=num_blocks)
         for n, expected in wanted.items():
@@ -139,9 +139,9 @@ def test_weights_that_change_later_count():
     model = model_of("llama")
     answer(LLM(model, num_blocks=40))
     model[0].layers[0].attention.qkv_proj.weight.mul_(-3)
-    same(answer(LLM(model, num_blocks=40)), answer(LLM(model, num_blocks=40, cuda_graphs=False)))
+    same(answer(LLM(model, num_blocks=40)), answer(LLM(model, num_blocks=40, graphs=False)))
     model[0].double()
-    same(answer(LLM(model, num_blocks=40)), answer(LLM(model, num_blocks=40, cuda_graphs=False)))
+    same(answer(LLM(model, num_blocks=40)), answer(LLM(model, num_blocks=40, graphs=False)))
 
 
 def test_where_nothing_can_be_recorded_steps_run_as_usual(monkeypatch):
@@ -150,7 +150,7 @@ def test_where_nothing_can_be_recorded_steps_run_as_usual(monkeypatch):
     monkeypatch.setattr(torch.jit, "trace", lambda *args, **options: calls.append(1) or 1 / 0)
     with pytest.warns(RuntimeWarning, match="without a recording"):
         recorded = answer(LLM(model, num_blocks=40))
-    same(recorded, answer(LLM(model, num_blocks=40, cuda_graphs=False)))
+    same(recorded, answer(LLM(model, num_blocks=40, graphs=False)))
     assert len(calls) == 1
 
 

@@ -343,7 +343,7 @@ BUGS = {
 
 def engine(setup: str, bug: Bug | None = None, model: Any = "tiny") -> LLM:
     """An engine as a setup wants it, with `bug` planted."""
-    options = {"num_blocks": 1200, "cuda_graphs": False} | SETUPS[setup].options
+    options = {"num_blocks": 1200, "graphs": False} | SETUPS[setup].options
     llm = LLM(model, block_size=BLOCK_SIZE, **options)
     if bug:
         bug.plant(llm)

@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> None:
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=16384,
         max_model_len=min(4096, model[1].max_position_embeddings),
-        cuda_graphs=not options.no_graphs,
+        graphs=not options.no_graphs,
     )
     prompts, params = workload(options.requests, model[1].vocab_size, options.temperature, options.longest)
     cuda_graphs = isinstance(llm.runner.graphs, DecodeGraphs)

@@ -17,7 +17,6 @@ the tests see on a CPU that padding changes no token.
 
 from __future__ import annotations
 
-import functools
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -73,37 +72,44 @@ def fill(static: Batch, batch: Batch) -> None:
 
 
 def eager(step: Step) -> Step:
-    """In the place of `capture`, where there is no GPU: every replay runs the step again."""
+    """In the place of a `Capture`, where there is no GPU: every replay runs the step again."""
     return step
 
 
-def capture(step: Step) -> Step:
-    """Record the launches of `step` and return a function that replays them; the result is overwritten each time.
+class Capture:
+    """Records the launches of steps; a call returns a function that replays them.
 
-    The step runs first: kernels are compiled and loaded then, and cuBLAS gets its memory. A recording must do neither.
-    All graphs take what they compute with from one pool of memory. So a replay may overwrite what another graph's
-    replay has left, its result included: use a result before the next replay.
+    All recordings of one `Capture` take what they compute with from one pool of memory. So a replay may overwrite what
+    another one has left, its result included: use a result before the next replay. The pool lives as long as one of
+    its graphs does, so it belongs to the graphs of one engine: a pool of the whole process would be gone with the
+    first engine, and the second could record nothing.
     """
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        step()
-        step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=_memory_pool()):
-        result = step()
 
-    def replay() -> torch.Tensor:
-        graph.replay()
-        return result
+    def __init__(self) -> None:
+        self._graphs: list[torch.cuda.CUDAGraph] = []
 
-    return replay
+    def __call__(self, step: Step) -> Step:
+        """Run `step`, record it, and return a function that replays it; its result is overwritten each time.
 
+        The step runs first: kernels are compiled and loaded then, and cuBLAS gets its memory. A recording must do
+        neither.
+        """
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            step()
+            step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._graphs[0].pool() if self._graphs else None):
+            result = step()
+        self._graphs.append(graph)
 
-@functools.cache
-def _memory_pool() -> Any:
-    return torch.cuda.graph_pool_handle()
+        def replay() -> torch.Tensor:
+            graph.replay()
+            return result
+
+        return replay
 
 
 class DecodeGraphs:
@@ -114,7 +120,7 @@ class DecodeGraphs:
         operations: of a backend with kernels.
         max_num_seqs: the largest bucket.
         max_model_len: tokens that a sequence may have at most.
-        capture: makes a replay out of a step; `eager` where there is no GPU.
+        capture: makes a replay out of a step; None: a `Capture`. `eager` where there is no GPU.
 
     Raises:
         BackendError: the kernels do not take a cache of this dtype or shape.
@@ -127,9 +133,10 @@ class DecodeGraphs:
         operations: api.Unchecked,
         max_num_seqs: int,
         max_model_len: int,
-        capture: Callable[[Step], Step] = capture,
+        capture: Callable[[Step], Step] | None = None,
     ) -> None:
-        self.model, self.kv, self.operations, self.capture = model, kv, operations, capture
+        self.model, self.kv, self.operations = model, kv, operations
+        self.capture = capture or Capture()
         self.sizes = bucket_sizes(max_num_seqs)
         self.max_context_len = min(max_model_len, kv.num_blocks * kv.block_size)
         self.max_blocks = kv.blocks_needed(self.max_context_len)

@@ -74,7 +74,7 @@ class LLM:
         policy: who is admitted first: "fcfs" or "longest_prefix"
         eviction: which cached pages go first: "lru", "lfu" or "fifo"
         seed: a request without a seed of its own draws from this and its number, so a run can be repeated
-        cuda_graphs: replay decode steps in the place of asking for each operation: on a GPU with kernels from CUDA
+        graphs: replay decode steps in the place of asking for each operation: on a GPU with kernels from CUDA
             graphs (`yaie.engine.cuda_graph`), on a CPU those of a single request from a recording (`.cpu_graph`)
         trace: keep a `StepRecord` of every step in the attribute `trace`
 
@@ -99,7 +99,7 @@ class LLM:
         policy: str = "fcfs",
         eviction: str = "lru",
         seed: int = 0,
-        cuda_graphs: bool = True,
+        graphs: bool = True,
         trace: bool = False,
     ) -> None:
         if parts not in (None, "exercises"):
@@ -155,7 +155,7 @@ class LLM:
         self._unclaimed: list[StreamChunk] = []
         self._exercises = _passed_exercises() if parts == "exercises" else ()
         self._exercises_are_in_place = False
-        self._cuda_graphs = cuda_graphs
+        self._graphs = graphs
         self._make_pool()
         self.runner.try_out()
 
@@ -371,7 +371,7 @@ class LLM:
         self.scheduler = Scheduler(self.pages, **self._scheduler_options)
         self.runner = ModelRunner(self.model, self.kv, self.backend)
         on_gpu = self.kv.device.type == "cuda" and self.runner.operations.backend != "torch"
-        if self._cuda_graphs and on_gpu:
+        if self._graphs and on_gpu:
             # "auto" may have kernels for none of the model's operations, and torch's cannot be captured.
             with contextlib.suppress(*([api.BackendError] if self.backend == "auto" else [])):
                 self.runner.graphs = DecodeGraphs(
@@ -381,7 +381,7 @@ class LLM:
                     self._scheduler_options["max_num_seqs"],
                     self.max_model_len,
                 )
-        elif self._cuda_graphs and RecordedDecode.serves(self.model, self.kv, self.runner.operations):
+        elif self._graphs and RecordedDecode.serves(self.model, self.kv, self.runner.operations):
             self.runner.graphs = RecordedDecode(self.model, self.kv, self.runner.operations)
 
     # --- into and out of a request --------------------------------------------------------------------------
