@@ -11,20 +11,28 @@ constexpr int MOST_WARPS = 32;  // of a thread block
 
 // How many there are, and their mass together.
 struct Totals {
-    unsigned long long count;
+    unsigned count;
     Mass mass;
 };
 
 // Shared memory for the sums over a thread block.
 struct Scratch {
     Totals of_warp[MOST_WARPS];
+    unsigned long long numbers[MOST_WARPS];
 };
 
+// The sum over a warp, in every lane. The hardware adds 32 bits over a warp in one instruction (sm_80 and newer), so 64
+// bits go in three parts, small enough that 32 of them fit.
 __device__ __forceinline__ unsigned long long warp_total(unsigned long long value) {
-    for (int distance = 16; distance > 0; distance /= 2) {
-        value += __shfl_xor_sync(FULL_WARP, value, distance);
-    }
-    return value;
+    constexpr unsigned PART = (1u << 22) - 1;
+    const unsigned long long low = __reduce_add_sync(FULL_WARP, static_cast<unsigned>(value) & PART);
+    const unsigned long long middle = __reduce_add_sync(FULL_WARP, static_cast<unsigned>(value >> 22) & PART);
+    const unsigned long long high = __reduce_add_sync(FULL_WARP, static_cast<unsigned>(value >> 44));
+    return low + (middle << 22) + (high << 44);
+}
+
+__device__ __forceinline__ unsigned warp_total(unsigned value) {
+    return __reduce_add_sync(FULL_WARP, value);
 }
 
 // The sums over a thread block, in every thread. All threads must call it.
@@ -49,11 +57,11 @@ __device__ __forceinline__ unsigned long long block_max(unsigned long long value
         value = max(value, __shfl_xor_sync(FULL_WARP, value, distance));
     }
     if (threadIdx.x % 32 == 0) {
-        scratch.of_warp[threadIdx.x / 32].count = value;
+        scratch.numbers[threadIdx.x / 32] = value;
     }
     __syncthreads();
     for (int warp = 0; warp < blockDim.x / 32; ++warp) {
-        value = max(value, scratch.of_warp[warp].count);
+        value = max(value, scratch.numbers[warp]);
     }
     __syncthreads();
     return value;
@@ -67,11 +75,11 @@ __device__ __forceinline__ unsigned long long block_sum_before(unsigned long lon
         up_to += threadIdx.x % 32 >= distance ? other : 0;
     }
     if (threadIdx.x % 32 == 31) {
-        scratch.of_warp[threadIdx.x / 32].count = up_to;
+        scratch.numbers[threadIdx.x / 32] = up_to;
     }
     __syncthreads();
     for (int warp = 0; warp < threadIdx.x / 32; ++warp) {
-        up_to += scratch.of_warp[warp].count;
+        up_to += scratch.numbers[warp];
     }
     __syncthreads();
     return up_to - own;

@@ -4,7 +4,7 @@
 // `yaie.exercise("16.1").check()` in the notebook, or `yaie check 16.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash 9fba254a32506393
+// generated, text hash be608212e0c5a0d4
 
 // ==================== csrc/radix_ops/match_prefixes.cu ====================
 //
@@ -73,6 +73,7 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //     typedef unsigned long long Order;
 //     struct Scratch {
 //         Totals of_warp[MOST_WARPS];
+//         unsigned long long numbers[MOST_WARPS];
 //     };
 //     // By halving: the smallest limit with at least `target` items (or that much mass) up to it. `totals(limit)` counts; all threads of
 //     // the block must call this, and all get the same answer. No item lies below `low`; `high` reaches the target, and `count`
@@ -117,11 +118,11 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //
 //         __device__ float distance_of(Order order) const { return __uint_as_float(static_cast<unsigned>(order >> id_bits)); }
 //
-//         // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. Four packs are on their way from
-//         // memory at once: while one waits the next is asked for.
+//         // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. Three packs are on their way
+//         // from memory at once: while one waits the next is asked for. Backwards, a part is gone over from its end.
 //         template <typename F>
-//         __device__ void for_each(F f) const {
-//             constexpr int N = 4, AT_ONCE = 4;
+//         __device__ void for_each(F f, bool backwards = false) const {
+//             constexpr int N = 4, AT_ONCE = 3;
 //             const int lane = threadIdx.x % 32;
 //             const int begin = min(static_cast<int>(threadIdx.x / 32) * span, vocab_size);
 //             const int end = min(begin + span, vocab_size);
@@ -132,8 +133,11 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //                 return;
 //             }
 //             const int whole = begin + (end - begin) / N * N;
+//             constexpr int STEP = AT_ONCE * 32 * N;
+//             const int steps = (whole - begin + STEP - 1) / STEP;
 //     #pragma unroll 1
-//             for (int first = begin + lane * N; first < whole; first += AT_ONCE * 32 * N) {
+//             for (int i = 0; i < steps; ++i) {
+//                 const int first = begin + lane * N + (backwards ? steps - 1 - i : i) * STEP;
 //                 Pack packs[AT_ONCE];
 //     #pragma unroll
 //                 for (int j = 0; j < AT_ONCE; ++j) {

@@ -16,6 +16,7 @@
 #include "../totals.cuh"
 
 constexpr Order ALL_TOKENS = ~0ull;
+constexpr bool BACKWARDS = true;
 constexpr int LARGEST_VOCABULARY = 1 << 22;  // 2^22 weights of at most 2^40 add up to 2^62
 
 // What the requests want, one entry for each row.
@@ -73,11 +74,11 @@ struct Row {
 
     __device__ float distance_of(Order order) const { return __uint_as_float(static_cast<unsigned>(order >> id_bits)); }
 
-    // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. Four packs are on their way from
-    // memory at once: while one waits the next is asked for.
+    // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. Three packs are on their way
+    // from memory at once: while one waits the next is asked for. Backwards, a part is gone over from its end.
     template <typename F>
-    __device__ void for_each(F f) const {
-        constexpr int N = 4, AT_ONCE = 4;
+    __device__ void for_each(F f, bool backwards = false) const {
+        constexpr int N = 4, AT_ONCE = 3;
         const int lane = threadIdx.x % 32;
         const int begin = min(static_cast<int>(threadIdx.x / 32) * span, vocab_size);
         const int end = min(begin + span, vocab_size);
@@ -88,8 +89,11 @@ struct Row {
             return;
         }
         const int whole = begin + (end - begin) / N * N;
+        constexpr int STEP = AT_ONCE * 32 * N;
+        const int steps = (whole - begin + STEP - 1) / STEP;
 #pragma unroll 1
-        for (int first = begin + lane * N; first < whole; first += AT_ONCE * 32 * N) {
+        for (int i = 0; i < steps; ++i) {
+            const int first = begin + lane * N + (backwards ? steps - 1 - i : i) * STEP;
             Pack packs[AT_ONCE];
 #pragma unroll
             for (int j = 0; j < AT_ONCE; ++j) {
@@ -217,7 +221,7 @@ __device__ void weigh_spans(const Row& row, Order limit, Mass* of_warp) {
         if (all || row.order(distance, id) <= limit) {
             own += weight(distance);
         }
-    });
+    }, BACKWARDS);
     own = warp_total(own);
     if (threadIdx.x % 32 == 0) {
         of_warp[threadIdx.x / 32] = own;
@@ -271,7 +275,7 @@ struct Shape {
 static Shape shape_for(int vocab_size, int most_threads) {
     Shape shape = {128, 1};
     while (shape.threads < most_threads && shape.threads * 32 < vocab_size) {
-        shape.threads *= 2;
+        shape.threads = min(2 * shape.threads, most_threads);
     }
     while (1 << shape.id_bits < vocab_size) {
         ++shape.id_bits;

@@ -27,9 +27,30 @@ def test_random_weights_in_a_given_shape(monkeypatch):
 
 
 def test_it_runs_and_reports(capsys):
-    """Would catch requests that failed and still count as fast."""
-    serve.main(["--shape", "tiny", "--requests", "3", "--longest", "101", "--backend", "torch"])
-    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if "  " in line)
-    assert lines["requests"] == "3"
-    assert 300 <= int(lines["generated_tokens"]) <= 303
-    assert float(lines["tokens_per_second"].replace(",", "")) > 0
+    """Would catch requests that failed and still count as fast, and a ratio that is not to the first variant."""
+    serve.main(
+        [
+            "--shape",
+            "tiny",
+            "--requests",
+            "3",
+            "--longest",
+            "101",
+            "--backend",
+            "torch",
+            "--variants",
+            "engine",
+            "no-graphs",
+        ]
+    )
+    out = capsys.readouterr().out
+    assert "3 requests" in out
+    names, _, *rows = [line.split() for line in out[out.index("3 requests") :].splitlines()[1:] if line]
+    assert [row[0] for row in rows] == ["engine", "no-graphs"]
+    rows = [dict(zip(names, row[1:], strict=True)) for row in rows]
+    for row in rows:
+        assert 300 <= int(row["generated_tokens"]) <= 303
+        assert float(row["tokens_per_second"].replace(",", "")) > 0
+    assert rows[0]["speed"] == "1.00"
+    ratio = float(rows[0]["seconds"]) / float(rows[1]["seconds"])
+    assert abs(float(rows[1]["speed"]) - ratio) < 0.5

@@ -61,7 +61,14 @@ def inputs(vocab_size, dtype=torch.float32):
     holes = torch.randn(2, vocab_size).masked_fill(torch.rand(2, vocab_size) < 0.7, -math.inf)
     holes[:, -1] = 0.5
     rows = torch.cat(
-        (plain, ties, holes, plain[:1] * 1e4, torch.full((1, vocab_size), 7.0), plain[:1] * 1e-4)
+        (
+            plain,
+            ties,
+            holes,
+            (plain[:1] * 1e4).clamp(-6e4, 6e4),
+            torch.full((1, vocab_size), 7.0),
+            plain[:1] * 1e-4,
+        )
     ).to(dtype)
     n = len(rows)
     temperature = [1.0, 0.7, 1.0, 0.05, 3.0, 0.0, 1.0, 1.0, 0.5, 1.3, 1.0, 0.8, 1.0, 2.0, 1.0]
@@ -127,16 +134,44 @@ def test_all_rungs_draw_the_same():
         assert torch.equal(kept[0][drawn], kept[1][drawn])
 
 
-def test_a_list_that_overflows():
-    """Rung 3 has room for some thousand tokens of one bin: more equal logits than that must go another way."""
-    rows = torch.full((5, 8300), 1.0)
-    rows[2, ::2] = torch.randn(4150) * 1e-3
-    top_p, top_k = [0.500001, 1.0, 0.7, 1.0, 0.41], [-1, 8200, 8250, 5, 100]
-    setup = twin.Settings([1.0] * 5, top_p, top_k, [0.0] * 5)
-    tokens, limits = launch(3, rows.to(DEVICE), setup)
-    kept = native.kept_by(limits, rows.to(DEVICE), setup).cpu()
-    assert torch.equal(kept, by_sorting(rows, setup))
-    assert kept.gather(1, tokens.cpu()[:, None]).all()
+def test_each_way_to_the_limit():
+    """Rung 3 goes by how logits are spread, and by how many are equal; catches a way that keeps another set.
+
+    Rows of 9,000: peaked, less so (what is listed of it is not enough), flat, peaked and in the order of ids; then as
+    many equal logits as the list or the candidates cannot hold.
+    """
+    size = 9000
+    peaked, middle, flat = torch.randn(3, size) * torch.tensor([[4.0], [2.0], [0.5]])
+    equal = torch.full((size,), 1.0)
+    half = equal.clone()
+    half[::2] = torch.randn(size // 2) * 1e-3
+    some = torch.cat((torch.full((700,), 5.0), torch.randn(size - 700)))
+    wishes = [  # row, top_k, and the part of the tokens that top-p keeps
+        (peaked, -1, 0.02),
+        (peaked, 50, 0.5),
+        (peaked, 1500, None),
+        (peaked, 1500, 0.1),
+        (middle, -1, 0.3),
+        (flat, -1, 0.8),
+        (flat, -1, 0.01),
+        (flat, 7000, None),
+        (flat, 7000, 0.5),
+        (peaked.sort().values, -1, 0.02),
+        (peaked.sort().values, 50, None),
+        (equal, -1, 0.5),
+        (equal, 5, None),
+        (half, 8250, 0.7),
+        (some, -1, 0.03),
+        (some, 650, None),
+    ]
+    rows, top_k, n = torch.stack([row for row, _, _ in wishes]), [k for _, k, _ in wishes], len(wishes)
+    _, weights = sorted_weights(rows, [1.0] * n)
+    top_p = [
+        between_two_sums(w, k, part) if part else 1.0 for w, (_, k, part) in zip(weights, wishes, strict=True)
+    ]
+    assert all(p < 1 for p, (_, _, part) in zip(top_p, wishes, strict=True) if part)
+    setup = twin.Settings([1.0] * n, top_p, top_k, [0.0] * n)
+    check_rung(3, rows.to(DEVICE), setup)
 
 
 @pytest.mark.parametrize("rung", native.RUNGS)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from typing import Any
 
 import torch
 
@@ -37,6 +38,14 @@ SHAPES = {
         qk_norm=True,
         architecture="Qwen3ForCausalLM",
     )
+}
+
+
+# What a variant changes in the engine.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "engine": {},
+    "no-graphs": {"graphs": False},
+    "torch": {"backend": "torch"},
 }
 
 
@@ -70,6 +79,37 @@ def warm_up(llm: LLM, sizes: list[int]) -> None:
         llm.generate([[index % 100, 1] for index in range(size)], params)
 
 
+def run(model: tuple, variant: str, backend: str, prompts: list, params: list) -> dict[str, Any]:
+    """Serve the load once with a fresh engine; `variant` is a key of `VARIANTS`."""
+    max_num_seqs = min(len(prompts), 256)
+    options = {"backend": backend} | VARIANTS[variant]
+    llm = LLM(
+        model,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=16384,
+        max_model_len=min(4096, model[1].max_position_embeddings),
+        **options,
+    )
+    cuda_graphs = isinstance(llm.runner.graphs, DecodeGraphs)
+    warm_up(llm, bucket_sizes(max_num_seqs) if cuda_graphs else [min(2, max_num_seqs)])
+    before = llm.stats()
+    start = time.perf_counter()
+    outputs = llm.generate(prompts, params)
+    seconds = time.perf_counter() - start
+    if failed := [output.error for output in outputs if output.error]:
+        raise RuntimeError(f"{len(failed)} of {len(outputs)} requests failed, the first with: {failed[0]}")
+    generated = sum(len(output.token_ids) for output in outputs)
+    return {
+        "backend": options["backend"],
+        "cuda_graphs": cuda_graphs,
+        "generated_tokens": generated,
+        "seconds": seconds,
+        "tokens_per_second": generated / seconds,
+        "steps": llm.stats()["steps"] - before["steps"],
+        "preemptions": llm.stats()["preemptions"] - before["preemptions"],
+    }
+
+
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench serve", description=__doc__)
@@ -82,7 +122,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--dtype", default=None, help="default: bfloat16 on a GPU, else float32")
     parser.add_argument("--temperature", type=float, default=0.0, help="default: %(default)s, greedy")
     parser.add_argument(
-        "--no-graphs", action="store_true", help="launch every kernel of a decode step by itself"
+        "--variants",
+        nargs="+",
+        choices=VARIANTS,
+        default=["engine"],
+        help="engine: as users have it; no-graphs: every kernel of a decode step launched by itself; torch: "
+        "PyTorch's operations in the place of the kernels (default: engine)",
     )
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
@@ -92,39 +137,27 @@ def main(arguments: list[str]) -> None:
     facts = harness.environment("serve", arguments, device=device)
     harness.print_header(facts)
     model = make_model(options.shape, dtype, device)
-    max_num_seqs = min(options.requests, 256)
-    llm = LLM(
-        model,
-        backend=options.backend,
-        max_num_seqs=max_num_seqs,
-        max_num_batched_tokens=16384,
-        max_model_len=min(4096, model[1].max_position_embeddings),
-        graphs=not options.no_graphs,
-    )
     prompts, params = workload(options.requests, model[1].vocab_size, options.temperature, options.longest)
-    cuda_graphs = isinstance(llm.runner.graphs, DecodeGraphs)
-    warm_up(llm, bucket_sizes(max_num_seqs) if cuda_graphs else [min(2, max_num_seqs)])
-    before = llm.stats()
-    start = time.perf_counter()
-    outputs = llm.generate(prompts, params)
-    seconds = time.perf_counter() - start
-    if failed := [output.error for output in outputs if output.error]:
-        raise RuntimeError(f"{len(failed)} of {len(outputs)} requests failed, the first with: {failed[0]}")
-    generated = sum(len(output.token_ids) for output in outputs)
+    runs = {name: run(model, name, options.backend, prompts, params) for name in options.variants}
     results = {
         "shape": options.shape,
         "dtype": str(dtype),
-        "backend": options.backend,
-        "cuda_graphs": cuda_graphs,
-        "requests": len(outputs),
+        "requests": len(prompts),
         "prompt_tokens": sum(map(len, prompts)),
-        "generated_tokens": generated,
-        "seconds": seconds,
-        "tokens_per_second": generated / seconds,
-        "steps": llm.stats()["steps"] - before["steps"],
-        "preemptions": llm.stats()["preemptions"] - before["preemptions"],
+        "runs": runs,
     }
-    for name, value in results.items():
-        print(f"{name:18} {value:,.2f}" if isinstance(value, float) else f"{name:18} {value}")
+    first = next(iter(runs.values()))
+    harness.print_table(
+        f"{results['requests']} requests, {results['prompt_tokens']:,} prompt tokens, {options.shape}, {dtype}",
+        ("", *first, "speed"),
+        [
+            (name, *map(_short, row.values()), f"{row['tokens_per_second'] / first['tokens_per_second']:.2f}")
+            for name, row in runs.items()
+        ],
+    )
     if options.save:
         print(f"Recorded in {harness.save_results('serve', facts, results)}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:,.1f}" if isinstance(value, float) else str(value)

@@ -20,6 +20,7 @@ WISHES = {
     "greedy": (0.0, -1, 1.0),
     "temperature 0.8": (0.8, -1, 1.0),
     "top-p 0.9": (1.0, -1, 0.9),
+    "top-p 0.9, temperature 4": (4.0, -1, 0.9),  # a flat distribution: tens of thousands of tokens are kept
     "top-k 50": (1.0, 50, 1.0),
     "top-k 50, top-p 0.9, temperature 0.8": (0.8, 50, 0.9),
 }

@@ -15,7 +15,7 @@ from yaie.kernels import api
 from yaie.kernels import sampling as twin
 from yaie.kernels.native import implements, module
 
-RUNGS = {1: "sample_1_search", 2: "sample_2_radix", 3: "sample_3_histogram"}
+RUNGS = {1: "sample_1_search", 2: "sample_2_radix", 3: "sample_3_list"}
 LARGEST_VOCABULARY = 2**22  # as in csrc/sampling/row.cuh
 
 
