@@ -10,6 +10,7 @@ the order of sums (2e-5); results in float16 and bfloat16 are rounded once, to 1
 import math
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -355,6 +356,41 @@ def test_mixed_batch_through_the_api(monkeypatch, rung, table_dtype):
             batch.query, *caches, tables, batch.context_lens, plan=plan, backend=BACKEND
         )
         batch.check(out)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+def test_prefills_whose_pages_are_collected(monkeypatch, dtype):
+    """Long prefills of 16-bit types go to flash attention, and the decodes between them to their own kernel: a row of
+    the wrong sequence, a page of nobody, or a decode that flash attention has overwritten."""
+    query_lens = [1, 70, 0, 1, 40, 33]
+    batch = Batch(
+        [300, 90, 9, 17, 40, 50], query_lens=query_lens, num_heads=4, num_kv_heads=2, head_dim=32, dtype=dtype
+    )
+    pages = batch.tables, batch.context_lens
+    plans = [api.plan_attention(*pages, query_lens, batch.key_cache, backend=BACKEND)]
+    monkeypatch.setattr(paged_attention, "MOST_TO_GATHER", 90 + 40 + 50 - 1)
+    plans.append(api.plan_attention(*pages, query_lens, batch.key_cache, backend=BACKEND))
+    assert [plan.gathered is None for plan in plans] == [False, True]
+    assert [plan.prefill_tiles is None for plan in plans] == [True, False]
+    for plan in plans:
+        caches = batch.key_cache, batch.value_cache
+        batch.check(api.paged_attention_forward(batch.query, *caches, *pages, plan=plan, backend=BACKEND))
+
+
+def test_when_it_pays_to_collect_pages():
+    """Not for float32, which tensor cores do not take here, not for a few new tokens, and not without a prefill."""
+
+    def pays(context_lens, query_lens, dtype=torch.bfloat16):
+        return bool(paged_attention.pays_to_gather(np.array(context_lens), np.array(query_lens), dtype))
+
+    assert pays([32], [32])
+    assert pays([10, 50, 90], [1, 40, 24])  # the mean counts, and only of prefills
+    assert not pays([32], [32], torch.float32)
+    assert not pays([90, 90], [40, 23])
+    assert not pays([5, 9], [1, 1])
+    assert not pays([], [])
+    assert pays([60_000, 5536], [32, 32])
+    assert not pays([60_000, 5537], [32, 32])
 
 
 @pytest.mark.parametrize("rung", paged_attention.RUNGS)

@@ -174,6 +174,6 @@ def test_prepare_compiles_what_a_step_launches(monkeypatch):
     native.prepare(KERNELS)
     misses = native._load.cache_info().misses
     llm = LLM("tiny", backend=KERNELS, num_blocks=8)
-    llm.generate([[5, 6, 7], [8, 9]], SamplingParams(temperature=0, max_tokens=2))
+    llm.generate([[5, 6, 7] * 14, [8, 9]], SamplingParams(temperature=0, max_tokens=2))
     assert llm.last_error is None
     assert native._load.cache_info().misses == misses

@@ -194,10 +194,13 @@ def measure(calls: list[Call], setting: Setting, seconds: float, graph: bool) ->
 
 
 def is_alive(setting: Setting) -> bool:
-    """False once a kernel has broken the CUDA context: nothing else can run in this process then."""
+    """False once a kernel has broken the CUDA context, or a capture that failed torch's generator of random numbers:
+    nothing else can run in this process then.
+    """
     if not setting.real:
         return True
     try:
+        torch.rand(1, device=setting.device)
         torch.cuda.synchronize()
     except RuntimeError:
         return False

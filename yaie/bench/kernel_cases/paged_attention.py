@@ -76,7 +76,10 @@ def prefill(setting: Setting) -> Case:
         )
         tables = setting.permutation(num_seqs * blocks, torch.int32).view(num_seqs, blocks)
         lens = ([context_len] * num_seqs, [new] * num_seqs)
-        plan = native.plan_attention(setting.backend, tables, *lens, keys)
+        tiles, gathered = (
+            native.plan_attention(setting.backend, tables, *lens, keys, gather=gather)
+            for gather in (False, True)
+        )
         by_seq = query.view(num_seqs, new, heads, head_dim).transpose(1, 2)
         k, v = (
             x[tables.flatten().long()].view(num_seqs, context_len, kv_heads, head_dim) for x in (keys, values)
@@ -95,8 +98,11 @@ def prefill(setting: Setting) -> Case:
         return Work(
             ours={
                 "paged_prefill": lambda: native.paged_prefill(
-                    query, keys, values, plan, backend=setting.backend
-                )
+                    query, keys, values, tiles, backend=setting.backend
+                ),
+                "gather_pages, flash_attention_4": lambda: native.paged_attention_forward(
+                    setting.backend, query, keys, values, tables, *lens, None, gathered
+                ),
             },
             peers={"SDPA, no pages": lambda: sdpa(DTYPE)},
             wanted=lambda: sdpa(torch.float32),

@@ -89,6 +89,4 @@ def choose_victims(setting: Setting) -> Case:
         )
 
     moved = nodes * (8 + 8 + 1 + 1)
-    return Case(
-        f"choose_victims, {nodes} nodes", make, Cost(bytes=moved, flops=0), ceiling="read", launch_bound=True
-    )
+    return Case(f"choose_victims, {nodes} nodes", make, Cost(bytes=moved, flops=0), ceiling="read")

@@ -27,9 +27,11 @@ import yaie.cuda
 CSRC = Path(__file__).resolve().parents[3] / "csrc"
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as in csrc/common.cuh
 BACKENDS = ("cuda", "emulator")
-# The files whose kernels every step of the engine launches.
+# The files whose kernels a step of the engine may launch.
 OF_A_STEP = (
     "paged_attention/paged_attention.cu",
+    "flash_attention/flash_attention_4_tensor_cores.cu",
+    "memory/gather_pages.cu",
     "memory/reshape_and_cache.cu",
     "model_ops/rms_norm.cu",
     "model_ops/rope.cu",

@@ -2,7 +2,8 @@
 
 `paged_decode` and `paged_prefill` call one kernel each, with lengths that lie on the device. The operations of
 `yaie.kernels.api` mix them: sequences with one query are decoded, split over many thread blocks where they are long
-and few; sequences with several queries are cut into tiles of queries.
+and few; sequences with several queries are cut into tiles of queries, or, where it pays, their pages are collected and
+flash attention does the rest.
 
 Nothing here reads from the device, and the number of splits follows from shapes and from `max_context_len` alone, so a
 decode can be captured in a CUDA graph: make the plan with `decode_plan`, for tensors that will be filled in place.
@@ -18,6 +19,8 @@ import torch
 
 from yaie.kernels import api
 from yaie.kernels.native import DTYPES, implements, module
+from yaie.kernels.native.flash_attention import flash_attention
+from yaie.kernels.native.memory import gather_pages
 
 FILE = "paged_attention/paged_attention.cu"
 RUNGS = {
@@ -27,7 +30,7 @@ RUNGS = {
     4: "paged_decode_4_split_kv",
     5: "paged_decode_5_async",
 }
-rung = 4  # of the decodes of `api.paged_attention_forward`; the lesson turns it down to compare
+rung = 5  # of the decodes of `api.paged_attention_forward`; the lesson turns it down to compare
 
 LARGEST_HEAD_DIM = 256
 # A thread block of a prefill has registers for this many rows, which are pairs of a token and a head of a group.
@@ -37,10 +40,26 @@ MOST_TILES = 65535  # in a launch: the tiles are the third direction of the grid
 FEWEST_SPLIT_TOKENS = 64
 # Thread blocks that are resident on a multiprocessor at a time: 168 registers for each of 128 threads.
 RESIDENT_BLOCKS = 3
+# Prefills of 16-bit types with that many new tokens (on average) are worth collecting their pages for tensor cores,
+# which want keys and values side by side. Contexts of more tokens than that together would take too much memory.
+FEWEST_TO_GATHER, MOST_TO_GATHER = 32, 65536
 # The share of the resident blocks that is enough to keep memory busy: the last wave is as slow as if it had so many.
 SHARE_THAT_SATURATES = 0.8
 # What starting a thread block costs, in keys that it could have read instead.
 START_TOKENS = 64
+
+
+class Gathered(NamedTuple):
+    """The prefills of a batch for flash attention: where their keys lie, and which rows belong to which sequence.
+
+    Sequences that decode are listed, so that rows are counted as in the flat query, but have no keys here.
+    """
+
+    slots: torch.Tensor  # [total_k] int64
+    cu_seqlens_q: torch.Tensor  # [num_seqs + 1] int32
+    cu_seqlens_k: torch.Tensor  # [num_seqs + 1] int32
+    max_q_len: int
+    max_kv_len: int
 
 
 class PagedPlan(NamedTuple):
@@ -57,6 +76,7 @@ class PagedPlan(NamedTuple):
     num_splits: int
     split_tokens: int
     num_tokens: int  # rows of the flat query
+    gathered: Gathered | None = None  # in the place of prefill_tiles
 
 
 # --- one kernel ---------------------------------------------------------------------------------------------
@@ -71,7 +91,7 @@ def paged_decode(
     max_context_len: int,
     *,
     scale: float | None = None,
-    rung: int = 4,
+    rung: int = 5,
     backend: str = "cuda",
     check: bool = False,
 ) -> torch.Tensor:
@@ -241,11 +261,23 @@ def _prefill(query, key_cache, value_cache, plan, scale, out, kernels) -> None:
         )
 
 
+def _prefill_gathered(query, key_cache, value_cache, gathered, scale, backend) -> torch.Tensor:
+    slots, *lengths = gathered
+    key, value = (
+        gather_pages(backend, cache.flatten(0, 1).unsqueeze(1), slots, len(slots))
+        for cache in (key_cache, value_cache)
+    )
+    return flash_attention(query, key, value, *lengths, scale=scale, backend=backend)
+
+
 # --- the operations of the API ------------------------------------------------------------------------------
 
 
 @implements("plan_attention")
-def plan_attention(backend, block_tables, context_lens, query_lens, key_cache) -> PagedPlan:
+def plan_attention(
+    backend, block_tables, context_lens, query_lens, key_cache, gather: bool | None = None
+) -> PagedPlan:
+    """See `api.plan_attention`. `gather`: collect the pages of prefills first; None: where it pays."""
     _check(key_cache)
     tables = block_tables.to(torch.int32).contiguous()
     context_lens = np.asarray(context_lens, dtype=np.int32)
@@ -261,6 +293,11 @@ def plan_attention(backend, block_tables, context_lens, query_lens, key_cache) -
         return PagedPlan(tables, len(decodes), on_device(context_lens), None, None, 1, *splits, len(decodes))
     starts = np.concatenate(([0], query_lens.cumsum(dtype=np.int32)))
     tiles = np.stack((decodes, starts[decodes], np.ones_like(decodes), context_lens[decodes]), axis=1)
+    if pays_to_gather(context_lens, query_lens, key_cache.dtype) if gather is None else gather:
+        decode_tiles = on_device(tiles.astype(np.int32)) if len(decodes) else None
+        gathered = _gather(tables, context_lens, query_lens, key_cache.shape[1])
+        num_tokens = int(starts[-1])
+        return PagedPlan(tables, len(decodes), None, decode_tiles, None, 1, *splits, num_tokens, gathered)
     # How many heads share a KV head is known with the query only; four is usual, and any number is right.
     tile_tokens = TILE_ROWS // 4
     prefill = prefill_tiles(context_lens, query_lens, tile_tokens)
@@ -275,6 +312,31 @@ def plan_attention(backend, block_tables, context_lens, query_lens, key_cache) -
         *splits,
         int(starts[-1]),
     )
+
+
+def pays_to_gather(context_lens: np.ndarray, query_lens: np.ndarray, dtype: torch.dtype) -> bool:
+    """Whether the prefills of a batch are faster when their pages are collected first."""
+    prefills = query_lens > 1
+    return (
+        dtype in (torch.float16, torch.bfloat16)
+        and query_lens[prefills].sum() >= FEWEST_TO_GATHER * prefills.sum() > 0
+        and context_lens[prefills].sum() <= MOST_TO_GATHER
+    )
+
+
+def _gather(
+    tables: torch.Tensor, context_lens: np.ndarray, query_lens: np.ndarray, block_size: int
+) -> Gathered:
+    kv_lens = np.where(query_lens > 1, context_lens, 0)
+    ends = kv_lens.cumsum()
+    positions = np.arange(ends[-1]) - np.repeat(ends - kv_lens, kv_lens)
+    pages = np.repeat(np.arange(len(kv_lens)) * tables.shape[1], kv_lens) + positions // block_size
+    cu_seqlens = [np.concatenate(([0], lens.cumsum())) for lens in (query_lens, kv_lens)]
+    sizes = [len(pages), len(pages), len(ends) + 1, len(ends) + 1]
+    packed = torch.from_numpy(np.concatenate((pages, positions % block_size, *cu_seqlens)))
+    pages, offsets, cu_q, cu_k = packed.to(tables.device, non_blocking=True).split(sizes)
+    slots = tables.flatten()[pages].long() * block_size + offsets
+    return Gathered(slots, cu_q.int(), cu_k.int(), int(query_lens.max()), int(kv_lens.max()))
 
 
 def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray, tile_tokens: int) -> np.ndarray:
@@ -306,7 +368,10 @@ def paged_attention_forward(
     if len(query) != plan.num_tokens:
         raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
     query, scale = query.contiguous(), _scale(scale, query)
-    out = torch.empty_like(query)
+    if plan.gathered is None:
+        out = torch.empty_like(query)
+    else:  # also writes the rows of decodes, which are put right below
+        out = _prefill_gathered(query, key_cache, value_cache, plan.gathered, scale, backend)
     kernels = module(FILE, backend)
     if plan.num_decodes:
         _decode(query, key_cache, value_cache, plan, scale, out, rung, kernels)
