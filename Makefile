@@ -17,6 +17,8 @@ NBVAL := python -m pytest --nbval notebooks solutions --nbval-current-env --nbva
 lab: $(VENV)/.ok
 	jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB_ARGS) notebooks/00_start_here.ipynb
 
+# One thread a process: two processes at a time fill two cores, and threads of theirs would only wait for each other.
+test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.ok
 	@echo "[1/5] ruff"
 	ruff check
