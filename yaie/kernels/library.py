@@ -7,7 +7,10 @@ To a compiler a kernel is a black box. It asks three things of the box, and this
 which arguments it writes (`mutates_args`), what shape, dtype and layout come out (`register_fake`, which computes
 nothing), and what to run in the end: `yaie.kernels.api`, with its checks and its choice of a backend.
 
-Left out are operations that return what a compiler cannot see into (`plan_attention`) and `sample`, which draws.
+The operations take tensors where `api` also takes lists, and the arrays of a tree in the place of `FlatTree`. `sample`
+draws by seeds and steps only: a generator is a state that a compiler does not see. The penalties are left to
+`sampling.apply_penalties`, which is plain torch. Left out is `plan_attention`: it plans on the CPU and returns a Python
+object, which cannot come out of an operator.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from yaie.kernels import api
+from yaie.kernels.radix_ops import FlatTree, Positions
 
 
 @custom_op("yaie::rms_norm", mutates_args=())
@@ -143,3 +147,64 @@ def paged_attention_forward(
 @paged_attention_forward.register_fake
 def _(query, key_cache, value_cache, block_tables, context_lens, query_lens, scale, backend):
     return torch.empty_like(query, memory_format=torch.contiguous_format)
+
+
+@custom_op("yaie::match_prefixes", mutates_args=())
+def match_prefixes(
+    edges: Tensor,
+    starts: Tensor,
+    children: Tensor,
+    page_size: int,
+    tokens: Tensor,
+    lengths: Tensor,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    tree = FlatTree(edges, starts, children, page_size)
+    nodes, inside, matched = api.match_prefixes(tree, tokens, lengths, backend=backend)
+    return nodes.clone(), inside.clone(), matched.clone()  # an operator's results may not share memory
+
+
+@match_prefixes.register_fake
+def _(edges, starts, children, page_size, tokens, lengths, backend):
+    return tuple(tokens.new_empty(tokens.shape[0]) for _ in Positions._fields)
+
+
+@custom_op("yaie::choose_victims", mutates_args=())
+def choose_victims(
+    last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int, backend: str
+) -> Tensor:
+    return api.choose_victims(last_used, sizes, evictable, num_tokens, backend=backend)
+
+
+@choose_victims.register_fake
+def _(last_used, sizes, evictable, num_tokens, backend):
+    num_victims = torch.library.get_ctx().new_dynamic_size()  # known only when the operation has run
+    return last_used.new_empty(num_victims)
+
+
+@custom_op("yaie::sample", mutates_args=())
+def sample(
+    logits: Tensor,
+    temperature: Tensor,
+    top_p: Tensor,
+    top_k: Tensor,
+    min_p: Tensor,
+    seeds: Tensor,
+    steps: Tensor,
+    backend: str,
+) -> Tensor:
+    return api.sample(
+        logits,
+        temperature,
+        top_p,
+        top_k,
+        min_p=min_p,
+        seeds=seeds.tolist(),
+        steps=steps.tolist(),
+        backend=backend,
+    )
+
+
+@sample.register_fake
+def _(logits, temperature, top_p, top_k, min_p, seeds, steps, backend):
+    return logits.new_empty(logits.shape[:-1], dtype=torch.int64)
