@@ -1,5 +1,7 @@
 """Fixtures for the course: exercise files in a folder of the test's own, and one warm sandbox per test process."""
 
+import shutil
+
 import pytest
 
 from yaie.course import checks, generate
@@ -16,12 +18,20 @@ def sandbox():
     sandbox.close()
 
 
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory):
+    """Exercise files as they are generated, to be copied and not to be changed."""
+    folder = tmp_path_factory.mktemp("generated")
+    generate.write(folder)
+    return folder
+
+
 @pytest.fixture
-def exercises(tmp_path, monkeypatch):
-    """A folder of freshly generated exercise files that every part of the course uses during the test."""
+def exercises(generated, tmp_path, monkeypatch):
+    """A folder of untouched exercise files that every part of the course uses during the test."""
     monkeypatch.setenv("YAIE_EXERCISES_DIR", str(tmp_path))
     monkeypatch.delenv("YAIE_EXPECT", raising=False)
-    generate.write(tmp_path)
+    shutil.copytree(generated, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

@@ -284,6 +284,33 @@ def test_a_precompiled_header_that_does_not_fit_is_left_alone(tmp_path, monkeypa
     assert [str(tmp_path) in command for command in runs] == [True, False, False]  # the last one links
 
 
+@pytest.mark.parametrize("check", [False, True], ids=["fast", "check"])
+def test_the_precompiled_header_is_used(check, monkeypatch):
+    """Would catch flags with which g++ silently reads our header anew: each check of an exercise then takes longer."""
+    if builder.is_clang(builder.find_compiler()):
+        pytest.skip("only g++ looks for it by itself")
+    from yaie.kernels import native
+
+    real_run, read = builder.run, []
+
+    def run(command, directory):
+        result = real_run(
+            [*command, "-H"], directory
+        )  # names what it reads; "!" is a precompiled header that fits
+        read.extend(line for line in result.stderr.splitlines() if line.startswith("!"))
+        return result
+
+    for flags in ((), native.CHECK_FLAGS):
+        text = f"{VECTOR_ADD}// {time.time_ns()}"
+        yaie.cuda.load(text, backend="emulator", check=check, flags=flags)  # makes the header, if it must
+        monkeypatch.setattr(builder, "run", run)
+        read.clear()
+        yaie.cuda.load(f"{text} again", backend="emulator", check=check, flags=flags)
+        monkeypatch.undo()
+        assert len(read) == 1, flags
+        assert read[0].endswith("yaie_emulator.h.gch")
+
+
 def test_all_halves_and_bfloat16s():
     """Would catch a wrong conversion of any 16-bit number, and rounding that is not to nearest even."""
     source = """

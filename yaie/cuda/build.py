@@ -320,7 +320,9 @@ def build_for_emulator(source: Source, compiler: str, check: bool, flags: Sequen
             )
         include = ["-I", directory, "-I", EMULATOR_INCLUDE, "-I", CARD_INCLUDE, "-I", source.path.parent]
         compile_it = [*options, *include, "-c", "kernel.cpp", "-o", "kernel.o"]
-        quick = [] if flags else precompiled_header(compiler, tuple(options))
+        # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.
+        defined_only = all(flag.startswith("-D") for flag in flags)
+        quick = precompiled_header(compiler, tuple(flags_for(compiler, check))) if defined_only else []
         result = run([compiler, *quick, *compile_it], directory)
         if quick and result.returncode and "PCH" in result.stderr:  # it could not be mapped into memory here
             result = run([compiler, *compile_it], directory)
