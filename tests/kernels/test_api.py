@@ -377,7 +377,7 @@ def test_every_operation_chooses_its_backend(operation, monkeypatch):
     with pytest.raises(ValueError, match="backend must be one of"):
         call(backend="cude")
     api._native()  # registers its kernels now, and not later in the place of the one below
-    monkeypatch.setitem(api._registered, "emulator", {})
+    monkeypatch.setitem(api.registered, "emulator", {})
     with pytest.raises(
         api.BackendError, match=f"'emulator' has no kernel for {operation} here; available: .*torch"
     ):

@@ -6,8 +6,8 @@ asked (no such kernel, no GPU here, a dtype that the kernel does not take) raise
 by another one instead. `auto` takes `cuda` for tensors on a GPU, and `torch` where that raises `BackendError` and for
 all other tensors; it never takes the emulator, which is for looking at kernels and not for speed.
 
-A backend is a table from operation to function, filled with `register`. Its functions get arguments that have
-been checked, positionally, as the `_torch_...` functions below show. The kernels are registered by
+A backend is a table from operation to function, filled with `register` (`yaie.kernels.backends`). Its functions get
+arguments that have been checked, positionally, as the `_torch_...` functions below show. The kernels are registered by
 `yaie.kernels.native` when a backend other than torch is first asked for, and compiled when they first run.
 
 Checks look at numbers (block ids, slots, lengths), and to look at numbers on a GPU the CPU has to wait for it. The
@@ -23,43 +23,8 @@ from typing import Any
 import torch
 
 from yaie.kernels import model_ops, radix_attention, radix_ops
+from yaie.kernels.backends import OPERATIONS, BackendError, register, registered
 from yaie.kernels.sampling import SamplingKernel, counter_uniforms, draw_tokens
-
-OPERATIONS = (
-    "attention_forward",
-    "plan_attention",
-    "paged_attention_forward",
-    "copy_blocks",
-    "reshape_and_cache",
-    "gather_pages",
-    "rms_norm",
-    "rope",
-    "silu_mul",
-    "embedding",
-    "match_prefixes",
-    "choose_victims",
-    "sample",
-)
-_registered: dict[str, dict[str, Callable]] = {"torch": {}, "cuda": {}, "emulator": {}}
-
-
-class BackendError(RuntimeError):
-    """The backend that was asked for by name cannot run the operation here."""
-
-
-def register(backend: str, operation: str) -> Callable[[Callable], Callable]:
-    """Decorator: make the function the implementation of `operation` (one of `OPERATIONS`) in `backend`."""
-    if backend not in _registered or operation not in OPERATIONS:
-        raise ValueError(
-            f"cannot register {operation!r} for {backend!r}: operations are {OPERATIONS}, "
-            f"backends {tuple(_registered)}"
-        )
-
-    def add(function: Callable) -> Callable:
-        _registered[backend][operation] = function
-        return function
-
-    return add
 
 
 def available_backends(operation: str) -> list[str]:
@@ -67,7 +32,7 @@ def available_backends(operation: str) -> list[str]:
     native = _native()
     return [
         backend
-        for backend, functions in _registered.items()
+        for backend, functions in registered.items()
         if operation in functions and (backend == "torch" or not native.obstacle(backend))
     ]
 
@@ -102,7 +67,7 @@ class Unchecked:
 
 @functools.cache
 def _native() -> Any:
-    """`yaie.kernels.native`, with the operations of all kernel families registered."""
+    """`yaie.kernels.native`, with the operations of all kernel families registered. Torch alone never loads it."""
     native = importlib.import_module("yaie.kernels.native")
     native.register_all()
     return native
@@ -155,15 +120,15 @@ def _implementation(backend: str, operation: str, tensor: torch.Tensor) -> Calla
     _check_device(backend, tensor)
     if backend in ("cuda", "emulator") or (backend == "auto" and tensor.is_cuda):
         _native()
-    return choose(backend, operation, tensor.is_cuda, _registered)
+    return choose(backend, operation, tensor.is_cuda, registered)
 
 
 def check_backend(backend: str) -> None:
     """Raise ValueError if there is no such backend, `BackendError` if it cannot run on this machine."""
     if backend in ("auto", "torch"):
         return
-    if backend not in _registered:
-        raise ValueError(f"backend must be one of {('auto', *_registered)}, got {backend!r}")
+    if backend not in registered:
+        raise ValueError(f"backend must be one of {('auto', *registered)}, got {backend!r}")
     if obstacle := _native().obstacle(backend):
         raise BackendError(f"backend {backend!r} cannot run on this machine: {obstacle}")
 

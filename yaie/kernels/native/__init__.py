@@ -23,6 +23,7 @@ from types import ModuleType
 import torch
 
 import yaie.cuda
+from yaie.kernels.backends import register
 
 CSRC = Path(__file__).resolve().parents[3] / "csrc"
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as in csrc/common.cuh
@@ -103,13 +104,12 @@ def implements(operation: str) -> Callable[[Callable], Callable]:
     """Decorator: register `function(backend, *arguments)` for `operation` of `yaie.kernels.api`, in both backends.
 
     It gets arguments that `api` has checked. What it cannot take (a dtype, a shape) it refuses with
-    `api.BackendError` before it launches anything: `backend="auto"` then falls back on torch.
+    `BackendError` before it launches anything: `backend="auto"` then falls back on torch.
     """
-    from yaie.kernels import api
 
     def add(function: Callable) -> Callable:
         for backend in BACKENDS:
-            api.register(backend, operation)(partial(function, backend))
+            register(backend, operation)(partial(function, backend))
         return function
 
     return add

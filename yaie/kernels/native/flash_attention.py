@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from yaie.kernels import api, native
+from yaie.kernels import native
+from yaie.kernels.backends import BackendError
 
 RUNGS = {
     1: "flash_attention_1_naive",
@@ -26,12 +27,12 @@ def best_rung(dtype: torch.dtype, head_dim: int) -> int:
     """The fastest rung that computes this: tensor cores take 16-bit types, the other rungs float32 as well.
 
     Raises:
-        api.BackendError: no rung does, naming what it would need.
+        BackendError: no rung does, naming what it would need.
     """
     if dtype not in native.DTYPES:
-        raise api.BackendError(f"flash attention takes float32, float16 and bfloat16, not {dtype}")
+        raise BackendError(f"flash attention takes float32, float16 and bfloat16, not {dtype}")
     if head_dim % 8 or not 8 <= head_dim <= LARGEST_HEAD_DIM:
-        raise api.BackendError(
+        raise BackendError(
             f"flash attention takes a head_dim that is a multiple of 8 up to {LARGEST_HEAD_DIM}, not {head_dim}"
         )
     return 3 if dtype == torch.float32 else 4
@@ -69,22 +70,20 @@ def flash_attention(
         Like query. A query that sees no key gets 0.
 
     Raises:
-        api.BackendError: a dtype or head_dim that no rung, or not the given one, can do.
+        BackendError: a dtype or head_dim that no rung, or not the given one, can do.
     """
     if key.dtype != query.dtype or value.dtype != query.dtype:
-        raise api.BackendError(
+        raise BackendError(
             f"flash attention takes one dtype, got {query.dtype}, {key.dtype} and {value.dtype}"
         )
     total_q, num_heads, head_dim = query.shape
     best = best_rung(query.dtype, head_dim)
     rung = best if rung is None else rung
     if rung > best:
-        raise api.BackendError(f"rung {rung} of flash attention cannot do {query.dtype}; rung {best} can")
+        raise BackendError(f"rung {rung} of flash attention cannot do {query.dtype}; rung {best} can")
     num_seqs = len(cu_seqlens_q) - 1
     if max(num_seqs, num_heads) > MOST_BLOCKS:
-        raise api.BackendError(
-            f"flash attention takes up to {MOST_BLOCKS} sequences and heads, not {num_seqs}"
-        )
+        raise BackendError(f"flash attention takes up to {MOST_BLOCKS} sequences and heads, not {num_seqs}")
     scale = head_dim**-0.5 if scale is None else scale
     if rung == 4 and scale <= 0:  # it looks for the largest score before it scales
         query, scale = (-query, -scale) if scale < 0 else (torch.zeros_like(query), 1.0)

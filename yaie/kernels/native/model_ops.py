@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from yaie.kernels import api, native
+from yaie.kernels import native
+from yaie.kernels.backends import BackendError
 from yaie.kernels.native import implements, module
 
 RMS_NORM_RUNGS = {1: "rms_norm_1_two_pass", 2: "rms_norm_2_one_pass"}
@@ -17,9 +18,7 @@ SILU_MUL_RUNGS = {1: "silu_mul_1_elements", 2: "silu_mul_2_packs"}
 
 def _dtype_code(tensor: torch.Tensor) -> int:
     if tensor.dtype not in native.DTYPES:
-        raise api.BackendError(
-            f"the kernels of model_ops take float32, float16 and bfloat16, not {tensor.dtype}"
-        )
+        raise BackendError(f"the kernels of model_ops take float32, float16 and bfloat16, not {tensor.dtype}")
     return native.DTYPES[tensor.dtype]
 
 

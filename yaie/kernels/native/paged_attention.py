@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from yaie.kernels import api
+from yaie.kernels.backends import BackendError
 from yaie.kernels.native import DTYPES, implements, module
 from yaie.kernels.native.flash_attention import flash_attention
 from yaie.kernels.native.memory import gather_pages
@@ -362,7 +362,7 @@ def paged_attention_forward(
     backend, query, key_cache, value_cache, block_tables, context_lens, query_lens, scale, plan
 ):
     if query.dtype != key_cache.dtype:
-        raise api.BackendError(f"the cache must have the query's dtype, {query.dtype}, not {key_cache.dtype}")
+        raise BackendError(f"the cache must have the query's dtype, {query.dtype}, not {key_cache.dtype}")
     if plan is None:
         plan = plan_attention(backend, block_tables, context_lens, query_lens, key_cache)
     if len(query) != plan.num_tokens:
@@ -387,15 +387,13 @@ def _check(cache: torch.Tensor) -> None:
     """Raises `BackendError` for a cache that the kernels do not take."""
     num_blocks, block_size, _, head_dim = cache.shape
     if cache.dtype not in DTYPES:
-        raise api.BackendError(f"paged attention takes float32, float16 and bfloat16, not {cache.dtype}")
+        raise BackendError(f"paged attention takes float32, float16 and bfloat16, not {cache.dtype}")
     if head_dim % 8 or not 8 <= head_dim <= LARGEST_HEAD_DIM:
-        raise api.BackendError(
+        raise BackendError(
             f"paged attention takes a head_dim that is a multiple of 8 up to {LARGEST_HEAD_DIM}, not {head_dim}"
         )
     if num_blocks * block_size >= 2**31:
-        raise api.BackendError(
-            f"paged attention counts slots in 31 bits, the pool has {num_blocks * block_size}"
-        )
+        raise BackendError(f"paged attention counts slots in 31 bits, the pool has {num_blocks * block_size}")
 
 
 def _scale(scale: float | None, query: torch.Tensor) -> float:

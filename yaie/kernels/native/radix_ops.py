@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from yaie.kernels import api
+from yaie.kernels.backends import BackendError
 from yaie.kernels.native import implements, module
 from yaie.kernels.radix_ops import Positions
 
@@ -39,7 +39,7 @@ def choose_victims(backend, last_used, sizes, evictable, num_tokens, *, check=Fa
     num_nodes = len(last_used)
     room = 63 - max(1, (num_nodes - 1).bit_length())  # bits that a node's number leaves in its order
     if num_nodes and int(last_used.max()) >> room:
-        raise api.BackendError(f"choose_victims takes ticks below 2**{room} for {num_nodes} nodes")
+        raise BackendError(f"choose_victims takes ticks below 2**{room} for {num_nodes} nodes")
     chosen = torch.empty(num_nodes, dtype=torch.uint8, device=last_used.device)
     module("radix_ops/choose_victims.cu", backend, check=check).choose_victims(
         last_used.contiguous(), sizes.contiguous(), evictable.to(torch.uint8), chosen, num_nodes, num_tokens

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import torch
 
-from yaie.kernels import api
 from yaie.kernels import sampling as twin
+from yaie.kernels.backends import BackendError
 from yaie.kernels.native import implements, module
 
 RUNGS = {1: "sample_1_search", 2: "sample_2_radix", 3: "sample_3_list"}
@@ -36,7 +36,7 @@ def sample(
 ):
     """One token per row, as `SamplingKernel.sample`. It looks at the result once, to name a row of no use."""
     if logits.shape[-1] > LARGEST_VOCABULARY:
-        raise api.BackendError(
+        raise BackendError(
             f"sampling takes up to {LARGEST_VOCABULARY} logits in a row, not {logits.shape[-1]}"
         )
     rows, settings = twin.prepare(logits, temperature, top_p, top_k, check_logits=False, **penalties)
