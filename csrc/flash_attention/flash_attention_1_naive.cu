@@ -8,7 +8,7 @@
 // and read by every column of the output; and each row reads all of its keys and values from memory by itself. At
 // 4096 tokens that is 64 MiB of scores for each head.
 //
-// Measured on an H100 (README.md): 0.9 TFLOP/s, where the card multiplies matrices at 801.
+// Measured on an H100 (README.md): 0.9 TFLOP/s, where the card multiplies matrices at 770.
 //
 // Arguments as problem.cuh says, and scores: [total_q, num_heads, max_kv_len], memory to work in.
 #include "problem.cuh"

@@ -17,8 +17,8 @@
 // What it should gain: FlashAttention-2 reaches 350-370 TFLOP/s with this plan at head_dim 128 on an H100 or H200,
 // where rungs 2 and 3, without tensor cores, cannot pass 67 (its limit in fp32).
 //
-// What it did gain on an H100 (README.md): 19 times the speed of rung 3. 373 TFLOP/s, 327 with a causal mask; torch's
-// own FlashAttention-2 reached 341 and 310 beside it.
+// What it did gain on an H100 (README.md): 19 times the speed of rung 3. 371 TFLOP/s, 328 with a causal mask; torch's
+// own FlashAttention-2 reached 341 and 305 beside it.
 //
 // Arguments as problem.cuh says; head_dim a multiple of 8 up to 256, all pointers 16-byte aligned, scale above 0.
 #include <yaie_ptx.cuh>

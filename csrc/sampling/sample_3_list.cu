@@ -23,7 +23,10 @@
 //
 // Each reading goes the other way than the first: it begins with what the L2 cache still has of it.
 //
-// Not measured yet on a GPU in this form.
+// Measured on an H100, 128 rows of 131,072 (yaie/bench/results), where one reading takes 22 us: greedy 30 us, temperature
+// alone 59 us, top-k 50 in 58 us, with top-p 0.9 and a temperature 68 us, top-p alone 78 us. The aim was four readings,
+// 88 us. It is missed where logits are much alike: top-p 0.9 at a temperature of 4 keeps some 80,000 tokens and takes
+// 138 us (in a run of its own).
 #include "row.cuh"
 
 constexpr int MOST_THREADS = 768;  // leaves 80 registers for a thread; with 1,024 and 64 some would be spilled

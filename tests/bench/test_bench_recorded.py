@@ -56,6 +56,8 @@ def test_results_of_older_kernels_are_told(tmp_path, monkeypatch):
     (tmp_path / "memory" / "copy.cu").write_text("kernel")
     run = {"results": {"memory": {"csrc": recorded.source_hash("memory")}}}
     assert recorded.changed_since(run) == []
+    (tmp_path / "memory" / "copy.cu").write_text("// took 3 us on a card\n\nkernel  // quick")
+    assert recorded.changed_since(run) == []
     (tmp_path / "memory" / "copy.cu").write_text("kernel, improved")
     assert recorded.changed_since(run) == ["memory"]
 

@@ -16,6 +16,7 @@ import torch
 from yaie.bench.harness import Timing, timing_of
 
 CYCLES_PER_CALL = 400_000  # about 0.2 ms of the card's clock: longer than Python takes to queue a call
+ATTEMPTS = 3  # calls that wait for the card themselves are never queued in time
 WARM_UP = 0.03  # seconds: an idle card runs at a fraction of its clock
 SLOW = 0.5  # seconds: a call that takes longer needs no second one to warm up
 MOST_REPEATS = 50
@@ -33,13 +34,19 @@ def measure_calls(calls: Sequence[Callable[[], object]], seconds: float = 0.2) -
     first = _warm_up(turns)
     repeats = max(2, min(MOST_REPEATS, int(seconds / first)))
     events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
-    torch.cuda._sleep(CYCLES_PER_CALL * repeats)  # meanwhile Python queues everything
-    for start, end in events:
-        call = next(turns)
-        start.record()
-        call()
-        end.record()
-    torch.cuda.synchronize()
+    for cycles in (CYCLES_PER_CALL * 4**attempt for attempt in range(ATTEMPTS)):
+        torch.cuda._sleep(cycles * repeats)  # meanwhile Python queues everything
+        awake = torch.cuda.Event()
+        awake.record()
+        for start, end in events:
+            call = next(turns)
+            start.record()
+            call()
+            end.record()
+        in_time = not awake.query()
+        torch.cuda.synchronize()
+        if in_time:  # else the card has waited for Python between two events
+            break
     return timing_of([start.elapsed_time(end) / 1e3 for start, end in events])
 
 

@@ -9,6 +9,7 @@ captures CUDA graphs. Tokens are the likeliest ones unless --temperature says ot
 from __future__ import annotations
 
 import argparse
+import gc
 import random
 import time
 from typing import Any
@@ -81,6 +82,9 @@ def warm_up(llm: LLM, sizes: list[int]) -> None:
 
 def run(model: tuple, variant: str, backend: str, prompts: list, params: list) -> dict[str, Any]:
     """Serve the load once with a fresh engine; `variant` is a key of `VARIANTS`."""
+    gc.collect()  # the pages of the engine before this one: without them the new pool would be smaller
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     max_num_seqs = min(len(prompts), 256)
     options = {"backend": backend} | VARIANTS[variant]
     llm = LLM(
@@ -138,7 +142,10 @@ def main(arguments: list[str]) -> None:
     harness.print_header(facts)
     model = make_model(options.shape, dtype, device)
     prompts, params = workload(options.requests, model[1].vocab_size, options.temperature, options.longest)
-    runs = {name: run(model, name, options.backend, prompts, params) for name in options.variants}
+    runs = {}
+    for name in options.variants:
+        runs[name] = run(model, name, options.backend, prompts, params)
+        print(f"{name}: {runs[name]['tokens_per_second']:,.1f} tokens per second", flush=True)
     results = {
         "shape": options.shape,
         "dtype": str(dtype),

@@ -66,12 +66,13 @@ def is_right(
     """Whether each token stands where its uniform falls in the running sum of those that a sort keeps, in float64.
 
     Two ways to sum 131,072 numbers differ in the last digits, and then one of 128 rows may draw a neighbour: hence an
-    allowance of 2e-6 of the sum. The exact sets are compared in tests/csrc/test_sampling.py.
+    allowance of 2e-6 of the sum. Of a flat distribution one token more or less is kept then, which shifts all sums by
+    1e-5 and more. The exact sets are compared in tests/csrc/test_sampling.py.
     """
     temperature, top_k, top_p = wishes
     if temperature == 0:
         return tokens == logits.argmax(dim=-1)
-    allowance, place = 2e-6, tokens.view(-1, 1)
+    allowance, place = 2e-6 if temperature <= 1 else 5e-5, tokens.view(-1, 1)
     weights = ((logits - logits.amax(dim=-1, keepdim=True)) / temperature).double().exp()
     sorted_weights, ids = weights.sort(dim=-1, descending=True, stable=True)
     if top_k > 0:
