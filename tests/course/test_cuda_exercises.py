@@ -402,6 +402,23 @@ def test_parts_put_cuda_functions_in_and_take_them_out(exercises):
     assert c.tolist() == [2, 2, 2]
 
 
+def test_parts_of_one_file_inside_one_another(exercises):
+    """What was put together inside another block holds that block's functions, and must not be used outside of it."""
+    learner.exercise_path(FILE).write_text(generate.solved_file(FILE))
+
+    def yours():
+        return [cells[0] for _, cells in parts.who_runs().rows if cells[2] == "yours"]
+
+    for _ in range(2):  # the first time it is put together in there, the second time it has been put in alone
+        with parts.installed(["8.1"]):
+            with parts.installed(["8.2"]):
+                assert yours() == ["8.1", "8.2"]
+            assert yours() == ["8.1"]
+        with parts.installed(["8.2"]):
+            assert yours() == ["8.2"]
+        assert yours() == []
+
+
 def test_learners_kernel_serves_the_engine(exercises):
     """What the engine calls through `yaie.kernels.api` must be the learner's function, and only while it is in."""
     from yaie.kernels import api

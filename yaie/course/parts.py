@@ -27,23 +27,29 @@ def installed(ids: Iterable[str]) -> Iterator[None]:
     comes out, and nothing stays in.
     """
     ids = tuple(dict.fromkeys(ids))
+    around = set(_installed) - {ids}
     with ExitStack() as undo:
         files, state, swaps = _latest.get(ids, ((), None, ()))
-        if state == _state(files):
+        if state == (around, _state(files)):
             for swap in swaps:
                 swap.put_in()
                 undo.callback(swap.take_out)
         else:
             files = list({exercise.file.name: exercise.file for exercise in map(find_exercise, ids)}.values())
-            state = _state(files)
+            state = around, _state(files)
             swaps = _install(ids, files, undo)
             _latest.clear()
             _latest[ids] = files, state, swaps
+        _installed.append(ids)
+        undo.callback(_installed.pop)
         yield
 
 
-# What was put in last: ids, their files, the state of these at that time, and the swaps.
-_latest: dict[tuple[str, ...], tuple[list[ExerciseFile], list[tuple], list[learner.Swap]]] = {}
+# The blocks that we are in, the outermost first.
+_installed: list[tuple[str, ...]] = []
+# What was put in last: ids, their files, the state that it was made in (the other blocks around it, whose functions it
+# may hold, and the state of the files), and the swaps.
+_latest: dict[tuple[str, ...], tuple[list[ExerciseFile], tuple[set, list[tuple]], list[learner.Swap]]] = {}
 
 
 def _state(files: Iterable[ExerciseFile]) -> list[tuple]:
