@@ -72,3 +72,18 @@ def test_a_solved_cuda_exercise_serves(exercises, monkeypatch):
     path.write_text(path.read_text().replace(right, wrong))
     engine = LLM("tiny", backend="emulator", parts="exercises", num_blocks=8)
     assert engine.generate(PROMPT, GREEDY)[0].token_ids != expected[0].token_ids
+
+
+def test_a_solved_part_of_a_slower_rung_serves(exercises, monkeypatch):
+    """Would catch an engine that passes over the learner's kernel, because it has a faster one of its own."""
+    generate.write(exercises, solved=True)
+    monkeypatch.setattr(parts, "passed_parts", lambda: ["16.3"])
+    drawn = SamplingParams(top_p=0.9, top_k=20, seed=1, max_tokens=3, ignore_eos=True)
+    outputs = []
+    for chosen, rung in ((None, "sampling/sample_3_list.cu"), ("exercises", "sampling/sample_2_radix.cu")):
+        engine = LLM("tiny", backend="emulator", parts=chosen, num_blocks=8)
+        with backends.watch(engine) as ran:
+            outputs.append(engine.generate(PROMPT, drawn)[0].token_ids)
+        assert ran.files["sample"] == {rung}
+        assert ran.yours == ({rung} if chosen else set())
+    assert outputs[0] == outputs[1]
