@@ -139,6 +139,7 @@ def main(arguments: list[str]) -> None:
     device = "cuda" if torch.cuda.is_available() and options.backend != "emulator" else "cpu"
     dtype = getattr(torch, options.dtype or ("bfloat16" if device == "cuda" else "float32"))
     facts = harness.environment("serve", arguments, device=device)
+    facts["times"] = "wall time of one run, after a warm-up"
     harness.print_header(facts)
     model = make_model(options.shape, dtype, device)
     prompts, params = workload(options.requests, model[1].vocab_size, options.temperature, options.longest)
