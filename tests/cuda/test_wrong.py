@@ -117,3 +117,12 @@ def test_tensors_are_left_alone_when_a_kernel_fails():
     with pytest.raises(yaie.cuda.KernelError):
         module.no_guard(torch.randn(1000), y)
     assert torch.equal(y, torch.full((1000,), 7.0))
+
+
+def test_a_null_pointer_is_not_called_a_missing_guard():
+    """Would catch advice that sends a learner to the bounds of a tensor that was never there."""
+    module = yaie.cuda.load(HERE / "wrong" / "bounds.cu", backend="emulator")
+    (null,) = run(module, "null_pointer(None, zeros(8))")
+    (beyond,) = run(module, "no_guard(randn(1000), zeros(1000))")[:1]
+    assert "never set" in null.cause
+    assert "guard" in beyond.cause

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 # Why a finding usually happens, one sentence per kind.
 CAUSES = {
     "out_of_bounds": "a guard such as `if (i < n)` is missing or uses the wrong size, or an index is off by one.",
+    "null_pointer": "a pointer was never set, or the launcher was given None for it.",
+    "no_tensor": "an index is negative or far too large, or the pointer was computed wrongly.",
     "misaligned": "a vector type (float4, half2, ...) is read at an index that is not a multiple of its width.",
     "const_write": "the launcher promises not to change this tensor (const), and a cast took the promise away.",
     "race": "no __syncthreads() (or, inside one warp, __syncwarp()) lies between the two.",
@@ -188,7 +190,7 @@ def _make(
     element = raw["offset"] // item if raw["array"] else None
     index = tensors.index(raw["array"], element) if element is not None else None
     across = bool(other) and other["block"] != place["block"]
-    cause = CAUSES[_cause_of(kind, across, line == other_line)]
+    cause = CAUSES[_cause_of(raw, across, line == other_line)]
     text = _title(raw, place) + (line.show(lines) if line else "")
     if kind == "race" or kind == "cp_async_not_waited":
         text += _other_side(kind, other, across, other_line, lines)
@@ -215,9 +217,11 @@ def _make(
     )
 
 
-def _cause_of(kind: str, across: bool, same_line: bool) -> str:
-    if kind != "race":
-        return kind
+def _cause_of(raw: dict, across: bool, same_line: bool) -> str:
+    if raw["kind"] == "out_of_bounds" and not raw["array"]:
+        return "null_pointer" if raw["detail"].endswith("null pointer") else "no_tensor"
+    if raw["kind"] != "race":
+        return raw["kind"]
     return "race_blocks" if across else "race_same_line" if same_line else "race"
 
 
