@@ -13,11 +13,6 @@ from yaie.kernels.radix_tree import RadixTree
 from yaie.kernels.sampling import SamplingKernel
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 class TestRadixTree:
     def test_basic_insertion_and_search(self):
         """Catches a match that ends at the wrong token or forgets a request on the path."""

@@ -1,11 +1,13 @@
 """The repository itself: what lies at its top, what its set-up files promise, what the README says."""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
 
 import pytest
+import torch
 import yaml
 
 from yaie.course.registry import REPOSITORY, lessons
@@ -104,3 +106,38 @@ def test_missing_tools_are_named(tmp_path):
     )  # fmt: skip
     assert missing.returncode != 0
     assert "Python 3.11 or newer is needed" in missing.stdout
+
+
+TESTS = sorted((REPOSITORY / "tests").rglob("test_*.py"))
+
+
+def can_fail(function, helpers):
+    """Whether the function asserts anything that is not constant, itself or in a helper of its file that it calls."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant):
+            return True
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if name == "raises" or name.startswith("assert_"):
+                return True
+            others = {key: helper for key, helper in helpers.items() if key != name}
+            if name in helpers and can_fail(helpers[name], others):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_every_test_can_fail(path):
+    """A test that only calls, or asserts what is always true, is counted as one that proves something."""
+    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    helpers = {function.name: function for function in functions if not function.name.startswith("test_")}
+    tests = [function for function in functions if function.name.startswith("test_")]
+    assert tests
+    assert [test.name for test in tests if not can_fail(test, helpers)] == []
+
+
+def test_draws_are_the_same_in_each_run():
+    """A test that fails with random numbers which nobody can draw again is not understood."""
+    assert torch.initial_seed() == 0
+    for path in (REPOSITORY / "tests").rglob("*.py"):
+        assert not re.search(r"torch\.seed\(\)", path.read_text()), path

@@ -170,4 +170,4 @@ def test_generated_files_can_be_imported_as_they_are(exercises):
     from yaie.course import learner
 
     for file in exercise_files():
-        learner.load(file, (exercises / file.name).read_text())
+        assert learner.load(file, (exercises / file.name).read_text())

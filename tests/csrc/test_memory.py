@@ -22,20 +22,14 @@ def module(name):
     return yaie.cuda.load(CSRC / name)
 
 
-@cache
-def generator():
-    return torch.Generator().manual_seed(torch.seed() % 2**31)
-
-
 def on_device(tensor):
     return tensor.cuda() if torch.cuda.is_available() else tensor
 
 
 def random(*shape, dtype=torch.float32):
-    """Fresh random values on each run; a failure shows them."""
     if dtype.is_floating_point:
-        return on_device(torch.randn(*shape, generator=generator()).to(dtype))
-    return on_device(torch.randint(-100, 100, shape, generator=generator(), dtype=dtype))
+        return on_device(torch.randn(*shape).to(dtype))
+    return on_device(torch.randint(-100, 100, shape, dtype=dtype))
 
 
 def integers(values):
@@ -93,7 +87,7 @@ def test_reshape_and_cache(dtype, num_tokens, heads, head_dim):
         random(num_slots, heads, head_dim, dtype=dtype),
         random(num_slots, heads, head_dim, dtype=dtype),
     )
-    slots = torch.randperm(num_slots, generator=generator())[:num_tokens].tolist()
+    slots = torch.randperm(num_slots)[:num_tokens].tolist()
     if num_tokens > 2:
         slots[1] = -1
     wanted_key, wanted_value = key_cache.clone(), value_cache.clone()
@@ -115,7 +109,7 @@ def test_gather_pages(dtype, context_len, block_size):
     heads, head_dim, num_blocks = 2, 20, 40
     pages = random(num_blocks, block_size, heads, head_dim, dtype=dtype)
     needed = -(-context_len // block_size)
-    table = torch.randperm(num_blocks, generator=generator())[:needed].tolist()
+    table = torch.randperm(num_blocks)[:needed].tolist()
     out = torch.zeros_like(pages).view(-1, heads, head_dim)[:context_len].contiguous()
     token_bytes = heads * head_dim * dtype.itemsize
     module("memory/gather_pages.cu").gather_pages(

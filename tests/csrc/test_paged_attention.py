@@ -54,7 +54,7 @@ class Batch:
         dtype=torch.float32,
         size=1.0,
     ):
-        seed = torch.seed() % 2**31
+        seed = int(torch.randint(2**31, ()))
         generator = torch.Generator().manual_seed(seed)
         self.context_lens = context_lens
         self.query_lens = [1] * len(context_lens) if query_lens is None else query_lens
@@ -424,7 +424,8 @@ def test_plan_of_a_graph_serves_contexts_that_grow():
 
 
 def test_refused_by_name():
-    """What the kernels cannot do is never computed wrongly: float64, a head_dim of 20, a cache of another dtype."""
+    """What the kernels cannot do is never computed wrongly: float64, a head_dim of 20, a cache of another dtype, a
+    pool whose slots need more than 31 bits."""
     for head_dim, dtype in ((32, torch.float64), (20, torch.float32)):
         query, cache = (
             on_device(torch.zeros(1, 2, head_dim, dtype=dtype)),
@@ -439,6 +440,9 @@ def test_refused_by_name():
         api.paged_attention_forward(
             query, cache, cache, on_device(torch.zeros(1, 1, dtype=torch.int32)), [1], backend=BACKEND
         )
+    vast = cache.float()[:1, :1].expand(2**19, 2**12, 1, 32)  # one token that takes the place of 2**31
+    with pytest.raises(api.BackendError, match=f"31 bits, the pool has {2**31}"):
+        api.plan_attention(on_device(torch.zeros(1, 1, dtype=torch.int32)), [1], None, vast, backend=BACKEND)
 
 
 @pytest.mark.parametrize(

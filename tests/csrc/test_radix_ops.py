@@ -56,7 +56,7 @@ def test_matches_around_a_warp(length):
 
 def test_a_root_with_many_children_and_deep_paths():
     """Catches a search among children that misses the first, the last, or one that is not there."""
-    generator = torch.Generator().manual_seed(torch.seed() % 2**31)
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
     prompts = torch.randint(0, 40, (60, 12), generator=generator).tolist()
     prompts += [[*prompt[:5], 7, 7, 7] for prompt in prompts[:20]]
     queries = [*prompts[:12], *([*p[:6], 99] for p in prompts[:6]), [41], [-1, 3], prompts[3][:4]]
@@ -121,7 +121,7 @@ def test_victims_are_those_of_the_cache(data):
 @pytest.mark.parametrize("num_nodes", [1, 31, 33, 1500])
 def test_victims_among_equals_and_at_the_limits(num_nodes):
     """Among equally old nodes the higher number goes first; nothing, everything, and more than there is."""
-    generator = torch.Generator().manual_seed(torch.seed() % 2**31)
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
     last_used = torch.randint(0, 4, (num_nodes,), generator=generator).to(DEVICE)
     sizes = torch.randint(1, 9, (num_nodes,), generator=generator).to(DEVICE)
     evictable = (torch.rand(num_nodes, generator=generator) < 0.8).to(DEVICE)

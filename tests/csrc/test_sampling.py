@@ -240,7 +240,7 @@ def test_the_distribution(rung):
     logits, draws = torch.tensor([0.0, 1.0, -1.0, 2.0, 2.0, 0.5, -4.0, 1.5]), 1200
     setup = twin.Settings([0.9] * draws, [0.95] * draws, [7] * draws, [0.0] * draws)
     rows = logits.expand(draws, 8).contiguous().to(DEVICE)
-    base = torch.seed() % 2**40
+    base = int(torch.randint(2**40, ()))
     tokens, _ = native.launch(BACKEND, rows, setup, None, [base] * draws, list(range(draws)), rung=rung)
     expected = twin.SamplingKernel().probabilities(logits, 0.9, 0.95, 7).double() * draws
     counts = torch.bincount(tokens.cpu(), minlength=8)

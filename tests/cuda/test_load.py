@@ -121,7 +121,7 @@ def test_refusal_names_the_construct_and_where_to_run_it(what):
 def test_code_for_the_card_only_is_not_refused():
     """Would catch a refusal of what the preprocessor takes out anyway."""
     guarded = '#ifdef __CUDA_ARCH__\n__device__ void f() { asm("nop;"); }\n#endif\n'
-    yaie.cuda.load(guarded + VECTOR_ADD, backend="emulator")
+    assert yaie.cuda.load(guarded + VECTOR_ADD, backend="emulator")
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_kernels_are_loaded_when_they_are_asked_for():
         "import sys, torch; from yaie.kernels import api; x = torch.zeros(2, 3, 4, 1, 8); "
         "api.copy_blocks(*x, torch.tensor([[0, 1]])); assert 'yaie.kernels.native' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_prepare_compiles_what_a_step_launches(monkeypatch):

@@ -107,7 +107,7 @@ def test_frequencies_that_old_checkpoints_store_are_ignored(tmp_path):
     """Catches a refusal of Llama 2 checkpoints."""
     weights = random_weights(config_of())
     weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
-    load(write(tmp_path, weights))
+    assert load(write(tmp_path, weights))
 
 
 def test_wrong_weights_are_refused_by_name(tmp_path):
