@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from yaie.course.cuda_source import blanked
+from yaie.course.cuda_source import blanked, pieces
 from yaie.course.registry import REPOSITORY
 from yaie.cuda import build
 from yaie.cuda.rewrite import find_launchers
@@ -33,7 +33,12 @@ def test_every_launcher_takes_a_stream_and_returns_an_error(path):
     for launcher in launchers:
         assert launcher.returns == "int", launcher.name
         assert (launcher.parameters[-1].name, launcher.parameters[-1].type) == ("stream", "cudaStream_t")
-    assert "cudaGetLastError()" in text
+    code = blanked(text)
+    launching = [
+        code[piece.start : piece.end] for piece in pieces(text) if "<<<" in code[piece.start : piece.end]
+    ]
+    assert launching
+    assert [function for function in launching if "cudaGetLastError()" not in function] == []
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *HEADERS], ids=lambda path: path.name)
