@@ -1,9 +1,22 @@
-"""For all tests: what torch draws is the same in each run, so that a test which failed can be run again."""
+"""For all tests: each run draws other numbers, so that more cases are seen, and any run can be had again.
+
+A run with a failure says which seed it had; `YAIE_TEST_SEED=... python -m pytest ...` draws the same.
+"""
+
+import os
+import secrets
 
 import pytest
 import torch
 
+SEED = int(os.environ.setdefault("YAIE_TEST_SEED", str(secrets.randbelow(2**31))))  # also for xdist's workers
+
 
 @pytest.fixture(autouse=True)
 def seeded():
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if terminalreporter.stats.keys() & {"failed", "error"}:
+        terminalreporter.write_line(f"Numbers were drawn with YAIE_TEST_SEED={SEED}.")
