@@ -1,6 +1,7 @@
 """The board that says which operation of an engine ran on what."""
 
 import pytest
+import torch
 
 from yaie import LLM, SamplingParams
 from yaie.course import backends, generate, parts
@@ -87,3 +88,20 @@ def test_a_solved_part_of_a_slower_rung_serves(exercises, monkeypatch):
         assert ran.files["sample"] == {rung}
         assert ran.yours == ({rung} if chosen else set())
     assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize(
+    ("passed", "rung"),
+    [(["13.1"], "2_tiles"), (["13.1", "13.3"], "3_registers"), (["13.1", "14.1"], "4_tensor_cores")],
+)
+def test_a_solved_part_of_flash_attention_serves(exercises, monkeypatch, passed, rung):
+    """Would catch an engine that passes over the learner's kernel, or takes a slower one than it has to."""
+    generate.write(exercises, solved=True)
+    monkeypatch.setattr(parts, "passed_parts", lambda: passed)
+    tokens = []
+    for chosen in (None, "exercises"):
+        engine = LLM("tiny", backend="emulator", dtype=torch.bfloat16, parts=chosen, num_blocks=8)
+        with backends.watch(engine) as ran:
+            tokens.append(engine.generate([list(range(5, 45))], GREEDY)[0].token_ids)
+    assert f"flash_attention/flash_attention_{rung}.cu" in ran.files["paged_attention_forward"] & ran.yours
+    assert tokens[0] == tokens[1]

@@ -57,6 +57,15 @@ def module(name: str, backend: str, *, check: bool = False) -> yaie.cuda.Module 
     return _load(name, backend, check, replaced.get(name), time_limit)
 
 
+def learners_rung(family: str, rungs: dict[int, str], fastest: int) -> int:
+    """The rung that an operation takes: the fastest, or the fastest of those that hold a part of the learner's.
+
+    A learner wants to see their part run, also where the engine has a faster kernel.
+    """
+    theirs = [rung for rung, name in rungs.items() if rung <= fastest and f"{family}/{name}.cu" in replaced]
+    return max(theirs, default=fastest)
+
+
 @cache
 def _load(
     name: str, backend: str, check: bool, text: str | None, limit: float

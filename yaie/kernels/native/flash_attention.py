@@ -63,7 +63,7 @@ def flash_attention(
             the tensors would make the CPU wait for the GPU.
         causal: each query sees keys up to its own position; the queries are the last ones of their sequence.
         scale: factor of the scores; None means `1 / sqrt(head_dim)`.
-        rung: which kernel (1 to 4); None takes the best.
+        rung: which kernel (1 to 4); None takes the best, or one with a part of the learner's.
         backend, check: as for `yaie.kernels.native.module`.
 
     Returns:
@@ -78,7 +78,7 @@ def flash_attention(
         )
     total_q, num_heads, head_dim = query.shape
     best = best_rung(query.dtype, head_dim)
-    rung = best if rung is None else rung
+    rung = native.learners_rung("flash_attention", RUNGS, best) if rung is None else rung
     if rung > best:
         raise BackendError(f"rung {rung} of flash attention cannot do {query.dtype}; rung {best} can")
     num_seqs = len(cu_seqlens_q) - 1

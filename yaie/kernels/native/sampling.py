@@ -13,7 +13,7 @@ import torch
 
 from yaie.kernels import sampling as twin
 from yaie.kernels.backends import BackendError
-from yaie.kernels.native import implements, module, replaced
+from yaie.kernels.native import implements, learners_rung, module
 
 RUNGS = {1: "sample_1_search", 2: "sample_2_radix", 3: "sample_3_list"}
 LARGEST_VOCABULARY = 2**22  # as in csrc/sampling/row.cuh
@@ -35,7 +35,7 @@ def sample(
     **penalties,
 ):
     """One token per row, as `SamplingKernel.sample`. It looks at the result once, to name a row of no use."""
-    rung = rung or best_rung()
+    rung = rung or learners_rung("sampling", RUNGS, max(RUNGS))
     if logits.shape[-1] > LARGEST_VOCABULARY:
         raise BackendError(
             f"sampling takes up to {LARGEST_VOCABULARY} logits in a row, not {logits.shape[-1]}"
@@ -47,11 +47,6 @@ def sample(
     if len(rows) and int(tokens.min()) < 0:
         twin.check_rows(rows.float())
     return tokens.view(logits.shape[:-1])
-
-
-def best_rung() -> int:
-    """The fastest rung; but a rung with a part of the learner's in it, because they want to see theirs run."""
-    return next((rung for rung, name in RUNGS.items() if f"sampling/{name}.cu" in replaced), max(RUNGS))
 
 
 def launch(
