@@ -1,10 +1,11 @@
 // What all rungs of sampling do alike: how a row of logits is read, in which order its tokens stand, and how one of the
 // tokens that are kept is drawn. One thread block works on one row.
 //
-// Order (31 bits of the distance, then `id_bits` bits of the id). The distance of a token is (largest logit - its logit) / temperature. It is 0 or more, and the bits of such a
-// float, read as an integer, sort as the float does. With the token's id behind them they are a number for each token,
-// its *order*: a smaller order is a more likely token, and of two equally likely ones the one with the lower id. No two
-// tokens have the same. So "the k most likely tokens", and any other beginning of the sorted list, is
+// Order (31 bits of the distance, then `id_bits` bits of the id). The distance of a token is (largest logit - its logit) /
+// temperature. It is 0 or more, and the bits of such a float, read as an integer, sort as the float does. With the token's
+// id behind them they are a number for each token, its *order*: a smaller order is a more likely token, and of two equally
+// likely ones the one with the lower id. No two tokens have the same. So "the k most likely tokens", and any other
+// beginning of the sorted list, is
 //
 //     all tokens with order <= limit
 //
