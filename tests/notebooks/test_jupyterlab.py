@@ -195,6 +195,11 @@ def watched(browser):
     watched.page.close()
 
 
+def wait_for_editor(page, text):
+    """Wait until an editor shows the text: it opens empty, and the file comes a moment later."""
+    page.locator(".jp-FileEditor .cm-content", has_text=text).first.wait_for(timeout=20_000)
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook_runs_in_jupyterlab(name, server, watched):
     """Errors, console errors, requests to the outside and broken images are what nbval does not see."""
@@ -218,8 +223,7 @@ def test_card_opens_the_exercise_file(way, server, watched):
     page = watched.open(f"{server}/lab/tree/notebooks/00_start_here.ipynb?token=t&reset")
     page.evaluate(RUN_ALL)
     page.locator(".jp-OutputArea").get_by_text(way, exact=True).first.click()
-    page.wait_for_selector(".jp-FileEditor .cm-content", timeout=20_000)
-    assert "def blocks_needed" in page.locator(".jp-FileEditor .cm-content").first.inner_text()
+    wait_for_editor(page, "def blocks_needed")
     assert page.locator(".jp-NotebookPanel").first.is_visible() == (way == "Open beside")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"card_{'button' if way == 'Open beside' else 'link'}.png")
@@ -230,8 +234,7 @@ def test_card_opens_a_cuda_file_in_the_editor(server, watched):
     page = watched.open(f"{server}/lab/tree/notebooks/08_first_kernel.ipynb?token=t&reset")
     page.evaluate(RUN_CUDA_CARD)
     page.locator(".jp-OutputArea").get_by_text("Open beside", exact=True).first.click()
-    page.wait_for_selector(".jp-FileEditor .cm-content", timeout=20_000)
-    assert "__global__ void add_guarded" in page.locator(".jp-FileEditor .cm-content").first.inner_text()
+    wait_for_editor(page, "__global__ void add_guarded")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "card_cuda.png")
 
