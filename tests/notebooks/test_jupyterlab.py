@@ -235,6 +235,7 @@ def test_card_opens_a_cuda_file_in_the_editor(server, watched):
     page.evaluate(RUN_CUDA_CARD)
     page.locator(".jp-OutputArea").get_by_text("Open beside", exact=True).first.click()
     wait_for_editor(page, "__global__ void add_guarded")
+    assert page.locator(".jp-NotebookPanel").first.is_visible()
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "card_cuda.png")
 
