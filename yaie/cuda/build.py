@@ -59,7 +59,8 @@ GCC_CHECK_FLAGS = [
         "-fno-tree-slp-vectorize",
         "-fno-tree-loop-distribute-patterns",
     ),
-    *("-fno-crossjumping", "-fno-ipa-icf", "--param", "tsan-instrument-func-entry-exit=0"),
+    *("-fno-crossjumping", "-fno-thread-jumps", "-fno-ipa-icf"),  # code that serves twice stays in one place
+    *("--param", "tsan-instrument-func-entry-exit=0"),
 ]
 CLANG_FLAGS = ["-ferror-limit=5"]
 CLANG_CHECK_FLAGS = [
