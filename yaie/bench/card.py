@@ -29,7 +29,11 @@ def copies_needed(bytes_per_call: int, room: int) -> int:
 
 
 def measure_calls(calls: Sequence[Callable[[], object]], seconds: float = 0.2) -> Timing:
-    """Time one call by CUDA events around it; call i is `calls[i % len(calls)]`. Runs for about `seconds`."""
+    """Time one call by CUDA events around it; call i is `calls[i % len(calls)]`. Runs for about `seconds`.
+
+    If Python was late, so that the card has waited for it between two events, all is measured again with a longer wait
+    before it.
+    """
     turns = itertools.cycle(calls)
     first = _warm_up(turns)
     repeats = max(2, min(MOST_REPEATS, int(seconds / first)))
@@ -45,7 +49,7 @@ def measure_calls(calls: Sequence[Callable[[], object]], seconds: float = 0.2) -
             end.record()
         in_time = not awake.query()
         torch.cuda.synchronize()
-        if in_time:  # else the card has waited for Python between two events
+        if in_time:
             break
     return timing_of([start.elapsed_time(end) / 1e3 for start, end in events])
 

@@ -83,9 +83,8 @@ class RecordedDecode:
         if recording.replay is None:
             try:
                 self._record(batch)
-            except (
-                Exception
-            ) as error:  # a Python or a PyTorch that cannot record: every step runs as usual, for good
+            except Exception as error:
+                # A Python or a PyTorch that cannot record: every step runs as usual, for good.
                 recording.num_steps = -math.inf
                 message = f"decode steps run without a recording, slower: {type(error).__name__}: {error}"
                 warnings.warn(message, RuntimeWarning, stacklevel=2)

@@ -228,7 +228,7 @@ def paged_prefill(
     Args:
         query: `[num_tokens, num_heads, head_dim]`, contiguous.
         key_cache, value_cache, scale, backend, check: as for `paged_decode`.
-        plan: from `plan_attention`.
+        plan: from `plan_attention` with `gather=False`, so that it has tiles.
     """
     out = torch.empty_like(query)
     _prefill(
