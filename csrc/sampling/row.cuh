@@ -283,3 +283,15 @@ static Shape shape_for(int vocab_size, int most_threads) {
     }
     return shape;
 }
+
+// Call `launch` with the shape for these rows, if there are any.
+template <typename F>
+static int with_shape(int num_rows, int vocab_size, int most_threads, F launch) {
+    if (num_rows == 0) {
+        return cudaSuccess;
+    }
+    if (vocab_size < 1 || vocab_size > LARGEST_VOCABULARY) {
+        return cudaErrorInvalidValue;
+    }
+    return launch(shape_for(vocab_size, most_threads));
+}

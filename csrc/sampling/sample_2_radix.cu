@@ -125,14 +125,10 @@ extern "C" int sample_2_radix(const float* logits, const float* temperature, con
                               const float* max_distance, const double* uniforms, const int64_t* seeds,
                               const int64_t* steps, int64_t* tokens, int64_t* limits, int num_rows, int vocab_size,
                               cudaStream_t stream) {
-    if (num_rows == 0) {
-        return cudaSuccess;
-    }
-    if (vocab_size < 1 || vocab_size > LARGEST_VOCABULARY) {
-        return cudaErrorInvalidValue;
-    }
     const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
-    const Shape shape = shape_for(vocab_size, MOST_THREADS);
-    sample_2_kernel<<<num_rows, shape.threads, 0, stream>>>(logits, parameters, tokens, limits, vocab_size, shape.id_bits);
-    return cudaGetLastError();
+    return with_shape(num_rows, vocab_size, MOST_THREADS, [&](Shape shape) {
+        sample_2_kernel<<<num_rows, shape.threads, 0, stream>>>(logits, parameters, tokens, limits, vocab_size,
+                                                                shape.id_bits);
+        return cudaGetLastError();
+    });
 }
