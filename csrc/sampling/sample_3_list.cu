@@ -345,9 +345,10 @@ sample_3_kernel(const float* logits, Parameters parameters, int64_t* tokens, int
     if (threadIdx.x == 0 && limits) limits[blockIdx.x] = static_cast<int64_t>(min(limit, last));
 }
 
-extern "C" int sample_3_list(const float* logits, const float* temperature, const int* top_k, const double* top_p, const
-                             float* max_distance, const double* uniforms, const int64_t* seeds, const int64_t* steps,
-                             int64_t* tokens, int64_t* limits, int num_rows, int vocab_size, cudaStream_t stream) {
+extern "C" int sample_3_list(const float* logits, const float* temperature, const int* top_k, const double* top_p,
+                             const float* max_distance, const double* uniforms, const int64_t* seeds,
+                             const int64_t* steps, int64_t* tokens, int64_t* limits, int num_rows, int vocab_size,
+                             cudaStream_t stream) {
     const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
     return with_shape(num_rows, vocab_size, MOST_THREADS, [&](Shape shape) {
         const int bytes = sizeof(Work);
