@@ -40,9 +40,7 @@ def own_files(source: Path) -> list[Path]:
     files = [source]
     for file in files:  # grows while it is walked
         for name in re.findall(r'^#include "(.+)"', file.read_text(), re.MULTILINE):
-            header = next(
-                (folder / name for folder in (file.parent, INCLUDE) if (folder / name).is_file()), None
-            )
+            header = next((folder / name for folder in (file.parent, INCLUDE) if (folder / name).is_file()), None)
             if header and header.resolve() not in files:
                 files.append(header.resolve())
     return files
@@ -159,9 +157,7 @@ def build(target: Path, files: list[Path], archs: list[str], pybind_include: str
             stem = name_of(source).replace("/", "-").removesuffix(".cu")
             (work / f"{stem}.cu").write_text(wrapper(source))
             include = ["-I", source.parent, "-I", INCLUDE]
-            commands.append(
-                [nvcc, *FLAGS, *arch_flags(archs), *include, "-c", f"{stem}.cu", "-o", f"{stem}.o"]
-            )
+            commands.append([nvcc, *FLAGS, *arch_flags(archs), *include, "-c", f"{stem}.cu", "-o", f"{stem}.o"])
         include = ["-I", work, "-I", sysconfig.get_paths()["include"], "-I", pybind_include]
         define = f'-DYAIE_ARCHITECTURES="{";".join(archs)}"'.replace('"', '\\"')
         flags = ["-std=c++17", "-O2", "-Xcompiler", "-fPIC,-fvisibility=hidden", define]
@@ -170,9 +166,7 @@ def build(target: Path, files: list[Path], archs: list[str], pybind_include: str
         def run(command: list) -> None:
             done = subprocess.run(list(map(str, command)), cwd=work, capture_output=True, text=True)
             if done.returncode:
-                sys.exit(
-                    f"yaie_kernels: this failed:\n{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
-                )
+                sys.exit(f"yaie_kernels: this failed:\n{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(run, commands))

@@ -4,7 +4,7 @@ Each function below belongs to the engine; its body has been taken out. Write it
 `yaie.exercise("2.1").check()` in the notebook, or `yaie check 2.1` in a terminal.
 Functions that you have not written yet are filled in with the engine's own, so any order works.
 """
-# generated, text hash 485cc4b8483ea355
+# generated, text hash 213fbc8c03fb0bf1
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ class KVCacheManager(kv_cache.KVCacheManager):
         raise NotImplementedError("exercise 2.1: write this function")
 
     # ---------- Exercise 2.2: Allocate a block table (about 15 minutes) ----------
-    def allocate_blocks(
-        self, request_id: str, num_tokens: int, prefix_blocks: Sequence[int] = ()
-    ) -> list[int]:
+    def allocate_blocks(self, request_id: str, num_tokens: int, prefix_blocks: Sequence[int] = ()) -> list[int]:
         """Give a new request a block table with room for `num_tokens` tokens.
 
         Args:

@@ -4,7 +4,7 @@ Each function below belongs to the engine; its body has been taken out. Write it
 `yaie.exercise("3.1").check()` in the notebook, or `yaie check 3.1` in a terminal.
 Functions that you have not written yet are filled in with the engine's own, so any order works.
 """
-# generated, text hash 900daef404ce1ca9
+# generated, text hash 69c014e9c2143574
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from yaie.kernels.radix_attention import rope_cos_sin, ungroup_heads
 
 
 # ---------- Exercise 3.1: A causal mask with an offset (about 10 minutes) ----------
-def causal_mask(
-    q_len: int, kv_len: int, offset: int, device: torch.device | str | None = None
-) -> torch.Tensor:
+def causal_mask(q_len: int, kv_len: int, offset: int, device: torch.device | str | None = None) -> torch.Tensor:
     """Which keys each query may see: itself and everything before it.
 
     Args:

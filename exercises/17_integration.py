@@ -4,7 +4,7 @@ Each function below belongs to the engine; its body has been taken out. Write it
 `yaie.exercise("17.1").check()` in the notebook, or `yaie check 17.1` in a terminal.
 Functions that you have not written yet are filled in with the engine's own, so any order works.
 """
-# generated, text hash 45382c003ebb674d
+# generated, text hash 6f73390ff58a6680
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ from yaie.models.batch import Batch
 
 
 # ---------- Exercise 17.1: Choose a backend (about 15 minutes) ----------
-def choose(
-    backend: str, operation: str, on_gpu: bool, tables: Mapping[str, Mapping[str, Callable]]
-) -> Callable:
+def choose(backend: str, operation: str, on_gpu: bool, tables: Mapping[str, Mapping[str, Callable]]) -> Callable:
     """The function that runs `operation` for a caller who asked for `backend`.
 
     * A backend that was asked for by its name runs the operation itself, or nobody does: no other takes its place.

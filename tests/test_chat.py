@@ -46,9 +46,7 @@ def test_turns_build_on_each_other_and_say_what_was_cached(llm, monkeypatch, cap
 
 def test_commands(llm, monkeypatch, capsys):
     """Would catch a command that is sent to the model, or one that /help names and that does nothing."""
-    chat, status = chat_with(
-        llm, ["/help", "/wrong", "bob?", "/stats", "/new", "/exit", "never read"], monkeypatch
-    )
+    chat, status = chat_with(llm, ["/help", "/wrong", "bob?", "/stats", "/new", "/exit", "never read"], monkeypatch)
     out = capsys.readouterr().out
     assert status == 0
     assert chat.messages == [{"role": "system", "content": SYSTEM}]

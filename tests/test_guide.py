@@ -41,9 +41,7 @@ class TestRadixTree:
 class TestKVCacheManager:
     def test_basic_allocation(self):
         """Catches a number of blocks that is rounded down, and blocks without tensors."""
-        cache_manager = KVCacheManager(
-            num_blocks=100, block_size=16, num_heads=8, head_dim=64, dtype=torch.float16
-        )
+        cache_manager = KVCacheManager(num_blocks=100, block_size=16, num_heads=8, head_dim=64, dtype=torch.float16)
 
         blocks = cache_manager.allocate_blocks("req1", 20)
         assert len(blocks) == 2
@@ -175,9 +173,7 @@ class TestIntegration:
         key_cache, value_cache = torch.randn(2, 6, 2, 4, 8)
         tables, context_lens = torch.tensor([[0, 2], [1, 4]]), torch.tensor([3, 4])
         assert attention_forward(query, query, query).shape == query.shape
-        assert (
-            paged_attention_forward(query, key_cache, value_cache, tables, context_lens).shape == query.shape
-        )
+        assert paged_attention_forward(query, key_cache, value_cache, tables, context_lens).shape == query.shape
         expected = key_cache[2].clone()
         copy_blocks(key_cache, value_cache, torch.tensor([[2, 5]]))
         assert torch.equal(key_cache[5], expected)

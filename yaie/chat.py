@@ -22,20 +22,12 @@ HELP = """\
 def add_arguments(parser: argparse.ArgumentParser, *, chat: bool) -> None:
     """The options of `yaie chat` (chat=True) or `yaie generate`."""
     if not chat:
-        parser.add_argument(
-            "prompt", metavar="PROMPT", help="a question; with --raw, the beginning of a text"
-        )
-        parser.add_argument(
-            "--raw", action="store_true", help="continue the text as it is, without chat template"
-        )
-    parser.add_argument(
-        "--model", default="tiny", help="tiny, a folder, or a name on the Hub (default: tiny)"
-    )
+        parser.add_argument("prompt", metavar="PROMPT", help="a question; with --raw, the beginning of a text")
+        parser.add_argument("--raw", action="store_true", help="continue the text as it is, without chat template")
+    parser.add_argument("--model", default="tiny", help="tiny, a folder, or a name on the Hub (default: tiny)")
     parser.add_argument("--system", metavar="TEXT", help="system message")
     parser.add_argument("--max-tokens", type=int, default=256, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="default: %(default)s, greedy"
-    )
+    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="default: %(default)s, greedy")
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="default: %(default)s")
     parser.add_argument("--top-k", type=int, default=-1, metavar="K", help="default: %(default)s, all")
     parser.add_argument("--seed", type=int, metavar="N", help="for a temperature above 0")

@@ -25,9 +25,7 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="yaie", description="YAIE: build your own LLM inference engine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    parsers = {
-        name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()
-    }
+    parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     for name in ("check", "hint"):
         parsers[name].add_argument("exercise", metavar="EXERCISE", help="such as 1.2")
     parsers["hint"].add_argument("number", metavar="NUMBER", nargs="?", type=int, help="1 to 3")

@@ -76,9 +76,7 @@ def test_each_launch_gets_its_own_kernel(monkeypatch):
 
 def test_the_emulator_counts_what_the_headers_say():
     """Would catch a comparison that is fed with other launches."""
-    launches = [
-        launch for launch in counters.LAUNCHES if launch.title.startswith(("transpose", "sum, shared"))
-    ]
+    launches = [launch for launch in counters.LAUNCHES if launch.title.startswith(("transpose", "sum, shared"))]
     counts = {launch.title: counters.emulator_counts(launch) for launch in launches}
     assert counts["transpose, naive"] == counters.Counts(4, 32, 0, 0)
     assert counts["transpose, tiled"] == counters.Counts(4, 4, 31 * 8 * 8 * 32, 0)

@@ -68,11 +68,5 @@ def test_the_command_runs_and_shows_its_facts(capsys):
     assert command.main(["engine", "--requests", "2", "--repeats", "2", "--prefix", "20"]) == 0
     torch.set_num_threads(threads)
     shown = capsys.readouterr().out
-    for part in (
-        "device:",
-        "date:",
-        "transformers 5",
-        "python -m yaie.bench engine --requests 2",
-        "whole step",
-    ):
+    for part in ("device:", "date:", "transformers 5", "python -m yaie.bench engine --requests 2", "whole step"):
         assert part in shown

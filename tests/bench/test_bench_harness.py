@@ -43,12 +43,7 @@ def test_set_up_is_not_counted_and_the_device_is_waited_for():
         return "x"
 
     timing = harness.measure(
-        clock.work,
-        setup=prepare,
-        items=2,
-        repeats=2,
-        synchronize=lambda: clock.log.append("wait"),
-        clock=clock,
+        clock.work, setup=prepare, items=2, repeats=2, synchronize=lambda: clock.log.append("wait"), clock=clock
     )
     assert clock.log == ["wait", "clock", "run('x',)", "wait", "clock"] * 3
     assert timing.median == 2.5 / 2

@@ -94,9 +94,7 @@ def test_times_are_shown_in_a_unit_that_fits():
 def test_results_are_recorded_with_their_facts(tmp_path):
     """Would catch a recorded number from which nobody can tell where it came from."""
     facts = harness.environment("radix", ["--save"])
-    path = harness.save_results(
-        "radix", facts, {"match": harness.Timing(1e-5, 9e-6, 2e-5, 7)}, folder=tmp_path
-    )
+    path = harness.save_results("radix", facts, {"match": harness.Timing(1e-5, 9e-6, 2e-5, 7)}, folder=tmp_path)
     recorded = json.loads(path.read_text())
     assert recorded["command"] == "python -m yaie.bench radix --save"
     assert set(recorded) == {"device", "date", "versions", "platform", "command", "times", "results"}

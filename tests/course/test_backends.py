@@ -91,8 +91,7 @@ def test_a_solved_part_of_a_slower_rung_serves(exercises, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("passed", "rung"),
-    [(["13.1"], "2_tiles"), (["13.1", "13.3"], "3_registers"), (["13.1", "14.1"], "4_tensor_cores")],
+    ("passed", "rung"), [(["13.1"], "2_tiles"), (["13.1", "13.3"], "3_registers"), (["13.1", "14.1"], "4_tensor_cores")]
 )
 def test_a_solved_part_of_flash_attention_serves(exercises, monkeypatch, passed, rung):
     """Would catch an engine that passes over the learner's kernel, or takes a slower one than it has to."""

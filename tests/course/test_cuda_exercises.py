@@ -32,28 +32,19 @@ def check(function, sandbox):
 # ---- a file that the engine cannot use
 
 PROBLEMS = {
-    "parameter type": (
-        RIGHT.replace("int64_t n", "int n"),
-        "takes (const float*, const float*, float*, int)",
-    ),
+    "parameter type": (RIGHT.replace("int64_t n", "int n"), "takes (const float*, const float*, float*, int)"),
     "parameter lost": (RIGHT.replace(", int64_t n", ""), "takes (const float*, const float*, float*)"),
     "parameter added": (
         RIGHT.replace("int64_t n", "int64_t n, int m"),
         "takes (const float*, const float*, float*, int64_t",
     ),
     "const lost": (RIGHT.replace("const float* b", "float* b"), "takes (const float*, float*,"),
-    "result": (
-        RIGHT.replace("void", "int"),
-        "declared as `__global__ int`; the engine's as `__global__ void`",
-    ),
+    "result": (RIGHT.replace("void", "int"), "declared as `__global__ int`; the engine's as `__global__ void`"),
     "no kernel": (RIGHT.replace("__global__ ", ""), "declared as `void`"),
     "renamed": (RIGHT.replace("add_guarded", "add_guard"), "It has `add_guard`: was it renamed?"),
     "declared only": (HEAD.strip() + ";", "a declaration of that name, which ends with `;`"),
     "gone": ("// nothing", "has no function `add_guarded`"),
-    "brace missing": (
-        RIGHT[:-1],
-        "the `{` in line 20, of `add_guarded`, is not closed before the next function",
-    ),
+    "brace missing": (RIGHT[:-1], "the `{` in line 20, of `add_guarded`, is not closed before the next function"),
     "brace too many": (RIGHT + "\n}", "the `}` in line 26 closes nothing"),
     "null byte": (RIGHT + "\0", "contains null bytes"),
 }
@@ -83,14 +74,10 @@ def test_brace_missing_elsewhere_is_said_to_be_elsewhere(exercises):
 
 ACCEPTED = {
     "names of one's own": RIGHT.replace("a,", "x,").replace("a[i]", "x[i]"),
-    "restrict and const": HEAD.replace("float* b", "float* __restrict__ b").replace(
-        "int64_t n", "const int64_t n"
-    )
+    "restrict and const": HEAD.replace("float* b", "float* __restrict__ b").replace("int64_t n", "const int64_t n")
     + "{ int i; }",
     "launch bounds": RIGHT.replace("__global__ void", "__global__ void __launch_bounds__(256)"),
-    "other layout": RIGHT.replace("(const", "(\n    float const").replace(
-        "float const float*", "float const*"
-    ),
+    "other layout": RIGHT.replace("(const", "(\n    float const").replace("float const float*", "float const*"),
     "comments between": RIGHT.replace("float* c", "float* /* the { sum */ c"),
 }
 
@@ -111,9 +98,7 @@ def test_hash_follows_the_function_and_its_helpers_only(exercises):
         return learner.find(EXERCISE, text).hash
 
     first = hash_of(text_with(own + function))
-    assert first == hash_of(
-        text_with(own + function.replace("{\n", "{  // start\n\n", 1), "// end\nint unused = 1;\n")
-    )
+    assert first == hash_of(text_with(own + function.replace("{\n", "{  // start\n\n", 1), "// end\nint unused = 1;\n"))
     assert first != hash_of(text_with(own.replace("2", "3") + function))
     assert first != hash_of(text_with(own + function.replace("i < n", "i <= n")))
     assert learner.find(EXERCISE, text_with(HEAD + "{ /* plan */ }")).hash == ""
@@ -139,22 +124,14 @@ REPORTS = {
         "`c[threadIdx.x] = 1;`",
     ),
     "syntax": (HEAD + "{\n    int i = 1\n    i = 2;\n}", "It does not compile.", "line 22: `i = 2;`"),
-    "unknown name": (
-        HEAD + "{\n    c[0] = nothing;\n}",
-        "It does not compile.",
-        "line 21: `c[0] = nothing;`",
-    ),
+    "unknown name": (HEAD + "{\n    c[0] = nothing;\n}", "It does not compile.", "line 21: `c[0] = nothing;`"),
     "inline PTX": (HEAD + '{\n    asm("nop;");\n}', "It does not compile.", 'line 21: `asm("nop;");`'),
     "endless loop": (
         HEAD + "{\n    while (true) {\n        c[0] = 1;\n    }\n}",
         "Endless loop in add_guarded",
         "line 2",
     ),
-    "shared array": (
-        HEAD + "{\n    __shared__ = 3;\n}",
-        "It does not compile.",
-        "line 21: `__shared__ = 3;`",
-    ),
+    "shared array": (HEAD + "{\n    __shared__ = 3;\n}", "It does not compile.", "line 21: `__shared__ = 3;`"),
 }
 
 
@@ -192,10 +169,7 @@ HOSTILE = {
     "exit of the host": ("static int x = (exit(3), 1);\n" + HEAD + "{\n    x;\n}", "exit code 1"),
     "exit in the kernel": (HEAD + "{\n    exit(4);\n}", "End of the program in add_guarded"),
     "segfault of the host": ("static int x = *(volatile int*)8;\n" + HEAD + "{\n    x;\n}", "SIGSEGV"),
-    "null pointer in the kernel": (
-        HEAD + "{\n    c[*(volatile int*)0] = 1;\n}",
-        "Out-of-bounds read of 4 bytes",
-    ),
+    "null pointer in the kernel": (HEAD + "{\n    c[*(volatile int*)0] = 1;\n}", "Out-of-bounds read of 4 bytes"),
     "abort": ("static int x = (abort(), 1);\n" + HEAD + "{\n    x;\n}", "exit code 1"),
     "full memory": (
         "#include <vector>\nstatic std::vector<char> x(1ull << 34, 1);\n" + HEAD + "{\n    x.size();\n}",
@@ -206,9 +180,7 @@ HOSTILE = {
         "Stack overflow",
     ),
     "loop of the host": (
-        "static int f() { volatile int i = 1; while (i) {} return 1; }\nstatic int x = f();\n"
-        + HEAD
-        + "{\n    x;\n}",
+        "static int f() { volatile int i = 1; while (i) {} return 1; }\nstatic int x = f();\n" + HEAD + "{\n    x;\n}",
         "still running after",
     ),
     "endless compilation": (
@@ -319,9 +291,7 @@ def test_installing_on_top_keeps_what_is_there(reduction, exercises):
     """Lessons share files of the engine: the second one's function must not throw the first one's out."""
     text = solved(reduction, "99.1", "99.2").replace("atomicAdd(total, partial[0])", "atomicAdd(total, 5.0f)")
     outer = learner.install(text, reduction, ["99.1"])
-    inner = learner.install(
-        text.replace("atomicAdd(total, sum)", "atomicAdd(total, 7.0f)"), reduction, ["99.2"]
-    )
+    inner = learner.install(text.replace("atomicAdd(total, sum)", "atomicAdd(total, 7.0f)"), reduction, ["99.2"])
     module = native.module("memory/reduce.cu", "emulator")
     assert (total(module, "reduce_2_shared"), total(module, "reduce_3_shuffle")) == (20, 7 * 4)
     inner.take_out()
@@ -376,9 +346,7 @@ def test_module_has_the_learners_function(exercises):
     """A profile in a notebook must show the learner's own lines, and the engine's while nothing has been written."""
     a, c = torch.ones(300), torch.zeros(300)
     module = handle.exercise("8.1").module("emulator")
-    assert {line.file.rsplit("/")[-1] for line in module.profile("vector_add", a, a, c, 300).lines} == {
-        "vector_add.cu"
-    }
+    assert {line.file.rsplit("/")[-1] for line in module.profile("vector_add", a, a, c, 300).lines} == {"vector_add.cu"}
     learner.exercise_path(FILE).write_text(text_with(RIGHT))
     module = handle.exercise("8.1").module("emulator")
     profile = module.profile("vector_add", a, a, c, 300)
@@ -452,8 +420,4 @@ def test_a_save_is_checked(exercises, sandbox, monkeypatch):
 
     titles = [panel.title for panel in watch.watch(saves())]
     passed = "8.1 One thread per element: passed"
-    assert titles == [
-        passed,
-        "This file cannot be used yet",
-        f"{NAME} was saved; no exercise in it has changed",
-    ]
+    assert titles == [passed, "This file cannot be used yet", f"{NAME} was saved; no exercise in it has changed"]

@@ -92,10 +92,7 @@ int table[] = {1, 2}, more;
 
 def test_pieces_tell_what_each_defines():
     """Would catch: a list of values or a struct cut in two, or the parameter of a template taken for a definition."""
-    found = [
-        (PIECES[piece.start : piece.end].split()[0], set(piece.defines))
-        for piece in cuda_source.pieces(PIECES)
-    ]
+    found = [(PIECES[piece.start : piece.end].split()[0], set(piece.defines)) for piece in cuda_source.pieces(PIECES)]
     assert found == [
         ("constexpr", {"A", "B"}),
         ("struct", {"Pair"}),
@@ -111,13 +108,7 @@ def test_needed_follows_names_and_macros():
     """Would catch: a helper left out because only a macro or another helper names it, and one taken along in vain."""
     kept = cuda_source.needed(PIECES, {"other"})
     words = [PIECES[piece.start : piece.end].split()[0] for piece in kept]
-    assert words == [
-        "constexpr",
-        "struct",
-        "template",
-        "__device__",
-        "namespace",
-    ]  # helper: TWICE mentions it
+    assert words == ["constexpr", "struct", "template", "__device__", "namespace"]  # helper: TWICE mentions it
     text = cuda_source.keep_only(PIECES, kept)
     assert text.count("\n") == PIECES.count("\n")
     assert "table" not in text

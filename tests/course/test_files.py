@@ -24,13 +24,9 @@ def test_reset_exercise_keeps_everything_else(ends, mark, warm_up):
 
 CHANGED = {
     "parameters": lambda t: t.replace("num_tokens: int)", "n, m)"),
-    "decorators": lambda t: t.replace(
-        "    def blocks_needed", "    @staticmethod\n    @other\n    def blocks_needed"
-    ),
+    "decorators": lambda t: t.replace("    def blocks_needed", "    @staticmethod\n    @other\n    def blocks_needed"),
     "async": lambda t: t.replace("    def blocks_needed", "    async def blocks_needed"),
-    "one line": lambda t: (
-        t[: t.index("    def blocks_needed")] + "    def blocks_needed(self, num_tokens): return 1\n"
-    ),
+    "one line": lambda t: t[: t.index("    def blocks_needed")] + "    def blocks_needed(self, num_tokens): return 1\n",
 }
 
 

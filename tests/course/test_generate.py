@@ -62,10 +62,7 @@ def test_hole(body):
 def test_function_is_found_by_its_qualified_name():
     """A namesake in another class, or an earlier definition, is another function."""
     tree = ast.parse("def f(): 1\nclass A:\n  def f(self): 2\nclass B:\n  def f(self): 3\n  def f(self): 4\n")
-    line = {
-        name: getattr(generate.find_function(tree, name), "lineno", None)
-        for name in ("f", "A.f", "B.f", "C.f")
-    }
+    line = {name: getattr(generate.find_function(tree, name), "lineno", None) for name in ("f", "A.f", "B.f", "C.f")}
     assert line == {"f": 1, "A.f": 3, "B.f": 6, "C.f": None}
 
 

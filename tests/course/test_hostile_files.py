@@ -127,10 +127,7 @@ def test_helpers_imports_and_classes_of_ones_own_work(sandbox, exercises):
 def test_a_wrong_neighbour_is_not_held_against_a_right_function(sandbox, exercises):
     """The learner's other functions are used, too; when one of those is at fault, this one is right on its own."""
     file = find_exercise("1.1").file
-    bodies = {
-        "1.3": generate.reference(find_exercise("1.3")),
-        "1.1": generate.reference(find_exercise("1.1")),
-    }
+    bodies = {"1.3": generate.reference(find_exercise("1.3")), "1.1": generate.reference(find_exercise("1.1"))}
     assert checks.check("1.3", generate.exercise_file(file, bodies), sandbox).passed
     bodies["1.1"] = generate.mutated(find_exercise("1.1"), find_exercise("1.1").mutants[0])
     outcome = checks.check("1.3", generate.exercise_file(file, bodies), sandbox)

@@ -28,23 +28,11 @@ PROBLEMS = {
     "property": (lambda t: t.replace(DEF, f"    @property\n{DEF}"), "has `@property`"),
     "parameter renamed": (lambda t: t.replace("num_tokens:", "n:"), "takes (self, n)"),
     "parameter lost": (lambda t: t.replace("(self, num_tokens: int)", "(self)"), "takes (self);"),
-    "parameter added": (
-        lambda t: t.replace("num_tokens: int)", "num_tokens, x)"),
-        "takes (self, num_tokens, x)",
-    ),
+    "parameter added": (lambda t: t.replace("num_tokens: int)", "num_tokens, x)"), "takes (self, num_tokens, x)"),
     "default added": (lambda t: t.replace("num_tokens: int)", "num_tokens=1)"), "takes (self, num_tokens=1)"),
-    "keyword only": (
-        lambda t: t.replace("num_tokens: int)", "*, num_tokens)"),
-        "takes (self, *, num_tokens)",
-    ),
-    "positional only": (
-        lambda t: t.replace("num_tokens: int)", "num_tokens, /)"),
-        "takes (self, num_tokens, /)",
-    ),
-    "class renamed": (
-        lambda t: t.replace("class KVCacheManager", "class KVCacheManger"),
-        "but `KVCacheManger`",
-    ),
+    "keyword only": (lambda t: t.replace("num_tokens: int)", "*, num_tokens)"), "takes (self, *, num_tokens)"),
+    "positional only": (lambda t: t.replace("num_tokens: int)", "num_tokens, /)"), "takes (self, num_tokens, /)"),
+    "class renamed": (lambda t: t.replace("class KVCacheManager", "class KVCacheManger"), "but `KVCacheManger`"),
     "class gone": (lambda t: t[: t.index("class ")], "It has no class `KVCacheManager`."),
     "renamed": (lambda t: t.replace(DEF, "    def block_needed("), "It has `block_needed`: was it renamed?"),
     "tabs": (lambda t: t.replace("        return", "\tx = 1\n        return"), "inconsistent use of tabs"),
@@ -69,9 +57,7 @@ def test_method_that_slipped_out_of_its_class_is_named(warm_up):
     """Lost indentation is the commonest slip; "no such function" beside that function would be baffling."""
     head, _, _ = warm_up.stub.partition("    # ----------")
     text = head + "\n\ndef blocks_needed(self, num_tokens):\n    return 1\n"
-    with pytest.raises(
-        learner.FileProblem, match="has a `blocks_needed` in another place: check its indentation"
-    ):
+    with pytest.raises(learner.FileProblem, match="has a `blocks_needed` in another place: check its indentation"):
         written(text)
 
 
@@ -91,9 +77,7 @@ ACCEPTED = {
     "without annotations": lambda t: t.replace("num_tokens: int) -> int", "num_tokens)"),
     "own extra parameter": lambda t: t.replace("num_tokens: int)", "num_tokens, _depth=0)"),
     "own decorator": lambda t: t.replace(DEF, f"    @functools.cache\n{DEF}"),
-    "nested generator": lambda t: t.replace(
-        "return -", "list(x for x in (lambda: (yield))())\n        return -"
-    ),
+    "nested generator": lambda t: t.replace("return -", "list(x for x in (lambda: (yield))())\n        return -"),
 }
 
 

@@ -90,8 +90,7 @@ def test_nothing_to_install_is_fine(exercises):
 
 
 @pytest.mark.parametrize(
-    ("body", "id", "error"),
-    [("return 7", "0.9", NoSuchExercise), ("return (7", "0.1", learner.FileProblem)],
+    ("body", "id", "error"), [("return 7", "0.9", NoSuchExercise), ("return (7", "0.1", learner.FileProblem)]
 )
 def test_what_cannot_be_installed_changes_nothing(body, id, error, warm_up):
     """A failed call must leave the engine's own functions in place."""

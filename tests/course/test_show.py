@@ -47,9 +47,7 @@ def test_terminal_cuts_nothing(view, width):
 def test_plain_text_has_every_part_and_no_frame():
     """Pipes and logs get this; a wrapped or framed line cannot be searched."""
     text = str(PANEL)
-    assert all(
-        part in text for part in (PANEL.title, TEXT.strip(), "two, indented", "x" * 300, "exercises/00.py")
-    )
+    assert all(part in text for part in (PANEL.title, TEXT.strip(), "two, indented", "x" * 300, "exercises/00.py"))
     assert not re.search("[│╭╮╰╯─]", text)
     assert str(TABLE).splitlines()[-1] == "second line"
 

@@ -58,9 +58,7 @@ def test_renamed_function_is_shown(warm_up):
 
 def test_answer_taken_out_again_is_shown(warm_up):
     """After a reset elsewhere the terminal must not keep the old state."""
-    assert (
-        titles(warm_up, warm_up.text(warm_up.RIGHT), warm_up.stub)[1] == "0.1 How many blocks?: not attempted"
-    )
+    assert titles(warm_up, warm_up.text(warm_up.RIGHT), warm_up.stub)[1] == "0.1 How many blocks?: not attempted"
 
 
 def test_real_saves_are_seen(warm_up, exercises):

@@ -167,10 +167,7 @@ def built(tmp_path_factory):
 
 def in_python(folder: Path, code: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", f"import yaie_kernels as k\n{code}"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", f"import yaie_kernels as k\n{code}"], cwd=folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -231,10 +228,7 @@ assert caches[:, 5].eq(7).all() and caches[:, 1:5].eq(0).all()
 try: k.copy_blocks_2_vectors(caches[0], caches[1], pairs.int(), 1, 1, 8, 4096 * 4)
 except TypeError as error: print(error)
 """
-    assert (
-        in_python(built, code)
-        == "copy_blocks_2_vectors: `block_mapping` must be torch.int64, is torch.int32\n"
-    )
+    assert in_python(built, code) == "copy_blocks_2_vectors: `block_mapping` must be torch.int64, is torch.int32\n"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

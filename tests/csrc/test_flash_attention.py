@@ -63,18 +63,7 @@ def run(query, key, value, q_lens, kv_lens, *, backend=BACKEND, **options):
     return flash.flash_attention(*tensors, *lengths, backend=backend, check=checked, **options).cpu()
 
 
-def error(
-    rung,
-    q_lens,
-    kv_lens,
-    *,
-    heads=(2, 1),
-    head_dim=32,
-    dtype=torch.float32,
-    causal=True,
-    large=1.0,
-    **options,
-):
+def error(rung, q_lens, kv_lens, *, heads=(2, 1), head_dim=32, dtype=torch.float32, causal=True, large=1.0, **options):
     """The largest difference from the oracle, in units of the tolerance; queries are normal draws times `large`."""
     query, key, value = inputs(q_lens, kv_lens, heads, head_dim, dtype)
     query *= large
@@ -208,9 +197,7 @@ def test_what_it_cannot_do_is_refused_by_name():
 
 
 def profile_of(rung, length, *, warp=0, **options):
-    query, key, value = inputs(
-        [length], [length], (1, 1), options.pop("head_dim", 64), options.pop("dtype", HALVES[0])
-    )
+    query, key, value = inputs([length], [length], (1, 1), options.pop("head_dim", 64), options.pop("dtype", HALVES[0]))
     run(query, key, value, [length], [length], backend="emulator", rung=rung, **options)
     return native.module(f"flash_attention/{flash.RUNGS[rung]}.cu", "emulator", check=True).profile()
 

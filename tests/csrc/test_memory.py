@@ -50,8 +50,7 @@ def test_vector_add(name, n):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
-    ("block_size", "heads", "head_dim"),
-    [(16, 2, 64), (1, 1, 80), (17, 1, 33), (33, 3, 128), (1, 1, 1), (15, 7, 4)],
+    ("block_size", "heads", "head_dim"), [(16, 2, 64), (1, 1, 80), (17, 1, 33), (33, 3, 128), (1, 1, 1), (15, 7, 4)]
 )
 def test_copy_blocks(dtype, block_size, heads, head_dim):
     """The guide's kernel copied 256 of 2,048 elements and wiped all other blocks."""
@@ -79,10 +78,7 @@ def test_copy_blocks(dtype, block_size, heads, head_dim):
 def test_reshape_and_cache(dtype, num_tokens, heads, head_dim):
     """A token written to another token's slot, or a padded token written at all, is a wrong answer later."""
     num_slots = 48
-    key, value = (
-        random(num_tokens, heads, head_dim, dtype=dtype),
-        random(num_tokens, heads, head_dim, dtype=dtype),
-    )
+    key, value = (random(num_tokens, heads, head_dim, dtype=dtype), random(num_tokens, heads, head_dim, dtype=dtype))
     key_cache, value_cache = (
         random(num_slots, heads, head_dim, dtype=dtype),
         random(num_slots, heads, head_dim, dtype=dtype),
@@ -101,9 +97,7 @@ def test_reshape_and_cache(dtype, num_tokens, heads, head_dim):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(
-    ("context_len", "block_size"), [(1, 16), (15, 16), (16, 16), (17, 16), (33, 1), (33, 5)]
-)
+@pytest.mark.parametrize(("context_len", "block_size"), [(1, 16), (15, 16), (16, 16), (17, 16), (33, 1), (33, 5)])
 def test_gather_pages(dtype, context_len, block_size):
     """Reading entries of the block table beyond the context, or a page in the wrong order, shows here."""
     heads, head_dim, num_blocks = 2, 20, 40
@@ -142,11 +136,7 @@ def sectors_per_request(name, operation):
     x, y = random(64, 64), random(64, 64)
     getattr(module("memory/transpose.cu"), name)(x, y, 64, 64)
     lines = module("memory/transpose.cu").profile().lines
-    return {
-        line.sectors / line.requests
-        for line in lines
-        if (line.space, line.operation) == ("global", operation)
-    }
+    return {line.sectors / line.requests for line in lines if (line.space, line.operation) == ("global", operation)}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the emulator counts; on a GPU a profiler does")

@@ -26,10 +26,7 @@ def random(*shape, dtype=torch.float32, scale=1.0):
 
 def close(actual, expected, dtype):
     error = (actual.double() - expected).abs() / (1 + expected.abs())
-    assert error.max().item() <= TOLERANCE[dtype], (
-        error.max().item(),
-        (error == error.max()).nonzero()[0].tolist(),
-    )
+    assert error.max().item() <= TOLERANCE[dtype], (error.max().item(), (error == error.max()).nonzero()[0].tolist())
 
 
 def norm_by_formula(x, weight, eps):
@@ -122,12 +119,7 @@ def test_embedding(dtype, size):
 
 
 @settings(max_examples=12, deadline=None)
-@given(
-    rows=st.integers(1, 5),
-    heads=st.integers(1, 4),
-    half=st.integers(1, 40),
-    dtype=st.sampled_from(DTYPES),
-)
+@given(rows=st.integers(1, 5), heads=st.integers(1, 4), half=st.integers(1, 40), dtype=st.sampled_from(DTYPES))
 def test_the_api_agrees_with_the_torch_twins(rows, heads, half, dtype):
     """Random shapes: in float32 equal up to the order of a sum, in 16 bits rounded where torch rounds."""
     x, weight = random(rows, heads, 2 * half, dtype=dtype), random(2 * half, dtype=dtype)
@@ -171,21 +163,14 @@ def test_rungs_move_the_bytes_that_their_headers_say():
     for rung in native.RMS_NORM_RUNGS:
         x, residual, weight = random(rows, size), random(rows, size), random(size)
         lines = global_lines(
-            lambda args=(x, weight, 1e-5, residual), rung=rung: native.rms_norm(
-                BACKEND, *args, rung=rung, **CHECK
-            ),
+            lambda args=(x, weight, 1e-5, residual), rung=rung: native.rms_norm(BACKEND, *args, rung=rung, **CHECK),
             "model_ops/rms_norm.cu",
         )
         moved[rung] = sum(line.bytes_moved for line in lines) / (rows * size * 4)
         assert {line.bytes_per_lane for line in lines} == {4 if rung == 1 else 16}
-    assert moved == {
-        1: 6 + 1,
-        2: 4 + 1,
-    }  # in rows; the one more is the weight, which every thread block reads
+    assert moved == {1: 6 + 1, 2: 4 + 1}  # in rows; the one more is the weight, which every thread block reads
     x = random(rows, 2 * size)
     for rung, width in ((1, 4), (2, 16)):
-        lines = global_lines(
-            lambda rung=rung: native.silu_mul(BACKEND, x, rung=rung, **CHECK), "model_ops/silu_mul.cu"
-        )
+        lines = global_lines(lambda rung=rung: native.silu_mul(BACKEND, x, rung=rung, **CHECK), "model_ops/silu_mul.cu")
         assert sum(line.bytes_moved for line in lines) == 3 * rows * size * 4
         assert {line.bytes_per_lane for line in lines} == {width}

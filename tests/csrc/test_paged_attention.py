@@ -113,21 +113,10 @@ class Batch:
         if rung in PLAIN:
             getattr(module(), rung)(*caches, self.out, num_seqs, *self.sizes(), *last)
         else:
-            parts = self.query.new_full(
-                (num_seqs, num_heads, num_splits, head_dim), math.nan, dtype=torch.float32
-            )
+            parts = self.query.new_full((num_seqs, num_heads, num_splits, head_dim), math.nan, dtype=torch.float32)
             lse = torch.full_like(parts[..., 0].contiguous(), math.nan)
             getattr(module(), rung)(
-                *caches,
-                None,
-                self.out,
-                parts,
-                lse,
-                num_seqs,
-                *self.sizes(),
-                num_splits,
-                split_tokens,
-                *last,
+                *caches, None, self.out, parts, lse, num_seqs, *self.sizes(), num_splits, split_tokens, *last
             )
         return self.out
 
@@ -155,9 +144,7 @@ class Batch:
         return self.out
 
     def check(self, out):
-        torch.testing.assert_close(
-            out.double().cpu(), self.oracle(), rtol=0, atol=TOLERANCE[self.query.dtype]
-        )
+        torch.testing.assert_close(out.double().cpu(), self.oracle(), rtol=0, atol=TOLERANCE[self.query.dtype])
 
 
 @pytest.mark.parametrize("rung", RUNGS)
@@ -185,9 +172,7 @@ def test_contexts_around_a_block(rung, dtype):
 )
 def test_heads_and_head_dims(rung, num_heads, num_kv_heads, head_dim, dtype):
     """A query head that reads the wrong KV head, lanes beyond head_dim, a group that does not fill the warps."""
-    batch = Batch(
-        [35, 3], block_size=5, num_heads=num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, dtype=dtype
-    )
+    batch = Batch([35, 3], block_size=5, num_heads=num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, dtype=dtype)
     batch.check(batch.decode(rung))
 
 
@@ -252,9 +237,7 @@ def test_rungs_gain_what_their_header_says():
         batch.decode(rung, 2, 128)
         profile = module().profile()
         # The elements of keys and values are read in lines that read nothing else.
-        loads = [
-            p for p in profile.lines if (p.space, p.operation) == ("global", "load") and p.requests >= 64
-        ]
+        loads = [p for p in profile.lines if (p.space, p.operation) == ("global", "load") and p.requests >= 64]
         moved[rung] = sum(p.bytes_moved for p in loads if p.bytes_per_lane != 4)
         assert profile.bank_conflicts == 0
     first, second, third, fourth, fifth = (moved[rung] / kv_bytes for rung in RUNGS)
@@ -280,10 +263,7 @@ BUGS = {
     "P2 no normalisation": ("sums[i] / total", "sums[i]"),
     "P3 no 1/sqrt(d)": ("a.scale = x.scale * LOG2_E;", "a.scale = LOG2_E;"),
     "P4 no maximum subtracted": ("const float larger = fmaxf(largest, score);", "const float larger = 0.0f;"),
-    "P5 a guard on something else": (
-        "index >= a.num_tiles * a.num_heads",
-        "index >= a.context_lens[0] * a.num_heads",
-    ),
+    "P5 a guard on something else": ("index >= a.num_tiles * a.num_heads", "index >= a.context_lens[0] * a.num_heads"),
     "P6 strides by the context": (
         "a.block_tables + static_cast<int64_t>(seq) * a.max_blocks",
         "a.block_tables + static_cast<int64_t>(seq) * a.context_lens[seq] / a.block_size",
@@ -293,10 +273,7 @@ BUGS = {
     "P8 no barrier in a block": ("    __syncthreads();\n", ""),
     "P10 the wrong number of KV heads": ("(a.num_heads / a.num_kv_heads)", "a.num_heads"),
     "the correction is left out": ("sums[i] * correction", "sums[i]"),
-    "a split counts keys of the next": (
-        "token_of(warp_row + my_row), end)",
-        "token_of(warp_row + my_row), 1 << 30)",
-    ),
+    "a split counts keys of the next": ("token_of(warp_row + my_row), end)", "token_of(warp_row + my_row), 1 << 30)"),
 }
 
 
@@ -352,9 +329,7 @@ def test_mixed_batch_through_the_api(monkeypatch, rung, table_dtype):
     )
     plan = api.plan_attention(tables, batch.context_lens, query_lens, batch.key_cache, backend=BACKEND)
     for _ in range(2):  # a plan serves every layer
-        out = api.paged_attention_forward(
-            batch.query, *caches, tables, batch.context_lens, plan=plan, backend=BACKEND
-        )
+        out = api.paged_attention_forward(batch.query, *caches, tables, batch.context_lens, plan=plan, backend=BACKEND)
         batch.check(out)
 
 

@@ -78,10 +78,7 @@ def test_random_trees(data):
     """Within the contract: few different tokens, so that paths split often; any page size."""
     page_size = data.draw(st.sampled_from([1, 2, 3]))
     prompt = st.lists(st.integers(0, 2), max_size=14)
-    prompts, queries = (
-        data.draw(st.lists(prompt, max_size=8)),
-        data.draw(st.lists(prompt, min_size=1, max_size=6)),
-    )
+    prompts, queries = (data.draw(st.lists(prompt, max_size=8)), data.draw(st.lists(prompt, min_size=1, max_size=6)))
     check_matches(cache_of(prompts, page_size).root, queries, page_size)
 
 
@@ -90,9 +87,7 @@ def ages_of(cache):
     _, nodes = radix_ops.flatten(cache.root, cache.page_size)
     last_used = torch.tensor([node.payload.last_used for node in nodes], device=DEVICE)
     sizes = torch.tensor([len(node.edge) for node in nodes], device=DEVICE)
-    evictable = torch.tensor(
-        [n.parent is not None and n.payload.lock_count == 0 for n in nodes], device=DEVICE
-    )
+    evictable = torch.tensor([n.parent is not None and n.payload.lock_count == 0 for n in nodes], device=DEVICE)
     return last_used, sizes, evictable, nodes
 
 
@@ -166,8 +161,6 @@ def test_a_warp_reads_side_by_side():
     for rung in native.MATCH_RUNGS:
         native.match_prefixes(BACKEND, tree, rows, lengths, rung=rung, **CHECK)
         lines = native.module("radix_ops/match_prefixes.cu", "emulator", check=True).profile().lines
-        most[rung] = max(
-            line.sectors_per_request for line in lines if "a[" in line.source and line.requests > 100
-        )
+        most[rung] = max(line.sectors_per_request for line in lines if "a[" in line.source and line.requests > 100)
     assert most[1] > 16
     assert 7 < most[2] <= 8  # the first page of a child is one token, and one sector

@@ -35,9 +35,7 @@ def test_every_launcher_takes_a_stream_and_returns_an_error(path):
         assert launcher.returns == "int", launcher.name
         assert (launcher.parameters[-1].name, launcher.parameters[-1].type) == ("stream", "cudaStream_t")
     code = blanked(text)
-    launching = [
-        code[piece.start : piece.end] for piece in pieces(text) if "<<<" in code[piece.start : piece.end]
-    ]
+    launching = [code[piece.start : piece.end] for piece in pieces(text) if "<<<" in code[piece.start : piece.end]]
     assert launching
     assert [function for function in launching if "cudaGetLastError()" not in function] == []
 

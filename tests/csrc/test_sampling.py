@@ -61,14 +61,7 @@ def inputs(vocab_size, dtype=torch.float32):
     holes = torch.randn(2, vocab_size).masked_fill(torch.rand(2, vocab_size) < 0.7, -math.inf)
     holes[:, -1] = 0.5
     rows = torch.cat(
-        (
-            plain,
-            ties,
-            holes,
-            (plain[:1] * 1e4).clamp(-6e4, 6e4),
-            torch.full((1, vocab_size), 7.0),
-            plain[:1] * 1e-4,
-        )
+        (plain, ties, holes, (plain[:1] * 1e4).clamp(-6e4, 6e4), torch.full((1, vocab_size), 7.0), plain[:1] * 1e-4)
     ).to(dtype)
     n = len(rows)
     temperature = [1.0, 0.7, 1.0, 0.05, 3.0, 0.0, 1.0, 1.0, 0.5, 1.3, 1.0, 0.8, 1.0, 2.0, 1.0]
@@ -166,9 +159,7 @@ def test_each_way_to_the_limit():
     ]
     rows, top_k, n = torch.stack([row for row, _, _ in wishes]), [k for _, k, _ in wishes], len(wishes)
     _, weights = sorted_weights(rows, [1.0] * n)
-    top_p = [
-        between_two_sums(w, k, part) if part else 1.0 for w, (_, k, part) in zip(weights, wishes, strict=True)
-    ]
+    top_p = [between_two_sums(w, k, part) if part else 1.0 for w, (_, k, part) in zip(weights, wishes, strict=True)]
     assert all(p < 1 for p, (_, _, part) in zip(top_p, wishes, strict=True) if part)
     setup = twin.Settings([1.0] * n, top_p, top_k, [0.0] * n)
     check_rung(3, rows.to(DEVICE), setup)
@@ -177,9 +168,7 @@ def test_each_way_to_the_limit():
 @pytest.mark.parametrize("rung", native.RUNGS)
 def test_uniforms_at_the_edges_and_zero_probability(rung):
     """Catches a draw beyond the last token for a number just below 1, and a first token of probability 0 for 0."""
-    rows = (
-        torch.tensor([[-math.inf, 1.0, 1.0, -math.inf, 1.0, -math.inf]]).expand(3, 6).contiguous().to(DEVICE)
-    )
+    rows = torch.tensor([[-math.inf, 1.0, 1.0, -math.inf, 1.0, -math.inf]]).expand(3, 6).contiguous().to(DEVICE)
     setup = twin.Settings([1.0] * 3, [1.0] * 3, [-1] * 3, [0.0] * 3)
     uniforms = torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)
     assert launch(rung, rows, setup, uniforms)[0].tolist() == [1, 2, 4]
@@ -192,10 +181,7 @@ def test_minus_zero_is_zero(rung):
     setup = twin.Settings([0.0, 1.0, 1.0], [1.0, 0.6, 1.0], [-1, -1, 2], [0.0] * 3)
     tokens, limits = launch(rung, rows, setup)
     assert tokens[0] == 0
-    assert native.kept_by(limits, rows, setup)[1:].tolist() == [
-        [True, True, True, False],
-        [False, True, True, False],
-    ]
+    assert native.kept_by(limits, rows, setup)[1:].tolist() == [[True, True, True, False], [False, True, True, False]]
 
 
 def test_rows_of_no_use_are_named():

@@ -42,9 +42,7 @@ def main():
     print(torch.cuda.get_device_name(), "torch", torch.__version__, vars(options))
     dtype = getattr(torch, options.dtype)
     q = torch.randn(batch * length, options.heads, head_dim, device="cuda", dtype=dtype)
-    k, v = (
-        torch.randn(batch * length, options.kv_heads, head_dim, device="cuda", dtype=dtype) for _ in range(2)
-    )
+    k, v = (torch.randn(batch * length, options.kv_heads, head_dim, device="cuda", dtype=dtype) for _ in range(2))
     rectangles = [t.view(batch, length, -1, head_dim).transpose(1, 2) for t in (q, k, v)]
     cu = torch.arange(0, (batch + 1) * length, length, device="cuda", dtype=torch.int32)
     for causal in (False, True):

@@ -33,14 +33,7 @@ def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("card")
     source = Source(folder / "record.cu", TEXT)
     (folder / "record.cpp").write_text(TEXT)
-    command = [
-        yaie.cuda.find_compiler(),
-        "-shared",
-        "-fPIC",
-        "-o",
-        folder / "record.so",
-        folder / "record.cpp",
-    ]
+    command = [yaie.cuda.find_compiler(), "-shared", "-fPIC", "-o", folder / "record.so", folder / "record.cpp"]
     subprocess.run(list(map(str, command)), check=True)
 
     class Card(CardLibrary):
@@ -79,9 +72,7 @@ def test_what_does_not_fit_is_refused(record):
     """Would catch a number that is cut off and a tensor that is read as something else, both without a word."""
     x, y = torch.tensor([2.5]), torch.zeros(9, dtype=torch.float64)
     rest = (2, 3, 4.0, 5.0, True)
-    with pytest.raises(
-        TypeError, match=r"`x` is const float\*, so it must be torch.float32, got torch.float64"
-    ):
+    with pytest.raises(TypeError, match=r"`x` is const float\*, so it must be torch.float32, got torch.float64"):
         record(x.double(), y, None, 1, *rest)
     with pytest.raises(ValueError, match="`x` must be contiguous"):
         record(torch.zeros(4)[::2], y, None, 1, *rest)

@@ -46,9 +46,7 @@ def test_vector_add(check, n):
 def test_wrong_dtype_names_the_argument(module):
     """Would catch half bits read as float, silently."""
     a = torch.zeros(4)
-    with pytest.raises(
-        TypeError, match=r"vector_add: `b` is const float\*.*torch.float32, got torch.float16"
-    ):
+    with pytest.raises(TypeError, match=r"vector_add: `b` is const float\*.*torch.float32, got torch.float16"):
         module.vector_add(a, a.half(), a.clone(), 4)
 
 
@@ -142,9 +140,7 @@ def test_unusable_launchers(source, message):
 def test_printf_is_shown(capsys):
     """Would catch device output that goes to C's stdout, which a notebook does not see."""
     source = '__global__ void hello() { printf("thread %d\\n", threadIdx.x); }\n'
-    module = yaie.cuda.load(
-        source + 'extern "C" int run() { hello<<<1, 3>>>(); return 0; }\n', backend="emulator"
-    )
+    module = yaie.cuda.load(source + 'extern "C" int run() { hello<<<1, 3>>>(); return 0; }\n', backend="emulator")
     module.run()
     assert capsys.readouterr().out == "thread 0\nthread 1\nthread 2\n"
 
@@ -294,9 +290,7 @@ def test_the_precompiled_header_is_used(check, monkeypatch):
     real_run, read = builder.run, []
 
     def run(command, directory):
-        result = real_run(
-            [*command, "-H"], directory
-        )  # names what it reads; "!" is a precompiled header that fits
+        result = real_run([*command, "-H"], directory)  # names what it reads; "!" is a precompiled header that fits
         read.extend(line for line in result.stderr.splitlines() if line.startswith("!"))
         return result
 

@@ -73,9 +73,7 @@ def test_lines_stay():
     assert text.count("\n") == FORMS.count("\n")
     old, new = FORMS.splitlines(), text.splitlines()
     for word in ("__syncthreads();", "return cudaGetLastError();", "reinterpret_cast<float*>(raw)"):
-        assert [i for i, line in enumerate(old) if word in line] == [
-            i for i, line in enumerate(new) if word in line
-        ]
+        assert [i for i, line in enumerate(old) if word in line] == [i for i, line in enumerate(new) if word in line]
 
 
 def test_launchers_are_found():
@@ -90,8 +88,7 @@ def test_launchers_are_found():
     extern "C" cudaError_t third(const unsigned int* x, float scale /* why */, cudaStream_t s) { return cudaSuccess; }
     """
     found = {
-        f.name: [(p.name, p.type, p.pointer, p.const) for p in f.parameters]
-        for f in find_launchers(source, Path("x"))
+        f.name: [(p.name, p.type, p.pointer, p.const) for p in f.parameters] for f in find_launchers(source, Path("x"))
     }
     assert found == {
         "first": [("x", "float", True, True), ("n", "int", False, False)],

@@ -73,9 +73,7 @@ def test_result(case, compiler, check):
     module = yaie.cuda.load(case.file, backend="emulator", compiler=compiler, check=check)
     arguments = eval(f"dict({case.arguments})", names())
     scope = {**names(), **arguments}
-    wanted = {
-        part.split("=", 1)[0].strip(): eval(part.split("=", 1)[1], scope) for part in case.want.split(";")
-    }
+    wanted = {part.split("=", 1)[0].strip(): eval(part.split("=", 1)[1], scope) for part in case.want.split(";")}
     getattr(module, case.launcher)(**arguments)
     for name, value in wanted.items():
         torch.testing.assert_close(arguments[name], value, rtol=case.tolerance, atol=case.tolerance)

@@ -39,11 +39,7 @@ def read_cases(file: Path) -> list[Case]:
             for mark in ("HERE", "OTHER", "AND")
         }
         kind, _, array = lines[start].removeprefix("// expect:").strip().partition(" ")
-        call = (
-            next(line for line in lines[start:end] if line.startswith("// call:"))
-            .removeprefix("// call:")
-            .strip()
-        )
+        call = next(line for line in lines[start:end] if line.startswith("// call:")).removeprefix("// call:").strip()
         cases.append(Case(file, kind, array or None, call, marks["HERE"], marks["OTHER"], marks["AND"]))
     return cases
 

@@ -45,9 +45,7 @@ def decode_batch(num_seqs, width, device="cpu"):
     def draw(*shape):
         return torch.randint(1, 50, shape, device=device)
 
-    return Batch(
-        draw(num_seqs), draw(num_seqs), draw(num_seqs), draw(num_seqs, width), draw(num_seqs), [1] * num_seqs
-    )
+    return Batch(draw(num_seqs), draw(num_seqs), draw(num_seqs), draw(num_seqs, width), draw(num_seqs), [1] * num_seqs)
 
 
 def test_fill_copies_real_rows_and_pads_the_rest():
@@ -84,9 +82,7 @@ def test_a_padded_step_is_the_step(model, num_seqs):
     GPU, a graph that replays the numbers it was captured with.
     """
     config = model.config
-    kv = KVCacheManager(
-        40, 4, config.num_kv_heads, config.head_dim, torch.float32, config.num_layers, device=DEVICE
-    )
+    kv = KVCacheManager(40, 4, config.num_kv_heads, config.head_dim, torch.float32, config.num_layers, device=DEVICE)
     torch.manual_seed(1)
     lens = torch.randint(1, 40, (num_seqs,)).tolist()
     for s, n in enumerate(lens):

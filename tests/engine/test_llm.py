@@ -17,10 +17,7 @@ GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 
 
 def engine(fake, **options) -> LLM:
-    return LLM(
-        fake,
-        **{"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_num_batched_tokens": 32, **options},
-    )
+    return LLM(fake, **{"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_num_batched_tokens": 32, **options})
 
 
 def prompt(length: int, seed: int) -> list[int]:
@@ -115,9 +112,9 @@ def test_end_token_stop_tokens_and_length(fake):
     stop = next(t for t in free[3:] if t not in free[:3] and t != 0)
     place = free.index(stop)
     llm = engine(fake)
-    output = llm.generate(
-        tokens, SamplingParams(temperature=0, max_tokens=40, ignore_eos=True, stop_token_ids=[stop])
-    )[0]
+    output = llm.generate(tokens, SamplingParams(temperature=0, max_tokens=40, ignore_eos=True, stop_token_ids=[stop]))[
+        0
+    ]
     assert (output.finish_reason, output.token_ids) == ("stop", free[: place + 1])
     assert output.text == fake[2].decode(free[:place])
     fake[2].eos_token_ids = (stop,)
@@ -412,10 +409,7 @@ def test_an_exception_in_the_bookkeeping_leaves_a_sound_engine(fake, name, monke
     with monkeypatch.context() as broken:
         broken.setattr(type(llm.scheduler), name, lambda *args: [][0])
         chunks = llm.step()
-    assert {chunk.request_id: chunk.output.finish_reason for chunk in chunks} == {
-        running: "error",
-        waiting: "error",
-    }
+    assert {chunk.request_id: chunk.output.finish_reason for chunk in chunks} == {running: "error", waiting: "error"}
     assert "IndexError" in chunks[0].output.error
     llm.check_integrity()
     assert llm.stats()["pages"]["free"] == 64
@@ -501,12 +495,7 @@ def test_solved_exercises_run_in_the_engine_and_only_there(fake, solved):
     forward = llm.runner.model
 
     def watching(batch, kv, *rest):
-        seen.add(
-            (
-                radix_tree.match_prefix.__code__.co_filename,
-                KVCacheManager.allocate_blocks.__code__.co_filename,
-            )
-        )
+        seen.add((radix_tree.match_prefix.__code__.co_filename, KVCacheManager.allocate_blocks.__code__.co_filename))
         return forward(batch, kv, *rest)
 
     llm.runner.model, watching.logits = watching, forward.logits

@@ -41,9 +41,7 @@ SMALL = {
 }
 CONFIGS = {
     "random llama": ModelConfig(**SMALL),
-    "random qwen3": ModelConfig(
-        **SMALL, qk_norm=True, tie_word_embeddings=True, architecture="Qwen3ForCausalLM"
-    ),
+    "random qwen3": ModelConfig(**SMALL, qk_norm=True, tie_word_embeddings=True, architecture="Qwen3ForCausalLM"),
 }
 
 
@@ -63,8 +61,7 @@ def prompts_of(name: str) -> list[list[int]]:
         system = "alice=17;bob=42;carol=93;dave=20;erin=64;frank=31;grace=75;heidi=58"
         questions = ["bob?", "erin?", "bob?", "heidi?"]
         chats = [
-            [{"role": "system", "content": system}, {"role": "user", "content": question}]
-            for question in questions
+            [{"role": "system", "content": system}, {"role": "user", "content": question}] for question in questions
         ]
         chats += [[{"role": "user", "content": text}] for text in ("123+456=", "reverse: a b c d e f")]
         return [tokenizer.apply_chat_template(chat) for chat in chats]
@@ -207,12 +204,8 @@ def test_engine_in_float32(name, backend, chunked, scarce, block_size):
         max_num_batched_tokens=20 if chunked else 1000,
         max_num_seqs=6,
     )
-    if (
-        padded := backend == "emulator" and not scarce
-    ):  # decode steps are padded to buckets, as for CUDA graphs
-        llm.runner.graphs = DecodeGraphs(
-            llm.model, llm.kv, llm.runner.operations, 8, llm.max_model_len, capture=eager
-        )
+    if padded := backend == "emulator" and not scarce:  # decode steps are padded to buckets, as for CUDA graphs
+        llm.runner.graphs = DecodeGraphs(llm.model, llm.kv, llm.runner.operations, 8, llm.max_model_len, capture=eager)
     assert_same(name, *answers(llm, prompts, together=True), torch.float32)
     assert not padded or 8 in llm.runner.graphs.replays  # 6 sequences, 2 rows of padding
     assert (llm.stats()["preemptions"] > 0) == scarce

@@ -19,9 +19,7 @@ class Bench:
 
     def request(self, *tokens: int) -> Request:
         number = len(self.running) + 100 * sum(tokens)
-        return Request(
-            f"{tokens}-{number}", list(tokens), len(tokens), SamplingParams(), number, 99, TextStream(None)
-        )
+        return Request(f"{tokens}-{number}", list(tokens), len(tokens), SamplingParams(), number, 99, TextStream(None))
 
     def admit(self, *tokens: int) -> Request:
         request = self.request(*tokens)

@@ -67,18 +67,11 @@ def recorded_changes(llm) -> dict[str, int]:
 
         def __call__(self, batch, kv, operations):
             tables = {tuple(table) for table in kv.block_tables.values()}
-            rows = zip(
-                batch.block_tables.tolist(),
-                batch.lengths,
-                batch.positions.split(batch.query_lens),
-                strict=True,
-            )
+            rows = zip(batch.block_tables.tolist(), batch.lengths, batch.positions.split(batch.query_lens), strict=True)
             for table, length, positions in rows:
                 used = tuple(table[: -(-length // bugs.BLOCK_SIZE)])
                 counts["all positions + 1"] += int(positions[-1]) == length
-                counts["two pages exchanged on reading"] += (
-                    used not in tables and used[1::-1] + used[2:] in tables
-                )
+                counts["two pages exchanged on reading"] += used not in tables and used[1::-1] + used[2:] in tables
             return run(batch, kv, operations)
 
     llm.runner.model = Recorder()

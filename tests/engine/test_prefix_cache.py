@@ -111,9 +111,7 @@ def test_an_exact_repeat_leaves_the_last_token():
         assert cache.match(prompt).length == len(prompt)
 
 
-@pytest.mark.parametrize(
-    "make", [list, tuple, np.array, torch.tensor], ids=["list", "tuple", "numpy", "torch"]
-)
+@pytest.mark.parametrize("make", [list, tuple, np.array, torch.tensor], ids=["list", "tuple", "numpy", "torch"])
 def test_the_callers_data_are_copied(make):
     """Would catch a cache that changes when the caller reuses its buffers, and one that hands out its own memory."""
     tokens, slots = make([1, 2, 3]), make([4, 5, 6])
@@ -302,13 +300,7 @@ def test_eviction_stops_when_it_has_enough():
 def test_slots_come_back_as_int64_even_when_there_are_none():
     """Would catch an empty float array, which no index operation takes."""
     cache = filled([1])
-    for slots in (
-        cache.match([7]).slots,
-        cache.match([1]).slots,
-        cache.evict(0),
-        cache.evict(1),
-        cache.evict(1),
-    ):
+    for slots in (cache.match([7]).slots, cache.match([1]).slots, cache.evict(0), cache.evict(1), cache.evict(1)):
         assert slots.dtype == np.int64
 
 
@@ -338,10 +330,7 @@ def test_the_queue_does_not_grow_with_use():
 def dump(cache: PrefixCache) -> list:
     """All that a cache knows, to see that nothing changed."""
     nodes = [n for root in cache._roots.values() for n in radix_tree.iter_nodes(root)]
-    facts = [
-        (n, n.edge.tolist(), n.payload.slots.tolist(), n.payload.lock_count, n.payload.last_used)
-        for n in nodes
-    ]
+    facts = [(n, n.edge.tolist(), n.payload.slots.tolist(), n.payload.lock_count, n.payload.last_used) for n in nodes]
     return [facts, sizes(cache), cache._clock, list(cache._roots), dict(cache._holders), list(cache._queue)]
 
 
@@ -364,20 +353,12 @@ def evicted_node() -> Node:
         (lambda c: c.insert([5, 6], [3, -1]), ValueError, "slots must be >= 0, got -1"),
         (lambda c: c.insert([5], [3], namespace={}), TypeError, "namespace must be hashable, got dict"),
         (lambda c: c.lock("req1"), TypeError, "expected a node, as in match.*got str"),
-        (
-            lambda c: c.lock(evicted_node()),
-            ValueError,
-            "not in this cache: it was evicted, or it belongs to another",
-        ),
+        (lambda c: c.lock(evicted_node()), ValueError, "not in this cache: it was evicted, or it belongs to another"),
         (lambda c: c.lock(PrefixCache().root), ValueError, "not in this cache"),
         (lambda c: c.unlock(None), TypeError, "got NoneType"),
         (lambda c: c.unlock(evicted_node()), ValueError, "not in this cache"),
         (lambda c: c.unlock(c.root.children[(5,)]), ValueError, "not locked"),
-        (
-            lambda c: c.unlock(c.root.children[(1,)]),
-            ValueError,
-            "not locked",
-        ),  # but a lock below passes through it
+        (lambda c: c.unlock(c.root.children[(1,)]), ValueError, "not locked"),  # but a lock below passes through it
         (lambda c: c.evict(-1), ValueError, "num_tokens must be >= 0, got -1"),
     ],
 )
@@ -478,11 +459,9 @@ class NaiveCache:
 
         def priority(key):
             page = self.pages[key]
-            return {
-                "lru": (page["last_used"],),
-                "lfu": (page["hits"], page["last_used"]),
-                "fifo": (page["created"],),
-            }[self.policy]
+            return {"lru": (page["last_used"],), "lfu": (page["hits"], page["last_used"]), "fifo": (page["created"],)}[
+                self.policy
+            ]
 
         parents = {(ns, tokens[: -self.page_size]) for ns, tokens in self.pages}
         key = min((k for k in self.pages if k not in parents and not self.is_locked(k)), key=priority)
@@ -544,16 +523,12 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 def cache_machine(page_size: int, policy: str) -> type[CacheMachine]:
-    machine = type(
-        f"CacheMachine_{policy}_{page_size}", (CacheMachine,), {"page_size": page_size, "policy": policy}
-    )
+    machine = type(f"CacheMachine_{policy}_{page_size}", (CacheMachine,), {"page_size": page_size, "policy": policy})
     machine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
     return machine
 
 
-MACHINES = [
-    cache_machine(*setting) for setting in ((1, "lru"), (3, "lru"), (1, "lfu"), (2, "lfu"), (1, "fifo"))
-]
+MACHINES = [cache_machine(*setting) for setting in ((1, "lru"), (3, "lru"), (1, "lfu"), (2, "lfu"), (1, "fifo"))]
 TestLru, TestLruPages, TestLfu, TestLfuPages, TestFifo = [machine.TestCase for machine in MACHINES]
 
 
@@ -624,16 +599,12 @@ class TinyEngine:
         private = set()
         for name, request in self.running.items():
             read = [self.kv[slot] for slot in request["table"]]
-            assert read == [tuple(request["tokens"][: i + 1]) for i in range(len(read))], (
-                f"{name} reads other KV"
-            )
+            assert read == [tuple(request["tokens"][: i + 1]) for i in range(len(read))], f"{name} reads other KV"
             pages = {slot // self.page_size for slot in request["table"][request["cached"] :]}
             assert not pages & private
             private |= pages
         in_cache = self.cache.evictable_size + self.cache.protected_size
-        assert len(self.free_pages) * self.page_size + in_cache + len(private) * self.page_size == len(
-            self.kv
-        )
+        assert len(self.free_pages) * self.page_size + in_cache + len(private) * self.page_size == len(self.kv)
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 4])
@@ -708,6 +679,4 @@ class PagedServingMachine(ServingMachine):
 
 TestServing = ServingMachine.TestCase
 TestPagedServing = PagedServingMachine.TestCase
-TestServing.settings = TestPagedServing.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None
-)
+TestServing.settings = TestPagedServing.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -13,9 +13,7 @@ from yaie.kernels.kv_cache import KVCacheManager
 class Line:
     """A scheduler, and steps in which every scheduled token is computed and token 7 comes out."""
 
-    def __init__(
-        self, num_blocks: int = 64, block_size: int = 4, prefix_cache: bool = False, **options
-    ) -> None:
+    def __init__(self, num_blocks: int = 64, block_size: int = 4, prefix_cache: bool = False, **options) -> None:
         self.pages = Pages(KVCacheManager(num_blocks, block_size, 1, 2), prefix_cache=prefix_cache)
         self.scheduler = Scheduler(self.pages, **{"max_num_batched_tokens": 16, "max_num_seqs": 8, **options})
         self.requests: list[Request] = []
@@ -96,9 +94,7 @@ def test_admission_leaves_room_for_those_who_run_to_grow():
     assert line.scheduler.preempted == []
 
 
-@pytest.mark.parametrize(
-    "options", [{"max_num_seqs": 0}, {"max_num_batched_tokens": 4}, {"policy": "random"}]
-)
+@pytest.mark.parametrize("options", [{"max_num_seqs": 0}, {"max_num_batched_tokens": 4}, {"policy": "random"}])
 def test_options_that_could_never_work_are_refused(options):
     """Would catch a budget in which not every running request can decode."""
     with pytest.raises(ValueError, match=next(iter(options))):
@@ -148,12 +144,7 @@ def test_a_long_prompt_is_computed_in_chunks_and_in_order():
     """Would catch chunks that overlap, leave out tokens, or go to a later prompt first."""
     line = Line()
     long, _ = line.add(40), line.add(3)
-    assert [line.step() for _ in range(4)] == [
-        {"r0": 16},
-        {"r0": 16},
-        {"r0": 8, "r1": 3},
-        {"r0": 1, "r1": 1},
-    ]
+    assert [line.step() for _ in range(4)] == [{"r0": 16}, {"r0": 16}, {"r0": 8, "r1": 3}, {"r0": 1, "r1": 1}]
     assert long.num_tokens == 42
 
 

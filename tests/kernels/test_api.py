@@ -59,9 +59,7 @@ def test_attention_forward_with_lengths(causal, as_tensor):
     for s, n in enumerate(lens):
         for x in (query, key, value):
             x[s, n:] = math.nan
-    out = api.attention_forward(
-        query, key, value, causal=causal, seq_lens=torch.tensor(lens) if as_tensor else lens
-    )
+    out = api.attention_forward(query, key, value, causal=causal, seq_lens=torch.tensor(lens) if as_tensor else lens)
     for s, n in enumerate(lens):
         if n:
             close(out[s, :n], sdpa(query[s, :n], key[s, :n], value[s, :n], causal))
@@ -322,9 +320,7 @@ def test_model_operations_refuse_what_does_not_fit():
     refuses("weight must be", lambda: api.rms_norm(x, weight[:9], 1e-5))
     refuses("weight must be", lambda: api.rms_norm(x, weight.half(), 1e-5))
     for residual in (rand(2, 10), rand(3, 10).half(), rand(10, 3).T):
-        refuses(
-            "residual must be", lambda residual=residual: api.rms_norm(x, weight, 1e-5, residual=residual)
-        )
+        refuses("residual must be", lambda residual=residual: api.rms_norm(x, weight, 1e-5, residual=residual))
     heads = rand(3, 2, 8)
     refuses("even head_dim", lambda: api.rope(rand(3, 2, 7), cos, sin), heads)
     refuses("in one piece", lambda: api.rope(rand(2, 3, 8).transpose(0, 1), cos, sin))
@@ -349,13 +345,9 @@ def calls():
     return {
         "attention_forward": lambda **kw: api.attention_forward(query, query, query, **kw),
         "plan_attention": lambda **kw: api.plan_attention(table, lens, None, caches[0], **kw),
-        "paged_attention_forward": lambda **kw: api.paged_attention_forward(
-            query, *caches, table, lens, **kw
-        ),
+        "paged_attention_forward": lambda **kw: api.paged_attention_forward(query, *caches, table, lens, **kw),
         "copy_blocks": lambda **kw: api.copy_blocks(*caches, torch.tensor([[0, 1]]), **kw),
-        "reshape_and_cache": lambda **kw: api.reshape_and_cache(
-            query[0], query[0], *caches, torch.tensor([0]), **kw
-        ),
+        "reshape_and_cache": lambda **kw: api.reshape_and_cache(query[0], query[0], *caches, torch.tensor([0]), **kw),
         "gather_pages": lambda **kw: api.gather_pages(caches[0], table[0], 1, **kw),
         "rms_norm": lambda **kw: api.rms_norm(query, query[0, 0, 0], 1e-5, **kw),
         "rope": lambda **kw: api.rope(query[0], rand(1, 1, 4), rand(1, 1, 4), **kw),
@@ -378,9 +370,7 @@ def test_every_operation_chooses_its_backend(operation, monkeypatch):
         call(backend="cude")
     api._native()  # registers its kernels now, and not later in the place of the one below
     monkeypatch.setitem(api.registered, "emulator", {})
-    with pytest.raises(
-        api.BackendError, match=f"'emulator' has no kernel for {operation} here; available: .*torch"
-    ):
+    with pytest.raises(api.BackendError, match=f"'emulator' has no kernel for {operation} here; available: .*torch"):
         call(backend="emulator")
     asked = []
     api.register("emulator", operation)(lambda *args: asked.append(operation) or args[0])

@@ -98,18 +98,14 @@ def test_offsets_beyond_31_bits():
 
 def test_a_backend_is_available_where_it_can_run():
     """Would catch a list that names a GPU's kernels on a laptop, or the emulator where nothing compiles."""
-    assert api.available_backends("copy_blocks") == ["torch"] + (["cuda"] if DEVICE == "cuda" else []) + [
-        "emulator"
-    ]
+    assert api.available_backends("copy_blocks") == ["torch"] + (["cuda"] if DEVICE == "cuda" else []) + ["emulator"]
 
 
 def test_no_backend_takes_the_place_of_the_one_that_was_named(rand, monkeypatch):
     """Would catch a silent fallback: numbers that look right and were computed by something else."""
     caches, pairs = rand(2, 3, 4, 2, 8), integers([[0, 1]])
     monkeypatch.setattr(native, "obstacle", lambda backend: "it has been unplugged")
-    with pytest.raises(
-        api.BackendError, match=f"'{KERNELS}' cannot run on this machine: it has been unplugged"
-    ):
+    with pytest.raises(api.BackendError, match=f"'{KERNELS}' cannot run on this machine: it has been unplugged"):
         api.copy_blocks(*caches, pairs, backend=KERNELS)
     assert api.available_backends("copy_blocks") == ["torch"]
     monkeypatch.setattr(native, "obstacle", lambda backend: None)

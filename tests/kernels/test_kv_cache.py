@@ -221,12 +221,7 @@ def test_slot_mapping_names_the_rows_that_write_fills():
     assert torch.equal(manager.key_cache.view(-1, 2, 3)[manager.slot_mapping("d")], keys)
     assert torch.equal(manager.value_cache.view(-1, 2, 3)[manager.slot_mapping("d")], values)
     for start, end in [(-1, 2), (0, 10), (5, 4)]:
-        refuses(
-            manager,
-            ValueError,
-            "outside request 'd' of 9",
-            lambda s=start, e=end: manager.slot_mapping("d", s, e),
-        )
+        refuses(manager, ValueError, "outside request 'd' of 9", lambda s=start, e=end: manager.slot_mapping("d", s, e))
 
 
 def test_append_returns_the_new_slots_and_keeps_the_old_ones():
@@ -344,9 +339,7 @@ def test_copies_that_do_not_fit_are_refused_before_any_is_made():
     manager.fork("parent", "child")
     refuses(manager, OutOfBlocksError, "'child': needs 2, 1 free", lambda: manager.append_tokens("child", 2))
     keys, values = tokens(8, manager)
-    refuses(
-        manager, OutOfBlocksError, "'child': needs 2, 1 free", lambda: manager.write("child", keys, values)
-    )
+    refuses(manager, OutOfBlocksError, "'child': needs 2, 1 free", lambda: manager.write("child", keys, values))
     manager.append_tokens("child", 1)
     refuses(manager, OutOfBlocksError, "needs 1, 0 free", lambda: manager.copy_on_write("child", 0))
 
@@ -396,9 +389,7 @@ def test_prefix_blocks_are_validated():
         ("block -1 is outside", [-1]),
         ("twice", [0, 0]),
     ]:
-        refuses(
-            manager, ValueError, match, lambda p=prefix: manager.allocate_blocks("b", 12, prefix_blocks=p)
-        )
+        refuses(manager, ValueError, match, lambda p=prefix: manager.allocate_blocks("b", 12, prefix_blocks=p))
     refuses(manager, ValueError, "do not fit", lambda: manager.allocate_blocks("b", 7, prefix_blocks=[0, 1]))
     refuses(manager, OutOfBlocksError, "needs 3, 2 free", lambda: manager.allocate_blocks("b", 20, [0, 1]))
     assert manager.allocate_blocks("b", 8, prefix_blocks=[0, 1]) == [0, 1]

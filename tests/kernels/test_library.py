@@ -33,14 +33,7 @@ def arguments():
         "reshape_and_cache": (rand(3, 2, 8), rand(3, 2, 8), *caches, integers([7, -1, 0])),
         "gather_pages": (caches[0], integers([3, 1, 0]), 7),
         "attention_forward": (rand(2, 3, 4, 8), rand(2, 3, 2, 8), rand(2, 3, 2, 8), True, None),
-        "paged_attention_forward": (
-            rand(3, 4, 8),
-            *caches,
-            integers([[0, 1], [4, 2]]),
-            integers([5, 8]),
-            [1, 2],
-            None,
-        ),
+        "paged_attention_forward": (rand(3, 4, 8), *caches, integers([[0, 1], [4, 2]]), integers([5, 8]), [1, 2], None),
         "match_prefixes": (*tree(), integers([[1, 2, 3], [4, 0, 0]]), integers([3, 1])),
         "choose_victims": (integers([0, 2, 1]), integers([0, 3, 2]), integers([0, 1, 1]) > 0, 4),
         "sample": (rand(3, 16), column, column * 0.9, integers([-1, 5, 1]), column * 0, *seeds_and_steps()),
@@ -62,9 +55,7 @@ def seeds_and_steps():
 
 def test_every_operation_is_tested():
     """Would catch an operation that is registered and never checked."""
-    registered = {
-        name for name, value in vars(yaie.kernels.library).items() if hasattr(value, "register_fake")
-    }
+    registered = {name for name, value in vars(yaie.kernels.library).items() if hasattr(value, "register_fake")}
     assert registered == set(arguments())
 
 
@@ -116,9 +107,7 @@ def test_radix_operations_and_sampling_compiled(backend):
 
     rows, lengths = integers([[1, 2, 4], [1, 0, 0], [5, 1, 2]]), integers([3, 1, 3])
     expected = api.match_prefixes(radix_ops.FlatTree(*tree()), rows, lengths, backend=backend)
-    for got, part in zip(
-        torch.ops.yaie.match_prefixes(*tree(), rows, lengths, backend), expected, strict=True
-    ):
+    for got, part in zip(torch.ops.yaie.match_prefixes(*tree(), rows, lengths, backend), expected, strict=True):
         assert got.tolist() == part.tolist()
     assert expected.lengths.tolist() == [3, 1, 0]
 

@@ -85,9 +85,7 @@ def test_inverse_frequencies_are_those_of_transformers(scaling, seq_len, theta):
 
 def test_the_old_name_of_the_entry_is_read():
     """Catches a checkpoint that says `type` instead of `rope_type` and is run without scaling."""
-    assert torch.equal(
-        ra.rope_inv_freq(8, scaling={"type": "linear", "factor": 4.0}), ra.rope_inv_freq(8) / 4
-    )
+    assert torch.equal(ra.rope_inv_freq(8, scaling={"type": "linear", "factor": 4.0}), ra.rope_inv_freq(8) / 4)
 
 
 def test_rotation_is_that_of_transformers():
@@ -118,11 +116,7 @@ def test_scores_depend_on_distance_only():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_angles_stay_exact_for_half_precision_input(dtype):
     """Catches cosines stored in half precision: beyond position 2,048 float16 cannot even count."""
-    x, positions, inv_freq = (
-        rand(3, 1, 64, dtype=dtype),
-        torch.tensor([4093, 4094, 4095]),
-        ra.rope_inv_freq(64),
-    )
+    x, positions, inv_freq = (rand(3, 1, 64, dtype=dtype), torch.tensor([4093, 4094, 4095]), ra.rope_inv_freq(64))
     angles = positions.double()[:, None, None] * inv_freq.double()
     a, b = x.double().chunk(2, dim=-1)
     expected = torch.cat((a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()), dim=-1)
@@ -154,9 +148,7 @@ def test_what_would_change_results_is_refused_by_name(match, arguments):
 # --- attention over keys in one piece -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("q_len", "kv_len", "offset"), [(1, 1, 0), (4, 4, 0), (1, 9, 8), (3, 8, 5), (2, 9, 3)]
-)
+@pytest.mark.parametrize(("q_len", "kv_len", "offset"), [(1, 1, 0), (4, 4, 0), (1, 9, 8), (3, 8, 5), (2, 9, 3)])
 def test_causal_mask_with_offset(q_len, kv_len, offset):
     """Catches a mask that ignores the past (offset 0) or lets a query see the token after it."""
     mask = ra.causal_mask(q_len, kv_len, offset)
@@ -176,9 +168,7 @@ def test_grouping_puts_heads_with_the_kv_head_that_they_read(num_heads, num_kv_h
 
 
 @pytest.mark.parametrize("q_len", [1, 15, 16, 17, 33])
-@pytest.mark.parametrize(
-    ("num_heads", "num_kv_heads", "head_dim"), [(2, 2, 64), (4, 1, 80), (7, 1, 128), (8, 2, 32)]
-)
+@pytest.mark.parametrize(("num_heads", "num_kv_heads", "head_dim"), [(2, 2, 64), (4, 1, 80), (7, 1, 128), (8, 2, 32)])
 def test_causal_attention_is_attention(q_len, num_heads, num_kv_heads, head_dim):
     """Catches a missing 1/sqrt(head_dim), mask, head mapping or normalisation, against the float64 oracle."""
     past = 5
@@ -450,8 +440,7 @@ def block_oracle(attention_block, x, positions=None):
     double = {name: weight.double() for name, weight in attention_block.state_dict().items()}
     positions = torch.arange(len(x)) if positions is None else positions
     query, key, value = (
-        (x.double() @ double[f"{name}_proj.weight"].T).unflatten(-1, (-1, attention_block.head_dim))
-        for name in "qkv"
+        (x.double() @ double[f"{name}_proj.weight"].T).unflatten(-1, (-1, attention_block.head_dim)) for name in "qkv"
     )
     angles = positions.double()[:, None, None] * ra.rope_inv_freq(attention_block.head_dim).double()
     query, key = ra.rotate(query, angles.cos(), angles.sin()), ra.rotate(key, angles.cos(), angles.sin())
@@ -550,10 +539,7 @@ def test_padding_is_not_seen():
     for s, length in enumerate(lens):
         x[s, length:] = math.nan
     mask = torch.tensor([[j < length for j in range(7)] for length in lens])
-    by_lens, by_mask = (
-        attention_block(x, seq_lens=torch.tensor(lens)),
-        attention_block(x, attention_mask=mask.int()),
-    )
+    by_lens, by_mask = (attention_block(x, seq_lens=torch.tensor(lens)), attention_block(x, attention_mask=mask.int()))
     for s, length in enumerate(lens):
         alone = attention_block(x[s : s + 1, :length])[0]
         close(by_lens[s, :length], alone)
@@ -630,10 +616,7 @@ def test_bad_inputs_name_what_was_expected():
         (r"\[num_seqs, q_len, 32\]", lambda: attention_block(x[..., :31])),
         ("past_key_value", lambda: attention_block(x, past_key_value=tuple(past[:, :1]))),
         ("past_key_value", lambda: attention_block(x, past_key_value=tuple(past.transpose(2, 3)))),
-        (
-            "past_len \\+ q_len=8",
-            lambda: attention_block(x, past_key_value=past, attention_mask=torch.ones(2, 5)),
-        ),
+        ("past_len \\+ q_len=8", lambda: attention_block(x, past_key_value=past, attention_mask=torch.ones(2, 5))),
         ("not both", lambda: attention_block(x, attention_mask=torch.ones(2, 5), seq_lens=[5, 5])),
         ("from 0 to 5", lambda: attention_block(x, seq_lens=[5, 6])),
         ("2 lengths", lambda: attention_block(x, seq_lens=[5])),

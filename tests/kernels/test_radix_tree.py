@@ -218,12 +218,7 @@ def test_deeper_than_pythons_stack():
         ("a", [1, None], TypeError, "token_ids must be integers"),
         ("a", [True, False], TypeError, "token_ids must be integers"),
         ("a", [2**63], TypeError, "token_ids must be integers that fit 64 bits"),
-        (
-            "a",
-            [[1, 2], [3, 4]],
-            ValueError,
-            r"token_ids must be a flat sequence of integers, got shape \(2, 2\)",
-        ),
+        ("a", [[1, 2], [3, 4]], ValueError, r"token_ids must be a flat sequence of integers, got shape \(2, 2\)"),
         ("a", [[1, 2], [3]], ValueError, "token_ids"),
         ("a", 5, ValueError, "token_ids must be a flat sequence"),
         ("a", None, ValueError, "token_ids must be a flat sequence"),
@@ -284,9 +279,7 @@ def test_match_prefix_stops_where_the_tokens_part(tokens, page_size, edge, insid
 @given(few_tokens, few_tokens)
 def test_common_prefix_length(a, b):
     """Would catch an off-by-one at a mismatch, at the end of the shorter side, and with nothing to compare."""
-    assert radix_tree.common_prefix_length(
-        np.array(a, dtype=np.int64), np.array(b, dtype=np.int64)
-    ) == common(a, b)
+    assert radix_tree.common_prefix_length(np.array(a, dtype=np.int64), np.array(b, dtype=np.int64)) == common(a, b)
 
 
 def test_split_keeps_the_lower_node_and_mends_all_links():

@@ -72,9 +72,7 @@ def test_the_distribution_is_the_rule(logits, temperature, top_p, top_k, min_p):
     close(KERNEL.probabilities(logits, temperature, top_p, top_k, min_p=min_p), expected, 1e-4)
 
 
-@pytest.mark.parametrize(
-    ("top_p", "kept"), [(0.7, 2), (0.49, 1), (0.51, 2), (0.94, 3), (0.96, 4), (1e-6, 1), (1.0, 4)]
-)
+@pytest.mark.parametrize(("top_p", "kept"), [(0.7, 2), (0.49, 1), (0.51, 2), (0.94, 3), (0.96, 4), (1e-6, 1), (1.0, 4)])
 def test_top_p_keeps_the_token_that_crosses(top_p, kept):
     """Catches the nucleus that stops short: 0.7 of [.5, .3, .15, .05] is {0, 1} and not {0}."""
     probs = KERNEL.probabilities(HALF, top_p=top_p)[0]
@@ -212,9 +210,7 @@ def test_draws_from_a_generator_per_request_follow_the_distribution():
         firsts = tokens if firsts is None else firsts
         counts += tokens.bincount(minlength=4)
     assert chisquare(counts.double().numpy(), np.array([0.5, 0.3, 0.15, 0.05]) * 10_000).pvalue > 0.001
-    assert (
-        chisquare(firsts.bincount(minlength=4).numpy(), np.array([0.5, 0.3, 0.15, 0.05]) * 200).pvalue > 0.001
-    )
+    assert chisquare(firsts.bincount(minlength=4).numpy(), np.array([0.5, 0.3, 0.15, 0.05]) * 200).pvalue > 0.001
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=8).filter(any), st.floats(0, 1, exclude_max=True))
@@ -227,9 +223,7 @@ def test_a_draw_never_takes_a_token_without_probability(weights, uniform):
     for u in (0.0, uniform, math.nextafter(1, 0)):
         token = sampling.draw_tokens(probs, torch.tensor([u], dtype=torch.float64)).item()
         assert weights[token] > 0
-        assert (
-            sum(weights[:token]) <= u * sum(weights) * (1 + 1e-15) <= sum(weights[: token + 1]) * (1 + 1e-15)
-        )
+        assert sum(weights[:token]) <= u * sum(weights) * (1 + 1e-15) <= sum(weights[: token + 1]) * (1 + 1e-15)
 
 
 def test_a_draw_from_a_large_vocabulary_finds_its_place():
@@ -360,15 +354,9 @@ def test_other_bad_input():
         ("logits must be floating", lambda: KERNEL.sample(torch.ones(2, 5, dtype=torch.int64))),
         ("1 entries for 2 rows", lambda: KERNEL.sample(logits, generator=[generator])),
         ("row 1: generator", lambda: KERNEL.sample(logits, generator=[generator, 7])),
-        (
-            "row 1: output_tokens",
-            lambda: KERNEL.sample(logits, presence_penalty=1.0, output_tokens=[[1], [5]]),
-        ),
+        ("row 1: output_tokens", lambda: KERNEL.sample(logits, presence_penalty=1.0, output_tokens=[[1], [5]])),
         ("1 sequences for 2", lambda: KERNEL.sample(logits, presence_penalty=1.0, output_tokens=[[1]])),
-        (
-            "mask of shape",
-            lambda: KERNEL.sample(logits, presence_penalty=1.0, output_tokens=torch.ones(2, 4).bool()),
-        ),
+        ("mask of shape", lambda: KERNEL.sample(logits, presence_penalty=1.0, output_tokens=torch.ones(2, 4).bool())),
     ]:
         with pytest.raises(ValueError, match=match):
             call()

@@ -10,13 +10,7 @@ from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
 from yaie.models.llama import DecoderBlock, Llama, generate_greedy, swiglu
 
-SIZES = {
-    "vocab_size": 97,
-    "hidden_size": 56,
-    "intermediate_size": 80,
-    "num_layers": 3,
-    "max_position_embeddings": 512,
-}
+SIZES = {"vocab_size": 97, "hidden_size": 56, "intermediate_size": 80, "num_layers": 3, "max_position_embeddings": 512}
 MODELS = {
     "groups of 1": ModelConfig(**SIZES, num_heads=4, num_kv_heads=4, head_dim=14),
     "groups of 4, biases": ModelConfig(
@@ -50,9 +44,7 @@ def model(request):
 
 
 def random_tokens(count, seed=0):
-    return torch.randint(
-        SIZES["vocab_size"], (count,), generator=torch.Generator().manual_seed(seed)
-    ).tolist()
+    return torch.randint(SIZES["vocab_size"], (count,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 class Pages:
@@ -183,11 +175,7 @@ def test_parts_are_looked_up_when_they_are_called(monkeypatch):
     monkeypatch.setattr(DecoderBlock, "forward", lambda *a: (calls.append("block"), forward(*a))[1])
     model.forward_naive(torch.tensor([1, 2]))
     layers = model.config.num_layers
-    assert (calls.count("rms_norm"), calls.count("swiglu"), calls.count("block")) == (
-        4 * layers + 1,
-        layers,
-        layers,
-    )
+    assert (calls.count("rms_norm"), calls.count("swiglu"), calls.count("block")) == (4 * layers + 1, layers, layers)
 
 
 # --- the three ways to run ----------------------------------------------------------------------------------
@@ -227,9 +215,7 @@ def test_paged_forward_is_the_naive_one(model, block_size, chunk):
 @pytest.mark.parametrize("block_size", [1, 16])
 def test_prefill_chunks_and_decodes_in_one_batch(model, block_size):
     """Catches sequences that see each other's tokens, whatever their lengths and their order in the batch."""
-    tokens = {
-        name: random_tokens(n, seed=n) for name, n in {"a": 33, "b": 17, "c": 16, "d": 70, "e": 1}.items()
-    }
+    tokens = {name: random_tokens(n, seed=n) for name, n in {"a": 33, "b": 17, "c": 16, "d": 70, "e": 1}.items()}
     plan = {  # request: how many tokens in each step; 0 means that it is not in the batch
         "a": [30, 1, 1, 1],
         "b": [0, 5, 11, 1],

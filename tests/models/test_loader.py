@@ -186,10 +186,7 @@ def test_pickle_is_never_opened(tmp_path):
         ({"quantization_config": {"quant_method": "awq"}}, "quantization_config.*awq"),
         ({"residual_multiplier": 0.2}, "residual_multiplier"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
-        (
-            {"layer_types": ["full_attention", "sliding_attention"]},
-            "layer_types contains 'sliding_attention'",
-        ),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types contains 'sliding_attention'"),
         ({"use_sliding_window": True, "sliding_window": 64}, "sliding_window=64"),
         ({"architectures": ["MistralForCausalLM"], "sliding_window": 64}, "sliding_window=64"),
         (
@@ -199,10 +196,7 @@ def test_pickle_is_never_opened(tmp_path):
         ({"auto_map": {"AutoModelForCausalLM": "modeling_x.X"}}, "auto_map"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "yarn"),
         ({"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}}, "longrope"),
-        (
-            {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
-            "partial_rotary_factor",
-        ),
+        ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"rope_scaling": {"type": "default", "mrope_section": [2, 3, 3]}}, "mrope_section"),
         ({"rope_theta": 5e5, "rope_parameters": {"rope_theta": 1e4}}, "contradict"),
         ({"num_key_value_heads": 3}, "num_kv_heads=3"),
@@ -240,9 +234,7 @@ def test_what_changes_nothing_is_accepted():
         unknown_to_everyone=1,
     )
     assert config == config_of()
-    assert config_of(
-        architectures=["Qwen2ForCausalLM"], use_sliding_window=False, sliding_window=64
-    ).attention_bias
+    assert config_of(architectures=["Qwen2ForCausalLM"], use_sliding_window=False, sliding_window=64).attention_bias
     config_of(architectures=["MistralForCausalLM"], sliding_window=None)
     config_of(architectures=["MistralForCausalLM"], sliding_window=128)
 
@@ -273,11 +265,7 @@ def test_missing_fields_get_the_values_of_transformers():
     for family in ("llama", "mistral", "qwen2", "qwen3"):
         given = {"num_attention_heads": 32, "hidden_size": 64 * 32}
         theirs = transformers.AutoConfig.for_model(family, **given)
-        fields = {
-            k: v
-            for k, v in FIELDS.items()
-            if k not in ("architectures", "num_key_value_heads", "rms_norm_eps")
-        }
+        fields = {k: v for k, v in FIELDS.items() if k not in ("architectures", "num_key_value_heads", "rms_norm_eps")}
         ours = ModelConfig.from_dict({**fields, **given, "model_type": family})
         assert ours.head_dim == (getattr(theirs, "head_dim", None) or 64), family
         assert ours.num_kv_heads == theirs.num_key_value_heads, family
@@ -309,9 +297,7 @@ def test_tiny_and_folders_need_no_network(no_network):
 
 def test_a_hub_name_without_network_says_what_to_do(no_network):
     """Catches a bare connection error."""
-    with pytest.raises(
-        FileNotFoundError, match=r"(?s)ConnectionError.*hf download owner/name.*LLM\('path"
-    ) as info:
+    with pytest.raises(FileNotFoundError, match=r"(?s)ConnectionError.*hf download owner/name.*LLM\('path") as info:
         load_model("owner/name")
     assert isinstance(info.value.__cause__, ConnectionError)
 
@@ -342,9 +328,7 @@ def test_a_hub_name_fetches_no_pickle(monkeypatch, tmp_path):
     assert not any(pattern.endswith((".bin", ".pt", "*")) for pattern in asked["allow_patterns"])
 
 
-@pytest.mark.parametrize(
-    "name", ["./nothing", "nothing", "/no/such/folder", "a/b/c", "~/nothing_here", "", "a b/c"]
-)
+@pytest.mark.parametrize("name", ["./nothing", "nothing", "/no/such/folder", "a/b/c", "~/nothing_here", "", "a b/c"])
 def test_a_folder_that_is_not_there_is_not_looked_up_on_the_network(no_network, name):
     """Catches typing errors in a path that end as errors about a network."""
     with pytest.raises(FileNotFoundError, match="there is no folder"):

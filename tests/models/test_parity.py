@@ -38,12 +38,7 @@ MODELS = {
     "mistral: a window that hides nothing": ("mistral", {"sliding_window": 512}),
     "qwen2: bias, tied, 7 heads to a group": (
         "qwen2",
-        {
-            "hidden_size": 112,
-            "num_attention_heads": 14,
-            "num_key_value_heads": 2,
-            "tie_word_embeddings": True,
-        },
+        {"hidden_size": 112, "num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": True},
     ),
     "qwen3: norms of query and key": ("qwen3", {"head_dim": 32, "num_key_value_heads": 1}),
     "qwen3: bias": ("qwen3", {"head_dim": 32, "attention_bias": True}),

@@ -144,9 +144,7 @@ def test_updates_ask_for_overwritten_keys_too():
     for problem in problems.updates(8, 60):
         key = problem.messages[-1]["content"].removeprefix("what is ").removesuffix("?")
         told = [m["content"] for m in problem.messages if m["role"] == "user" and "=" in m["content"]]
-        values = [
-            pair.split("=")[1] for text in told for pair in text.split(";") if pair.startswith(f"{key}=")
-        ]
+        values = [pair.split("=")[1] for text in told for pair in text.split(";") if pair.startswith(f"{key}=")]
         assert values[-1] == problem.answer
         overwritten += len(set(values)) > 1
     assert overwritten >= 20
@@ -214,11 +212,7 @@ def test_transformers_tokenizer_agrees(encoder):
     messages = problems.multi_turn(16, 1)[0].messages
     text = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert theirs(text, add_special_tokens=False)["input_ids"] == encoder.prompt(messages)
-    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (
-        train.BOS,
-        train.END,
-        train.PAD,
-    )
+    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (train.BOS, train.END, train.PAD)
 
 
 def test_checkpoint_is_what_llama_for_causal_lm_expects():
@@ -229,9 +223,7 @@ def test_checkpoint_is_what_llama_for_causal_lm_expects():
         expected = dict(transformers.LlamaForCausalLM(config).named_parameters())  # tied: no lm_head
     with safe_open(FOLDER / "model.safetensors", "pt") as file:
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        assert {n: tuple(s.get_shape()) for n, s in found.items()} == {
-            n: tuple(p.shape) for n, p in expected.items()
-        }
+        assert {n: tuple(s.get_shape()) for n, s in found.items()} == {n: tuple(p.shape) for n, p in expected.items()}
         assert {s.get_dtype() for s in found.values()} == {"BF16"}
     assert json.loads((FOLDER / "config.json").read_text()) == train.CONFIG
 

@@ -38,25 +38,10 @@ def write(folder, backend, tokenizer_config=None, **files):
 
 def sentencepiece_like():
     """A vocabulary as Llama 2's: words begin with `▁`, rare characters are bytes, a first space is dropped."""
-    words = [
-        "<unk>",
-        "<s>",
-        "</s>",
-        *(f"<0x{byte:02X}>" for byte in range(256)),
-        "▁",
-        "a",
-        "b",
-        "▁a",
-        "▁b",
-        "é",
-        "�",
-    ]
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a", "▁b", "é", "�"]
     backend = Backend(
         models.BPE(
-            {word: i for i, word in enumerate(words)},
-            [("▁", "a"), ("▁", "b")],
-            unk_token="<unk>",
-            byte_fallback=True,
+            {word: i for i, word in enumerate(words)}, [("▁", "a"), ("▁", "b")], unk_token="<unk>", byte_fallback=True
         )
     )
     backend.add_special_tokens(["<unk>", "<s>", "</s>"])
@@ -76,9 +61,7 @@ def bytes_fallback(tmp_path_factory):
 # --- against transformers -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text", ["", " ", "bob=42", "  two  spaces\n", "Grüße, 世界 🙂", "<|user|>bob?<|end|>"]
-)
+@pytest.mark.parametrize("text", ["", " ", "bob=42", "  two  spaces\n", "Grüße, 世界 🙂", "<|user|>bob?<|end|>"])
 def test_tiny_encodes_and_decodes_as_in_transformers(tiny, text):
     """Catches special tokens that are added or dropped, and spaces that are cleaned up."""
     theirs = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(TINY)
@@ -93,9 +76,7 @@ def test_tiny_encodes_and_decodes_as_in_transformers(tiny, text):
 def test_tiny_chat_template_is_that_of_transformers(tiny, chat, add_generation_prompt):
     """Catches a second BOS, other white space, and a missing start of the answer."""
     theirs = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(TINY)
-    expected = theirs.apply_chat_template(
-        chat, add_generation_prompt=add_generation_prompt, return_dict=False
-    )
+    expected = theirs.apply_chat_template(chat, add_generation_prompt=add_generation_prompt, return_dict=False)
     assert tiny.apply_chat_template(chat, add_generation_prompt=add_generation_prompt) == expected
 
 
@@ -121,11 +102,7 @@ def test_template_features_are_those_of_transformers(tmp_path):
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
     ours = write(tmp_path, backend, config)
-    chat = [
-        {"role": "user", "content": " é\n"},
-        {"role": "x", "content": "<b>"},
-        {"role": "stop", "content": ""},
-    ]
+    chat = [{"role": "user", "content": " é\n"}, {"role": "x", "content": "<b>"}, {"role": "stop", "content": ""}]
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     expected = theirs.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert ours.render_chat(chat) == expected
@@ -169,11 +146,7 @@ def test_no_piece_holds_half_a_character(tiny, text):
 
 
 @settings(deadline=None, max_examples=200)
-@given(
-    st.lists(
-        st.sampled_from([*range(3), 0xE2 + 3, 0x82 + 3, 0xAC + 3, 0x41 + 3, *range(259, 266)]), max_size=25
-    )
-)
+@given(st.lists(st.sampled_from([*range(3), 0xE2 + 3, 0x82 + 3, 0xAC + 3, 0x41 + 3, *range(259, 266)]), max_size=25))
 def test_pieces_join_where_characters_are_spelt_in_bytes(bytes_fallback, ids):
     """Catches a first space dropped from every piece, and a run of bytes whose later bytes make the earlier invalid."""
     assert "".join(stream(bytes_fallback, ids)) == bytes_fallback.decode(ids)

@@ -30,13 +30,7 @@ NOTEBOOKS = [
     for name in ("00_start_here", "04_sampling", "06_continuous_batching", "07_engine", "12_paged_attention")
 ]
 QUIET = '{"fetchNews": "false", "checkForUpdates": false}'
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 
 RUN_ALL = """async () => {
@@ -120,12 +114,7 @@ def server(course, tmp_path_factory):
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(QUIET)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
-    command += [
-        "--ip=127.0.0.1",
-        f"--port={port}",
-        "--ServerApp.port_retries=0",
-        "--IdentityProvider.token=t",
-    ]
+    command += ["--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=t"]
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(
             [*command, f"--ServerApp.root_dir={course}"], env=env, stdout=log, stderr=subprocess.STDOUT

@@ -13,9 +13,7 @@ from yaie import plots
 from yaie.plots import Block, Span, TreeNode
 from yaie.plots.svg import Figure
 
-HOSTILE = (
-    "<script>alert('x')</script> & \"quotes\" \x00\ud800 \u202e 日本語 very long name that goes on and on"
-)
+HOSTILE = "<script>alert('x')</script> & \"quotes\" \x00\ud800 \u202e 日本語 very long name that goes on and on"
 LONG = "a name that is much longer than any name that a figure expects and so has to be shortened"
 
 TREE = TreeNode(
@@ -24,9 +22,7 @@ TREE = TreeNode(
         TreeNode(tuple(range(40, 104)), "d", 0, 8),
     ]
 )
-POOL = plots.blocks_of(
-    {"A": [0, 1, 2], "B": [0, 1, 5]}, {"A": 10, "B": 9}, num_blocks=8, block_size=4, cached=[3]
-)
+POOL = plots.blocks_of({"A": [0, 1, 2], "B": [0, 1, 5]}, {"A": 10, "B": 9}, num_blocks=8, block_size=4, cached=[3])
 
 
 def _tree(name: str) -> TreeNode:
@@ -56,18 +52,10 @@ def _gallery(name: str) -> dict[str, Figure]:
         ),
         "rotation": plots.rotation({n: i for i, n in enumerate(several)}, thetas=(1, 0.01), title=name),
         "flow": plots.flow([(name, name, name), ("B", "[2, 3]"), ("C", "[1]", name)], skips=[(0, 1), (0, 2)]),
-        "lines": plots.lines(
-            {n: [(1, 2), (4, 9 + i)] for i, n in enumerate(several)}, name, name, title=name
-        ),
-        "roofline": plots.roofline(
-            {n: (2.0**i, 1e12) for i, n in enumerate(several)}, 1e14, 1e12, title=name
-        ),
-        "stacked": plots.stacked(
-            [{name: 3, "free": 5}, {name: 4, "free": 5}], labels=several[:2], title=name
-        ),
-        "timeline": plots.timeline(
-            [(name, 0, 2, "prefill", name), ("B", 0, 1, "waiting"), ("B", 1, 50, "decode")]
-        ),
+        "lines": plots.lines({n: [(1, 2), (4, 9 + i)] for i, n in enumerate(several)}, name, name, title=name),
+        "roofline": plots.roofline({n: (2.0**i, 1e12) for i, n in enumerate(several)}, 1e14, 1e12, title=name),
+        "stacked": plots.stacked([{name: 3, "free": 5}, {name: 4, "free": 5}], labels=several[:2], title=name),
+        "timeline": plots.timeline([(name, 0, 2, "prefill", name), ("B", 0, 1, "waiting"), ("B", 1, 50, "decode")]),
         "probabilities": plots.probabilities(several, {name: [0.5, 0.5, 0], "B": [1, 0, 0]}, title=name),
         "threads_to_memory": plots.threads_to_memory([0, 400, None, 8], title=name),
         "thread_map": plots.thread_map([[[0, 4], [1]], [[1], [], [7]]], 6, title=name),
@@ -103,9 +91,7 @@ def test_nothing_is_cut_and_no_texts_overlap(galleries, kind, name):
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES, ids=lambda v: {LONG: "long", HOSTILE: "hostile"}.get(v, v))
-def test_document_is_well_formed_with_whole_coordinates_and_large_type(
-    galleries, galleries_again, kind, name
-):
+def test_document_is_well_formed_with_whole_coordinates_and_large_type(galleries, galleries_again, kind, name):
     """Would catch: a label that breaks the XML, a fraction that differs by machine, type too small to read."""
     figure = galleries[name][kind]
     root = ET.fromstring(figure.svg().encode())
@@ -113,21 +99,7 @@ def test_document_is_well_formed_with_whole_coordinates_and_large_type(
     for element in root.iter():
         if "pattern" in element.tag or element.tag.endswith("defs"):
             continue
-        for key in (
-            "x",
-            "y",
-            "x1",
-            "x2",
-            "y1",
-            "y2",
-            "cx",
-            "cy",
-            "r",
-            "width",
-            "height",
-            "points",
-            "font-size",
-        ):
+        for key in ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "width", "height", "points", "font-size"):
             for part in re.split("[ ,]", element.get(key, "0")):
                 assert re.fullmatch(r"-?\d+", part), (element.tag, key, part)
         assert int(element.get("font-size", 12)) >= 12
@@ -153,11 +125,7 @@ def test_same_bytes_whatever_the_hash_seed():
     )
     runs = {
         subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
         ).stdout
         for seed in ("1", "2", "3")
     }
@@ -220,8 +188,7 @@ def test_tree_says_what_it_shows():
 
 
 @pytest.mark.parametrize(
-    ("query", "matched"),
-    [([], 0), ([9], 0), ([1], 1), ([1, 2, 7, 8], 3), (list(range(40, 200)), 64), ([2], 0)],
+    ("query", "matched"), [([], 0), ([9], 0), ([1], 1), ([1, 2, 7, 8], 3), (list(range(40, 200)), 64), ([2], 0)]
 )
 def test_highlight_counts_matching_tokens(query, matched):
     """Would catch: a path that goes on below an edge of which only a part matches."""
@@ -231,9 +198,7 @@ def test_highlight_counts_matching_tokens(query, matched):
 def test_tree_filmstrip_names_new_and_split_nodes():
     """Would catch: a strip that leaves the reader to find out what an insertion changed."""
     first = TreeNode(children=[TreeNode((1, 2, 3), "a")])
-    second = TreeNode(
-        children=[TreeNode((1, 2), "a, b", children=[TreeNode((3,), "a"), TreeNode((4,), "b")])]
-    )
+    second = TreeNode(children=[TreeNode((1, 2), "a, b", children=[TreeNode((3,), "a"), TreeNode((4,), "b")])])
     alt = plots.tree_filmstrip([first, second], ["a", "b"]).alt
     assert "Node 1: tokens 1 2; a, b; split." in alt
     assert "Node 1.1: tokens 3; a; split." in alt
@@ -258,9 +223,7 @@ def test_thread_map_counts_idle_threads_clashes_and_gaps():
     right = plots.thread_map([[[0], [1]], [[2], []]], 3)
     assert "4 threads, 3 elements; 1 thread without work. Elements" in right.alt
     wrong = plots.thread_map([[[0], [1]], [[0], [1], [5]]], 4)
-    assert (
-        "2 elements with several threads; 2 elements that nobody works on; 1 index past the end" in wrong.alt
-    )
+    assert "2 elements with several threads; 2 elements that nobody works on; 1 index past the end" in wrong.alt
     assert "block 1 thread 2: 5." in wrong.alt
     with pytest.raises(ValueError, match="expected about 30"):
         plots.thread_map([[[100]]], 4)
@@ -281,9 +244,7 @@ def test_block_map_says_what_it_shows():
     assert "A holds 0 (shared by 2), 1 (shared by 2), 2 (2 of 4 slots filled)" in alt
     assert "B holds 0 (shared by 2), 1 (shared by 2), 5 (1 of 4 slots filled)" in alt
     assert "the prefix cache alone holds 3; free: 4, 6, 7." in alt
-    steps = plots.block_map_steps(
-        [POOL, [*POOL[:7], Block(("C",), 4)]], ["step 0", "step 1"], block_size=4
-    ).alt
+    steps = plots.block_map_steps([POOL, [*POOL[:7], Block(("C",), 4)]], ["step 0", "step 1"], block_size=4).alt
     assert "step 1: 8 blocks" in steps
     assert "C holds 7" in steps
 
@@ -392,10 +353,7 @@ def test_lines_roofline_probabilities_rotation_and_flow_say_what_they_show():
 def test_curves_stay_on_the_canvas(series):
     """Would catch: an axis that a flat, tiny or negative series breaks."""
     figure = plots.lines(series, "x", "y")
-    assert all(
-        0 <= b.left <= b.right <= figure.width and 0 <= b.top <= b.bottom <= figure.height
-        for b in figure.boxes
-    )
+    assert all(0 <= b.left <= b.right <= figure.width and 0 <= b.top <= b.bottom <= figure.height for b in figure.boxes)
 
 
 @pytest.mark.parametrize(
@@ -403,20 +361,14 @@ def test_curves_stay_on_the_canvas(series):
     [
         (lambda: plots.radix_tree([1]), "radix_tree: tree is a list; expected a TreeNode"),
         (lambda: plots.tree_from_graph({"nodes": []}), "tree_from_graph: graph has no 'edges'"),
-        (
-            lambda: plots.blocks_of({"a": [9]}, {"a": 1}, num_blocks=4, block_size=2),
-            r"block_tables\['a'\]\[0\] is 9",
-        ),
+        (lambda: plots.blocks_of({"a": [9]}, {"a": 1}, num_blocks=4, block_size=2), r"block_tables\['a'\]\[0\] is 9"),
         (
             lambda: plots.blocks_of({"a": [1]}, {}, num_blocks=4, block_size=2),
             "context_lens has no entry for request 'a'",
         ),
         (lambda: plots.block_map([Block(("a",), 5)], block_size=4), r"blocks\[0\].filled is 5"),
         (lambda: plots.block_map([], block_size=4), "blocks is empty"),
-        (
-            lambda: plots.block_map_steps([POOL, POOL[1:]], ["a", "b"], block_size=4),
-            r"steps\[1\] has 7 blocks",
-        ),
+        (lambda: plots.block_map_steps([POOL, POOL[1:]], ["a", "b"], block_size=4), r"steps\[1\] has 7 blocks"),
         (lambda: plots.bars({}), "bars: rows is empty"),
         (lambda: plots.bars({"a": -1}), r"bars: rows\['a'\] is -1"),
         (lambda: plots.bars({"a": {"b": float("nan")}}), r"bars: rows\['a'\]\['b'\] is nan"),
@@ -426,10 +378,7 @@ def test_curves_stay_on_the_canvas(series):
         (lambda: plots.matrix([[1]], mask=[[True, True]]), "mask is 1 x 2; expected 1 x 1"),
         (lambda: plots.matrix([[1]], row_labels=[]), "row_labels has 0 entries; expected 1"),
         (lambda: plots.timeline([]), "timeline: rows is empty"),
-        (
-            lambda: plots.timeline([("a", 0, 1, "sleep")]),
-            r"rows\[0\] has kind 'sleep'; expected one of waiting",
-        ),
+        (lambda: plots.timeline([("a", 0, 1, "sleep")]), r"rows\[0\] has kind 'sleep'; expected one of waiting"),
         (lambda: plots.timeline([("a", 1, 1, "decode")]), r"rows\[0\] runs from 1 to 1"),
         (lambda: plots.timeline([("a", 0, 3, "decode"), ("a", 2, 4, "decode")]), r"rows\[1\] overlaps"),
         (lambda: plots.stacked([]), "stacked: steps is empty"),

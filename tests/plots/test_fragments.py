@@ -19,14 +19,9 @@ def test_score_tiles_count_what_a_kernel_skips():
 
 def test_fragment_map_names_all_that_a_lane_holds():
     """Would catch: rows and columns swapped between picture and alt text."""
-    owners = [
-        [(row % 8 * 4 + column // 2, column % 2 + 2 * (row // 8)) for column in range(8)] for row in range(16)
-    ]
+    owners = [[(row % 8 * 4 + column // 2, column % 2 + 2 * (row // 8)) for column in range(8)] for row in range(16)]
     alt = fragment_map(owners, lanes=(5,)).alt
-    assert (
-        "Lane 5: element 0 is row 1, column 2; element 1 is row 1, column 3; element 2 is row 9, column 2;"
-        in alt
-    )
+    assert "Lane 5: element 0 is row 1, column 2; element 1 is row 1, column 3; element 2 is row 9, column 2;" in alt
     with pytest.raises(ValueError, match="at most 3"):
         fragment_map(owners, lanes=(1, 2, 3, 4))
 

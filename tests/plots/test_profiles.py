@@ -63,10 +63,7 @@ def test_trace_shows_who_shares_a_sector():
     assert "8 sectors; threads in sectors: 0-3 in 0, 4-7 in 1, 8-11 in 2, 12-15 in 3, 16-19 in 4" in alt
     half = Step([4 * i for i in range(0, 32, 2)], lanes=tuple(range(0, 32, 2)))
     assert "16 threads of 32 read, 8 bytes apart." in plots.warp_access(half).alt
-    assert (
-        "threads in sectors: 0 in 0, 2 in 0, 4 in 0, 6 in 0, and so on, 30 in 3."
-        in plots.warp_trace([half]).alt
-    )
+    assert "threads in sectors: 0 in 0, 2 in 0, 4 in 0, 6 in 0, and so on, 30 in 3." in plots.warp_trace([half]).alt
     assert plots.warp_trace([half] * 5, most=2).alt.endswith("3 further steps not drawn.")
 
 
@@ -131,11 +128,7 @@ def test_same_bytes_and_nothing_cut(profiles):
     again = module.profile("transpose_1_naive", torch.ones(64, 64), torch.ones(64, 64), 64, 64)
     assert plots.warp_trace(again.trace).svg() == plots.warp_trace(profiles["naive"].trace).svg()
     hostile = Step(
-        [10**12 + 4 * i for i in range(32)],
-        array="<b>" * 90,
-        line=10**9,
-        source="日本語 " * 99,
-        operation="atomic",
+        [10**12 + 4 * i for i in range(32)], array="<b>" * 90, line=10**9, source="日本語 " * 99, operation="atomic"
     )
     for figure in (
         plots.warp_trace([hostile, *profiles["tiled"].trace]),

@@ -50,10 +50,7 @@ def test_any_text_gives_well_formed_xml(text):
     figure = Figure(300, 40, text)
     figure.text(5, 20, text)
     root = ET.fromstring(figure.svg().encode())
-    assert root.find("{http://www.w3.org/2000/svg}title").text in (
-        figure.alt,
-        None if not figure.alt else figure.alt,
-    )
+    assert root.find("{http://www.w3.org/2000/svg}title").text in (figure.alt, None if not figure.alt else figure.alt)
 
 
 def test_control_characters_do_not_vanish():
@@ -80,10 +77,7 @@ def test_text_width_covers_the_font():
         for char in [chr(code) for code in range(32, 127)] + list("×·…→−éπ∞µ"):
             glyph = font.load_char(ord(char), flags=ft2font.LoadFlags.NO_SCALE)
             # glyph units over units per em; the estimate must never be narrower (rounding of the table: 1 in 1000)
-            assert text_width(char, 1000, bold=bold) >= glyph.horiAdvance * 1000 / font.units_per_EM - 1, (
-                char,
-                bold,
-            )
+            assert text_width(char, 1000, bold=bold) >= glyph.horiAdvance * 1000 / font.units_per_EM - 1, (char, bold)
 
 
 def test_wrap_keeps_words_and_width():
@@ -152,11 +146,5 @@ def test_legend_stays_inside():
     from yaie.plots.svg import Key
 
     figure = Figure(200, 200, "legend")
-    draw_legend(
-        figure,
-        [Key("an entry that cannot possibly fit into this width", "#ffffff", "A")] * 3,
-        16,
-        8,
-        168,
-    )
+    draw_legend(figure, [Key("an entry that cannot possibly fit into this width", "#ffffff", "A")] * 3, 16, 8, 168)
     assert max(b.right for b in figure.boxes) <= 200

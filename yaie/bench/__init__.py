@@ -43,14 +43,10 @@ def profile_kernel(kernel_func: Callable, *args: Any, **kwargs: Any) -> Any:
         return None
     from torch.profiler import ProfilerActivity, profile, supported_activities
 
-    with profile(
-        activities=[ProfilerActivity.CPU, *(supported_activities() - {ProfilerActivity.CPU})]
-    ) as seen:
+    with profile(activities=[ProfilerActivity.CPU, *(supported_activities() - {ProfilerActivity.CPU})]) as seen:
         result = kernel_func(*args, **kwargs)
     table = seen.key_averages()
-    device = (
-        "self_cuda_time_total" if ProfilerActivity.CUDA in supported_activities() else "self_cpu_time_total"
-    )
+    device = "self_cuda_time_total" if ProfilerActivity.CUDA in supported_activities() else "self_cpu_time_total"
     print(table.table(sort_by=device, row_limit=10))
     return result
 

@@ -61,14 +61,7 @@ def decode_cost(
 
 
 def prefill_cost(
-    num_seqs: int,
-    q_len: int,
-    num_heads: int,
-    num_kv_heads: int,
-    head_dim: int,
-    itemsize: int,
-    *,
-    causal: bool,
+    num_seqs: int, q_len: int, num_heads: int, num_kv_heads: int, head_dim: int, itemsize: int, *, causal: bool
 ) -> Cost:
     """Attention of `q_len` tokens over themselves. With a causal mask about half of the scores are computed."""
     keys_and_values = 2 * num_seqs * q_len * num_kv_heads * head_dim

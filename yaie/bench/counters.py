@@ -89,17 +89,8 @@ LAUNCHES = (
     Launch("paged decode, rung 2", PAGED, "paged_decode_2_warp_per_head", "warp_per_head", _decode, False),
     Launch("paged decode, rung 3", PAGED, "paged_decode_3_grouped", "grouped", _decode, False),
     Launch("flash, rung 2", f"{FLASH}2_tiles.cu", "flash_attention_2_tiles", "tiles", _prefill, False),
-    Launch(
-        "flash, rung 3", f"{FLASH}3_registers.cu", "flash_attention_3_registers", "registers", _prefill, False
-    ),
-    Launch(
-        "flash, rung 4",
-        f"{FLASH}4_tensor_cores.cu",
-        "flash_attention_4_tensor_cores",
-        "tensor",
-        _prefill,
-        False,
-    ),
+    Launch("flash, rung 3", f"{FLASH}3_registers.cu", "flash_attention_3_registers", "registers", _prefill, False),
+    Launch("flash, rung 4", f"{FLASH}4_tensor_cores.cu", "flash_attention_4_tensor_cores", "tensor", _prefill, False),
 )
 
 
@@ -121,9 +112,7 @@ def emulator_counts(launch: Launch) -> Counts:
     module = native.module(launch.source, "emulator", check=True)
     profile = module.profile(launch.launcher, *launch.arguments("cpu"))
     if profile.counted_blocks < profile.blocks:
-        raise RuntimeError(
-            f"{launch.title}: only {profile.counted_blocks} of {profile.blocks} blocks were counted"
-        )
+        raise RuntimeError(f"{launch.title}: only {profile.counted_blocks} of {profile.blocks} blocks were counted")
     return counts_of(profile)
 
 
@@ -196,9 +185,7 @@ def card_counts(ncu: str) -> list[Counts]:
     found = [next((m for name, m in in_order if launch.kernel in name), None) for launch in LAUNCHES]
     if None in found:
         names, output = [name for name, _ in kernels], f"{run.stdout[-2000:]}\n{run.stderr[-2000:]}"
-        raise RuntimeError(
-            f"ncu (exit status {run.returncode}) saw the kernels {names}; its output ends:\n{output}"
-        )
+        raise RuntimeError(f"ncu (exit status {run.returncode}) saw the kernels {names}; its output ends:\n{output}")
     return [counts_of_metrics(metrics) for metrics in found]
 
 
@@ -214,9 +201,7 @@ def parse_ncu(text: str) -> list[tuple[str, dict[str, float | None]]]:
     if header is None:
         return []
     launches: dict[str, tuple[str, dict[str, float | None]]] = {}
-    for row in csv.DictReader(
-        io.StringIO("\n".join(line for line in lines[header:] if line.startswith('"')))
-    ):
+    for row in csv.DictReader(io.StringIO("\n".join(line for line in lines[header:] if line.startswith('"')))):
         if row["Metric Name"] and row["ID"].isdigit():
             _, metrics = launches.setdefault(row["ID"], (row["Kernel Name"], {}))
             metrics[row["Metric Name"]] = _value(row["Metric Value"])
@@ -257,9 +242,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if options.device == "cuda" and (obstacle := native.obstacle("cuda")):
         parser.error(f"--device cuda: {obstacle}")
-    facts = harness.environment("counters", arguments, device=options.device) | {
-        "times": "none: these are counts"
-    }
+    facts = harness.environment("counters", arguments, device=options.device) | {"times": "none: these are counts"}
     harness.print_header(facts)
     emulated = [emulator_counts(launch) for launch in LAUNCHES]
     measured: list[Counts] | None = None
@@ -309,16 +292,12 @@ def print_counts(emulated: list[Counts], measured: list[Counts] | None) -> None:
     columns = []
     for name in fields.values():
         columns += [name, "card"] if measured else [name]
-    harness.print_table(
-        "Emulator" + (", and the card's counters beside it" if measured else ""), ["", *columns], rows
-    )
+    harness.print_table("Emulator" + (", and the card's counters beside it" if measured else ""), ["", *columns], rows)
     if measured is None:
         print("No GPU: the card's side has not been measured here.")
     else:
         found = differences(emulated, measured)
-        print(
-            "\n".join(found) if found else "Where they must agree, the emulator counts what the card counts."
-        )
+        print("\n".join(found) if found else "Where they must agree, the emulator counts what the card counts.")
 
 
 def results_of(emulated: list[Counts], measured: list[Counts] | None) -> dict[str, Any]:

@@ -161,9 +161,7 @@ def make_work() -> list[Work]:
     return [
         Work("vector add, 1M", "vector_add", (a, b, c, n), c, lambda: a + b),
         Work("matmul 256^3 fp32", "matmul", (ma, mb, mc, size), mc, lambda: ma @ mb),
-        Work(
-            "paged decode 4x8x512x64", "paged_decode", (q, keys, values, table, lens, out, *sizes), out, paged
-        ),
+        Work("paged decode 4x8x512x64", "paged_decode", (q, keys, values, table, lens, out, *sizes), out, paged),
         Work("bf16 mma GEMM 256^3", "gemm_bf16", (ha, hb, hc, size), hc, lambda: ha.float() @ hb.float()),
     ]
 
@@ -187,9 +185,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--compiler", help="C++ compiler (default: g++, else clang++)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
-    facts = harness.environment(
-        "emulator", arguments, clock="CPU time of the process, except where it says wall"
-    )
+    facts = harness.environment("emulator", arguments, clock="CPU time of the process, except where it says wall")
     facts["compiler"] = yaie.cuda.build.compiler_version(yaie.cuda.find_compiler(options.compiler))
     facts["load"] = f"{os.getloadavg()[0]:.1f} running on {os.cpu_count()} cores"  # wall times suffer from it
     harness.print_header(facts)
@@ -212,9 +208,7 @@ def main(arguments: list[str]) -> None:
 
     decode = make_work()[2]
     edit = {
-        name: harness.measure(
-            functools.partial(edit_to_profile, decode), repeats=options.repeats, clock=clock
-        )
+        name: harness.measure(functools.partial(edit_to_profile, decode), repeats=options.repeats, clock=clock)
         for name, clock in (("wall", time.perf_counter), ("CPU time", cpu_time))
     }
     small = torch.zeros(1)

@@ -51,9 +51,7 @@ def transformers_generate(model: Any, prompts: list[list[int]], num_tokens: int)
     """One batched `generate`, greedy; prompts of one length, so nothing is padded."""
     ids = torch.tensor(prompts)
     with torch.inference_mode():
-        out = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, do_sample=False
-        )
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, do_sample=False)
     return out[:, ids.shape[1] :].tolist()
 
 
@@ -188,10 +186,7 @@ def main(arguments: list[str]) -> None:
         f"{len(prompts)} requests, {options.prefix} shared + {OWN} + {GENERATED} tokens": (
             measure(lambda llm: engine_generate(llm, prompts, GENERATED), num_tokens, engine),
             measure(lambda: transformers_generate(theirs, prompts, GENERATED), num_tokens),
-            agreement(
-                engine_generate(engine(), prompts, GENERATED),
-                transformers_generate(theirs, prompts, GENERATED),
-            ),
+            agreement(engine_generate(engine(), prompts, GENERATED), transformers_generate(theirs, prompts, GENERATED)),
         ),
     }
     harness.print_table(
@@ -227,12 +222,7 @@ def main(arguments: list[str]) -> None:
     if options.save:
         results = {
             "seconds_per_token": {
-                what: {
-                    "yaie": ours,
-                    "transformers": other,
-                    "ratio": other.median / ours.median,
-                    "same_tokens": same,
-                }
+                what: {"yaie": ours, "transformers": other, "ratio": other.median / ours.median, "same_tokens": same}
                 for what, (ours, other, same) in speed.items()
             },
             "time_to_first_token": {**first, "ratio": ratio},

@@ -34,9 +34,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m yaie.bench kernels", description=__doc__)
     here = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=("cuda", "cpu"), default=here, help="default: %(default)s")
-    parser.add_argument(
-        "--family", action="append", choices=families(), help="only this one; may be repeated"
-    )
+    parser.add_argument("--family", action="append", choices=families(), help="only this one; may be repeated")
     parser.add_argument("--peers", action="store_true", help="also flashinfer and flash-attn, if installed")
     parser.add_argument("--seconds", type=float, default=0.2, help="for each timing (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
@@ -64,9 +62,7 @@ def main(arguments: list[str]) -> int:
         if options.save:
             shared = {key: facts[key] for key in ("date", "versions", "command", "times")}
             shared["csrc"] = source_hash(name)
-            save_family(
-                name, facts, shared | {"ceilings": best, "compile_seconds": compile_seconds, "cases": table}
-            )
+            save_family(name, facts, shared | {"ceilings": best, "compile_seconds": compile_seconds, "cases": table})
         if not is_alive(setting):
             return run_the_rest(names[i + 1 :], arguments)
     print(f"\nThat took {time.perf_counter() - begin:.0f} s in all.")
@@ -97,9 +93,7 @@ def compile_all(setting: Setting, names: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def measure_family(
-    name: str, setting: Setting, best: dict[str, float], seconds: float
-) -> list[dict[str, Any]]:
+def measure_family(name: str, setting: Setting, best: dict[str, float], seconds: float) -> list[dict[str, Any]]:
     """The record of every case of a family, printed as it comes."""
     table = []
     try:
@@ -156,11 +150,7 @@ def measure_case(case: Case, setting: Setting, seconds: float) -> dict[str, Any]
 
 
 def check(
-    call: Call,
-    work: Work,
-    part: Callable[[torch.Tensor], torch.Tensor],
-    wanted: torch.Tensor,
-    tolerance: float,
+    call: Call, work: Work, part: Callable[[torch.Tensor], torch.Tensor], wanted: torch.Tensor, tolerance: float
 ) -> None:
     """Raise AssertionError unless the call's result is what it must be: equal, or each row close relative to its norm.
 
@@ -211,9 +201,7 @@ def run_the_rest(names: list[str], arguments: list[str]) -> int:
     """The families that have not been measured, in a new process; always a failure, because a kernel broke this one."""
     if names:
         others = [word for name in names for word in ("--family", name)]
-        kept = [
-            a for i, a in enumerate(arguments) if a != "--family" and arguments[i - 1 : i] != ["--family"]
-        ]
+        kept = [a for i, a in enumerate(arguments) if a != "--family" and arguments[i - 1 : i] != ["--family"]]
         subprocess.run([sys.executable, "-m", "yaie.bench", "kernels", *kept, *others], check=False)
     return 1
 
@@ -266,6 +254,4 @@ def save_family(name: str, facts: dict[str, Any], record: dict[str, Any]) -> Non
     """Record a family in the file of this device, beside the families that are in it from this or an earlier run."""
     path = harness.results_path("kernels", facts)
     earlier = json.loads(path.read_text())["results"] if path.exists() else {}
-    print(
-        f"recorded in {harness.save_results('kernels', facts, dict(sorted((earlier | {name: record}).items())))}"
-    )
+    print(f"recorded in {harness.save_results('kernels', facts, dict(sorted((earlier | {name: record}).items())))}")

@@ -204,9 +204,7 @@ class AnothersPage:
         own = row.table.tolist()
         page = self.page_of(row)
         self.tables.setdefault(own[0], own)  # who shares the first page shares the table
-        others = [
-            table[page] for first, table in self.tables.items() if first != own[0] and page < len(table)
-        ]
+        others = [table[page] for first, table in self.tables.items() if first != own[0] and page < len(table)]
         if page < row.full_pages and others:
             row.table[page] = others[-1]
 
@@ -320,9 +318,7 @@ BUGS = {
     "decode position + 1": Bug("reverse", 0.3, in_batch(functools.partial(shift, by=1))),
     "decode position - 1": Bug("reverse", 0.3, in_batch(functools.partial(shift, by=-1))),
     "decode position stuck": Bug("reverse", 0.3, in_batch(stuck)),
-    "the page with the answer is lost": Bug(
-        CACHED, 0.3, in_batch(functools.partial(drop, page_of=asked_page))
-    ),
+    "the page with the answer is lost": Bug(CACHED, 0.3, in_batch(functools.partial(drop, page_of=asked_page))),
     "the page with the answer is another's": Bug(CACHED, 0.3, _another(asked_page)),
     "a random page is lost": Bug(
         "lookup 16, table cached", 0.1, in_batch(functools.partial(drop, page_of=random_page))

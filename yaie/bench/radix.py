@@ -130,9 +130,7 @@ def memory_of(make: Callable, requests: list, slots: list) -> int:
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench radix", description=__doc__)
-    parser.add_argument(
-        "--requests", type=int, default=2000, help="number of requests (default: %(default)s)"
-    )
+    parser.add_argument("--requests", type=int, default=2000, help="number of requests (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs of each (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
@@ -153,9 +151,7 @@ def main(arguments: list[str]) -> None:
     rows = []
     for what, published in PUBLISHED.items():
         scale, unit = harness.unit_for(published)
-        rows.append(
-            (what, ours[what], f"{published * scale:g} {unit}", f"{published / ours[what].median:.1f}x")
-        )
+        rows.append((what, ours[what], f"{published * scale:g} {unit}", f"{published / ours[what].median:.1f}x"))
     harness.print_table(
         f"{workload}; eviction in steps of {EVICT_STEP:,}",
         ["", "PrefixCache", "published SGLang-style cache", "published / PrefixCache"],
@@ -166,10 +162,7 @@ def main(arguments: list[str]) -> None:
 
     from_lists = time_cache(PrefixCache, lists, slot_lists, options.repeats)
     trie = time_cache(TokenTrie, lists, slot_lists, options.repeats)
-    memory = {
-        "PrefixCache": memory_of(PrefixCache, requests, slots),
-        "trie": memory_of(TokenTrie, lists, slot_lists),
-    }
+    memory = {"PrefixCache": memory_of(PrefixCache, requests, slots), "trie": memory_of(TokenTrie, lists, slot_lists)}
     num_nodes = filled(TokenTrie, lists, slot_lists).num_nodes
     rows = [
         (what, ours[what], from_lists[what], trie[what], f"{trie[what].median / ours[what].median:.1f}x")
@@ -205,12 +198,7 @@ def main(arguments: list[str]) -> None:
         times = time_cache(PrefixCache, some, slots_for(some), options.repeats)
         length = len(some[0])
         by_tokens.append(
-            (
-                length,
-                times["match"],
-                times["match + insert"],
-                f"{times['match'].median / length * 1e9:.2f} ns",
-            )
+            (length, times["match"], times["match + insert"], f"{times['match'].median / length * 1e9:.2f} ns")
         )
     harness.print_table(
         f"Cost per request as requests get longer ({few} requests): it grows with the tokens",

@@ -56,9 +56,7 @@ def measured_kernels(run: dict[str, Any]) -> list[Measured]:
                 if "time" in row:
                     seconds = row.get("graph", row["time"])["median"]
                     cost = Cost(case["bytes"], case["flops"])
-                    found.append(
-                        Measured(family, case["case"], row["name"], row["ours"], cost, seconds, machine)
-                    )
+                    found.append(Measured(family, case["case"], row["name"], row["ours"], cost, seconds, machine))
     return found
 
 

@@ -43,11 +43,7 @@ SHAPES = {
 
 
 # What a variant changes in the engine.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "engine": {},
-    "no-graphs": {"graphs": False},
-    "torch": {"backend": "torch"},
-}
+VARIANTS: dict[str, dict[str, Any]] = {"engine": {}, "no-graphs": {"graphs": False}, "torch": {"backend": "torch"}}
 
 
 def workload(
@@ -117,9 +113,7 @@ def run(model: tuple, variant: str, backend: str, prompts: list, params: list) -
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench serve", description=__doc__)
-    parser.add_argument(
-        "--shape", default="qwen3-0.6b", choices=[*SHAPES, "tiny"], help="default: %(default)s"
-    )
+    parser.add_argument("--shape", default="qwen3-0.6b", choices=[*SHAPES, "tiny"], help="default: %(default)s")
     parser.add_argument("--requests", type=int, default=256, help="default: %(default)s")
     parser.add_argument("--longest", type=int, default=1024, help="prompt and answer (default: %(default)s)")
     parser.add_argument("--backend", default="auto", help="auto, torch, cuda or emulator")

@@ -110,9 +110,7 @@ def _run(exercise: Exercise, text: str, written: learner.Written, sandbox: Sandb
     alone = _job(exercise, text, [exercise.id], sandbox) if others else report
     if _passed(alone):
         names = ", ".join(others)
-        note = (
-            f"With your own {names} around it the check fails, so look there next (`yaie check {others[0]}`)."
-        )
+        note = f"With your own {names} around it the check fails, so look there next (`yaie check {others[0]}`)."
         return Outcome(exercise, PASSED, "Right on its own.", [("But", note), *_output_rows(alone)])
     rows = _describe(exercise, alone, text)
     if written.remark and _went_wrong_outside(alone):
@@ -177,9 +175,7 @@ def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) 
     result = report["result"] or {}
     if result.get("kind") in ("import", "compile"):
         return None
-    texts = [
-        exercise_file(exercise.file, {exercise.id: mutated(exercise, each)}) for each in exercise.mutants
-    ]
+    texts = [exercise_file(exercise.file, {exercise.id: mutated(exercise, each)}) for each in exercise.mutants]
     changes: dict[str, Any] = {"time_limit": max(2.0, exercise.time_limit / 4)}
     if exercise.is_cuda:
         changes["folder"] = str(HOME)
@@ -245,10 +241,7 @@ def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
             "Compare what it returns and changes with what its docstring asks for.",
         )
     if result["error"] == "NotImplementedError":
-        return (
-            "It came to the `raise NotImplementedError` of the exercise.",
-            "Delete that line when you are done.",
-        )
+        return ("It came to the `raise NotImplementedError` of the exercise.", "Delete that line when you are done.")
     return f"It raised {error}", mend
 
 
@@ -281,9 +274,7 @@ def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tup
     if result.get("kind") == "compile":
         rows.append(("Compiler", result["message"]))
         if re.search("redefinition|redeclar|conflicting decl", result["message"]):
-            rows.append(
-                ("Note", "The engine's own file has that name already: use its, or give yours another name.")
-            )
+            rows.append(("Note", "The engine's own file has that name already: use its, or give yours another name."))
     if line:
         rows.append(("Where", f"{exercise.file.name}, line {line}" + (f": `{code}`" if code else "")))
     return [(label, _clip(value)) for label, value in rows if value]

@@ -62,9 +62,7 @@ def contract(exercise: Exercise) -> str:
     """The comment above the engine's function: what it must do. It is all a learner sees, so it must be there."""
     comment = cuda_source.leading_comment(engine_text(exercise.module), _engine_function(exercise).start)
     if not comment:
-        raise LookupError(
-            f"exercise {exercise.id}: {exercise.target} needs a comment above it that says what it does"
-        )
+        raise LookupError(f"exercise {exercise.id}: {exercise.target} needs a comment above it that says what it does")
     return comment
 
 
@@ -126,11 +124,7 @@ def _introduction(module: str, exercises: Iterable[Exercise]) -> str:
     """What one must know of the engine's file to write its functions: its header comment, and the names it offers."""
     text = engine_text(module)
     header = re.match(r"(?://[^\n]*\n)+", text)
-    lines = [
-        f"// {'=' * 20} {module} {'=' * 20}",
-        "//",
-        *(header.group().rstrip().split("\n") if header else []),
-    ]
+    lines = [f"// {'=' * 20} {module} {'=' * 20}", "//", *(header.group().rstrip().split("\n") if header else [])]
     offered = _offered(module, [exercise for exercise in exercises if exercise.module == module])
     if offered:
         lines += ["//", "// These stand in the engine's file, and you may use them:", *offered]
@@ -146,11 +140,7 @@ def _offered(module: str, exercises: list[Exercise]) -> list[str]:
     for text in _with_headers(REPOSITORY / module):
         code = cuda_source.blanked(text)
         for piece in cuda_source.pieces(text):
-            if (
-                not piece.defines & used
-                or piece.defines & own
-                or 'extern "C"' in text[piece.start : piece.end]
-            ):
+            if not piece.defines & used or piece.defines & own or 'extern "C"' in text[piece.start : piece.end]:
                 continue
             whole = text[piece.start : piece.end].split("\n")
             if code[piece.end - 1] == "}" and re.search(
@@ -263,9 +253,7 @@ def _callable_as_before(exercise: Exercise, text: str, function: Function) -> No
             "Put the words before its name back: the engine launches it as what it was.",
         )
     extra = found_types[len(wanted_types) :]
-    if found_types[: len(wanted_types)] != wanted_types or not all(
-        each.endswith("= default") for each in extra
-    ):
+    if found_types[: len(wanted_types)] != wanted_types or not all(each.endswith("= default") for each in extra):
         raise FileProblem(
             f"{place} takes ({', '.join(found_types)}); the engine calls it with ({', '.join(wanted_types)}).",
             "Give the function the types of its parameters back: the engine's launcher relies on them. Their names are "
@@ -360,9 +348,7 @@ def _without_includes(text: str, path: Path) -> tuple[str, list[str]]:
     """
     characters, includes = list(text), []
     for directive in cuda_source.directives(text):
-        match = re.match(
-            r'[ \t]*#[ \t]*include[ \t]*(<[^>]*>|"[^"]*")', text[directive.start() : directive.end()]
-        )
+        match = re.match(r'[ \t]*#[ \t]*include[ \t]*(<[^>]*>|"[^"]*")', text[directive.start() : directive.end()])
         if match is None:
             continue
         name = match.group(1)

@@ -101,14 +101,8 @@ def check_braces(text: str) -> None:
             open_at.pop()
         elif match.group() == "}":
             raise NotFound(f"the `}}` in line {line} closes nothing")
-        elif (
-            open_at
-            and "namespace" not in _before(code, open_at[0])
-            and "extern" not in _before(code, open_at[0])
-        ):
-            raise NotFound(
-                f"{_opened(code, open_at[0])} is not closed before the next function, in line {line}"
-            )
+        elif open_at and "namespace" not in _before(code, open_at[0]) and "extern" not in _before(code, open_at[0]):
+            raise NotFound(f"{_opened(code, open_at[0])} is not closed before the next function, in line {line}")
     if open_at:
         raise NotFound(f"{_opened(code, open_at[0])} is never closed")
 
@@ -185,9 +179,7 @@ def _piece(code: str, start: int, end: int) -> Piece:
         outside.append(character if depth == 0 else " ")
         depth += character in "{("
     text = "".join(outside)
-    parameters = {
-        name for each in re.findall(r"\btemplate\s*<([^>]*)>", text) for name in _NAME.findall(each)
-    }
+    parameters = {name for each in re.findall(r"\btemplate\s*<([^>]*)>", text) for name in _NAME.findall(each)}
     defines = frozenset(_NAME.findall(text)) - _WORDS - parameters
     return Piece(start, end, defines, names_used(code[start:end]))
 
@@ -219,9 +211,7 @@ def needed(text: str, wanted: Iterable[str], without: Iterable[int] = ()) -> lis
     taken: list[Piece] = []
     while True:
         more = [
-            piece
-            for piece in rest
-            if not piece.defines or piece.defines & names or _opens_a_namespace(text, piece)
+            piece for piece in rest if not piece.defines or piece.defines & names or _opens_a_namespace(text, piece)
         ]
         if not more:
             return sorted(taken, key=lambda piece: piece.start)

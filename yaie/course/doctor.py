@@ -86,11 +86,7 @@ def _python() -> tuple[str, ...]:
     found = f"{platform.python_version()} at {shown}"
     own = REPOSITORY / ".venv"
     if own.exists() and Path(sys.prefix).resolve() != own.resolve():
-        return (
-            LIMITED,
-            f"{found}, not the one in .venv",
-            f"source {shlex.quote(str(own / 'bin' / 'activate'))}",
-        )
+        return (LIMITED, f"{found}, not the one in .venv", f"source {shlex.quote(str(own / 'bin' / 'activate'))}")
     return GOOD, found
 
 
@@ -116,11 +112,7 @@ def _gpu() -> tuple[str, ...]:
     if cuda is None:
         return LIMITED, f"{names}; but torch is built for the CPU", "pip install --force-reinstall torch"
     if int(cuda.partition(".")[0]) > driver:
-        return (
-            LIMITED,
-            f"{names}; its driver knows CUDA {driver}, torch needs {cuda}",
-            "Update the NVIDIA driver.",
-        )
+        return (LIMITED, f"{names}; its driver knows CUDA {driver}, torch needs {cuda}", "Update the NVIDIA driver.")
     return GOOD, names
 
 
@@ -130,17 +122,9 @@ def _compiler() -> tuple[str, ...]:
             return GOOD, version.splitlines()[0]
     if platform.system() == "Darwin":
         return BAD, "none", "xcode-select --install"
-    installers = {
-        "apt": "sudo apt install g++",
-        "dnf": "sudo dnf install gcc-c++",
-        "pacman": "sudo pacman -S gcc",
-    }
+    installers = {"apt": "sudo apt install g++", "dnf": "sudo dnf install gcc-c++", "pacman": "sudo pacman -S gcc"}
     commands = [command for tool, command in installers.items() if shutil.which(tool)]
-    return (
-        BAD,
-        "none",
-        commands[0] if commands else "Install g++ or clang++ with your system's package manager.",
-    )
+    return (BAD, "none", commands[0] if commands else "Install g++ or clang++ with your system's package manager.")
 
 
 def _nvcc() -> tuple[str, ...]:
@@ -201,9 +185,7 @@ def _free_memory() -> int | None:
 
 def _cores() -> tuple[str, ...]:
     count = os.cpu_count() or 1
-    return (
-        (GOOD, str(count)) if count > 1 else (LIMITED, "1", "Nothing to do: checks and builds take longer.")
-    )
+    return (GOOD, str(count)) if count > 1 else (LIMITED, "1", "Nothing to do: checks and builds take longer.")
 
 
 def _disk() -> tuple[str, ...]:
@@ -285,9 +267,7 @@ def _torch_cuda() -> str | None:
 def _output(command: list[str]) -> str:
     """What a program prints; empty where it is missing, fails or takes too long."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

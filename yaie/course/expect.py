@@ -64,9 +64,7 @@ def expect_sectors(profile: Any, most: float, *, note: str = "") -> None:
         got = f"{worst.sectors_per_request:.1f} sectors per request ({worst.operation} in line {worst.line})"
         note = note or "Neighbouring threads must touch neighbouring elements at the same moment."
         expected = f"at most {most} sectors per request in every line"
-        raise Mismatch(
-            "sectors", got, expected, "", note, "The result is right, but memory is moved in vain."
-        )
+        raise Mismatch("sectors", got, expected, "", note, "The result is right, but memory is moved in vain.")
 
 
 def expect_no_bank_conflicts(profile: Any, *, note: str = "") -> None:
@@ -138,9 +136,7 @@ def _differ(got: Any, expected: Any, tolerance: float, where: str) -> str | None
         extra = [key for key in got if key not in expected]
         return f"{place}the key {extra[0]!r} should not be there" if extra else None
     if _both_numbers(got, expected):
-        same = (
-            got == expected or abs(got - expected) <= tolerance or (math.isnan(got) and math.isnan(expected))
-        )
+        same = got == expected or abs(got - expected) <= tolerance or (math.isnan(got) and math.isnan(expected))
     else:
         same = type(got) is type(expected) and got == expected
     return None if same else f"{place}{shown(got, limit=200)} instead of {shown(expected, limit=200)}"

@@ -24,9 +24,7 @@ def reset_exercise(exercise: Exercise) -> Path | None:
     try:
         first, last = learner.span(exercise, text)
     except learner.FileProblem as problem:
-        whole = (
-            f"Mend that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file anew"
-        )
+        whole = f"Mend that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file anew"
         raise learner.FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
     lines = text.split("\n")  # not splitlines: Python counts lines by \n only
     start = first - 1
@@ -38,9 +36,7 @@ def reset_exercise(exercise: Exercise) -> Path | None:
 def reset_lesson(lesson: Lesson) -> list[Path]:
     """Write the lesson's exercise files anew. Returns the backups of what was there."""
     if not lesson.exercises:
-        raise learner.FileProblem(
-            f"Lesson {lesson.number} has no exercises.", "There is nothing to put back."
-        )
+        raise learner.FileProblem(f"Lesson {lesson.number} has no exercises.", "There is nothing to put back.")
     backups = [_write(file, exercise_file(file), file.exercises) for file in lesson.files]
     return [backup for backup in backups if backup]
 
@@ -53,9 +49,7 @@ def _write(file: ExerciseFile, text: str, exercises: list[Exercise]) -> Path | N
         path.parent.mkdir(parents=True, exist_ok=True)
         old = path.read_bytes() if path.exists() else b""
         if old:
-            backup = (
-                path.parent / ".backup" / f"{path.stem}.{datetime.now():%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"
-            )
+            backup = path.parent / ".backup" / f"{path.stem}.{datetime.now():%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"
             backup.parent.mkdir(exist_ok=True)
             backup.write_bytes(old)
         path.write_text(text, encoding="utf-8", newline="\r\n" if b"\r\n" in old else "\n")

@@ -83,13 +83,9 @@ def stub(exercise: Exercise) -> str:
     node = ast.parse(source).body[0]
     assert isinstance(node, FunctionNode)
     if ast.get_docstring(node) is None:
-        raise LookupError(
-            f"exercise {exercise.id}: {exercise.target} needs a docstring; it is all a learner sees"
-        )
+        raise LookupError(f"exercise {exercise.id}: {exercise.target} needs a docstring; it is all a learner sees")
     header = source.splitlines()[: node.body[0].end_lineno]
-    return "\n".join(
-        [*header, f'    raise NotImplementedError("exercise {exercise.id}: write this function")']
-    )
+    return "\n".join([*header, f'    raise NotImplementedError("exercise {exercise.id}: write this function")'])
 
 
 def mutated(exercise: Exercise, mutant: Mutant) -> str:
@@ -171,17 +167,13 @@ def _docstring(file: ExerciseFile) -> str:
 
 
 def _banner(exercise: Exercise) -> str:
-    title = (
-        f"# {'-' * 10} Exercise {exercise.id}: {exercise.title} (about {exercise.minutes} minutes) {'-' * 10}"
-    )
+    title = f"# {'-' * 10} Exercise {exercise.id}: {exercise.title} (about {exercise.minutes} minutes) {'-' * 10}"
     return f"{title}\n# There is a mistake in this function." if exercise.broken else title
 
 
 def _class(name: str, module: str, members: list[tuple[Exercise, str]]) -> str:
     lines = [f"\nclass {name}({module.rpartition('.')[2]}.{name}):"]
-    lines.append(
-        f'    """The engine\'s `{name}`. The methods below replace its own; everything else is inherited."""'
-    )
+    lines.append(f'    """The engine\'s `{name}`. The methods below replace its own; everything else is inherited."""')
     for exercise, source in members:
         lines += ["", *(f"    {line}" for line in _banner(exercise).splitlines())]
         lines += [f"    {line}" if line else "" for line in source.splitlines()]
@@ -205,15 +197,11 @@ def _imports(file: ExerciseFile) -> str:
             elif name in defined and name not in own:
                 names.setdefault(exercise.module, set()).add(name)
     lines = [(line.split()[0], f"import {line}") for line in sorted(modules)]
-    lines += [
-        (source, f"from {source} import {', '.join(sorted(what))}") for source, what in sorted(names.items())
-    ]
+    lines += [(source, f"from {source} import {', '.join(sorted(what))}") for source, what in sorted(names.items())]
     groups: dict[str, list[str]] = {"standard": [], "other": [], "yaie": []}
     for source, line in lines:
         top = source.partition(".")[0]
-        groups["yaie" if top == "yaie" else "standard" if top in sys.stdlib_module_names else "other"].append(
-            line
-        )
+        groups["yaie" if top == "yaie" else "standard" if top in sys.stdlib_module_names else "other"].append(line)
     return "\n\n".join("\n".join(group) for group in groups.values() if group)
 
 
@@ -276,12 +264,8 @@ def out_of_date(directory: Path) -> tuple[list[Path], list[Path]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m yaie.course.generate", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="compare only; exit 1 where a file is out of date"
-    )
+    parser = argparse.ArgumentParser(prog="python -m yaie.course.generate", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 where a file is out of date")
     parser.add_argument("--to", type=Path, default=REPOSITORY / "exercises", help="folder to write to")
     parser.add_argument("--solved", action="store_true", help="leave the engine's bodies in")
     options = parser.parse_args(arguments)

@@ -58,9 +58,7 @@ class ExerciseHandle:
         """The next hint; with a number, that one (1 to 3)."""
         exercise = self._exercise
         if number is not None and not 1 <= number <= len(exercise.hints):
-            raise ValueError(
-                f"hint {number} of exercise {exercise.id}: there are hints 1 to {len(exercise.hints)}"
-            )
+            raise ValueError(f"hint {number} of exercise {exercise.id}: there are hints 1 to {len(exercise.hints)}")
 
         def take(record: progress.Record) -> None:
             nonlocal number
@@ -71,9 +69,7 @@ class ExerciseHandle:
         assert number is not None
         left = len(exercise.hints) - number
         more = (
-            f"{left} more: ask again."
-            if left
-            else "That was the last one; the solution notebook explains the answer."
+            f"{left} more: ask again." if left else "That was the last one; the solution notebook explains the answer."
         )
         title = f"Hint {number} of {len(exercise.hints)} for exercise {exercise.id}"
         return Panel(title, text=exercise.hints[number - 1], rows=[("Then", more), *_not_stored(problem)])
@@ -110,9 +106,7 @@ class ExerciseHandle:
         use = [exercise.id] if exercise.broken or learner.find(exercise, text).attempted else []
         swap = learner.install(learner.load(exercise.file, text), exercise.file, use)
         try:
-            return native.module(
-                cuda_exercises.native_name(exercise), backend, check=check and backend == "emulator"
-            )
+            return native.module(cuda_exercises.native_name(exercise), backend, check=check and backend == "emulator")
         finally:
             swap.take_out()
 

@@ -25,14 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from yaie.course import cuda_exercises
-from yaie.course.generate import (
-    FunctionNode,
-    exercise_file,
-    find_function,
-    first_line,
-    is_untouched,
-    reference,
-)
+from yaie.course.generate import FunctionNode, exercise_file, find_function, first_line, is_untouched, reference
 from yaie.course.registry import REPOSITORY, Exercise, ExerciseFile
 from yaie.course.written import FileMissing, FileProblem, Written
 
@@ -99,8 +92,7 @@ def parse(text: str, name: str, looking_for: str = "") -> ast.Module:
         raise FileProblem(f"{name} has a syntax error in line {line}{shown} ({error.msg}).", step) from error
     except (RecursionError, MemoryError) as error:
         raise FileProblem(
-            f"{name} cannot be read as Python: something in it is nested too deep.",
-            "Write it in smaller steps.",
+            f"{name} cannot be read as Python: something in it is nested too deep.", "Write it in smaller steps."
         ) from error
 
 
@@ -150,9 +142,7 @@ def _where_it_went(exercise: Exercise, tree: ast.Module) -> str:
     classes = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     if class_name and class_name not in classes:
         close = difflib.get_close_matches(class_name, classes, n=1, cutoff=0.5)
-        return f" It has no class `{class_name}`" + (
-            f", but `{close[0]}`: was the class renamed?" if close else "."
-        )
+        return f" It has no class `{class_name}`" + (f", but `{close[0]}`: was the class renamed?" if close else ".")
     known = {other.function for other in exercise.file.exercises} - {exercise.function}
     nodes = [node for node in ast.walk(tree) if isinstance(node, FunctionNode) and node.name not in known]
     for node in nodes:
@@ -181,12 +171,8 @@ def _callable_as_before(exercise: Exercise, node: FunctionNode) -> None:
         change = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(added)}"
         raise FileProblem(f"{place} {change}, unlike the engine's.", "Put the lines above `def` back.")
     if isinstance(node, ast.AsyncFunctionDef) != isinstance(original, ast.AsyncFunctionDef):
-        wrong, right = (
-            ("async def", "def") if isinstance(node, ast.AsyncFunctionDef) else ("def", "async def")
-        )
-        raise FileProblem(
-            f"{place} is defined with `{wrong}`; the engine's with `{right}`.", f"Write `{right}`."
-        )
+        wrong, right = ("async def", "def") if isinstance(node, ast.AsyncFunctionDef) else ("def", "async def")
+        raise FileProblem(f"{place} is defined with `{wrong}`; the engine's with `{right}`.", f"Write `{right}`.")
     if _yields(node) and not _yields(original):
         raise FileProblem(
             f"{place} contains `yield`, which makes it a generator: calling it runs nothing yet.",

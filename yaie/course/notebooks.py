@@ -158,9 +158,7 @@ def missing() -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m yaie.course.notebooks", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m yaie.course.notebooks", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("run", "lint"))
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--fresh", action="store_true", help="renew the outputs that are not compared, too")

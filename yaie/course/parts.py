@@ -55,9 +55,7 @@ _latest: dict[tuple[str, ...], tuple[list[ExerciseFile], tuple[set, list[tuple]]
 def _state(files: Iterable[ExerciseFile]) -> list[tuple]:
     """What changes whenever one of the files is saved."""
     paths = [learner.exercise_path(file) for file in files]
-    return [
-        (path, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (path,) for path in paths
-    ]
+    return [(path, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (path,) for path in paths]
 
 
 def _install(ids: tuple[str, ...], files: Iterable[ExerciseFile], undo: ExitStack) -> list[learner.Swap]:
@@ -65,8 +63,7 @@ def _install(ids: tuple[str, ...], files: Iterable[ExerciseFile], undo: ExitStac
     for exercise in map(find_exercise, ids):
         if not learner.find(exercise, texts[exercise.file.name]).attempted:
             raise learner.FileProblem(
-                f"Exercise {exercise.id} has not been written yet.",
-                f"Write it, then `yaie check {exercise.id}`.",
+                f"Exercise {exercise.id} has not been written yet.", f"Write it, then `yaie check {exercise.id}`."
             )
     swaps = []
     for file in files:
@@ -89,6 +86,4 @@ def who_runs() -> Table:
             )
         )
     yours = sum(tone == "good" for tone, _ in rows)
-    return Table(
-        "Whose code runs", ("", "Function", "Whose", "File"), rows, f"{yours} of {len(rows)} are yours."
-    )
+    return Table("Whose code runs", ("", "Function", "Whose", "File"), rows, f"{yours} of {len(rows)} are yours.")

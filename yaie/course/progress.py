@@ -87,9 +87,7 @@ def remember(outcome: Outcome) -> str:
     def edit(record: Record) -> None:
         record.last_checked = datetime.now(UTC).isoformat(timespec="seconds")
         record.checks += outcome.status != NOT_ATTEMPTED
-        if (
-            outcome.source_hash or outcome.status == NOT_ATTEMPTED
-        ):  # else the file was at fault: an older pass stands
+        if outcome.source_hash or outcome.status == NOT_ATTEMPTED:  # else the file was at fault: an older pass stands
             record.status, record.source_hash = outcome.status, outcome.source_hash
 
     return change(outcome.exercise.id, edit)

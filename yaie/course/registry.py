@@ -171,9 +171,7 @@ def _lesson_modules() -> dict[int, str]:
     """Number and module name of every lesson, in the order in which they are taken. Nothing is imported."""
     package = importlib.import_module("yaie.course.lessons")
     names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
-    return {
-        int(name.split("_")[1]): f"{package.__name__}.{name}" for name in names if name.startswith("lesson_")
-    }
+    return {int(name.split("_")[1]): f"{package.__name__}.{name}" for name in names if name.startswith("lesson_")}
 
 
 def lessons() -> tuple[Lesson, ...]:

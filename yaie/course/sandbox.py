@@ -80,9 +80,7 @@ class Sandbox:
             self.close()
             raise
         if report["end"] == "finished" and report["result"].get("kind") == "machinery":
-            raise SandboxError(
-                f"The check itself broke, which is not your doing:\n{report['result']['message']}"
-            )
+            raise SandboxError(f"The check itself broke, which is not your doing:\n{report['result']['message']}")
         return report
 
     def close(self) -> None:
@@ -103,9 +101,7 @@ class Sandbox:
         with selectors.DefaultSelector() as selector:
             selector.register(self._server.stdout, selectors.EVENT_READ)
             if not selector.select(limit):
-                raise SandboxError(
-                    f"The check server gave no answer within {limit:.0f} s; run the check again."
-                )
+                raise SandboxError(f"The check server gave no answer within {limit:.0f} s; run the check again.")
         line = self._server.stdout.readline()
         if not line:
             raise self._ended()
@@ -134,11 +130,7 @@ def serve(requests: TextIO, answers: TextIO) -> None:
 def _supervise(job: dict[str, Any], requests_fd: int) -> dict[str, Any]:
     """Fork a worker for the job, keep it within its limits, and say how it ended."""
     output_read, output_write = os.pipe()
-    with (
-        tempfile.TemporaryFile() as result,
-        tempfile.TemporaryFile() as notes,
-        tempfile.TemporaryFile() as stack,
-    ):
+    with tempfile.TemporaryFile() as result, tempfile.TemporaryFile() as notes, tempfile.TemporaryFile() as stack:
         started = time.monotonic()
         pid = os.fork()
         if pid == 0:
@@ -179,9 +171,7 @@ def _content(file: Any) -> str:
     return file.read().decode(errors="replace")
 
 
-def _watch(
-    pid: int, output_fd: int, requests_fd: int, stack_fd: int, deadline: float
-) -> tuple[bytes, str | None]:
+def _watch(pid: int, output_fd: int, requests_fd: int, stack_fd: int, deadline: float) -> tuple[bytes, str | None]:
     """Collect output until the worker ends; kill its process group at the first limit it breaks.
 
     Nothing is asked while a worker runs, so requests that become readable have ended: the client gave up or is gone.

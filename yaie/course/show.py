@@ -108,8 +108,7 @@ class Table(_View):
         body = ""
         for tone, cells in self.rows:
             columns = "".join(
-                f'<td style="{CELL}">{_html_text(cell) if tone else f"<b>{escape(cell)}</b>"}</td>'
-                for cell in cells
+                f'<td style="{CELL}">{_html_text(cell) if tone else f"<b>{escape(cell)}</b>"}</td>' for cell in cells
             )
             body += f'<tr><td style="{CELL}">{_html_sign(tone)}</td>{columns}</tr>'
         foot = f"<div>{_html_text(self.footer)}</div>" if self.footer else ""
@@ -121,9 +120,7 @@ class Table(_View):
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [self.title]
         for row in rows:
-            lines.append(
-                "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-            )
+            lines.append("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
         return "\n".join([*lines, *([self.footer] if self.footer else [])])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

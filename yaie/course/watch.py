@@ -54,7 +54,5 @@ def _saves() -> Iterator[set[Path]]:
     folder = learner.exercises_dir()
     folder.mkdir(parents=True, exist_ok=True)
     names = {file.name for file in exercise_files()}
-    for changes in file_changes(
-        folder, recursive=False, watch_filter=lambda _, path: Path(path).name in names
-    ):
+    for changes in file_changes(folder, recursive=False, watch_filter=lambda _, path: Path(path).name in names):
         yield {Path(path) for _, path in changes}

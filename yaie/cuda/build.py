@@ -53,24 +53,13 @@ FAST_FLAGS = ["-O2"]
 CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls"]
 GCC_FLAGS = ["-fno-gnu-unique", "-fmax-errors=5"]
 GCC_CHECK_FLAGS = [
-    *(
-        "-fno-tree-sra",
-        "-fno-tree-vectorize",
-        "-fno-tree-slp-vectorize",
-        "-fno-tree-loop-distribute-patterns",
-    ),
+    *("-fno-tree-sra", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-tree-loop-distribute-patterns"),
     *("-fno-crossjumping", "-fno-thread-jumps", "-fno-ipa-icf"),  # code that serves twice stays in one place
     *("--param", "tsan-instrument-func-entry-exit=0"),
 ]
 CLANG_FLAGS = ["-ferror-limit=5"]
 CLANG_CHECK_FLAGS = [
-    *(
-        "-fno-vectorize",
-        "-fno-slp-vectorize",
-        "-fno-unroll-loops",
-        "-mllvm",
-        "-tsan-instrument-func-entry-exit=0",
-    ),
+    *("-fno-vectorize", "-fno-slp-vectorize", "-fno-unroll-loops", "-mllvm", "-tsan-instrument-func-entry-exit=0"),
     *("-mllvm", "-tsan-instrument-read-before-write=1"),
 ]
 
@@ -85,9 +74,7 @@ TORCH_UNDO = [
 class CompileError(RuntimeError):
     """The learner's file does not compile. ``file`` and ``line`` say where, ``message`` is the compiler's own words."""
 
-    def __init__(
-        self, message: str, file: str | None = None, line: int | None = None, full: str = ""
-    ) -> None:
+    def __init__(self, message: str, file: str | None = None, line: int | None = None, full: str = "") -> None:
         super().__init__(message)
         self.message, self.file, self.line, self.full = message, file, line, full
 
@@ -138,9 +125,7 @@ def find_compiler(wanted: str | None = None) -> str:
 
 @functools.lru_cache
 def compiler_version(compiler: str) -> str:
-    return subprocess.run(
-        [compiler, "--version"], capture_output=True, text=True, check=True
-    ).stdout.splitlines()[0]
+    return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
 
 
 def is_clang(compiler: str) -> bool:
@@ -173,9 +158,7 @@ def headers_digest() -> str:
 
 
 def run(command: Sequence[str], directory: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(c) for c in command], cwd=directory, capture_output=True, text=True, errors="replace"
-    )
+    return subprocess.run([str(c) for c in command], cwd=directory, capture_output=True, text=True, errors="replace")
 
 
 def into_cache(target: Path, make) -> Path:
@@ -191,10 +174,7 @@ def into_cache(target: Path, make) -> Path:
 
 def prune(directory: Path) -> None:
     """Drops the oldest builds, and directories of builds that were killed."""
-    for old in [
-        *_newest_first(directory, "*.so")[KEPT_BUILDS:],
-        *_newest_first(directory, "*.cubin")[KEPT_CUBINS:],
-    ]:
+    for old in [*_newest_first(directory, "*.so")[KEPT_BUILDS:], *_newest_first(directory, "*.cubin")[KEPT_CUBINS:]]:
         old.unlink(missing_ok=True)
     building = _newest_first(directory, "building-*")
     killed = [d for d in building if time.time() - _changed(d) > 24 * 3600]
@@ -225,30 +205,17 @@ def build_runtime(compiler: str) -> Path:
     key = digest(*content, headers_digest(), compiler_version(compiler), *flags)
 
     def make(directory: Path) -> Path:
-        print(
-            "yaie.cuda: building the emulator's runtime, once (about 10 s) ...", file=sys.stderr, flush=True
-        )
+        print("yaie.cuda: building the emulator's runtime, once (about 10 s) ...", file=sys.stderr, flush=True)
         running = [
             subprocess.Popen(
-                [compiler, *flags, "-c", str(f), "-o", f"{f.stem}.o"],
-                cwd=directory,
-                stderr=subprocess.PIPE,
-                text=True,
+                [compiler, *flags, "-c", str(f), "-o", f"{f.stem}.o"], cwd=directory, stderr=subprocess.PIPE, text=True
             )
             for f in sources
         ]
         errors = "".join(p.communicate()[1] for p in running)
         if any(p.returncode for p in running):
             raise CompileError(f"the emulator's runtime does not build with {compiler}:\n{errors}")
-        link = [
-            compiler,
-            "-shared",
-            "-o",
-            "runtime.so",
-            *(f"{f.stem}.o" for f in sources),
-            "-lpthread",
-            "-ldl",
-        ]
+        link = [compiler, "-shared", "-o", "runtime.so", *(f"{f.stem}.o" for f in sources), "-lpthread", "-ldl"]
         result = run(link, directory)
         if result.returncode:
             raise CompileError(f"the emulator's runtime does not link with {compiler}:\n{result.stderr}")
@@ -316,9 +283,7 @@ def build_for_emulator(source: Source, compiler: str, check: bool, flags: Sequen
     def make(directory: Path) -> Path:
         (directory / "kernel.cpp").write_text(text)
         for name, content in headers.items():
-            (directory / name).write_text(
-                "#pragma once\n" + content if "#pragma once" not in content else content
-            )
+            (directory / name).write_text("#pragma once\n" + content if "#pragma once" not in content else content)
         include = ["-I", directory, "-I", EMULATOR_INCLUDE, "-I", CARD_INCLUDE, "-I", source.path.parent]
         compile_it = [*options, *include, "-c", "kernel.cpp", "-o", "kernel.o"]
         # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.
@@ -347,9 +312,7 @@ def precompiled_header(compiler: str, options: tuple[str, ...]) -> list[str]:
     """
     if is_clang(compiler):
         return []
-    directory = (
-        cache_directory() / f"headers-{digest(headers_digest(), compiler_version(compiler), *options)}"
-    )
+    directory = cache_directory() / f"headers-{digest(headers_digest(), compiler_version(compiler), *options)}"
     directory.mkdir(exist_ok=True)
 
     def make(temporary: Path) -> Path:
@@ -380,9 +343,7 @@ def explain_compiler(stderr: str, source: Source) -> CompileError:
     refused = re.search(r"yaie refuses: (.*)", stderr)
     match = MESSAGE.search(stderr)
     if not match:
-        return CompileError(
-            f"{source.path.name} does not compile:\n{stderr.strip()}", str(source.path), full=stderr
-        )
+        return CompileError(f"{source.path.name} does not compile:\n{stderr.strip()}", str(source.path), full=stderr)
     file, line = match["file"], int(match["line"])
     if _is_internal(file):  # an error inside a header of ours was caused by the learner's line that led there
         own = next((m for m in PLACE.finditer(stderr) if not _is_internal(m["file"])), None)
@@ -442,11 +403,7 @@ def build_for_card(source: Source, flags: Sequence[str] = ()) -> Build:
     arch = f"{major}{minor}{'a' if major >= 9 else ''}"  # "a": wgmma and TMA exist only there
     options = [*CARD_FLAGS, *TORCH_UNDO, "-O3", f"-gencode=arch=compute_{arch},code=sm_{arch}", *flags]
     key = digest(
-        source.text,
-        *local_headers(source.text, source.path),
-        headers_digest(),
-        str(torch.version.cuda),
-        *options,
+        source.text, *local_headers(source.text, source.path), headers_digest(), str(torch.version.cuda), *options
     )
 
     def make(directory: Path) -> Path:
@@ -507,9 +464,7 @@ def compile_cubin(
     source = read_source(path_or_source, path)
     nvcc = find_nvcc()
     if not nvcc:
-        raise CompileError(
-            "nvcc was not found; compiling for a card needs the CUDA toolkit (no GPU is needed)"
-        )
+        raise CompileError("nvcc was not found; compiling for a card needs the CUDA toolkit (no GPU is needed)")
     options = ["-cubin", f"-arch={arch}", *CARD_FLAGS, "-Werror", "all-warnings", "-Xptxas", "-v", *flags]
     with tempfile.TemporaryDirectory(prefix="cubin-") as temporary:
         directory = Path(temporary)
@@ -530,8 +485,7 @@ def _read_usage(ptxas: str) -> list[KernelUsage]:
     usages = []
     for part in ptxas.split("Compiling entry function '")[1:]:
         numbers = {
-            name: int(n)
-            for n, name in re.findall(r"(\d+) bytes (stack frame|spill stores|spill loads|smem)", part)
+            name: int(n) for n, name in re.findall(r"(\d+) bytes (stack frame|spill stores|spill loads|smem)", part)
         }
         registers = re.search(r"Used (\d+) registers", part)
         usages.append(

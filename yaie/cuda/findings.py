@@ -146,9 +146,7 @@ def make_findings(
     merged: dict[tuple, Finding] = {}
     for raw in report["findings"]:
         finding = _make(raw, report, places, lines, tensors)
-        sides = sorted(
-            [(finding.file, finding.line or 0), (finding.other_file or "", finding.other_line or 0)]
-        )
+        sides = sorted([(finding.file, finding.line or 0), (finding.other_file or "", finding.other_line or 0)])
         key = (finding.kind, finding.kernel, finding.array, *sides)
         if key not in merged:
             merged[key] = finding
@@ -172,9 +170,7 @@ def _line_of(place: dict, places: dict[int, SourceLine]) -> SourceLine | None:
 
 def _loop_start(report: dict, places: dict[int, SourceLine]) -> SourceLine | None:
     """The first line among the places that an endless loop was seen at."""
-    seen = [
-        _line_of({"pc": pc, "file": file, "line": line}, places) for pc, file, line, _ in report["samples"]
-    ]
+    seen = [_line_of({"pc": pc, "file": file, "line": line}, places) for pc, file, line, _ in report["samples"]]
     return min((s for s in seen if s), key=lambda s: (s.file, s.line), default=None)
 
 
@@ -240,9 +236,7 @@ def _title(raw: dict, place: dict) -> str:
     return f"{who} makes a {ACCESS[place['access']]}" if raw["kind"] == "race" else who
 
 
-def _other_side(
-    kind: str, other: dict, across: bool, line: SourceLine | None, lines: dict[str, list[str]]
-) -> str:
+def _other_side(kind: str, other: dict, across: bool, line: SourceLine | None, lines: dict[str, list[str]]) -> str:
     who = f"thread {_show(other['thread'])}" + (f" of block {_show(other['block'])}" if across else "")
     did = f"made a {ACCESS[other['access']]} of the same bytes" if kind == "race" else "started this copy"
     return f"\n  and {who} {did}" + (line.show(lines) if line else "")

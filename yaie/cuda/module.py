@@ -55,9 +55,7 @@ POINTERS: dict[str, tuple[torch.dtype, ...]] = {
     **dict.fromkeys(["int", "int32_t", "int2", "int3", "int4"], (torch.int32,)),
     **dict.fromkeys(["unsigned", "unsigned int", "uint32_t", "uint2", "uint4"], (torch.uint32, torch.int32)),
     **dict.fromkeys(["long", "long long", "int64_t", "longlong2"], (torch.int64,)),
-    **dict.fromkeys(
-        ["unsigned long", "unsigned long long", "uint64_t", "size_t"], (torch.uint64, torch.int64)
-    ),
+    **dict.fromkeys(["unsigned long", "unsigned long long", "uint64_t", "size_t"], (torch.uint64, torch.int64)),
     **dict.fromkeys(["short", "int16_t"], (torch.int16,)),
     **dict.fromkeys(["unsigned short", "uint16_t"], (torch.uint16, torch.int16)),
     **dict.fromkeys(["char", "signed char", "int8_t"], (torch.int8,)),
@@ -74,9 +72,7 @@ def check_parameters(launcher: Launcher, source: Source) -> None:
     """Raises for a parameter type that Python cannot fill."""
     for p in launcher.parameters:
         known = (
-            p.type in POINTERS
-            if p.pointer
-            else p.type in INTEGERS or p.type in FLOATS or p.type in (*STREAMS, "bool")
+            p.type in POINTERS if p.pointer else p.type in INTEGERS or p.type in FLOATS or p.type in (*STREAMS, "bool")
         )
         if not known:
             raise CompileError(
@@ -119,9 +115,7 @@ def check_number(where: str, p: Parameter, value: object) -> ctypes._SimpleCData
         try:
             return FLOATS[p.type](float(value))  # type: ignore[arg-type]
         except (TypeError, ValueError):
-            raise TypeError(
-                f"{where}: `{p.name}` must be a number ({p.type}), got {type(value).__name__}"
-            ) from None
+            raise TypeError(f"{where}: `{p.name}` must be a number ({p.type}), got {type(value).__name__}") from None
     kind, bits, signed = INTEGERS[p.type]
     try:
         number = operator.index(value)  # type: ignore[arg-type]
@@ -146,8 +140,7 @@ def signature_of(launcher: Launcher) -> inspect.Signature:
     ]
     first_default = next((i for i, p in enumerate(parameters) if p.default is None), len(parameters))
     parameters = [
-        p.replace(default=inspect.Parameter.empty) if i < first_default else p
-        for i, p in enumerate(parameters)
+        p.replace(default=inspect.Parameter.empty) if i < first_default else p for i, p in enumerate(parameters)
     ]
     return inspect.Signature(parameters)
 
@@ -161,10 +154,7 @@ def runtime(compiler: str) -> ctypes.CDLL:
     library = ctypes.CDLL(str(builder.build_runtime(compiler)), mode=ctypes.RTLD_GLOBAL)
     pointer, text = ctypes.c_void_p, ctypes.c_char_p
     signatures: dict[str, tuple[object, list]] = {
-        "emu_begin": (
-            None,
-            [*[ctypes.c_uint] * 2, *[ctypes.c_double] * 2, *[ctypes.c_uint] * 4],
-        ),
+        "emu_begin": (None, [*[ctypes.c_uint] * 2, *[ctypes.c_double] * 2, *[ctypes.c_uint] * 4]),
         "emu_guarded_alloc": (pointer, [ctypes.c_size_t, ctypes.c_size_t]),
         "emu_guarded_free": (ctypes.c_bool, [pointer]),
         "emu_guarded_protect": (None, [pointer]),
@@ -226,9 +216,7 @@ class DeviceMemory:
 
     def allocate(self) -> None:
         for copy in self.copies:
-            copy.first = (
-                copy.first // self.align * self.align
-            )  # keeps each tensor's alignment within its storage
+            copy.first = copy.first // self.align * self.align  # keeps each tensor's alignment within its storage
             size = copy.end - copy.first
             copy.address = self.library.emu_guarded_alloc(size, self.align) or 0
             if not copy.address:
@@ -306,9 +294,7 @@ class EmulatorLibrary:
                 tensors[p.name] = tensor = check_tensor(where, p, values[p.name], "cpu")
                 if tensor is not None:
                     memory.add(p, tensor)
-        numbers = {
-            p.name: self._number(where, p, values[p.name]) for p in launcher.parameters if not p.pointer
-        }
+        numbers = {p.name: self._number(where, p, values[p.name]) for p in launcher.parameters if not p.pointer}
         memory.allocate()
         cells = []
         for p in launcher.parameters:
@@ -340,9 +326,7 @@ class EmulatorLibrary:
     def _raise_findings(self, launcher: Launcher, error: int, shapes: dict) -> None:
         raw = self.report["findings"]
         if raw:
-            pcs = {p["pc"] for f in raw for p in (f["place"], f["other"]) if p} | {
-                s[0] for s in self.report["samples"]
-            }
+            pcs = {p["pc"] for f in raw for p in (f["place"], f["other"]) if p} | {s[0] for s in self.report["samples"]}
             found = make_findings(self.report, self.places(pcs), self.sources(), Tensors(shapes))
             raise KernelError(
                 found if self.check else found[:1], "" if self.check else "(fast mode: check mode says more)"
@@ -379,23 +363,14 @@ class EmulatorLibrary:
     def profile(self) -> Profile:
         trace = json.loads(self.runtime.emu_trace())
         pcs = {c["pc"] for c in self.report["counters"]} | {row[1] for row in trace}
-        return make_profile(
-            self.report, trace, self.places(pcs), self.sources(), self.trace_block, self.trace_warp
-        )
+        return make_profile(self.report, trace, self.places(pcs), self.sources(), self.trace_block, self.trace_warp)
 
 
 def launch_error(launcher: Launcher, error: int, name: str, source: Source) -> Finding:
     text = f"{launcher.name} ({source.path.name}:{launcher.line}) returned {name}"
     zero = (0, 0, 0)
     return Finding(
-        "launch_error",
-        launcher.name,
-        str(source.path),
-        launcher.line,
-        zero,
-        zero,
-        text,
-        CAUSES["launch_error"],
+        "launch_error", launcher.name, str(source.path), launcher.line, zero, zero, text, CAUSES["launch_error"]
     )
 
 
@@ -526,9 +501,7 @@ class Module:
         for launcher in launchers:
             check_parameters(launcher, source)
             if hasattr(type(self), launcher.name):
-                raise CompileError(
-                    f"{source.path.name}:{launcher.line}: a launcher may not be called {launcher.name}"
-                )
+                raise CompileError(f"{source.path.name}:{launcher.line}: a launcher may not be called {launcher.name}")
             setattr(self, launcher.name, self._function(launcher))
 
     def _emulator(self, check: bool) -> EmulatorLibrary:
@@ -572,14 +545,10 @@ class Module:
         launcher's name and its arguments: runs it in check mode and traces ``warp`` of ``block``.
         """
         if self._card:
-            raise RuntimeError(
-                "profile() counts in the emulator: load(path, backend='emulator') and pass CPU tensors"
-            )
+            raise RuntimeError("profile() counts in the emulator: load(path, backend='emulator') and pass CPU tensors")
         if launcher is None:
             if self._last is None or not self._last.check:
-                raise RuntimeError(
-                    "profile() needs a call in check mode before it, or a launcher's name and arguments"
-                )
+                raise RuntimeError("profile() needs a call in check mode before it, or a launcher's name and arguments")
             return self._last.profile()
         if launcher not in self.launchers:
             raise AttributeError(

@@ -120,9 +120,7 @@ class Profile:
     def line(self, number: int, space: str | None = None, operation: str | None = None) -> LineProfile:
         """The access on a source line; names the choices if there is none or more than one."""
         found = [
-            p
-            for p in self.lines
-            if p.line == number and space in (None, p.space) and operation in (None, p.operation)
+            p for p in self.lines if p.line == number and space in (None, p.space) and operation in (None, p.operation)
         ]
         if len(found) != 1:
             have = ", ".join(f"{p.line}: {p.space} {p.operation}" for p in self.lines)
@@ -147,9 +145,7 @@ class Profile:
             else:
                 numbers = f"{'':>11} {'':>5} {p.most_ways:>4} {p.bank_conflicts:>9}"
             access = f"{p.space} {p.operation}"
-            rows.append(
-                f"{p.line:>5}  {access:<14} {p.bytes_per_lane:>6} {p.requests:>9} {numbers}  {p.source[:60]}"
-            )
+            rows.append(f"{p.line:>5}  {access:<14} {p.bytes_per_lane:>6} {p.requests:>9} {numbers}  {p.source[:60]}")
         rows.append(f"global memory moved {self.bytes_moved:,} bytes in {SECTOR}-byte sectors")
         rows += [f"  {t.name}: {t.touched_bytes:,} of {t.bytes:,} bytes touched" for t in self.tensors]
         if self.counted_blocks < self.blocks:
@@ -196,9 +192,7 @@ def _code(place: SourceLine | None, lines: dict[str, list[str]]) -> str:
 SUMMED = ("requests", "lanes", "bytes", "used_bytes", "sectors", "wavefronts", "ideal_wavefronts")
 
 
-def _line_profiles(
-    report: dict, places: dict[int, SourceLine], lines: dict[str, list[str]]
-) -> list[LineProfile]:
+def _line_profiles(report: dict, places: dict[int, SourceLine], lines: dict[str, list[str]]) -> list[LineProfile]:
     groups: dict[tuple, dict] = {}
     for c in report["counters"]:
         place = places.get(c["pc"])
@@ -221,9 +215,7 @@ def _line_profiles(
     ]
 
 
-def _trace(
-    report: dict, rows: list, places: dict[int, SourceLine], lines: dict[str, list[str]]
-) -> list[TraceStep]:
+def _trace(report: dict, rows: list, places: dict[int, SourceLine], lines: dict[str, list[str]]) -> list[TraceStep]:
     steps: dict[int, list] = {}
     for row in rows:
         steps.setdefault(row[0], []).append(row)

@@ -161,9 +161,7 @@ class Rewriter:
         """Puts text in place of tokens first..last; keeps their line breaks (and a macro's continuations)."""
         old = "".join(self.tokens[first : last + 1])
         breaks = "".join(
-            re.findall(
-                r"\\\n|\n", re.sub(r"/\*.*?\*/|//[^\n]*", lambda m: "\n" * m[0].count("\n"), old, flags=re.S)
-            )
+            re.findall(r"\\\n|\n", re.sub(r"/\*.*?\*/|//[^\n]*", lambda m: "\n" * m[0].count("\n"), old, flags=re.S))
         )
         self.tokens[first] = text + breaks
         self.code[first] = False
@@ -213,9 +211,7 @@ class Rewriter:
             if not self.code[i] or token not in ENDS_PROGRAM or self.tokens[self._next(i)] != "(":
                 continue
             before = self.tokens[self._previous(i)] if self._previous(i) >= 0 else ""
-            if before in (".", ">", "*", "&") or (
-                before.isidentifier() and before not in ("else", "do", "return")
-            ):
+            if before in (".", ">", "*", "&") or (before.isidentifier() and before not in ("else", "do", "return")):
                 continue
             self.tokens[i] = f'emu::Ends{{"{token}()", emu::Site::here()}}'
             self.code[i] = False
@@ -300,9 +296,7 @@ class Rewriter:
         while self.tokens[self._previous(first)] == ":":
             first = self._previous(self._previous(self._previous(first)))
         if self.tokens[first] == ")":
-            self._fail(
-                i, "name the kernel directly before <<<; the emulator cannot read a parenthesised kernel"
-            )
+            self._fail(i, "name the kernel directly before <<<; the emulator cannot read a parenthesised kernel")
         return first, end
 
     def _opening_angle(self, k: int) -> int:
@@ -340,15 +334,9 @@ class Rewriter:
             last += 1
         if last == len(self.tokens):
             self._fail(i, "a __shared__ declaration without ;")
-        words = "".join(
-            t if self.code[k] or t.isspace() else " " for k, t in enumerate(self.tokens[first:last], first)
-        )
-        declaration = re.sub(r"\b(?:__shared__|static)\b", " ", ALIGNMENT.sub(" ", words)).replace(
-            "\\\n", " "
-        )
-        align = max(
-            [int(n) for n in re.findall(r"(?:__align__|alignas|aligned)\s*\(+\s*(\d+)", words)], default=0
-        )
+        words = "".join(t if self.code[k] or t.isspace() else " " for k, t in enumerate(self.tokens[first:last], first))
+        declaration = re.sub(r"\b(?:__shared__|static)\b", " ", ALIGNMENT.sub(" ", words)).replace("\\\n", " ")
+        align = max([int(n) for n in re.findall(r"(?:__align__|alignas|aligned)\s*\(+\s*(\d+)", words)], default=0)
         if re.search(r"\bextern\b", declaration):
             text = self._dynamic_array(i, re.sub(r"\bextern\b", " ", declaration).strip())
         else:
@@ -381,8 +369,7 @@ class Rewriter:
         match = re.match(r"^(.*?)\b(\w+)\s*\[\s*\]$", declaration, re.S)
         if not match:
             self._fail(
-                i,
-                f"the emulator cannot read `extern __shared__ {declaration}`; write `extern __shared__ T name[];`",
+                i, f"the emulator cannot read `extern __shared__ {declaration}`; write `extern __shared__ T name[];`"
             )
         element, name = match[1].strip(), match[2]
         if self._is_file_scope(i):
@@ -410,9 +397,7 @@ class Rewriter:
         parts = split_top_level(declaration)
         head = re.match(r"^(.*?[\s*&>])(\w+)\s*((?:\[.*\])*)$", parts[0].strip(), re.S)
         if not head or "=" in declaration:
-            self._fail(
-                i, f"the emulator cannot read `__shared__ {declaration}`; write `__shared__ T name[size];`"
-            )
+            self._fail(i, f"the emulator cannot read `__shared__ {declaration}`; write `__shared__ T name[size];`")
         element = head[1].strip()
         texts = []
         for part in [head[2] + head[3], *parts[1:]]:
@@ -503,9 +488,7 @@ def _read_launcher(text: str, start: int, file: Path) -> list[Launcher]:
     returns = " ".join(w for w in match[1].split() if w not in ("static", "inline", "__host__"))
     if returns not in RETURNS:
         raise RewriteError(
-            f"launcher {match[2]} returns {returns}; a launcher returns int (the CUDA error) or void",
-            file,
-            line,
+            f"launcher {match[2]} returns {returns}; a launcher returns int (the CUDA error) or void", file, line
         )
     parts = [p.strip() for p in split_top_level(match[3]) if p.strip() and p.strip() != "void"]
     parameters = tuple(_read_parameter(p, match[2], file, line) for p in parts)
@@ -522,18 +505,14 @@ def _read_parameter(text: str, launcher: str, file: Path, line: int) -> Paramete
             line,
         )
     kind = " ".join(w for w in match[1].split() if w not in ("const", "struct"))
-    return Parameter(
-        match[4], kind, bool(match[2]), "const" in match[1].split(), f"{match[1].strip()}{match[2]}"
-    )
+    return Parameter(match[4], kind, bool(match[2]), "const" in match[1].split(), f"{match[1].strip()}{match[2]}")
 
 
 def call_wrappers(launchers: list[Launcher]) -> str:
     """C functions that call each launcher with arguments given by address, so that the runtime can guard the call."""
     lines = ['\n#line 1 "yaie-launchers"']
     for f in launchers:
-        arguments = ", ".join(
-            f"*static_cast<{p.declared}*>(arguments[{i}])" for i, p in enumerate(f.parameters)
-        )
+        arguments = ", ".join(f"*static_cast<{p.declared}*>(arguments[{i}])" for i, p in enumerate(f.parameters))
         call = f"{f.name}({arguments});"
         body = f"{call} return 0;" if f.returns == "void" else f"return static_cast<int>({call[:-1]});"
         lines.append(f'extern "C" int emu_call_{f.name}([[maybe_unused]] void** arguments) {{ {body} }}')

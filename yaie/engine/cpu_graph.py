@@ -66,11 +66,7 @@ class RecordedDecode:
     def serves(model: Any, kv: KVCacheManager, operations: api.Unchecked) -> bool:
         """Whether the steps of this model may be recorded: what is recorded here has been tried."""
         on_cpu = kv.device.type == "cpu" and operations.backend == "torch"
-        return (
-            on_cpu
-            and type(model) is llama.Llama
-            and model.dtype == kv.dtype in (torch.float32, torch.float64)
-        )
+        return on_cpu and type(model) is llama.Llama and model.dtype == kv.dtype in (torch.float32, torch.float64)
 
     def takes(self, batch: Batch) -> bool:
         """Whether the batch is one token of one request, and a recording of the code in place is there."""

@@ -187,6 +187,5 @@ class DecodeGraphs:
             all_rows.block_tables[:size],
             all_rows.context_lens[:size],
             query_lens=[1] * size,
-            host_context_lens=[0]
-            * size,  # unknown while a graph is captured; a plan is there, so nobody asks
+            host_context_lens=[0] * size,  # unknown while a graph is captured; a plan is there, so nobody asks
         )

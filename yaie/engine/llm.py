@@ -139,19 +139,9 @@ class LLM:
         self._requests: dict[str, Request] = {}  # unfinished
         self._num_requests = 0
         self._totals = dict.fromkeys(
-            (
-                "finished",
-                "prompt_tokens",
-                "cached_tokens",
-                "computed_tokens",
-                "generated_tokens",
-                "preemptions",
-            ),
-            0,
+            ("finished", "prompt_tokens", "cached_tokens", "computed_tokens", "generated_tokens", "preemptions"), 0
         )
-        self._mail: dict[
-            str, deque[StreamChunk]
-        ] = {}  # request -> the queue of the stream that it belongs to
+        self._mail: dict[str, deque[StreamChunk]] = {}  # request -> the queue of the stream that it belongs to
         self._unclaimed: list[StreamChunk] = []
         self._exercises = _passed_exercises() if parts == "exercises" else ()
         self._exercises_are_in_place = False
@@ -162,9 +152,7 @@ class LLM:
     # --- for everybody --------------------------------------------------------------------------------------
 
     def generate(
-        self,
-        prompts: Prompt | Sequence[Prompt],
-        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
     ) -> list[RequestOutput]:
         """Answer one prompt or many, batched; the outputs come in the order of the prompts.
 
@@ -176,24 +164,16 @@ class LLM:
         return [outputs[index] for index in sorted(outputs)]
 
     def stream(
-        self,
-        prompts: Prompt | Sequence[Prompt],
-        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
     ) -> Iterator[StreamChunk]:
         """As `generate`, but yields text as it comes. To close the iterator aborts what is not finished."""
         prompts = as_prompts(prompts)
-        many = (
-            [params or SamplingParams()] * len(prompts) if not isinstance(params, Sequence) else list(params)
-        )
+        many = [params or SamplingParams()] * len(prompts) if not isinstance(params, Sequence) else list(params)
         if len(many) != len(prompts):
-            raise ValueError(
-                f"{len(prompts)} prompts need one SamplingParams or {len(prompts)}, got {len(many)}"
-            )
+            raise ValueError(f"{len(prompts)} prompts need one SamplingParams or {len(prompts)}, got {len(many)}")
         return self._stream(prompts, many)
 
-    def add_request(
-        self, prompt: Prompt, params: SamplingParams | None = None, request_id: str | None = None
-    ) -> str:
+    def add_request(self, prompt: Prompt, params: SamplingParams | None = None, request_id: str | None = None) -> str:
         """Put a request in line for the coming steps and return its id.
 
         Raises ValueError, naming the request, if it could never be served: no tokens, tokens that the model does not
@@ -285,9 +265,7 @@ class LLM:
             try:
                 scheduled = self.scheduler.schedule()
                 if not scheduled:
-                    raise RuntimeError(
-                        f"the scheduler has {len(self._requests)} requests and chose none of them"
-                    )
+                    raise RuntimeError(f"the scheduler has {len(self._requests)} requests and chose none of them")
                 self._totals["preemptions"] += len(self.scheduler.preempted)
                 work = self._work(scheduled) if self.trace is not None else {}
             except BaseException as error:
@@ -363,9 +341,7 @@ class LLM:
         return [self._chunk(request, []) for request in requests]
 
     def _make_pool(self) -> None:
-        self.kv = self.pages = self.scheduler = self.runner = (
-            None  # the old pool is freed before the new one is made
-        )
+        self.kv = self.pages = self.scheduler = self.runner = None  # the old pool is freed before the new one is made
         self.kv = KVCacheManager(**self._pool)
         self.pages = Pages(self.kv, **self._page_options)
         self.scheduler = Scheduler(self.pages, **self._scheduler_options)
@@ -403,9 +379,7 @@ class LLM:
         if isinstance(prompt, list) and not (prompt and isinstance(prompt[0], Mapping)):
             return prompt
         if self.tokenizer is None:
-            raise ValueError(
-                f"request {request_id!r}: this model has no tokenizer, so prompts must be token ids"
-            )
+            raise ValueError(f"request {request_id!r}: this model has no tokenizer, so prompts must be token ids")
         try:
             if isinstance(prompt, str):
                 return self.tokenizer.encode(prompt)
@@ -471,9 +445,7 @@ class LLM:
                 try:
                     self.add_request(prompt, params, request_id)
                 except ValueError as error:
-                    self._num_requests += (
-                        1  # its number is taken, so those after it draw as they would without it
-                    )
+                    self._num_requests += 1  # its number is taken, so those after it draw as they would without it
                     output = RequestOutput(request_id, "", [], [], 0, "error", error=str(error))
                     yield StreamChunk(request_id, "", [], output, index)
                 else:
@@ -552,11 +524,7 @@ def _device_of(backend: str) -> str:
 def _describe(error: BaseException) -> str:
     """An exception in a line: what it says, and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
-    where = (
-        f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})"
-        if frames
-        else ""
-    )
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"
 
 

@@ -213,9 +213,7 @@ class Pages:
     def counts(self, running: list[Request]) -> PageCounts:
         """Where the pages are, each kind counted by its owner: the sum is a check and not a definition."""
         size = self.block_size
-        private = sum(
-            len(self.kv.block_tables[r.request_id]) - r.num_published_tokens // size for r in running
-        )
+        private = sum(len(self.kv.block_tables[r.request_id]) - r.num_published_tokens // size for r in running)
         return PageCounts(
             self.kv.num_free_blocks,
             self.cache.evictable_size // size,
@@ -260,10 +258,6 @@ class Pages:
         if tokens != request.token_ids[: request.num_published_tokens]:
             raise AssertionError(f"request {request.request_id!r} locks a path of other tokens than its own")
         if table[:num_shared] != (slots[:: self.block_size] // self.block_size).tolist():
-            raise AssertionError(
-                f"the table of request {request.request_id!r} does not begin with what it locks"
-            )
+            raise AssertionError(f"the table of request {request.request_id!r} does not begin with what it locks")
         if private_in_cache := [page for page in table[num_shared:] if page in in_cache]:
-            raise AssertionError(
-                f"pages {private_in_cache} of {request.request_id!r} are private and in the cache"
-            )
+            raise AssertionError(f"pages {private_in_cache} of {request.request_id!r} are private and in the cache")

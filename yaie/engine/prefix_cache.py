@@ -265,29 +265,19 @@ class PrefixCache:
         unseen_holders = dict(self._holders)
         for namespace, root in self._roots.items():
             if root.key != namespace:
-                raise RuntimeError(
-                    f"the root of namespace {namespace!r} says that it is that of {root.key!r}"
-                )
+                raise RuntimeError(f"the root of namespace {namespace!r} says that it is that of {root.key!r}")
             radix_tree.check_links(root, self.page_size)
             for node in reversed(list(radix_tree.iter_nodes(root))):  # children before their parent
                 span = node.payload
                 if len(span.slots) != len(node.edge):
                     raise RuntimeError(f"{node} has {len(span.slots)} slots")
-                locks = unseen_holders.pop(node, 0) + sum(
-                    c.payload.lock_count for c in node.children.values()
-                )
+                locks = unseen_holders.pop(node, 0) + sum(c.payload.lock_count for c in node.children.values())
                 if span.lock_count != locks:
-                    raise RuntimeError(
-                        f"{node} counts {span.lock_count} locks, there are {locks} on it and below it"
-                    )
+                    raise RuntimeError(f"{node} counts {span.lock_count} locks, there are {locks} on it and below it")
                 if span.queued != (node in queued):
-                    raise RuntimeError(
-                        f"{node}: queued is {span.queued}, which the eviction queue contradicts"
-                    )
+                    raise RuntimeError(f"{node}: queued is {span.queued}, which the eviction queue contradicts")
                 if self._is_evictable(node) and not (span.queued and queued[node] <= self._priority(node)):
-                    raise RuntimeError(
-                        f"{node} could be evicted, but is not in the queue or comes too late there"
-                    )
+                    raise RuntimeError(f"{node} could be evicted, but is not in the queue or comes too late there")
                 total += len(node.edge)
                 protected += len(node.edge) if span.lock_count else 0
                 all_slots.append(span.slots)
@@ -318,9 +308,7 @@ class PrefixCache:
         tokens = radix_tree.as_int_array(tokens, "tokens")
         slots = radix_tree.as_int_array(slots, "slots")
         if len(tokens) != len(slots):
-            raise ValueError(
-                f"insert needs one slot per token, got {len(tokens)} tokens and {len(slots)} slots"
-            )
+            raise ValueError(f"insert needs one slot per token, got {len(tokens)} tokens and {len(slots)} slots")
         if len(slots) and slots.min() < 0:
             raise ValueError(f"slots must be >= 0, got {slots.min()}")
         num_aligned = len(tokens) - len(tokens) % self.page_size

@@ -52,9 +52,7 @@ class ModelRunner:
         """
         if self.operations.backend == "torch":
             return
-        if (
-            self.kv.device.type == "cuda"
-        ):  # nvcc takes its time; the emulator's files are ready in a second or two
+        if self.kv.device.type == "cuda":  # nvcc takes its time; the emulator's files are ready in a second or two
             native.prepare("cuda")
         zero, nowhere = torch.zeros(2, dtype=torch.int64, device=self.kv.device).split(1)
         batch = Batch(zero, zero, nowhere - 1, zero[None], zero + 1, [1], [1])
@@ -116,9 +114,7 @@ class ModelRunner:
             context_lens.append(end)
             block_tables[row, : len(tables[row])] = tables[row]
         # One array, so that one copy brings all of it to the device; the fields are views of it.
-        packed = torch.from_numpy(
-            np.concatenate((token_ids + positions + slots + context_lens, block_tables.ravel()))
-        )
+        packed = torch.from_numpy(np.concatenate((token_ids + positions + slots + context_lens, block_tables.ravel())))
         num_tokens, num_seqs = len(token_ids), len(tables)
         fields = self._on_device(packed).split([num_tokens] * 3 + [num_seqs, block_tables.size])
         return Batch(
@@ -131,9 +127,7 @@ class ModelRunner:
             host_context_lens=context_lens,
         )
 
-    def not_finite(
-        self, scheduled: dict[Request, int], hidden: torch.Tensor, ends: list[int]
-    ) -> list[Request]:
+    def not_finite(self, scheduled: dict[Request, int], hidden: torch.Tensor, ends: list[int]) -> list[Request]:
         """The requests of a step with a NaN or an infinity in their hidden states. `ends`: one past each last row.
 
         Asked before anything is published: keys and values that went wrong must not be found by others. (A token sees
@@ -157,9 +151,7 @@ class ModelRunner:
         drawn = [row for row, request in enumerate(requests) if not _plain_greedy(request)]
         if drawn:
             rows = self._on_device(torch.tensor(drawn))
-            for row, token_id in zip(
-                drawn, self._draw([requests[i] for i in drawn], logits[rows]), strict=True
-            ):
+            for row, token_id in zip(drawn, self._draw([requests[i] for i in drawn], logits[rows]), strict=True):
                 token_ids[row] = token_id
         return {
             request: StepResult(token_id, token_logprobs(logits[row], token_id, request.params.logprobs))
@@ -205,6 +197,4 @@ def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int | None) -> 
         return None
     logprobs = logits.float().log_softmax(dim=-1)
     values, ids = logprobs.topk(min(num_top, len(logprobs)))
-    return TokenLogprobs(
-        token_id, logprobs[token_id].item(), list(zip(ids.tolist(), values.tolist(), strict=True))
-    )
+    return TokenLogprobs(token_id, logprobs[token_id].item(), list(zip(ids.tolist(), values.tolist(), strict=True)))

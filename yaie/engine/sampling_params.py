@@ -44,9 +44,7 @@ class SamplingParams:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
         # `not a <= x` and never `x < a`: NaN must not pass.
-        _require(
-            _is_number(self.temperature) and 0 <= self.temperature < float("inf"), "temperature", ">= 0", self
-        )
+        _require(_is_number(self.temperature) and 0 <= self.temperature < float("inf"), "temperature", ">= 0", self)
         _require(_is_int(self.top_k) and (self.top_k == -1 or self.top_k >= 1), "top_k", "-1 or >= 1", self)
         _require(_is_number(self.top_p) and 0 < self.top_p <= 1, "top_p", "above 0 and at most 1", self)
         _require(_is_number(self.min_p) and 0 <= self.min_p <= 1, "min_p", "from 0 to 1", self)
@@ -55,9 +53,7 @@ class SamplingParams:
         penalty = self.presence_penalty
         _require(_is_number(penalty) and -2 <= penalty <= 2, "presence_penalty", "from -2 to 2", self)
         seed = self.seed
-        _require(
-            seed is None or (_is_int(seed) and 0 <= seed < 2**63), "seed", "None or 0 to 2**63 - 1", self
-        )
+        _require(seed is None or (_is_int(seed) and 0 <= seed < 2**63), "seed", "None or 0 to 2**63 - 1", self)
         _require(_is_int(self.max_tokens) and self.max_tokens >= 1, "max_tokens", "an int >= 1", self)
         _require(all(isinstance(s, str) and s for s in self.stop), "stop", "strings that are not empty", self)
         _require(all(_is_int(t) and t >= 0 for t in self.stop_token_ids), "stop_token_ids", "ints >= 0", self)

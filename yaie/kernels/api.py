@@ -73,9 +73,7 @@ def _native() -> Any:
     return native
 
 
-def choose(
-    backend: str, operation: str, on_gpu: bool, tables: Mapping[str, Mapping[str, Callable]]
-) -> Callable:
+def choose(backend: str, operation: str, on_gpu: bool, tables: Mapping[str, Mapping[str, Callable]]) -> Callable:
     """The function that runs `operation` for a caller who asked for `backend`.
 
     * A backend that was asked for by its name runs the operation itself, or nobody does: no other takes its place.
@@ -179,9 +177,7 @@ def attention_forward(
     )
     kv_len, num_kv_heads = key.shape[1], key.shape[2]
     _check_heads(num_heads, num_kv_heads)
-    _require(
-        not causal or q_len <= kv_len, f"causal: q_len={q_len} queries cannot be the last of {kv_len} tokens"
-    )
+    _require(not causal or q_len <= kv_len, f"causal: q_len={q_len} queries cannot be the last of {kv_len} tokens")
     _check_devices(query, key=key, value=value)
     if seq_lens is not None:
         seq_lens = _lengths("seq_lens", seq_lens, num_seqs)
@@ -281,9 +277,7 @@ def paged_attention_forward(
     )
     num_heads, head_dim = query.shape[-2:]
     _check_heads(num_heads, key_cache.shape[2])
-    _require(
-        head_dim == key_cache.shape[3], f"head_dim is {head_dim} in query, {key_cache.shape[3]} in the cache"
-    )
+    _require(head_dim == key_cache.shape[3], f"head_dim is {head_dim} in query, {key_cache.shape[3]} in the cache")
     _check_devices(query, key_cache=key_cache, block_tables=block_tables)
     if plan is None:
         if query.ndim == 4:
@@ -295,15 +289,11 @@ def paged_attention_forward(
             _require(max(query_lens, default=0) <= q_len, f"query_lens {query_lens} exceed q_len={q_len}")
         else:
             total = sum(query_lens)
-            _require(
-                len(query) == total, f"query has {len(query)} rows for query_lens that add up to {total}"
-            )
+            _require(len(query) == total, f"query has {len(query)} rows for query_lens that add up to {total}")
     run = _implementation(backend, "paged_attention_forward", query)
     if query.ndim == 3 or plan is not None or query.shape[1] == 0:
         flat = query.flatten(0, -3)
-        return run(flat, key_cache, value_cache, block_tables, context_lens, query_lens, scale, plan).view(
-            query.shape
-        )
+        return run(flat, key_cache, value_cache, block_tables, context_lens, query_lens, scale, plan).view(query.shape)
     real = torch.arange(q_len, device=query.device) < torch.tensor(query_lens, device=query.device)[:, None]
     out = torch.zeros_like(query)
     out[real] = run(query[real], key_cache, value_cache, block_tables, context_lens, query_lens, scale, None)
@@ -311,9 +301,7 @@ def paged_attention_forward(
 
 
 @register("torch", "paged_attention_forward")
-def _torch_paged_attention_forward(
-    query, key_cache, value_cache, block_tables, context_lens, query_lens, scale, plan
-):
+def _torch_paged_attention_forward(query, key_cache, value_cache, block_tables, context_lens, query_lens, scale, plan):
     if plan is None:
         plan = _torch_plan_attention(block_tables, context_lens, query_lens, key_cache)
     return radix_attention.paged_attention(query, key_cache, value_cache, plan, scale)
@@ -347,8 +335,7 @@ def copy_blocks(
     sources, destinations = block_mapping.t().tolist() if len(block_mapping) else ([], [])
     for pair in zip(sources, destinations, strict=True):
         _require(
-            all(0 <= block < num_blocks for block in pair),
-            f"pair {pair} is outside the pool of {num_blocks} blocks",
+            all(0 <= block < num_blocks for block in pair), f"pair {pair} is outside the pool of {num_blocks} blocks"
         )
     repeated = [block for block, count in Counter(destinations).items() if count > 1]
     _require(not repeated, f"blocks {repeated} are the destination of several copies")
@@ -458,12 +445,7 @@ def _torch_gather_pages(cache, block_table, context_len):
 
 
 def rms_norm(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    eps: float,
-    *,
-    residual: torch.Tensor | None = None,
-    backend: str = "auto",
+    x: torch.Tensor, weight: torch.Tensor, eps: float, *, residual: torch.Tensor | None = None, backend: str = "auto"
 ) -> torch.Tensor:
     """Divide each row by its root mean square and multiply by `weight`; with `residual`, add that to `x` first.
 
@@ -549,8 +531,7 @@ def silu_mul(gate_up: torch.Tensor, *, backend: str = "auto") -> torch.Tensor:
         BackendError: the backend cannot run this here.
     """
     _require(
-        gate_up.ndim >= 1 and gate_up.shape[-1] % 2 == 0,
-        f"gate_up must be [..., 2 * size], got {_shape(gate_up)}",
+        gate_up.ndim >= 1 and gate_up.shape[-1] % 2 == 0, f"gate_up must be [..., 2 * size], got {_shape(gate_up)}"
     )
     return _implementation(backend, "silu_mul", gate_up)(gate_up)
 
@@ -600,11 +581,7 @@ def _torch_embedding(table, token_ids):
 
 
 def match_prefixes(
-    tree: radix_ops.FlatTree,
-    tokens: torch.Tensor,
-    lengths: Sequence[int] | torch.Tensor,
-    *,
-    backend: str = "auto",
+    tree: radix_ops.FlatTree, tokens: torch.Tensor, lengths: Sequence[int] | torch.Tensor, *, backend: str = "auto"
 ) -> radix_ops.Positions:
     """The longest prefix of each row that a radix tree holds, in whole pages.
 
@@ -627,8 +604,7 @@ def match_prefixes(
     _check_devices(tokens, edges=tree.edges, starts=tree.starts, children=tree.children)
     lengths = _lengths("lengths", lengths, len(tokens))
     _require(
-        all(0 <= n <= tokens.shape[1] for n in lengths),
-        f"lengths must lie in 0..{tokens.shape[1]}, got {lengths}",
+        all(0 <= n <= tokens.shape[1] for n in lengths), f"lengths must lie in 0..{tokens.shape[1]}, got {lengths}"
     )
     return _implementation(backend, "match_prefixes", tokens)(tree, tokens, lengths)
 
@@ -639,12 +615,7 @@ def _torch_match_prefixes(tree, tokens, lengths):
 
 
 def choose_victims(
-    last_used: torch.Tensor,
-    sizes: torch.Tensor,
-    evictable: torch.Tensor,
-    num_tokens: int,
-    *,
-    backend: str = "auto",
+    last_used: torch.Tensor, sizes: torch.Tensor, evictable: torch.Tensor, num_tokens: int, *, backend: str = "auto"
 ) -> torch.Tensor:
     """The nodes of a prefix cache that go, first to go first, to free at least `num_tokens` tokens (or all there are).
 
@@ -706,8 +677,7 @@ def sample(
     if seeds is not None or steps is not None:
         num_seqs = logits.numel() // max(1, logits.shape[-1])
         _require(
-            len(args) < 4 and kwargs.get("generator") is None,
-            "seeds take the place of generator; give one of them",
+            len(args) < 4 and kwargs.get("generator") is None, "seeds take the place of generator; give one of them"
         )
         _require(
             seeds is not None and steps is not None and len(seeds) == len(steps) == num_seqs,
@@ -715,8 +685,7 @@ def sample(
         )
         for name, numbers in (("seeds", seeds), ("steps", steps)):
             _require(
-                all(0 <= number < 2**63 for number in numbers),
-                f"{name} must be from 0 to 2**63 - 1, got {numbers}",
+                all(0 <= number < 2**63 for number in numbers), f"{name} must be from 0 to 2**63 - 1, got {numbers}"
             )
         kwargs |= {"seeds": seeds, "steps": steps}
     return _implementation(backend, "sample", logits)(logits, *args, **kwargs)
@@ -761,9 +730,7 @@ def _check_integers(name: str, tensor: torch.Tensor) -> None:
 
 def _check_cache(key_cache: torch.Tensor, value_cache: torch.Tensor, ndims: tuple[int, ...]) -> None:
     _require(
-        key_cache.ndim in ndims
-        and key_cache.shape == value_cache.shape
-        and key_cache.dtype == value_cache.dtype,
+        key_cache.ndim in ndims and key_cache.shape == value_cache.shape and key_cache.dtype == value_cache.dtype,
         "caches must be alike, [num_blocks, block_size, num_kv_heads, head_dim]"
         f"{' or with num_layers in front' if 5 in ndims else ''}, got {key_cache.dtype} {_shape(key_cache)} and "
         f"{value_cache.dtype} {_shape(value_cache)}",
@@ -783,9 +750,7 @@ def _lengths(name: str, lengths: Sequence[int] | torch.Tensor, num_seqs: int) ->
 
 def _check_pages(block_tables, context_lens, query_lens, cache) -> tuple[list[int], list[int]]:
     """Check that every sequence's pages exist and hold its queries; return the lengths as lists."""
-    _require(
-        block_tables.ndim == 2, f"block_tables must be [num_seqs, max_blocks], got {_shape(block_tables)}"
-    )
+    _require(block_tables.ndim == 2, f"block_tables must be [num_seqs, max_blocks], got {_shape(block_tables)}")
     _check_integers("block_tables", block_tables)
     num_seqs, max_blocks = block_tables.shape
     num_blocks, block_size = cache.shape[:2]

@@ -33,8 +33,7 @@ def register(backend: str, operation: str) -> Callable[[Callable], Callable]:
     """Decorator: make the function the implementation of `operation` (one of `OPERATIONS`) in `backend`."""
     if backend not in registered or operation not in OPERATIONS:
         raise ValueError(
-            f"cannot register {operation!r} for {backend!r}: operations are {OPERATIONS}, "
-            f"backends {tuple(registered)}"
+            f"cannot register {operation!r} for {backend!r}: operations are {OPERATIONS}, backends {tuple(registered)}"
         )
 
     def add(function: Callable) -> Callable:

@@ -26,9 +26,7 @@ class OutOfBlocksError(RuntimeError):
     """The pool has fewer free blocks than a request needs. Nothing was changed by the call that raised it."""
 
     def __init__(self, request_id: str, needed: int, available: int):
-        super().__init__(
-            f"not enough free blocks for request {request_id!r}: needs {needed}, {available} free"
-        )
+        super().__init__(f"not enough free blocks for request {request_id!r}: needs {needed}, {available} free")
         self.request_id = request_id
         self.needed = needed
         self.available = available
@@ -121,9 +119,7 @@ class KVCacheManager:
 
     # --- requests -------------------------------------------------------------------------------------------
 
-    def allocate_blocks(
-        self, request_id: str, num_tokens: int, prefix_blocks: Sequence[int] = ()
-    ) -> list[int]:
+    def allocate_blocks(self, request_id: str, num_tokens: int, prefix_blocks: Sequence[int] = ()) -> list[int]:
         """Give a new request a block table with room for `num_tokens` tokens.
 
         Args:
@@ -267,9 +263,7 @@ class KVCacheManager:
         context_len = self.context_lens[request_id]
         end = context_len if end is None else end
         if not 0 <= start <= end <= context_len:
-            raise ValueError(
-                f"positions {start}..{end} are outside request {request_id!r} of {context_len} tokens"
-            )
+            raise ValueError(f"positions {start}..{end} are outside request {request_id!r} of {context_len} tokens")
         size = self.block_size
         return [table[position // size] * size + position % size for position in range(start, end)]
 
@@ -348,9 +342,7 @@ class KVCacheManager:
         self._check_in_use(block_ids)
         for block_id, count in Counter(block_ids).items():
             if count > self.cache_refs[block_id]:
-                raise ValueError(
-                    f"block {block_id} released {count}x, but retained {self.cache_refs[block_id]}x"
-                )
+                raise ValueError(f"block {block_id} released {count}x, but retained {self.cache_refs[block_id]}x")
         for block_id in block_ids:
             self.cache_refs[block_id] -= 1
         return self._drop_references(block_ids)
@@ -383,13 +375,9 @@ class KVCacheManager:
         for block_id in range(self.num_blocks):
             expected = holders[block_id] + self.cache_refs[block_id]
             if self.ref_counts[block_id] != expected:
-                raise AssertionError(
-                    f"block {block_id}: count {self.ref_counts[block_id]}, references {expected}"
-                )
+                raise AssertionError(f"block {block_id}: count {self.ref_counts[block_id]}, references {expected}")
             if free[block_id] != (expected == 0):
-                raise AssertionError(
-                    f"block {block_id}: {expected} references, {free[block_id]}x on the free list"
-                )
+                raise AssertionError(f"block {block_id}: {expected} references, {free[block_id]}x on the free list")
         if set(free) | set(holders) > set(range(self.num_blocks)):
             raise AssertionError("a block id outside the pool is in use or on the free list")
         if self.block_tables.keys() != self.context_lens.keys():

@@ -132,14 +132,7 @@ def paged_attention_forward(
     backend: str,
 ) -> Tensor:
     out = api.paged_attention_forward(
-        query,
-        key_cache,
-        value_cache,
-        block_tables,
-        context_lens,
-        query_lens=query_lens,
-        scale=scale,
-        backend=backend,
+        query, key_cache, value_cache, block_tables, context_lens, query_lens=query_lens, scale=scale, backend=backend
     )
     return out.contiguous()
 
@@ -151,13 +144,7 @@ def _(query, key_cache, value_cache, block_tables, context_lens, query_lens, sca
 
 @custom_op("yaie::match_prefixes", mutates_args=())
 def match_prefixes(
-    edges: Tensor,
-    starts: Tensor,
-    children: Tensor,
-    page_size: int,
-    tokens: Tensor,
-    lengths: Tensor,
-    backend: str,
+    edges: Tensor, starts: Tensor, children: Tensor, page_size: int, tokens: Tensor, lengths: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     tree = FlatTree(edges, starts, children, page_size)
     nodes, inside, matched = api.match_prefixes(tree, tokens, lengths, backend=backend)
@@ -170,9 +157,7 @@ def _(edges, starts, children, page_size, tokens, lengths, backend):
 
 
 @custom_op("yaie::choose_victims", mutates_args=())
-def choose_victims(
-    last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int, backend: str
-) -> Tensor:
+def choose_victims(last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int, backend: str) -> Tensor:
     return api.choose_victims(last_used, sizes, evictable, num_tokens, backend=backend)
 
 
@@ -194,14 +179,7 @@ def sample(
     backend: str,
 ) -> Tensor:
     return api.sample(
-        logits,
-        temperature,
-        top_p,
-        top_k,
-        min_p=min_p,
-        seeds=seeds.tolist(),
-        steps=steps.tolist(),
-        backend=backend,
+        logits, temperature, top_p, top_k, min_p=min_p, seeds=seeds.tolist(), steps=steps.tolist(), backend=backend
     )
 
 

@@ -131,9 +131,7 @@ def apply_rope(x: torch.Tensor, positions: torch.Tensor, inv_freq: torch.Tensor)
 # --- attention over keys in one piece -----------------------------------------------------------------------
 
 
-def causal_mask(
-    q_len: int, kv_len: int, offset: int, device: torch.device | str | None = None
-) -> torch.Tensor:
+def causal_mask(q_len: int, kv_len: int, offset: int, device: torch.device | str | None = None) -> torch.Tensor:
     """Which keys each query may see: itself and everything before it.
 
     Args:
@@ -407,9 +405,7 @@ def shared_prefix_groups(block_tables: np.ndarray, num_shareable: np.ndarray) ->
     return best(np.arange(len(num_shareable)))
 
 
-def _plan_one_decode(
-    block_table: torch.Tensor, context_len: int, block_size: int, num_kv_heads: int
-) -> AttentionPlan:
+def _plan_one_decode(block_table: torch.Tensor, context_len: int, block_size: int, num_kv_heads: int) -> AttentionPlan:
     """The plan for one sequence with one query: what a chat spends most of its time on, so it takes few calls."""
     blocks = block_table[: -(-context_len // block_size)].cpu().numpy().astype(np.int64)
     slots = (blocks[:, None] * block_size + np.arange(block_size)).ravel()[:context_len]
@@ -472,9 +468,7 @@ def plan_attention(
         members, longest_first = longest_first[:count], longest_first[count:]
         lens = own_lens[members, None]
         positions = np.minimum(np.arange(kv_len), lens - 1)
-        blocks = tables[members[:, None], num_shared[members, None] + positions // block_size].astype(
-            np.int64
-        )
+        blocks = tables[members[:, None], num_shared[members, None] + positions // block_size].astype(np.int64)
         slots = blocks * block_size + positions % block_size
         kv_rows = slots[:, None, :] * num_kv_heads + np.arange(num_kv_heads)[:, None]
         mask = None if (lens == kv_len).all() else on_device(np.arange(kv_len) < lens)[:, None]
@@ -486,11 +480,7 @@ def plan_attention(
 
 
 def _attend_decode(
-    query: torch.Tensor,
-    key_cache: torch.Tensor,
-    value_cache: torch.Tensor,
-    part: DecodeBatch,
-    scale: float | None,
+    query: torch.Tensor, key_cache: torch.Tensor, value_cache: torch.Tensor, part: DecodeBatch, scale: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and lse of queries `[num_seqs, num_heads, head_dim]`, one per sequence, over what each does not share."""
     (num_seqs, num_kv_heads, _), head_dim = part.kv_rows.shape, query.shape[-1]
@@ -543,18 +533,14 @@ def paged_attention(
         )
         queries = query[None, part.rows]
         offset = part.num_tokens - queries.shape[1]
-        out[None, part.rows], lse[None, part.rows] = causal_attention(
-            queries, key, value, offset, None, scale
-        )
+        out[None, part.rows], lse[None, part.rows] = causal_attention(queries, key, value, offset, None, scale)
     for part in plan.shared:
         key, value = (
             gather_pages(cache, part.block_table, part.num_tokens)[None] for cache in (key_cache, value_cache)
         )
         # All queries of the group as if they were one sequence's, after the prefix: its keys are read once.
         part_out, part_lse = fast_attention(query[None, part.rows], key, value, None, scale)
-        out[part.rows], lse[part.rows] = merge_attention(
-            out[part.rows], lse[part.rows], part_out[0], part_lse[0]
-        )
+        out[part.rows], lse[part.rows] = merge_attention(out[part.rows], lse[part.rows], part_out[0], part_lse[0])
     return out.to(query.dtype)
 
 
@@ -680,8 +666,7 @@ class RadixAttentionBlock(nn.Module):
         """Query, key and value with heads apart, query and key rotated; in the dtype of the weights."""
         hidden_states = hidden_states.to(self.q_proj.weight.dtype)
         query, key, value = (
-            proj(hidden_states).unflatten(-1, (-1, self.head_dim))
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
+            proj(hidden_states).unflatten(-1, (-1, self.head_dim)) for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
         cos, sin = rope_cos_sin(positions, self.inv_freq.to(hidden_states.device))
         return rotate(query, cos, sin), rotate(key, cos, sin), value
@@ -717,8 +702,6 @@ class RadixAttentionBlock(nn.Module):
         if seq_lens is not None:
             seq_lens = torch.as_tensor(seq_lens, device=device)
             if seq_lens.shape != (num_seqs,) or seq_lens.min() < 0 or seq_lens.max() > q_len:
-                raise ValueError(
-                    f"seq_lens must be {num_seqs} lengths from 0 to {q_len}, got {seq_lens.tolist()}"
-                )
+                raise ValueError(f"seq_lens must be {num_seqs} lengths from 0 to {q_len}, got {seq_lens.tolist()}")
             return torch.arange(past_len + q_len, device=device) < past_len + seq_lens[:, None]
         return None

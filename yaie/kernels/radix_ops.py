@@ -65,9 +65,7 @@ def match_prefixes(tree: FlatTree, tokens: Tensor, lengths: Sequence[int]) -> Po
     Args:
         tokens: `[num_rows, max_len]`, int64; row `r` has `lengths[r]` tokens, what comes after them may be anything.
     """
-    edges, starts, children = (
-        part.numpy() for part in (tree.edges.cpu(), tree.starts.cpu(), tree.children.cpu())
-    )
+    edges, starts, children = (part.numpy() for part in (tree.edges.cpu(), tree.starts.cpu(), tree.children.cpu()))
     page = tree.page_size
     found = []
     for row, count in zip(tokens.cpu().numpy(), lengths, strict=True):

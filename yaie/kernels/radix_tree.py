@@ -85,9 +85,7 @@ def as_int_array(values: Sequence[int] | np.ndarray, name: str) -> np.ndarray:
     if array.size == 0:
         return np.empty(0, dtype=np.int64)
     if array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
-        raise TypeError(
-            f"{name} must be integers that fit 64 bits, got {array.dtype} (first value: {array[0]!r})"
-        )
+        raise TypeError(f"{name} must be integers that fit 64 bits, got {array.dtype} (first value: {array[0]!r})")
     return array.astype(np.int64, copy=False)
 
 
@@ -219,9 +217,7 @@ def check_links(root: Node, page_size: int = 1) -> None:
             if len(child.edge) == 0 or len(child.edge) % page_size:
                 raise RuntimeError(f"{child}: its edge is not a whole number of pages of {page_size} tokens")
             if not key == child.key == first_page(child.edge, page_size):
-                raise RuntimeError(
-                    f"{child} is filed under {key} and says {child.key}, not the first page of its edge"
-                )
+                raise RuntimeError(f"{child} is filed under {key} and says {child.key}, not the first page of its edge")
 
 
 @dataclass(slots=True)
@@ -272,9 +268,7 @@ class RadixTree:
     def remove_request(self, request_id: str) -> None:
         """Forget a request and every token that only it had. Raises KeyError if the id is unknown."""
         if request_id not in self._end_of:
-            raise KeyError(
-                f"no request {request_id!r} in this tree, which holds {len(self._end_of)} requests"
-            )
+            raise KeyError(f"no request {request_id!r} in this tree, which holds {len(self._end_of)} requests")
         node = self._end_of.pop(request_id)
         del node.payload.order_of[request_id]
         if not node.children and not node.payload.order_of and node.parent is not None:
@@ -326,9 +320,7 @@ class RadixTree:
                 start[node] = start[node.parent] + len(node.parent.edge)
                 edges.append((number[node.parent], i))
             request_ids = self._ids_below(node)
-            nodes.append(
-                {"id": i, "tokens": node.edge.tolist(), "start": start[node], "request_ids": request_ids}
-            )
+            nodes.append({"id": i, "tokens": node.edge.tolist(), "start": start[node], "request_ids": request_ids})
         return {
             "request_count": len(self._end_of),
             "nodes": nodes,
@@ -342,11 +334,7 @@ class RadixTree:
         ends = {}
         for node in iter_nodes(self.root):
             if node.parent is not None and len(node.children) < 2 and not node.payload.order_of:
-                raise RuntimeError(
-                    f"{node}: no request ends here and no path branches, so it should not exist"
-                )
+                raise RuntimeError(f"{node}: no request ends here and no path branches, so it should not exist")
             ends |= dict.fromkeys(node.payload.order_of, node)
         if ends != self._end_of:
-            raise RuntimeError(
-                f"requests recorded at nodes {sorted(ends)}, in the list {sorted(self._end_of)}"
-            )
+            raise RuntimeError(f"requests recorded at nodes {sorted(ends)}, in the list {sorted(self._end_of)}")

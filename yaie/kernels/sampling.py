@@ -211,15 +211,7 @@ class SamplingKernel:
             ValueError: naming the row: a parameter out of range, NaN or +inf, or no token left to choose.
         """
         rows, settings = prepare(
-            logits,
-            temperature,
-            top_p,
-            top_k,
-            min_p,
-            repetition_penalty,
-            presence_penalty,
-            prompt_tokens,
-            output_tokens,
+            logits, temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, prompt_tokens, output_tokens
         )
         check_generators(generator, len(rows))
         probs = filtered_probabilities(rows, settings)
@@ -240,15 +232,7 @@ class SamplingKernel:
     ) -> torch.Tensor:
         """The distribution that `sample` draws from: float32, shaped like logits. Arguments as for `sample`."""
         rows, settings = prepare(
-            logits,
-            temperature,
-            top_p,
-            top_k,
-            min_p,
-            repetition_penalty,
-            presence_penalty,
-            prompt_tokens,
-            output_tokens,
+            logits, temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, prompt_tokens, output_tokens
         )
         return filtered_probabilities(rows, settings).view(logits.shape)
 
@@ -286,8 +270,7 @@ def prepare(
     """
     if logits.ndim not in (1, 2) or not logits.is_floating_point() or logits.shape[-1] == 0:
         raise ValueError(
-            "logits must be floating, [num_seqs, vocab_size] or [vocab_size], "
-            f"got {logits.dtype} {list(logits.shape)}"
+            f"logits must be floating, [num_seqs, vocab_size] or [vocab_size], got {logits.dtype} {list(logits.shape)}"
         )
     logits = logits.reshape(-1, logits.shape[-1])
     num_seqs = len(logits)
@@ -308,9 +291,7 @@ def prepare(
             _occurrences(name, tokens, logits)
             for name, tokens in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens))
         )
-        penalties = (
-            torch.tensor(x, device=logits.device, dtype=torch.float32) for x in (repetition, presence)
-        )
+        penalties = (torch.tensor(x, device=logits.device, dtype=torch.float32) for x in (repetition, presence))
         logits = apply_penalties(logits, in_prompt, in_output, *penalties)
         if check_logits:
             check_rows(logits)
@@ -364,12 +345,7 @@ def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> torch.Tensor
 
 
 def _per_row(
-    name: str,
-    value: Parameter,
-    num_seqs: int,
-    allowed: Callable[[float], bool],
-    rule: str,
-    whole: bool = False,
+    name: str, value: Parameter, num_seqs: int, allowed: Callable[[float], bool], rule: str, whole: bool = False
 ) -> list:
     """The parameter as one number per row, each checked."""
     if hasattr(value, "tolist"):  # a tensor or an array
@@ -404,9 +380,7 @@ def check_generators(generator: Generators, num_seqs: int) -> None:
         raise ValueError(f"generator has {len(generator)} entries for {num_seqs} rows of logits")
     for row, entry in enumerate(generator):
         if entry is not None and not isinstance(entry, torch.Generator):
-            raise ValueError(
-                f"row {row}: generator must be a torch.Generator or None, got {type(entry).__name__}"
-            )
+            raise ValueError(f"row {row}: generator must be a torch.Generator or None, got {type(entry).__name__}")
 
 
 def _occurrences(name: str, tokens: Tokens | None, logits: torch.Tensor) -> torch.Tensor:

@@ -91,9 +91,7 @@ class ModelConfig:
         for name in (*sizes, "head_dim", "max_position_embeddings"):
             _require_positive_int(name, getattr(self, name))
         if self.num_heads % self.num_kv_heads:
-            raise UnsupportedModelError(
-                f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}"
-            )
+            raise UnsupportedModelError(f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}")
         try:
             self.inv_freq()
         except ValueError as error:
@@ -105,10 +103,7 @@ class ModelConfig:
         """Inverse frequencies of RoPE, `[head_dim / 2]`. `dynamic` scaling begins beyond `max_position_embeddings`,
         which is as far as the engine goes, so there it scales nothing."""
         return rope_inv_freq(
-            self.head_dim,
-            self.rope_theta,
-            self.rope_scaling,
-            max_position_embeddings=self.max_position_embeddings,
+            self.head_dim, self.rope_theta, self.rope_scaling, max_position_embeddings=self.max_position_embeddings
         )
 
     @classmethod

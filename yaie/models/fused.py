@@ -54,9 +54,7 @@ def run(model, operations: api.Unchecked, token_ids: Tensor, positions: Tensor, 
     return _normed(operations, change, residual, model.norm, eps)
 
 
-def _normed(
-    operations: api.Unchecked, change: Tensor | None, residual: Tensor, weight: Tensor, eps: float
-) -> Tensor:
+def _normed(operations: api.Unchecked, change: Tensor | None, residual: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Add `change` to the residual stream, in place, and return the norm of the sum. At the start nothing is added."""
     if change is None:
         return operations.rms_norm(residual, weight, eps, None)

@@ -71,9 +71,7 @@ class SelfAttention(Module):
         self.head_dim, self.eps = config.head_dim, config.rms_norm_eps
         num_projected = config.num_heads + 2 * config.num_kv_heads
         self.qkv_proj = Linear(config.hidden_size, num_projected * config.head_dim, config.attention_bias)
-        self.o_proj = Linear(
-            config.num_heads * config.head_dim, config.hidden_size, config.attention_output_bias
-        )
+        self.o_proj = Linear(config.num_heads * config.head_dim, config.hidden_size, config.attention_output_bias)
         self.q_norm = nn.Parameter(torch.ones(config.head_dim)) if config.qk_norm else None
         self.k_norm = nn.Parameter(torch.ones(config.head_dim)) if config.qk_norm else None
 

@@ -60,9 +60,7 @@ def find_folder(name_or_path: str | Path) -> Path:
     if name and path.is_dir():  # Path("") is the current folder
         return path
     if name and path.exists():
-        raise ValueError(
-            f"{path} is a file; give the folder that holds config.json, *.safetensors and tokenizer.json"
-        )
+        raise ValueError(f"{path} is a file; give the folder that holds config.json, *.safetensors and tokenizer.json")
     if isinstance(name_or_path, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise FileNotFoundError(
             f"there is no folder {name!r}. Give a folder, 'tiny', or a name on the Hugging Face Hub (owner/name)"
@@ -84,9 +82,7 @@ def _fetch(name: str) -> Path:
         ) from None
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=HUB_FILES))
-    except (
-        Exception
-    ) as error:  # no network, no such name, gated, disk full: each library below has its own classes
+    except Exception as error:  # no network, no such name, gated, disk full: each library below has its own classes
         raise FileNotFoundError(
             f"there is no folder {name!r}, and the Hugging Face Hub did not give that name "
             f"({type(error).__name__}: {error}).\n{by_hand}"

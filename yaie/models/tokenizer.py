@@ -54,9 +54,7 @@ class Tokenizer:
         self.eos_token_ids = read_eos_token_ids(self.folder)
         self.vocab_size = self._tokenizer.get_vocab_size()
         self._special_ids = {
-            token_id
-            for token_id, added in self._tokenizer.get_added_tokens_decoder().items()
-            if added.special
+            token_id for token_id, added in self._tokenizer.get_added_tokens_decoder().items() if added.special
         }
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
@@ -209,9 +207,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
     def to_json(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False) -> str:
         # Jinja's own filter escapes for HTML.
-        return json.dumps(
-            value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-        )
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = raise_exception

@@ -21,13 +21,7 @@ from yaie.plots.svg import (
 
 
 def page_walk(
-    block_table: Sequence[int],
-    position: int,
-    *,
-    context_len: int,
-    block_size: int,
-    num_blocks: int,
-    title: str = "",
+    block_table: Sequence[int], position: int, *, context_len: int, block_size: int, num_blocks: int, title: str = ""
 ) -> Figure:
     """Three rows: the tokens of a sequence by position, its block table, the slots of the pool; the way of one token.
 
@@ -45,10 +39,7 @@ def page_walk(
         f"page_walk: block_table has {len(block_table)} entries; {context_len} tokens need {pages}",
     )
     for index, block in enumerate(block_table[:pages]):
-        require(
-            0 <= block < num_blocks,
-            f"page_walk: block_table[{index}] is {block}; expected 0 to {num_blocks - 1}",
-        )
+        require(0 <= block < num_blocks, f"page_walk: block_table[{index}] is {block}; expected 0 to {num_blocks - 1}")
     page, row = divmod(position, block_size)
     block = block_table[page]
     slot = block * block_size + row
@@ -58,9 +49,7 @@ def page_walk(
     ]
     cell, gap, side = 22, 8, max(text_width(t, SMALL) for t in ("positions", "block table", "slots")) + 12
     span = block_size * cell
-    inner = max(
-        side + max(num_blocks, pages) * (span + gap), *(text_width(text, SMALL) + 12 for text in words)
-    )
+    inner = max(side + max(num_blocks, pages) * (span + gap), *(text_width(text, SMALL) + 12 for text in words))
     figure, top = titled(title, inner + 2 * MARGIN, 268, "; ".join(words) + ".")
     left = MARGIN + side
 
@@ -70,14 +59,7 @@ def page_walk(
             border = {"stroke": INK, "stroke_width": 2} if i == chosen else {"stroke": RULE}
             figure.rect(block_left + i * cell, y, cell, 26, fill=fill, **border)
             figure.label(
-                block_left + i * cell,
-                y,
-                cell,
-                26,
-                str(number),
-                size=SMALL,
-                fill=ink_on(fill),
-                bold=i == chosen,
+                block_left + i * cell, y, cell, 26, str(number), size=SMALL, fill=ink_on(fill), bold=i == chosen
             )
 
     owner = {block: page for page, block in enumerate(block_table[:pages])}
@@ -91,9 +73,7 @@ def page_walk(
         entry = ORANGE if p == page else tint(BLUE, 25)
         border = {"stroke": INK, "stroke_width": 2} if p == page else {"stroke": RULE}
         figure.rect(x, top + 84, span, 26, fill=entry, **border)
-        figure.label(
-            x, top + 84, span, 26, f"{block_table[p]}", size=SMALL, fill=ink_on(entry), bold=p == page
-        )
+        figure.label(x, top + 84, span, 26, f"{block_table[p]}", size=SMALL, fill=ink_on(entry), bold=p == page)
     for b in range(num_blocks):
         x = left + b * (span + gap)
         used = used_of[owner[b]] if b in owner else 0

@@ -34,11 +34,7 @@ from yaie.plots.svg import (
 
 
 def bars(
-    rows: Mapping[str, float | Mapping[str, float]],
-    *,
-    unit: str = "",
-    title: str = "",
-    total: float | None = None,
+    rows: Mapping[str, float | Mapping[str, float]], *, unit: str = "", title: str = "", total: float | None = None
 ) -> Figure:
     """One horizontal bar per row, longest row scaled to full width, with its value and unit.
 
@@ -155,9 +151,7 @@ def stacked(
     side, height = text_width(with_unit(pool, unit), SMALL) + 14, 200
     inner = max(side + column * len(steps), 360)
     alt = _stacked_alt(steps, labels, pool, unit)
-    figure, top = titled(
-        title, inner + 2 * MARGIN, height + 60 + legend_height(list(keys.values()), inner), alt
-    )
+    figure, top = titled(title, inner + 2 * MARGIN, height + 60 + legend_height(list(keys.values()), inner), alt)
     scale = height / max(pool, max(sum(step.values()) for step in steps), 1)
     base, left = top + 22 + height, MARGIN + side
     for i, (label, step) in enumerate(zip(labels, steps, strict=True)):
@@ -174,8 +168,7 @@ def stacked(
 def _part_keys(names: Sequence[str] | dict[str, None]) -> dict[str, Key]:
     own = [name for name in names if name not in _POOL]
     return {
-        name: _POOL.get(name)
-        or Key(name, tint(PALETTE[own.index(name) % len(PALETTE)], 60), _letter(own, name))
+        name: _POOL.get(name) or Key(name, tint(PALETTE[own.index(name) % len(PALETTE)], 60), _letter(own, name))
         for name in names
     }
 
@@ -236,9 +229,7 @@ def probabilities(
         ok = all(0 <= require_finite(v, where) <= 1 for v in values)
         require(ok, f"{where} leaves the range 0 to 1: {list(values)}")
     side = min(max(text_width(name) for name in series) + 16, 160)
-    column = min(
-        max(max(text_width(label) for label in labels) + 14, 56), 110, max(44, (868 - side) // len(labels))
-    )
+    column = min(max(max(text_width(label) for label in labels) + 14, 56), 110, max(44, (868 - side) // len(labels)))
     row_height, bar_height = 96, 60
     width = 2 * MARGIN + side + column * len(labels)
     figure, top = titled(title, width, row_height * len(series) + 34, _probability_alt(labels, series))
@@ -262,9 +253,7 @@ def _probability_bar(figure: Figure, x: int, base: int, column: int, value: floa
     if height:
         figure.rect(x + 6, base - height, column - 12, height, fill=BLUE, stroke=BLUE)
     text = percent(value) if value else "cut"
-    figure.text(
-        x + column / 2, base - height - 6, text, size=SMALL, anchor="middle", fill=INK if value else MUTED
-    )
+    figure.text(x + column / 2, base - height - 6, text, size=SMALL, anchor="middle", fill=INK if value else MUTED)
 
 
 def percent(value: float) -> str:

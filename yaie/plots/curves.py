@@ -44,17 +44,11 @@ class _Axis(NamedTuple):
         if not self.log:
             raw = (self.high - self.low) / 5
             step = next(s for p in range(-9, 16) for m in (1, 2, 5) if (s := m * 10.0**p) >= raw * 0.999999)
-            return [
-                k * step
-                for k in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)
-            ]
+            return [k * step for k in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
         steps = (1, 2, 5) if self.high / self.low < 500 else (1,)
         powers = range(math.floor(math.log10(self.low)) - 1, math.ceil(math.log10(self.high)) + 1)
         return [
-            m * 10.0**p
-            for p in powers
-            for m in steps
-            if self.low * 0.999999 <= m * 10.0**p <= self.high * 1.000001
+            m * 10.0**p for p in powers for m in steps if self.low * 0.999999 <= m * 10.0**p <= self.high * 1.000001
         ]
 
 
@@ -173,10 +167,7 @@ def _apart(heights: Sequence[float], low: float, high: float) -> list[float]:
 
 
 def _lines_alt(points: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> str:
-    facts = [
-        f"{name}: " + ", ".join(f"{number(y)} at {number(x)}" for x, y in pairs)
-        for name, pairs in points.items()
-    ]
+    facts = [f"{name}: " + ", ".join(f"{number(y)} at {number(x)}" for x, y in pairs) for name, pairs in points.items()]
     return f"{plural(len(points), 'curve')} of {y_label} over {x_label}. " + "; ".join(facts) + "."
 
 
@@ -223,9 +214,7 @@ def roofline(
     _draw_points(figure, x, y, points, peak_flops, bandwidth)
     for i, (name, fact) in enumerate(facts.items()):
         line = f"{chr(ord('A') + i % 26)}  {name}: {fact}"
-        figure.text(
-            MARGIN, top + height + 66 + 20 * i, fit(line, figure.width - 2 * MARGIN, SMALL), size=SMALL
-        )
+        figure.text(MARGIN, top + height + 66 + 20 * i, fit(line, figure.width - 2 * MARGIN, SMALL), size=SMALL)
     return figure
 
 
@@ -253,12 +242,7 @@ def _draw_roof(figure: Figure, x: _Axis, y: _Axis, peak: float, bandwidth: float
 
 
 def _draw_points(
-    figure: Figure,
-    x: _Axis,
-    y: _Axis,
-    points: Mapping[str, tuple[float, float]],
-    peak: float,
-    bandwidth: float,
+    figure: Figure, x: _Axis, y: _Axis, points: Mapping[str, tuple[float, float]], peak: float, bandwidth: float
 ) -> None:
     """A dot for each kernel and its letter beside it, clear of the roof, of other dots and of other letters."""
     spots = [(pixel(x.at(a)), pixel(y.at(b))) for a, b in points.values()]
@@ -271,9 +255,7 @@ def _draw_points(
         figure.text(px + dx, py + dy + 5, chr(65 + i % 26), anchor="middle", bold=True)
 
 
-def free_spot(
-    x: float, y: float, taken: Sequence[tuple[float, float, int]], start: int = 16
-) -> tuple[int, int]:
+def free_spot(x: float, y: float, taken: Sequence[tuple[float, float, int]], start: int = 16) -> tuple[int, int]:
     """An offset from (x, y) at which a short label keeps clear of all `taken` (x, y, radius) circles."""
     ring = ((1, 0), (1, 1), (1, -1), (0, 1), (0, -1), (-1, 0), (-1, 1), (-1, -1))
     for reach in range(start, start + 60, 4):

@@ -37,13 +37,7 @@ class Cell(NamedTuple):
 
 
 def score_tiles(
-    q_len: int,
-    kv_len: int,
-    tile_rows: int,
-    tile_keys: int,
-    *,
-    causal: bool = True,
-    title: str = "Tiles of the scores",
+    q_len: int, kv_len: int, tile_rows: int, tile_keys: int, *, causal: bool = True, title: str = "Tiles of the scores"
 ) -> Figure:
     """The scores cut into tiles: seen by all rows of the tile, seen in part (needs the mask), seen by nobody (skipped).
 
@@ -53,9 +47,7 @@ def score_tiles(
     for name, size in sizes.items():
         require(size >= 1, f"score_tiles: {name} is {size}; expected at least 1")
     rows, columns = -(-q_len // tile_rows), -(-kv_len // tile_keys)
-    kinds = [
-        [_tile_kind(i * tile_rows, j * tile_keys, sizes, causal) for j in range(columns)] for i in range(rows)
-    ]
+    kinds = [[_tile_kind(i * tile_rows, j * tile_keys, sizes, causal) for j in range(columns)] for i in range(rows)]
     looks = {
         "all": Cell("all", tint(BLUE, 45)),
         "part": Cell("part", tint(ORANGE, 45)),
@@ -73,9 +65,7 @@ def score_tiles(
         f"{counts['part']} in part, {counts['none']} skipped. "
         + " ".join(f"Block {i}: {', '.join(row)}." for i, row in enumerate(kinds))
     )
-    row_names = [
-        f"block {i}: rows {i * tile_rows}-{min((i + 1) * tile_rows, q_len) - 1}" for i in range(rows)
-    ]
+    row_names = [f"block {i}: rows {i * tile_rows}-{min((i + 1) * tile_rows, q_len) - 1}" for i in range(rows)]
     column_names = [f"{j * tile_keys}-{min((j + 1) * tile_keys, kv_len) - 1}" for j in range(columns)]
     cells = [[looks[kind] for kind in row] for row in kinds]
     return _grid(cells, row_names, column_names, "keys", keys, title, alt, cell=62)
@@ -86,9 +76,7 @@ def _tile_kind(first_row: int, first_key: int, sizes: dict[str, int], causal: bo
     offset = sizes["kv_len"] - sizes["q_len"]
     rows = range(first_row, min(first_row + sizes["tile_rows"], sizes["q_len"]))
     end = min(first_key + sizes["tile_keys"], sizes["kv_len"])
-    seen = [
-        min(row + offset + 1, sizes["kv_len"]) if causal else sizes["kv_len"] for row in (rows[0], rows[-1])
-    ]
+    seen = [min(row + offset + 1, sizes["kv_len"]) if causal else sizes["kv_len"] for row in (rows[0], rows[-1])]
     if seen[0] >= end and end == first_key + sizes["tile_keys"]:
         return "all"
     return "part" if seen[1] > first_key else "none"
@@ -107,9 +95,7 @@ def fragment_map(
     owners: for each row, for each column, (lane, number of the element in the lane's registers).
     lanes: up to three of them are coloured, so that one can see all that a lane holds.
     """
-    require(
-        len(owners) > 0 and len(owners[0]) > 0, "fragment_map: owners is empty; expected at least one row"
-    )
+    require(len(owners) > 0 and len(owners[0]) > 0, "fragment_map: owners is empty; expected at least one row")
     require(len(lanes) <= 3, f"fragment_map: {len(lanes)} lanes to colour; expected at most 3")
     fills = {lane: tint(color, 50) for lane, color in zip(lanes, (BLUE, ORANGE, GREEN), strict=False)}
     cells = [
@@ -158,11 +144,7 @@ def chunk_map(
         f"Chunk {read} of rows 0 to {len(columns) - 1} lies in the slots {', '.join(map(str, columns))} of 8: "
         f"read at once, they take {plural(turns, 'turn')}."
     )
-    keys = [
-        Key(
-            f"chunk {read} of each row, read at once: {plural(turns, 'turn')}", tint(BLUE, 50), "", thick=True
-        )
-    ]
+    keys = [Key(f"chunk {read} of each row, read at once: {plural(turns, 'turn')}", tint(BLUE, 50), "", thick=True)]
     names = [f"bytes {128 * line}-{128 * line + 127}" for line in range(lines)]
     banks = [f"{4 * slot}-{4 * slot + 3}" for slot in range(8)]
     return _grid(cells, names, banks, "banks", keys, title, alt, cell=48)

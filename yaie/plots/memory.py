@@ -172,14 +172,7 @@ def _owner_text(block: Block, room: int) -> str:
 
 
 def _fill_block(
-    figure: Figure,
-    x: int,
-    y: int,
-    width: int,
-    height: int,
-    block: Block,
-    block_size: int,
-    colors: Mapping[str, str],
+    figure: Figure, x: int, y: int, width: int, height: int, block: Block, block_size: int, colors: Mapping[str, str]
 ) -> None:
     """A block tinted as far as it is filled: one band per owner, a hatch where only the cache holds it."""
     figure.rect(x, y, width, height, fill=WHITE, stroke="none")
@@ -191,14 +184,7 @@ def _fill_block(
     shared = len(block.owners) > 1
     dash = "" if block.owners or block.cached else "3 3"
     figure.rect(
-        x,
-        y,
-        width,
-        height,
-        fill="none",
-        stroke=INK if shared else RULE,
-        stroke_width=2 if shared else 1,
-        dash=dash,
+        x, y, width, height, fill="none", stroke=INK if shared else RULE, stroke_width=2 if shared else 1, dash=dash
     )
 
 
@@ -224,9 +210,7 @@ def _draw_block(
     elif 0 < block.filled < block_size:
         figure.text(x + width - 5, y + 15, f"{block.filled}/{block_size}", size=SMALL, anchor="end")
     text = _owner_text(block, width - 6) or "free"
-    figure.label(
-        x, y + 18, width, height - 26, text, fill=INK if block.owners else MUTED, bold=bool(block.owners)
-    )
+    figure.label(x, y + 18, width, height - 26, text, fill=INK if block.owners else MUTED, bold=bool(block.owners))
 
 
 def _block_keys(steps: Sequence[Sequence[Block]], colors: Mapping[str, str]) -> list[Key]:
@@ -305,10 +289,7 @@ def threads_to_memory(
 def _check_addresses(where: str, addresses: Sequence[int | None], access_bytes: int) -> None:
     active = [a for a in addresses if a is not None]
     require(bool(active), f"{where}: addresses has no active thread; expected at least one address")
-    require(
-        len(addresses) <= 32,
-        f"{where}: addresses has {len(addresses)} entries; expected at most 32, one warp",
-    )
+    require(len(addresses) <= 32, f"{where}: addresses has {len(addresses)} entries; expected at most 32, one warp")
     require(min(active) >= 0, f"{where}: addresses holds {min(active)}; expected no negative address")
     require(access_bytes >= 1, f"{where}: access_bytes is {access_bytes}; expected at least 1")
 
@@ -343,9 +324,7 @@ def _thread_cell(addresses: Sequence[int | None]) -> int:
 
 
 def _draw_thread(figure: Figure, x: int, y: int, cell: int, thread: int, active: bool) -> None:
-    figure.rect(
-        x, y, cell - 3, 24, fill=tint(SKY) if active else PALE, dash="" if active else "3 3", radius=3
-    )
+    figure.rect(x, y, cell - 3, 24, fill=tint(SKY) if active else PALE, dash="" if active else "3 3", radius=3)
     figure.label(x - 1, y, cell - 1, 24, str(thread), size=SMALL, fill=INK if active else MUTED)
 
 
@@ -377,10 +356,7 @@ def _traffic(addresses: Sequence[int | None], access_bytes: int, sector_bytes: i
 
 def _verb(where: str, operation: str) -> str:
     verbs = {"load": "read", "store": "write", "atomic": "update"}
-    require(
-        operation in verbs,
-        f"{where}: operation is {operation!r}; expected one of {', '.join(map(repr, verbs))}",
-    )
+    require(operation in verbs, f"{where}: operation is {operation!r}; expected one of {', '.join(map(repr, verbs))}")
     return verbs[operation]
 
 
@@ -514,9 +490,7 @@ def _bank_alt(banks: Mapping[int, Sequence[Word]], verb: str) -> str:
     shared = [word for words in banks.values() for word in words if len(word.threads) > 1]
     parts = [f"{plural(len(banks), 'bank')}."]
     if any(clashes.values()):
-        parts.append(
-            "Different words in " + ", ".join(f"bank {b}: {n}" for b, n in clashes.items() if n) + "."
-        )
+        parts.append("Different words in " + ", ".join(f"bank {b}: {n}" for b, n in clashes.items() if n) + ".")
     if shared:
         past = {"read": "read", "write": "written", "update": "updated"}[verb]
         parts.append(f"{plural(len(shared), 'word')} {past} by several threads at once.")

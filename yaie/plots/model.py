@@ -80,13 +80,10 @@ def _grid(name: str, values: Any) -> list[list[Any]]:
         grid = [list(row) for row in rows]
     except TypeError:
         raise ValueError(f"matrix: {name} is not a sequence of rows; expected two axes") from None
-    require(
-        bool(grid) and bool(grid[0]), f"matrix: {name} is empty; expected at least one row and one column"
-    )
+    require(bool(grid) and bool(grid[0]), f"matrix: {name} is empty; expected at least one row and one column")
     for i, row in enumerate(grid):
         require(
-            len(row) == len(grid[0]),
-            f"matrix: {name}[{i}] has {len(row)} columns and {name}[0] has {len(grid[0])}",
+            len(row) == len(grid[0]), f"matrix: {name}[{i}] has {len(row)} columns and {name}[0] has {len(grid[0])}"
         )
     return grid
 
@@ -121,9 +118,7 @@ def _draw_matrix(
     widest = max(text_width(t) for row in [*texts, cols] for t in row)
     cell, height = min(max(widest + 12, 34), 90), 32
     side = min(max(text_width(r) for r in rows) + 10, 140)
-    axes = ", ".join(
-        t for t in (row_title and f"rows: {row_title}", col_title and f"columns: {col_title}") if t
-    )
+    axes = ", ".join(t for t in (row_title and f"rows: {row_title}", col_title and f"columns: {col_title}") if t)
     hidden = any(not a for row in allowed for a in row)
     keys = [Key("hidden by the mask", PALE, hatch=True)] if hidden else []
     inner = max(side + cell * len(cols), text_width(axes, SMALL), 200)
@@ -162,9 +157,7 @@ def _matrix_alt(
     col_title: str,
     is_mask: bool,
 ) -> str:
-    axes = (
-        f" Rows: {row_title or 'rows'}; columns: {col_title or 'columns'}." if row_title or col_title else ""
-    )
+    axes = f" Rows: {row_title or 'rows'}; columns: {col_title or 'columns'}." if row_title or col_title else ""
     lines = []
     for name, row, shown in zip(rows, texts, allowed, strict=True):
         open_ = [col for col, text in zip(cols, row, strict=True) if text]
@@ -173,15 +166,9 @@ def _matrix_alt(
         else:
             lines.append(
                 f"{name}: "
-                + ", ".join(
-                    text or ("empty" if seen else "hidden") for text, seen in zip(row, shown, strict=True)
-                )
+                + ", ".join(text or ("empty" if seen else "hidden") for text, seen in zip(row, shown, strict=True))
             )
-    return (
-        f"A grid of {plural(len(rows), 'row')} and {plural(len(cols), 'column')}.{axes} "
-        + "; ".join(lines)
-        + "."
-    )
+    return f"A grid of {plural(len(rows), 'row')} and {plural(len(cols), 'column')}.{axes} " + "; ".join(lines) + "."
 
 
 def rotation(
@@ -272,10 +259,7 @@ class FlowStep(NamedTuple):
 
 
 def flow(
-    steps: Sequence[FlowStep | tuple],
-    *,
-    skips: Sequence[tuple[int, int]] = (),
-    title: str = "Shapes through the block",
+    steps: Sequence[FlowStep | tuple], *, skips: Sequence[tuple[int, int]] = (), title: str = "Shapes through the block"
 ) -> Figure:
     """Boxes from top to bottom, each with the shape that leaves it; `skips` are residual connections.
 
@@ -297,16 +281,10 @@ def flow(
     for i, box in enumerate(boxes):
         _flow_box(figure, left, top + i * pitch, width, height, box, any(j == i for _, j in skips))
         figure.text(
-            left + width + 14,
-            top + i * pitch + 22,
-            fit(box.note, max(beside, 0), SMALL),
-            size=SMALL,
-            fill=MUTED,
+            left + width + 14, top + i * pitch + 22, fit(box.note, max(beside, 0), SMALL), size=SMALL, fill=MUTED
         )
         if i + 1 < len(boxes):
-            figure.arrow(
-                left + width // 2, top + i * pitch + height, left + width // 2, top + (i + 1) * pitch - 1
-            )
+            figure.arrow(left + width // 2, top + i * pitch + height, left + width // 2, top + (i + 1) * pitch - 1)
     for (i, j), lane in lanes.items():
         x = left - 16 - 26 * lane
         leave, enter = top + i * pitch + height - 8, top + j * pitch + height // 2
@@ -333,11 +311,8 @@ def _flow_box(figure: Figure, x: int, y: int, width: int, height: int, box: Flow
 
 
 def _flow_alt(boxes: Sequence[FlowStep], skips: Sequence[tuple[int, int]]) -> str:
-    steps = [
-        f"{i}. {b.name} gives {b.shape}" + (f" ({b.note})" if b.note else "") for i, b in enumerate(boxes, 1)
-    ]
+    steps = [f"{i}. {b.name} gives {b.shape}" + (f" ({b.note})" if b.note else "") for i, b in enumerate(boxes, 1)]
     joins = [
-        f"The output of step {i + 1} ({boxes[i].name}) also goes into step {j + 1} ({boxes[j].name})."
-        for i, j in skips
+        f"The output of step {i + 1} ({boxes[i].name}) also goes into step {j + 1} ({boxes[j].name})." for i, j in skips
     ]
     return f"{plural(len(boxes), 'step')} from top to bottom. " + "; ".join(steps) + ". " + " ".join(joins)

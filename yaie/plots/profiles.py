@@ -93,9 +93,7 @@ def warp_access(step: Step, *, title: str | None = None) -> Figure:
     """
     title = f"{_what(step)}, line {step.line}: {step.source}" if title is None else title
     draw = bank_map if step.space == "shared" else threads_to_memory
-    return draw(
-        addresses_of(step), access_bytes=step.bytes_per_lane, operation=step.operation, title=fit(title, 780)
-    )
+    return draw(addresses_of(step), access_bytes=step.bytes_per_lane, operation=step.operation, title=fit(title, 780))
 
 
 def _what(step: Step) -> str:
@@ -128,13 +126,7 @@ def warp_trace(
     for row, step in enumerate(shown):
         y = top + 20 + row * height
         for i, text in enumerate(_row_heads(step)):
-            figure.text(
-                MARGIN,
-                y + 14 + 15 * i,
-                fit(text, side - 8, SMALL),
-                size=SMALL,
-                fill=MUTED if i else INK,
-            )
+            figure.text(MARGIN, y + 14 + 15 * i, fit(text, side - 8, SMALL), size=SMALL, fill=MUTED if i else INK)
         _draw_runs(figure, x, y, cell, step)
         figure.text(x + cell * WARP + 8, y + 19, _cost(step), size=SMALL)
     y = top + 20 + height * len(shown)
@@ -189,8 +181,7 @@ def _cost(step: Step) -> str:
 def _step_alt(step: Step) -> str:
     runs = [run for run in _runs(step) if run.unit is not None]
     inside = [
-        f"{run.first if run.count == 1 else f'{run.first}-{run.first + run.count - 1}'} in {run.unit}"
-        for run in runs
+        f"{run.first if run.count == 1 else f'{run.first}-{run.first + run.count - 1}'} in {run.unit}" for run in runs
     ]
     unit = "banks" if step.space == "shared" else "sectors"
     if len(inside) > 8:
@@ -205,9 +196,7 @@ VALUES = {
 }
 
 
-def profile_bars(
-    profiles: Mapping[str, HasLines], value: str = "bytes moved", *, title: str | None = None
-) -> Figure:
+def profile_bars(profiles: Mapping[str, HasLines], value: str = "bytes moved", *, title: str | None = None) -> Figure:
     """What each source line costs, as bars, for one profile or for several beside each other (before, after).
 
     profiles: a name -> what `module.profile()` returned.
@@ -215,18 +204,14 @@ def profile_bars(
     "sectors per request" (global memory; 4 is what a warp needs for 4-byte elements in a row) or
     "wavefronts per request" (shared memory; without bank conflicts 1, and 2 or 4 for 8 or 16 bytes a thread).
     """
-    require(
-        value in VALUES, f"profile_bars: value is {value!r}; expected one of {', '.join(map(repr, VALUES))}"
-    )
+    require(value in VALUES, f"profile_bars: value is {value!r}; expected one of {', '.join(map(repr, VALUES))}")
     space, unit = VALUES[value]
     rows: dict[str, float | Mapping[str, float]] = {}
     for name, profile in profiles.items():
         for line in profile.lines:
             if line.space == space:
                 rows[_row_label(rows, name, line)] = _value_of(line, value)
-    require(
-        len(rows) > 0, f"profile_bars: no line of {', '.join(profiles) or 'profiles'} touches {space} memory"
-    )
+    require(len(rows) > 0, f"profile_bars: no line of {', '.join(profiles) or 'profiles'} touches {space} memory")
     title = f"{value[0].upper()}{value[1:]} by source line, {space} memory" if title is None else title
     return bars(rows, unit=unit, title=title)
 

@@ -71,17 +71,7 @@ def printable(text: str) -> str:
 
 
 def _can_show(char: str) -> bool:
-    turns_text = unicodedata.bidirectional(char) in {
-        "LRE",
-        "RLE",
-        "LRO",
-        "RLO",
-        "PDF",
-        "LRI",
-        "RLI",
-        "FSI",
-        "PDI",
-    }
+    turns_text = unicodedata.bidirectional(char) in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
     return unicodedata.category(char) not in {"Cc", "Cs", "Cn", "Co"} and not turns_text
 
 
@@ -188,9 +178,7 @@ class Figure:
     ) -> None:
         """A rectangle; `hatch` draws diagonal lines over the fill. `stroke="none"` leaves out the border."""
         x, y, right, bottom = pixel(x), pixel(y), pixel(x + width), pixel(y + height)
-        size = f'x="{x}" y="{y}" width="{right - x}" height="{bottom - y}"' + (
-            f' rx="{radius}"' if radius else ""
-        )
+        size = f'x="{x}" y="{y}" width="{right - x}" height="{bottom - y}"' + (f' rx="{radius}"' if radius else "")
         if hatch:
             self._body.append(f'<rect {size} fill="{fill}"/>')
             fill = "url(#hatch)"
@@ -212,12 +200,8 @@ class Figure:
         x, y, text = pixel(x), pixel(y), printable(text)
         width = text_width(text, size, bold=bold)
         left = x - {"start": 0, "middle": width // 2, "end": width}[anchor]
-        more = (f' text-anchor="{anchor}"' if anchor != "start" else "") + (
-            ' font-weight="bold"' if bold else ""
-        )
-        self._body.append(
-            f'<text x="{x}" y="{y}" font-size="{size}" fill="{fill}"{more}>{escape(text)}</text>'
-        )
+        more = (f' text-anchor="{anchor}"' if anchor != "start" else "") + (' font-weight="bold"' if bold else "")
+        self._body.append(f'<text x="{x}" y="{y}" font-size="{size}" fill="{fill}"{more}>{escape(text)}</text>')
         self.boxes.append(Box("text", left, y - size * 3 // 4, left + width, y + size // 4, text))
 
     def label(self, x: float, y: float, width: float, height: float, text: str, **style: Any) -> None:
@@ -227,17 +211,7 @@ class Figure:
         if shown:
             self.text(x + width / 2, y + height / 2 + size * 0.36, shown, anchor="middle", **style)
 
-    def line(
-        self,
-        x1: float,
-        y1: float,
-        x2: float,
-        y2: float,
-        *,
-        stroke: str = RULE,
-        width: int = 1,
-        dash: str = "",
-    ):
+    def line(self, x1: float, y1: float, x2: float, y2: float, *, stroke: str = RULE, width: int = 1, dash: str = ""):
         """A straight line."""
         self.polyline([(x1, y1), (x2, y2)], stroke=stroke, width=width, dash=dash)
 
@@ -257,26 +231,14 @@ class Figure:
         self._body.append(f'<polygon points="{path}" fill="{fill}"{_stroke(stroke, 1, "")}/>')
         self.boxes.append(_hull("shape", points))
 
-    def circle(
-        self, x: float, y: float, radius: int, *, fill: str, stroke: str = "none", width: int = 1
-    ) -> None:
+    def circle(self, x: float, y: float, radius: int, *, fill: str, stroke: str = "none", width: int = 1) -> None:
         """A filled circle."""
         x, y = pixel(x), pixel(y)
-        self._body.append(
-            f'<circle cx="{x}" cy="{y}" r="{radius}" fill="{fill}"{_stroke(stroke, width, "")}/>'
-        )
+        self._body.append(f'<circle cx="{x}" cy="{y}" r="{radius}" fill="{fill}"{_stroke(stroke, width, "")}/>')
         self.boxes.append(Box("shape", x - radius, y - radius, x + radius, y + radius))
 
     def arrow(
-        self,
-        x1: float,
-        y1: float,
-        x2: float,
-        y2: float,
-        *,
-        stroke: str = MUTED,
-        width: int = 2,
-        dash: str = "",
+        self, x1: float, y1: float, x2: float, y2: float, *, stroke: str = MUTED, width: int = 2, dash: str = ""
     ) -> None:
         """A line whose head ends at (x2, y2)."""
         length = math.hypot(x2 - x1, y2 - y1)
@@ -293,9 +255,7 @@ class Figure:
         """Draw another figure with its top left corner at (x, y); its alt text is not taken over."""
         x, y = pixel(x), pixel(y)
         self._body.append(f'<g transform="translate({x},{y})">{"".join(other._body)}</g>')
-        self.boxes += [
-            Box(b.kind, b.left + x, b.top + y, b.right + x, b.bottom + y, b.text) for b in other.boxes
-        ]
+        self.boxes += [Box(b.kind, b.left + x, b.top + y, b.right + x, b.bottom + y, b.text) for b in other.boxes]
 
     def svg(self) -> str:
         """The picture as a complete SVG document."""

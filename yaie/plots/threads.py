@@ -24,10 +24,7 @@ LEGEND = "above: threads, by their number in the block; below: elements"
 
 
 def thread_map(
-    work: Sequence[Sequence[Sequence[int]]],
-    num_elements: int,
-    *,
-    title: str = "Which thread works on which element",
+    work: Sequence[Sequence[Sequence[int]]], num_elements: int, *, title: str = "Which thread works on which element"
 ) -> Figure:
     """Blocks of threads above, elements below, a line from each thread to each of its elements.
 
@@ -62,9 +59,7 @@ def thread_map(
         figure.label(x, top, CELL * len(block), 18, f"block {number}", size=SMALL, fill=MUTED)
         for thread, elements in enumerate(block):
             for element in elements:
-                figure.line(
-                    x + CELL // 2, top + 44, below + element * CELL + CELL // 2, top + 150, stroke=color
-                )
+                figure.line(x + CELL // 2, top + 44, below + element * CELL + CELL // 2, top + 150, stroke=color)
             fill, dash = (tint(color, 45), "") if elements else (WHITE, "3 3")
             figure.rect(x, top + 20, CELL - 2, 24, fill=fill, dash=dash, radius=4)
             figure.label(x, top + 20, CELL - 2, 24, str(thread), size=SMALL, fill=INK if elements else MUTED)
@@ -102,9 +97,7 @@ def _owners(work: Sequence[Sequence[Sequence[int]]]) -> dict[int, list[tuple[int
 
 
 def _summary(
-    work: Sequence[Sequence[Sequence[int]]],
-    num_elements: int,
-    owners: Mapping[int, Sequence[tuple[int, int]]],
+    work: Sequence[Sequence[Sequence[int]]], num_elements: int, owners: Mapping[int, Sequence[tuple[int, int]]]
 ) -> str:
     idle = sum(not elements for block in work for elements in block)
     parts = [f"{plural(sum(map(len, work)), 'thread')}, {plural(num_elements, 'element')}"]
@@ -119,9 +112,7 @@ def _summary(
 
 
 def _alt(
-    work: Sequence[Sequence[Sequence[int]]],
-    num_elements: int,
-    owners: Mapping[int, Sequence[tuple[int, int]]],
+    work: Sequence[Sequence[Sequence[int]]], num_elements: int, owners: Mapping[int, Sequence[tuple[int, int]]]
 ) -> str:
     facts = [
         f"block {number} thread {thread}: {', '.join(map(str, elements)) or 'none'}"

@@ -69,9 +69,7 @@ def timeline(rows: Iterable[Span | tuple], *, title: str = "A continuous batch, 
     used = {span.kind for span in spans}
     keys = [Key(name, k.fill, k.letter, k.hatch, k.dash) for name, k in KINDS.items() if name in used]
     grid = 24 + 34 * len(requests)
-    figure, top = titled(
-        title, inner + 2 * MARGIN, grid + 14 + legend_height(keys, inner), _alt(spans, requests)
-    )
+    figure, top = titled(title, inner + 2 * MARGIN, grid + 14 + legend_height(keys, inner), _alt(spans, requests))
     _axis(figure, MARGIN + side, top, step, first, last, grid)
     for row, name in enumerate(requests):
         figure.text(MARGIN, top + 43 + row * 34, fit(name, side - 10))
@@ -97,9 +95,7 @@ def _checked(spans: Sequence[Span]) -> Sequence[Span]:
 def _axis(figure: Figure, x: int, top: int, step: int, first: int, last: int, height: int) -> None:
     """Step numbers above light columns; with narrow columns only every second, fifth, ... number."""
     widest = text_width(str(last), SMALL) + 6
-    every = next(
-        n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, last - first + 1) if n * step >= widest
-    )
+    every = next(n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, last - first + 1) if n * step >= widest)
     figure.text(MARGIN, top + 13, "step", size=SMALL, fill=MUTED)
     for number in range(first, last + 1):
         left = x + (number - first) * step

@@ -61,11 +61,7 @@ class _Placed(NamedTuple):
 
 
 def radix_tree(
-    tree: TreeNode,
-    *,
-    highlight: Tokens | None = None,
-    title: str = "Radix tree",
-    marks: dict[str, str] | None = None,
+    tree: TreeNode, *, highlight: Tokens | None = None, title: str = "Radix tree", marks: dict[str, str] | None = None
 ) -> Figure:
     """The tree from left (root) to right, one row per leaf.
 
@@ -97,17 +93,13 @@ def tree_from_graph(graph: Mapping[str, Any]) -> TreeNode:
     nodes = {node["id"]: node for node in graph["nodes"]}
     children = {child for group in below.values() for child in group}
     roots = [i for i in nodes if i not in children]
-    require(
-        len(roots) == 1, f"tree_from_graph: graph has {len(roots)} nodes without a parent; expected one root"
-    )
+    require(len(roots) == 1, f"tree_from_graph: graph has {len(roots)} nodes without a parent; expected one root")
 
     def build(i: Any) -> TreeNode:
         node = nodes[i]
         requests = ", ".join(map(str, node.get("request_ids", ()))) if i != roots[0] else ""
         kept = tuple(build(child) for child in below.get(i, ()))
-        return TreeNode(
-            tuple(node["tokens"]), node.get("note", requests), node.get("locks"), node.get("age"), kept
-        )
+        return TreeNode(tuple(node["tokens"]), node.get("note", requests), node.get("locks"), node.get("age"), kept)
 
     return build(roots[0])
 
@@ -179,8 +171,7 @@ def _match(placed: Sequence[_Placed], tokens: Tokens) -> dict[str, int]:
 
 def _shared(first: Sequence, second: Sequence) -> int:
     return next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
-        min(len(first), len(second)),
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
     )
 
 
@@ -188,15 +179,11 @@ def _changes(before: TreeNode, after: TreeNode) -> dict[str, str]:
     """What happened to each node of `after`, by name: "new" or "split"."""
     lengths = {node.prefix: len(node.node.label) for node in _place(before)}
     ends_inside = {
-        prefix[:length]
-        for prefix, own in lengths.items()
-        for length in range(len(prefix) - own + 1, len(prefix))
+        prefix[:length] for prefix, own in lengths.items() for length in range(len(prefix) - own + 1, len(prefix))
     }
     changes = {}
     for node in _place(after):
-        if node.prefix in ends_inside or lengths.get(node.prefix, len(node.node.label)) != len(
-            node.node.label
-        ):
+        if node.prefix in ends_inside or lengths.get(node.prefix, len(node.node.label)) != len(node.node.label):
             changes[node.name] = "split"
         elif node.prefix not in lengths:
             changes[node.name] = "new"
@@ -216,9 +203,7 @@ def _remarks(placed: Sequence[_Placed], matched: dict[str, int], marks: dict[str
 def _spell(tokens: Tokens, shown: int | None = None) -> str:
     """Tokens as text; with `shown`, only that many of them and the last, with the count."""
     if isinstance(tokens, str):
-        return (
-            f"“{tokens}”" if shown is None or shown >= len(tokens) else f"“{tokens[:shown]}…” ({len(tokens)})"
-        )
+        return f"“{tokens}”" if shown is None or shown >= len(tokens) else f"“{tokens[:shown]}…” ({len(tokens)})"
     words = [str(token) for token in tokens]
     if shown is None or shown >= len(words):
         return " ".join(words)
@@ -265,9 +250,7 @@ class _Sketch:
         self.width = max(self.right + MARGIN, 240)
         self.tree_height = self.row_height * (max(p.row for p in placed) // 2 + 1)
         self.height = (
-            self.tree_height
-            + (10 + legend_height(self.keys, self.width - 2 * MARGIN) if self.keys else 0)
-            + 8
+            self.tree_height + (10 + legend_height(self.keys, self.width - 2 * MARGIN) if self.keys else 0) + 8
         )
 
     def _columns(self, room: int) -> None:
@@ -320,17 +303,13 @@ class _Sketch:
         fill = tint(VERMILLION, 30) if p.node.locks else _MARKED.get(mark, PALE)
         border = BLUE if matched else RULE
         lines = _lines(p)
-        figure.rect(
-            x, y, width, self.box_height, fill=fill, stroke=border, stroke_width=3 if matched else 1, radius=6
-        )
+        figure.rect(x, y, width, self.box_height, fill=fill, stroke=border, stroke_width=3 if matched else 1, radius=6)
         first = y + (self.box_height - 17 * len(lines)) // 2
         for i, line in enumerate(lines):
             figure.label(x + 2, first + 17 * i, width - 4, 17, line, size=SMALL)
 
 
-def _alt(
-    placed: Sequence[_Placed], matched: dict[str, int], highlight: Tokens | None, marks: dict[str, str]
-) -> str:
+def _alt(placed: Sequence[_Placed], matched: dict[str, int], highlight: Tokens | None, marks: dict[str, str]) -> str:
     tokens = sum(len(p.node.label) for p in placed)
     parts = [f"A tree of {plural(len(placed) - 1, 'node')} below the root, {plural(tokens, 'token')} in all."]
     if highlight is not None:
@@ -341,11 +320,7 @@ def _alt(
 
 
 def _sentence(p: _Placed, matched: dict[str, int], marks: dict[str, str]) -> str:
-    facts = [
-        f"tokens {_spell(p.node.label, 12)}",
-        printable(p.node.note),
-        _state(p.node).replace(" · ", ", "),
-    ]
+    facts = [f"tokens {_spell(p.node.label, 12)}", printable(p.node.note), _state(p.node).replace(" · ", ", ")]
     if p.name in matched:
         facts.append(f"{matched[p.name]} of {len(p.node.label)} match")
     facts.append(marks.get(p.name, ""))

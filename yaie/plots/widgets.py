@@ -45,9 +45,7 @@ class Slider:
         self.make_figure, self.values, self.label = make_figure, list(values), label
         require(len(self.values) > 0, "slider: values is empty; expected at least one value")
         self.start = self.values[0] if start is None else start
-        require(
-            self.start in self.values, f"slider: start is {start!r}; expected one of values {self.values}"
-        )
+        require(self.start in self.values, f"slider: start is {start!r}; expected one of values {self.values}")
         chosen = _spread(self.values, 6) if still is None else list(still)
         self.still = filmstrip([make_figure(v) for v in chosen], [f"{label} = {v}" for v in chosen])
         self._number = next(_numbers)
@@ -76,9 +74,7 @@ class Slider:
             style={"description_width": "initial"},
             layout={"width": "420px"},
         )
-        control.observe(
-            lambda change: setattr(picture, "value", self.make_figure(change["new"]).html()), names="value"
-        )
+        control.observe(lambda change: setattr(picture, "value", self.make_figure(change["new"]).html()), names="value")
         return widgets.VBox([control, picture], model_id=f"yaie-slider-{self._number}")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:

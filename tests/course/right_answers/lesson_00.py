@@ -17,5 +17,5 @@ def blocks_needed(self, num_tokens):
 
     return math.ceil(num_tokens / self.block_size)
 """,
-    ),
+    )
 }

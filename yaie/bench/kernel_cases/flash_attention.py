@@ -31,9 +31,7 @@ def case(setting: Setting, num_seqs: int, length: int, num_heads: int, head_dim:
     rungs = [rung for rung in native.RUNGS if rung not in SLOW_RUNGS or length <= 4096]
 
     def make() -> Work:
-        query, key, value = (
-            setting.random(num_seqs, length, num_heads, head_dim, dtype=DTYPE) for _ in range(3)
-        )
+        query, key, value = (setting.random(num_seqs, length, num_heads, head_dim, dtype=DTYPE) for _ in range(3))
         starts = torch.arange(0, (num_seqs + 1) * length, length, dtype=torch.int32, device=setting.device)
         packed = [x.flatten(0, 1) for x in (query, key, value)]
 
@@ -64,20 +62,14 @@ def peers(
         with sdpa_kernel(backend):
             return scaled_dot_product_attention(*heads_first, is_causal=causal).transpose(1, 2)
 
-    backends = (
-        (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION) if setting.real else (SDPBackend.MATH,)
-    )
+    backends = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION) if setting.real else (SDPBackend.MATH,)
     found: dict[str, Call] = {f"SDPA {b.name.lower()}": functools.partial(sdpa, b) for b in backends}
     if setting.real and setting.peers and (flash := package("flash_attn")):
-        found[f"flash-attn {flash.__version__}"] = lambda: flash.flash_attn_func(
-            query, key, value, causal=causal
-        )
+        found[f"flash-attn {flash.__version__}"] = lambda: flash.flash_attn_func(query, key, value, causal=causal)
     return found
 
 
-def plain_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool
-) -> torch.Tensor:
+def plain_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool) -> torch.Tensor:
     """In float32, a head at a time: the scores of a head take q_len * kv_len * 4 bytes."""
     out = torch.empty(query.shape, dtype=torch.float32, device=query.device)
     length = query.shape[1]

@@ -91,9 +91,7 @@ def reshape_and_cache(setting: Setting) -> Case:
             clear=cache.zero_,
         )
 
-    return Case(
-        f"reshape_and_cache, {tokens} tokens", make, Cost(bytes=2 * 2 * tokens * token_bytes, flops=0)
-    )
+    return Case(f"reshape_and_cache, {tokens} tokens", make, Cost(bytes=2 * 2 * tokens * token_bytes, flops=0))
 
 
 def gather_pages(setting: Setting) -> Case:
@@ -115,9 +113,7 @@ def gather_pages(setting: Setting) -> Case:
             clear=out.zero_,
         )
 
-    return Case(
-        f"gather_pages, {context} tokens, page 16", make, Cost(bytes=2 * context * token_bytes, flops=0)
-    )
+    return Case(f"gather_pages, {context} tokens, page 16", make, Cost(bytes=2 * context * token_bytes, flops=0))
 
 
 def transpose(setting: Setting) -> Case:

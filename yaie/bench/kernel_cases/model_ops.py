@@ -38,10 +38,7 @@ def rms_norm(setting: Setting, tokens: int, size: int) -> Case:
 
     moved = 4 * tokens * size * DTYPE.itemsize
     return Case(
-        f"add and rms_norm, {tokens} x {size}",
-        make,
-        Cost(bytes=moved, flops=5 * tokens * size),
-        tolerance=0.02,
+        f"add and rms_norm, {tokens} x {size}", make, Cost(bytes=moved, flops=5 * tokens * size), tolerance=0.02
     )
 
 
@@ -69,10 +66,7 @@ def rope(setting: Setting, tokens: int, size: int) -> Case:
             for rung, name in native.ROPE_RUNGS.items()
         }
         return Work(
-            ours=ours,
-            peers={"torch, op by op": lambda: run(twin.rope)},
-            wanted=wanted,
-            clear=lambda: x.copy_(before),
+            ours=ours, peers={"torch, op by op": lambda: run(twin.rope)}, wanted=wanted, clear=lambda: x.copy_(before)
         )
 
     moved = 2 * tokens * size * DTYPE.itemsize + tokens * head_dim * 4
@@ -97,9 +91,7 @@ def silu_mul(setting: Setting, tokens: int, size: int) -> Case:
         )
 
     moved = 3 * tokens * inner * DTYPE.itemsize
-    return Case(
-        f"silu_mul, {tokens} x {inner}", make, Cost(bytes=moved, flops=4 * tokens * inner), tolerance=0.02
-    )
+    return Case(f"silu_mul, {tokens} x {inner}", make, Cost(bytes=moved, flops=4 * tokens * inner), tolerance=0.02)
 
 
 def embedding(setting: Setting, tokens: int, size: int) -> Case:

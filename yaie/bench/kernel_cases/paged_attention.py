@@ -28,9 +28,7 @@ def decode(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case
 
     def make() -> Work:
         query = setting.random(num_seqs, heads, head_dim, dtype=DTYPE)
-        keys, values = (
-            setting.random(num_seqs * blocks, page, kv_heads, head_dim, dtype=DTYPE) for _ in range(2)
-        )
+        keys, values = (setting.random(num_seqs * blocks, page, kv_heads, head_dim, dtype=DTYPE) for _ in range(2))
         tables = setting.permutation(num_seqs * blocks, torch.int32).view(num_seqs, blocks)
         lens = torch.full((num_seqs,), context_len, dtype=torch.int32, device=setting.device)
 
@@ -41,10 +39,7 @@ def decode(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case
 
         def wanted() -> torch.Tensor:
             return torch.stack(
-                [
-                    plain_decode(q, keys[t.long()], values[t.long()])
-                    for q, t in zip(query, tables, strict=True)
-                ]
+                [plain_decode(q, keys[t.long()], values[t.long()]) for q, t in zip(query, tables, strict=True)]
             )
 
         return Work(
@@ -71,19 +66,14 @@ def prefill(setting: Setting) -> Case:
 
     def make() -> Work:
         query = setting.random(num_seqs * new, heads, head_dim, dtype=DTYPE)
-        keys, values = (
-            setting.random(num_seqs * blocks, page, kv_heads, head_dim, dtype=DTYPE) for _ in range(2)
-        )
+        keys, values = (setting.random(num_seqs * blocks, page, kv_heads, head_dim, dtype=DTYPE) for _ in range(2))
         tables = setting.permutation(num_seqs * blocks, torch.int32).view(num_seqs, blocks)
         lens = ([context_len] * num_seqs, [new] * num_seqs)
         tiles, gathered = (
-            native.plan_attention(setting.backend, tables, *lens, keys, gather=gather)
-            for gather in (False, True)
+            native.plan_attention(setting.backend, tables, *lens, keys, gather=gather) for gather in (False, True)
         )
         by_seq = query.view(num_seqs, new, heads, head_dim).transpose(1, 2)
-        k, v = (
-            x[tables.flatten().long()].view(num_seqs, context_len, kv_heads, head_dim) for x in (keys, values)
-        )
+        k, v = (x[tables.flatten().long()].view(num_seqs, context_len, kv_heads, head_dim) for x in (keys, values))
         in_order = (k.transpose(1, 2), v.transpose(1, 2))
 
         def sdpa(dtype: torch.dtype) -> torch.Tensor:
@@ -92,14 +82,10 @@ def prefill(setting: Setting) -> Case:
             out = scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
             return out.transpose(1, 2).reshape(query.shape)
 
-        visible = torch.ones(new, context_len, dtype=torch.bool, device=setting.device).tril(
-            context_len - new
-        )
+        visible = torch.ones(new, context_len, dtype=torch.bool, device=setting.device).tril(context_len - new)
         return Work(
             ours={
-                "paged_prefill": lambda: native.paged_prefill(
-                    query, keys, values, tiles, backend=setting.backend
-                ),
+                "paged_prefill": lambda: native.paged_prefill(query, keys, values, tiles, backend=setting.backend),
                 "gather_pages, flash_attention_4": lambda: native.paged_attention_forward(
                     setting.backend, query, keys, values, tables, *lens, None, gathered
                 ),
@@ -128,33 +114,20 @@ def plain_decode(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) 
 
 
 def peers(
-    setting: Setting,
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    tables: torch.Tensor,
-    page: int,
+    setting: Setting, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, tables: torch.Tensor, page: int
 ) -> dict[str, Call]:
     """torch has no attention over pages: it gets keys and values that lie in order, which saves it the page table."""
     num_seqs = len(query)
-    in_order = [
-        x[tables.flatten().long()].view(num_seqs, -1, *x.shape[2:]).transpose(1, 2) for x in (keys, values)
-    ]
+    in_order = [x[tables.flatten().long()].view(num_seqs, -1, *x.shape[2:]).transpose(1, 2) for x in (keys, values)]
 
     def sdpa(backend: SDPBackend) -> torch.Tensor:
         with sdpa_kernel(backend):
             return scaled_dot_product_attention(query[:, :, None], *in_order, enable_gqa=True)[:, :, 0]
 
-    backends = (
-        (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION) if setting.real else (SDPBackend.MATH,)
-    )
-    found: dict[str, Call] = {
-        f"SDPA {b.name.lower()}, no pages": functools.partial(sdpa, b) for b in backends
-    }
+    backends = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION) if setting.real else (SDPBackend.MATH,)
+    found: dict[str, Call] = {f"SDPA {b.name.lower()}, no pages": functools.partial(sdpa, b) for b in backends}
     if setting.real and setting.peers and (flashinfer := package("flashinfer")):
-        found[f"flashinfer {flashinfer.__version__}"] = _flashinfer(
-            flashinfer, query, keys, values, tables, page
-        )
+        found[f"flashinfer {flashinfer.__version__}"] = _flashinfer(flashinfer, query, keys, values, tables, page)
     return found
 
 

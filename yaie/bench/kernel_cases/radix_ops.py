@@ -37,11 +37,7 @@ def match_prefixes(setting: Setting, num_rows: int) -> Case:
                 for name, launch in setting.rungs("radix_ops/match_prefixes.cu", "match_prefixes_").items()
             },
             peers={},
-            on_cpu={
-                "PrefixCache.match, one by one": lambda: torch.tensor(
-                    [cache.match(q).length for q in queries]
-                )
-            },
+            on_cpu={"PrefixCache.match, one by one": lambda: torch.tensor([cache.match(q).length for q in queries])},
             wanted=lambda: lengths,
             clear=positions.zero_,
             of_ours=lambda positions: positions[2],

@@ -43,15 +43,10 @@ def sample(setting: Setting, name: str, rows: int, vocab_size: int) -> Case:
         def by_torch() -> torch.Tensor:
             return twin.draw_tokens(twin.filtered_probabilities(logits, settings), uniforms)
 
-        ours = {
-            name: launcher_call(setting, rung, logits, settings, uniforms)
-            for rung, name in native.RUNGS.items()
-        }
+        ours = {name: launcher_call(setting, rung, logits, settings, uniforms) for rung, name in native.RUNGS.items()}
         peers = {"torch, topk of the engine's twin": by_torch}
         if temperature > 0:
-            peers["torch, full sort"] = functools.partial(
-                by_sorting, logits, temperature, top_k, top_p, uniforms
-            )
+            peers["torch, full sort"] = functools.partial(by_sorting, logits, temperature, top_k, top_p, uniforms)
         right = functools.partial(is_right, logits, WISHES[name], uniforms)
         everywhere = torch.ones(rows, dtype=torch.bool, device=setting.device)
         return Work(ours=ours, peers=peers, wanted=lambda: everywhere, of_ours=right, of_peers=right)
@@ -87,9 +82,7 @@ def is_right(
     return ((share > 0) & inside).squeeze(1)
 
 
-def launcher_call(
-    setting: Setting, rung: int, logits: torch.Tensor, settings: twin.Settings, uniforms
-) -> Call:
+def launcher_call(setting: Setting, rung: int, logits: torch.Tensor, settings: twin.Settings, uniforms) -> Call:
     """A call of one rung with everything on the device already, as a captured step would make it."""
     device, (rows, vocab_size) = logits.device, logits.shape
     tokens = torch.empty(rows, dtype=torch.int64, device=device)

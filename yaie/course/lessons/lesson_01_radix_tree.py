@@ -112,9 +112,7 @@ def check_match_prefix() -> None:
         with given(f"match_prefix(root of a tree that holds {sequences}, {tokens}{pages})"):
             found = radix_tree.match_prefix(root, np.array(tokens, dtype=np.int64), page_size)
             expect(
-                isinstance(found, tuple) and len(found) == 3,
-                True,
-                "form of the result: Position(node, inside, length)",
+                isinstance(found, tuple) and len(found) == 3, True, "form of the result: Position(node, inside, length)"
             )
             node, inside, length = found
             best = max((_common(sequence, tokens) for sequence in sequences), default=0)
@@ -179,9 +177,7 @@ class _Letters:
 def check_split_node() -> None:
     for edge, length, page_size in (([1, 2], 1, 1), ([1, 2, 3, 4], 3, 1), ([1, 2, 3, 4, 5, 6], 4, 2)):
         root = radix_tree.Node(np.empty(0, dtype=np.int64), _Letters(""))
-        node = radix_tree.add_leaf(
-            root, np.array(edge, dtype=np.int64), _Letters("abcdefg"[: len(edge)]), page_size
-        )
+        node = radix_tree.add_leaf(root, np.array(edge, dtype=np.int64), _Letters("abcdefg"[: len(edge)]), page_size)
         below = radix_tree.add_leaf(
             node, np.array([7] * page_size, dtype=np.int64), _Letters("z" * page_size), page_size
         )
@@ -197,9 +193,7 @@ def check_split_node() -> None:
             expect(list(root.children.values()) == [upper], True, "`parent.children` (only upper)")
             expect(node.key, tuple(edge[length : length + page_size]), "key of node")
             expect(
-                list(upper.children.items()) == [(node.key, node)],
-                True,
-                "`upper.children` (only node, under its key)",
+                list(upper.children.items()) == [(node.key, node)], True, "`upper.children` (only node, under its key)"
             )
             expect(node.parent is upper, True, "`node.parent is upper`")
             expect(list(node.children.values()) == [below], True, "`node.children` (as before)")
@@ -287,9 +281,7 @@ def _check_inserts(inserts: list[list[int]], page_size: int) -> None:
         with given(f"PrefixCache(page_size={page_size}).insert({tokens}, {slots}){before}"):
             ends = range(page_size, len(tokens) + 1, page_size)
             present = sum(tuple(tokens[:end]) in slots_of for end in ends) * page_size
-            expect(
-                cache.insert(tokens, slots), present, "number of tokens that were there already (the result)"
-            )
+            expect(cache.insert(tokens, slots), present, "number of tokens that were there already (the result)")
             for end in ends:
                 slots_of.setdefault(tuple(tokens[:end]), slots[end - page_size : end])
             match = cache.match(tokens)
@@ -306,11 +298,7 @@ def _check_insert_touches() -> None:
     cache.insert([5, 6], [20, 21])
     with given("insert([1, 2], ...), insert([5, 6], ...), insert([1, 2], ...) again, then evict(2)"):
         cache.insert([1, 2], [30, 31])
-        expect(
-            sorted(cache.evict(2).tolist()),
-            [20, 21],
-            "slots that LRU evicts (those of [5, 6], used before [1, 2])",
-        )
+        expect(sorted(cache.evict(2).tolist()), [20, 21], "slots that LRU evicts (those of [5, 6], used before [1, 2])")
 
 
 @LESSON.exercise(
@@ -383,10 +371,7 @@ EVICT_CASES: tuple[tuple[list[tuple[str, list[int]]], int], ...] = (
     ([("insert", [1, 2, 3]), ("insert", [1, 2, 4])], 4),
     ([("insert", [1, 2]), ("insert", [5, 6]), ("lock", [1, 2])], 4),
     ([("insert", [1, 2, 3]), ("insert", [1, 2, 4]), ("lock", [1, 2])], 99),
-    (
-        [("insert", [1, 2, 3]), ("insert", [1, 2, 4]), ("insert", [1, 7]), ("insert", [8]), ("lock", [1, 7])],
-        3,
-    ),
+    ([("insert", [1, 2, 3]), ("insert", [1, 2, 4]), ("insert", [1, 7]), ("insert", [8]), ("lock", [1, 7])], 3),
 )
 
 

@@ -117,9 +117,7 @@ def check_take_blocks() -> None:
             taken = manager._take_blocks("A", count)
             expect(taken, free[len(free) - count :][::-1], "list of block ids (the result)")
             expect(manager.free_block_list, free[: len(free) - count], "free_block_list afterwards")
-            expect(
-                manager.free_block_list is stack, True, "`free_block_list` is the same list object, shorter"
-            )
+            expect(manager.free_block_list is stack, True, "`free_block_list` is the same list object, shorter")
             counts = [int(block_id in taken) for block_id in range(16)]
             expect(manager.ref_counts, counts, "ref_counts afterwards (1 for each block taken)")
     for free, count in (([4, 6], 3), ([], 1)):
@@ -221,9 +219,7 @@ def check_allocate_blocks() -> None:
             count = len(range(0, num_tokens, block_size)) - len(prefix)
             table = [*prefix, *free[len(free) - count :][::-1]]
             got = (
-                manager.allocate_blocks("A", num_tokens, prefix)
-                if prefix
-                else manager.allocate_blocks("A", num_tokens)
+                manager.allocate_blocks("A", num_tokens, prefix) if prefix else manager.allocate_blocks("A", num_tokens)
             )
             expect(got, table, "list of block ids (the result)")
             tables = before["block_tables"]
@@ -235,9 +231,7 @@ def check_allocate_blocks() -> None:
             }
             expect_books(manager, expected, "afterwards")
             got.append(99)
-            expect(
-                manager.block_tables["A"], table, 'block_tables["A"] after the caller changed its own list'
-            )
+            expect(manager.block_tables["A"], table, 'block_tables["A"] after the caller changed its own list')
     for num_tokens, prefix, error, what in (
         (25, [], kv_cache.OutOfBlocksError, "answer to more tokens than there is room for"),
         (25, [3, 1], kv_cache.OutOfBlocksError, "answer to more tokens than there is room for"),
@@ -248,9 +242,7 @@ def check_allocate_blocks() -> None:
         manager = make(num_blocks=6, block_size=4)
         give(manager, "P", [3, 1], 8)
         shares = f", prefix_blocks={prefix}" if prefix else ""
-        with given(
-            f'allocate_blocks("A", {num_tokens}{shares}) in a pool of 6 blocks, of which "P" holds [3, 1]'
-        ):
+        with given(f'allocate_blocks("A", {num_tokens}{shares}) in a pool of 6 blocks, of which "P" holds [3, 1]'):
             _refuses(manager, lambda: manager.allocate_blocks("A", num_tokens, prefix), error, what)  # noqa: B023
     manager = make(num_blocks=6, block_size=4)
     give(manager, "A", [3, 1], 8)
@@ -295,11 +287,7 @@ def _refuses(manager: kv_cache.KVCacheManager, call, error: type[BaseException],
             "table[position % size] * size + position // size",
             "`//` and `%` changed places: the quotient chooses the entry of the table, the remainder the row.",
         ),
-        Mutant(
-            "range(start, end)]",
-            "range(end - start)]",
-            "Positions were counted from 0 instead of from `start`.",
-        ),
+        Mutant("range(start, end)]", "range(end - start)]", "Positions were counted from 0 instead of from `start`."),
         Mutant(
             "end = context_len if end is None else end",
             "end = len(table) * self.block_size if end is None else end",
@@ -335,11 +323,7 @@ def check_slot_mapping() -> None:
         slots = [slot for block_id in table for slot in rows[block_id].tolist()][:num_tokens]
         arguments = '"A"' if (start, end) == (0, None) else f'"A", {start}, {end}'
         with given(f"slot_mapping({arguments}), block_size={block_size}, table {table}, {num_tokens} tokens"):
-            got = (
-                manager.slot_mapping("A")
-                if (start, end) == (0, None)
-                else manager.slot_mapping("A", start, end)
-            )
+            got = manager.slot_mapping("A") if (start, end) == (0, None) else manager.slot_mapping("A", start, end)
             expect(got, slots[start:end], "list of slots")
     for start, end in ((0, 7), (-1, 2), (4, 3)):
         manager = make(num_blocks=8, block_size=4)
@@ -470,9 +454,7 @@ def check_fork() -> None:
             "The copy went the wrong way: old contents of the fresh block overwrote the shared one.",
         ),
         Mutant(
-            "    table[block_index] = private\n",
-            "",
-            "The block was copied, but the table still names the shared one.",
+            "    table[block_index] = private\n", "", "The block was copied, but the table still names the shared one."
         ),
         Mutant(
             "    self.ref_counts[shared] -= 1\n",
@@ -535,8 +517,4 @@ def _check_copy(manager: kv_cache.KVCacheManager, index: int, situation: str) ->
         for layer in range(num_layers):
             where = f" in layer {layer}" if num_layers > 1 else ""
             expect(manager.key_cache[layer].view(-1), keys[layer].view(-1), f"key_cache{where}, slot by slot")
-            expect(
-                manager.value_cache[layer].view(-1),
-                values[layer].view(-1),
-                f"value_cache{where}, slot by slot",
-            )
+            expect(manager.value_cache[layer].view(-1), values[layer].view(-1), f"value_cache{where}, slot by slot")

@@ -131,11 +131,7 @@ def check_causal_mask() -> None:
             "(second * cos + first * sin, first * cos - second * sin)",
             "The two halves of the result changed places.",
         ),
-        Mutant(
-            "dim=-1).to(x.dtype)",
-            "dim=-1)",
-            "The result has the dtype of `cos`. It should have the dtype of `x`.",
-        ),
+        Mutant("dim=-1).to(x.dtype)", "dim=-1)", "The result has the dtype of `cos`. It should have the dtype of `x`."),
     ),
 )
 def check_rotate() -> None:
@@ -143,11 +139,7 @@ def check_rotate() -> None:
     for x, turns, text in (
         ([3.0, 4.0], [quarter], "head [3, 4], a quarter turn"),
         ([3.0, 4.0], [(0.6, 0.8)], "head [3, 4], cos 0.6, sin 0.8"),
-        (
-            [1.0, 2.0, 3.0, 4.0],
-            [quarter, none],
-            "head [1, 2, 3, 4], a quarter turn for pair 0, none for pair 1",
-        ),
+        ([1.0, 2.0, 3.0, 4.0], [quarter, none], "head [1, 2, 3, 4], a quarter turn for pair 0, none for pair 1"),
         (
             [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
             [none, half, quarter],
@@ -284,9 +276,7 @@ def check_group_heads() -> None:
             "The last block, which is only partly filled, was left out: round the number of blocks up.",
         ),
         Mutant(
-            "[:context_len]",
-            "",
-            "Rows after the last token came along. They hold what an earlier request left there.",
+            "[:context_len]", "", "Rows after the last token came along. They hold what an earlier request left there."
         ),
         Mutant(
             "block_table[:num_blocks]",
@@ -322,9 +312,7 @@ def check_gather_pages() -> None:
             got = radix_attention.gather_pages(cache, torch.tensor(table, dtype=dtype), context_len)
             expect_tensor(got, torch.stack(rows[:context_len]), "gathered tokens", torch.float32)
             got.zero_()
-            expect(
-                torch.equal(cache, before), True, "`cache` unchanged after the result was written to (a copy)"
-            )
+            expect(torch.equal(cache, before), True, "`cache` unchanged after the result was written to (a copy)")
 
 
 @LESSON.exercise(
@@ -403,13 +391,7 @@ def check_attention() -> None:
     _check_attention([[100.0]], [[2.0], [1.0]], [[10.0], [20.0]])
     _check_attention([[400.0]], [[400.0], [400.0]], [[1.0], [3.0]], dtype=torch.float16)
     for seed, (num_seqs, q_len, kv_len, num_heads, num_kv_heads, head_dim) in enumerate(
-        (
-            (1, 1, 3, 2, 1, 4),
-            (1, 3, 3, 4, 2, 4),
-            (2, 3, 5, 2, 2, 2),
-            (2, 5, 17, 7, 1, 16),
-            (1, 16, 33, 8, 4, 8),
-        )
+        ((1, 1, 3, 2, 1, 4), (1, 3, 3, 4, 2, 4), (2, 3, 5, 2, 2, 2), (2, 5, 17, 7, 1, 16), (1, 16, 33, 8, 4, 8))
     ):
         query = numbers(num_seqs, q_len, num_heads, head_dim, seed=seed)
         key, value = numbers(2, num_seqs, kv_len, num_kv_heads, head_dim, seed=seed + 10).unbind()
@@ -426,9 +408,7 @@ def _check_attention(query, key, value, mask=None, scale=None, dtype=torch.float
     head_dim = len(query[0])
     padded = [[*row, *[0.0] * (head_dim - 1)] for row in value]
     rows = [torch.tensor(rows, dtype=dtype)[None, :, None] for rows in (query, key, padded)]
-    more = "".join(
-        f", {name}={given}" for name, given in (("mask", mask), ("scale", scale)) if given is not None
-    )
+    more = "".join(f", {name}={given}" for name, given in (("mask", mask), ("scale", scale)) if given is not None)
     more += ", all in float16" if dtype == torch.float16 else ""
     text = f"query {query}, key {key}, value {value}{more} (one head)"
     _compare(*rows, None if mask is None else torch.tensor(mask), scale, text)
@@ -455,13 +435,7 @@ def _attention_slowly(query, key, value, mask, scale) -> tuple[torch.Tensor, tor
     out = torch.zeros(query.shape, dtype=torch.float64)
     lse = torch.full(query.shape[:-1], -math.inf, dtype=torch.float64)
     for s, i, h in torch.cartesian_prod(*map(torch.arange, (num_seqs, q_len, num_heads))).tolist():
-        row = (
-            torch.ones(key.shape[1], dtype=torch.bool)
-            if mask is None
-            else mask[i]
-            if mask.ndim == 2
-            else mask[s, i]
-        )
+        row = torch.ones(key.shape[1], dtype=torch.bool) if mask is None else mask[i] if mask.ndim == 2 else mask[s, i]
         keys, values = key[s, row, h // group].double(), value[s, row, h // group].double()
         if len(keys):
             scores = keys @ query[s, i, h].double() * scale

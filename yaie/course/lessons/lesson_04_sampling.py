@@ -26,18 +26,12 @@ def _random_logits(num_seqs: int, vocab_size: int) -> torch.Tensor:
 def _rows(logits: torch.Tensor) -> str:
     """Logits as a line of code."""
     if logits.numel() <= 24:
-        return f"torch.tensor({[[round(x, 4) for x in row] for row in logits.tolist()]})".replace(
-            "-inf", "-math.inf"
-        )
+        return f"torch.tensor({[[round(x, 4) for x in row] for row in logits.tolist()]})".replace("-inf", "-math.inf")
     return f"random logits {list(logits.shape)}"
 
 
 def _unchanged(logits: torch.Tensor, before: torch.Tensor) -> None:
-    expect(
-        logits,
-        before,
-        "content of `logits` after the call (they belong to the caller and must stay as they were)",
-    )
+    expect(logits, before, "content of `logits` after the call (they belong to the caller and must stay as they were)")
 
 
 def _ids_kept(logits: torch.Tensor) -> list[list[int]]:
@@ -201,8 +195,7 @@ LARGEST_CASES: tuple[tuple[list[list[float]], list[int]], ...] = (
 def check_keep_largest() -> None:
     cases = [(torch.tensor(rows), counts) for rows, counts in LARGEST_CASES]
     cases += [
-        (_random_logits(n, size), [1, size, size // 2, 5][:n])
-        for n, size in ((2, 5), (3, 33), (4, 64), (4, 257))
+        (_random_logits(n, size), [1, size, size // 2, 5][:n]) for n, size in ((2, 5), (3, 33), (4, 64), (4, 257))
     ]
     for logits, counts in cases:
         expected = [row.copy() for row in logits.tolist()]
@@ -289,10 +282,7 @@ NUCLEUS_CASES: tuple[tuple[list[list[float]], list[float]], ...] = (
     ),
 )
 def check_keep_top_p() -> None:
-    cases = [
-        (torch.tensor(rows).log(), rows, top_p, f"torch.tensor({rows}).log()")
-        for rows, top_p in NUCLEUS_CASES
-    ]
+    cases = [(torch.tensor(rows).log(), rows, top_p, f"torch.tensor({rows}).log()") for rows, top_p in NUCLEUS_CASES]
     for n, size in ((2, 5), (3, 33), (4, 300)):
         logits = _random_logits(n, size)
         cases.append((logits, logits.double().exp().tolist(), [0.9, 0.5, 1.0, 0.99][:n], _rows(logits)))
@@ -366,11 +356,7 @@ DRAW_CASES: tuple[tuple[list[list[float]], list[float]], ...] = (
             "[:, None]",
             "The probabilities of a row need not add up to 1: the number must be multiplied by their sum.",
         ),
-        Mutant(
-            ".squeeze(-1)",
-            "",
-            "The result has one axis too many: it must be [num_seqs].",
-        ),
+        Mutant(".squeeze(-1)", "", "The result has one axis too many: it must be [num_seqs]."),
         Mutant(
             "uniforms.to(probs.device)[:, None]",
             "uniforms.to(probs.device)[:1, None]",
@@ -490,8 +476,4 @@ def _check_batch_mates() -> None:
             rows = torch.stack([logits[(step + i) % 6] for i in range(step + 1)]).flip(0)
             mates = [torch.Generator().manual_seed(100 * step + i) for i in range(step)]
             among.append(int(kernel.sample(rows, generator=[*mates, own])[-1]))
-        expect(
-            among,
-            alone,
-            "text (token ids) of the request with seed 7, which should be the one that it gets alone,",
-        )
+        expect(among, alone, "text (token ids) of the request with seed 7, which should be the one that it gets alone,")

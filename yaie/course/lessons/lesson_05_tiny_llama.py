@@ -62,9 +62,7 @@ NORM_CASES: tuple[tuple[list[list[float]], list[float], float], ...] = (
             "The squares were added up and not averaged. It is the root of the *mean* square.",
         ),
         Mutant(
-            "torch.rsqrt(",
-            "torch.reciprocal(",
-            "Divide by the root of the mean square, not by the mean square itself.",
+            "torch.rsqrt(", "torch.reciprocal(", "Divide by the root of the mean square, not by the mean square itself."
         ),
         Mutant(
             "    wide = x.float()\n",
@@ -86,11 +84,7 @@ NORM_CASES: tuple[tuple[list[list[float]], list[float], float], ...] = (
             ".mean()",
             "One root was computed for all tokens together. Each row has its own: `mean(dim=-1, keepdim=True)`.",
         ),
-        Mutant(
-            ".to(x.dtype) * weight\n",
-            ".to(x.dtype)\n",
-            "The weight was left out. Multiply by it at the end.",
-        ),
+        Mutant(".to(x.dtype) * weight\n", ".to(x.dtype)\n", "The weight was left out. Multiply by it at the end."),
         Mutant(
             "    wide = x.float()\n",
             "    wide = x\n",
@@ -145,21 +139,9 @@ def _silu_mul_by_formula(gate_up: torch.Tensor) -> torch.Tensor:
             "    up, gate = gate_up",
             "Gate and up changed places: silu goes over the first half.",
         ),
-        Mutant(
-            "F.silu(gate) * up",
-            "gate * up",
-            "The gate went in without silu.",
-        ),
-        Mutant(
-            "F.silu(gate) * up",
-            "torch.sigmoid(gate) * up",
-            "silu(z) is z * sigmoid(z), and not sigmoid(z) alone.",
-        ),
-        Mutant(
-            "F.silu(gate) * up",
-            "F.silu(gate) + up",
-            "The gate is multiplied with up, not added to it.",
-        ),
+        Mutant("F.silu(gate) * up", "gate * up", "The gate went in without silu."),
+        Mutant("F.silu(gate) * up", "torch.sigmoid(gate) * up", "silu(z) is z * sigmoid(z), and not sigmoid(z) alone."),
+        Mutant("F.silu(gate) * up", "F.silu(gate) + up", "The gate is multiplied with up, not added to it."),
         Mutant(
             ".chunk(2, dim=-1)",
             ".unflatten(-1, (-1, 2)).unbind(-1)",
@@ -394,9 +376,7 @@ def _continue_slowly(prompt: list[int], max_new_tokens: int, stop: tuple[int, ..
             "The token that stops the text is part of the result. Append it before you leave the loop.",
         ),
         Mutant(
-            "        if token in stop_token_ids:\n            break\n",
-            "",
-            "A token of `stop_token_ids` ends the text.",
+            "        if token in stop_token_ids:\n            break\n", "", "A token of `stop_token_ids` ends the text."
         ),
     ),
 )
@@ -410,9 +390,7 @@ def check_generate_greedy() -> None:
         ([5, 1, 1, 1], 9, (0, 4)),
     ):
         model, told = _SumModel(), f", stop_token_ids={stop}" if stop else ""
-        with given(
-            f"generate_greedy(model, {prompt}, {max_new_tokens}{told}); the model's next token is sum % 10"
-        ):
+        with given(f"generate_greedy(model, {prompt}, {max_new_tokens}{told}); the model's next token is sum % 10"):
             got = llama.generate_greedy(model, prompt, max_new_tokens, stop)
             expected = _continue_slowly(prompt, max_new_tokens, stop)
             expect(got, expected, "list of new tokens")
@@ -442,7 +420,5 @@ def _check_with_a_llama() -> None:
         text.append(int(model.forward_naive(torch.tensor(text))[-1].argmax()))
     with given("generate_greedy(a random Llama, list(range(17)), 8)"):
         expect(
-            llama.generate_greedy(model, prompt, 8),
-            text[17:],
-            "list of new tokens (expected: those without a cache)",
+            llama.generate_greedy(model, prompt, 8), text[17:], "list of new tokens (expected: those without a cache)"
         )

@@ -17,9 +17,7 @@ from yaie.kernels.kv_cache import KVCacheManager
 LESSON = Lesson(6, "continuous_batching", "Continuous batching", minutes=80)
 
 
-def make(
-    num_blocks: int, *, prefix_cache: bool = False, block_size: int = 4, **options
-) -> scheduler.Scheduler:
+def make(num_blocks: int, *, prefix_cache: bool = False, block_size: int = 4, **options) -> scheduler.Scheduler:
     """A scheduler over an empty pool of one head with one number per token; no model is needed."""
     pages = Pages(KVCacheManager(num_blocks, block_size, 1, 1), prefix_cache=prefix_cache)
     return scheduler.Scheduler(pages, **options)
@@ -101,24 +99,14 @@ def names(value: Any) -> Any:
     ),
 )
 def check_chunk_size() -> None:
-    cases = [
-        (4, 0, 3, 8),
-        (4, 0, 8, 8),
-        (4, 0, 7, 7),
-        (4, 0, 9, 8),
-        (4, 0, 20, 6),
-        (4, 4, 20, 6),
-        (4, 2, 20, 5),
-    ]
+    cases = [(4, 0, 3, 8), (4, 0, 8, 8), (4, 0, 7, 7), (4, 0, 9, 8), (4, 0, 20, 6), (4, 4, 20, 6), (4, 2, 20, 5)]
     cases += [(4, 0, 20, 3), (4, 4, 20, 0), (4, 5, 20, 2), (16, 40, 100, 30), (16, 40, 100, 5), (1, 3, 9, 5)]
     cases += [(4, 6, 1, 1), (4, 6, 1, 5), (16, 17, 33, 15), (16, 15, 40, 1), (16, 15, 40, 17), (3, 7, 50, 31)]
     for size, num_computed, to_go, budget in cases:
         line = make(16, block_size=size)
         request = make_request(0, num_computed + to_go)
         request.num_computed_tokens = num_computed
-        text = (
-            f"pages of {size}; {num_computed} tokens computed, {to_go} to go; chunk_size(request, {budget})"
-        )
+        text = f"pages of {size}; {num_computed} tokens computed, {to_go} to go; chunk_size(request, {budget})"
         with given(text):
             at_pages = [c for c in range(1, budget + 1) if (num_computed + c) % size == 0]
             expected = to_go if to_go <= budget else max(at_pages, default=budget)
@@ -136,9 +124,7 @@ def _expect_admitted(line: scheduler.Scheduler, budget: int, expected: list[str]
         expect(sorted(line.pages.kv.block_tables), sorted(running), "requests with pages afterwards")
 
 
-def _line(
-    num_blocks: int, prompts: list[int | list[int]], running: int = 0, **options
-) -> scheduler.Scheduler:
+def _line(num_blocks: int, prompts: list[int | list[int]], running: int = 0, **options) -> scheduler.Scheduler:
     """A scheduler with these prompts; the first `running` of them run and are computed but for the last token."""
     line = make(num_blocks, **options)
     for arrival, prompt in enumerate(prompts):
@@ -184,11 +170,7 @@ def _line(
             "",
             "The request has pages, but it still waits: `self.start(request)` moves it.",
         ),
-        Mutant(
-            "budget -= self.chunk_size(request, budget)",
-            "budget -= 1",
-            "The budget counts tokens, not requests.",
-        ),
+        Mutant("budget -= self.chunk_size(request, budget)", "budget -= 1", "The budget counts tokens, not requests."),
         Mutant(
             "budget -= self.chunk_size(request, budget)",
             "budget -= min(budget, request.num_tokens)",
@@ -241,14 +223,10 @@ def check_admit() -> None:
     _expect_admitted(line, 64, [], "6 pages of 4; r0 (8 tokens) and r1 (4) run, r2 (8) waits")
     same = list(range(1, 13))
     line = _line(32, [[*same, 50], [*same, 60], 3], prefix_cache=True)
-    _expect_admitted(
-        line, 64, ["r0", "r2"], "r0 and r1 begin with the same 12 tokens, r2 (3 tokens) does not"
-    )
+    _expect_admitted(line, 64, ["r0", "r2"], "r0 and r1 begin with the same 12 tokens, r2 (3 tokens) does not")
     line = _line(32, [3, [*same, 70]], prefix_cache=True, policy="longest_prefix")
     _compute_and_end(line, same)
-    _expect_admitted(
-        line, 4, ["r1", "r0"], 'policy "longest_prefix"; r0 has 3 tokens, r1 has 13, 12 of them cached'
-    )
+    _expect_admitted(line, 4, ["r1", "r0"], 'policy "longest_prefix"; r0 has 3 tokens, r1 has 13, 12 of them cached')
 
 
 def _compute_and_end(line: scheduler.Scheduler, tokens: list[int]) -> None:
@@ -286,11 +264,7 @@ def _compute_and_end(line: scheduler.Scheduler, tokens: list[int]) -> None:
             'min(self.running, key=attrgetter("arrival"))',
             "The oldest was preempted. It has lost the most, and nobody is sure to get on.",
         ),
-        Mutant(
-            "    self.running.remove(victim)\n",
-            "",
-            "The request waits and is still among those who run.",
-        ),
+        Mutant("    self.running.remove(victim)\n", "", "The request waits and is still among those who run."),
         Mutant(
             "    self.pages.give_back(victim)\n",
             "",
@@ -302,11 +276,7 @@ def _compute_and_end(line: scheduler.Scheduler, tokens: list[int]) -> None:
             "What the request had computed is lost. `give_back` without `keep=False` leaves whole pages in the prefix "
             "cache, where they can be found again.",
         ),
-        Mutant(
-            "    victim.status = Status.WAITING\n",
-            "",
-            "The status of the request says that it runs.",
-        ),
+        Mutant("    victim.status = Status.WAITING\n", "", "The status of the request says that it runs."),
         Mutant(
             "    victim.status = Status.WAITING\n",
             "    victim.status = Status.WAITING\n    del victim.token_ids[victim.num_prompt_tokens :]\n",
@@ -328,11 +298,7 @@ def _compute_and_end(line: scheduler.Scheduler, tokens: list[int]) -> None:
             "",
             "`schedule` looks into `self.preempted`: who is not noted there could be admitted again in the same step.",
         ),
-        Mutant(
-            "    victim.num_preemptions += 1\n",
-            "",
-            "The preemption was not counted in `num_preemptions`.",
-        ),
+        Mutant("    victim.num_preemptions += 1\n", "", "The preemption was not counted in `num_preemptions`."),
     ),
 )
 def check_preempt() -> None:
@@ -367,11 +333,7 @@ def _check_preempt(running: list[int], waiting: list[int], victim: str, prefix_c
         request = line.preempt()
         expect(names(request), victim, "request (the result)")
         expect(names(line.running), stay, "`running` afterwards")
-        expect(
-            names(line.waiting),
-            [f"r{n}" for n in sorted([*waiting, int(victim[1:])])],
-            "`waiting` afterwards",
-        )
+        expect(names(line.waiting), [f"r{n}" for n in sorted([*waiting, int(victim[1:])])], "`waiting` afterwards")
         expect(sorted(line.pages.kv.block_tables), sorted(stay), "requests with pages afterwards")
         found = line.pages.cache.evictable_size if prefix_cache else 0
         expect(found, 8 if prefix_cache else 0, "computed tokens of the victim that the cache keeps")

@@ -99,18 +99,12 @@ def check_reuse() -> None:
         held = ", ".join(f"{known} in the pages {table}" for known, table in cached) or "nothing"
         with given(f"reuse(request with the tokens {tokens}); pages of {size}; cached: {held}"):
             expect(pages.reuse(request), expected, "pages found (the result)")
-            expect(
-                pages.cache.protected_size, length, "number of tokens that are locked in the cache afterwards"
-            )
+            expect(pages.cache.protected_size, length, "number of tokens that are locked in the cache afterwards")
             expect(request.num_computed_tokens, length, "request.num_computed_tokens")
             expect(request.num_published_tokens, length, "request.num_published_tokens")
             _expect_locked(request, tokens[:length])
             pages.cache.unlock(request.locked_node)
-            expect(
-                pages.cache.protected_size,
-                0,
-                "number of locked tokens once the request has unlocked its node",
-            )
+            expect(pages.cache.protected_size, 0, "number of locked tokens once the request has unlocked its node")
 
 
 def _expect_locked(request: Request, tokens: list[int]) -> None:
@@ -229,15 +223,9 @@ def check_publish() -> None:
             expect(request.num_published_tokens, num_whole * size, "request.num_published_tokens")
             expect(request.num_computed_tokens, computed, "request.num_computed_tokens (as before)")
             _expect_locked(request, tokens[: num_whole * size])
-            expect(
-                pages.cache.protected_size, num_whole * size, "number of tokens that are locked in the cache"
-            )
+            expect(pages.cache.protected_size, num_whole * size, "number of tokens that are locked in the cache")
             pages.cache.unlock(request.locked_node)
-            expect(
-                pages.cache.protected_size,
-                0,
-                "number of locked tokens once the request has unlocked its node",
-            )
+            expect(pages.cache.protected_size, 0, "number of locked tokens once the request has unlocked its node")
 
 
 ROOM_CASES: tuple[tuple[int, Cached, list[int], int, list[int] | None], ...] = (
@@ -322,11 +310,7 @@ def check_make_room() -> None:
         with given(f"make_room({num_pages}); pages of {size}, {len(free)} of 8 free; cached: {held}{lock}"):
             expect(pages.make_room(num_pages), evicted is not None, "whether there is room (the result)")
             gone = set(evicted or ())
-            expect(
-                pages.cache.total_size,
-                (len(kept) - len(gone)) * size,
-                "number of tokens in the cache afterwards",
-            )
+            expect(pages.cache.total_size, (len(kept) - len(gone)) * size, "number of tokens in the cache afterwards")
             expect(sorted(pages.kv.free_block_list), sorted(free | gone), "free pages afterwards")
             expect(pages.num_evicted, len(gone), "pages.num_evicted")
             references = [int(page in kept - gone) for page in range(8)]

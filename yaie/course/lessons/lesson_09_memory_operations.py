@@ -75,9 +75,7 @@ def check_copy_blocks() -> None:
             f"copy_blocks of caches [num_layers, num_blocks, numbers per block] = {shape}, block_mapping = {pairs}"
         ):
             launch = module.copy_blocks_2_vectors
-            launch(
-                *caches, mapping, len(pairs), num_layers, num_blocks, block_ints * caches[0].element_size()
-            )
+            launch(*caches, mapping, len(pairs), num_layers, num_blocks, block_ints * caches[0].element_size())
             expect(caches[0], wanted[0], "key cache afterwards")
             expect(caches[1], wanted[1], "value cache afterwards")
     caches = _caches(1, 2, 1024)
@@ -134,18 +132,14 @@ def check_reshape_and_cache() -> None:
         for token, slot in enumerate(slots):
             if slot >= 0:
                 wanted[0][slot], wanted[1][slot] = key[token], value[token]
-        given_text = (
-            f"reshape_and_cache of {len(slots)} rows of {row} numbers (1, 2, 3, ...; values -1, -2, -3, ...)"
-        )
+        given_text = f"reshape_and_cache of {len(slots)} rows of {row} numbers (1, 2, 3, ...; values -1, -2, -3, ...)"
         with given(f"{given_text} into {num_slots} slots of zeros, slot_mapping = {slots}"):
             module.reshape_and_cache(key, value, *caches, torch.tensor(slots), len(slots), 4 * row)
             expect(caches[0], wanted[0], "key cache afterwards")
             expect(caches[1], wanted[1], "value cache afterwards")
     rows = torch.zeros(1, 4096, dtype=torch.uint8)
     with given("profile of reshape_and_cache with a row of 4096 bytes, in units of 16 bytes"):
-        profile = module.profile(
-            "reshape_and_cache", rows, rows, rows + 1, rows + 1, torch.tensor([0]), 1, 4096
-        )
+        profile = module.profile("reshape_and_cache", rows, rows, rows + 1, rows + 1, torch.tensor([0]), 1, 4096)
         expect_sectors(profile, 16)
 
 
@@ -196,9 +190,7 @@ def check_transpose() -> None:
         x = torch.arange(rows * cols, dtype=torch.float32).reshape(rows, cols)
         for launcher in ("transpose_2_tiled", "transpose_3_padded"):
             y = torch.full((cols, rows), -1.0)
-            with given(
-                f"{launcher} of x with {rows} rows and {cols} columns, numbered 0, 1, 2, ... along the rows"
-            ):
+            with given(f"{launcher} of x with {rows} rows and {cols} columns, numbered 0, 1, 2, ... along the rows"):
                 getattr(module, launcher)(x, y, rows, cols)
                 expect(y, x.T, "result y")
     x = torch.arange(64 * 64, dtype=torch.float32).reshape(64, 64)
@@ -262,7 +254,5 @@ def check_reduce() -> None:
             expect(total, x.sum().reshape(1), "total")
     with given("profile of reduce_2_shared, n = 1024"):
         profile = module.profile("reduce_2_shared", torch.ones(1024), torch.zeros(1), 1024)
-        atomics = sum(
-            line.lanes for line in profile.lines if line.operation == "atomic" and line.space == "global"
-        )
+        atomics = sum(line.lanes for line in profile.lines if line.operation == "atomic" and line.space == "global")
         expect(atomics, 4, "number of atomicAdd on total", note="One for each of the 4 blocks.")

@@ -167,9 +167,7 @@ def shared(stored: list[int], asked: list[int]) -> tuple[list[str], int]:
         "return [1, 9], [1, 2]: one token is shared.",
     ),
     mutants=(
-        Mutant(
-            "[1, 9], [1, 2]", "[1, 2, 3], [1, 2]", "All of the second prompt is shared, and that it does say."
-        ),
+        Mutant("[1, 9], [1, 2]", "[1, 2, 3], [1, 2]", "All of the second prompt is shared, and that it does say."),
         Mutant("[1, 9], [1, 2]", "[9, 1], [1, 2]", "These share nothing, and for nothing it says 0."),
     ),
 )
@@ -249,11 +247,7 @@ def gated(values: list[float]) -> torch.Tensor:
         "e^89 is too large: the broken kernel divides infinity by infinity. return 100.0",
     ),
     mutants=(
-        Mutant(
-            "return 100.0",
-            "return -100.0",
-            "e^-100 is as good as 0, and the quotient of small numbers is fine.",
-        ),
+        Mutant("return 100.0", "return -100.0", "e^-100 is as good as 0, and the quotient of small numbers is fine."),
         Mutant("return 100.0", "return 10.0", "e^10 is 22,026: nothing overflows."),
     ),
     time_limit=20.0,
@@ -324,11 +318,7 @@ def gathered(table: list[int]) -> torch.Tensor:
         "return [2, 0]: it goes on in block 3.",
     ),
     mutants=(
-        Mutant(
-            "return [2, 0]",
-            "return [2, 3]",
-            "Block 3 follows block 2, which is what the broken kernel assumes.",
-        ),
+        Mutant("return [2, 0]", "return [2, 3]", "Block 3 follows block 2, which is what the broken kernel assumes."),
         Mutant("return [2, 0]", "return [2]", "With one block there is nothing after the first."),
     ),
     time_limit=20.0,
@@ -347,10 +337,7 @@ def check_block_table() -> None:
     minutes=5,
     requires=("10.7",),
     task="Mend `gather_pages_kernel`: a token lies in the block that the table names for its position.",
-    broken=(
-        "block_table[position / block_size] * block_size",
-        "(block_table[0] + position / block_size) * block_size",
-    ),
+    broken=("block_table[position / block_size] * block_size", "(block_table[0] + position / block_size) * block_size"),
     hints=(
         "Which entry of the table is about the token at `position`? (Lesson 02.)",
         "Entry position / block_size names the block; in it the token has row position % block_size.",
@@ -402,9 +389,7 @@ def transposed(rows: int, cols: int) -> torch.Tensor:
     ),
     mutants=(
         Mutant(
-            "return 1, 2",
-            "return 3, 3",
-            "A square matrix has as many rows as columns, and the mistake mixes them up.",
+            "return 1, 2", "return 3, 3", "A square matrix has as many rows as columns, and the mistake mixes them up."
         ),
         Mutant("return 1, 2", "return 2, 71", "Rows and columns must be from 1 to 70 here."),
     ),
@@ -481,9 +466,7 @@ def stored(slots: list[int]) -> torch.Tensor:
     ),
     mutants=(
         Mutant("return [-1]", "return [0]", "Slot 0 is a slot like any other."),
-        Mutant(
-            "return [-1]", "return [4]", "The pool has the slots 0 to 3; nobody promised that slot 4 works."
-        ),
+        Mutant("return [-1]", "return [4]", "The pool has the slots 0 to 3; nobody promised that slot 4 works."),
     ),
     time_limit=20.0,
 )
@@ -542,9 +525,7 @@ def append_to_fork(num_blocks: int, prompt: int, more: int) -> dict[str, Any]:
         error = None
     except OutOfBlocksError:
         error = "OutOfBlocksError"
-    shares = sum(
-        a == b for a, b in zip(pool.block_tables["parent"], pool.block_tables["child"], strict=False)
-    )
+    shares = sum(a == b for a, b in zip(pool.block_tables["parent"], pool.block_tables["child"], strict=False))
     return {
         "error": error,
         "blocks of child": len(pool.block_tables["child"]),
@@ -574,9 +555,7 @@ def append_to_fork(num_blocks: int, prompt: int, more: int) -> dict[str, Any]:
     ),
     mutants=(
         Mutant(
-            "return 2, 1, 4",
-            "return 3, 1, 4",
-            "With two free blocks there is one for the copy and one for the tokens.",
+            "return 2, 1, 4", "return 3, 1, 4", "With two free blocks there is one for the copy and one for the tokens."
         ),
         Mutant(
             "return 2, 1, 4",
@@ -589,9 +568,7 @@ def check_pool_and_tokens() -> None:
     case = clinic.pool_and_tokens()
     ok = isinstance(case, list | tuple) and len(case) == 3 and are_ints(case, 1, 32)
     valid(
-        ok and case[0] <= 8 and case[1] <= 4 * case[0],
-        case,
-        "num_blocks (1 to 8), a prompt that fits, more (1 to 32)",
+        ok and case[0] <= 8 and case[1] <= 4 * case[0], case, "num_blocks (1 to 8), a prompt that fits, more (1 to 32)"
     )
     num_blocks, prompt, more = case
     text = f"{num_blocks} blocks of 4; parent: {prompt} tokens; append_tokens('child', {more})"
@@ -635,9 +612,7 @@ def check_append_tokens() -> None:
         (3, 1, 4, False, 2, 0, 0),
         (3, 5, 1, False, 2, 1, 0),
     ):
-        text = (
-            f"{num_blocks} blocks of 4; parent: {prompt} tokens, child forked; append_tokens('child', {more})"
-        )
+        text = f"{num_blocks} blocks of 4; parent: {prompt} tokens, child forked; append_tokens('child', {more})"
         with given(text):
             wanted = {
                 "error": "OutOfBlocksError" if error else None,
@@ -687,9 +662,7 @@ def evicted_after(prompts: list[list[int]]) -> list[list[int]]:
 def check_prompts_in_order() -> None:
     prompts = clinic.prompts_in_order()
     ok = isinstance(prompts, list | tuple) and 1 <= len(prompts) <= 10
-    ok = ok and all(
-        isinstance(p, list | tuple) and 1 <= len(p) <= 4 and are_ints(p, 0, 10**6) for p in prompts
-    )
+    ok = ok and all(isinstance(p, list | tuple) and 1 <= len(p) <= 4 and are_ints(p, 0, 10**6) for p in prompts)
     valid(ok, prompts, "1 to 10 prompts of 1 to 4 token ids")
     expose("10.16", "PrefixCache.match", f"prompts_in_order() == {prompts}", lambda: evicted_after(prompts))
 
@@ -766,11 +739,7 @@ def total(launcher: str, n: int) -> float:
     ),
     mutants=(
         Mutant("return 1", "return 256", "256 threads read 256 numbers: each has one of its own."),
-        Mutant(
-            "return 1",
-            "return 512",
-            "Two thread blocks of 256 threads read 512 numbers: each has one of its own.",
-        ),
+        Mutant("return 1", "return 512", "Two thread blocks of 256 threads read 512 numbers: each has one of its own."),
     ),
     time_limit=20.0,
 )
@@ -823,9 +792,7 @@ def steps_of(arrivals: list[tuple[int, int]], num_steps: int = 30) -> list[dict[
         for number, (arrival, prompt) in enumerate(arrivals):
             if arrival == step:
                 tokens = [100 * number + place for place in range(prompt)]
-                scheduler.add(
-                    Request(f"r{number}", tokens, prompt, SamplingParams(), number, 6, TextStream(None))
-                )
+                scheduler.add(Request(f"r{number}", tokens, prompt, SamplingParams(), number, 6, TextStream(None)))
         decodes = {request.request_id: 0 for request in scheduler.running if request.is_decode}
         batch = scheduler.schedule()
         record.append(decodes | {request.request_id: num_tokens for request, num_tokens in batch.items()})
@@ -854,25 +821,17 @@ def steps_of(arrivals: list[tuple[int, int]], num_steps: int = 30) -> list[dict[
     ),
     mutants=(
         Mutant("(1, 16)", "(1, 4)", "4 of the 8 tokens are left: the budget is enough for both."),
-        Mutant(
-            "(1, 16)",
-            "(8, 16)",
-            "When the long prompt comes, the first request has ended: it generates 6 tokens.",
-        ),
+        Mutant("(1, 16)", "(8, 16)", "When the long prompt comes, the first request has ended: it generates 6 tokens."),
     ),
 )
 def check_arrivals() -> None:
     case = clinic.arrivals()
     ok = isinstance(case, list | tuple) and 1 <= len(case) <= 4
     ok = ok and all(isinstance(r, list | tuple) and len(r) == 2 and are_ints(r, 0, 40) for r in case)
-    valid(
-        ok and all(r[0] <= 8 and r[1] >= 1 for r in case), case, "1 to 4 pairs (step 0 to 8, tokens 1 to 40)"
-    )
+    valid(ok and all(r[0] <= 8 and r[1] >= 1 for r in case), case, "1 to 4 pairs (step 0 to 8, tokens 1 to 40)")
 
     def starved() -> list[str]:
-        return [
-            f"step {i}: {who}" for i, step in enumerate(steps_of(case)) for who, n in step.items() if n == 0
-        ]
+        return [f"step {i}: {who}" for i, step in enumerate(steps_of(case)) for who, n in step.items() if n == 0]
 
     expose("10.20", "Scheduler.schedule", f"arrivals() == {list(case)}; decodes without a token", starved)
 
@@ -944,11 +903,7 @@ def mean_by_scores(scores: list[float]) -> float:
         "Let the largest score lie in the second tile: return [0.0] * 32 + [1.0]",
     ),
     mutants=(
-        Mutant(
-            "[0.0] * 32 + [1.0]",
-            "[0.0] * 31 + [1.0]",
-            "32 keys are one tile: there is no second one to go wrong.",
-        ),
+        Mutant("[0.0] * 32 + [1.0]", "[0.0] * 31 + [1.0]", "32 keys are one tile: there is no second one to go wrong."),
         Mutant(
             "[0.0] * 32 + [1.0]",
             "[1.0] + [0.0] * 32",
@@ -1023,9 +978,7 @@ def check_take_scores() -> None:
     ),
     mutants=(
         Mutant("return 257", "return 256", "256 numbers are one thread block, and its only writer is alone."),
-        Mutant(
-            "return 257", "return 0", "With no numbers at all there is nobody to race: 1 to 4096, please."
-        ),
+        Mutant("return 257", "return 0", "With no numbers at all there is nobody to race: 1 to 4096, please."),
     ),
     time_limit=20.0,
 )

@@ -68,12 +68,7 @@ def check_rms_norm() -> None:
 
     ones = torch.ones(2)
     with given("x = [[1, 7]], no residual, weight [1, 1], eps 0"):
-        expect(
-            run(torch.tensor([[1.0, 7.0]]), None, ones, 0.0),
-            torch.tensor([[0.2, 1.4]]),
-            "out",
-            tolerance=1e-5,
-        )
+        expect(run(torch.tensor([[1.0, 7.0]]), None, ones, 0.0), torch.tensor([[0.2, 1.4]]), "out", tolerance=1e-5)
     with given("x = [[1, 7]], residual [[2, -3]], weight [1, 1], eps 0"):
         residual = torch.tensor([[2.0, -3.0]])
         out = run(torch.tensor([[1.0, 7.0]]), residual, ones, 0.0)
@@ -95,12 +90,7 @@ def check_rms_norm() -> None:
         arguments = (x, x.clone(), weight, x.clone(), 2, 1024, 1e-5, 0)
         profile = module.profile("rms_norm_2_one_pass", *arguments)
         moved = sum(line.bytes_moved for line in profile.lines if line.space == "global")
-        expect(
-            moved // 4096,
-            10,
-            "rows of 4096 bytes moved",
-            note="2 of each of x, residual (twice), weight, out.",
-        )
+        expect(moved // 4096, 10, "rows of 4096 bytes moved", note="2 of each of x, residual (twice), weight, out.")
         expect_sectors(profile, 16)
 
 
@@ -154,13 +144,7 @@ def check_rope() -> None:
     with given("one token, one head [1, 2, 3, 4], cos = [0, 1], sin = [1, 0]"):
         module.rope_1_pairs(x, torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]), 1, 1, 4, 4, 0)
         expect(x, torch.tensor([[[-3.0, 2.0, 1.0, 4.0]]]), "x afterwards")
-    for tokens, heads, others, head_dim in (
-        (2, 1, 0, 4),
-        (2, 3, 1, 4),
-        (3, 2, 2, 16),
-        (2, 7, 1, 10),
-        (1, 9, 0, 64),
-    ):
+    for tokens, heads, others, head_dim in ((2, 1, 0, 4), (2, 3, 1, 4), (3, 2, 2, 16), (2, 7, 1, 10), (1, 9, 0, 64)):
         x = _numbers(tokens, heads + others, head_dim)
         angles = torch.arange(tokens * head_dim // 2).view(tokens, -1) * 0.7
         cos, sin = angles.cos(), angles.sin()

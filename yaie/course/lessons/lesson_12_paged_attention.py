@@ -89,13 +89,7 @@ def _one_hot(num_slots: int) -> torch.Tensor:
     ),
 )
 def check_slot_of_token() -> None:
-    cases = [
-        (4, [1, 0], 2),
-        (4, [1, 0], 6),
-        (2, [3, 0, 2], 5),
-        (1, [5, 2, 7], 3),
-        (8, [0], 8),
-    ]
+    cases = [(4, [1, 0], 2), (4, [1, 0], 6), (2, [3, 0, 2], 5), (1, [5, 2, 7], 3), (8, [0], 8)]
     for block_size, table, context_len in cases:
         _expect_slots("paged_decode_1_thread_per_head", block_size, table, context_len, 8)
     _expect_slots("paged_decode_3_grouped", 5, [2, 4, 0, 1, 5], 23, 32)
@@ -108,9 +102,7 @@ def _expect_slots(launcher: str, block_size: int, table: list[int], context_len:
     shape = (num_slots // block_size, block_size, 1, num_slots)
     values = _one_hot(num_slots)[: math.prod(shape[:2])].reshape(shape)
     keys, query = torch.zeros(shape), torch.zeros(1, num_slots)
-    with given(
-        f"pages of {block_size}, block table {table}, a context of {context_len} tokens, all scores 0"
-    ):
+    with given(f"pages of {block_size}, block table {table}, a context of {context_len} tokens, all scores 0"):
         out = decode(launcher, query, keys, values, table, context_len)[0]
         expect(out, expected, "mean (the share of each slot of the cache)", tolerance=1e-5)
 
@@ -177,9 +169,7 @@ def _expect_weights(launcher: str, scores: list[float], splits: tuple[int, int] 
     where = f", in {splits[0]} splits of {splits[1]}" if splits else ""
     with given(f"keys whose scores are {scores}, each with the weight 2^score{where}"):
         out = decode(launcher, query, keys, values, [0], len(scores), splits=splits)[0]
-        expect(
-            out[: len(scores)], expected[: len(scores)], "softmax (the weight of each key)", tolerance=1e-5
-        )
+        expect(out[: len(scores)], expected[: len(scores)], "softmax (the weight of each key)", tolerance=1e-5)
 
 
 # --- 12.3 ---------------------------------------------------------------------------------------------------

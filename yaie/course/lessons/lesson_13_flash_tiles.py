@@ -37,9 +37,7 @@ def attend(
     (q_len, kv_len) of each sequence, one sequence if left out.
     """
     lengths = lengths or [(len(query), len(key))]
-    cu_q, cu_k = (
-        torch.tensor([0, *column]).cumsum(0, dtype=torch.int32) for column in zip(*lengths, strict=True)
-    )
+    cu_q, cu_k = (torch.tensor([0, *column]).cumsum(0, dtype=torch.int32) for column in zip(*lengths, strict=True))
     out = torch.full_like(query, math.nan)
     sizes = [len(lengths), max(q for q, _ in lengths), query.shape[1], key.shape[1], query.shape[2]]
     launch = getattr(module(rung), rung)
@@ -116,9 +114,7 @@ def check_load_tile() -> None:
     for kv_len in (3, 1, 33, 70):
         head_dim = -(-kv_len // 8) * 8
         with given(f"1 query of zeros, {kv_len} keys of zeros, value j is 1 in column j and 0 elsewhere"):
-            out = attend(
-                TILES, torch.zeros(1, 1, head_dim), torch.zeros(kv_len, 1, head_dim), marks(kv_len, head_dim)
-            )
+            out = attend(TILES, torch.zeros(1, 1, head_dim), torch.zeros(kv_len, 1, head_dim), marks(kv_len, head_dim))
             wanted = torch.full((kv_len,), 1 / kv_len)
             expect(out[0, 0, :kv_len], wanted, "output (the weight of each key)", tolerance=1e-5)
     for scores in ([1.0, 0.0], [0.0, 1.0, 2.0]):
@@ -134,11 +130,7 @@ def check_load_tile() -> None:
         expect(out, torch.cat(means), "output (the mean of the sequence's values)", tolerance=1e-4)
     with given("profile of one query and 32 keys of 32 columns"):
         attend(TILES, torch.zeros(1, 1, 32), torch.zeros(32, 1, 32), torch.zeros(32, 1, 32))
-        loads = [
-            line
-            for line in module(TILES).profile().lines
-            if (line.space, line.operation) == ("global", "load")
-        ]
+        loads = [line for line in module(TILES).profile().lines if (line.space, line.operation) == ("global", "load")]
         worst = max(line.sectors_per_request for line in loads)
         expect(worst <= 4, True, "number of sectors that a warp reads per request, at most 4", note=COALESCED)
 
@@ -207,15 +199,11 @@ def check_take_scores() -> None:
         head_dim = -(-len(scores) // 8) * 8
         text = _short(scores)
         with given(f"a row with the scores {text} (a score of s weighs 2^s), in tiles of 32 keys"):
-            out = attend(
-                TILES, unit_query(1, head_dim), keys_of(scores, head_dim), marks(len(scores), head_dim)
-            )
+            out = attend(TILES, unit_query(1, head_dim), keys_of(scores, head_dim), marks(len(scores), head_dim))
             wanted = torch.softmax(torch.tensor(scores, dtype=torch.float64) * math.log(2), 0).float()
             expect(out[0, 0, : len(scores)], wanted, "weight of each key", tolerance=1e-5)
     for q_len, kv_len in ((2, 2), (3, 2), (40, 8)):
-        with given(
-            f"causal, {q_len} queries and {kv_len} keys of zeros: row i sees {kv_len - q_len + 1} + i keys"
-        ):
+        with given(f"causal, {q_len} queries and {kv_len} keys of zeros: row i sees {kv_len - q_len + 1} + i keys"):
             zeros = torch.zeros(q_len, 1, 8)
             out = attend(TILES, zeros, torch.zeros(kv_len, 1, 8), marks(kv_len, 8), causal=True)
             wanted = _causal_means(q_len, kv_len)
@@ -302,9 +290,7 @@ def check_tiles_that_matter() -> None:
             seen = [max(min(i + 1 + kv_len - q_len, kv_len), 0) if causal else kv_len for i in range(q_len)]
             wanted = torch.tensor([max(n - 1, 0) / 2 for n in seen])
             expect(out[:, 0, 0], wanted, "output (the mean of the visible values)", tolerance=1e-3)
-            expect(
-                _tiles_read(q_len, 8), visits, "number of tiles of keys that all thread blocks visit together"
-            )
+            expect(_tiles_read(q_len, 8), visits, "number of tiles of keys that all thread blocks visit together")
 
 
 def _tiles_read(q_len: int, head_dim: int) -> int:

@@ -82,9 +82,7 @@ def check_mask_scores() -> None:
         with given(
             f"{kind}, {q_len} queries and {kv_len} keys of zeros; row i of the output is the weight of each key"
         ):
-            query, key, value = halves(
-                torch.zeros(q_len, 1, 64), torch.zeros(kv_len, 1, 64), marks(kv_len, 64)
-            )
+            query, key, value = halves(torch.zeros(q_len, 1, 64), torch.zeros(kv_len, 1, 64), marks(kv_len, 64))
             out = attend(RUNG, query, key, value, causal=causal)
             seen = [i + 1 + kv_len - q_len if causal else kv_len for i in range(q_len)]
             wanted = torch.stack([weights_of([0.0] * n) for n in seen])[:, :kv_len]
@@ -207,14 +205,7 @@ def check_score_keys() -> None:
 )
 def check_next_tile() -> None:
     for kv_len in (64, 65, 128, 200, 330):
-        with given(
-            f"1 query and {kv_len} keys of zeros: {-(-kv_len // 64)} tiles of 64 keys; the value of key j is j"
-        ):
+        with given(f"1 query and {kv_len} keys of zeros: {-(-kv_len // 64)} tiles of 64 keys; the value of key j is j"):
             value = torch.arange(kv_len, dtype=torch.float32)[:, None, None].repeat(1, 1, 64)
             out = attend(RUNG, *halves(torch.zeros(1, 1, 64), torch.zeros(kv_len, 1, 64), value))
-            expect(
-                out[0, 0, 0].float().item(),
-                (kv_len - 1) / 2,
-                "output (the mean of the values)",
-                tolerance=0.2,
-            )
+            expect(out[0, 0, 0].float().item(), (kv_len - 1) / 2, "output (the mean of the values)", tolerance=0.2)

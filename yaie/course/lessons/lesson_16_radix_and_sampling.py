@@ -133,9 +133,7 @@ def check_gather_pages() -> None:
         (5, 4, 5, [4, 1], 7),
         (2, 3, 1200, [1], 2),
     ):
-        cache = torch.arange(num_blocks * block_size * row, dtype=torch.int32).view(
-            num_blocks, block_size, row
-        )
+        cache = torch.arange(num_blocks * block_size * row, dtype=torch.int32).view(num_blocks, block_size, row)
         wanted = cache[table].view(-1, row)[:context_len]
         out = torch.full((context_len, row), -1, dtype=torch.int32)
         with given(
@@ -222,8 +220,6 @@ def check_radix_limit() -> None:
         shown = logits if len(logits) < 9 else f"[{logits[0]}, {logits[1]}, ...], {len(logits)} of them"
         with given(f"logits {shown}; {' and '.join(wishes)}"):
             uniforms = torch.tensor([0.5], dtype=torch.float64)
-            _, limits = sampling.launch(
-                "emulator", rows, settings, uniforms, rung=2, check=True, with_limits=True
-            )
+            _, limits = sampling.launch("emulator", rows, settings, uniforms, rung=2, check=True, with_limits=True)
             kept = sampling.kept_by(limits, rows, settings)[0].nonzero().flatten().tolist()
             expect(kept, _kept(rows, settings)[0], "ids of the tokens that are kept")

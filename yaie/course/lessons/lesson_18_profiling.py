@@ -127,27 +127,19 @@ def check_measure() -> None:
         timing = harness.measure(device.run, repeats=3, warmup=3, items=2, clock=device.clock)
         _expect_timing(timing, 3, 2.5, 3.5, 3)
     device = Device([5, 1, 2, 3], eager=False)
-    with given(
-        "runs of 5, 1, 2 and 3 seconds on a device whose calls return at once: measure(..., repeats=3)"
-    ):
+    with given("runs of 5, 1, 2 and 3 seconds on a device whose calls return at once: measure(..., repeats=3)"):
         timing = harness.measure(device.run, repeats=3, synchronize=device.wait, clock=device.clock)
         _expect_timing(timing, 2, 1.5, 2.5, 3)
     for eager in (True, False):
         device = Device([5, 1, 2, 3], eager=eager)
         wait = None if eager else device.wait
         what = "" if eager else ", on a device whose calls return at once"
-        with given(
-            f"a setup of 70 seconds before runs of 5, 1, 2 and 3 seconds{what}: measure(..., repeats=3)"
-        ):
-            timing = harness.measure(
-                device.run, setup=device.prepare, repeats=3, synchronize=wait, clock=device.clock
-            )
+        with given(f"a setup of 70 seconds before runs of 5, 1, 2 and 3 seconds{what}: measure(..., repeats=3)"):
+            timing = harness.measure(device.run, setup=device.prepare, repeats=3, synchronize=wait, clock=device.clock)
             _expect_timing(timing, 2, 1.5, 2.5, 3)
             expect(device.arguments, [("input",)] * 4, "arguments of `run`, which `setup` returned")
     with given("measure(run, repeats=1)"):
-        expect_error(
-            lambda: harness.measure(Device([1, 1]).run, repeats=1), ValueError, "one run has no spread"
-        )
+        expect_error(lambda: harness.measure(Device([1, 1]).run, repeats=1), ValueError, "one run has no spread")
 
 
 @LESSON.exercise(
@@ -172,9 +164,7 @@ def check_measure() -> None:
             "grouped heads are for.",
         ),
         Mutant(
-            "cache = 2 * num_seqs",
-            "cache = num_seqs",
-            "Keys and values are two tensors of this size. You counted one.",
+            "cache = 2 * num_seqs", "cache = num_seqs", "Keys and values are two tensors of this size. You counted one."
         ),
         Mutant(
             "flops = 2 * 2 * num_seqs",
@@ -205,15 +195,9 @@ def check_decode_cost() -> None:
         num_seqs, context_len, num_heads, num_kv_heads, head_dim, itemsize = shape
         with given(f"decode_cost({', '.join(f'{n}={v}' for n, v in zip(names, shape, strict=True))})"):
             cost = costs.decode_cost(*shape)
-            numbers = [num_seqs * context_len * num_kv_heads * head_dim] * 2 + [
-                num_seqs * num_heads * head_dim
-            ] * 2
+            numbers = [num_seqs * context_len * num_kv_heads * head_dim] * 2 + [num_seqs * num_heads * head_dim] * 2
             expect(cost.bytes, sum(numbers) * itemsize, "bytes (keys, values, query, output)")
-            expect(
-                cost.flops,
-                num_seqs * num_heads * context_len * 4 * head_dim,
-                "FLOPs (scores and sum of values)",
-            )
+            expect(cost.flops, num_seqs * num_heads * context_len * 4 * head_dim, "FLOPs (scores and sum of values)")
 
 
 @LESSON.exercise(
@@ -235,11 +219,7 @@ def check_decode_cost() -> None:
             "cost.bytes / machine.bandwidth + cost.flops / machine.peak",
             "You added the two times up. A machine computes on one part while it moves the next: the longer counts.",
         ),
-        Mutant(
-            "max(",
-            "min(",
-            "This is the shorter of the two times. The operation is not done before both are.",
-        ),
+        Mutant("max(", "min(", "This is the shorter of the two times. The operation is not done before both are."),
         Mutant(
             "max(cost.bytes / machine.bandwidth, cost.flops / machine.peak)",
             "cost.bytes / machine.bandwidth",
@@ -258,15 +238,11 @@ def check_least_time() -> None:
     with given(
         "Machine(bandwidth=100, peak=1000); least_time of Cost(bytes=100, flops=500), Cost(bytes=10, flops=500)"
     ):
-        expect(
-            [costs.least_time(cost, machine) for cost in (few, many)], [1.0, 0.5], "seconds", tolerance=1e-9
-        )
+        expect([costs.least_time(cost, machine) for cost in (few, many)], [1.0, 0.5], "seconds", tolerance=1e-9)
     for cost, seconds in (
         (costs.Cost(100, 0), 1.0),
         (costs.Cost(50, 500), 0.5),
         (costs.Cost(2**30, 2**32), 2**30 / 100),
     ):
-        with given(
-            f"least_time(Cost(bytes={cost.bytes}, flops={cost.flops}), Machine(bandwidth=100, peak=1000))"
-        ):
+        with given(f"least_time(Cost(bytes={cost.bytes}, flops={cost.flops}), Machine(bandwidth=100, peak=1000))"):
             expect(costs.least_time(cost, machine), seconds, "seconds", tolerance=1e-9)

@@ -67,9 +67,7 @@ def learners_rung(family: str, rungs: dict[int, str], fastest: int) -> int:
 
 
 @cache
-def _load(
-    name: str, backend: str, check: bool, text: str | None, limit: float
-) -> yaie.cuda.Module | ModuleType:
+def _load(name: str, backend: str, check: bool, text: str | None, limit: float) -> yaie.cuda.Module | ModuleType:
     if backend == "cuda" and text is None and _is_built(name):
         return ahead_of_time()
     return yaie.cuda.load(

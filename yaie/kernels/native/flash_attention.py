@@ -73,9 +73,7 @@ def flash_attention(
         BackendError: a dtype or head_dim that no rung, or not the given one, can do.
     """
     if key.dtype != query.dtype or value.dtype != query.dtype:
-        raise BackendError(
-            f"flash attention takes one dtype, got {query.dtype}, {key.dtype} and {value.dtype}"
-        )
+        raise BackendError(f"flash attention takes one dtype, got {query.dtype}, {key.dtype} and {value.dtype}")
     total_q, num_heads, head_dim = query.shape
     best = best_rung(query.dtype, head_dim)
     rung = native.learners_rung("flash_attention", RUNGS, best) if rung is None else rung
@@ -95,16 +93,7 @@ def flash_attention(
         tensors.append(query.new_empty(total_q, num_heads, max_kv_len, dtype=torch.float32))
         lengths.append(max_kv_len)
     launch = getattr(native.module(f"flash_attention/{name}.cu", backend, check=check), name)
-    launch(
-        *tensors,
-        *lengths,
-        num_heads,
-        key.shape[1],
-        head_dim,
-        scale,
-        int(causal),
-        native.DTYPES[query.dtype],
-    )
+    launch(*tensors, *lengths, num_heads, key.shape[1], head_dim, scale, int(causal), native.DTYPES[query.dtype])
     return out
 
 
@@ -134,9 +123,7 @@ def attention_forward(
         cu_q, cu_k = (_multiples(n, num_seqs, query.device) for n in (q_len, kv_len))
     else:  # leave the padding out
         packed = [torch.cat([t[s, :n] for s, n in enumerate(seq_lens)]) for t in (query, key, value)]
-        cu_q = cu_k = (
-            torch.tensor([0, *seq_lens], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(query.device)
-        )
+        cu_q = cu_k = torch.tensor([0, *seq_lens], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(query.device)
     flat = flash_attention(*packed, cu_q, cu_k, q_len, kv_len, causal=causal, scale=scale, backend=backend)
     if seq_lens is None:
         return flat.view(query.shape)

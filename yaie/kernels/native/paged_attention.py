@@ -67,9 +67,7 @@ class PagedPlan(NamedTuple):
 
     block_tables: torch.Tensor  # [num_seqs, max_blocks] int32
     num_decodes: int
-    context_lens: (
-        torch.Tensor | None
-    )  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
+    context_lens: torch.Tensor | None  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
     decode_tiles: torch.Tensor | None  # [num_decodes, 4] int32, as in paged_attention.cu
     prefill_tiles: torch.Tensor | None  # [num_tiles, 4] int32, each of at most `tile_tokens` tokens
     tile_tokens: int
@@ -115,16 +113,7 @@ def paged_decode(
     """
     plan = decode_plan(block_tables, context_lens, max_context_len, key_cache)
     out = torch.empty_like(query)
-    _decode(
-        query,
-        key_cache,
-        value_cache,
-        plan,
-        _scale(scale, query),
-        out,
-        rung,
-        module(FILE, backend, check=check),
-    )
+    _decode(query, key_cache, value_cache, plan, _scale(scale, query), out, rung, module(FILE, backend, check=check))
     return out
 
 
@@ -231,9 +220,7 @@ def paged_prefill(
         plan: from `plan_attention` with `gather=False`, so that it has tiles.
     """
     out = torch.empty_like(query)
-    _prefill(
-        query, key_cache, value_cache, plan, _scale(scale, query), out, module(FILE, backend, check=check)
-    )
+    _prefill(query, key_cache, value_cache, plan, _scale(scale, query), out, module(FILE, backend, check=check))
     return out
 
 
@@ -264,8 +251,7 @@ def _prefill(query, key_cache, value_cache, plan, scale, out, kernels) -> None:
 def _prefill_gathered(query, key_cache, value_cache, gathered, scale, backend) -> torch.Tensor:
     slots, *lengths = gathered
     key, value = (
-        gather_pages(backend, cache.flatten(0, 1).unsqueeze(1), slots, len(slots))
-        for cache in (key_cache, value_cache)
+        gather_pages(backend, cache.flatten(0, 1).unsqueeze(1), slots, len(slots)) for cache in (key_cache, value_cache)
     )
     return flash_attention(query, key, value, *lengths, scale=scale, backend=backend)
 
@@ -274,9 +260,7 @@ def _prefill_gathered(query, key_cache, value_cache, gathered, scale, backend) -
 
 
 @implements("plan_attention")
-def plan_attention(
-    backend, block_tables, context_lens, query_lens, key_cache, gather: bool | None = None
-) -> PagedPlan:
+def plan_attention(backend, block_tables, context_lens, query_lens, key_cache, gather: bool | None = None) -> PagedPlan:
     """See `api.plan_attention`. `gather`: collect the pages of prefills first; None: where it pays."""
     _check(key_cache)
     tables = block_tables.to(torch.int32).contiguous()
@@ -324,9 +308,7 @@ def pays_to_gather(context_lens: np.ndarray, query_lens: np.ndarray, dtype: torc
     )
 
 
-def _gather(
-    tables: torch.Tensor, context_lens: np.ndarray, query_lens: np.ndarray, block_size: int
-) -> Gathered:
+def _gather(tables: torch.Tensor, context_lens: np.ndarray, query_lens: np.ndarray, block_size: int) -> Gathered:
     kv_lens = np.where(query_lens > 1, context_lens, 0)
     ends = kv_lens.cumsum()
     positions = np.arange(ends[-1]) - np.repeat(ends - kv_lens, kv_lens)

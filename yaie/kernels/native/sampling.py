@@ -37,9 +37,7 @@ def sample(
     """One token per row, as `SamplingKernel.sample`. It looks at the result once, to name a row of no use."""
     rung = rung or learners_rung("sampling", RUNGS, max(RUNGS))
     if logits.shape[-1] > LARGEST_VOCABULARY:
-        raise BackendError(
-            f"sampling takes up to {LARGEST_VOCABULARY} logits in a row, not {logits.shape[-1]}"
-        )
+        raise BackendError(f"sampling takes up to {LARGEST_VOCABULARY} logits in a row, not {logits.shape[-1]}")
     rows, settings = twin.prepare(logits, temperature, top_p, top_k, check_logits=False, **penalties)
     twin.check_generators(generator, len(rows))
     uniforms = None if seeds is not None else twin.draw_uniforms(len(rows), generator)

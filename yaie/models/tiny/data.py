@@ -132,9 +132,7 @@ class Table:
             self.values = {key: str(rng.randint(2, 99)) for key in draw_keys(rng, num_pairs, keys)}
         else:
             self.values = {key: draw_value(rng, values) for key in draw_keys(rng, num_pairs, keys)}
-        self.opening = (
-            self._told_turns() if form == "told" else [Turn("system", self._system_text(separator))]
-        )
+        self.opening = self._told_turns() if form == "told" else [Turn("system", self._system_text(separator))]
 
     def _system_text(self, separator: str) -> str:
         if self.form == "likes":
@@ -265,9 +263,7 @@ def story(rng: Random) -> Chat:
     ]
     if rng.random() < 0.4:
         del parts[3]
-    asked = rng.choice(
-        [f"tell a story about {name} and a {animal}.", f"tell me about {name} and the {animal}."]
-    )
+    asked = rng.choice([f"tell a story about {name} and a {animal}.", f"tell me about {name} and the {animal}."])
     return [Turn("user", asked), Turn("assistant", " ".join(rng.choice(part) for part in parts), "story")]
 
 
@@ -289,9 +285,7 @@ def side_task(rng: Random, mix: Mix) -> Chat:
 
 def draw_table(rng: Random, mix: Mix) -> Table:
     """A table of random form and size; small and large tables get equal shares of the documents."""
-    largest = min(
-        mix.pairs, int(mix.tokens * 0.75 / 5.5)
-    )  # a pair is about 5.5 tokens; leave room for questions
+    largest = min(mix.pairs, int(mix.tokens * 0.75 / 5.5))  # a pair is about 5.5 tokens; leave room for questions
     bounds = rng.choice([(2, min(24, largest)), (2, largest), (max(2, largest // 2), largest)])
     size, draw = rng.randint(*bounds), rng.random()
     separator = rng.choice([";", ";", "; ", "\n"])
@@ -308,9 +302,7 @@ def draw_table(rng: Random, mix: Mix) -> Table:
     if draw < 0.78:
         return Table(rng, max(2, min(size * 7 // 10, len(NAMES))), form="has", unknown=unknown)
     form = "told" if rng.random() < 0.7 else "pairs"
-    return Table(
-        rng, max(2, size // 2), form=form, unknown=unknown, updates=rng.choice([0.0, 0.25, 0.5, 0.5])
-    )
+    return Table(rng, max(2, size // 2), form=form, unknown=unknown, updates=rng.choice([0.0, 0.25, 0.5, 0.5]))
 
 
 def document(rng: Random, mix: Mix) -> Chat:

@@ -26,9 +26,7 @@ Logits = Callable[[Tensor], Tensor]  # token ids [B, T] -> logits [B, T, vocabul
 
 GOALS = {f"lookup {n}": 0.99 for n in (4, 16, 32, 64, 100)}
 GOALS |= {"lookup 200 (mixed keys)": 0.95, "updates 8": 0.97, "updates 24": 0.97}
-GOALS |= {f"addition {digits}": 0.99 for digits in (1, 2, 3)} | dict.fromkeys(
-    ("copy", "reverse", "sort"), 0.99
-)
+GOALS |= {f"addition {digits}": 0.99 for digits in (1, 2, 3)} | dict.fromkeys(("copy", "reverse", "sort"), 0.99)
 
 
 class ChatEncoder:
@@ -50,18 +48,14 @@ class ChatEncoder:
 
 
 @torch.no_grad()
-def right_answers(
-    logits: Logits, encoder: ChatEncoder, asked: Sequence[Problem], batch_size: int = 8
-) -> list[bool]:
+def right_answers(logits: Logits, encoder: ChatEncoder, asked: Sequence[Problem], batch_size: int = 8) -> list[bool]:
     """For each problem: does greedy decoding with `logits` write exactly the right answer and stop?
 
     Rows of a batch are padded at the end, which a causal model cannot see.
     """
     right: list[bool] = []
     for start in range(0, len(asked), batch_size):
-        pairs = [
-            (encoder.prompt(p.messages), encoder.answer(p.answer)) for p in asked[start : start + batch_size]
-        ]
+        pairs = [(encoder.prompt(p.messages), encoder.answer(p.answer)) for p in asked[start : start + batch_size]]
         ids = torch.zeros(len(pairs), max(len(p) + len(a) for p, a in pairs), dtype=torch.long)
         for row, (prompt, answer) in enumerate(pairs):
             ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
@@ -72,9 +66,7 @@ def right_answers(
     return right
 
 
-def transformers_logits(
-    folder: Path = FOLDER, dtype: torch.dtype = torch.float32, device: str = "cpu"
-) -> Logits:
+def transformers_logits(folder: Path = FOLDER, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Logits:
     """The checkpoint in `folder` run by `transformers` (the test extra) on `device`."""
     from transformers import LlamaForCausalLM
 
@@ -83,9 +75,7 @@ def transformers_logits(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Print how many held-out problems of each skill are answered right."
-    )
+    parser = argparse.ArgumentParser(description="Print how many held-out problems of each skill are answered right.")
     parser.add_argument(
         "--model", type=Path, default=FOLDER, help="folder of the checkpoint (default: the shipped one)"
     )

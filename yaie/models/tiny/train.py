@@ -197,9 +197,7 @@ class TrainingLlama(nn.Module):
         for name, param in self.named_parameters():
             if param.ndim == 2:
                 scale = 0.3 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
-                nn.init.normal_(
-                    param, std=0.1 if name.startswith("embed") else scale * param.shape[1] ** -0.5
-                )
+                nn.init.normal_(param, std=0.1 if name.startswith("embed") else scale * param.shape[1] ** -0.5)
         # Queries start near their key head: equal tokens attend to each other from the beginning.
         for block in self.layers:
             q, k = block.self_attn.q_proj.weight.data, block.self_attn.k_proj.weight.data
@@ -243,9 +241,7 @@ def auxiliary_loss(model: TrainingLlama, probes: Tensor, tap: Tensor, ids: Tenso
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrix update is made nearly orthogonal by five Newton-Schulz steps (Jordan et al. 2024)."""
 
-    def __init__(
-        self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.01
-    ) -> None:
+    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.01) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
@@ -335,9 +331,7 @@ class Encoder:
 class Batches(Dataset):
     """The batches of a stage by number. Each has random numbers of its own, so any process may make any of them."""
 
-    def __init__(
-        self, encoder: Encoder, number: int, stage: Stage, seed: int, batch_tokens: int, steps: int
-    ) -> None:
+    def __init__(self, encoder: Encoder, number: int, stage: Stage, seed: int, batch_tokens: int, steps: int) -> None:
         self.encoder, self.stage, self.name = encoder, stage, f"{seed}-{number}"
         self.batch_tokens, self.steps = batch_tokens, steps
 
@@ -347,9 +341,7 @@ class Batches(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng, stage = Random(f"{self.name}-{index}"), self.stage
         shape = rng.choices(list(stage.shapes), weights=list(stage.shapes.values()))[0]
-        mix = data.Mix(
-            shape.context, shape.pairs, stage.digits, stage.items, stage.tables, stage.unknown, stage.mixed
-        )
+        mix = data.Mix(shape.context, shape.pairs, stage.digits, stage.items, stage.tables, stage.unknown, stage.mixed)
         documents = max(1, self.batch_tokens // shape.context)
         return self.encoder.batch([data.document(rng, mix) for _ in range(documents)], shape.context)
 
@@ -384,9 +376,7 @@ class Progress:
 class Trainer:
     """The weights in training and what all stages share."""
 
-    def __init__(
-        self, encoder: Encoder, device: torch.device, seed: int, batch_tokens: int, workers: int
-    ) -> None:
+    def __init__(self, encoder: Encoder, device: torch.device, seed: int, batch_tokens: int, workers: int) -> None:
         self.encoder, self.device, self.seed = encoder, device, seed
         self.batch_tokens, self.workers = batch_tokens, workers
         torch.manual_seed(seed)
@@ -440,9 +430,7 @@ class Trainer:
         matrices = [p for name, p in named if p.ndim == 2 and not name.startswith("embed")]
         others = [p for name, p in named if p.ndim == 1 or name.startswith("embed")]
         muon = Muon(matrices, lr=MUON_LR)
-        adam = torch.optim.AdamW(
-            [*others, self.probes], lr=ADAM_LR, betas=(0.9, 0.95), weight_decay=0.0, fused=True
-        )
+        adam = torch.optim.AdamW([*others, self.probes], lr=ADAM_LR, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
         progress = Progress(self.device)
         for step, batch in enumerate(self.batches(number, stage, steps)):
             factor = stage.lr_factor(step, steps)
@@ -527,10 +515,7 @@ def parse_arguments() -> argparse.Namespace:
     length.add_argument("--scale", type=float, default=1.0, help="multiplies the tokens of every stage")
     length.add_argument("--minutes", type=float, help="choose the scale so that the run takes this long")
     parser.add_argument(
-        "--workers",
-        type=int,
-        default=max(0, (os.cpu_count() or 1) - 1),
-        help="processes that make data",
+        "--workers", type=int, default=max(0, (os.cpu_count() or 1) - 1), help="processes that make data"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads that train")
     parser.add_argument("--no-compile", action="store_true", help="do without torch.compile")
@@ -544,9 +529,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer()
     save_tokenizer(tokenizer, args.out)
-    trainer = Trainer(
-        Encoder(tokenizer), torch.device(args.device), args.seed, args.batch_tokens, args.workers
-    )
+    trainer = Trainer(Encoder(tokenizer), torch.device(args.device), args.seed, args.batch_tokens, args.workers)
     if not args.no_compile:
         trainer.compile()
     if args.start_stage > 1:
@@ -561,9 +544,7 @@ def main() -> None:
         steps = stage.steps(args.batch_tokens, scale)
         for _ in trainer.run_stage(number, stage, steps):
             tokens += args.batch_tokens
-        save_file(
-            {n: w.detach() for n, w in trainer.weights().items()}, args.out / f"stage{number}.safetensors"
-        )
+        save_file({n: w.detach() for n, w in trainer.weights().items()}, args.out / f"stage{number}.safetensors")
         save_checkpoint(trainer.model, args.out)
     name = torch.cuda.get_device_name() if trainer.device.type == "cuda" else "CPU"
     facts = {"scale": scale, "tokens": tokens, "seconds": round(time.perf_counter() - start), "device": name}
