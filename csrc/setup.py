@@ -3,8 +3,8 @@
     pip install ./csrc                                        # for the GPU of this machine
     TORCH_CUDA_ARCH_LIST="8.0;9.0a;12.0" pip install ./csrc   # for these architectures; needs no GPU
 
-It needs nvcc and pybind11, and no torch. Without `yaie_kernels` each file is built when it is first loaded; a launcher is
-taken from `yaie_kernels` only if that was built from the text which the file has now (yaie/cuda/card/prebuilt.py).
+It needs nvcc and pybind11, and no torch. Without `yaie_kernels` each file is built when it is first loaded; launchers
+are taken from `yaie_kernels` only if it was built from the text that the file has now (yaie/cuda/card/prebuilt.py).
 """
 
 from __future__ import annotations

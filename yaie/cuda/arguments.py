@@ -1,8 +1,8 @@
 """What a launcher's parameters take from Python: one set of rules for every way in which a launcher can be called.
 
-A pointer takes a contiguous tensor of its dtype on the right kind of device, or None; a number takes a number that fits;
-a struct of numbers takes a mapping, named tuple or dataclass with its fields, or a ready struct (``module.structs``); a
-stream takes a ``torch.cuda.Stream``, its handle, or None for the current one. What would change its value is refused.
+A pointer takes a contiguous tensor of its dtype on the right kind of device, or None; a number takes one that fits; a
+struct of numbers takes a mapping, named tuple or dataclass with its fields, or a ready struct (``module.structs``); a
+stream takes a ``torch.cuda.Stream``, its handle, or None for the current one. What does not fit is refused.
 """
 
 from __future__ import annotations
@@ -265,8 +265,8 @@ def callable_launchers(source: Source) -> tuple[Launcher, ...]:
             if not known:
                 raise CompileError(
                     f"{source.path.name}:{launcher.line}: launcher {launcher.name}: parameter `{p.name}` has type "
-                    f"{p.declared}, which Python cannot pass; use pointers to CUDA's number types, numbers, cudaStream_t "
-                    "or a struct of numbers, defined in the file or in a local header",
+                    f"{p.declared}, which Python cannot pass; use pointers to CUDA's number types, numbers, "
+                    "cudaStream_t or a struct of numbers, defined in the file or in a local header",
                     str(source.path),
                     launcher.line,
                 )
