@@ -29,7 +29,7 @@ from .card.build import Cubin, KernelUsage, compile_cubin
 from .card.nvcc import find_nvcc
 from .card.prebuilt import find_prebuilt
 from .compiler import CompileError, UnsupportedError
-from .emulated.build import build, build_runtime, find_compiler
+from .emulated.build import build_for_emulator, build_runtime, find_compiler
 from .emulated.library import Options
 from .findings import Finding, KernelError
 from .module import Module
@@ -107,9 +107,9 @@ def prepare(texts: Sequence[tuple[str, str | os.PathLike]] = (), flags: Sequence
     compiler = find_compiler()
     build_runtime(compiler)
 
-    def build_one(text: str, path: str | os.PathLike) -> None:
+    def build(text: str, path: str | os.PathLike) -> None:
         with suppress(CompileError):
-            build(read_source(text, path), compiler, True, flags)
+            build_for_emulator(read_source(text, path), compiler, True, flags)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        list(pool.map(lambda pair: build_one(*pair), texts))
+        list(pool.map(lambda pair: build(*pair), texts))

@@ -26,7 +26,7 @@ TORCH_UNDO = [
 ]
 
 
-def build(source: Source, launchers: Sequence[Launcher], flags: Sequence[str] = ()) -> Path:
+def build_for_card(source: Source, launchers: Sequence[Launcher], flags: Sequence[str] = ()) -> Path:
     """Builds a library through ``torch.utils.cpp_extension.load``, for the architecture of the present card.
 
     Each build has a directory of its own, so the lock file of an interrupted one is never met.

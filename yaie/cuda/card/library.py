@@ -11,7 +11,7 @@ from ..arguments import Rules, callable_launchers
 from ..findings import KernelError, launch_error
 from ..launchers import Launcher
 from ..source import Source
-from .build import build
+from .build import build_for_card
 from .prebuilt import prebuilt_launchers
 
 
@@ -27,7 +27,7 @@ class CardLibrary:
         self.source, self.launchers = source, callable_launchers(source)
         addresses = None if flags else prebuilt_launchers(source)
         if addresses is None:
-            library = ctypes.CDLL(str(build(source, self.launchers, flags)))
+            library = ctypes.CDLL(str(build_for_card(source, self.launchers, flags)))
             names = [launcher.name for launcher in self.launchers]
             addresses = {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names}
         self.addresses = addresses

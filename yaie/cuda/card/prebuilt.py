@@ -1,7 +1,7 @@
 """Launchers that were built ahead of time, into the module ``yaie_kernels`` (``pip install ./csrc``).
 
-``yaie_kernels`` has ``SOURCES``, from the name of a file under csrc/ ("memory/copy_blocks.cu") to the fingerprint of what it
-was built from, ``LAUNCHERS``, from a launcher's name to its address, and ``ARCHITECTURES`` ("8.0;9.0a").
+``yaie_kernels`` has ``SOURCES``, from the name of a file under csrc/ ("memory/copy_blocks.cu") to the fingerprint that
+it was built from, ``LAUNCHERS``, from a launcher's name to its address, and ``ARCHITECTURES`` ("8.0;9.0a").
 """
 
 from __future__ import annotations

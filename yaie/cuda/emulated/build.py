@@ -143,7 +143,9 @@ def rewrite_tree(source: Source) -> tuple[str, dict[str, str]]:
     return visit(source.path, source.text), headers
 
 
-def build(source: Source, compiler: str, check: bool, flags: Sequence[str] = ()) -> tuple[Path, tuple[Launcher, ...]]:
+def build_for_emulator(
+    source: Source, compiler: str, check: bool, flags: Sequence[str] = ()
+) -> tuple[Path, tuple[Launcher, ...]]:
     """The built library and its launchers; a build whose inputs have not changed is taken from the cache."""
     launchers = callable_launchers(source)
     try:

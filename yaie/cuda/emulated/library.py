@@ -21,7 +21,7 @@ from ..findings import KernelError, SourceLine, Tensors, launch_error, make_find
 from ..launchers import STREAMS, Launcher, Parameter
 from ..profile import Profile, make_profile
 from ..source import Source
-from .build import build, build_runtime, find_compiler
+from .build import build_for_emulator, build_runtime, find_compiler
 
 BOUNDS, RACES, COUNTERS = 1, 2, 4  # checks of `emu_begin`, as in runtime.h
 
@@ -143,7 +143,7 @@ class EmulatorLibrary:
     def __init__(self, source: Source, check: bool, options: Options) -> None:
         compiler = find_compiler(options.compiler)
         self.runtime = the_runtime(compiler)  # first, so that its symbols are there when the kernel is loaded
-        self.path, launchers = build(source, compiler, check, options.flags)
+        self.path, launchers = build_for_emulator(source, compiler, check, options.flags)
         self.source, self.check, self.options = source, check, options
         self.launchers = launchers
         self.rules = {launcher.name: Rules(launcher, "cpu") for launcher in launchers}
