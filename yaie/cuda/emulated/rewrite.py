@@ -2,7 +2,7 @@
 
 Four things in a ``.cu`` file are not C++: launches with ``<<< >>>``, ``__shared__`` arrays, the built-in
 index variables, and whatever the emulator refuses. A small tokenizer finds them; everything else, layout
-included, stays as it was written, so that compiler messages and findings name the learner's own lines.
+included, stays as it was written, so that compiler messages and findings name the file's own lines.
 """
 
 from __future__ import annotations
