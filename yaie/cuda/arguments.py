@@ -230,7 +230,7 @@ class Rules:
     def __init__(self, launcher: Launcher, device_type: str) -> None:
         self.launcher = launcher
         self.each = [Rule(launcher.name, p, device_type) for p in launcher.parameters]
-        self.signature = _signature(launcher)
+        self.signature = signature_of(launcher)
 
     def bind(self, args: Sequence, kwargs: Mapping[str, object]) -> list:
         """The parameters' values in order, not checked yet; None for a stream that is left out."""
@@ -241,8 +241,8 @@ class Rules:
         return [bound.arguments.get(p.name) for p in self.launcher.parameters]
 
 
-def _signature(launcher: Launcher) -> inspect.Signature:
-    """Streams at the end may be left out."""
+def signature_of(launcher: Launcher) -> inspect.Signature:
+    """Its signature in Python: streams at the end may be left out."""
     parameters: list[inspect.Parameter] = []
     optional = True
     for p in reversed(launcher.parameters):

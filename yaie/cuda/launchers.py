@@ -58,6 +58,8 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Launcher:
+    """A launcher: what it returns (int and cudaError_t: an error code, 0 is none), and the line of its name."""
+
     name: str
     returns: str
     parameters: tuple[Parameter, ...]

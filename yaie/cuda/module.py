@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .arguments import Rules, StructValue, struct_type
+from .arguments import StructValue, signature_of, struct_type
 from .card.library import CardLibrary
 from .compiler import CompileError
 from .emulated.library import EmulatorLibrary, Options
@@ -55,7 +55,7 @@ class Module:
                 self._last.call(launcher, args, kwargs)
 
         call.__name__ = call.__qualname__ = launcher.name
-        call.__signature__ = Rules(launcher, "").signature  # type: ignore[attr-defined]
+        call.__signature__ = signature_of(launcher)  # type: ignore[attr-defined]
         call.module = self  # type: ignore[attr-defined]
         call.__doc__ = f"{launcher.name}({', '.join(f'{p.declared} {p.name}' for p in launcher.parameters)})"
         return call

@@ -130,6 +130,8 @@ class DeviceMemory:
 
 @dataclass(frozen=True)
 class Options:
+    """See `yaie.cuda.load`; only `flags` are for a card as well."""
+
     compiler: str | None = None
     flags: tuple[str, ...] = ()
     time_limit: float = 20.0

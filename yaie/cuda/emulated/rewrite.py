@@ -8,67 +8,16 @@ included, stays as it was written, so that compiler messages and findings name t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..launchers import Launcher
 from ..source import TOKEN, SourceError, is_code, split_top_level, where_line
+from .unsupported import COVERED_HEADERS, ENDS_PROGRAM, MAPPED_HEADERS, REFUSED_HEADERS, REFUSED_NAMES, refusal
 
 ALIGNMENT = re.compile(r"(?:__align__|alignas|__attribute__)\s*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)")
 BUILT_IN = {"threadIdx", "blockIdx", "blockDim", "gridDim"}
-
-# Headers of the toolkit that the emulator's own header already covers.
-COVERED_HEADERS = {
-    "cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "device_launch_parameters.h", "device_functions.h",
-    "vector_types.h", "vector_functions.h", "assert.h", "cassert",
-}  # fmt: skip
-MAPPED_HEADERS = {"cooperative_groups/reduce.h": "cooperative_groups.h"}
-
-ON_A_CARD = "Run it on a GPU with load(..., backend='cuda')."
-REFUSED_HEADERS = {
-    "cub/": "CUB",
-    "thrust/": "Thrust",
-    "cutlass/": "CUTLASS",
-    "cute/": "CuTe",
-    "cuda/": "libcu++ (<cuda/...>)",
-    "mma.h": "nvcuda::wmma; yaie_ptx.cuh has mma and ldmatrix, which are emulated",
-    "curand": "cuRAND",
-    "cublas": "cuBLAS",
-    "cudnn": "cuDNN",
-    "cuda_fp8.h": "8-bit floats",
-    "cuda_fp4.h": "4-bit floats",
-    "cuda_pipeline": "the pipeline header; yaie_ptx.cuh has cp_async, which is emulated",
-    "torch/": "PyTorch's C++ headers (a launcher takes plain pointers)",
-    "ATen/": "PyTorch's C++ headers (a launcher takes plain pointers)",
-    "pybind11/": "pybind11 (a launcher is an extern \"C\" function)",
-}  # fmt: skip
-REFUSED_NAMES = {
-    "asm": "inline PTX; yaie_ptx.cuh has mma, ldmatrix and cp.async as functions, which are emulated",
-    "__asm__": "inline PTX; yaie_ptx.cuh has mma, ldmatrix and cp.async as functions, which are emulated",
-    "__cluster_dims__": "thread block clusters",
-    "cluster_group": "thread block clusters",
-    "this_cluster": "thread block clusters",
-    "cudaLaunchKernelEx": "launches with attributes, such as clusters",
-    "cudaLaunchCooperativeKernel": "grid-wide synchronisation",
-    "this_grid": "grid-wide synchronisation",
-    "grid_group": "grid-wide synchronisation",
-    "CUtensorMap": "TMA (the tensor memory accelerator)",
-    "cudaTextureObject_t": "textures",
-    "cudaSurfaceObject_t": "surfaces",
-    "tex1Dfetch": "textures",
-    "tex2D": "textures",
-    "cudaGraph_t": "CUDA graphs",
-    "cudaGraphExec_t": "CUDA graphs",
-    "cudaStreamBeginCapture": "CUDA graphs",
-    "cudaMallocManaged": "managed memory",
-    "cudaHostAlloc": "pinned host memory",
-    "cudaMallocHost": "pinned host memory",
-}  # fmt: skip
-
-
-# Functions that end the whole program: in the emulator that is Python.
-ENDS_PROGRAM = {"exit", "_exit", "_Exit", "quick_exit", "abort"}
 
 
 @dataclass
@@ -79,12 +28,6 @@ class Rewritten:
     includes: list[Path] = field(default_factory=list)
 
 
-def refusal(what: str) -> str:
-    """A directive that stops the compiler with our sentence, if and only if the preprocessor reaches it."""
-    quoted = what.replace('"', r"\"")
-    return f"yaie refuses: the emulator does not have {quoted}. {ON_A_CARD}"
-
-
 class Rewriter:
     def __init__(self, source: str, file: Path) -> None:
         self.source, self.file = source, file
@@ -92,7 +35,7 @@ class Rewriter:
         self.code = [is_code(t) for t in self.tokens]
         self.includes: list[Path] = []
 
-    def run(self, header_name) -> str:
+    def run(self, header_name: Callable[[Path], str]) -> str:
         """``header_name`` gives the name under which a rewritten local header will lie."""
         self._rewrite_includes(header_name)
         self._mark_refused()
@@ -130,7 +73,7 @@ class Rewriter:
         return i
 
     def _replace(self, first: int, last: int, text: str) -> None:
-        """Puts text in place of tokens first..last; keeps their line breaks (and a macro's continuations)."""
+        """Replaces tokens first..last by text; keeps their line breaks (and a macro's continuations)."""
         old = "".join(self.tokens[first : last + 1])
         breaks = "".join(
             re.findall(r"\\\n|\n", re.sub(r"/\*.*?\*/|//[^\n]*", lambda m: "\n" * m[0].count("\n"), old, flags=re.S))
@@ -142,7 +85,7 @@ class Rewriter:
 
     # ---- includes
 
-    def _rewrite_includes(self, header_name) -> None:
+    def _rewrite_includes(self, header_name: Callable[[Path], str]) -> None:
         for i, token in enumerate(self.tokens):
             if token != "#" or not self.code[i] or self.tokens[self._next(i)] != "include":
                 continue
@@ -153,7 +96,7 @@ class Rewriter:
             text = "".join(self.tokens[first + 1 : last + 1]).split("//")[0].strip()
             self._rewrite_include(i, last, text, header_name)
 
-    def _rewrite_include(self, first: int, last: int, text: str, header_name) -> None:
+    def _rewrite_include(self, first: int, last: int, text: str, header_name: Callable[[Path], str]) -> None:
         name = text.strip('<>"')
         local = (self.file.parent / name).resolve()
         if text.startswith('"') and local.is_file():
@@ -383,7 +326,7 @@ class Rewriter:
         return "; ".join(texts)
 
 
-def rewrite(source: str, file: Path, header_name) -> Rewritten:
+def rewrite(source: str, file: Path, header_name: Callable[[Path], str]) -> Rewritten:
     """Rewrites one file. ``header_name(path)`` names the rewritten copy of a local header."""
     rewriter = Rewriter(source, file)
     text = rewriter.run(header_name)
