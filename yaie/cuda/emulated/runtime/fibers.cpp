@@ -4,87 +4,8 @@
 // that ends starts the next one on the same stack, without a switch: a kernel without barriers needs one fiber.
 #include <sys/mman.h>
 
-#include "../include/float16.h"
 #include "runtime.h"
-
-// ---- context switch: callee-saved registers only, because the switch is an ordinary call
-
-extern "C" void emu_switch_stack(void** save, void* to);
-#if defined(__x86_64__)
-asm(R"(
-.text
-.globl emu_switch_stack
-.hidden emu_switch_stack
-.type emu_switch_stack,@function
-emu_switch_stack:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  movq %rsp,(%rdi)
-  movq %rsi,%rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
-  ret
-.size emu_switch_stack,.-emu_switch_stack
-)");
-static void* new_stack(char* top, void (*entry)()) {
-  void** sp = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(top) & ~uintptr_t(15));
-  *--sp = nullptr;  // the ABI wants the stack 8 off 16 bytes at a function's entry
-  *--sp = reinterpret_cast<void*>(entry);
-  for (int i = 0; i < 6; ++i) *--sp = nullptr;
-  return sp;
-}
-#elif defined(__aarch64__)
-asm(R"(
-.text
-.globl emu_switch_stack
-.hidden emu_switch_stack
-.type emu_switch_stack,%function
-emu_switch_stack:
-  sub sp,sp,#160
-  stp x19,x20,[sp,#0]
-  stp x21,x22,[sp,#16]
-  stp x23,x24,[sp,#32]
-  stp x25,x26,[sp,#48]
-  stp x27,x28,[sp,#64]
-  stp x29,x30,[sp,#80]
-  stp d8,d9,[sp,#96]
-  stp d10,d11,[sp,#112]
-  stp d12,d13,[sp,#128]
-  stp d14,d15,[sp,#144]
-  mov x9,sp
-  str x9,[x0]
-  mov sp,x1
-  ldp x19,x20,[sp,#0]
-  ldp x21,x22,[sp,#16]
-  ldp x23,x24,[sp,#32]
-  ldp x25,x26,[sp,#48]
-  ldp x27,x28,[sp,#64]
-  ldp x29,x30,[sp,#80]
-  ldp d8,d9,[sp,#96]
-  ldp d10,d11,[sp,#112]
-  ldp d12,d13,[sp,#128]
-  ldp d14,d15,[sp,#144]
-  add sp,sp,#160
-  ret
-.size emu_switch_stack,.-emu_switch_stack
-)");
-static void* new_stack(char* top, void (*entry)()) {
-  char* sp = reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(top) & ~uintptr_t(15)) - 160;
-  memset(sp, 0, 160);
-  *reinterpret_cast<void**>(sp + 88) = reinterpret_cast<void*>(entry);  // x30: where `ret` goes
-  return sp;
-}
-#else
-#error "the emulator switches stacks on x86-64 and aarch64 only"
-#endif
+#include "stack_switch.h"
 
 namespace emu {
 
@@ -328,34 +249,8 @@ bool try_meet(Engine* e, unsigned w, unsigned mask, bool by_exit) {
   return true;
 }
 
-// Waits for the lanes in mask; returns their payloads, kPayload bytes apart.
-const unsigned char* meet(WarpOp op, unsigned mask, const void* in, unsigned bytes, Site site) {
-  Engine* e = current_engine;
-  Thread* t = e->thread;
-  unsigned w = t->index / kLanes, lane = t->index % kLanes;
-  if (UNLIKELY(e->stop_requested)) sample_or_stop(e, 0, site);
-  if (UNLIKELY(!(mask >> lane & 1))) {
-    fail_here("warp_mask", site, format("lane %u calls %s with mask 0x%08x, which does not name it", lane, name_of(op), mask));
-  }
-  t->state = State::kAtWarp;
-  e->warps[w].waiting |= 1u << lane;
-  t->mask = mask;
-  t->warp_op = op;
-  t->site = site;
-  memcpy(t->payload, in, bytes);
-  if (!try_meet(e, w, mask, false)) next_thread(e, true);
-  return &e->warps[w].slots[t->slot * kLanes * kPayload];
-}
-
 // Who took part in the last meeting; some of them may have ended since.
 unsigned lanes_met() { return current_engine->thread->met; }
-
-template <class T>
-T payload(const unsigned char* lanes, unsigned lane, unsigned offset = 0) {
-  T value;
-  memcpy(&value, lanes + lane * kPayload + offset, sizeof value);
-  return value;
-}
 
 // ---- deadlock: everybody waits and nobody can come
 
@@ -386,6 +281,24 @@ void report_deadlock(Engine* e) {
 }
 
 }  // namespace
+
+const unsigned char* meet(WarpOp op, unsigned mask, const void* in, unsigned bytes, Site site) {
+  Engine* e = current_engine;
+  Thread* t = e->thread;
+  unsigned w = t->index / kLanes, lane = t->index % kLanes;
+  if (UNLIKELY(e->stop_requested)) sample_or_stop(e, 0, site);
+  if (UNLIKELY(!(mask >> lane & 1))) {
+    fail_here("warp_mask", site, format("lane %u calls %s with mask 0x%08x, which does not name it", lane, name_of(op), mask));
+  }
+  t->state = State::kAtWarp;
+  e->warps[w].waiting |= 1u << lane;
+  t->mask = mask;
+  t->warp_op = op;
+  t->site = site;
+  memcpy(t->payload, in, bytes);
+  if (!try_meet(e, w, mask, false)) next_thread(e, true);
+  return &e->warps[w].slots[t->slot * kLanes * kPayload];
+}
 
 void resume_main(Engine* e) {
   void* discarded;
@@ -548,60 +461,3 @@ EXPORT void emu_pause() {
   if (UNLIKELY(e->stop_requested)) sample_or_stop(e, 0, Site{});
   yield_turn(e);
 }
-
-// ---- tensor cores (fragment layouts: PTX ISA, "Matrix fragments for mma.m16n8k16")
-
-// The 16 numbers of a row of A, or of a column of B, from the registers of the four lanes that hold them: register
-// `first` of each holds two of the first eight numbers, register `second` two of the last eight.
-template <class Number>
-static void collect(float* out, const unsigned char* lanes, unsigned first_lane, unsigned first, unsigned second) {
-  for (unsigned i = 0; i < 4; ++i) {
-    const unsigned registers[2] = {first, second};
-    for (unsigned part = 0; part < 2; ++part) {
-      uint32_t pair = payload<uint32_t>(lanes, first_lane + i, registers[part] * 4);
-      Number low, high;
-      low.bits = static_cast<uint16_t>(pair);
-      high.bits = static_cast<uint16_t>(pair >> 16);
-      out[part * 8 + i * 2] = low;
-      out[part * 8 + i * 2 + 1] = high;
-    }
-  }
-}
-
-template <class Number>
-static void multiply(float* d, const float* c, const unsigned char* lanes) {
-  unsigned lane = emu_lane(), group = lane / 4, in_group = lane % 4;
-  float a[2][16], b[2][16], result[4] = {c[0], c[1], c[2], c[3]};
-  for (unsigned half = 0; half < 2; ++half) {
-    collect<Number>(a[half], lanes, group * 4, half, half + 2);           // row group + 8 * half
-    collect<Number>(b[half], lanes, (in_group * 2 + half) * 4, 4, 5);  // column 2 * in_group + half
-  }
-  for (unsigned k = 0; k < 16; ++k) {
-    for (unsigned i = 0; i < 4; ++i) result[i] += a[i / 2][k] * b[i % 2][k];
-  }
-  memcpy(d, result, sizeof result);
-}
-
-EXPORT void emu_mma_m16n8k16(int type, float* d, const uint32_t* a, const uint32_t* b, const float* c, Site site) {
-  uint32_t in[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-  const unsigned char* lanes = meet(WarpOp::kMma, ~0u, in, sizeof in, site);
-  if (type == kMatrixHalf) multiply<Half>(d, c, lanes);
-  else multiply<Bfloat16>(d, c, lanes);
-}
-
-namespace emu {
-// Called by emu_ldmatrix (memory.cpp) once the rows' addresses have been checked.
-void gather_matrices(uint32_t* registers, const void* row, int matrices, bool transposed, Site site) {
-  const unsigned char* lanes = meet(WarpOp::kLdmatrix, ~0u, &row, sizeof row, site);
-  unsigned lane = emu_lane();
-  for (int m = 0; m < matrices; ++m) {
-    uint32_t packed = 0;
-    for (unsigned half = 0; half < 2; ++half) {
-      unsigned r = lane / 4, c = lane % 4 * 2 + half;
-      if (transposed) std::swap(r, c);
-      packed |= uint32_t(payload<const uint16_t*>(lanes, unsigned(m) * 8 + r)[c]) << 16 * half;
-    }
-    registers[m] = packed;
-  }
-}
-}  // namespace emu

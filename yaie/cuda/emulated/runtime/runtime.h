@@ -1,13 +1,16 @@
 // Internals of the emulator's runtime, shared by its .cpp files. Kernels never see this file.
 //
-//   fibers.cpp   one fiber per CUDA thread: switching, barriers, warp functions, deadlocks
-//   memory.cpp   device memory, shared memory, every load and store of a checked kernel, races, cp.async
-//   counters.cpp sectors, bank conflicts and the trace of one warp
-//   launch.cpp   kernel launches, signals (bad addresses, time limit, Ctrl-C), worker threads
-//   report.cpp   findings, device printf, and the calls that Python makes
+//   fibers.cpp     one fiber per CUDA thread: barriers, warp functions, deadlocks (stack_switch.h: the switch itself)
+//   matrices.cpp   mma and ldmatrix
+//   memory.cpp     device memory: tensors, cudaMalloc, shadows, arenas
+//   access.cpp     every load and store of a checked kernel (access.h: the usual way): races, shared memory, cp.async
+//   sanitizer.cpp  the calls that the compiler puts in front of each load and store
+//   counters.cpp   sectors, bank conflicts and the trace of one warp
+//   launch.cpp     kernel launches, signals (bad addresses, time limit, Ctrl-C), worker threads
+//   report.cpp     findings, device printf, and the calls that Python makes
 //
 // The runtime is never compiled with -fsanitize. A kernel in check mode is compiled with -fsanitize=thread, which
-// makes every load and store call __tsan_read*/__tsan_write*; memory.cpp defines those functions, and the real
+// makes every load and store call __tsan_read*/__tsan_write*; sanitizer.cpp defines those functions, and the real
 // sanitizer is never linked (Linux's KCSAN works the same way).
 #pragma once
 #include <algorithm>
@@ -296,6 +299,18 @@ void run_block(Engine* engine, long block);
 void resume_main(Engine* engine) __attribute__((noreturn));
 void yield_turn(Engine* engine);
 void start_sibling_or_yield(Engine* engine);
+
+inline unsigned shift_for(unsigned item) { return item == 1 ? 0 : item == 2 ? 1 : 2; }  // of shadow cells
+void attach_shadow(Range* range, unsigned shift);
+
+// Waits for the lanes in mask; returns their payloads, kPayload bytes apart.
+const unsigned char* meet(WarpOp op, unsigned mask, const void* in, unsigned bytes, Site site);
+template <class T>
+inline T payload(const unsigned char* lanes, unsigned lane, unsigned offset = 0) {
+  T value;
+  memcpy(&value, lanes + lane * kPayload + offset, sizeof value);
+  return value;
+}
 
 void reset_shared(Engine* engine, size_t dynamic_bytes);
 void start_block_memory(Engine* engine);

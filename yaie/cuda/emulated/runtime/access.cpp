@@ -1,0 +1,314 @@
+// What a load or store may meet: races, shared arrays, addresses that belong to nothing, and copies that have not landed.
+#include "access.h"
+
+#include <cxxabi.h>
+#include <dlfcn.h>
+
+namespace emu {
+
+namespace {
+
+Place place_of(Engine* e, const Stamp& stamp, int access) {
+  Place p;
+  p.block = block_index_of(e->job, stamp.block - session.first_stamp);
+  p.thread = thread_index_of(e->job, stamp.thread);
+  p.pc = stamp.pc;
+  p.access = stamp.atomic ? kAtomic : access;
+  return p;
+}
+
+std::string variable_at(Address address) {
+  Dl_info info;
+  if (!dladdr(reinterpret_cast<void*>(address), &info) || !info.dli_sname) return "a __device__ variable";
+  int status = 0;
+  char* plain = abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status);
+  std::string name = plain ? plain : info.dli_sname;
+  free(plain);
+  return name;
+}
+
+Finding finding_about(Engine* e, const char* kind, const Target& target, const Stamp& now, int access, Address a, unsigned size) {
+  Finding f{kind};
+  f.place = place_of(e, now, access);
+  f.size = size;
+  f.array = target.module_data ? variable_at(a) : *target.name;
+  f.offset = static_cast<long>(a - target.begin);
+  f.array_bytes = target.bytes;
+  f.item = target.item ? target.item : size;
+  f.shared = target.shared;
+  if (target.module_data) f.array_bytes = 0;
+  return f;
+}
+
+}  // namespace
+
+__attribute__((noinline, cold)) void report_pair(Engine* e, const char* kind, const Target& target, const Stamp& now,
+                                                 int access, Address a, unsigned size, const Stamp& earlier,
+                                                 int earlier_access) {
+  Finding f = finding_about(e, kind, target, now, access, a, size);
+  f.other = place_of(e, earlier, earlier_access);
+  f.has_other = true;
+  add_finding(std::move(f));
+}
+
+// ---- shared memory
+
+void refine(SharedArray& s, unsigned shift) {
+  std::vector<Stamp> writes((s.bytes >> shift) + 2);
+  std::vector<Readers> reads(writes.size());
+  std::vector<uint32_t> in_flight(writes.size());
+  unsigned coarser = s.shift - shift;
+  for (size_t i = 0; i < writes.size() && i >> coarser < s.writes.size(); ++i) {
+    writes[i] = s.writes[i >> coarser];
+    reads[i] = s.reads[i >> coarser];
+    in_flight[i] = s.in_flight[i >> coarser];
+  }
+  s.writes.swap(writes);
+  s.reads.swap(reads);
+  s.in_flight.swap(in_flight);
+  for (auto& u : s.unwritten_reads) u.cell <<= coarser;
+  s.shift = shift;
+  session.shared_shifts[s.name] = shift;
+}
+
+__attribute__((noinline, cold)) void report_in_flight(Engine* e, SharedArray& s, size_t cell, const Stamp& now, int kind,
+                                                     Address a, unsigned size) {
+  Stamp copy = s.writes[cell];
+  copy.pc = s.in_flight[cell];
+  report_pair(e, "cp_async_not_waited", target_of(s), now, kind, a, size, copy, kWrite);
+}
+
+__attribute__((noinline)) void note_unwritten_read(SharedArray& s, size_t cell, const Stamp& now, Address a, unsigned size) {
+  if (s.unwritten_reads.size() < 100000) {
+    s.unwritten_reads.push_back({cell, now.pc, now.thread, size, static_cast<size_t>(a - s.begin)});
+  }
+  remember_reader(s.reads[cell], now);
+}
+
+namespace {
+
+SharedArray* add_array(Engine* e, const void* key, size_t bytes, size_t align, const char* name) {
+  size_t start = (e->arena_used + align - 1) / align * align;
+  if (start + bytes + kRedZone > e->arena_bytes) return nullptr;
+  e->arena_used = start + (bytes + 127) / 128 * 128 + kRedZone;
+  SharedArray& s = e->arrays[e->num_arrays++];
+  s.begin = reinterpret_cast<Address>(e->arena) + start;
+  s.bytes = bytes;
+  s.key = key;
+  s.name = name;
+  s.unwritten_reads.clear();
+  memset(reinterpret_cast<void*>(s.begin), 0xff, bytes);
+  if (session.checks) {
+    session.shared_layout[name] = {s.begin, bytes};
+    auto known = session.shared_shifts.find(s.name);
+    s.shift = known == session.shared_shifts.end() ? 2 : known->second;
+    size_t cells = (bytes >> s.shift) + 2;
+    s.writes.assign(cells, Stamp{});
+    s.reads.assign(cells, Readers{});
+    s.in_flight.assign(cells, 0);
+  }
+  return &s;
+}
+
+}  // namespace
+
+void reset_shared(Engine* e, size_t dynamic_bytes) {
+  e->arrays.resize(256);
+  e->num_arrays = e->arena_used = 0;
+  e->last_array = &e->arrays[0];
+  add_array(e, e, dynamic_bytes, 1024, "the dynamic shared memory");
+}
+
+// Poison: NaN for floats, -1 for integers.
+void start_block_memory(Engine* e) {
+  memset(e->arena, 0xff, e->arena_used);
+}
+
+void settle_unwritten_reads(Engine* e) {
+  for (size_t i = 0; i < e->num_arrays; ++i) {
+    SharedArray& s = e->arrays[i];
+    for (auto& u : s.unwritten_reads) {
+      const Stamp& write = s.writes[u.cell];
+      if (write.block == e->block_stamp && write.thread != u.thread) continue;  // reported as a race
+      Stamp stamp{e->block_stamp, u.pc, static_cast<uint16_t>(u.thread), 0, 0, false};
+      Target target{&s.name, s.begin, s.bytes, 0, true, false};
+      add_finding(finding_about(e, "uninitialised", target, stamp, kRead, s.begin + u.offset, u.size));
+    }
+    s.unwritten_reads.clear();
+  }
+}
+
+// ---- global memory
+
+void check_module_data(Engine* e, Address a, unsigned size, int kind, uint32_t pc) {
+  if (!(e->checks & kRaces) || a - session.data_begin >= session.data_end - session.data_begin) return;
+  for (auto& r : session.ranges) {
+    if (r.module_data && a - r.begin < r.end - r.begin) check_global_race(e, &r, stamp_of(e, pc, kind), kind, a, size);
+  }
+}
+
+__attribute__((noinline)) void report_misaligned(Engine* e, Address a, unsigned size, int kind, uint32_t pc, const Target& t) {
+  Finding f = finding_about(e, "misaligned", t, stamp_of(e, pc, kind), kind, a, size);
+  f.detail = format("a %u-byte access needs an address that is a multiple of %u; this one is %u past such an address", size,
+                    size, static_cast<unsigned>(a & (size - 1)));
+  fail(std::move(f));
+}
+
+__attribute__((noinline)) void report_const_write(Engine* e, Range* r, Address a, unsigned size, int kind, uint32_t pc) {
+  Target target{&r->name, r->begin, r->end - r->begin, r->item, false, false};
+  fail(finding_about(e, "const_write", target, stamp_of(e, pc, kind), kind, a, size));
+}
+
+void on_spin(Address a, Address return_address) {
+  Engine* e = current_engine;
+  if (!e || !e->thread) return;
+  Thread* t = e->thread;
+  if (t->spin_address != a) t->spin_address = a, t->spins = 0;
+  if (++t->spins % 32) return;
+  if (UNLIKELY(e->stop_requested)) sample_or_stop(e, pc_of(return_address), Site{});
+  yield_turn(e);
+}
+
+void report_bad_address(Engine* e, Address a, unsigned size, int kind, uint32_t pc) {
+  Finding f{"out_of_bounds"};
+  f.place.block = e->block;
+  f.place.thread = e->thread->index3;
+  f.place.pc = pc;
+  f.place.access = kind;
+  f.size = size;
+  if (a - reinterpret_cast<Address>(e->arena) < e->arena_bytes) {
+    f.shared = true;
+    SharedArray* s = &e->arrays[0];
+    for (size_t i = 1; i < e->num_arrays; ++i) {
+      if (e->arrays[i].begin <= a && (!s->bytes || e->arrays[i].begin > s->begin)) s = &e->arrays[i];
+    }
+    f.array = s->name;
+    f.array_bytes = s->bytes;
+    f.offset = static_cast<long>(a - s->begin);
+    f.item = size;
+    if (!s->bytes) f.detail = "the launch asked for no dynamic shared memory (third argument of <<< >>>)";
+    fail(std::move(f));
+  }
+  Range* nearest = nullptr;
+  Address best = 16u << 20;
+  for (auto& r : session.ranges) {
+    if (r.module_data) continue;
+    Address distance = a < r.begin ? r.begin - a : a + size > r.end ? a + size - r.end : 0;
+    if (distance < best) best = distance, nearest = &r;
+  }
+  if (nearest) {
+    f.array = nearest->name;
+    f.array_bytes = nearest->end - nearest->begin;
+    f.offset = static_cast<long>(a - nearest->begin);
+    f.item = nearest->item ? nearest->item : size;
+  } else {
+    f.detail = format("address 0x%zx belongs to no tensor passed to the launcher%s", static_cast<size_t>(a),
+                      a < 65536 ? ": a null pointer" : "");
+  }
+  fail(std::move(f));
+}
+
+// ---- cp.async
+
+static void mark_in_flight(Engine* e, Address a, unsigned bytes, uint32_t pc) {
+  SharedArray* s = find_array(e, a);
+  if (!s || s->in_flight.empty()) return;
+  size_t last = (a + bytes - 1 - s->begin) >> s->shift;
+  for (size_t i = (a - s->begin) >> s->shift; i <= last; ++i) s->in_flight[i] = pc;
+}
+
+static void land(Engine* e, const AsyncCopy& copy) {
+  auto to = reinterpret_cast<Address>(copy.to);
+  --e->in_flight_copies;
+  if (e->checks & kRaces) {
+    mark_in_flight(e, to, copy.bytes, 0);
+    check_shared_cells(e, *find_array(e, to), stamp_of(e, copy.pc, kWrite), kWrite, to, copy.bytes);
+  }
+  memcpy(copy.to, copy.from, copy.source_bytes);
+  memset(static_cast<char*>(copy.to) + copy.source_bytes, 0, copy.bytes - copy.source_bytes);
+}
+
+void drop_copies(Engine* e, Thread* t) {
+  for (auto& copy : t->copies) {
+    --e->in_flight_copies;
+    if (e->checks & kRaces) mark_in_flight(e, reinterpret_cast<Address>(copy.to), copy.bytes, 0);
+  }
+  t->copies.clear();
+}
+
+}  // namespace emu
+
+using namespace emu;
+
+EXPORT void emu_cp_async(void* shared, const void* global, unsigned bytes, unsigned source_bytes) {
+  Engine* e = current_engine;
+  auto to = reinterpret_cast<Address>(shared), from = reinterpret_cast<Address>(global);
+  Address return_address = RETURN_ADDRESS;
+  source_bytes = std::min(source_bytes, bytes);
+  if (to - reinterpret_cast<Address>(e->arena) >= e->arena_bytes) {
+    report_bad_address(e, to, bytes, kWrite, pc_of(return_address));
+  }
+  if (e->checks) {
+    if (source_bytes) on_access(from, source_bytes, kRead, return_address, false);
+    if (from & (bytes - 1) && source_bytes) {
+      std::string name = "the source of cp.async";
+      report_misaligned(e, from, bytes, kRead, pc_of(return_address), {&name, from, 0, 0, false, false});
+    }
+    on_access(to, bytes, kWrite, return_address, true);
+    if (e->checks & kRaces) mark_in_flight(e, to, bytes, pc_of(return_address));
+  }
+  ++e->in_flight_copies;
+  e->thread->copies.push_back({shared, global, bytes, source_bytes, e->thread->copy_group, pc_of(return_address)});
+}
+
+EXPORT void emu_cp_async_commit() { ++current_engine->thread->copy_group; }
+
+EXPORT void emu_cp_async_wait(unsigned groups_left) {
+  Engine* e = current_engine;
+  Thread* t = e->thread;
+  std::vector<AsyncCopy> pending;
+  for (auto& copy : t->copies) {
+    if (copy.group + groups_left < t->copy_group) land(e, copy);
+    else pending.push_back(copy);
+  }
+  t->copies.swap(pending);
+}
+
+EXPORT void emu_ldmatrix(uint32_t* registers, const void* row, int matrices, bool transposed, Site site) {
+  Engine* e = current_engine;
+  auto address = reinterpret_cast<Address>(row);
+  if (e->checks && emu_lane() < 8u * unsigned(matrices)) on_access(address, 16, kRead, RETURN_ADDRESS, true);
+  gather_matrices(registers, row, matrices, transposed, site);
+}
+
+EXPORT void emu_note_atomic(const void* p, unsigned bytes) {
+  on_access(reinterpret_cast<Address>(p), bytes, kAtomic, RETURN_ADDRESS, true);
+  on_spin(reinterpret_cast<Address>(p), RETURN_ADDRESS);
+}
+
+EXPORT void* emu_dynamic_shared(const char* name) {
+  Engine* e = current_engine;
+  if (!e || !e->thread) return nullptr;
+  if (session.checks && e->arrays[0].name != name) {
+    e->arrays[0].name = name;
+    session.shared_layout[name] = {e->arrays[0].begin, e->arrays[0].bytes};
+  }
+  return reinterpret_cast<void*>(e->arrays[0].begin);
+}
+
+EXPORT void* emu_static_shared(const void* key, size_t bytes, size_t align, const char* name, Site site) {
+  Engine* e = current_engine;
+  if (!e || !e->thread) return nullptr;
+  size_t used = bytes;
+  for (size_t i = 0; i < e->num_arrays; ++i) {
+    if (e->arrays[i].key == key) return reinterpret_cast<void*>(e->arrays[i].begin);
+    if (i) used += e->arrays[i].bytes;
+  }
+  bool fits = used <= 49152 && e->num_arrays < e->arrays.size();
+  SharedArray* s = fits ? add_array(e, key, bytes, std::max<size_t>(align, 16), name) : nullptr;
+  if (!s) {
+    fail_here("bad_launch", site, format("`%s` brings the static __shared__ arrays to %zu bytes; the limit is 48 KiB (49152), "
+                                         "more needs extern __shared__", name, used));
+  }
+  return reinterpret_cast<void*>(s->begin);
+}

@@ -1,0 +1,170 @@
+// One load or store of a kernel in check mode, on its usual way: what each instruction of a kernel runs through.
+// The answers that are rare stand in access.cpp.
+#pragma once
+#include "runtime.h"
+
+namespace emu {
+
+constexpr size_t kLogLimit = 4096;  // accesses of a thread that are kept before its warp must meet
+
+struct Target {  // the array that an access hits
+  const std::string* name;
+  Address begin;
+  size_t bytes;
+  unsigned item;
+  bool shared, module_data;
+};
+
+inline Target target_of(const Range& r) { return {&r.name, r.begin, r.end - r.begin, r.item, false, r.module_data}; }
+inline Target target_of(const SharedArray& s) { return {&s.name, s.begin, s.bytes, 0, true, false}; }
+
+void report_pair(Engine* e, const char* kind, const Target& target, const Stamp& now, int access, Address a, unsigned size,
+                 const Stamp& earlier, int earlier_access);
+void report_misaligned(Engine* e, Address a, unsigned size, int kind, uint32_t pc, const Target& target);
+void report_const_write(Engine* e, Range* r, Address a, unsigned size, int kind, uint32_t pc);
+void check_module_data(Engine* e, Address a, unsigned size, int kind, uint32_t pc);
+void refine(SharedArray& s, unsigned shift);  // to cells of `1 << shift` bytes
+void report_in_flight(Engine* e, SharedArray& s, size_t cell, const Stamp& now, int kind, Address a, unsigned size);
+void note_unwritten_read(SharedArray& s, size_t cell, const Stamp& now, Address a, unsigned size);
+// A thread that keeps looking at one place waits for another thread: give it the turn now and then.
+void on_spin(Address a, Address return_address);
+
+namespace {  // local to each file that includes this, so that the compiler may shape them for their callers
+
+// ---- races
+
+// The usual answer first: accesses of one block on two sides of a barrier.
+inline bool unordered(const Stamp& earlier, const Stamp& now, bool shared) {
+  if (LIKELY(earlier.block == now.block)) {
+    if (earlier.barrier_epoch != now.barrier_epoch || earlier.thread == now.thread) return false;
+    if (earlier.thread / kLanes == now.thread / kLanes && earlier.warp_epoch != now.warp_epoch) return false;
+    return !(earlier.atomic && now.atomic);
+  }
+  if (shared || earlier.block < session.first_stamp) return false;
+  return !session.fenced && !(earlier.atomic && now.atomic);
+}
+
+inline void remember_reader(Readers& readers, const Stamp& now) {
+  if (readers.last.thread != now.thread || readers.last.block != now.block) readers.other = readers.last;
+  readers.last = now;
+}
+
+template <class Array>
+inline __attribute__((always_inline)) void check_race(Engine* e, const Array& array, Stamp& write, Readers& readers,
+                                                      bool was_read, const Stamp& now, int kind, Address a, unsigned size) {
+  constexpr bool shared = std::is_same<Array, SharedArray>::value;
+  auto report = [&](const Stamp& earlier, int access) {
+    report_pair(e, "race", target_of(array), now, kind, a, size, earlier, access);
+  };
+  if (UNLIKELY(unordered(write, now, shared))) {
+    report(write, kWrite);
+  } else if (kind != kRead && was_read) {
+    if (UNLIKELY(unordered(readers.last, now, shared))) report(readers.last, kRead);
+    else if (UNLIKELY(unordered(readers.other, now, shared))) report(readers.other, kRead);
+  }
+  if (kind == kRead) remember_reader(readers, now);
+  else write = now;
+}
+
+inline void check_global_race(Engine* e, Range* r, const Stamp& now, int kind, Address a, unsigned size) {
+  if (UNLIKELY(!r->shadow.writes)) return;
+  if (UNLIKELY(size < 1u << r->shadow.shift)) attach_shadow(r, shift_for(size));
+  Shadow& s = r->shadow;
+  if (kind == kRead) s.was_read = true;
+  size_t last = (a + size - 1 - r->begin) >> s.shift;
+  for (size_t i = (a - r->begin) >> s.shift; i <= last; ++i) {
+    check_race(e, *r, s.writes[i], s.reads[i], s.was_read, now, kind, a, size);
+  }
+}
+
+inline void check_shared_cells(Engine* e, SharedArray& s, const Stamp& now, int kind, Address a, unsigned size) {
+  if (UNLIKELY(size < 1u << s.shift)) refine(s, shift_for(size));
+  size_t last = (a + size - 1 - s.begin) >> s.shift;
+  for (size_t i = (a - s.begin) >> s.shift; i <= last; ++i) {
+    if (UNLIKELY(e->in_flight_copies) && s.in_flight[i]) {
+      report_in_flight(e, s, i, now, kind, a, size);
+      if (kind == kRead) continue;
+    }
+    // A racing read that runs before its write looks uninitialised; the barrier decides (settle_unwritten_reads).
+    if (kind == kRead && UNLIKELY(s.writes[i].block != e->block_stamp)) note_unwritten_read(s, i, now, a, size);
+    else check_race(e, s, s.writes[i], s.reads[i], true, now, kind, a, size);
+  }
+}
+
+// ---- every access
+
+inline SharedArray* find_array(Engine* e, Address a) {
+  for (size_t i = 0; i < e->num_arrays; ++i) {
+    if (a - e->arrays[i].begin < e->arrays[i].bytes) return e->last_array = &e->arrays[i];
+  }
+  return nullptr;
+}
+
+inline Range* find_range(Engine* e, Address a) {
+  for (auto& r : session.ranges) {
+    if (a - r.begin < r.end - r.begin && !r.module_data) return e->last_range = &r;
+  }
+  return nullptr;
+}
+
+inline bool is_private(Engine* e, Address a) {  // this thread's stack, or the kernel's arguments
+  Fiber* f = e->fiber;
+  return a - reinterpret_cast<Address>(f->low) < static_cast<Address>(f->high - f->low) ||
+         a - session.argument_begin < kPage;
+}
+
+inline Stamp stamp_of(Engine* e, uint32_t pc, int kind) {
+  Thread* t = e->thread;
+  return {e->block_stamp, pc, static_cast<uint16_t>(t->index), e->barrier_epoch, t->warp_epoch, kind == kAtomic};
+}
+
+inline bool is_vector_size(unsigned size) { return size <= 16 && !(size & (size - 1)); }
+
+inline __attribute__((always_inline)) void log_access(Engine* e, Address a, unsigned size, Space space, int kind, uint32_t pc) {
+  auto& log = e->thread->log;
+  log.push_back({a, pc, static_cast<uint16_t>(size), space, static_cast<uint8_t>(kind)});
+  if (UNLIKELY(log.size() >= kLogLimit)) log_is_full(e);
+}
+
+inline void on_shared(Engine* e, Address a, unsigned size, int kind, uint32_t pc, bool aligned) {
+  SharedArray* s = e->last_array;
+  if (UNLIKELY(a - s->begin >= s->bytes)) s = find_array(e, a);
+  if (UNLIKELY(!s || a + size > s->begin + s->bytes)) report_bad_address(e, a, size, kind, pc);
+  if (UNLIKELY(aligned && (a & (size - 1)) && is_vector_size(size))) {
+    report_misaligned(e, a, size, kind, pc, {&s->name, s->begin, s->bytes, 0, true, false});
+  }
+  if (e->checks & kRaces) check_shared_cells(e, *s, stamp_of(e, pc, kind), kind, a, size);
+  if (e->checks & kCounters) log_access(e, a, size, Space::kShared, kind, pc);
+}
+
+inline __attribute__((always_inline)) void on_access(Address a, unsigned size, int kind, Address return_address, bool aligned) {
+  Engine* e = current_engine;
+  if (!e || !e->thread || !e->checks) return;
+  uint32_t pc = pc_of(return_address);
+  if (UNLIKELY(e->stop_requested)) sample_or_stop(e, pc, Site{});
+  if (a - reinterpret_cast<Address>(e->arena) < e->arena_bytes) {
+    ++e->events;
+    return on_shared(e, a, size, kind, pc, aligned);
+  }
+  Range* r = e->last_range;
+  if (UNLIKELY(a - r->begin >= r->end - r->begin)) {
+    if (is_private(e, a)) return;
+    if (a - session.module_begin < session.module_end - session.module_begin) return check_module_data(e, a, size, kind, pc);
+    r = find_range(e, a);
+    if (UNLIKELY(!r)) report_bad_address(e, a, size, kind, pc);
+  }
+  ++e->events;
+  if (UNLIKELY(a + size > r->end)) report_bad_address(e, a, size, kind, pc);
+  if (UNLIKELY(aligned && (a & (size - 1)) && is_vector_size(size))) {
+    report_misaligned(e, a, size, kind, pc, {&r->name, r->begin, r->end - r->begin, r->item, false, false});
+  }
+  if (UNLIKELY(r->read_only && kind != kRead)) report_const_write(e, r, a, size, kind, pc);
+  // Nobody can write a read-only tensor, so its readers need no shadow.
+  if ((e->checks & kRaces) && !r->read_only) check_global_race(e, r, stamp_of(e, pc, kind), kind, a, size);
+  if (e->checks & kCounters) log_access(e, a, size, Space::kGlobal, kind, pc);
+}
+
+}  // namespace
+}  // namespace emu
+
+#define RETURN_ADDRESS reinterpret_cast<emu::Address>(__builtin_return_address(0))
