@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -182,7 +182,7 @@ def load_lesson(folder: Path, earlier: tuple[str, ...] = ()) -> Lesson:
     name = re.fullmatch(r"(\d\d)_(\w+)", folder.name)
     if name is None:
         raise FolderError(f"{folder}: the folder of a lesson is named like 12_paged_attention")
-    table = _read(folder / "lesson.toml", {"title": str, "minutes": int})
+    table = _read(folder / "lesson.toml", LESSON)
     lesson = Lesson(int(name[1]), name[2], table["title"], table["minutes"])
     for id, each in exercise_folders(folder).items():
         lesson.exercises.append(_load_exercise(id, each, lesson, earlier))
@@ -192,67 +192,46 @@ def load_lesson(folder: Path, earlier: tuple[str, ...] = ()) -> Lesson:
 
 def exercise_folders(lesson: Path) -> dict[str, Path]:
     """The folders of a lesson's exercises by their ids, in the order of their numbers: 1, 2, ... without a gap."""
-    found = {}
-    for folder in lesson.iterdir():
-        if folder.is_dir() and not folder.name.startswith(("_", ".")):
-            name = re.fullmatch(r"(\d+)\.(\d+)_\w+", folder.name)
-            if name is None or int(name[1]) != int(lesson.name[:2]):
-                expected = f"{int(lesson.name[:2])}.1_name"
-                raise FolderError(f"{folder}: the folder of an exercise of this lesson is named like {expected}")
-            found.setdefault(int(name[2]), []).append(folder)
+    found: dict[int, Path] = {}
+    for folder in lesson.glob("[!_.]*/"):
+        name = re.fullmatch(rf"{int(lesson.name[:2])}\.(\d+)_\w+", folder.name)
+        if name is None:
+            raise FolderError(f"{folder}: expected a name such as {int(lesson.name[:2])}.1_name")
+        if folder != found.setdefault(int(name[1]), folder):
+            raise FolderError(f"{folder} and {found[int(name[1])].name} have the same number")
     for expected, number in enumerate(sorted(found), 1):
-        if number != expected or len(found[number]) > 1:
-            raise FolderError(
-                f"{lesson}: exercises are numbered 1, 2, 3, ...; here number {expected} is "
-                + ("missing" if number != expected else f"there twice: {', '.join(f.name for f in found[number])}")
-            )
-    return {folder.name.partition("_")[0]: folder for number in sorted(found) for folder in found[number]}
+        if number != expected:
+            raise FolderError(f"{found[number]}: there is no number {expected} before it")
+    return {folder.name.partition("_")[0]: folder for _, folder in sorted(found.items())}
 
 
 def _load_exercise(id: str, folder: Path, lesson: Lesson, earlier: tuple[str, ...]) -> Exercise:
     path = folder / "exercise.toml"
-    required = {"title": str, "target": str, "minutes": int, "difficulty": int, "hints": [str], "mistakes": [dict]}
-    table = _read(path, required, {"requires": [str], "time_limit": float, "broken": dict})
-    if not re.fullmatch(r"[\w.]+:[\w.]+|csrc/[\w/]+\.cuh?:\w+", table["target"]):
-        raise FolderError(
-            f'{path}: target is "package.module:name" or "csrc/folder/file.cu:name", not {table["target"]!r}'
-        )
-    if table["difficulty"] not in (1, 2, 3):
-        raise FolderError(f"{path}: difficulty is 1, 2 or 3, not {table['difficulty']}")
-    hints = tuple(map(_paragraphs, table["hints"]))
-    if len(set(hints)) < 3 or not all(hints):
-        raise FolderError(
-            f"{path}: three hints are needed (a question, a direction, pseudocode), not {len(set(hints))}"
-        )
-    for required_id in table.get("requires", ()):
-        if required_id not in earlier:
-            raise FolderError(f"{path}: requires names exercises that come before this one; {required_id!r} does not")
-    mistakes = []
+    table = _read(path, EXERCISE)
     for number, each in enumerate(table["mistakes"], 1):
-        _fields(each, f"{path}: mistake {number}", {"old": str, "new": str, "message": str})
-        mistakes.append(Mistake(each["old"], each["new"], _paragraphs(each["message"])))
-    broken = table.get("broken")
-    if broken is not None:
-        _fields(broken, f"{path}: broken", {"old": str, "new": str})
-        broken = broken["old"], broken["new"]
+        _look(each, f"{path}, mistake {number}", MISTAKE)
+    _look(table.get("broken", {"old": "", "new": ""}), f"{path}, broken", CHANGE)
+    for required in table.get("requires", ()):
+        if required not in earlier:
+            raise FolderError(f"{path}: `requires` names exercises that come before this one; {required!r} does not")
     for name in ("statement.md", "check.py"):
         if not (folder / name).is_file():
-            raise FolderError(f"{folder}: {name} is missing")
+            raise FolderError(f"{folder / name} is missing")
     return Exercise(
-        id,
-        table["title"],
-        table["target"],
-        table["minutes"],
-        table["difficulty"],
-        (folder / "statement.md").read_text(encoding="utf-8").strip(),
-        hints,
-        tuple(mistakes),
-        lesson,
-        folder,
-        tuple(table.get("requires", ())),
+        id=id,
+        title=table["title"],
+        target=table["target"],
+        minutes=table["minutes"],
+        difficulty=table["difficulty"],
+        statement=(folder / "statement.md").read_text(encoding="utf-8").strip(),
+        hints=tuple(map(_paragraphs, table["hints"])),
+        mistakes=tuple(Mistake(m["old"], m["new"], _paragraphs(m["message"])) for m in table["mistakes"]),
+        lesson=lesson,
+        folder=folder,
+        requires=tuple(table.get("requires", ())),
         # A busy machine may take seconds to compile CUDA.
-        float(table.get("time_limit", 20.0 if table["target"].startswith("csrc/") else 10.0)),
-        broken,
+        time_limit=float(table.get("time_limit", 20 if table["target"].startswith("csrc/") else 10)),
+        broken=(table["broken"]["old"], table["broken"]["new"]) if "broken" in table else None,
     )
 
 
@@ -261,40 +240,50 @@ def _paragraphs(text: str) -> str:
     return re.sub(r"(?<=\S)[ \t]*\n(?=\S)", " ", text.strip())
 
 
-def _read(path: Path, required: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+# What each field must be, in words, and whether it is. Those whose words begin with "if any" may be left out.
+TEXT = ("a string", lambda value: isinstance(value, str))
+COUNT = ("a whole number above 0", lambda value: type(value) is int and value > 0)
+TARGET = re.compile(r"[\w.]+:[\w.]+|csrc/[\w/]+\.cuh?:\w+")
+LESSON = {"title": TEXT, "minutes": COUNT}
+CHANGE = {"old": TEXT, "new": TEXT}
+MISTAKE = {**CHANGE, "message": TEXT}
+EXERCISE = {
+    "title": TEXT,
+    "target": ('"package.module:name" or "csrc/folder/file.cu:name"', lambda value: TARGET.fullmatch(str(value))),
+    "minutes": COUNT,
+    "difficulty": ("1, 2 or 3", lambda value: type(value) is int and value in (1, 2, 3)),
+    "requires": ("if any, a list of ids", _texts),
+    "time_limit": ("if any, a number of seconds", lambda value: type(value) in (int, float) and value > 0),
+    "hints": ("three strings that differ", lambda value: _texts(value) and len({*map(str.strip, value)} - {""}) >= 3),
+    "broken": ("if any, a table", lambda value: isinstance(value, dict)),
+    "mistakes": ("tables", lambda value: isinstance(value, list) and all(isinstance(each, dict) for each in value)),
+}
+
+
+def _read(path: Path, fields: Mapping[str, tuple[str, Callable[[Any], Any]]]) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise FolderError(f"{path.parent}: {path.name} is missing") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FolderError(f"{path}: this is not TOML: {error}") from error
-    _fields(table, str(path), required, optional or {})
+        raise FolderError(f"{path} is missing") from error
+    except ValueError as error:
+        raise FolderError(f"{path} is not TOML: {error}") from error
+    _look(table, str(path), fields)
     return table
 
 
-def _fields(table: dict[str, Any], where: str, required: Mapping[str, Any], optional: Mapping[str, Any] = {}) -> None:
-    """Raise `FolderError` unless the table has all required fields, no unknown ones, and each of its kind."""
-    known = {**required, **optional}
-    if missing := [name for name in required if name not in table]:
-        raise FolderError(f"{where}: {', '.join(missing)} missing; expected {', '.join(required)}")
-    for name, value in table.items():
-        if name not in known:
-            raise FolderError(f"{where}: nothing is called {name!r} here; expected {', '.join(known)}")
-        kind = known[name]
-        values, one = (value, kind[0]) if isinstance(kind, list) else ([value], kind)
-        if not isinstance(values, list) or not all(_is(each, one) for each in values):
-            wanted = f"a list of {_NAMES[one]}s" if isinstance(kind, list) else f"a {_NAMES[one]}"
-            raise FolderError(f"{where}: {name} is {wanted}, not {value!r}")
-
-
-_NAMES = {str: "string", int: "whole number from 1 on", float: "number above 0", dict: "table"}
-
-
-def _is(value: Any, kind: type) -> bool:
-    if kind in (int, float):  # True is an int
-        allowed = int if kind is int else (int, float)
-        return isinstance(value, allowed) and not isinstance(value, bool) and value > 0
-    return isinstance(value, kind)
+def _look(table: dict[str, Any], where: str, fields: Mapping[str, tuple[str, Callable[[Any], Any]]]) -> None:
+    """Raise `FolderError` unless the table has just these fields and each is what it must be."""
+    if unknown := sorted(table.keys() - fields):
+        raise FolderError(f"{where}: unknown field {unknown[0]!r}; expected {', '.join(fields)}")
+    for name, (expected, is_good) in fields.items():
+        if name in table and not is_good(table[name]):
+            raise FolderError(f"{where}: {name} is {str(table[name])[:100]!r}; expected {expected}")
+        if name not in table and not expected.startswith("if any"):
+            raise FolderError(f"{where}: {name} is missing; expected {expected}")
 
 
 # ---- all of them

@@ -17,6 +17,7 @@ def check() -> None:
         (4, [7, 2], 6, 6, 6),
         (1, [3, 6, 1], 3, 0, None),
         (16, [1, 0], 17, 15, 17),
+        (4, [7, 2], 6, 0, 0),
     ):
         manager = make(num_blocks=8, block_size=block_size)
         give(manager, "A", table, num_tokens)

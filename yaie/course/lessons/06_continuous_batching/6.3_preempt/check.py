@@ -13,6 +13,7 @@ def check() -> None:
     _check_preempt([0, 3, 2], [1, 5], "r3")
     _check_preempt([4, 2, 3], [0, 1], "r4")
     _check_preempt([0, 2, 1], [3], "r2", prefix_cache=True)
+    _check_preempt([9, 10], [], "r10")
     line = make(32)
     for arrival in range(3):
         let_run(line, make_request(arrival, 5), 4)

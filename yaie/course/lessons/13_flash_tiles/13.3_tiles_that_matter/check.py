@@ -15,6 +15,7 @@ def check() -> None:
         (65, 129, True, 5),
         (70, 5, True, 1),
         (70, 130, False, 6),
+        (64, 100, True, 2),
     ]
     for q_len, kv_len, causal, visits in cases:
         query, key, value = torch.zeros(q_len, 1, 8), torch.zeros(kv_len, 1, 8), torch.zeros(kv_len, 1, 8)
