@@ -217,22 +217,17 @@ def _load_exercise(id: str, folder: Path, lesson: Lesson, earlier: tuple[str, ..
     for name in ("statement.md", "check.py"):
         if not (folder / name).is_file():
             raise FolderError(f"{folder / name} is missing")
-    return Exercise(
-        id=id,
-        title=table["title"],
-        target=table["target"],
-        minutes=table["minutes"],
-        difficulty=table["difficulty"],
-        statement=(folder / "statement.md").read_text(encoding="utf-8").strip(),
-        hints=tuple(map(_paragraphs, table["hints"])),
-        mistakes=tuple(Mistake(m["old"], m["new"], _paragraphs(m["message"])) for m in table["mistakes"]),
-        lesson=lesson,
-        folder=folder,
-        requires=tuple(table.get("requires", ())),
+    broken = table.get("broken")
+    table |= {
+        "hints": tuple(map(_paragraphs, table["hints"])),
+        "mistakes": tuple(Mistake(m["old"], m["new"], _paragraphs(m["message"])) for m in table["mistakes"]),
+        "requires": tuple(table.get("requires", ())),
+        "broken": (broken["old"], broken["new"]) if broken else None,
         # A busy machine may take seconds to compile CUDA.
-        time_limit=float(table.get("time_limit", 20 if table["target"].startswith("csrc/") else 10)),
-        broken=(table["broken"]["old"], table["broken"]["new"]) if "broken" in table else None,
-    )
+        "time_limit": float(table.get("time_limit", 20 if table["target"].startswith("csrc/") else 10)),
+    }
+    statement = (folder / "statement.md").read_text(encoding="utf-8").strip()
+    return Exercise(id=id, lesson=lesson, folder=folder, statement=statement, **table)
 
 
 def _paragraphs(text: str) -> str:
@@ -244,6 +239,7 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
+Fields = Mapping[str, tuple[str, Callable[[Any], Any]]]
 # What each field must be, in words, and whether it is. Those whose words begin with "if any" may be left out.
 TEXT = ("a string", lambda value: isinstance(value, str))
 COUNT = ("a whole number above 0", lambda value: type(value) is int and value > 0)
@@ -264,7 +260,7 @@ EXERCISE = {
 }
 
 
-def _read(path: Path, fields: Mapping[str, tuple[str, Callable[[Any], Any]]]) -> dict[str, Any]:
+def _read(path: Path, fields: Fields) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -275,7 +271,7 @@ def _read(path: Path, fields: Mapping[str, tuple[str, Callable[[Any], Any]]]) ->
     return table
 
 
-def _look(table: dict[str, Any], where: str, fields: Mapping[str, tuple[str, Callable[[Any], Any]]]) -> None:
+def _look(table: dict[str, Any], where: str, fields: Fields) -> None:
     """Raise `FolderError` unless the table has just these fields and each is what it must be."""
     if unknown := sorted(table.keys() - fields):
         raise FolderError(f"{where}: unknown field {unknown[0]!r}; expected {', '.join(fields)}")

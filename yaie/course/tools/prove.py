@@ -57,40 +57,36 @@ def promises(exercise: Exercise) -> Iterator[Promise]:
     def passed(outcome: checks.Outcome) -> bool:
         return outcome.passed
 
+    def told(cause: str, outcome: checks.Outcome) -> bool:
+        return outcome.status == checks.FAILED and ("Likely cause", cause) in outcome.rows
+
+    def failed(text: str, outcome: checks.Outcome) -> bool:
+        said = "\n".join([outcome.headline, *(row for _, row in outcome.rows)])
+        return outcome.status == checks.FAILED and text in said
+
+    def compiles_and_fails(outcome: checks.Outcome) -> bool:
+        return outcome.status == checks.FAILED and outcome.headline != "It does not compile."
+
     # A stub that counts as failed would greet the learner with red.
     yield promise("stub", "is not attempted", with_body, lambda outcome: outcome.status == checks.NOT_ATTEMPTED)
     if exercise.is_cuda:
         # A stub that does not compile is worthless to a learner. A statement of no effect makes it count as attempted.
-        yield promise(
-            "idle stub",
-            "compiles and fails",
-            lambda: with_body({exercise.id: generate.stub(exercise).replace("{", "{ (void)0;", 1)}),
-            lambda outcome: outcome.status == checks.FAILED and outcome.headline != "It does not compile.",
-        )
+        body = lambda: generate.stub(exercise).replace("{", "{ (void)0;", 1)  # noqa: E731
+        yield promise("idle stub", "compiles and fails", lambda: with_body({exercise.id: body()}), compiles_and_fails)
     # A check that refuses the engine's own function is wrong; one that insists on one way of writing is, too.
     yield promise("reference", "passes", lambda: generate.solved_file(exercise.file), passed)
     for path in answers(exercise, "right"):
         yield promise(f"right/{path.name}", "passes", partial(with_answer, exercise, path), passed)
     # A mistake that passes shows a hole in the check; one with another's message misleads the learner.
     for number, mistake in enumerate(exercise.mistakes, 1):
-        yield promise(
-            f"mistake {number}",
-            f"fails: {mistake.message}",
-            lambda mistake=mistake: with_body({exercise.id: generate.mutated(exercise, mistake)}),
-            lambda outcome, mistake=mistake: (
-                outcome.status == checks.FAILED and ("Likely cause", mistake.message) in outcome.rows
-            ),
-        )
+        file = lambda mistake=mistake: with_body({exercise.id: generate.mutated(exercise, mistake)})  # noqa: E731
+        text = mistake.message
+        yield promise(f"mistake {number}", f"fails: {text}", file, partial(told, text))
     # A wrong answer that passed once must never pass again, nor be told something else than what is wrong.
     for path in answers(exercise, "wrong"):
-        said = expected(path)
+        text = expected(path)
         yield promise(
-            f"wrong/{path.name}",
-            f"fails: {said}",
-            partial(with_answer, exercise, path),
-            lambda outcome, said=said: (
-                outcome.status == checks.FAILED and said in "\n".join([outcome.headline, *dict(outcome.rows).values()])
-            ),
+            f"wrong/{path.name}", f"fails: {text}", partial(with_answer, exercise, path), partial(failed, text)
         )
 
 
