@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "say what this machine can do and what it lacks",
     "chat": "talk to a model; Ctrl-C stops an answer, /exit leaves",
     "generate": "answer one prompt",
+    "dev": "for maintainers: make the folder of a new exercise, or prove an exercise",
 }
 
 
@@ -30,6 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
         parsers[name].add_argument("exercise", metavar="EXERCISE", help="such as 1.2")
     parsers["hint"].add_argument("number", metavar="NUMBER", nargs="?", type=int, help="1 to 3")
     parsers["reset"].add_argument("what", metavar="EXERCISE|LESSON", help="such as 1.2 or 1")
+    parsers["dev"].add_argument("action", choices=("new", "check"))
+    parsers["dev"].add_argument("exercise", metavar="EXERCISE", help="such as 12.5")
+    parsers["dev"].add_argument(
+        "--target", metavar="TARGET", help="of new: csrc/folder/file.cu:name, package.module:name"
+    )
     for name in ("chat", "generate"):
         chat.add_arguments(parsers[name], chat=name == "chat")
     options = parser.parse_args(arguments)
@@ -47,6 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.command == "dev":
+        from yaie.course.tools import scaffold
+
+        return scaffold.run(options.action, options.exercise, options.target)
     from yaie.course import checks, handle
 
     if options.command in ("check", "watch"):

@@ -231,10 +231,11 @@ def reduction():
     fields = {
         "title": "",
         "minutes": 1,
-        "task": "",
-        "hints": ("", "", ""),
-        "mutants": (),
-        "check": None,
+        "difficulty": 1,
+        "statement": "",
+        "hints": (),
+        "mistakes": (),
+        "folder": None,
         "lesson": lesson,
     }
     targets = ["reduce.cu:reduce_2_kernel", "reduce.cu:reduce_3_kernel", "transpose.cu:transpose_tile_kernel"]

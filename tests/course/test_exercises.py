@@ -1,65 +1,44 @@
-"""Every exercise keeps its promises: stubs, references, mutants and other right answers, through the real check."""
-
-import ast
-import importlib.util
-import json
-from pathlib import Path
+"""Every exercise keeps its promises: stubs, references, right and wrong answers, mistakes, through the real check."""
 
 import pytest
 
 import yaie.cuda
-from yaie.course import checks, cuda_exercises, cuda_source, generate
+from yaie.course import cuda_exercises, generate
 from yaie.course.registry import REPOSITORY, exercise_files
 from yaie.course.registry import exercises as all_exercises
+from yaie.course.tools import prove
 
 EXERCISES = all_exercises()
-CUDA = [exercise for exercise in EXERCISES if exercise.is_cuda]
 CUDA_FILES = [file for file in exercise_files() if file.is_cuda]
-MUTANTS = [(exercise, number) for exercise in EXERCISES for number in range(len(exercise.mutants))]
-
-
-def right_answers(exercise):
-    path = Path(__file__).parent / "right_answers" / f"lesson_{exercise.lesson.number:02d}.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.ANSWERS[exercise.id]
+PROMISES = [promise for exercise in EXERCISES for promise in prove.promises(exercise)]
 
 
 def by_id(value):
     return getattr(value, "id", None) or getattr(value, "name", None)
 
 
-class Remembering:
-    """The sandbox, which runs the same job once: the check of each mutant runs the mutants before it, too."""
-
-    def __init__(self, sandbox):
-        self.sandbox, self.reports = sandbox, {}
-
-    def run(self, job):
-        key = json.dumps(job, sort_keys=True)
-        if key not in self.reports:
-            self.reports[key] = self.sandbox.run(job)
-        return self.reports[key]
+@pytest.fixture(scope="session")
+def remembering():
+    sandbox = prove.Remembering()
+    yield sandbox
+    sandbox.close()
 
 
-@pytest.fixture(scope="module")
-def remembering(sandbox):
-    return Remembering(sandbox)
+@pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)
+def test_folder_lacks_nothing(exercise):
+    """A mistake that quotes a line of yesterday, or two right answers that are one, prove nothing."""
+    assert prove.lacks(exercise) == []
 
 
-@pytest.fixture
-def at_home(monkeypatch):
-    """Exercise files are said to lie where they always do: a text that was compiled once is not compiled again.
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: f"{promise.exercise.id} {promise.name}")
+def test_promise_is_kept(promise, remembering, monkeypatch):
+    """Each is a way in which a check misleads: see `prove.promises`, beside each kind.
 
-    For tests that give the text of a file; they read none and write none.
+    Exercise files are said to lie where they always do: a text that was compiled once is not compiled again.
     """
     monkeypatch.delenv("YAIE_EXERCISES_DIR", raising=False)
-
-
-def code_of(exercise, text):
-    """What an answer says, whatever its layout and comments."""
-    return cuda_source.normal(text) if exercise.is_cuda else ast.dump(ast.parse(text))
+    broken = promise.broken(remembering)
+    assert not broken, f"{promise.text}\n{broken}"
 
 
 def with_stubs(file):
@@ -67,24 +46,6 @@ def with_stubs(file):
     text, use = generate.exercise_file(file), [exercise.id for exercise in file.exercises]
     path = REPOSITORY / "exercises" / file.name
     return cuda_exercises.spliced(file, path, text, use, cuda_exercises.engine_text)
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)
-def test_stub_is_not_attempted(exercise, sandbox, exercises):
-    """A stub that counts as failed would greet the learner with red."""
-    assert checks.check(exercise.id, sandbox=sandbox).status == checks.NOT_ATTEMPTED
-
-
-@pytest.mark.parametrize("exercise", CUDA, ids=by_id)
-def test_cuda_stub_compiles_and_does_nothing(exercise, sandbox, at_home):
-    """A stub that does not compile, or a check that is content with nothing, is worthless to a learner.
-
-    A statement of no effect makes the stub count as attempted.
-    """
-    body = generate.stub(exercise).replace("{", "{ (void)0;", 1)
-    outcome = checks.check(exercise.id, generate.exercise_file(exercise.file, {exercise.id: body}), sandbox)
-    assert outcome.status == checks.FAILED
-    assert outcome.headline != "It does not compile.", str(outcome)
 
 
 @pytest.mark.parametrize("file", CUDA_FILES, ids=by_id)
@@ -95,49 +56,6 @@ def test_cuda_stubs_compile_with_nvcc(file):
         flags = ["-diag-suppress", "177"]  # helpers of the engine that only the taken out bodies use
         usage = yaie.cuda.compile_cubin(text, "sm_90", flags, path=REPOSITORY / "csrc" / name)
         assert usage.kernels
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)
-def test_reference_passes(exercise, sandbox, at_home):
-    """A check that refuses the engine's own function is wrong."""
-    outcome = checks.check(exercise.id, generate.solved_file(exercise.file), sandbox)
-    assert outcome.passed, str(outcome)
-
-
-@pytest.mark.parametrize(("exercise", "number"), MUTANTS, ids=by_id)
-def test_mutant_fails_with_its_own_message(exercise, number, remembering, at_home):
-    """A mutant that passes shows a hole in the check; one with another's message misleads the learner."""
-    mutant = exercise.mutants[number]
-    text = generate.exercise_file(exercise.file, {exercise.id: generate.mutated(exercise, mutant)})
-    outcome = checks.check(exercise.id, text, remembering)
-    assert outcome.status == checks.FAILED, str(outcome)
-    assert dict(outcome.rows).get("Likely cause") == mutant.message, str(outcome)
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)
-def test_three_other_right_answers_pass(exercise, sandbox, at_home):
-    """A check that insists on one way of writing refuses learners who are right."""
-    answers = right_answers(exercise)
-    reference = code_of(exercise, generate.reference(exercise))
-    assert len(answers) >= 3
-    assert len({code_of(exercise, answer) for answer in answers} | {reference}) == len(answers) + 1
-    for answer in answers:
-        text = generate.exercise_file(exercise.file, {exercise.id: answer.strip()})
-        outcome = checks.check(exercise.id, text, sandbox)
-        assert outcome.passed, f"{answer}\n{outcome}"
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)
-def test_exercise_is_complete(exercise):
-    """A learner needs a time, three hints that differ, a task, and prerequisites that exist and come before."""
-    earlier = [other.id for other in EXERCISES[: EXERCISES.index(exercise)]]
-    assert len(set(exercise.hints)) == 3
-    assert all(exercise.hints)
-    assert len(exercise.mutants) >= 2
-    assert exercise.minutes > 0
-    assert exercise.task
-    assert set(exercise.requires) <= set(earlier)
-    assert exercise.id.split(".")[0] == str(exercise.lesson.number)
 
 
 @pytest.mark.parametrize("file", exercise_files(), ids=by_id)

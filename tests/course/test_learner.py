@@ -172,7 +172,7 @@ def test_module_level_function_is_replaced_wherever_it_is_known(monkeypatch):
     monkeypatch.setitem(sys.modules, home.__name__, home)
     monkeypatch.setitem(sys.modules, user.__name__, user)
     lesson = Lesson(99, "none", "None", 1)
-    fields = {"title": "", "minutes": 1, "task": "", "hints": ("", "", ""), "mutants": (), "check": None}
+    fields = {"title": "", "minutes": 1, "difficulty": 1, "statement": "", "hints": (), "mistakes": (), "folder": None}
     lesson.exercises.append(Exercise(id="99.1", target="yaie.home_of_it:it", lesson=lesson, **fields))
     lesson.exercises.append(Exercise(id="99.2", target="yaie.home_of_it:twice", lesson=lesson, **fields))
     file = lesson.files[0]

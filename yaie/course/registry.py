@@ -1,34 +1,54 @@
 """What a lesson and an exercise are, and where all of them are found.
 
-A lesson module (`yaie/course/lessons/lesson_NN_topic.py`) makes one `Lesson` and hangs exercises on it. An exercise
-names a function of the engine (its *target*), so there is no second copy of any code here: the stub a learner gets,
-the reference solution and every mutant are derived from the engine's own source. The target also says in which file the
-learner writes: functions of `yaie/` in a `.py` file, functions of `csrc/` in a `.cu` file of the same name.
+An exercise is a folder of its own, `yaie/course/lessons/NN_topic/NN.k_name/` (CONTRIBUTING.md shows one). It names a
+function of the engine (its *target*), so there is no second copy of any code here: the stub a learner gets, the
+reference solution and every mistake are derived from the engine's own source. The target also says in which file the
+learner writes: functions of `yaie/` in a `.py` file, functions of `csrc/` in a `.cu` file of the lesson's name.
+
+Reading a folder imports nothing: its `check.py` is imported when it is run.
 """
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
-from collections.abc import Callable
+import re
+import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+LESSONS = Path(__file__).parent / "lessons"
+
+
+class FolderError(ValueError):
+    """A folder that is no lesson or exercise yet: the message names the file, what is wrong and what was expected."""
+
+
+class NoSuchExercise(LookupError):
+    """There is no exercise or lesson of that name; the message says which there are."""
 
 
 @dataclass(frozen=True)
-class Mutant:
+class Mistake:
     """A plausible wrong answer: the engine's function with `old` replaced by `new`, and what to tell its author.
 
-    `old` must occur exactly once in the function. The message names the likely cause in one or two sentences; a learner
-    sees it when their answer goes wrong on the same input in the same way.
+    The message names the likely cause in one or two sentences; a learner sees it when their answer goes wrong on the
+    same input in the same way.
     """
 
     old: str
     new: str
     message: str
+
+    def fits(self, reference: str) -> bool:
+        """Whether `old` occurs exactly once in the engine's function; a mistake that does not fit cannot be tried."""
+        return f"{reference}\n".count(self.old) == 1  # with the line's end, so that the last line may go, too
+
+
+Mutant = Mistake  # its name of before, until the rest of the course has the new one
 
 
 @dataclass(frozen=True)
@@ -36,24 +56,22 @@ class Exercise:
     """One function of the engine that a learner writes.
 
     `target` is "package.module:qualified.name" for Python and "csrc/folder/file.cu:function_name" for CUDA (a kernel,
-    a device function, a template). `check` calls the engine (into which the learner's function has been put; CUDA
-    through `yaie.kernels.native.module(..., "emulator", check=True)`) and raises through `yaie.course.expect.expect` at
-    the first wrong result; it tries small inputs first, so the failing input it shows is small. `time_limit` is in
-    seconds.
+    a device function, a template). `difficulty` is 1 to 3. `time_limit` is in seconds.
 
     With `broken` = (old, new) the learner does not get an empty function but the engine's with `old`, which occurs once
-    in it, replaced by `new`, and is to find that mistake and mend it.
+    in it, replaced by `new`, and is to find that mistake and fix it.
     """
 
     id: str
     title: str
     target: str
     minutes: int
-    task: str
-    hints: tuple[str, str, str]
-    mutants: tuple[Mutant, ...]
-    check: Callable[[], None]
+    difficulty: int
+    statement: str  # Markdown
+    hints: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
     lesson: Lesson
+    folder: Path
     requires: tuple[str, ...] = ()
     time_limit: float = 10.0
     broken: tuple[str, str] | None = None
@@ -73,12 +91,25 @@ class Exercise:
 
     @property
     def is_cuda(self) -> bool:
-        return self.module.endswith(".cu")
+        return self.module.startswith("csrc/")
 
     @property
     def file(self) -> ExerciseFile:
         """The file that a learner writes this function in."""
         return ExerciseFile(self.lesson, ".cu" if self.is_cuda else ".py")
+
+    def check(self) -> None:
+        """Run the folder's `check.py` on the engine, into which the learner's function has been put.
+
+        It raises through `yaie.course.expect.expect` at the first wrong result, and tries small inputs first, so that
+        the failing input it shows is small.
+        """
+        number = self.id.partition(".")[2]
+        importlib.import_module(f"{self.lesson.package}.exercise_{number}.check").check()
+
+    # The names of before, until the rest of the course has the new ones.
+    mutants = property(lambda self: self.mistakes)
+    task = property(lambda self: self.statement)
 
 
 @dataclass(frozen=True)
@@ -130,53 +161,139 @@ class Lesson:
         return f"{self.number:02d}_{self.topic}"
 
     @property
+    def package(self) -> str:
+        """The name by which the lesson's folder is imported."""
+        return f"yaie.course.lessons.lesson_{self.number:02d}"
+
+    @property
     def files(self) -> list[ExerciseFile]:
         """The files of this lesson that have an exercise: Python's first. Empty for a lesson without exercises."""
         return [file for file in (ExerciseFile(self, ".py"), ExerciseFile(self, ".cu")) if file.exercises]
 
-    def exercise(
-        self,
-        id: str,
-        *,
-        title: str,
-        target: str,
-        minutes: int,
-        task: str,
-        hints: tuple[str, str, str],
-        mutants: tuple[Mutant, ...],
-        requires: tuple[str, ...] = (),
-        time_limit: float | None = None,
-        broken: tuple[str, str] | None = None,
-    ) -> Callable[[Callable[[], None]], Callable[[], None]]:
-        """Decorator for the check of an exercise; adds the exercise to this lesson.
 
-        `time_limit` is 10 s, for CUDA 20 s: a busy machine may take seconds to compile.
-        """
-        limit = time_limit or (20.0 if ".cu:" in target else 10.0)
-
-        def add(check: Callable[[], None]) -> Callable[[], None]:
-            fields = (id, title, target, minutes, task, hints, mutants, check, self, requires, limit, broken)
-            self.exercises.append(Exercise(*fields))
-            return check
-
-        return add
+# ---- from folders
 
 
-class NoSuchExercise(LookupError):
-    """There is no exercise or lesson of that name; the message says which there are."""
+def load_lesson(folder: Path, earlier: tuple[str, ...] = ()) -> Lesson:
+    """The lesson in a folder, with its exercises. `earlier` are the ids of all exercises of the lessons before.
+
+    Raises `FolderError`.
+    """
+    name = re.fullmatch(r"(\d\d)_(\w+)", folder.name)
+    if name is None:
+        raise FolderError(f"{folder}: the folder of a lesson is named like 12_paged_attention")
+    table = _read(folder / "lesson.toml", LESSON)
+    lesson = Lesson(int(name[1]), name[2], table["title"], table["minutes"])
+    for id, each in exercise_folders(folder).items():
+        lesson.exercises.append(_load_exercise(id, each, lesson, earlier))
+        earlier = (*earlier, id)
+    return lesson
+
+
+def exercise_folders(lesson: Path) -> dict[str, Path]:
+    """The folders of a lesson's exercises by their ids, in the order of their numbers: 1, 2, ... without a gap."""
+    found: dict[int, Path] = {}
+    for folder in lesson.glob("[!_.]*/"):
+        name = re.fullmatch(rf"{int(lesson.name[:2])}\.(\d+)_\w+", folder.name)
+        if name is None:
+            raise FolderError(f"{folder}: expected a name such as {int(lesson.name[:2])}.1_name")
+        if folder != found.setdefault(int(name[1]), folder):
+            raise FolderError(f"{folder} and {found[int(name[1])].name} have the same number")
+    for expected, number in enumerate(sorted(found), 1):
+        if number != expected:
+            raise FolderError(f"{found[number]}: there is no number {expected} before it")
+    return {folder.name.partition("_")[0]: folder for _, folder in sorted(found.items())}
+
+
+def _load_exercise(id: str, folder: Path, lesson: Lesson, earlier: tuple[str, ...]) -> Exercise:
+    path = folder / "exercise.toml"
+    table = _read(path, EXERCISE)
+    for number, each in enumerate(table["mistakes"], 1):
+        _look(each, f"{path}, mistake {number}", MISTAKE)
+    _look(table.get("broken", {"old": "", "new": ""}), f"{path}, broken", CHANGE)
+    for required in table.get("requires", ()):
+        if required not in earlier:
+            raise FolderError(f"{path}: `requires` names exercises that come before this one; {required!r} does not")
+    for name in ("statement.md", "check.py"):
+        if not (folder / name).is_file():
+            raise FolderError(f"{folder / name} is missing")
+    broken = table.get("broken")
+    table |= {
+        "hints": tuple(map(_paragraphs, table["hints"])),
+        "mistakes": tuple(Mistake(m["old"], m["new"], _paragraphs(m["message"])) for m in table["mistakes"]),
+        "requires": tuple(table.get("requires", ())),
+        "broken": (broken["old"], broken["new"]) if broken else None,
+        # A busy machine may take seconds to compile CUDA.
+        "time_limit": float(table.get("time_limit", 20 if table["target"].startswith("csrc/") else 10)),
+    }
+    statement = (folder / "statement.md").read_text(encoding="utf-8").strip()
+    return Exercise(id=id, lesson=lesson, folder=folder, statement=statement, **table)
+
+
+def _paragraphs(text: str) -> str:
+    """As in Markdown: a line's end within a paragraph is a space; an indented line stays a line."""
+    return re.sub(r"(?<=\S)[ \t]*\n(?=\S)", " ", text.strip())
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+Fields = Mapping[str, tuple[str, Callable[[Any], Any]]]
+# What each field must be, in words, and whether it is. Those whose words begin with "if any" may be left out.
+TEXT = ("a string", lambda value: isinstance(value, str))
+COUNT = ("a whole number above 0", lambda value: type(value) is int and value > 0)
+TARGET = re.compile(r"[\w.]+:[\w.]+|csrc/[\w/]+\.cuh?:\w+")
+LESSON = {"title": TEXT, "minutes": COUNT}
+CHANGE = {"old": TEXT, "new": TEXT}
+MISTAKE = {**CHANGE, "message": TEXT}
+EXERCISE = {
+    "title": TEXT,
+    "target": ('"package.module:name" or "csrc/folder/file.cu:name"', lambda value: TARGET.fullmatch(str(value))),
+    "minutes": COUNT,
+    "difficulty": ("1, 2 or 3", lambda value: type(value) is int and value in (1, 2, 3)),
+    "requires": ("if any, a list of ids", _texts),
+    "time_limit": ("if any, a number of seconds", lambda value: type(value) in (int, float) and value > 0),
+    "hints": ("three strings that differ", lambda value: _texts(value) and len({*map(str.strip, value)} - {""}) >= 3),
+    "broken": ("if any, a table", lambda value: isinstance(value, dict)),
+    "mistakes": ("tables", lambda value: isinstance(value, list) and all(isinstance(each, dict) for each in value)),
+}
+
+
+def _read(path: Path, fields: Fields) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FolderError(f"{path} is missing") from error
+    except ValueError as error:
+        raise FolderError(f"{path} is not TOML: {error}") from error
+    _look(table, str(path), fields)
+    return table
+
+
+def _look(table: dict[str, Any], where: str, fields: Fields) -> None:
+    """Raise `FolderError` unless the table has just these fields and each is what it must be."""
+    if unknown := sorted(table.keys() - fields):
+        raise FolderError(f"{where}: unknown field {unknown[0]!r}; expected {', '.join(fields)}")
+    for name, (expected, is_good) in fields.items():
+        if name in table and not is_good(table[name]):
+            raise FolderError(f"{where}: {name} is {str(table[name])[:100]!r}; expected {expected}")
+        if name not in table and not expected.startswith("if any"):
+            raise FolderError(f"{where}: {name} is missing; expected {expected}")
+
+
+# ---- all of them
 
 
 @cache
-def _lesson_modules() -> dict[int, str]:
-    """Number and module name of every lesson, in the order in which they are taken. Nothing is imported."""
-    package = importlib.import_module("yaie.course.lessons")
-    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
-    return {int(name.split("_")[1]): f"{package.__name__}.{name}" for name in names if name.startswith("lesson_")}
+def _lesson_folders() -> dict[int, Path]:
+    """The folder of every lesson by its number, in the order in which they are taken."""
+    return {int(path.name[:2]): path for path in sorted(LESSONS.glob("[0-9][0-9]_*"))}
 
 
 def lessons() -> tuple[Lesson, ...]:
     """All lessons in the order in which they are taken."""
-    return tuple(map(find_lesson, _lesson_modules()))
+    return tuple(map(find_lesson, _lesson_folders()))
 
 
 def exercises() -> tuple[Exercise, ...]:
@@ -189,24 +306,26 @@ def exercise_files() -> tuple[ExerciseFile, ...]:
     return tuple(file for lesson in lessons() for file in lesson.files)
 
 
+@cache
 def find_lesson(number: int) -> Lesson:
     """The lesson with that number. Raises `NoSuchExercise`, naming the numbers there are."""
-    modules = _lesson_modules()
-    if number not in modules:
-        raise NoSuchExercise(f"there is no lesson {number}; there are {', '.join(map(str, modules))}")
-    return importlib.import_module(modules[number]).LESSON
+    folders = _lesson_folders()
+    if number not in folders:
+        raise NoSuchExercise(f"there is no lesson {number}; there are {', '.join(map(str, folders))}")
+    earlier = (id for before, folder in folders.items() if before < number for id in exercise_folders(folder))
+    return load_lesson(folders[number], tuple(earlier))
 
 
 def find_exercise(id: str) -> Exercise:
-    """The exercise with that id, such as "1.2". Only its own lesson is imported, so a check stays quick.
+    """The exercise with that id, such as "1.2". Only its own lesson is read, so a check stays quick.
 
     Raises `NoSuchExercise`, naming the ids there are.
     """
     if not isinstance(id, str):  # the number 1.10 is 1.1
         raise TypeError(f'write the id of an exercise in quotes, such as "1.2"; got {id!r}')
     number = id.strip().partition(".")[0]
-    if not number.isdecimal() or int(number) not in _lesson_modules():
-        numbers = ", ".join(map(str, _lesson_modules()))
+    if not number.isdecimal() or int(number) not in _lesson_folders():
+        numbers = ", ".join(map(str, _lesson_folders()))
         raise NoSuchExercise(
             f'there is no exercise {id!r}; an id is the number of a lesson ({numbers}), a point and a number: "1.2"'
         )

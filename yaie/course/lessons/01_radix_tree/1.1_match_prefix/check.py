@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from yaie.course.expect import expect, given
+from yaie.kernels import radix_tree
+
+
+def build_tree(sequences: Sequence[Sequence[int]], page_size: int = 1) -> radix_tree.Node:
+    """The tree of `sequences` (each a whole number of pages), made without match and split, to judge them."""
+    root = radix_tree.Node(np.empty(0, dtype=np.int64), radix_tree.RequestEnds())
+    _grow(root, [list(sequence) for sequence in sequences], page_size)
+    return root
+
+
+def _grow(parent: radix_tree.Node, sequences: list[list[int]], page_size: int) -> None:
+    by_first_page: dict[tuple[int, ...], list[list[int]]] = {}
+    for sequence in sequences:
+        if sequence:
+            by_first_page.setdefault(tuple(sequence[:page_size]), []).append(sequence)
+    for group in by_first_page.values():
+        shared = min(_common(group[0], other) for other in group) // page_size * page_size
+        edge = np.array(group[0][:shared], dtype=np.int64)
+        child = radix_tree.add_leaf(parent, edge, radix_tree.RequestEnds(), page_size)
+        _grow(child, [sequence[shared:] for sequence in group], page_size)
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _tokens_to(node: radix_tree.Node) -> list[int]:
+    """The tokens from the root to the end of `node`, by a loop that trusts only the parents."""
+    edges = []
+    while node is not None:
+        edges.append(node.edge.tolist())
+        node = node.parent
+    return [token for edge in reversed(edges) for token in edge]
+
+
+MATCH_CASES: tuple[tuple[list[list[int]], list[int], int], ...] = (
+    ([[1, 2]], [7], 1),
+    ([[1, 2]], [1, 2], 1),
+    ([[1, 9]], [1, 2, 3], 1),
+    ([[1, 2, 3]], [1, 2], 1),
+    ([[1, 2, 3, 4], [1, 2, 8]], [1, 2, 3, 4, 5], 1),
+    ([[1, 2, 3, 4], [1, 2, 8]], [1, 2, 3, 9], 1),
+    ([[1, 2, 3, 4], [1, 2, 8]], [1, 2, 9], 1),
+    ([], [1, 2], 1),
+    ([[1, 2]], [], 1),
+    ([[1, 2, 3, 4]], [1, 2, 3], 2),
+    ([[1, 2, 3, 4]], [1, 2, 3, 9], 2),
+    ([[1, 2, 3, 4]], [1, 9, 3, 4], 2),
+    ([[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 9, 9, 9]], [1, 2, 3, 4, 5, 9, 9, 9, 9], 4),
+)
+
+
+def check() -> None:
+    for sequences, tokens, page_size in MATCH_CASES:
+        root = build_tree(sequences, page_size)
+        pages = f", page_size={page_size}" if page_size > 1 else ""
+        with given(f"match_prefix(root of a tree that holds {sequences}, {tokens}{pages})"):
+            found = radix_tree.match_prefix(root, np.array(tokens, dtype=np.int64), page_size)
+            expect(
+                isinstance(found, tuple) and len(found) == 3, True, "form of the result: Position(node, inside, length)"
+            )
+            node, inside, length = found
+            best = max((_common(sequence, tokens) for sequence in sequences), default=0)
+            expect(length, best // page_size * page_size, "number of matched tokens (length)")
+            reached = _tokens_to(node)
+            expect(reached[: len(reached) - len(node.edge) + inside], tokens[:length], "path to the position")
+            expect(inside > 0 or node is root, True, "`inside > 0`, which holds everywhere but at the root")

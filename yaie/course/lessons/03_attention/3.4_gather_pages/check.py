@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import torch
+
+from yaie.course.expect import expect, given
+from yaie.kernels import radix_attention
+
+from ..common import expect_tensor
+
+
+def check() -> None:
+    for block_size, table, context_len, dtype in (
+        (2, [3], 2, torch.int64),
+        (2, [3, 0], 4, torch.int64),
+        (2, [3, 0], 3, torch.int64),
+        (2, [3, 0, -1, 99], 4, torch.int32),
+        (1, [2, 3, 0], 3, torch.int64),
+        (4, [1, 3, 2], 9, torch.int64),
+        (16, [3, 1, 0], 33, torch.int64),
+        (16, [2, 0], 15, torch.int64),
+    ):
+        cache = torch.arange(4 * block_size).float().view(4, block_size, 1, 1)
+        cache = torch.cat((cache, -cache), dim=2)  # two heads
+        rows = [cache[block, row] for block in table if block in range(4) for row in range(block_size)]
+        with given(
+            f"gather_pages(cache, {table}, {context_len}): 4 blocks of {block_size}, 2 heads of one number, which is "
+            "the slot and minus the slot"
+        ):
+            before = cache.clone()
+            got = radix_attention.gather_pages(cache, torch.tensor(table, dtype=dtype), context_len)
+            expect_tensor(got, torch.stack(rows[:context_len]), "gathered tokens", torch.float32)
+            got.zero_()
+            expect(torch.equal(cache, before), True, "`cache` unchanged after the result was written to (a copy)")

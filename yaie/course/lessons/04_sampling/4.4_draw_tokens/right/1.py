@@ -1,0 +1,6 @@
+import torch
+
+
+def draw_tokens(probs, uniforms):
+    ends = probs.double().cumsum(dim=-1)
+    return torch.searchsorted(ends, uniforms[:, None] * ends[:, -1:], right=True)[:, 0]

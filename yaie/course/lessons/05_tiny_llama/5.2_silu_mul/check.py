@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import torch
+
+from yaie.course.expect import expect, given
+from yaie.kernels import model_ops
+
+from ..common import random_numbers, silu_mul_by_formula
+
+
+def check() -> None:
+    for rows in ([[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0, 2.0, 3.0]], [[-1.0, 2.0, 0.5, -3.0, 1.0, 4.0]]):
+        gate_up = torch.tensor(rows)
+        with given(f"silu_mul(torch.tensor({rows}))"):
+            expect(model_ops.silu_mul(gate_up), silu_mul_by_formula(gate_up), "result", tolerance=1e-4)
+    for shape in ((1, 2), (7, 40), (2, 3, 66)):
+        gate_up = random_numbers(*shape, seed=2) * 3
+        with given(f"silu_mul(random {list(shape)})"):
+            expect(model_ops.silu_mul(gate_up), silu_mul_by_formula(gate_up), "result", tolerance=1e-4)

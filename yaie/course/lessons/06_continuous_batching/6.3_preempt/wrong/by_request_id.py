@@ -1,0 +1,16 @@
+# expect: preempt(); running: ['r9', 'r10'], waiting: []
+from bisect import insort
+from operator import attrgetter
+
+from yaie.engine.request import Status
+
+
+def preempt(self):
+    victim = max(self.running, key=attrgetter("request_id"))  # as text "r9" comes after "r10"
+    self.running.remove(victim)
+    self.pages.give_back(victim)
+    victim.status = Status.WAITING
+    victim.num_preemptions += 1
+    insort(self.waiting, victim, key=attrgetter("arrival"))
+    self.preempted.append(victim)
+    return victim

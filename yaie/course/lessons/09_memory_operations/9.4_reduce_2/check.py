@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import torch
+
+from yaie.course.expect import expect, given
+from yaie.kernels import native
+
+
+def check() -> None:
+    module = native.module("memory/reduce.cu", "emulator", check=True)
+    for n in (256, 3, 1, 300, 1024):
+        x = torch.arange(n, dtype=torch.float32) + 1
+        total = torch.full((1,), -1.0)
+        with given(f"reduce_2_shared of x = [1, 2, 3, ...], n = {n}"):
+            module.reduce_2_shared(x, total, n)
+            expect(total, x.sum().reshape(1), "total")
+    with given("profile of reduce_2_shared, n = 1024"):
+        profile = module.profile("reduce_2_shared", torch.ones(1024), torch.zeros(1), 1024)
+        atomics = sum(line.lanes for line in profile.lines if line.operation == "atomic" and line.space == "global")
+        expect(atomics, 4, "number of atomicAdd on total", note="One for each of the 4 blocks.")

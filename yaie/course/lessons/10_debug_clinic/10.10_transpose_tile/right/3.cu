@@ -1,0 +1,17 @@
+template <int PAD>
+__global__ void transpose_tile_kernel(const float* x, float* y, int rows, int cols) {
+    __shared__ float tile[TILE][TILE + PAD];
+    const int col = blockIdx.x * TILE + threadIdx.x;
+    const int row = blockIdx.y * TILE + threadIdx.y;
+    if (row < rows && col < cols) {
+        tile[threadIdx.y][threadIdx.x] = x[static_cast<int64_t>(row) * cols + col];
+    }
+    __syncthreads();
+    const int out_col = blockIdx.y * TILE + threadIdx.x;
+    const int out_row = blockIdx.x * TILE + threadIdx.y;
+    if (out_col < rows) {
+        if (out_row < cols) {
+            y[out_row * static_cast<int64_t>(rows) + out_col] = tile[threadIdx.x][threadIdx.y];
+        }
+    }
+}

@@ -1,0 +1,10 @@
+template <typename Unit>
+__global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Unit* key_cache, Unit* value_cache,
+                                         const int64_t* slot_mapping, int64_t units_per_token) {
+    const int64_t token = blockIdx.x;
+    const int64_t slot = slot_mapping[token];
+    for (int64_t i = threadIdx.x; i < units_per_token && slot > -1; i += blockDim.x) {
+        key_cache[slot * units_per_token + i] = key[token * units_per_token + i];
+        value_cache[slot * units_per_token + i] = value[token * units_per_token + i];
+    }
+}

@@ -1,0 +1,2 @@
+def pool_and_tokens():
+    return [4, 2, 12]

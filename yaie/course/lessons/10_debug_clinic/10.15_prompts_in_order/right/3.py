@@ -1,0 +1,2 @@
+def prompts_in_order():
+    return [[3]] * 4 + [[4]]

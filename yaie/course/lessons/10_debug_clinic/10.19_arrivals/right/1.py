@@ -1,0 +1,2 @@
+def arrivals():
+    return [(0, 1), (2, 40)]

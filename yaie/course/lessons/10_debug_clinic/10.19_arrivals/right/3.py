@@ -1,0 +1,2 @@
+def arrivals():
+    return [(0, 8), (1, 17)]

@@ -1,0 +1,2 @@
+def floats_per_block():
+    return 4096

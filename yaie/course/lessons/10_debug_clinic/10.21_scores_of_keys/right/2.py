@@ -1,0 +1,2 @@
+def scores_of_keys():
+    return [0] * 64 + [5]

@@ -1,0 +1,22 @@
+__global__ void reduce_3_kernel(const float* x, float* total, int64_t n) {
+    __shared__ float of_warp[THREADS / 32];
+    const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+    float sum = 0.0f;
+    for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) {
+        sum += x[i];
+    }
+    sum = warp_sum(sum);
+    const int lane = threadIdx.x % 32;
+    const int warp = threadIdx.x / 32;
+    if (lane == 0) {
+        of_warp[warp] = sum;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        float of_block = 0.0f;
+        for (int w = 0; w < THREADS / 32; ++w) {
+            of_block += of_warp[w];
+        }
+        atomicAdd(&total[0], of_block);
+    }
+}

@@ -1,0 +1,13 @@
+template <typename Unit>
+__global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int64_t* block_mapping,
+                                   int64_t num_blocks, int64_t units_per_block) {
+    const int64_t source = block_mapping[2 * blockIdx.x];
+    const int64_t target = block_mapping[2 * blockIdx.x + 1];
+    Unit* cache = blockIdx.z == 0 ? key_cache : value_cache;
+    Unit* layer = cache + blockIdx.y * num_blocks * units_per_block;
+    if (threadIdx.x == 0) {
+        for (int64_t i = 0; i < units_per_block; ++i) {
+            layer[target * units_per_block + i] = layer[source * units_per_block + i];
+        }
+    }
+}

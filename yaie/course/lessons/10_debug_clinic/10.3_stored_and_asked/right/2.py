@@ -1,0 +1,2 @@
+def stored_and_asked():
+    return [1], [1, 2]

@@ -1,0 +1,2 @@
+def gate_value():
+    return 1000

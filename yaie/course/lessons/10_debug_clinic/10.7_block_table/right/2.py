@@ -1,0 +1,2 @@
+def block_table():
+    return [0, 2, 1]

@@ -1,0 +1,2 @@
+def block_table():
+    return list(range(7, -1, -1))

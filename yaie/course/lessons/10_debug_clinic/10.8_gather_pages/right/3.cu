@@ -1,0 +1,14 @@
+template <typename Unit>
+__global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
+                                    int64_t units_per_token) {
+    const int64_t position = blockIdx.x;
+    int64_t entry = 0, row = position;
+    while (row >= block_size) {
+        row -= block_size;
+        ++entry;
+    }
+    const int64_t slot = row + block_size * block_table[entry];
+    for (int64_t i = threadIdx.x; i < units_per_token; i += blockDim.x) {
+        out[position * units_per_token + i] = cache[slot * units_per_token + i];
+    }
+}

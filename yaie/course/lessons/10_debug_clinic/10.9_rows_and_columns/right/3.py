@@ -1,0 +1,2 @@
+def rows_and_columns():
+    return (64, 32)

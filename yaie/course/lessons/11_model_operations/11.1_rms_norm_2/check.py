@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import torch
+
+from yaie.course.expect import expect, expect_sectors, given
+from yaie.kernels import native
+
+from ..common import make_numbers
+
+
+def _norm_by_formula(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    x = x.double()
+    return x / (x.square().mean(dim=-1, keepdim=True) + eps).sqrt() * weight.double()
+
+
+def check() -> None:
+    module = native.module("model_ops/rms_norm.cu", "emulator", check=True)
+
+    def run(x: torch.Tensor, residual: torch.Tensor | None, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        out = torch.full_like(x, -1.0)
+        module.rms_norm_2_one_pass(x, residual, weight, out, len(x), x.shape[1], eps, native.DTYPES[x.dtype])
+        return out
+
+    ones = torch.ones(2)
+    with given("x = [[1, 7]], no residual, weight [1, 1], eps 0"):
+        expect(run(torch.tensor([[1.0, 7.0]]), None, ones, 0.0), torch.tensor([[0.2, 1.4]]), "out", tolerance=1e-5)
+    with given("x = [[1, 7]], residual [[2, -3]], weight [1, 1], eps 0"):
+        residual = torch.tensor([[2.0, -3.0]])
+        out = run(torch.tensor([[1.0, 7.0]]), residual, ones, 0.0)
+        expect(residual, torch.tensor([[3.0, 4.0]]), "residual afterwards")
+        expect(out, _norm_by_formula(residual, ones, 0.0), "out", tolerance=1e-5)
+    for rows, size in ((3, 17), (2, 40), (2, 256), (1, 4200)):
+        for with_residual in (False, True):
+            x, weight = make_numbers(rows, size), make_numbers(size, seed=1)
+            residual = make_numbers(rows, size, seed=2) if with_residual else None
+            total = x + residual if residual is not None else x
+            name = "a residual of small numbers" if with_residual else "no residual"
+            with given(f"x of {rows} rows of {size} small whole numbers, {name}, eps 1e-5"):
+                out = run(x, residual, weight, 1e-5)
+                if residual is not None:
+                    expect(residual, total, "residual afterwards")
+                expect(out, _norm_by_formula(total, weight, 1e-5), "out", tolerance=1e-4)
+    x, weight = make_numbers(2, 1024), make_numbers(1024, seed=1)
+    with given("profile of rms_norm_2_one_pass, 2 rows of 1024 floats, with a residual"):
+        arguments = (x, x.clone(), weight, x.clone(), 2, 1024, 1e-5, 0)
+        profile = module.profile("rms_norm_2_one_pass", *arguments)
+        moved = sum(line.bytes_moved for line in profile.lines if line.space == "global")
+        expect(moved // 4096, 10, "rows of 4096 bytes moved", note="2 of each of x, residual (twice), weight, out.")
+        expect_sectors(profile, 16)

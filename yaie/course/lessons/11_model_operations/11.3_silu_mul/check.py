@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import torch
+
+from yaie.course.expect import expect, expect_sectors, given
+from yaie.kernels import native
+
+from ..common import make_numbers
+
+
+def check() -> None:
+    module = native.module("model_ops/silu_mul.cu", "emulator", check=True)
+    for rows in ([[1.0, 0.0, 2.0, 3.0]], [[-1.0, 2.0, 0.5, -3.0, 1.0, 4.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]):
+        gate_up = torch.tensor(rows)
+        gate, up = gate_up.double().chunk(2, dim=-1)
+        out = torch.full(gate.shape, -1.0)
+        with given(f"gate_up = {rows}"):
+            module.silu_mul_2_packs(gate_up, out, len(rows), gate.shape[1], 0)
+            expect(out, gate * torch.sigmoid(gate) * up, "out", tolerance=1e-4)
+    for num_rows, size in ((3, 16), (2, 33), (2, 1200)):
+        gate_up = make_numbers(num_rows, 2 * size)
+        gate, up = gate_up.double().chunk(2, dim=-1)
+        out = torch.full(gate.shape, -1.0)
+        with given(f"gate_up of {num_rows} rows of 2 * {size} small whole numbers"):
+            module.silu_mul_2_packs(gate_up, out, num_rows, size, 0)
+            expect(out, gate * torch.sigmoid(gate) * up, "out", tolerance=1e-4)
+    with given("profile of silu_mul_2_packs, 2 rows of 2 * 1024 floats"):
+        profile = module.profile("silu_mul_2_packs", make_numbers(2, 2048), torch.zeros(2, 1024), 2, 1024, 0)
+        expect_sectors(profile, 16)

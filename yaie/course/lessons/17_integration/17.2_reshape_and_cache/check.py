@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import torch
+
+from yaie.course.expect import expect, given
+from yaie.kernels.native import memory
+
+
+def _appended(
+    key: torch.Tensor, value: torch.Tensor, slots: list[int], dtype: torch.dtype, index: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The caches after `reshape_and_cache` on caches of -1, and what they must be: two tensors `[2, 3, 4, ...]`."""
+    shape = (2, 3, 4, *key.shape[1:])
+    caches = torch.full(shape, -1.0, dtype=dtype)
+    expected = caches.clone()
+    for token, slot in enumerate(slots):
+        if slot >= 0:
+            expected[0].flatten(0, 1)[slot] = key[token].to(dtype)
+            expected[1].flatten(0, 1)[slot] = value[token].to(dtype)
+    memory.reshape_and_cache("emulator", key, value, caches[0], caches[1], torch.tensor(slots, dtype=index))
+    return caches, expected
+
+
+def check() -> None:
+    f32, f16, i64, i32 = torch.float32, torch.float16, torch.int64, torch.int32
+    numbers = torch.arange(1.0, 200.0)
+    cases = (
+        # description, key, value, slots, dtype of the cache, dtype of the slots
+        ("1 token", numbers[:2].view(1, 1, 2), numbers[4:6].view(1, 1, 2), [5], f32, i64),
+        ("2 KV heads", numbers[:8].view(2, 2, 2), numbers[8:16].view(2, 2, 2), [5, 0], f32, i64),
+        ("padding (slot -1)", numbers[:6].view(3, 1, 2), numbers[6:12].view(3, 1, 2), [3, -1, 11], f32, i64),
+        ("slots in int32", numbers[:4].view(2, 1, 2), numbers[4:8].view(2, 1, 2), [7, 2], f32, i32),
+        ("a cache in float16", numbers[:4].view(2, 1, 2), numbers[4:8].view(2, 1, 2), [7, 2], f16, i64),
+    )
+    for what, key, value, slots, dtype, index in cases:
+        with given(
+            f"reshape_and_cache('emulator', key, value, key_cache, value_cache, {slots}): {what}; key "
+            f"{key.tolist()}, value {value.tolist()}; caches of 3 blocks of 4 slots, full of -1"
+        ):
+            caches, expected = _appended(key, value, slots, dtype, index)
+            expect(caches[0], expected[0], "key_cache afterwards")
+            expect(caches[1], expected[1], "value_cache afterwards")
+    projected = numbers[:24].view(3, 4, 2)
+    with given(
+        "reshape_and_cache('emulator', projected[:, 2:3], projected[:, 3:], key_cache, value_cache, [4, 1, 6]): "
+        "views of one tensor projected = arange(1, 25).view(3, 4, 2)"
+    ):
+        caches, expected = _appended(projected[:, 2:3], projected[:, 3:], [4, 1, 6], f32, i64)
+        expect(caches[0], expected[0], "key_cache afterwards")
+        expect(caches[1], expected[1], "value_cache afterwards")

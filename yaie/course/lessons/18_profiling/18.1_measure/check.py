@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+from yaie.bench import harness
+from yaie.course.expect import expect, expect_error, given
+
+
+class Device:
+    """A device with a clock that only moves when somebody works, so every time is known beforehand.
+
+    A run takes the next of `durations`. If the device is `eager`, a call returns when it is done; otherwise it returns
+    at once and the work is done while somebody waits for it, as on a GPU.
+    """
+
+    def __init__(self, durations: list[float], *, eager: bool = True) -> None:
+        self.now, self.pending, self.eager = 0.0, 0.0, eager
+        self.durations: Iterator[float] = iter(durations)
+        self.num_runs = 0
+        self.arguments: list[tuple] = []
+        self.saw_garbage_collection = False
+
+    def clock(self) -> float:
+        return self.now
+
+    def begin(self, seconds: float) -> None:
+        if self.eager:
+            self.now += seconds
+        else:
+            self.pending += seconds
+
+    def wait(self) -> None:
+        self.now, self.pending = self.now + self.pending, 0.0
+
+    def run(self, *arguments: object) -> None:
+        self.num_runs += 1
+        self.arguments.append(arguments)
+        self.saw_garbage_collection |= gc.isenabled()
+        self.begin(next(self.durations, 0.0))
+
+    def prepare(self) -> str:
+        """Takes 50 seconds of its own, and gives the device 20 seconds of work."""
+        self.now += 50.0
+        self.begin(20.0)
+        return "input"
+
+
+def _expect_timing(timing: harness.Timing, median: float, q1: float, q3: float, repeats: int) -> None:
+    expect(timing.median, median, "median, in seconds", tolerance=1e-9)
+    expect((timing.q1, timing.q3), (q1, q3), "quartiles, in seconds", tolerance=1e-9)
+    expect(timing.repeats, repeats, "number of runs that count")
+
+
+def check() -> None:
+    device = Device([9, 4, 1, 2, 90, 3])
+    with given("runs of 9, 4, 1, 2, 90 and 3 seconds: measure(run, repeats=5, warmup=1)"):
+        _expect_timing(harness.measure(device.run, repeats=5, clock=device.clock), 3, 2, 4, 5)
+        expect(device.num_runs, 6, "number of runs, those to warm up among them")
+        expect(device.arguments, [()] * 6, "arguments of `run` without a `setup`")
+        expect(device.saw_garbage_collection, False, "garbage collection may start while the clock runs")
+    device = Device([7, 7, 7, 8, 4, 6])
+    with given("runs of 7, 7, 7, 8, 4 and 6 seconds of 2 items: measure(run, repeats=3, warmup=3, items=2)"):
+        timing = harness.measure(device.run, repeats=3, warmup=3, items=2, clock=device.clock)
+        _expect_timing(timing, 3, 2.5, 3.5, 3)
+    device = Device([5, 1, 2, 3], eager=False)
+    with given("runs of 5, 1, 2 and 3 seconds on a device whose calls return at once: measure(..., repeats=3)"):
+        timing = harness.measure(device.run, repeats=3, synchronize=device.wait, clock=device.clock)
+        _expect_timing(timing, 2, 1.5, 2.5, 3)
+    for eager in (True, False):
+        device = Device([5, 1, 2, 3], eager=eager)
+        wait = None if eager else device.wait
+        what = "" if eager else ", on a device whose calls return at once"
+        with given(f"a setup of 70 seconds before runs of 5, 1, 2 and 3 seconds{what}: measure(..., repeats=3)"):
+            timing = harness.measure(device.run, setup=device.prepare, repeats=3, synchronize=wait, clock=device.clock)
+            _expect_timing(timing, 2, 1.5, 2.5, 3)
+            expect(device.arguments, [("input",)] * 4, "arguments of `run`, which `setup` returned")
+    with given("measure(run, repeats=1)"):
+        expect_error(lambda: harness.measure(Device([1, 1]).run, repeats=1), ValueError, "one run has no spread")

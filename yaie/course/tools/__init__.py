@@ -1,0 +1,1 @@
+"""For maintainers: make an exercise and prove it."""

@@ -1,0 +1,76 @@
+"""`yaie dev new 12.5 --target csrc/folder/file.cu:name` makes an exercise's folder, `yaie dev check 12.5` proves it.
+
+What is left to write stands as TODO in the new files; `check` names each until none is left.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from yaie.course import generate
+from yaie.course.registry import LESSONS, Exercise, FolderError, Lesson, NoSuchExercise, exercise_folders, find_exercise
+from yaie.course.tools import prove
+
+BLANK = LESSONS / "_new"  # what is copied
+
+
+def new(id: str, target: str, lessons: Path = LESSONS) -> Path:
+    """Make the folder of a lesson's next exercise. Raises ValueError, and LookupError where there is no such target."""
+    numbers = re.fullmatch(r"(\d+)\.(\d+)", id)
+    if numbers is None:
+        raise ValueError(f'{id!r} is no id: expected the number of a lesson, a point and a number, such as "12.5"')
+    number = int(numbers[1])
+    found = sorted(lessons.glob(f"{number:02d}_*"))
+    if not found:
+        raise ValueError(f"there is no lesson {number}: make its folder in {lessons}, with a lesson.toml, first")
+    there = exercise_folders(found[0])
+    if id != f"{number}.{len(there) + 1}":
+        raise ValueError(f"the next exercise of lesson {number} is {number}.{len(there) + 1}, not {id}")
+    exercise = Exercise(id, "", target, 1, 1, "", (), (), Lesson(number, found[0].name[3:], "", 1), found[0])
+    generate.reference(exercise)  # raises where the engine has no such function
+    folder = found[0] / f"{id}_{exercise.function.strip('_').removesuffix('_kernel')}"
+    suffix = exercise.file.suffix
+    words = {"TARGET": target, "FUNCTION": exercise.function, "MARK": {".py": "#"}.get(suffix, "//")}
+    for blank in sorted(path for path in BLANK.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        path = folder / blank.relative_to(BLANK)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = re.sub("|".join(words), lambda word: words[word[0]], blank.read_text(encoding="utf-8"))
+        (path if path.suffix else path.with_suffix(suffix)).write_text(text, encoding="utf-8")
+    return folder
+
+
+def check(exercise: Exercise) -> bool:
+    """Prove an exercise and print a line for each promise; tell whether all are kept.
+
+    Where something is left to write, that alone is said: a line for each.
+    """
+    if todo := prove.lacks(exercise):
+        print(f"{exercise.id} lacks, in {exercise.folder}:", *todo, sep="\n  ")
+        return False
+    kept, sandbox = True, prove.Remembering()
+    try:
+        for promise in prove.promises(exercise):
+            broken = promise.broken(sandbox)
+            kept = kept and not broken
+            print(f"{'BROKEN' if broken else 'kept  '}  {promise.name}: {promise.text}", flush=True)
+            print(*(f"        {line}\n" for line in broken.splitlines()), sep="", end="")
+    finally:
+        sandbox.close()
+    return kept
+
+
+def run(action: str, id: str, target: str | None) -> int:
+    """The command `yaie dev`. Returns the exit status: 1 where a promise is broken, 2 where it was asked wrongly."""
+    try:
+        if action == "check":
+            return 0 if check(find_exercise(id)) else 1
+        if target is None:
+            raise ValueError(f"name the function of the engine: yaie dev new {id} --target csrc/folder/file.cu:name")
+        print(f"Made {new(id, target)}\nReplace each TODO in it; `yaie dev check {id}` names them.")
+        return 0
+    except NoSuchExercise:
+        raise
+    except (FolderError, ValueError, LookupError, ImportError, OSError) as error:
+        print(f"yaie dev {action}: {error}")
+        return 2
