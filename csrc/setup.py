@@ -3,27 +3,36 @@
     pip install ./csrc                                        # for the GPU of this machine
     TORCH_CUDA_ARCH_LIST="8.0;9.0a;12.0" pip install ./csrc   # for these architectures; needs no GPU
 
-It needs nvcc and pybind11, and no torch. Without `yaie_kernels` the engine builds each file when it first needs it; it
-takes a kernel from `yaie_kernels` only if that was built from the text which the file has now.
+It needs nvcc and pybind11, and no torch. Without `yaie_kernels` each file is built when it is first loaded; launchers
+are taken from `yaie_kernels` only if it was built from the text that the file has now (yaie/cuda/card/prebuilt.py).
 """
 
 from __future__ import annotations
 
-import hashlib
+import importlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 CSRC = Path(__file__).resolve().parent
-INCLUDE = CSRC.parent / "yaie" / "cuda" / "include"  # yaie_ptx.cuh
-FLAGS = ["-std=c++17", "-O3", "-lineinfo", "--extended-lambda", "-Xcompiler", "-fPIC"]
-LAUNCHER = re.compile(r'^extern "C" int (\w+)\(([^)]*)\) \{', re.MULTILINE)
+CUDA = CSRC.parent / "yaie" / "cuda"
+
+
+def part_of_cuda(name: str) -> types.ModuleType:
+    """A module of yaie/cuda that needs no torch, without importing `yaie.cuda`, which does."""
+    package = types.ModuleType("yaie_cuda")
+    package.__path__ = [str(CUDA)]
+    sys.modules.setdefault(package.__name__, package)
+    return importlib.import_module(f"yaie_cuda.{name}")
+
+
+source_of, launchers_of, nvcc_of = part_of_cuda("source"), part_of_cuda("launchers"), part_of_cuda("card.nvcc")
 
 
 def sources() -> list[Path]:
@@ -31,61 +40,32 @@ def sources() -> list[Path]:
 
 
 def name_of(source: Path) -> str:
-    """How files of csrc/ are called here and in `native.module`: "memory/copy_blocks.cu"."""
+    """How files of csrc/ are called here and in the engine: "memory/copy_blocks.cu"."""
     return source.relative_to(CSRC).as_posix()
 
 
-def own_files(source: Path) -> list[Path]:
-    """A file and the headers of ours that it includes, directly or not."""
-    files = [source]
-    for file in files:  # grows while it is walked
-        for name in re.findall(r'^#include "(.+)"', file.read_text(), re.MULTILINE):
-            header = next((folder / name for folder in (file.parent, INCLUDE) if (folder / name).is_file()), None)
-            if header and header.resolve() not in files:
-                files.append(header.resolve())
-    return files
-
-
-def source_hash(source: Path) -> str:
-    """Of a file and of its headers."""
-    return hashlib.sha256("".join(file.read_text() for file in own_files(source)).encode()).hexdigest()[:20]
-
-
-def launchers(source: Path) -> list[tuple[str, str, list[str]]]:
-    """Name, parameters as written, and the parameters' names of each launcher that a file defines."""
-    found = LAUNCHER.findall(source.read_text())
-    return [
-        (name, " ".join(text.split()), [part.split()[-1].lstrip("*&") for part in text.split(",")])
-        for name, text in found
-    ]
-
-
 def launchers_inc(files: list[Path]) -> str:
-    """What bindings.cpp includes twice: first the declarations, then one `bind` for each."""
-    declarations, bindings = [], []
-    for source in files:
-        bindings.append(f'sources["{name_of(source)}"] = "{source_hash(source)}";')
-        for name, parameters, names in launchers(source):
-            arguments = "".join(
-                f', py::arg("{each}")' + (" = py::none()" if each == "stream" else "") for each in names
-            )
-            declarations.append(f'extern "C" int {name}({parameters});')
-            bindings.append(f'bind(module, "{name}", {name}{arguments});')
-    return "\n".join(["#ifdef YAIE_DECLARATIONS", *declarations, "#else", *bindings, "#endif", ""])
+    """What bindings.cpp includes: a line for each file and for each launcher."""
+    lines = []
+    for path in files:
+        source = source_of.read_source(path)
+        lines.append(f'YAIE_FILE("{name_of(path)}", "{source.fingerprint()}")')
+        found = launchers_of.find_launchers(source.text, path)
+        lines += [f"YAIE_LAUNCHER({launcher.name})" for launcher in found]
+    return "\n".join([*lines, ""])
 
 
-def wrapper(source: Path) -> str:
+def wrapper(path: Path) -> str:
     """A file, with its headers, in a namespace of its own, so that a name in two files stays two things.
 
     Launchers are extern "C" and keep their names. What is included from elsewhere must come before the namespace.
     """
-    includes = [
-        include
-        for file in own_files(source)
-        for include in re.findall(r"^#include <.+>", file.read_text(), re.MULTILINE)
-    ]
-    space = re.sub(r"\W", "_", name_of(source).removesuffix(".cu"))
-    lines = [*dict.fromkeys(includes), f"namespace yaie_{space} {{", f'#include "{source}"', "}", ""]
+    source = source_of.read_source(path)
+    texts = [source.text, *source.headers().values()]
+    includes = [include for text in texts for include in re.findall(r"^#include <.+>", text, re.MULTILINE)]
+    space = re.sub(r"\W", "_", name_of(path).removesuffix(".cu"))
+    checks = launchers_of.layout_checks(launchers_of.find_launchers(source.text, path))
+    lines = [*dict.fromkeys(includes), f"namespace yaie_{space} {{", f'#include "{path}"{checks}', "}", ""]
     return "\n".join(lines)
 
 
@@ -122,33 +102,14 @@ def arch_flags(archs: list[str]) -> list[str]:
     return flags
 
 
-def runs_on(archs: list[str], capability: tuple[int, int]) -> bool:
-    """Whether a build for ["8.0", "9.0a", "12.0+PTX"] runs on a card: code for an older minor number of the same major
-    one does, code with a letter on its own card only, PTX on all later cards."""
-    for arch in archs:
-        number = arch.removesuffix("+PTX").rstrip("af")
-        major, minor = map(int, number.split("."))
-        if (major, minor) == capability or (arch == f"{number}+PTX" and (major, minor) <= capability):
-            return True
-        if arch.removesuffix("+PTX") == number and major == capability[0] and minor <= capability[1]:
-            return True
-    return False
-
-
-def find_nvcc() -> str:
-    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    nvcc = shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")
+def build(target: Path, files: list[Path], archs: list[str], pybind_include: str) -> None:
+    """Compile the files and the bindings, several at a time, and link them into the shared library `target`."""
+    nvcc = nvcc_of.find_nvcc()
     if not nvcc:
         sys.exit(
             "yaie_kernels: nvcc was not found, and without it no kernel can be built. Install the CUDA toolkit and put "
-            "nvcc on the PATH, or set CUDA_HOME. (The course itself needs neither: its kernels run in the emulator.)"
+            "nvcc on the PATH, or set CUDA_HOME. (Without it the kernels run in the emulator of yaie.cuda.)"
         )
-    return nvcc
-
-
-def build(target: Path, files: list[Path], archs: list[str], pybind_include: str) -> None:
-    """Compile the files and the bindings, several at a time, and link them into the shared library `target`."""
-    nvcc = find_nvcc()
     with tempfile.TemporaryDirectory(prefix="yaie-kernels-") as temporary:
         work = Path(temporary)
         (work / "launchers.inc").write_text(launchers_inc(files))
@@ -156,8 +117,9 @@ def build(target: Path, files: list[Path], archs: list[str], pybind_include: str
         for source in files:
             stem = name_of(source).replace("/", "-").removesuffix(".cu")
             (work / f"{stem}.cu").write_text(wrapper(source))
-            include = ["-I", source.parent, "-I", INCLUDE]
-            commands.append([nvcc, *FLAGS, *arch_flags(archs), *include, "-c", f"{stem}.cu", "-o", f"{stem}.o"])
+            flags = [*nvcc_of.FLAGS, "-O3", "-Xcompiler", "-fPIC", *arch_flags(archs)]
+            include = ["-I", source.parent, "-I", source_of.INCLUDE]
+            commands.append([nvcc, *flags, *include, "-c", f"{stem}.cu", "-o", f"{stem}.o"])
         include = ["-I", work, "-I", sysconfig.get_paths()["include"], "-I", pybind_include]
         define = f'-DYAIE_ARCHITECTURES="{";".join(archs)}"'.replace('"', '\\"')
         flags = ["-std=c++17", "-O2", "-Xcompiler", "-fPIC,-fvisibility=hidden", define]

@@ -316,7 +316,7 @@ def test_engine_lines_keep_their_numbers(reduction, exercises):
     text = solved(reduction, "99.1")
     (combined,) = spliced(reduction, text, "99.1").values()
     engine = (REPOSITORY / "csrc/memory/reduce.cu").read_text().split("\n")
-    lines = yaie.cuda.build.read_source(combined, REPOSITORY / "csrc/memory/reduce.cu").lines()
+    lines = yaie.cuda.source.read_source(combined, REPOSITORY / "csrc/memory/reduce.cu").lines()
     shown = lines[str(REPOSITORY / "csrc/memory/reduce.cu")]
     start = next(i for i, line in enumerate(engine) if "void reduce_2_kernel" in line)
     end = next(i for i, line in enumerate(engine) if "// The sum over the 32 lanes" in line)

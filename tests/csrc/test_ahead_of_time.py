@@ -14,8 +14,9 @@ import torch
 
 import yaie.cuda
 from yaie.course.registry import REPOSITORY
-from yaie.cuda.rewrite import find_launchers
-from yaie.kernels import native
+from yaie.cuda.card import library, nvcc, prebuilt
+from yaie.cuda.launchers import find_launchers
+from yaie.cuda.source import read_source
 
 spec = importlib.util.spec_from_file_location("csrc_setup", REPOSITORY / "csrc" / "setup.py")
 csrc_setup = importlib.util.module_from_spec(spec)
@@ -26,49 +27,43 @@ spec.loader.exec_module(csrc_setup)
 SHARED = """
 #pragma once
 #include <cuda_runtime.h>
-__device__ float raised(float x) { return x + ADDED; }
+struct Times { int times; };
+__device__ float raised(float x, Times times) { return x + ADDED * times.times; }
 """
 RAISE = """
 #include <stdint.h>
 #define ADDED {added}
 #include "shared.cuh"
-__global__ void raise_kernel(float* x) {{ x[0] = raised(x[0]); }}
-extern "C" int raise_by_{added}(float* x, cudaStream_t stream) {{
-    raise_kernel<<<1, 1, 0, stream>>>(x);
+__global__ void raise_kernel(float* x, Times times) {{ x[0] = raised(x[0], times); }}
+extern "C" int raise_by_{added}(float* x, Times times, cudaStream_t stream) {{
+    raise_kernel<<<1, 1, 0, stream>>>(x, times);
     return cudaGetLastError();
 }}
 """
 
 
-@pytest.mark.parametrize("source", csrc_setup.sources(), ids=csrc_setup.name_of)
-def test_every_launcher_is_bound(source):
-    """Would catch a launcher that is written in a way which setup.py overlooks: it would be missing on a GPU only."""
-    found = [(name, names) for name, _, names in csrc_setup.launchers(source)]
-    expected = find_launchers(source.read_text(), source)
-    assert found == [(each.name, [p.name for p in each.parameters]) for each in expected]
-
-
 def test_no_two_files_have_a_launcher_of_the_same_name():
     """Would catch names that clash only when all files are linked into one library."""
-    names = [name for source in csrc_setup.sources() for name, _, _ in csrc_setup.launchers(source)]
+    files = csrc_setup.sources()
+    names = [launcher.name for file in files for launcher in find_launchers(file.read_text(), file)]
+    assert names
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
 
 
-def test_the_hash_tells_texts_apart(tmp_path, monkeypatch):
+def test_the_fingerprint_tells_texts_apart(tmp_path):
     """Would catch a kernel that is served from a library although its file, or a header, has been edited since."""
-    monkeypatch.setattr(csrc_setup, "CSRC", tmp_path)
     (tmp_path / "family").mkdir()
     source, header = tmp_path / "family" / "kernel.cu", tmp_path / "common.cuh"
     (tmp_path / "family" / "own.cuh").write_text('#include "../common.cuh"\n')
-    hashes = set()
+    found = set()
     for text in ("a", "b"):
         for shared in ("c", "d"):
             source.write_text(f'#include <stdint.h>\n#include "own.cuh"\n{text}')
             header.write_text(f'#include "family/own.cuh"\n{shared}')
-            hashes.add(csrc_setup.source_hash(source))
-    assert len(hashes) == 4
+            found.add(read_source(source).fingerprint())
+    assert len(found) == 4
     (tmp_path / "family" / "another.cuh").write_text("")
-    assert csrc_setup.source_hash(source) in hashes, "a header that it does not include"
+    assert read_source(source).fingerprint() in found, "a header that it does not include"
 
 
 def test_architectures(monkeypatch, tmp_path):
@@ -104,35 +99,46 @@ def test_without_nvcc_the_build_ends_with_a_sentence(monkeypatch, tmp_path):
 class Kernels:
     """Stands for the module `yaie_kernels`."""
 
-    def __init__(self, name: str, source_hash: str, architectures: str = "8.0;9.0a") -> None:
-        self.SOURCES, self.ARCHITECTURES = {name: source_hash}, architectures
+    LAUNCHERS = {"copy_blocks_1_elements": 1, "copy_blocks_2_vectors": 2}
+
+    def __init__(self, name: str, fingerprint: str, architectures: str = "8.0;9.0a") -> None:
+        self.SOURCES, self.ARCHITECTURES = {name: fingerprint}, architectures
 
 
 def test_it_is_used_while_its_text_is_the_files(monkeypatch):
-    """Would catch an engine that goes on with what was installed while a learner edits the file, or never uses it."""
+    """Would catch an engine that goes on with what was installed while a file is edited, or never uses it."""
     name = "memory/copy_blocks.cu"
-    right = Kernels(name, csrc_setup.source_hash(REPOSITORY / "csrc" / name))
-    monkeypatch.setattr(yaie.cuda, "load", lambda *args, **kwargs: "compiled now")
+    source = read_source(REPOSITORY / "csrc" / name)
+    right = Kernels(name, source.fingerprint())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
-    load = native._load.__wrapped__  # without its cache
-    monkeypatch.setattr(native, "ahead_of_time", lambda: None)
-    assert load(name, "cuda", False, None, 20.0) == "compiled now"
-    monkeypatch.setattr(native, "ahead_of_time", lambda: right)
-    assert load(name, "cuda", False, None, 20.0) is right
-    assert load(name, "cuda", False, "the learner's text", 20.0) == "compiled now"
-    assert load(name, "emulator", False, None, 20.0) == "compiled now"
-    monkeypatch.setattr(native, "ahead_of_time", lambda: Kernels(name, "an older one"))
+    monkeypatch.setattr(prebuilt, "find_prebuilt", lambda: None)
+    assert prebuilt.prebuilt_launchers(source) is None
+    monkeypatch.setattr(prebuilt, "find_prebuilt", lambda: right)
+    assert prebuilt.prebuilt_launchers(source) is Kernels.LAUNCHERS
+    assert prebuilt.prebuilt_launchers(read_source("another text", path=source.path)) is None
+    assert prebuilt.prebuilt_launchers(read_source(REPOSITORY / "csrc" / "memory" / "reduce.cu")) is None
+    monkeypatch.setattr(prebuilt, "find_prebuilt", lambda: Kernels(name, "an older one"))
     with pytest.warns(UserWarning, match=r"memory/copy_blocks.cu .* was edited since yaie_kernels was built"):
-        assert load(name, "cuda", False, None, 20.0) == "compiled now"
+        assert prebuilt.prebuilt_launchers(source) is None
     other = Kernels(name, right.SOURCES[name], "8.0;12.0")
-    monkeypatch.setattr(native, "ahead_of_time", lambda: other)
+    monkeypatch.setattr(prebuilt, "find_prebuilt", lambda: other)
     with pytest.warns(UserWarning, match=r"was built for other cards \(8.0;12.0\)"):
-        assert load(name, "cuda", False, None, 20.0) == "compiled now"
+        assert prebuilt.prebuilt_launchers(source) is None
+
+
+def test_with_flags_it_is_not_used(monkeypatch):
+    """Would catch flags that have no effect on a machine where the kernels are installed."""
+    source = read_source(REPOSITORY / "csrc" / "memory" / "copy_blocks.cu")
+    monkeypatch.setattr(library, "prebuilt_launchers", lambda source: Kernels.LAUNCHERS)
+    assert library.CardLibrary(source).addresses is Kernels.LAUNCHERS
+    monkeypatch.setattr(library, "build_for_card", lambda source, launchers, flags: pytest.fail(f"built with {flags}"))
+    with pytest.raises(pytest.fail.Exception, match="built with"):
+        library.CardLibrary(source, ["-DMORE"])
 
 
 def test_which_cards_a_build_runs_on():
     """Would catch kernels without code for the card: CUDA says so at the first launch, in the middle of a request."""
-    runs_on = csrc_setup.runs_on
+    runs_on = nvcc.runs_on
     assert runs_on(["8.0"], (8, 0))
     assert runs_on(["8.0"], (8, 9))
     assert not runs_on(["8.9"], (8, 0))
@@ -150,7 +156,7 @@ def built(tmp_path_factory):
     """The folder of a `yaie_kernels` with three files, for the GPU here or for an H100."""
     if not yaie.cuda.find_nvcc():
         pytest.skip("no nvcc on this machine")
-    csrc, folder = tmp_path_factory.mktemp("csrc"), tmp_path_factory.mktemp("kernels")
+    csrc = folder = tmp_path_factory.mktemp("csrc")
     for name in ("bindings.cpp", "memory/copy_blocks.cu"):
         (csrc / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / "csrc" / name, csrc / name)
@@ -166,55 +172,63 @@ def built(tmp_path_factory):
 
 
 def in_python(folder: Path, code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", f"import yaie_kernels as k\n{code}"], cwd=folder, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_it_is_imported_without_a_gpu_and_without_torch(built):
     """Would catch a library that needs the driver, or another version of torch than the one it was built beside."""
-    out = in_python(
-        built, "import sys; print(k.SOURCES, 'torch' in sys.modules)\nprint(k.copy_blocks_2_vectors.__doc__)"
+    code = (
+        "import sys, yaie_kernels as k; print(k.SOURCES, sorted(k.LAUNCHERS), k.ARCHITECTURES, 'torch' in sys.modules)"
     )
-    copied = csrc_setup.source_hash(REPOSITORY / "csrc" / "memory" / "copy_blocks.cu")
+    out = in_python(built, code)
+    copied = read_source(REPOSITORY / "csrc" / "memory" / "copy_blocks.cu").fingerprint()
     assert f"'memory/copy_blocks.cu': '{copied}'" in out
-    assert "} False" in out
-    assert "num_layers: object, num_blocks: object, block_bytes: object, stream: object = None" in out
+    assert "['copy_blocks_1_elements', 'copy_blocks_2_vectors', 'raise_by_1', 'raise_by_2']" in out
+    assert out.endswith("False\n")
 
 
-def test_arguments_that_a_launcher_cannot_take_are_refused(built):
-    """Would catch a pointer to the CPU's memory in a kernel, a number that is cut off, an address made from a str."""
-    code = """
-import torch
-x = torch.zeros(4)
-for arguments in [(x, 0, 0, 1), (0, 0, 0, 2**40), (0, 0, 0, 1.5), ("x", 0, 0, 1)]:
-    try:
-        k.copy_blocks_2_vectors(*arguments, 1, 1, 4)
-    except (TypeError, ValueError) as error:
-        print(error)
-"""
-    assert in_python(built, code).splitlines() == [
-        "copy_blocks_2_vectors: `key_cache` must be on a GPU, is on cpu",
-        "copy_blocks_2_vectors: `num_pairs` must be a number that fits int, got 1099511627776",
-        "copy_blocks_2_vectors: `num_pairs` must be a number that fits int, got 1.5",
-        "copy_blocks_2_vectors: `key_cache` must be a tensor, got str",
-    ]
+def test_setup_reads_the_files_without_torch():
+    """Would catch a build that needs the packages of yaie: pip builds where only setuptools and pybind11 are."""
+    code = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['torch', 'numpy', 'platformdirs', 'yaie']))\n"  # importing them raises
+        "import setup\n"
+        "print(setup.launchers_inc(setup.sources()), *map(setup.wrapper, setup.sources()))\n"
+    )
+    out = in_python(REPOSITORY / "csrc", code)
+    assert out.count("YAIE_FILE(") == len(csrc_setup.sources())
+    launchers = [each.name for file in csrc_setup.sources() for each in find_launchers(file.read_text(), file)]
+    assert [name for name in launchers if f"YAIE_LAUNCHER({name})\n" not in out] == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_a_launch_is_an_error(built):
-    """Would catch a launch that failed and nobody noticed."""
-    code = "try: k.copy_blocks_2_vectors(0, 0, 0, 1, 1, 1, 4, 0)\nexcept RuntimeError as error: print(error)"
-    assert in_python(built, code).startswith("copy_blocks_2_vectors: cudaError")
+    """Would catch an address that is not the launcher's, and a launch that failed unnoticed."""
+    code = """
+import ctypes, yaie_kernels
+pointer, number = ctypes.c_void_p, ctypes.c_int64
+launch = ctypes.CFUNCTYPE(ctypes.c_int, pointer, pointer, pointer, *[ctypes.c_int] * 3, number, pointer)
+print(launch(yaie_kernels.LAUNCHERS["copy_blocks_2_vectors"])(0, 0, 0, 1, 1, 1, 4, 0))
+"""
+    assert int(in_python(built, code)) > 0
+
+
+# Launchers of the library in this folder, as the engine gets them; what is not in it fails to be built.
+LOAD = """
+import sys, torch, yaie.cuda
+from yaie.cuda.card import library
+library.build_for_card = None
+load = lambda name: yaie.cuda.load(sys.path[0] + "/" + name, backend="cuda")
+"""
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_it_runs_on_the_current_stream(built):
     """Would catch launches on the default stream, which would copy before the other stream has written."""
     code = """
-import torch
+copy_blocks = load("memory/copy_blocks.cu").copy_blocks_2_vectors
 side = torch.cuda.Stream()
 caches = torch.zeros(2, 8, 4096, device="cuda")
 pairs = torch.tensor([[0, 5]], device="cuda")
@@ -222,23 +236,20 @@ torch.cuda.synchronize()
 with torch.cuda.stream(side):
     torch.cuda._sleep(100_000_000)
     caches[:, 0] = 7
-    k.copy_blocks_2_vectors(caches[0], caches[1], pairs, 1, 1, 8, 4096 * 4)
+    copy_blocks(caches[0], caches[1], pairs, 1, 1, 8, 4096 * 4)
 side.synchronize()
 assert caches[:, 5].eq(7).all() and caches[:, 1:5].eq(0).all()
-try: k.copy_blocks_2_vectors(caches[0], caches[1], pairs.int(), 1, 1, 8, 4096 * 4)
-except TypeError as error: print(error)
 """
-    assert in_python(built, code) == "copy_blocks_2_vectors: `block_mapping` must be torch.int64, is torch.int32\n"
+    in_python(built, LOAD + code)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_files_with_the_same_names_stay_apart(built):
     """Would catch a linker that keeps one of two kernels of the same name: every second answer would be another's."""
     code = """
-import torch
 x = torch.zeros(1, device="cuda")
-k.raise_by_1(x)
-k.raise_by_2(x)
+load("memory/raise_1.cu").raise_by_1(x, {"times": 10})
+load("memory/raise_2.cu").raise_by_2(x, {"times": 100})
 print(x.item())
 """
-    assert in_python(built, code) == "3.0\n"
+    assert in_python(built, LOAD + code) == "210.0\n"

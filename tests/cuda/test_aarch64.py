@@ -1,6 +1,6 @@
 """The emulator on 64-bit Arm: cross-compiled, and run under qemu. Skipped where the compiler or qemu is missing.
 
-Python and torch stay outside: a small program loads the runtime and the kernels as `yaie.cuda.module` does.
+Python and torch stay outside: a small program loads the runtime and the kernels as `yaie.cuda` does.
 """
 
 import json
@@ -11,7 +11,8 @@ import subprocess
 
 import pytest
 
-from yaie.cuda import build
+from yaie.cuda.emulated import build
+from yaie.cuda.source import read_source
 
 CROSS, QEMU = "aarch64-linux-gnu-g++", "qemu-aarch64"
 pytestmark = pytest.mark.skipif(
@@ -113,7 +114,7 @@ def driver(tmp_path_factory):
 
 def run(driver, launcher, check):
     runtime, program = driver
-    library = build.build_for_emulator(build.read_source(KERNELS), CROSS, check).library
+    library = build.build_for_emulator(read_source(KERNELS), CROSS, check)[0]
     environment = {**os.environ, "QEMU_LD_PREFIX": "/usr/aarch64-linux-gnu"}
     command = [QEMU, str(program), str(runtime), str(library), launcher, "7" if check else "0"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.cuda import build as builder
+from yaie.cuda import cache
+from yaie.cuda.emulated import build as builder
 
 HERE = Path(__file__).parent
 
@@ -233,7 +234,7 @@ def test_builds_are_cached_and_keyed_by_headers(tmp_path, monkeypatch):
 
 
 def test_builds_are_not_shared_between_two_clones(monkeypatch):
-    """Would catch findings in a second clone that name the headers of the first, and so are taken for the learner's."""
+    """Would catch findings in a second clone that name the headers of the first, and so are taken for the user's."""
     here = builder.headers_digest.__wrapped__()
     monkeypatch.setattr(builder, "HERE", builder.HERE.parent)
     assert builder.headers_digest.__wrapped__() != here
@@ -248,14 +249,14 @@ def test_an_interrupted_build_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        builder.into_cache(target, killed)
+        cache.into_cache(target, killed)
     assert list(tmp_path.iterdir()) == []
 
     def made(directory):
         (directory / "kernel.so").write_text("whole")
         return directory / "kernel.so"
 
-    assert builder.into_cache(target, made).read_text() == "whole"
+    assert cache.into_cache(target, made).read_text() == "whole"
 
 
 def test_a_precompiled_header_that_does_not_fit_is_left_alone(tmp_path, monkeypatch):
@@ -366,13 +367,13 @@ def test_nvcc_errors_show_the_learners_line():
 
 def test_old_builds_are_dropped_while_others_do_the_same(tmp_path, monkeypatch):
     """A build that another process removes between listing and looking stopped the one that was just made."""
-    monkeypatch.setattr(builder, "KEPT_BUILDS", 2)
-    monkeypatch.setattr(builder, "KEPT_CUBINS", 1)
+    monkeypatch.setattr(cache, "KEPT_BUILDS", 2)
+    monkeypatch.setattr(cache, "KEPT_CUBINS", 1)
     for age, name in enumerate(("new.so", "newer.so", "old.so", "new.cubin", "old.cubin")):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
     (tmp_path / "gone.so").symlink_to(tmp_path / "nowhere")  # listed, and cannot be looked at
-    builder.prune(tmp_path)
+    cache.prune(tmp_path)
     assert not (tmp_path / "old.so").exists()
     assert [path.name for path in tmp_path.glob("*.cubin")] == ["new.cubin"]
     assert (tmp_path / "new.so").exists()

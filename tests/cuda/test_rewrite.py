@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.cuda.rewrite import RewriteError, find_launchers, rewrite
+from yaie.cuda.emulated.rewrite import rewrite
+from yaie.cuda.launchers import find_launchers
+from yaie.cuda.source import SourceError
 
 FORMS = r"""
 #define BLOCK 32
@@ -103,7 +105,7 @@ def test_launchers_are_found():
 
 def test_unreadable_forms_say_what_and_where():
     """Would catch a construct that is passed on in pieces to the compiler."""
-    with pytest.raises(RewriteError, match=r"x\.cu:2: <<< without >>>"):
+    with pytest.raises(SourceError, match=r"x\.cu:2: <<< without >>>"):
         rewrite("void f() {\n k<<<1, 2(x); }", Path("x.cu"), str)
-    with pytest.raises(RewriteError, match=r"x\.cu:1: the emulator cannot read `__shared__"):
+    with pytest.raises(SourceError, match=r"x\.cu:1: the emulator cannot read `__shared__"):
         rewrite("__shared__ int x = 3;", Path("x.cu"), str)

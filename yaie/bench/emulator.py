@@ -16,6 +16,7 @@ import torch
 
 import yaie.cuda
 from yaie.bench import harness
+from yaie.cuda.emulated.build import compiler_version
 
 SOURCE = r"""
 #include <yaie_ptx.cuh>
@@ -186,7 +187,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     facts = harness.environment("emulator", arguments, clock="CPU time of the process, except where it says wall")
-    facts["compiler"] = yaie.cuda.build.compiler_version(yaie.cuda.find_compiler(options.compiler))
+    facts["compiler"] = compiler_version(yaie.cuda.find_compiler(options.compiler))
     facts["load"] = f"{os.getloadavg()[0]:.1f} running on {os.cpu_count()} cores"  # wall times suffer from it
     harness.print_header(facts)
 

@@ -7,9 +7,9 @@ there is none.
 
 A launcher is ``extern "C" int name(const float* x, float* y, int n, cudaStream_t stream)``; it launches
 kernels and returns ``cudaGetLastError()``. Pointers take contiguous tensors of the matching dtype, numbers
-take numbers, the stream may be left out. Without a GPU the kernels run in our emulator
-(``yaie/cuda/emulator``): in check mode it finds races, overruns, divergent barriers and the like and raises
-:class:`KernelError`; in fast mode it only runs, on all cores.
+take numbers, a struct of numbers takes a mapping or the like with its fields, and the stream may be left out.
+Without a GPU the kernels run in our emulator (``yaie/cuda/emulated``): in check mode it finds races, overruns,
+divergent barriers and the like and raises :class:`KernelError`; in fast mode it only runs, on all cores.
 
 The emulator does not have inline PTX (except as functions of ``yaie_ptx.cuh``), wgmma, TMA, clusters, dynamic
 parallelism, textures, CUB, CUTLASS, CUDA graphs or concurrent streams; a file that uses them raises
@@ -24,22 +24,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from .build import (
-    CompileError,
-    Cubin,
-    KernelUsage,
-    UnsupportedError,
-    build_for_emulator,
-    build_runtime,
-    compile_cubin,
-    find_compiler,
-    find_nvcc,
-    read_source,
-)
-from .extension import extension_directory
+from .cache import extension_directory
+from .card.build import Cubin, KernelUsage, compile_cubin
+from .card.nvcc import find_nvcc
+from .card.prebuilt import find_prebuilt
+from .compiler import CompileError, UnsupportedError
+from .emulated.build import build_for_emulator, build_runtime, find_compiler
+from .emulated.library import Options
 from .findings import Finding, KernelError
-from .module import Module, Options
+from .module import Module
 from .profile import LaunchProfile, LineProfile, Profile, TensorProfile, TraceStep
+from .source import read_source
 
 __all__ = [
     "CompileError",
@@ -58,6 +53,7 @@ __all__ = [
     "extension_directory",
     "find_compiler",
     "find_nvcc",
+    "find_prebuilt",
     "load",
     "prepare",
 ]

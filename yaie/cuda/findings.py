@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .launchers import Launcher
+from .source import Source
+
 # Why a finding usually happens, one sentence per kind.
 CAUSES = {
     "out_of_bounds": "a guard such as `if (i < n)` is missing or uses the wrong size, or an index is off by one.",
@@ -104,6 +107,15 @@ class KernelError(RuntimeError):
         if len(findings) > len(shown):
             shown.append(f"... and {len(findings) - len(shown)} more in .findings")
         super().__init__("\n" + "\n\n".join(shown) + (f"\n{note}" if note else ""))
+
+
+def launch_error(launcher: Launcher, error: str, source: Source) -> Finding:
+    """A launcher returned an error, which ``error`` names."""
+    text = f"{launcher.name} ({source.path.name}:{launcher.line}) returned {error}"
+    zero = (0, 0, 0)
+    return Finding(
+        "launch_error", launcher.name, str(source.path), launcher.line, zero, zero, text, CAUSES["launch_error"]
+    )
 
 
 @dataclass

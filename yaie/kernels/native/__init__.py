@@ -11,14 +11,11 @@ function that is put into a file of `csrc/` (`replaced`) runs wherever the engin
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
-from types import ModuleType
 
 import torch
 
@@ -50,7 +47,7 @@ replaced: dict[str, str] = {}
 time_limit = 20.0
 
 
-def module(name: str, backend: str, *, check: bool = False) -> yaie.cuda.Module | ModuleType:
+def module(name: str, backend: str, *, check: bool = False) -> yaie.cuda.Module:
     """The launchers of `csrc/<name>`, such as "memory/copy_blocks.cu".
 
     `backend` is "cuda" or "emulator"; `check` (emulator only) looks for races, overruns and the like.
@@ -68,9 +65,7 @@ def learners_rung(family: str, rungs: dict[int, str], fastest: int) -> int:
 
 
 @cache
-def _load(name: str, backend: str, check: bool, text: str | None, limit: float) -> yaie.cuda.Module | ModuleType:
-    if backend == "cuda" and text is None and _is_built(name):
-        return ahead_of_time()
+def _load(name: str, backend: str, check: bool, text: str | None, limit: float) -> yaie.cuda.Module:
     return yaie.cuda.load(
         text or CSRC / name,
         path=CSRC / name if text else None,
@@ -79,33 +74,6 @@ def _load(name: str, backend: str, check: bool, text: str | None, limit: float) 
         time_limit=limit,
         flags=CHECK_FLAGS if text and check else (),
     )
-
-
-@cache
-def ahead_of_time() -> ModuleType | None:
-    """`yaie_kernels`, if it is installed."""
-    try:
-        return importlib.import_module("yaie_kernels")
-    except ImportError:
-        return None
-
-
-def _is_built(name: str) -> bool:
-    """Whether `yaie_kernels` has this file as it is now, for this card. Says so if it has it otherwise."""
-    kernels = ahead_of_time()
-    if kernels is None or name not in kernels.SOURCES:
-        return False
-    spec = importlib.util.spec_from_file_location("yaie_csrc_setup", CSRC / "setup.py")
-    setup = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(setup)
-    if kernels.SOURCES[name] != setup.source_hash(CSRC / name):
-        problem = f"csrc/{name} or a header of it was edited since yaie_kernels was built"
-    elif not setup.runs_on(kernels.ARCHITECTURES.split(";"), torch.cuda.get_device_capability()):
-        problem = f"yaie_kernels was built for other cards ({kernels.ARCHITECTURES})"
-    else:
-        return True
-    warnings.warn(f"{problem}, so it is compiled now; to build all again: pip install ./csrc", stacklevel=2)
-    return False
 
 
 def implements(operation: str) -> Callable[[Callable], Callable]:
@@ -141,7 +109,7 @@ def obstacle(backend: str) -> str | None:
     if backend == "cuda":
         if not torch.cuda.is_available():
             return "torch finds no GPU"
-        if ahead_of_time() is None and not yaie.cuda.find_nvcc():
+        if yaie.cuda.find_prebuilt() is None and not yaie.cuda.find_nvcc():
             return "its kernels are compiled with nvcc, which was not found"
         return None
     try:

@@ -6,7 +6,7 @@
 
 namespace emu {
 
-// A place in the learner's source, taken where a barrier or warp function is called. Memory accesses need no Site:
+// A place in the user's source, taken where a barrier or warp function is called. Memory accesses need no Site:
 // their return address is mapped to a line through the debug information. A barrier does, because the compiler may
 // merge two calls into one and a barrier's identity is its line.
 struct Site {

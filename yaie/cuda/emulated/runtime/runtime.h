@@ -22,7 +22,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "include/interface.h"
+#include "../include/interface.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define LIKELY(x) __builtin_expect(!!(x), 1)

@@ -4,7 +4,7 @@
 // that ends starts the next one on the same stack, without a switch: a kernel without barriers needs one fiber.
 #include <sys/mman.h>
 
-#include "include/float16.h"
+#include "../include/float16.h"
 #include "runtime.h"
 
 // ---- context switch: callee-saved registers only, because the switch is an ordinary call

@@ -13,7 +13,7 @@ static inline void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], cons
   emu_mma_m16n8k16(emu::kMatrixBfloat16, d, a, b, c, site);
 }
 
-// Always inlined, so that the accesses are counted on the learner's line.
+// Always inlined, so that the accesses are counted on the caller's line.
 #define EMU_LDMATRIX(name, count, transposed)                                          \
   static __forceinline__ void name(uint32_t (&r)[count], const void* row, EMU_SITE) {  \
     emu_ldmatrix(r, row, count, transposed, site);                                     \

@@ -38,7 +38,7 @@ inline dim3 emu_blockDim() { auto i = emu_block_dim(); return {i.x, i.y, i.z}; }
 inline dim3 emu_gridDim() { auto i = emu_grid_dim(); return {i.x, i.y, i.z}; }
 constexpr int warpSize = 32;
 
-// Default argument that records where the learner called the function.
+// Default argument that records where the function was called.
 #define EMU_SITE emu::Site site = emu::Site::here()
 
 #include "cuda_runtime.h"
@@ -110,7 +110,7 @@ struct Ends {
 }  // namespace emu
 namespace std { namespace emu = ::emu; }  // for std::exit
 
-// C's stdout does not reach a notebook, so the runtime collects the text and Python prints it.
+// Python may show its output elsewhere than on C's stdout, so the runtime collects the text and Python prints it.
 namespace std { using ::emu_printf; }
 #define printf(...) emu_printf(__VA_ARGS__)
 #undef assert

@@ -74,7 +74,7 @@ EMU_REDUCE(xor, emu::kReduceXor)
 namespace emu {
 
 // Blocks run on several CPU threads in fast mode, so the update is a real compare-and-swap loop. It is not
-// instrumented: the access was already declared by emu_note_atomic, on the learner's line.
+// instrumented: the access was already declared by emu_note_atomic, on the caller's line.
 template <class T, class Update>
 EMU_UNCHECKED T compare_and_swap(T* address, Update update) {
   typedef std::conditional_t<

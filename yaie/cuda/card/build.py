@@ -1,0 +1,136 @@
+"""Builds ``.cu`` files with nvcc: for the present card, or as a cubin that only says what a kernel uses."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..cache import cache_directory, into_cache, prune
+from ..compiler import CompileError, explain, run
+from ..launchers import Launcher, layout_checks
+from ..source import INCLUDE, Source, digest, read_source
+from .nvcc import FLAGS, find_nvcc
+
+# PyTorch builds extensions without the operators of half and bfloat16; everyday CUDA has them.
+TORCH_UNDO = [
+    f"-U__CUDA_NO_{name}__"
+    for name in ("HALF_OPERATORS", "HALF_CONVERSIONS", "BFLOAT16_CONVERSIONS", "HALF2_OPERATORS")
+]
+
+
+def build_for_card(source: Source, launchers: Sequence[Launcher], flags: Sequence[str] = ()) -> Path:
+    """Builds a library through ``torch.utils.cpp_extension.load``, for the architecture of the present card.
+
+    Each build has a directory of its own, so the lock file of an interrupted one is never met.
+    """
+    from torch.utils import cpp_extension
+
+    major, minor = torch.cuda.get_device_capability()
+    # Named as a flag and not in TORCH_CUDA_ARCH_LIST, which several builds at a time would take from each other.
+    arch = f"{major}{minor}{'a' if major >= 9 else ''}"  # "a": wgmma and TMA exist only there
+    options = [*FLAGS, *TORCH_UNDO, "-O3", f"-gencode=arch=compute_{arch},code=sm_{arch}", *flags]
+    text = f'#line 1 "{source.path}"\n{source.text}{layout_checks(launchers)}'
+    key = digest(text, source.fingerprint(), str(torch.version.cuda), *options)
+
+    def make(directory: Path) -> Path:
+        copy = directory / "kernel.cu"
+        copy.write_text(text)
+        try:
+            built = cpp_extension.load(
+                name=f"{source.path.stem}_{key}",
+                sources=[str(copy)],
+                extra_cuda_cflags=options,
+                extra_include_paths=[str(INCLUDE), str(source.path.parent)],
+                build_directory=str(directory),
+                is_python_module=False,
+            )
+        except RuntimeError as error:
+            raise explain(str(error), source) from error
+        return Path(built)
+
+    return into_cache(cache_directory() / f"{source.path.stem}-card-{key}.so", make)
+
+
+@dataclass(frozen=True)
+class KernelUsage:
+    """What ptxas says of one kernel: registers per thread, bytes spilled, shared memory and stack in bytes."""
+
+    kernel: str
+    registers: int
+    spill_stores: int
+    spill_loads: int
+    shared: int
+    stack: int
+
+
+@dataclass(frozen=True)
+class Cubin:
+    arch: str
+    path: Path
+    kernels: tuple[KernelUsage, ...]
+
+
+def compile_cubin(
+    path_or_source: str | os.PathLike,
+    arch: str = "sm_90",
+    flags: Sequence[str] = (),
+    path: str | os.PathLike | None = None,
+) -> Cubin:
+    """Compiles for a card without having one, and reads registers and spills from ptxas.
+
+    ``arch`` is ``sm_80``, ``sm_90a``, ``sm_120`` ...; ``path`` is as for :func:`yaie.cuda.load`. Warnings are errors.
+    Raises :class:`CompileError` with the file's own line, or if there is no nvcc.
+    """
+    source = read_source(path_or_source, path)
+    nvcc = find_nvcc()
+    if not nvcc:
+        raise CompileError("nvcc was not found; compiling for a card needs the CUDA toolkit (no GPU is needed)")
+    options = ["-cubin", f"-arch={arch}", *FLAGS, "-Werror", "all-warnings", "-Xptxas", "-v", *flags]
+    with tempfile.TemporaryDirectory(prefix="cubin-") as temporary:
+        directory = Path(temporary)
+        (directory / "kernel.cu").write_text(f'#line 1 "{source.path}"\n{source.text}')
+        include = ["-I", INCLUDE, "-I", source.path.parent]
+        result = run([nvcc, *options, *include, "-o", "kernel.cubin", "kernel.cu"], directory)
+        if result.returncode:
+            raise explain(result.stderr, source)
+        data = (directory / "kernel.cubin").read_bytes()
+    target = cache_directory() / f"{source.path.stem}-{arch}-{digest(data)}.cubin"
+    target.write_bytes(data)
+    prune(target.parent)
+    return Cubin(arch, target, tuple(_read_usage(result.stderr)))
+
+
+def _read_usage(ptxas: str) -> list[KernelUsage]:
+    usages = []
+    for part in ptxas.split("Compiling entry function '")[1:]:
+        numbers = {
+            name: int(n) for n, name in re.findall(r"(\d+) bytes (stack frame|spill stores|spill loads|smem)", part)
+        }
+        registers = re.search(r"Used (\d+) registers", part)
+        usages.append(
+            KernelUsage(
+                _demangled(part.split("'")[0]),
+                int(registers[1]) if registers else 0,
+                numbers.get("spill stores", 0),
+                numbers.get("spill loads", 0),
+                numbers.get("smem", 0),
+                numbers.get("stack frame", 0),
+            )
+        )
+    return usages
+
+
+def _demangled(name: str) -> str:
+    tool = shutil.which("c++filt")
+    if not tool:
+        return name
+    plain = subprocess.run([tool, name], capture_output=True, text=True).stdout.strip()
+    return plain.split("(")[0].removeprefix("void ") or name

@@ -1,0 +1,27 @@
+"""nvcc: where it is, its options, and which cards its code runs on. Standard library only, for ``csrc/setup.py``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+FLAGS = ["-std=c++17", "-lineinfo", "--extended-lambda"]
+
+
+def find_nvcc() -> str | None:
+    """nvcc on the PATH, in $CUDA_HOME, or in /usr/local/cuda; None where there is none."""
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    return shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")
+
+
+def runs_on(architectures: list[str], capability: tuple[int, int]) -> bool:
+    """Whether a build for ["8.0", "9.0a", "12.0+PTX"] runs on a card: code for an older minor number of the same major
+    one does, code with a letter on its own card only, PTX on all later cards."""
+    for arch in architectures:
+        number = arch.removesuffix("+PTX").rstrip("af")
+        major, minor = map(int, number.split("."))
+        if (major, minor) == capability or (arch == f"{number}+PTX" and (major, minor) <= capability):
+            return True
+        if arch.removesuffix("+PTX") == number and major == capability[0] and minor <= capability[1]:
+            return True
+    return False

@@ -1,0 +1,247 @@
+"""Calls launchers in the emulator: hands tensors over, and turns what went wrong into exceptions."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..arguments import Rules
+from ..compiler import HERE
+from ..findings import KernelError, SourceLine, Tensors, launch_error, make_findings
+from ..launchers import STREAMS, Launcher, Parameter
+from ..profile import Profile, make_profile
+from ..source import Source
+from .build import build_for_emulator, build_runtime, find_compiler
+
+BOUNDS, RACES, COUNTERS = 1, 2, 4  # checks of `emu_begin`, as in runtime.h
+
+call_lock = threading.RLock()  # the emulator's runtime serves one call at a time
+
+
+@functools.lru_cache
+def runtime(compiler: str) -> ctypes.CDLL:
+    """The emulator's runtime; one per process, because kernels find its functions by name."""
+    library = ctypes.CDLL(str(build_runtime(compiler)), mode=ctypes.RTLD_GLOBAL)
+    pointer, text = ctypes.c_void_p, ctypes.c_char_p
+    signatures: dict[str, tuple[object, list]] = {
+        "emu_begin": (None, [*[ctypes.c_uint] * 2, *[ctypes.c_double] * 2, *[ctypes.c_uint] * 4]),
+        "emu_guarded_alloc": (pointer, [ctypes.c_size_t, ctypes.c_size_t]),
+        "emu_guarded_free": (ctypes.c_bool, [pointer]),
+        "emu_guarded_protect": (None, [pointer]),
+        "emu_register": (None, [pointer, ctypes.c_size_t, text, ctypes.c_uint, ctypes.c_bool]),
+        "emu_call": (ctypes.c_bool, [pointer, ctypes.POINTER(pointer), ctypes.POINTER(ctypes.c_int)]),
+        "emu_report": (text, []),
+        "emu_trace": (text, []),
+        "emu_output": (text, []),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+_runtime_compiler: str | None = None
+
+
+def the_runtime(compiler: str) -> ctypes.CDLL:
+    """The first compiler used in a process builds the runtime for all; both compilers' kernels speak the same C ABI."""
+    global _runtime_compiler
+    _runtime_compiler = _runtime_compiler or compiler
+    return runtime(_runtime_compiler)
+
+
+@dataclass
+class Copy:
+    """Guarded memory that stands for a stretch of one tensor storage."""
+
+    storage: torch.UntypedStorage
+    first: int  # byte offsets in the storage
+    end: int
+    writable: bool
+    address: int = 0
+
+
+class DeviceMemory:
+    """Copies the call's tensors into guarded pages, and back after a call without findings.
+
+    Tensors that share a storage share the copy too, so aliases stay aliases.
+    """
+
+    def __init__(self, library: ctypes.CDLL, align: int) -> None:
+        self.library, self.align = library, align
+        self.copies: list[Copy] = []
+        self.tensors: list[tuple[Parameter, torch.Tensor]] = []
+
+    def add(self, p: Parameter, tensor: torch.Tensor) -> None:
+        self.tensors.append((p, tensor))
+        storage = tensor.untyped_storage()
+        first = tensor.storage_offset() * tensor.element_size()
+        end = first + tensor.numel() * tensor.element_size()
+        for copy in self.copies:
+            if copy.storage.data_ptr() == storage.data_ptr():
+                copy.first, copy.end = min(copy.first, first), max(copy.end, end)
+                copy.writable |= not p.const
+                return
+        self.copies.append(Copy(storage, first, end, not p.const))
+
+    def allocate(self) -> None:
+        for copy in self.copies:
+            copy.first = copy.first // self.align * self.align  # keeps each tensor's alignment within its storage
+            size = copy.end - copy.first
+            copy.address = self.library.emu_guarded_alloc(size, self.align) or 0
+            if not copy.address:
+                raise MemoryError(f"no {size} bytes for the emulator's device memory")
+            ctypes.memmove(copy.address, copy.storage.data_ptr() + copy.first, size)
+            if not copy.writable:
+                self.library.emu_guarded_protect(copy.address)
+        for p, tensor in self.tensors:
+            address, bytes_ = self.address_of(tensor), tensor.numel() * tensor.element_size()
+            read_only = not self._copy_of(tensor).writable
+            self.library.emu_register(address, bytes_, p.name.encode(), tensor.element_size(), read_only)
+
+    def _copy_of(self, tensor: torch.Tensor) -> Copy:
+        pointer = tensor.untyped_storage().data_ptr()
+        return next(c for c in self.copies if c.storage.data_ptr() == pointer)
+
+    def address_of(self, tensor: torch.Tensor) -> int:
+        copy = self._copy_of(tensor)
+        return copy.address + tensor.storage_offset() * tensor.element_size() - copy.first
+
+    def copy_back(self) -> None:
+        for copy in self.copies:
+            if copy.writable:
+                ctypes.memmove(copy.storage.data_ptr() + copy.first, copy.address, copy.end - copy.first)
+
+    def free(self) -> None:
+        for copy in self.copies:
+            if copy.address:
+                self.library.emu_guarded_free(copy.address)
+
+
+@dataclass(frozen=True)
+class Options:
+    """See `yaie.cuda.load`; only `flags` are for a card as well."""
+
+    compiler: str | None = None
+    flags: tuple[str, ...] = ()
+    time_limit: float = 20.0
+    workers: int = 0
+    event_budget: float = 4e7
+
+
+class EmulatorLibrary:
+    """One build of a file for the emulator, in check mode or in fast mode."""
+
+    def __init__(self, source: Source, check: bool, options: Options) -> None:
+        compiler = find_compiler(options.compiler)
+        self.runtime = the_runtime(compiler)  # first, so that its symbols are there when the kernel is loaded
+        self.path, launchers = build_for_emulator(source, compiler, check, options.flags)
+        self.source, self.check, self.options = source, check, options
+        self.launchers = launchers
+        self.rules = {launcher.name: Rules(launcher, "cpu") for launcher in launchers}
+        self.library = ctypes.CDLL(str(self.path))
+        self.report: dict = {}
+        self.trace_block, self.trace_warp = (0, 0, 0), 0
+        self._places: dict[int, SourceLine] = {}
+
+    def call(
+        self,
+        launcher: Launcher,
+        args: Sequence,
+        kwargs: Mapping[str, object],
+        trace_block: Sequence[int] = (0, 0, 0),
+        trace_warp: int = 0,
+    ) -> None:
+        rules = self.rules[launcher.name]
+        values = [rule.convert(value) for rule, value in zip(rules.each, rules.bind(args, kwargs), strict=True)]
+        checks = BOUNDS | RACES | COUNTERS if self.check else 0
+        self.trace_block, self.trace_warp = trace_block, trace_warp
+        with call_lock:
+            o = self.options
+            self.runtime.emu_begin(checks, o.workers, o.time_limit, o.event_budget, *trace_block, trace_warp)
+            memory = DeviceMemory(self.runtime, 256 if self.check else 16)
+            try:
+                self._run(launcher, values, memory)
+            finally:
+                memory.free()
+
+    def _run(self, launcher: Launcher, values: Sequence, memory: DeviceMemory) -> None:
+        tensors = [
+            (p, value) for p, value in zip(launcher.parameters, values, strict=True) if isinstance(value, torch.Tensor)
+        ]
+        for p, tensor in tensors:
+            memory.add(p, tensor)
+        memory.allocate()
+        cells = []
+        for p, value in zip(launcher.parameters, values, strict=True):
+            if p.pointer:
+                value = ctypes.c_void_p(None if value is None else memory.address_of(value))
+            elif p.type in STREAMS:
+                value = ctypes.c_void_p(None)  # there is one queue, which keeps order
+            cells.append(value)
+        error = self._call_launcher(launcher, cells)
+        self.report = json.loads(self.runtime.emu_report())
+        self._raise_findings(launcher, error, {p.name: tuple(tensor.shape) for p, tensor in tensors})
+        memory.copy_back()
+
+    def _call_launcher(self, launcher: Launcher, cells: Sequence) -> int:
+        arguments = (ctypes.c_void_p * max(1, len(cells)))(*(ctypes.addressof(c) for c in cells))
+        wrapper = ctypes.cast(getattr(self.library, f"emu_call_{launcher.name}"), ctypes.c_void_p)
+        error = ctypes.c_int(0)
+        try:
+            self.runtime.emu_call(wrapper, arguments, ctypes.byref(error))
+        finally:
+            sys.stdout.write(self.runtime.emu_output().decode(errors="replace"))
+        return error.value
+
+    def _raise_findings(self, launcher: Launcher, error: int, shapes: dict) -> None:
+        raw = self.report["findings"]
+        if raw:
+            pcs = {p["pc"] for f in raw for p in (f["place"], f["other"]) if p} | {s[0] for s in self.report["samples"]}
+            found = make_findings(self.report, self.places(pcs), self.sources(), Tensors(shapes))
+            raise KernelError(
+                found if self.check else found[:1], "" if self.check else "(fast mode: check mode says more)"
+            )
+        if error:
+            raise KernelError([launch_error(launcher, f"error {error}", self.source)])
+
+    # ---- source lines
+
+    def sources(self) -> dict[str, list[str]]:
+        own = self.source.lines()
+        files = {p.file for p in self._places.values()} - own.keys()
+        return {f: Path(f).read_text().splitlines() for f in files if Path(f).is_file()} | own
+
+    def places(self, pcs: set[int]) -> dict[int, SourceLine]:
+        """The file's own line for each instruction: the innermost inlined frame that is not in a header of ours."""
+        new = sorted(pc for pc in pcs if pc and pc not in self._places)
+        if new:
+            command = ["addr2line", "-i", "-a", "-e", str(self.path), *(hex(pc) for pc in new)]
+            self._read_places(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return self._places
+
+    def _read_places(self, text: str) -> None:
+        pc = 0
+        for line in text.splitlines():
+            if line.startswith("0x"):
+                pc = int(line, 16)
+            elif (match := re.match(r"(.*):(\d+)", line)) and pc not in self._places:
+                file, number = match[1], int(match[2])
+                internal = file.startswith(str(HERE)) or file.startswith("/usr/") or file == "??"
+                if number and not internal:
+                    self._places[pc] = SourceLine(file, number)
+
+    def profile(self) -> Profile:
+        trace = json.loads(self.runtime.emu_trace())
+        pcs = {c["pc"] for c in self.report["counters"]} | {row[1] for row in trace}
+        return make_profile(self.report, trace, self.places(pcs), self.sources(), self.trace_block, self.trace_warp)
