@@ -1,6 +1,6 @@
-// Sums over a thread block in whole numbers, and the search that radix_ops and sampling share: things stand in some order,
-// each with a number of its own (`Order`) and a `Mass`; what is wanted is the smallest order up to which there are enough
-// of them, or enough mass. Nothing is sorted for that.
+// Sums over a thread block in whole numbers, and the search that radix_ops and sampling share: things stand in some
+// order, each with a number of its own (`Order`) and a `Mass`; what is wanted is the smallest order up to which there
+// are enough of them, or enough mass. Nothing is sorted for that.
 #pragma once
 #include "common.cuh"
 
@@ -47,7 +47,7 @@ __device__ __forceinline__ Totals block_total(Totals own, Scratch& scratch) {
     if (lane < blockDim.x / 32) {
         all = scratch.of_warp[lane];
     }
-    __syncthreads();  // nobody may write there again before all have read it
+    __syncthreads();  // no thread may write there again before all have read it
     return {warp_total(all.count), warp_total(all.mass)};
 }
 
@@ -85,9 +85,9 @@ __device__ __forceinline__ unsigned long long block_sum_before(unsigned long lon
     return up_to - own;
 }
 
-// By halving: the smallest limit with at least `target` items (or that much mass) up to it. `totals(limit)` counts; all threads of
-// the block must call this, and all get the same answer. No item lies below `low`; `high` reaches the target, and `count`
-// items lie up to it.
+// By bisection: the smallest limit with at least `target` items (or that much mass) up to it. `totals(limit)` counts;
+// all threads of the block must call this, and all get the same answer. No item lies below `low`; `high` reaches the
+// target, and `count` items lie up to it.
 //
 // It ends as soon as only one item is left between the two ends, so it takes few steps where orders are far apart.
 template <typename F>

@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(THREADS, 1) registers_kernel(const T* query, c
     const Tiles tiles = tiles_that_matter<TILE>(head, first_row);
     for (int number = 0; number < tiles.to_visit; ++number) {
         const int first_key = number * TILE;
-        __syncthreads();  // nobody reads the last tile any more
+        __syncthreads();  // no thread reads the last tile any more
         load_tile<TILE>(head.key, head.key_stride, first_key, head.kv_len, head_dim, tile, stride);
         __syncthreads();
         float scores[R][R];
@@ -236,7 +236,7 @@ __global__ void __launch_bounds__(THREADS, 1) registers_kernel(const T* query, c
                 sums[r][quad].w *= factor;
             }
         }
-        __syncthreads();  // nobody reads the keys any more, and all weights are there
+        __syncthreads();  // no thread reads the keys any more, and all weights are there
         load_tile<TILE>(head.value, head.key_stride, first_key, head.kv_len, head_dim, tile, stride);
         __syncthreads();
         add_values<R, QUADS>(weights, S::WEIGHT_STRIDE, tile, stride, head_dim, sums);
@@ -283,17 +283,10 @@ extern "C" int flash_attention_3_registers(const void* query, const void* key, c
         return cudaErrorInvalidValue;
     }
     const Problem problem = {cu_seqlens_q, cu_seqlens_k, num_heads, num_kv_heads, head_dim, scale, causal != 0};
-#ifdef YAIE_EXERCISE_CHECK  // someone waits for the compiler, and one instance shows whether a function is right
-    const bool compiled = dtype == DTYPE_FLOAT32 && head_dim <= 64;
-    return compiled ? launch_registers<float, 64>(query, key, value, out, num_seqs, max_q_len, problem, stream)
-                    : cudaErrorInvalidValue;
-#else
     return dispatch_dtype(dtype, [&](auto* type) -> int {
         using T = std::remove_pointer_t<decltype(type)>;
-        auto launch = head_dim <= 64    ? launch_registers<T, 64>
-                      : head_dim <= 128 ? launch_registers<T, 128>
-                                        : launch_registers<T, 256>;
-        return launch(query, key, value, out, num_seqs, max_q_len, problem, stream);
+        return dispatch_head_dim<64, 128, 256>(head_dim, [&](auto size) {
+            return launch_registers<T, size()>(query, key, value, out, num_seqs, max_q_len, problem, stream);
+        });
     });
-#endif
 }

@@ -9,7 +9,7 @@
 //   swapped within a row (swizzled), so that neither the copies nor ldmatrix meet a bank twice: profile() shows 0
 //   conflicts.
 // - cp.async copies from global to shared memory without registers, 16 bytes a thread. Two stages of keys and values:
-//   while one is computed with, the next is on its way. One barrier for each tile.
+//   while one is computed with, the next is in flight. One barrier for each tile.
 // - A warp has 32 rows (16 for head_dim above 128), so that what it fetches of keys and values serves 32 rows at once.
 // - Weights are powers of 2, with log2(e) in the scale of the scores: that is what the hardware computes.
 // - What was added up is scaled to a new maximum only when that has grown by more than a factor of 2^8.
@@ -147,7 +147,8 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
     }
 }
 
-// Set the scores of keys that a row may not see to -inf.
+// Set the scores of keys that a row may not see (head.visible_keys) to -inf. The scores of this warp, laid out as
+// Accumulators says, begin with row first_row and key first_key of the head.
 template <typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Head<T>& head, int first_row,
                                             int first_key) {
@@ -190,7 +191,8 @@ __device__ __forceinline__ void rescale(const float (&tile_most)[BANDS][2], Runn
     }
 }
 
-// Take a tile of scores into the running maxima and sums, and turn the scores into weights.
+// Take a tile of scores into the running maxima and sums, and turn each score into its weight,
+// 2^(scale_log2 * (score - maximum of its row)).
 template <int BANDS, int BLOCKS, int COLUMN_BLOCKS>
 __device__ __forceinline__ void take_scores(Accumulators<BANDS, BLOCKS>& scores, RunningRows<BANDS>& running,
                                             Accumulators<BANDS, COLUMN_BLOCKS>& sums, float scale_log2) {
@@ -234,7 +236,7 @@ __device__ __forceinline__ void take_scores(Accumulators<BANDS, BLOCKS>& scores,
 }
 
 // The weights of 16 keys as the left operand of the next product. Of an operand's four registers, 0 and 1 hold the rows
-// l / 4 and l / 4 + 8 of the first 8 columns, 2 and 3 of the last 8: just the elements that the lane has.
+// l / 4 and l / 4 + 8 of the first 8 columns, 2 and 3 of the last 8: exactly the elements that the lane has.
 template <typename T>
 __device__ __forceinline__ void to_operand(const float (&left)[4], const float (&right)[4], uint32_t (&a)[4]) {
     a[0] = pack<T>(left[0], left[1]);
@@ -269,7 +271,7 @@ __device__ __forceinline__ void add_values(const Accumulators<BANDS, BLOCKS>& we
     }
 }
 
-// Divide by the sums of the weights and write the warp's rows, by way of its own rows of the queries' tile: so each
+// Divide by the sums of the weights and write the warp's rows, through its own rows of the queries' tile: so each
 // lane stores 16 bytes, and a row is written as a whole.
 template <int HEAD_DIM, typename T, int BANDS, int COLUMN_BLOCKS>
 __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOCKS>& sums,
@@ -307,13 +309,14 @@ __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOC
     }
 }
 
-// Come to a tile: when this returns, all threads may read tile number `tile`, and the copy of the next one, if there
-// is one, is on its way. start_tile(n) starts this thread's part of the copy of tile n, into the stage that tile n -
-// 2 was in. The copy of tile 0 has been started, and closed as a group, before. All threads of the block call this.
+// When this returns, all threads may read tile number `tile`, and the copy of the next one, if there is one, is in
+// flight. start_tile(n) starts this thread's part of the copy of tile n, into the stage that tile n - 2 was in. The
+// copy of tile 0 has been started, and closed as a group, before. All threads of the block call this, for each tile in
+// turn.
 template <typename StartTile>
 __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
     yaie::cp_async_wait<0>();
-    __syncthreads();  // all copies of this tile have landed, and nobody reads the stage of the last one any more
+    __syncthreads();  // all copies of this tile have landed, and no thread reads the stage of the last one any more
     if (tile + 1 < num_tiles) {
         start_tile(tile + 1);
         yaie::cp_async_commit();
@@ -405,22 +408,10 @@ extern "C" int flash_attention_4_tensor_cores(const void* query, const void* key
         return cudaErrorInvalidValue;
     }
     const Problem problem = {cu_seqlens_q, cu_seqlens_k, num_heads, num_kv_heads, head_dim, scale, causal != 0};
-#ifdef YAIE_EXERCISE_CHECK  // someone waits for the compiler, and one instance shows whether a function is right
-    const bool compiled = dtype == DTYPE_FLOAT16 && head_dim <= 64;
-    return compiled ? launch_tensor_cores<64, __half>(query, key, value, out, num_seqs, max_q_len, problem, stream)
-                    : cudaErrorInvalidValue;
-#else
-    auto launch_for = [&](auto* type) -> int {
+    return dispatch_16_bit(dtype, [&](auto* type) -> int {
         using T = std::remove_pointer_t<decltype(type)>;
-        auto launch = head_dim <= 64    ? launch_tensor_cores<64, T>
-                      : head_dim <= 128 ? launch_tensor_cores<128, T>
-                                        : launch_tensor_cores<256, T>;
-        return launch(query, key, value, out, num_seqs, max_q_len, problem, stream);
-    };
-    switch (dtype) {
-        case DTYPE_FLOAT16: return launch_for(static_cast<__half*>(nullptr));
-        case DTYPE_BFLOAT16: return launch_for(static_cast<__nv_bfloat16*>(nullptr));
-        default: return cudaErrorInvalidValue;
-    }
-#endif
+        return dispatch_head_dim<64, 128, 256>(head_dim, [&](auto size) {
+            return launch_tensor_cores<size(), T>(query, key, value, out, num_seqs, max_q_len, problem, stream);
+        });
+    });
 }

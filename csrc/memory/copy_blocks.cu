@@ -11,7 +11,8 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-// Each thread block copies one block of one layer, of keys (blockIdx.z 0) or values (1), in units of type `Unit`.
+// Copy block_mapping's pair blockIdx.x in layer blockIdx.y, of keys (blockIdx.z 0) or values (1). A cache has
+// units_per_block units of type `Unit` per block and num_blocks blocks per layer. Any number of threads.
 template <typename Unit>
 __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int64_t* block_mapping,
                                    int64_t num_blocks, int64_t units_per_block) {
@@ -26,22 +27,23 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 
 template <typename Unit>
 static int launch_copy(void* key_cache, void* value_cache, const int64_t* block_mapping, int num_pairs, int num_layers,
-                  int64_t num_blocks, int64_t block_bytes, cudaStream_t stream) {
+                       int64_t num_blocks, int64_t block_bytes, cudaStream_t stream) {
     if (num_pairs == 0) {
         return cudaSuccess;
     }
     const int64_t units = block_bytes / static_cast<int64_t>(sizeof(Unit));
     const int threads = units < 256 ? static_cast<int>((units + 31) / 32 * 32) : 256;
     const dim3 grid(num_pairs, num_layers, 2);
-    copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache),
-                                                           block_mapping, num_blocks, units);
+    copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(
+        static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache), block_mapping, num_blocks, units);
     return cudaGetLastError();
 }
 
 // block_bytes must be a multiple of 4.
 extern "C" int copy_blocks_1_elements(void* key_cache, void* value_cache, const int64_t* block_mapping, int num_pairs,
                                       int num_layers, int64_t num_blocks, int64_t block_bytes, cudaStream_t stream) {
-    return launch_copy<uint32_t>(key_cache, value_cache, block_mapping, num_pairs, num_layers, num_blocks, block_bytes, stream);
+    return launch_copy<uint32_t>(key_cache, value_cache, block_mapping, num_pairs, num_layers, num_blocks, block_bytes,
+                                 stream);
 }
 
 // The widest unit that divides a block: 16 bytes for every usual head_dim, down to single bytes for odd shapes.

@@ -6,7 +6,8 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-// Thread block p copies the token at position p: row p % block_size of block block_table[p / block_size].
+// Copy the token at position blockIdx.x of the request, units_per_token units of type `Unit`. Page number i of the
+// request is block block_table[i] of the cache; pages have block_size tokens. Any number of threads.
 template <typename Unit>
 __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
                                     int64_t units_per_token) {
@@ -32,6 +33,8 @@ static int launch_gather(const void* cache, const int64_t* block_table, void* ou
 
 extern "C" int gather_pages(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
                             int64_t token_bytes, cudaStream_t stream) {
-    auto gather = token_bytes % 16 == 0 ? launch_gather<uint4> : token_bytes % 4 == 0 ? launch_gather<uint32_t> : launch_gather<uint8_t>;
+    auto gather = token_bytes % 16 == 0  ? launch_gather<uint4>
+                  : token_bytes % 4 == 0 ? launch_gather<uint32_t>
+                                         : launch_gather<uint8_t>;
     return gather(cache, block_table, out, context_len, block_size, token_bytes, stream);
 }

@@ -19,9 +19,8 @@ __global__ void reduce_1_kernel(const float* x, float* total, int64_t n) {
     }
 }
 
-// Each thread block adds the sum of its THREADS elements to total, with one atomicAdd. It gathers the sum in shared
-// memory: in each round the first half of what is left adds the second half to itself. A thread without an element
-// contributes 0.
+// Add the sum of the THREADS elements of each thread block to total, with one atomicAdd per block: the sum is gathered
+// in shared memory, in log2(THREADS) rounds. The last block may have fewer elements.
 __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
     __shared__ float partial[THREADS];
     const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -46,8 +45,7 @@ __device__ float warp_sum(float value) {
     return value;
 }
 
-// Add the sum of x to total, with any number of thread blocks of THREADS threads and one atomicAdd in each. Every thread
-// first adds up elements of its own, in steps of the whole grid.
+// Add the sum of x to total, with any number of thread blocks of THREADS threads and one atomicAdd in each.
 __global__ void reduce_3_kernel(const float* x, float* total, int64_t n) {
     __shared__ float of_warp[THREADS / 32];
     const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;

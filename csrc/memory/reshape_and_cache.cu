@@ -3,11 +3,12 @@
 // key, value: [num_tokens, token_bytes] (all KV heads of a token, contiguous), any dtype
 // key_cache, value_cache: one layer of the pool, [num_blocks * block_size, token_bytes]
 // slot_mapping: [num_tokens]; slot = block * block_size + row. A negative slot is skipped: a batch that is padded for a
-//     CUDA graph has tokens that belong to nobody.
+//     CUDA graph has tokens of no request.
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-// Thread block b writes token b: its threads share the units of the row, once for keys and once for values.
+// Write the keys and values of token blockIdx.x, each units_per_token units of type `Unit`, to the token's slot; write
+// nothing if that is negative. Any number of threads.
 template <typename Unit>
 __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Unit* key_cache, Unit* value_cache,
                                          const int64_t* slot_mapping, int64_t units_per_token) {
@@ -23,8 +24,8 @@ __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Uni
 }
 
 template <typename Unit>
-static int launch_write(const void* key, const void* value, void* key_cache, void* value_cache, const int64_t* slot_mapping,
-                  int num_tokens, int64_t token_bytes, cudaStream_t stream) {
+static int launch_write(const void* key, const void* value, void* key_cache, void* value_cache,
+                        const int64_t* slot_mapping, int num_tokens, int64_t token_bytes, cudaStream_t stream) {
     if (num_tokens == 0) {
         return cudaSuccess;
     }
@@ -39,6 +40,8 @@ static int launch_write(const void* key, const void* value, void* key_cache, voi
 extern "C" int reshape_and_cache(const void* key, const void* value, void* key_cache, void* value_cache,
                                  const int64_t* slot_mapping, int num_tokens, int64_t token_bytes,
                                  cudaStream_t stream) {
-    auto write = token_bytes % 16 == 0 ? launch_write<uint4> : token_bytes % 4 == 0 ? launch_write<uint32_t> : launch_write<uint8_t>;
+    auto write = token_bytes % 16 == 0  ? launch_write<uint4>
+                 : token_bytes % 4 == 0 ? launch_write<uint32_t>
+                                        : launch_write<uint8_t>;
     return write(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes, stream);
 }

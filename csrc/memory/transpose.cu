@@ -18,7 +18,9 @@ __global__ void transpose_1_kernel(const float* x, float* y, int rows, int cols)
     }
 }
 
-// Read the tile along its rows, wait, write it along the rows of y. PAD is 0 (bank conflicts) or 1 (none).
+// Transpose a tile through shared memory, so that a warp reads neighbouring elements of x and writes neighbouring
+// elements of y. Tiles at the edge of x are not full. PAD: columns that a row of the tile has besides, 0 (bank
+// conflicts) or 1 (none).
 template <int PAD>
 __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int cols) {
     __shared__ float tile[TILE][TILE + PAD];

@@ -7,12 +7,12 @@
 //                         divided. A residual is added by a kernel of its own before: x and the residual are read, and
 //                         the sum is written, to be read twice by the norm.
 // 2 rms_norm_2_one_pass   16 bytes at a time; a row stays in the registers of its thread block between the sum and the
-//                         division, and the residual is added on the way in (fused). Everything is read once and
-//                         written once: 4 rows moved with a residual and not 6, 2 without and not 3. (In rung 1 a row
-//                         that still lies in the cache is not read from memory again.)
+//                         division, and the residual is added as x is read (fused). Everything is read once and
+//                         written once: 4 rows moved with a residual instead of 6, 2 without instead of 3. (In rung 1 a
+//                         row that still lies in the cache is not read from memory again.)
 //
-// Measured on an H100 with a residual, 8,192 x 4,096 in bf16 (yaie/bench/results): 166 us, 98 us (2.7 TB/s, nine tenths of
-// what a copy reaches); torch, operation by operation, 595 us.
+// Measured on an H100 with a residual, 8,192 x 4,096 in bf16 (yaie/bench/results): 166 us, 98 us (2.7 TB/s, nine tenths
+// of what a copy reaches); torch, operation by operation, 595 us.
 //
 // The sum is in float. The quotient is rounded to the dtype before it is multiplied, as torch does it.
 #include "packs.cuh"
@@ -63,7 +63,7 @@ __device__ float block_sum(float value) {
     return warp_sum(lane < blockDim.x / 32 ? of_warp[lane] : 0.0f);
 }
 
-// Packs come by value: one access reads the whole pack, and not one for each element.
+// Packs come by value: one access reads the whole pack, instead of one for each element.
 template <typename T, int N>
 __device__ Pack<T, N> added(Pack<T, N> a, Pack<T, N> b) {
     for (int e = 0; e < N; ++e) {
@@ -92,11 +92,9 @@ __device__ Pack<T, N> scaled(Pack<T, N> pack, float scale, Pack<T, N> weight) {
 
 constexpr int MOST_THREADS = 1024, MOST_PACKS = 4;  // in a thread block; of its row that a thread keeps
 
-// Thread block r norms row r, which has `packs` packs, at most MOST_PACKS for each thread. Thread t takes the packs t,
-// t + blockDim.x, and so on, so that the lanes of a warp read side by side, and keeps them in registers: no row is read
-// twice. Where there is a residual, it is added first and the sum is written back to it.
-//
-// Helpers: added(a, b), sum_of_squares(pack), scaled(pack, scale, weight), and block_sum(value) for the whole thread block.
+// Thread block r norms row r, which has `packs` packs, at most MOST_PACKS for each thread. Neighbouring threads have
+// neighbouring packs. No row is read twice: it stays in registers between the sum of its squares and the division.
+// Where residual is not null, x + residual is normed, and written back to it.
 template <typename T, int N>
 __global__ void __launch_bounds__(MOST_THREADS)  // at most 64 registers, or 1,024 threads could not be launched
 rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* weight, Pack<T, N>* out, int packs,

@@ -1,7 +1,7 @@
 // RoPE, in place: turn every pair of numbers of every head by the angle of its token's position.
 //
-// x: [num_tokens, num_heads, head_dim], where token t begins at t * token_stride (in elements): query and key heads turn
-//     alike, so one launch takes both, and leaves alone the value heads that lie behind them
+// x: [num_tokens, num_heads, head_dim], where token t begins at t * token_stride (in elements): query and key heads
+//     turn alike, so one launch takes both, and leaves alone the value heads that lie behind them
 // cos, sin: [num_tokens, head_dim / 2], float: the angles are worked out once for a step and serve all layers
 //
 // Pair i of a head is (a, b) = (x[i], x[i + head_dim / 2]); it becomes (a cos - b sin, b cos + a sin).
@@ -15,9 +15,8 @@
 
 constexpr int THREADS = 256;
 
-// Thread block t turns token t, in place. A half of a head has packs * N numbers; a thread turns N pairs at once: one pack
-// of the first half and the pack at the same place in the second half. Angles are those of the token: cos and sin have
-// packs * N entries for each token, whatever the head.
+// Turn the heads of token blockIdx.x, in place, N pairs at a time. A half of a head has packs * N numbers, and so has a
+// token's row of cos and of sin, which all its heads share. Any number of threads.
 template <typename T, int N>
 __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_heads, int packs, int64_t token_stride) {
     const int64_t token = blockIdx.x;

@@ -5,15 +5,17 @@
 // 1 silu_mul_1_elements   a thread makes one element of the result
 // 2 silu_mul_2_packs      a thread makes 16 bytes of it.
 //
-// Measured on an H100, 8,192 x 14,336 in bf16 (yaie/bench/results): 404 us, 243 us; torch, operation by operation, 660 us.
+// Measured on an H100, 8,192 x 14,336 in bf16 (yaie/bench/results): 404 us, 243 us; torch, operation by operation,
+// 660 us.
 //
 // As two operations of a library, silu would write its result and the product would read it again: 5 rows moved of
-// `size` each, and not 3. silu(gate) is rounded to the dtype before the product, as those two would do it.
+// `size` each instead of 3. silu(gate) is rounded to the dtype before the product, as those two would do it.
 #include "packs.cuh"
 
 constexpr int THREADS = 256;
 
-// Thread block (r, c) makes the packs of row r from c * blockDim.x on; a row of the result has `packs` of them.
+// Make pack blockIdx.y * blockDim.x + threadIdx.x of row blockIdx.x of the result, if the row has it: it has `packs` of
+// them. Rounded to T twice: silu(gate), and the product.
 template <typename T, int N>
 __global__ void silu_mul_kernel(const Pack<T, N>* gate_up, Pack<T, N>* out, int packs) {
     const int64_t row = blockIdx.x;
@@ -44,7 +46,8 @@ static int launch_silu_mul(const void* gate_up, void* out, int num_rows, int siz
         const int packs = size / N;
         const int threads = threads_for(packs, THREADS);
         const dim3 grid(num_rows, (packs + threads - 1) / threads);
-        silu_mul_kernel<T, N><<<grid, threads, 0, stream>>>(static_cast<const P*>(gate_up), static_cast<P*>(out), packs);
+        const P* input = static_cast<const P*>(gate_up);
+        silu_mul_kernel<T, N><<<grid, threads, 0, stream>>>(input, static_cast<P*>(out), packs);
         return cudaGetLastError();
     });
 }
@@ -55,7 +58,8 @@ extern "C" int silu_mul_1_elements(const void* gate_up, void* out, int num_rows,
 }
 
 // One by one where a half row is not a whole number of packs.
-extern "C" int silu_mul_2_packs(const void* gate_up, void* out, int num_rows, int size, int dtype, cudaStream_t stream) {
+extern "C" int silu_mul_2_packs(const void* gate_up, void* out, int num_rows, int size, int dtype,
+                                cudaStream_t stream) {
     const int bytes = dtype == DTYPE_FLOAT32 ? 4 : 2;
     const bool wide = static_cast<int64_t>(size) * bytes % 16 == 0 && on_16_bytes(gate_up) && on_16_bytes(out);
     return launch_silu_mul(gate_up, out, num_rows, size, dtype, wide, stream);

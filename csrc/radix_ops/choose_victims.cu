@@ -3,13 +3,13 @@
 // last_used: [num_nodes], from 0; sizes: [num_nodes], tokens; evictable: [num_nodes], 0 or 1
 // chosen: [num_nodes], set to 1 for the nodes that go, to 0 for the others
 //
-// The same question as top-p asks, and the same answer without a sort (../totals.cuh): a node's order is its last use with
-// its number behind it, counted from the last node on, because among equals the higher number goes first. Its mass is its
-// tokens. What is wanted is the smallest order up to which there are num_tokens tokens. One thread block; it reads the
-// nodes some twenty times, and 100,000 of them are 1.7 MB, which stay in the L2 cache.
+// The same question as top-p asks, and the same answer without a sort (../totals.cuh): a node's order is its last use
+// with its number behind it, counted from the last node on, because among equals the higher number goes first. Its mass
+// is its tokens. What is wanted is the smallest order up to which there are num_tokens tokens. One thread block; it
+// reads the nodes some twenty times, and 100,000 of them are 1.7 MB, which stay in the L2 cache.
 //
-// Measured on an H100, 100,000 nodes: 1,940 us, where torch sorts them in 330 us, with the whole card. One thread block is
-// one of 132 multiprocessors; and the engine's heap on the CPU gives a victim in some microseconds.
+// Measured on an H100, 100,000 nodes: 1,940 us, where torch sorts them in 330 us, with the whole card. One thread block
+// is one of 132 multiprocessors; and the engine's heap on the CPU gives a victim in some microseconds.
 #include "../totals.cuh"
 
 constexpr int THREADS = 512;

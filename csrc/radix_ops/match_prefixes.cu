@@ -5,16 +5,16 @@
 // pages of their edges. Node 0 is the root.
 //
 // tokens: [num_rows, max_len], of which row r has lengths[r]
-// positions: [3, num_rows]: the node in which the walk of a row ended, how many tokens of its edge matched, and how many
-//     tokens matched in all. Only whole pages count.
+// positions: [3, num_rows]: the node in which the walk of a row ended, how many tokens of its edge matched, and
+//     how many tokens matched in all. Only whole pages count.
 //
-// 1 match_prefixes_1_thread   a thread walks for a row. Neighbouring threads read far apart, 32 sectors for a request, and
-//                             the warp is as slow as its longest match.
+// 1 match_prefixes_1_thread   a thread walks for a row. Neighbouring threads read far apart, 32 sectors for a
+//                             request, and the warp is as slow as its longest match.
 // 2 match_prefixes_2_warp     a warp walks for a row and compares 32 tokens at once, side by side in memory.
 //
 // Measured on an H100 (yaie/bench/results), prompts of 1,663 tokens: 1 row in 149 us (rung 1) and 19 us (rung 2), 1,024
-// rows in 795 us and 34 us. The CPU's own tree, asked one by one, takes 14 us and 17,000 us. One request at a time, there
-// is nothing to be gained; and the tree must be flattened and copied first.
+// rows in 795 us and 34 us. The CPU's own tree, asked one by one, takes 14 us and 17,000 us. One request at a time,
+// there is nothing to be gained; and the tree must be flattened and copied first.
 #include "../common.cuh"
 
 constexpr int THREADS = 128;
@@ -34,8 +34,8 @@ __device__ int64_t common_prefix_of_thread(const int64_t* a, const int64_t* b, i
 }
 
 // How many tokens a and b have in common from the start, of `count`. All 32 lanes of a warp call it with the same
-// arguments and all get the answer. Lane l compares token l, then token l + 32, and so on; after each 32 the warp votes,
-// and the lowest lane whose tokens differ decides. Neither a[count] nor b[count] may be read.
+// arguments and all get the answer. 32 neighbouring tokens are compared at a time, and none after those that hold the
+// first difference. Neither a[count] nor b[count] may be read.
 __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int64_t count) {
     const int lane = threadIdx.x % 32;
     for (int64_t first = 0; first < count; first += 32) {
@@ -54,7 +54,7 @@ __device__ int64_t common_prefix(const int64_t* a, const int64_t* b, int64_t cou
     return LANES == 1 ? common_prefix_of_thread(a, b, count) : common_prefix_of_warp(a, b, count);
 }
 
-// The child of `node` whose edge begins with `page`, by halving; -1 if there is none.
+// The child of `node` whose edge begins with `page`, by bisection; -1 if there is none.
 template <int LANES>
 __device__ int64_t find_child(const Tree& tree, int64_t node, const int64_t* page) {
     int64_t low = tree.children[node], high = tree.children[node + 1];

@@ -1,15 +1,15 @@
 // What all rungs of sampling do alike: how a row of logits is read, in which order its tokens stand, and how one of the
 // tokens that are kept is drawn. One thread block works on one row.
 //
-// Order (31 bits of the distance, then `id_bits` bits of the id). The distance of a token is (largest logit - its logit) /
-// temperature. It is 0 or more, and the bits of such a float, read as an integer, sort as the float does. With the token's
-// id behind them they are a number for each token, its *order*: a smaller order is a more likely token, and of two equally
-// likely ones the one with the lower id. No two tokens have the same. So "the k most likely tokens", and any other
-// beginning of the sorted list, is
+// Order (31 bits of the distance, then `id_bits` bits of the id). The distance of a token is (largest logit - its
+// logit) / temperature. It is 0 or more, and the bits of such a float, read as an integer, sort as the float does. With
+// the token's id behind them they are a number for each token, its *order*: a smaller order is a more likely token, and
+// of two equally likely ones the one with the lower id. No two tokens have the same. So "the k most likely tokens", and
+// any other beginning of the sorted list, is
 //
 //     all tokens with order <= limit
 //
-// for some limit, and top-k and top-p need to find a limit and not to sort.
+// for some limit, and top-k and top-p need to find a limit instead of sorting.
 //
 // Weight. exp(-distance) as an integer, in units of 2^-40. Sums of integers do not depend on the order in which the
 // threads add: every rung, and every run, gives the same set and the same token.
@@ -51,7 +51,7 @@ struct Row {
     }
 
     // (largest - logit) / temperature, rounded as the division rounds. That is slow, so for any usual temperature the
-    // quotient comes from a product with 1 / temperature, which is put right by what it leaves over (Markstein's method).
+    // quotient comes from a product with 1 / temperature, which is corrected by its remainder (Markstein's method).
     __device__ float distance(float logit) const {
         const float below = largest - logit;
         if (temperature == 1.0f) {
@@ -75,8 +75,8 @@ struct Row {
 
     __device__ float distance_of(Order order) const { return __uint_as_float(static_cast<unsigned>(order >> id_bits)); }
 
-    // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. Three packs are on their way
-    // from memory at once: while one waits the next is asked for. Backwards, a part is gone over from its end.
+    // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. Three packs are in flight at
+    // once. Backwards, a part is gone over from its end.
     template <typename F>
     __device__ void for_each(F f, bool backwards = false) const {
         constexpr int N = 4, AT_ONCE = 3;
@@ -138,7 +138,7 @@ __device__ int find_largest(Row& row, float& largest, Scratch& scratch) {
     int id_of_largest = 0;
     bool usable = true;
     row.for_each([&](int id, float logit) {
-        usable = usable && logit < INFINITY;  // false for NaN, too
+        usable = usable && logit < INFINITY;  // false for NaN as well
         if (logit > largest) {
             largest = logit;
             id_of_largest = id;
@@ -151,8 +151,8 @@ __device__ int find_largest(Row& row, float& largest, Scratch& scratch) {
     return fabsf(row.largest) < INFINITY ? id : -1;
 }
 
-// How many tokens have order <= limit, and what they weigh together. A function that is called: it stands in a loop, and
-// nvcc would otherwise write it out at every place.
+// How many tokens have order <= limit, and what they weigh together. A function that is called: it stands in a loop,
+// and nvcc would otherwise write it out at every place.
 static __device__ __noinline__ Totals totals_up_to(const Row row, Order limit, Scratch& scratch) {
     Totals own = {0, 0};
     row.for_each([&](int id, float logit) {
@@ -171,8 +171,8 @@ __device__ __forceinline__ Mass share_of(Mass total, double top_p) {
     return min(max(share, 1ull), total);
 }
 
-// The limit of top-k and top-p together, each by halving over the whole row.
-static __device__ Order limit_by_halving(const Row& row, int top_k, double top_p, Scratch& scratch) {
+// The limit of top-k and top-p together, each by bisection over the whole row.
+static __device__ Order limit_by_bisection(const Row& row, int top_k, double top_p, Scratch& scratch) {
     const auto totals = [&](Order limit) { return totals_up_to(row, limit, scratch); };
     Order limit = row.order(INFINITY, row.vocab_size - 1);
     if (0 < top_k && top_k < row.vocab_size) {
@@ -265,6 +265,29 @@ __device__ void draw(const Row& row, Order limit, double uniform, const Mass* of
         }
         *token = id;
     }
+}
+
+// ---- the begin and the end of a kernel
+
+// Begin with the row of this thread block. False where its token is settled and written: it is the most likely one, or
+// the row is not usable (-1). `largest` is the largest logit that this thread has seen.
+__device__ __forceinline__ bool begin_row(Row& row, const Parameters& parameters, float& largest, int64_t* tokens,
+                                          int64_t* limits, Scratch& scratch) {
+    row.set_temperature(parameters.temperature[blockIdx.x]);
+    const int best = find_largest(row, largest, scratch);
+    if (best < 0 || row.temperature == 0.0f) {
+        if (threadIdx.x == 0) {
+            tokens[blockIdx.x] = best;
+            if (limits) limits[blockIdx.x] = best;
+        }
+        return false;
+    }
+    return true;
+}
+
+// The order of the least likely token that min-p keeps.
+__device__ __forceinline__ Order limit_of_min_p(const Row& row, const Parameters& parameters) {
+    return row.order(parameters.max_distance[blockIdx.x], (1 << row.id_bits) - 1);
 }
 
 // ---- launching

@@ -1,12 +1,12 @@
 // Rung 2 of sampling: top-k and top-p by radix select. One thread block for each row; arguments as for rung 1.
 //
 // Rung 1 asks one question for each reading of a row: more, or less? Here one reading counts 2,048 groups at once, in a
-// histogram in shared memory, and settles 11 bits of the limit. Three readings settle the 31 bits of a distance, two more
-// the ids where several tokens have that distance.
+// histogram in shared memory, and settles 11 bits of the limit. Three readings settle the 31 bits of a distance, two
+// more the ids where several tokens have that distance.
 //
-// Measured on an H100, 128 rows of 131,072: top-k 50 in 143 us, five times as fast as rung 1. But top-p 0.9 in 3,920 us,
-// five times as slow: adding 64-bit numbers in shared memory is a loop of compare-and-swap (ATOMS.CAST.SPIN in the machine
-// code), and most logits fall into few groups, so that the lanes of a warp wait for each other in it.
+// Measured on an H100, 128 rows of 131,072: top-k 50 in 143 us, five times as fast as rung 1. But top-p 0.9 in 3,920
+// us, five times as slow: adding 64-bit numbers in shared memory is a loop of compare-and-swap (ATOMS.CAST.SPIN in the
+// machine code), and most logits fall into few groups, so that the lanes of a warp wait for each other in it.
 #include "row.cuh"
 
 constexpr int MOST_THREADS = 512;  // each may then have 128 registers
@@ -65,14 +65,10 @@ __device__ void find_digit(bool by_mass, unsigned long long target, Histogram& h
     __syncthreads();
 }
 
-// The smallest limit up to which there are `target` tokens (or that much mass), digit by digit, from the highest. One
-// reading of the row counts the values of a digit (count_digits); the running sum says which value the limit has there
-// (find_digit); the next reading looks only at the tokens that agree with all digits found so far, and what lies before
-// them is taken off the target.
-//
-// Orders have 31 + row.id_bits bits; the digit above `shift` is order >> shift & (DIGITS - 1). When only one token agrees
-// (its count is 1), the digits below do not matter: any limit that begins with the digits found will do, such as the
-// largest.
+// A limit up to which there are `target` tokens (or that much mass), 1 or more, and no token more than that takes.
+// Orders have 31 + row.id_bits bits; the digit above `shift` is order >> shift & (DIGITS - 1). The row is read once for
+// each digit, from the highest on, and no more once a single token begins with the digits found: which of the limits
+// that let it in is returned does not matter then.
 static __device__ Order radix_limit(const Row& row, bool by_mass, unsigned long long target, Histogram& histogram,
                                     Scratch& scratch) {
     Order found = 0;
@@ -90,19 +86,14 @@ static __device__ Order radix_limit(const Row& row, bool by_mass, unsigned long 
 }
 
 __global__ void __launch_bounds__(MOST_THREADS, 1)
-sample_2_kernel(const float* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size, int id_bits) {
+sample_2_kernel(const float* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size,
+                int id_bits) {
     __shared__ Scratch scratch;
     __shared__ Mass of_warp[MOST_WARPS];
     __shared__ Histogram histogram;
     Row row(logits, vocab_size, id_bits);
-    row.set_temperature(parameters.temperature[blockIdx.x]);
     float largest;
-    const int best = find_largest(row, largest, scratch);
-    if (best < 0 || row.temperature == 0.0f) {
-        if (threadIdx.x == 0) {
-            tokens[blockIdx.x] = best;
-            if (limits) limits[blockIdx.x] = best;
-        }
+    if (!begin_row(row, parameters, largest, tokens, limits, scratch)) {
         return;
     }
     const int top_k = parameters.top_k[blockIdx.x];
@@ -115,7 +106,7 @@ sample_2_kernel(const float* logits, Parameters parameters, int64_t* tokens, int
         const Mass kept = totals_up_to(row, limit, scratch).mass;
         limit = radix_limit(row, true, share_of(kept, top_p), histogram, scratch);
     }
-    limit = min(limit, row.order(parameters.max_distance[blockIdx.x], (1 << id_bits) - 1));
+    limit = min(limit, limit_of_min_p(row, parameters));
     weigh_spans(row, limit, of_warp);
     draw(row, limit, uniform_of_row(parameters), of_warp, tokens + blockIdx.x, scratch);
     if (threadIdx.x == 0 && limits) limits[blockIdx.x] = static_cast<int64_t>(limit);

@@ -1,32 +1,33 @@
-// Rung 3 of sampling: two readings of a row for what is usually asked, three else. One thread block for each row; arguments
-// as for rung 1.
+// Rung 3 of sampling: two readings of a row for what is usually asked, three else. One thread block for each row;
+// arguments as for rung 1.
 //
 //   1. the largest logit; each thread also remembers the largest that it has seen itself
-//   2. a list in shared memory of the most likely tokens, some thousand at most, and exact sums of all that is not in it
-//   3. the limit is looked for in the list: exact sums for bins of distances say in which bin it lies, and the few tokens
-//      of that bin are compared with each other. No memory is read for that.
+//   2. a list in shared memory of the most likely tokens, some thousand at most, and exact sums of all that is not in
+//      it
+//   3. the limit is looked for in the list: exact sums for bins of distances say in which bin it lies, and the few
+//      tokens of that bin are compared with each other. No memory is read for that.
 //
 // Which tokens go into the list? Top-k: the k-th largest of the threads' largest logits is one that at least k tokens
-// reach; so those that reach it, some more than k. Top-p alone does not know how many it wants. It takes those that reach
-// what nearly all threads reach, some three tokens for each thread, and sees from the exact sums whether they were enough.
-// Where logits are so much alike that this cannot be expected, and for a top-k above MOST_THREADS, a reading more makes a
-// histogram of the distances, and the list is of the bin with the limit.
+// reach; so those that reach it, some more than k. Top-p alone does not know how many it wants. It takes those that
+// reach what nearly all threads reach, some three tokens for each thread, and sees from the exact sums whether they
+// were enough. Where logits are so much alike that this cannot be expected, and for a top-k above MOST_THREADS, a
+// reading more makes a histogram of the distances, and the list is of the bin with the limit.
 //
-// What makes the histogram cheap: each lane of a warp has a column of its own, `columns[bin][lane]`, and column l lies in
-// bank l. So no two lanes ever wait for each other, however many logits are alike. Bins are narrow where the distance is
-// small and wider further out (a float's exponent and first bits), so that they fit logits of any spread. The mass of a
-// column is kept in 32 bits, relative to the weight at the bin's edge; that is exact to about 1e-6, and enough to find the
-// bin.
+// What makes the histogram cheap: each lane of a warp has a column of its own, `columns[bin][lane]`, and column l lies
+// in bank l. So no two lanes ever wait for each other, however many logits are alike. Bins are narrow where the
+// distance is small and wider further out (a float's exponent and first bits), so that they fit logits of any spread.
+// The mass of a column is kept in 32 bits, relative to the weight at the bin's edge; that is exact to about 1e-6, and
+// enough to find the bin.
 //
-// Whether the list has the limit is checked with the exact sums; if it has not, or if the list is full (thousands of equal
-// logits), the limit is found by halving, as in rung 1. So the answer is always that of the other rungs.
+// Whether the list has the limit is checked with the exact sums; if it has not, or if the list is full (thousands of
+// equal logits), the limit is found by bisection, as in rung 1. So the answer is always that of the other rungs.
 //
 // Each reading goes the other way than the first: it begins with what the L2 cache still has of it.
 //
-// Measured on an H100, 128 rows of 131,072 (yaie/bench/results), where one reading takes 22 us: greedy 30 us, temperature
-// alone 59 us, top-k 50 in 58 us, with top-p 0.9 and a temperature 68 us, top-p alone 78 us. The aim was four readings,
-// 88 us. It is missed where logits are much alike: top-p 0.9 at a temperature of 4 keeps some 80,000 tokens and takes
-// 138 us (in a run of its own).
+// Measured on an H100, 128 rows of 131,072 (yaie/bench/results), where one reading takes 22 us: greedy 30 us,
+// temperature alone 59 us, top-k 50 in 58 us, with top-p 0.9 and a temperature 68 us, top-p alone 78 us. The aim was
+// four readings, 88 us. It is missed where logits are much alike: top-p 0.9 at a temperature of 4 keeps some 80,000
+// tokens and takes 138 us (in a run of its own).
 #include "row.cuh"
 
 constexpr int MOST_THREADS = 768;  // leaves 80 registers for a thread; with 1,024 and 64 some would be spilled
@@ -53,7 +54,7 @@ struct Candidate {
     Mass amount;
 };
 
-// In dynamic shared memory: the list takes the place of the histogram.
+// In dynamic shared memory: the list reuses the memory of the histogram.
 union Work {
     unsigned columns[BINS][COLUMNS];
     struct {
@@ -73,7 +74,7 @@ struct Shared {
 };
 
 // A distance that at least `wanted` tokens do not exceed, wanted <= blockDim.x: that of the wanted-th largest of the
-// largest logits of each thread. By halving; a step is one count over the block.
+// largest logits of each thread. By bisection; a step is one count over the block.
 __device__ float distance_reached_by(const Row& row, float largest, int wanted) {
     const unsigned own = sortable(largest);
     unsigned low = 0, high = 0xffffffffu;  // `wanted` threads reach low; fewer reach anything above high
@@ -89,8 +90,8 @@ __device__ float distance_reached_by(const Row& row, float largest, int wanted) 
 }
 
 // Whether the tokens up to a distance that nearly all threads reach are likely to have most of the mass. A guess, that
-// costs time where it is wrong: if all tokens weighed as much as one at that distance, would they outweigh by far what is
-// known, the largest of each thread?
+// costs time where it is wrong: if all tokens weighed as much as one at that distance, would they outweigh by far what
+// is known, the largest of each thread?
 __device__ bool is_likely_to_do(const Row& row, float largest, float distance, Scratch& scratch) {
     const Mass known = block_total({0, weight(row.distance(largest))}, scratch).mass;
     return weight(distance) * row.vocab_size <= 8 * known;
@@ -126,9 +127,10 @@ __device__ void find_bin(Mass target, Shared& shared) {
 }
 
 // One reading: shared.bin becomes the first bin up to which there are top_k tokens, or by mass a part top_p of all. A
-// function that is called, as it is seldom needed: written out, it would take registers from what always runs.
+// function that is called, as it is rarely needed: written out, it would take registers from what always runs.
 template <bool BY_MASS>
-static __device__ __noinline__ void find_bin_of_row(const Row row, int top_k, double top_p, Work& work, Shared& shared) {
+static __device__ __noinline__ void find_bin_of_row(const Row row, int top_k, double top_p, Work& work,
+                                                    Shared& shared) {
     const int lane = threadIdx.x % 32;
     for (int i = threadIdx.x; i < BINS * COLUMNS; i += blockDim.x) {
         work.columns[i / COLUMNS][i % COLUMNS] = 0;
@@ -160,8 +162,9 @@ static __device__ __noinline__ void find_bin_of_row(const Row row, int top_k, do
     find_bin(BY_MASS ? share_of(all, top_p) : top_k, shared);
 }
 
-// The order up to which the tokens of the list have `target`, each adding 1 or its weight. They lie between two distances,
-// both + 0.5. Bins of equal width, exact this time, leave a few candidates. False if those are more than there is room for.
+// The order up to which the tokens of the list have `target`, each adding 1 or its weight. They lie between two
+// distances, both + 0.5. Bins of equal width, exact this time, leave a few candidates. False if those are more than
+// there is room for.
 __device__ bool limit_in_list(const Row& row, float from, float to, bool by_mass, Mass target, Work& work,
                               Shared& shared, Order& limit) {
     const float scale = BINS / (to - from);
@@ -210,11 +213,11 @@ __device__ bool limit_in_list(const Row& row, float from, float to, bool by_mass
     return true;
 }
 
-// One reading, and the exact limit from a list. Tokens whose distance + 0.5 lies from `from` up to `to` go into the list;
-// those before it are better. By count, `wanted` tokens are wanted of the list, and top_p of these; else top_p of all.
-// Leaves in shared.of_warp what the tokens up to the limit weigh. False where the list does not do.
-__device__ bool limit_from_list(const Row& row, float from, float to, bool by_count, int wanted, double top_p, Work& work,
-                                Shared& shared, Order& limit) {
+// One reading, and the exact limit from a list. Tokens whose distance + 0.5 lies from `from` up to `to` go into the
+// list; those before it are better. By count, `wanted` tokens are wanted of the list, and top_p of these; else top_p of
+// all. Leaves in shared.of_warp what the tokens up to the limit weigh. False where the list does not do.
+__device__ bool limit_from_list(const Row& row, float from, float to, bool by_count, int wanted, double top_p,
+                                Work& work, Shared& shared, Order& limit) {
     if (threadIdx.x == 0) {
         shared.listed = 0;
     }
@@ -272,7 +275,7 @@ __device__ bool limit_from_list(const Row& row, float from, float to, bool by_co
     return true;
 }
 
-// The limit of top-k and top-p where the quick ways do, with shared.of_warp; else false.
+// The limit of top-k and top-p, and shared.of_warp, by one or two readings of the row; false where that is not enough.
 __device__ bool quick_limit(const Row& row, float largest, int top_k, double top_p, Work& work, Shared& shared,
                             Order& limit) {
     const bool by_count = 0 < top_k && top_k < row.vocab_size;
@@ -309,19 +312,14 @@ __device__ bool quick_limit(const Row& row, float largest, int top_k, double top
 }
 
 __global__ void __launch_bounds__(MOST_THREADS, 1)
-sample_3_kernel(const float* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size, int id_bits) {
+sample_3_kernel(const float* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size,
+                int id_bits) {
     extern __shared__ __align__(16) char work_bytes[];
     Work& work = *reinterpret_cast<Work*>(work_bytes);
     __shared__ Shared shared;
     Row row(logits, vocab_size, id_bits);
-    row.set_temperature(parameters.temperature[blockIdx.x]);
     float largest;
-    const int best = find_largest(row, largest, shared.scratch);
-    if (best < 0 || row.temperature == 0.0f) {
-        if (threadIdx.x == 0) {
-            tokens[blockIdx.x] = best;
-            if (limits) limits[blockIdx.x] = best;
-        }
+    if (!begin_row(row, parameters, largest, tokens, limits, shared.scratch)) {
         return;
     }
     const int top_k = parameters.top_k[blockIdx.x];
@@ -332,10 +330,10 @@ sample_3_kernel(const float* logits, Parameters parameters, int64_t* tokens, int
     if (0 < top_k && top_k < vocab_size || top_p < 1.0) {
         weighed = quick_limit(row, largest, top_k, top_p, work, shared, limit);
         if (!weighed) {
-            limit = limit_by_halving(row, top_k, top_p, shared.scratch);
+            limit = limit_by_bisection(row, top_k, top_p, shared.scratch);
         }
     }
-    const Order likely_enough = row.order(parameters.max_distance[blockIdx.x], (1 << id_bits) - 1);  // min-p
+    const Order likely_enough = limit_of_min_p(row, parameters);  // min-p
     if (!weighed || likely_enough < limit) {
         limit = min(limit, likely_enough);
         __syncthreads();
@@ -352,7 +350,8 @@ extern "C" int sample_3_list(const float* logits, const float* temperature, cons
     const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
     return with_shape(num_rows, vocab_size, MOST_THREADS, [&](Shape shape) {
         const int bytes = sizeof(Work);
-        const cudaError_t error = cudaFuncSetAttribute(sample_3_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+        const auto most_shared = cudaFuncAttributeMaxDynamicSharedMemorySize;
+        const cudaError_t error = cudaFuncSetAttribute(sample_3_kernel, most_shared, bytes);
         if (error != cudaSuccess) {
             return error;
         }

@@ -1,11 +1,11 @@
 // Warm-up: one thread per element, then a grid-stride loop.
 //
-// 1 add_guarded       one thread adds one element; the last block has threads too many, so each looks whether it has one
-// 2 add_grid_stride   any grid adds any number of elements: each thread goes on in steps of the whole grid
+// 1 add_guarded       one thread adds one element; the last block has more threads than elements
+// 2 add_grid_stride   any grid adds any number of elements
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-// c[i] = a[i] + b[i] for 0 <= i < n, with at least n threads in the grid. A thread without an element does nothing.
+// c[i] = a[i] + b[i] for 0 <= i < n, with at least n threads in the grid. Nothing beyond n is read or written.
 __global__ void add_guarded(const float* a, const float* b, float* c, int64_t n) {
     const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (i < n) {
@@ -13,8 +13,8 @@ __global__ void add_guarded(const float* a, const float* b, float* c, int64_t n)
     }
 }
 
-// c[i] = a[i] + b[i] for 0 <= i < n, with any number of threads: thread t takes the elements t, t + T, t + 2 T, ...,
-// where T is the number of threads in the grid.
+// c[i] = a[i] + b[i] for 0 <= i < n, with any number of threads in the grid. Neighbouring threads add neighbouring
+// elements, and each thread adds as many as any other, or one more.
 __global__ void add_grid_stride(const float* a, const float* b, float* c, int64_t n) {
     const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) {

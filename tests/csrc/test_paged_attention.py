@@ -8,6 +8,7 @@ the order of sums (2e-5); results in float16 and bfloat16 are rounded once, to 1
 """
 
 import math
+import re
 from functools import cache
 
 import numpy as np
@@ -18,21 +19,22 @@ from hypothesis import strategies as st
 
 import yaie.cuda
 from yaie.course.registry import REPOSITORY
-from yaie.kernels import api, native
+from yaie.kernels import api
 from yaie.kernels.native import paged_attention
 
-PATH = REPOSITORY / "csrc" / "paged_attention" / "paged_attention.cu"
+FOLDER = REPOSITORY / "csrc" / "paged_attention"
 TOLERANCE = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 DTYPES = tuple(TOLERANCE)
 CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 PLAIN = ("paged_decode_1_thread_per_head", "paged_decode_2_warp_per_head", "paged_decode_3_grouped")
 RUNGS = (*PLAIN, "paged_decode_4_split_kv", "paged_decode_5_async")
+ONLY_FLOAT32 = ("-DYAIE_DTYPES=1",)  # for time; as in csrc/common.cuh
 GARBAGE = 10**9  # in entries of a block table that must not be read
 
 
 @cache
-def module():
-    return yaie.cuda.load(PATH)
+def module(name):
+    return yaie.cuda.load(FOLDER / f"{name}.cu")
 
 
 def on_device(tensor):
@@ -111,11 +113,11 @@ class Batch:
         num_seqs, num_heads, head_dim = self.query.shape
         last = (self.scale, CODES[self.query.dtype])
         if rung in PLAIN:
-            getattr(module(), rung)(*caches, self.out, num_seqs, *self.sizes(), *last)
+            getattr(module(rung), rung)(*caches, self.out, num_seqs, *self.sizes(), *last)
         else:
             parts = self.query.new_full((num_seqs, num_heads, num_splits, head_dim), math.nan, dtype=torch.float32)
             lse = torch.full_like(parts[..., 0].contiguous(), math.nan)
-            getattr(module(), rung)(
+            getattr(module(rung), rung)(
                 *caches, None, self.out, parts, lse, num_seqs, *self.sizes(), num_splits, split_tokens, *last
             )
         return self.out
@@ -128,7 +130,7 @@ class Batch:
             for i in range(0, q_len, tile_tokens):
                 tiles.append((s, start + i, min(tile_tokens, q_len - i), n - q_len + i + 1))
             start += q_len
-        module().paged_prefill(
+        module("paged_prefill").paged_prefill(
             self.query,
             self.key_cache,
             self.value_cache,
@@ -235,7 +237,7 @@ def test_rungs_gain_what_their_header_says():
     for rung in RUNGS:
         batch = Batch([256, 256], head_dim=128, dtype=torch.bfloat16)
         batch.decode(rung, 2, 128)
-        profile = module().profile()
+        profile = module(rung).profile()
         # The elements of keys and values are read in lines that read nothing else.
         loads = [p for p in profile.lines if (p.space, p.operation) == ("global", "load") and p.requests >= 64]
         moved[rung] = sum(p.bytes_moved for p in loads if p.bytes_per_lane != 4)
@@ -248,11 +250,26 @@ def test_rungs_gain_what_their_header_says():
     assert 1 <= fifth < 1.1
 
 
-def planted(old, new):
-    """The kernels with a bug; only float32 is compiled, for time."""
-    text = PATH.read_text()
-    assert text.count(old) >= 1
-    return yaie.cuda.load(text.replace(old, new), path=PATH, flags=native.CHECK_FLAGS)
+def text_of(path, seen=None):
+    """A file with the headers of its folder in it, each once."""
+    seen = set() if seen is None else seen
+
+    def put_in(match):
+        header = FOLDER / match[1]
+        if not header.is_file() or header.parent.resolve() != FOLDER:
+            return match[0]
+        if header in seen:
+            return ""
+        seen.add(header)
+        return text_of(header, seen).replace("#pragma once", "")
+
+    return re.sub(r'^#include "(.+)"$', put_in, path.read_text(), flags=re.MULTILINE)
+
+
+def planted(rung, old, new, flags=()):
+    """A rung with a bug in it; None if it has no such code."""
+    text = text_of(FOLDER / f"{rung}.cu")
+    return yaie.cuda.load(text.replace(old, new), path=FOLDER / f"{rung}.cu", flags=flags) if old in text else None
 
 
 BUGS = {
@@ -261,19 +278,22 @@ BUGS = {
         "slot_of_token(block_table, a.context_lens[seq] - 1, a.block_size)",
     ),
     "P2 no normalisation": ("sums[i] / total", "sums[i]"),
-    "P3 no 1/sqrt(d)": ("a.scale = x.scale * LOG2_E;", "a.scale = LOG2_E;"),
+    "P3 no 1/sqrt(d)": ("const float scale = s.scale * LOG2_E;", "const float scale = LOG2_E;"),
     "P4 no maximum subtracted": ("const float larger = fmaxf(largest, score);", "const float larger = 0.0f;"),
     "P5 a guard on something else": ("index >= a.num_tiles * a.num_heads", "index >= a.context_lens[0] * a.num_heads"),
     "P6 strides by the context": (
         "a.block_tables + static_cast<int64_t>(seq) * a.max_blocks",
         "a.block_tables + static_cast<int64_t>(seq) * a.context_lens[seq] / a.block_size",
     ),
-    "P7 warps share one buffer": ("weights[warp][buffer]", "weights[0][buffer]"),
-    "P8 no barrier in a warp": ("            __syncwarp();\n", ""),
+    "P7 warps share one buffer": ("weights[me.warp][buffer]", "weights[0][buffer]"),
+    "P8 no barrier in a warp": ("    __syncwarp();\n", ""),
     "P8 no barrier in a block": ("    __syncthreads();\n", ""),
     "P10 the wrong number of KV heads": ("(a.num_heads / a.num_kv_heads)", "a.num_heads"),
     "the correction is left out": ("sums[i] * correction", "sums[i]"),
-    "a split counts keys of the next": ("token_of(warp_row + my_row), end)", "token_of(warp_row + my_row), 1 << 30)"),
+    "a split counts keys of the next": (
+        "token_of(share.warp_row + me.my_row), end)",
+        "token_of(share.warp_row + me.my_row), 1 << 30)",
+    ),
 }
 
 
@@ -281,13 +301,15 @@ BUGS = {
 @pytest.mark.skipif(torch.cuda.is_available(), reason="an overrun would damage what else is on the card")
 def test_planted_bugs_are_caught(monkeypatch, bug):
     """The bugs of the guide's kernel (P1 to P10) and two more: tests that let one through prove nothing."""
-    broken = planted(*BUGS[bug])
-    monkeypatch.setitem(globals(), "module", lambda: broken)
+    broken = {rung: planted(rung, *BUGS[bug], ONLY_FLOAT32) for rung in (RUNGS[1], RUNGS[3])}
+    rungs = [rung for rung in broken if broken[rung]]
+    assert rungs
+    monkeypatch.setitem(globals(), "module", broken.get)
     size = 30.0 if "maximum" in bug else 1.0
     batch = Batch([200, 37, 1], num_heads=6, num_kv_heads=2, head_dim=32, size=size)
 
     def decode_and_check():
-        for rung in (RUNGS[1], RUNGS[3]):
+        for rung in rungs:
             batch.check(batch.decode(rung))
 
     with pytest.raises((AssertionError, yaie.cuda.KernelError)):
@@ -298,10 +320,9 @@ def test_planted_bugs_are_caught(monkeypatch, bug):
 def test_forgotten_wait_is_caught(monkeypatch):
     """What a lane copies asynchronously is not there before it has waited for it."""
     wait = "yaie::cp_async_wait<STAGES - 1>();"
-    text = PATH.read_text()
-    assert wait in text
-    broken = yaie.cuda.load(text.replace(wait, ""), path=PATH)
-    monkeypatch.setitem(globals(), "module", lambda: broken)
+    broken = planted(RUNGS[4], wait, "")
+    assert broken
+    monkeypatch.setitem(globals(), "module", lambda rung: broken)
     batch = Batch([70], num_heads=2, head_dim=32, dtype=torch.float16)
     with pytest.raises((AssertionError, yaie.cuda.KernelError)):
         batch.check(batch.decode(RUNGS[4]))

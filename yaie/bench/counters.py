@@ -76,7 +76,7 @@ def _prefill(device: str) -> tuple:
     return query, key, value, torch.zeros_like(query), starts, starts, 1, 128, 2, 2, 64, 0.125, 1, 2
 
 
-PAGED, FLASH = "paged_attention/paged_attention.cu", "flash_attention/flash_attention_"
+PAGED, FLASH = "paged_attention/paged_decode_", "flash_attention/flash_attention_"
 LAUNCHES = (
     Launch("copy, 4-byte units", "memory/copy_blocks.cu", "copy_blocks_1_elements", "copy_blocks", _blocks),
     Launch("copy, 16-byte units", "memory/copy_blocks.cu", "copy_blocks_2_vectors", "copy_blocks", _blocks),
@@ -86,8 +86,15 @@ LAUNCHES = (
     Launch("sum, atomics", "memory/reduce.cu", "reduce_1_atomics", "reduce_1", _numbers),
     Launch("sum, shared memory", "memory/reduce.cu", "reduce_2_shared", "reduce_2", _numbers),
     Launch("sum, shuffles", "memory/reduce.cu", "reduce_3_shuffle", "reduce_3", _numbers),
-    Launch("paged decode, rung 2", PAGED, "paged_decode_2_warp_per_head", "warp_per_head", _decode, False),
-    Launch("paged decode, rung 3", PAGED, "paged_decode_3_grouped", "grouped", _decode, False),
+    Launch(
+        "paged decode, rung 2",
+        f"{PAGED}2_warp_per_head.cu",
+        "paged_decode_2_warp_per_head",
+        "warp_per_head",
+        _decode,
+        False,
+    ),
+    Launch("paged decode, rung 3", f"{PAGED}3_grouped.cu", "paged_decode_3_grouped", "grouped", _decode, False),
     Launch("flash, rung 2", f"{FLASH}2_tiles.cu", "flash_attention_2_tiles", "tiles", _prefill, False),
     Launch("flash, rung 3", f"{FLASH}3_registers.cu", "flash_attention_3_registers", "registers", _prefill, False),
     Launch("flash, rung 4", f"{FLASH}4_tensor_cores.cu", "flash_attention_4_tensor_cores", "tensor", _prefill, False),

@@ -27,7 +27,8 @@ DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as in csrc/c
 BACKENDS = ("cuda", "emulator")
 # The files whose kernels a step of the engine may launch.
 OF_A_STEP = (
-    "paged_attention/paged_attention.cu",
+    "paged_attention/paged_decode_5_async.cu",
+    "paged_attention/paged_prefill.cu",
     "flash_attention/flash_attention_4_tensor_cores.cu",
     "memory/gather_pages.cu",
     "memory/reshape_and_cache.cu",

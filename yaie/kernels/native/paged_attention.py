@@ -22,7 +22,6 @@ from yaie.kernels.native import DTYPES, implements, module
 from yaie.kernels.native.flash_attention import flash_attention
 from yaie.kernels.native.memory import gather_pages
 
-FILE = "paged_attention/paged_attention.cu"
 RUNGS = {
     1: "paged_decode_1_thread_per_head",
     2: "paged_decode_2_warp_per_head",
@@ -30,6 +29,7 @@ RUNGS = {
     4: "paged_decode_4_split_kv",
     5: "paged_decode_5_async",
 }
+PREFILL = "paged_prefill"
 rung = 5  # of the decodes of `api.paged_attention_forward`; the lesson turns it down to compare
 
 LARGEST_HEAD_DIM = 256
@@ -113,7 +113,7 @@ def paged_decode(
     """
     plan = decode_plan(block_tables, context_lens, max_context_len, key_cache)
     out = torch.empty_like(query)
-    _decode(query, key_cache, value_cache, plan, _scale(scale, query), out, rung, module(FILE, backend, check=check))
+    _decode(query, key_cache, value_cache, plan, _scale(scale, query), out, rung, backend, check)
     return out
 
 
@@ -162,14 +162,18 @@ def choose_splits(num_blocks: int, max_context_len: int, num_multiprocessors: in
     return int(num_splits[best]), int(split_tokens[best])
 
 
-def _decode(query, key_cache, value_cache, plan, scale, out, rung, kernels) -> None:
+def _launcher(name: str, backend: str, check: bool):
+    return getattr(module(f"paged_attention/{name}.cu", backend, check=check), name)
+
+
+def _decode(query, key_cache, value_cache, plan, scale, out, rung, backend, check=False) -> None:
     """Write the rows of `out` that belong to the plan's decodes."""
     num_heads, head_dim = query.shape[1:]
     _, block_size, num_kv_heads, _ = key_cache.shape
     tables, lens, tiles = plan.block_tables, plan.context_lens, plan.decode_tiles
     sizes = (plan.num_decodes, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1])
     last = (scale, DTYPES[query.dtype])
-    run = getattr(kernels, RUNGS[rung])
+    run = _launcher(RUNGS[rung], backend, check)
     if rung >= 4:
         partial_out = partial_lse = None
         if plan.num_splits > 1:
@@ -220,16 +224,16 @@ def paged_prefill(
         plan: from `plan_attention` with `gather=False`, so that it has tiles.
     """
     out = torch.empty_like(query)
-    _prefill(query, key_cache, value_cache, plan, _scale(scale, query), out, module(FILE, backend, check=check))
+    _prefill(query, key_cache, value_cache, plan, _scale(scale, query), out, backend, check)
     return out
 
 
-def _prefill(query, key_cache, value_cache, plan, scale, out, kernels) -> None:
+def _prefill(query, key_cache, value_cache, plan, scale, out, backend, check=False) -> None:
     num_heads, head_dim = query.shape[1:]
     _, block_size, num_kv_heads, _ = key_cache.shape
     max_blocks = plan.block_tables.shape[1]
     for tiles in plan.prefill_tiles.split(MOST_TILES):
-        kernels.paged_prefill(
+        _launcher(PREFILL, backend, check)(
             query,
             key_cache,
             value_cache,
@@ -354,11 +358,10 @@ def paged_attention_forward(
         out = torch.empty_like(query)
     else:  # also writes the rows of decodes, which are put right below
         out = _prefill_gathered(query, key_cache, value_cache, plan.gathered, scale, backend)
-    kernels = module(FILE, backend)
     if plan.num_decodes:
-        _decode(query, key_cache, value_cache, plan, scale, out, rung, kernels)
+        _decode(query, key_cache, value_cache, plan, scale, out, rung, backend)
     if plan.prefill_tiles is not None:
-        _prefill(query, key_cache, value_cache, plan, scale, out, kernels)
+        _prefill(query, key_cache, value_cache, plan, scale, out, backend)
     return out
 
 
