@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 import yaie.cuda
-from yaie.course import checks, cuda_exercises, cuda_source, generate
+from yaie.course import judge
+from yaie.course.files import was_edited
+from yaie.course.language import CUDA, cuda, cuda_text
 from yaie.course.registry import REPOSITORY, exercise_files
 from yaie.course.registry import exercises as all_exercises
+from yaie.course.tools import generate
 
 EXERCISES = all_exercises()
-CUDA = [exercise for exercise in EXERCISES if exercise.is_cuda]
-CUDA_FILES = [file for file in exercise_files() if file.is_cuda]
+CUDA = [exercise for exercise in EXERCISES if exercise.language is CUDA]
+CUDA_FILES = [file for file in exercise_files() if file.language is CUDA]
 MUTANTS = [(exercise, number) for exercise in EXERCISES for number in range(len(exercise.mutants))]
 
 
@@ -59,20 +62,20 @@ def at_home(monkeypatch):
 
 def code_of(exercise, text):
     """What an answer says, whatever its layout and comments."""
-    return cuda_source.normal(text) if exercise.is_cuda else ast.dump(ast.parse(text))
+    return cuda_text.normal(text) if exercise.language is CUDA else ast.dump(ast.parse(text))
 
 
 def with_stubs(file):
     """The engine's CUDA files with the stubs of an exercise file in them, by their names."""
-    text, use = generate.exercise_file(file), [exercise.id for exercise in file.exercises]
+    text, use = file.language.render(file), [exercise.id for exercise in file.exercises]
     path = REPOSITORY / "exercises" / file.name
-    return cuda_exercises.spliced(file, path, text, use, cuda_exercises.engine_text)
+    return cuda.spliced(file, path, text, use, cuda.engine_text)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)
 def test_stub_is_not_attempted(exercise, sandbox, exercises):
     """A stub that counts as failed would greet the learner with red."""
-    assert checks.check(exercise.id, sandbox=sandbox).status == checks.NOT_ATTEMPTED
+    assert judge.check(exercise.id, sandbox=sandbox).status == judge.NOT_ATTEMPTED
 
 
 @pytest.mark.parametrize("exercise", CUDA, ids=by_id)
@@ -81,9 +84,9 @@ def test_cuda_stub_compiles_and_does_nothing(exercise, sandbox, at_home):
 
     A statement of no effect makes the stub count as attempted.
     """
-    body = generate.stub(exercise).replace("{", "{ (void)0;", 1)
-    outcome = checks.check(exercise.id, generate.exercise_file(exercise.file, {exercise.id: body}), sandbox)
-    assert outcome.status == checks.FAILED
+    body = exercise.language.stub(exercise).replace("{", "{ (void)0;", 1)
+    outcome = judge.check(exercise.id, exercise.file.language.render(exercise.file, {exercise.id: body}), sandbox)
+    assert outcome.status == judge.FAILED
     assert outcome.headline != "It does not compile.", str(outcome)
 
 
@@ -100,7 +103,7 @@ def test_cuda_stubs_compile_with_nvcc(file):
 @pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)
 def test_reference_passes(exercise, sandbox, at_home):
     """A check that refuses the engine's own function is wrong."""
-    outcome = checks.check(exercise.id, generate.solved_file(exercise.file), sandbox)
+    outcome = judge.check(exercise.id, exercise.file.language.solved(exercise.file), sandbox)
     assert outcome.passed, str(outcome)
 
 
@@ -108,9 +111,11 @@ def test_reference_passes(exercise, sandbox, at_home):
 def test_mutant_fails_with_its_own_message(exercise, number, remembering, at_home):
     """A mutant that passes shows a hole in the check; one with another's message misleads the learner."""
     mutant = exercise.mutants[number]
-    text = generate.exercise_file(exercise.file, {exercise.id: generate.mutated(exercise, mutant)})
-    outcome = checks.check(exercise.id, text, remembering)
-    assert outcome.status == checks.FAILED, str(outcome)
+    text = exercise.file.language.render(
+        exercise.file, {exercise.id: exercise.language.changed(exercise, mutant.old, mutant.new)}
+    )
+    outcome = judge.check(exercise.id, text, remembering)
+    assert outcome.status == judge.FAILED, str(outcome)
     assert dict(outcome.rows).get("Likely cause") == mutant.message, str(outcome)
 
 
@@ -118,12 +123,12 @@ def test_mutant_fails_with_its_own_message(exercise, number, remembering, at_hom
 def test_three_other_right_answers_pass(exercise, sandbox, at_home):
     """A check that insists on one way of writing refuses learners who are right."""
     answers = right_answers(exercise)
-    reference = code_of(exercise, generate.reference(exercise))
+    reference = code_of(exercise, exercise.language.reference(exercise))
     assert len(answers) >= 3
     assert len({code_of(exercise, answer) for answer in answers} | {reference}) == len(answers) + 1
     for answer in answers:
-        text = generate.exercise_file(exercise.file, {exercise.id: answer.strip()})
-        outcome = checks.check(exercise.id, text, sandbox)
+        text = exercise.file.language.render(exercise.file, {exercise.id: answer.strip()})
+        outcome = judge.check(exercise.id, text, sandbox)
         assert outcome.passed, f"{answer}\n{outcome}"
 
 
@@ -149,7 +154,7 @@ def test_names_in_a_file_are_unique(file):
 
 def test_generated_files_are_up_to_date():
     """An engine that changed while the exercise files did not sends learners after a function that is gone."""
-    stale, edited = generate.out_of_date(generate.REPOSITORY / "exercises")
+    stale, edited = generate.out_of_date(REPOSITORY / "exercises")
     for path in edited:
         print(f"{path.name}: edited by a learner, not compared")
     assert stale == []
@@ -162,12 +167,10 @@ def test_generating_again_changes_nothing(tmp_path):
     generate.write(second)
     for file in exercise_files():
         assert (first / file.name).read_text() == (second / file.name).read_text()
-        assert not generate.was_edited((first / file.name).read_text())
+        assert not was_edited((first / file.name).read_text())
 
 
 def test_generated_files_can_be_imported_as_they_are(exercises):
     """A name that a signature needs and the file does not import would fail before the learner has typed a letter."""
-    from yaie.course import learner
-
     for file in exercise_files():
-        assert learner.load(file, (exercises / file.name).read_text())
+        assert file.language.load(file, (exercises / file.name).read_text())

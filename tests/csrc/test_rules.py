@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from yaie.course.cuda_source import blanked, pieces
+from yaie.course.language.cuda_text import blanked, pieces
 from yaie.course.registry import REPOSITORY
 from yaie.cuda import build
 from yaie.cuda.rewrite import find_launchers

@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
-from yaie.course import learner, progress
-from yaie.course.checks import PASSED
+import torch
+
+import yaie.engine.llm
+from yaie.course import progress
+from yaie.course.files import FileProblem, exercise_path, read
+from yaie.course.judge import PASSED
+from yaie.course.language import Swap, engine_seam
 from yaie.course.registry import ExerciseFile, exercises, find_exercise
 from yaie.course.show import Table
+from yaie.engine.output import RequestOutput, StreamChunk
+
+
+class LLM(yaie.engine.llm.LLM):
+    """The engine with the exercises that you have solved instead of its own functions.
+
+    They are in place while it computes, not between steps and not for other engines. Which have passed is asked when it
+    is made. On a CPU its steps are not replayed from a recording, which would not call them.
+    """
+
+    def __init__(self, model: Any = "tiny", **options: Any) -> None:
+        self._ids, self._inside = tuple(passed_parts()), False
+        on_gpu = torch.cuda.is_available() and options.get("device") != "cpu" and options.get("backend") != "emulator"
+        super().__init__(model, **{"graphs": on_gpu, **options})
+
+    def generate(self, *args: Any, **options: Any) -> list[RequestOutput]:
+        with self._in_place():  # once for all steps
+            return super().generate(*args, **options)
+
+    def step(self) -> list[StreamChunk]:
+        with self._in_place():
+            return super().step()
+
+    @property
+    def parts(self) -> Table:
+        """Whose code runs: the engine's own, or yours for the exercises that you have solved."""
+        with self._in_place():
+            return who_runs()
+
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        if self._inside or not self._ids:
+            yield
+            return
+        with installed(self._ids):
+            engine_seam.use_what_is_in_place(self)
+            self._inside = True
+            try:
+                yield
+            finally:
+                self._inside = False
 
 
 def passed_parts() -> list[str]:
@@ -49,26 +97,25 @@ def installed(ids: Iterable[str]) -> Iterator[None]:
 _installed: list[tuple[str, ...]] = []
 # What was put in last: ids, their files, the state that it was made in (the other blocks around it, whose functions it
 # may hold, and the state of the files), and the swaps.
-_latest: dict[tuple[str, ...], tuple[list[ExerciseFile], tuple[set, list[tuple]], list[learner.Swap]]] = {}
+_latest: dict[tuple[str, ...], tuple[list[ExerciseFile], tuple[set, list[tuple]], list[Swap]]] = {}
 
 
 def _state(files: Iterable[ExerciseFile]) -> list[tuple]:
     """What changes whenever one of the files is saved."""
-    paths = [learner.exercise_path(file) for file in files]
+    paths = [exercise_path(file) for file in files]
     return [(path, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (path,) for path in paths]
 
 
-def _install(ids: tuple[str, ...], files: Iterable[ExerciseFile], undo: ExitStack) -> list[learner.Swap]:
-    texts = {file.name: learner.read(file) for file in files}
+def _install(ids: tuple[str, ...], files: Iterable[ExerciseFile], undo: ExitStack) -> list[Swap]:
+    texts = {file.name: read(file) for file in files}
     for exercise in map(find_exercise, ids):
-        if not learner.find(exercise, texts[exercise.file.name]).attempted:
-            raise learner.FileProblem(
-                f"Exercise {exercise.id} has not been written yet.", f"Write it, then `yaie check {exercise.id}`."
-            )
+        if not exercise.language.find(exercise, texts[exercise.file.name]).attempted:
+            step = f"Write it, then `yaie check {exercise.id}`."
+            raise FileProblem(f"Exercise {exercise.id} has not been written yet.", step)
     swaps = []
     for file in files:
         use = [exercise.id for exercise in file.exercises if exercise.id in ids]
-        swaps.append(learner.install(learner.load(file, texts[file.name]), file, use))
+        swaps.append(file.language.install(file, texts[file.name], use))
         undo.callback(swaps[-1].take_out)
     return swaps
 
@@ -77,13 +124,80 @@ def who_runs() -> Table:
     """For each exercise, whose function the engine of this process would call now."""
     rows = []
     for exercise in exercises():
-        file = learner.owner(exercise)
-        yours = file == exercise.file.name
-        rows.append(
-            (
-                "good" if yours else "neutral",
-                (exercise.id, f"`{exercise.qualname}`", "yours" if yours else "YAIE's", file),
-            )
-        )
+        file = exercise.language.owner(exercise)
+        tone, whose = ("good", "yours") if file == exercise.file.name else ("neutral", "YAIE's")
+        rows.append((tone, (exercise.id, f"`{exercise.qualname}`", whose, file)))
     yours = sum(tone == "good" for tone, _ in rows)
     return Table("Whose code runs", ("", "Function", "Whose", "File"), rows, f"{yours} of {len(rows)} are yours.")
+
+
+class Ran:
+    """Calls of operations, and the files of `csrc/` in which their kernels were looked up.
+
+    Replaces an engine's `operations` while it watches.
+    """
+
+    def __init__(self, operations: Any) -> None:
+        self.operations = operations
+        self.calls: Counter[str] = Counter()
+        self.files: dict[str, set[str]] = {}
+        self.yours: set[str] = set()  # files with a function of the learner's
+        self._running = ""
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.operations, name)
+        if not callable(value):
+            return value
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] += 1
+            self._running = name
+            try:
+                return value(*args, **kwargs)
+            finally:
+                self._running = ""
+
+        return counted
+
+    def saw(self, file: str, yours: bool) -> None:
+        """A kernel of `csrc/<file>` is wanted; `yours`: a learner's function is in it."""
+        self.files.setdefault(self._running, set()).add(file)
+        if yours:
+            self.yours.add(file)
+
+    def board(self) -> Table:
+        """For each operation that was called: how often, on what, from which file, and whose it is."""
+        rows = []
+        for operation in self.calls:  # in the order of their first call
+            files = sorted(self.files.get(operation, ()))
+            yours = any(file in self.yours for file in files)
+            where = ", ".join(f"csrc/{file}" for file in files)
+            runs_on = ("your kernel" if yours else "YAIE's kernel") if files else "torch"
+            if operation == "plan_attention":
+                runs_on = "the CPU"  # it decides who reads which pages, and computes nothing
+            tone = "good" if yours else "neutral"
+            rows.append((tone, (f"`{operation}`", f"{self.calls[operation]}", runs_on, where)))
+        computing = [operation for operation in self.calls if operation != "plan_attention"]
+        kernels = sum(bool(self.files.get(operation)) for operation in computing)
+        return Table(
+            f"Who computes: backend {engine_seam.backend_of(self.operations)}",
+            ("Operation", "Calls", "Runs on", "File"),
+            rows,
+            f"{kernels} of {len(computing)} operations that compute ran on kernels of csrc/.",
+        )
+
+
+@contextmanager
+def watch_operations(llm: yaie.engine.llm.LLM) -> Iterator[Ran]:
+    """Which operation of an engine ran where: counted while this lasts.
+
+        with watch_operations(llm) as ran:
+            llm.generate("1+1=")
+        ran.board()
+
+    Operations that are replayed from a CUDA graph are not called again, so on a GPU the counts are those of the capture
+    and of the steps without a graph.
+    """
+    ran = Ran(llm.runner.operations)
+    with engine_seam.watched(llm, ran, ran.saw):
+        yield ran

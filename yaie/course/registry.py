@@ -13,9 +13,9 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from yaie.course import REPOSITORY as REPOSITORY
+from yaie.course.language import CUDA, PYTHON, Language, language_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Exercise:
     seconds.
 
     With `broken` = (old, new) the learner does not get an empty function but the engine's with `old`, which occurs once
-    in it, replaced by `new`, and is to find that mistake and mend it.
+    in it, replaced by `new`, and is to find that mistake and fix it.
     """
 
     id: str
@@ -72,13 +72,22 @@ class Exercise:
         return self.qualname.rpartition(".")[2]
 
     @property
-    def is_cuda(self) -> bool:
-        return self.module.endswith(".cu")
+    def language(self) -> Language:
+        return language_of(self.module)
+
+    @property
+    def statement(self) -> str:
+        """What is asked for, in Markdown."""
+        return self.task
+
+    @property
+    def mistakes(self) -> tuple[Mutant, ...]:
+        return self.mutants
 
     @property
     def file(self) -> ExerciseFile:
         """The file that a learner writes this function in."""
-        return ExerciseFile(self.lesson, ".cu" if self.is_cuda else ".py")
+        return ExerciseFile(self.lesson, self.language)
 
 
 @dataclass(frozen=True)
@@ -86,30 +95,26 @@ class ExerciseFile:
     """One file that a learner edits: the Python exercises of a lesson, or its CUDA exercises."""
 
     lesson: Lesson
-    suffix: str
+    language: Language
 
     @property
     def name(self) -> str:
-        return f"{self.lesson.name}{self.suffix}"
-
-    @property
-    def is_cuda(self) -> bool:
-        return self.suffix == ".cu"
+        return f"{self.lesson.name}{self.language.suffix}"
 
     @property
     def what_to_do(self) -> str:
         """What a learner does with the functions in the file, in a line of its header."""
         broken = [exercise.broken is not None for exercise in self.exercises]
         if all(broken):
-            return "Each function below is the engine's, with a mistake put in. Mend it, save the file, check it:"
+            return "Each function below is the engine's, with a mistake put in. Fix it, save the file, check it:"
         if any(broken):
-            return "Write the functions that have no body, mend those with a mistake in them, save the file, check:"
+            return "Write the functions that have no body, fix those with a mistake in them, save the file, check:"
         each = "Each function below belongs to the engine; its body has been taken out."
         return f"{each} Write it, save the file, check it:"
 
     @property
     def exercises(self) -> list[Exercise]:
-        return [exercise for exercise in self.lesson.exercises if exercise.is_cuda == self.is_cuda]
+        return [exercise for exercise in self.lesson.exercises if exercise.language is self.language]
 
 
 @dataclass
@@ -132,7 +137,7 @@ class Lesson:
     @property
     def files(self) -> list[ExerciseFile]:
         """The files of this lesson that have an exercise: Python's first. Empty for a lesson without exercises."""
-        return [file for file in (ExerciseFile(self, ".py"), ExerciseFile(self, ".cu")) if file.exercises]
+        return [file for file in (ExerciseFile(self, PYTHON), ExerciseFile(self, CUDA)) if file.exercises]
 
     def exercise(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from yaie.course import clinic, learner
+from yaie.course import clinic
 from yaie.course.expect import Mismatch, expect, first_difference, given, plain, shown
 from yaie.course.registry import Lesson, Mutant, find_exercise
 from yaie.cuda import KernelError
@@ -54,7 +54,8 @@ def expose(mending: str, function: str, text: str, run: Callable[[], Any]) -> No
     """
     with given(text):
         right = _outcome(run)
-        with learner.as_found(find_exercise(mending)):
+        exercise = find_exercise(mending)
+        with exercise.language.as_found(exercise):
             broken = _outcome(run)
         if first_difference(broken, right) is None:
             note = "Read the broken function line by line with this input: on which other one would a line go wrong?"

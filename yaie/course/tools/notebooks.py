@@ -1,7 +1,7 @@
 """Run the notebooks and store what they show; lint their form.
 
-    python -m yaie.course.notebooks run [--fresh] [FILE ...]     all of them without FILE
-    python -m yaie.course.notebooks lint [FILE ...]
+    python -m yaie.course.tools.notebooks run [--fresh] [FILE ...]     all of them without FILE
+    python -m yaie.course.tools.notebooks lint [FILE ...]
 
 Notebooks are stored as a learner first meets them: run from top to bottom with no exercise attempted. Running again
 changes nothing: a cell whose output is not compared (`nbval-ignore-output`) keeps what it showed; --fresh renews it.
@@ -22,8 +22,9 @@ from typing import Any
 
 import nbformat
 
-from yaie.course import generate
-from yaie.course.registry import REPOSITORY, Lesson, lessons
+from yaie.course import REPOSITORY
+from yaie.course.registry import Lesson, lessons
+from yaie.course.tools import generate
 
 FOLDERS = ("notebooks", "solutions")
 TAGS = {"nbval-ignore-output", "nbval-check-output", "nbval-skip", "raises-exception"}
@@ -84,7 +85,7 @@ def _lint_file(path: Path, notebook: Any) -> Iterator[str]:
     if path.stat().st_size > MAX_BYTES:
         yield f"larger than {MAX_BYTES} bytes"
     if notebook.metadata != {"kernelspec": KERNEL, "language_info": {"name": "python"}}:
-        yield "its metadata is not what `python -m yaie.course.notebooks run` writes"
+        yield "its metadata is not what `python -m yaie.course.tools.notebooks run` writes"
     text = path.read_text(encoding="utf-8")
     for place in {str(REPOSITORY), str(Path.home()), tempfile.gettempdir()}:
         if f"{place}/" in text:
@@ -158,7 +159,7 @@ def missing() -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m yaie.course.notebooks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m yaie.course.tools.notebooks", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("run", "lint"))
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--fresh", action="store_true", help="renew the outputs that are not compared, too")
