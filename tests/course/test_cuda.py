@@ -251,7 +251,10 @@ def solved(file, *ids):
 
 
 def spliced(file, text, *ids):
-    return cuda.spliced(file, files.exercise_path(file), text, ids, cuda.engine_text)
+    """The texts of the engine's files, by their paths, with the functions of exercises in them."""
+    wanted = cuda.by_compiled_file(file, set(ids)).items()
+    path = files.exercise_path(file)
+    return {cuda.under_csrc(module): cuda.spliced(file, path, text, module, them) for module, them in wanted}
 
 
 def total(module, launcher):

@@ -67,9 +67,10 @@ def code_of(exercise, text):
 
 def with_stubs(file):
     """The engine's CUDA files with the stubs of an exercise file in them, by their names."""
-    text, use = file.language.render(file), [exercise.id for exercise in file.exercises]
+    text, use = file.language.render(file), {exercise.id for exercise in file.exercises}
     path = REPOSITORY / "exercises" / file.name
-    return cuda.spliced(file, path, text, use, cuda.engine_text)
+    wanted = cuda.by_compiled_file(file, use).items()
+    return {cuda.under_csrc(module): cuda.spliced(file, path, text, module, them) for module, them in wanted}
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=by_id)

@@ -64,15 +64,16 @@ def test_blocks_inside_one_another_come_off_in_order(warm_up):
 def test_files_are_read_again_only_when_they_have_changed(warm_up, monkeypatch):
     """The engine asks at each step: reading the files takes many times as long as a step of a small model."""
     warm_up.write(WRONG)
-    with parts.installed(["0.1"]):
+    mine = parts.installed(["0.1"])
+    with mine:
         pass
     with monkeypatch.context() as patch:
         patch.setattr(find_exercise("0.1").language, "find", None)  # a call would be a TypeError
-        with parts.installed(["0.1"]), parts.installed(["0.1"]):
+        with mine, mine:
             assert blocks_needed() == 7
         assert blocks_needed() == 1
     warm_up.write("return 12")
-    with parts.installed(["0.1"]):
+    with mine:
         assert blocks_needed() == 12
 
 

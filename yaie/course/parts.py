@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from yaie.course import progress
 from yaie.course.files import FileProblem, exercise_path, read
 from yaie.course.judge import PASSED
 from yaie.course.language import Swap, engine_seam
-from yaie.course.registry import ExerciseFile, exercises, find_exercise
+from yaie.course.registry import exercises, find_exercise
 from yaie.course.show import Table
 from yaie.engine.output import RequestOutput, StreamChunk
 
@@ -27,7 +28,7 @@ class LLM(yaie.engine.llm.LLM):
     """
 
     def __init__(self, model: Any = "tiny", **options: Any) -> None:
-        self._ids, self._inside = tuple(passed_parts()), False
+        self._installed, self._inside = installed(passed_parts()), False
         on_gpu = torch.cuda.is_available() and options.get("device") != "cpu" and options.get("backend") != "emulator"
         super().__init__(model, **{"graphs": on_gpu, **options})
 
@@ -47,10 +48,10 @@ class LLM(yaie.engine.llm.LLM):
 
     @contextmanager
     def _in_place(self) -> Iterator[None]:
-        if self._inside or not self._ids:
+        if self._inside:
             yield
             return
-        with installed(self._ids):
+        with self._installed:
             engine_seam.use_what_is_in_place(self)
             self._inside = True
             try:
@@ -65,59 +66,54 @@ def passed_parts() -> list[str]:
     return [line.exercise.id for line in lines if line.status == PASSED]
 
 
-@contextmanager
-def installed(ids: Iterable[str]) -> Iterator[None]:
+class installed(AbstractContextManager):
     """Have the engine of this process call the learner's functions with these ids; at the end, its own again.
 
     The learner's files are run here, not in the sandbox: an endless loop in them is an endless loop of this process.
     They are read and run the first time, and again where they have changed since: a step of the engine may be shorter
-    than that. Raises `NoSuchExercise` or `FileProblem` before anything is put in; whatever a file raises when it is run
-    comes out, and nothing stays in.
+    than that. To enter raises `NoSuchExercise` or `FileProblem` before anything is put in; whatever a file raises when
+    it is run comes out, and nothing stays in.
     """
-    ids = tuple(dict.fromkeys(ids))
-    around = set(_installed) - {ids}
-    with ExitStack() as undo:
-        files, state, swaps = _latest.get(ids, ((), None, ()))
-        if state == (around, _state(files)):
-            for swap in swaps:
-                swap.put_in()
-                undo.callback(swap.take_out)
-        else:
-            files = list({exercise.file.name: exercise.file for exercise in map(find_exercise, ids)}.values())
-            state = around, _state(files)
-            swaps = _install(ids, files, undo)
-            _latest.clear()
-            _latest[ids] = files, state, swaps
-        _installed.append(ids)
-        undo.callback(_installed.pop)
-        yield
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._exercises = [find_exercise(id) for id in dict.fromkeys(ids)]
+        self._files = {exercise.file.name: exercise.file for exercise in self._exercises}
+        self._state: list[tuple] | None = None
+        self._swaps: list[Swap] = []
+        self._undo: list[ExitStack] = []  # for each time that it was entered
+
+    def __enter__(self) -> None:
+        state = [_state(exercise_path(file)) for file in self._files.values()]
+        with ExitStack() as undo:
+            if state != self._state:
+                self._state, self._swaps = None, list(self._make(undo))
+                self._state = state
+            else:
+                for swap in self._swaps:
+                    swap.put_in()
+                    undo.callback(swap.take_out)
+            self._undo.append(undo.pop_all())
+
+    def __exit__(self, *error: object) -> None:
+        self._undo.pop().close()
+
+    def _make(self, undo: ExitStack) -> Iterator[Swap]:
+        """Put each file's functions in; a file may use those of the files before it when it is run."""
+        texts = {name: read(file) for name, file in self._files.items()}
+        for exercise in self._exercises:
+            if not exercise.language.find(exercise, texts[exercise.file.name]).attempted:
+                step = f"Write it, then `yaie check {exercise.id}`."
+                raise FileProblem(f"Exercise {exercise.id} has not been written yet.", step)
+        for name, file in self._files.items():
+            use = [exercise.id for exercise in self._exercises if exercise.file.name == name]
+            swap = file.language.install(file, texts[name], use)
+            undo.callback(swap.take_out)
+            yield swap
 
 
-# The blocks that we are in, the outermost first.
-_installed: list[tuple[str, ...]] = []
-# What was put in last: ids, their files, the state that it was made in (the other blocks around it, whose functions it
-# may hold, and the state of the files), and the swaps.
-_latest: dict[tuple[str, ...], tuple[list[ExerciseFile], tuple[set, list[tuple]], list[Swap]]] = {}
-
-
-def _state(files: Iterable[ExerciseFile]) -> list[tuple]:
-    """What changes whenever one of the files is saved."""
-    paths = [exercise_path(file) for file in files]
-    return [(path, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (path,) for path in paths]
-
-
-def _install(ids: tuple[str, ...], files: Iterable[ExerciseFile], undo: ExitStack) -> list[Swap]:
-    texts = {file.name: read(file) for file in files}
-    for exercise in map(find_exercise, ids):
-        if not exercise.language.find(exercise, texts[exercise.file.name]).attempted:
-            step = f"Write it, then `yaie check {exercise.id}`."
-            raise FileProblem(f"Exercise {exercise.id} has not been written yet.", step)
-    swaps = []
-    for file in files:
-        use = [exercise.id for exercise in file.exercises if exercise.id in ids]
-        swaps.append(file.language.install(file, texts[file.name], use))
-        undo.callback(swaps[-1].take_out)
-    return swaps
+def _state(path: Path) -> tuple:
+    """What changes whenever a file is saved."""
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else ()
 
 
 def who_runs() -> Table:

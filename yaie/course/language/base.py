@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,17 +41,23 @@ class Swap:
     """
 
     def __init__(self) -> None:
-        self._values: list[tuple[Any, str, Any]] = []
+        self._values: list[tuple[Any, str, Callable[[Any], Any]]] = []
         self._replaced: list[list[Any]] = []  # for each time that it was put in
 
     def add(self, holder: Any, name: str, value: Any) -> None:
         """Let `value` replace `holder.name` (for a dict, `holder[name]`) whenever this is put in."""
-        self._values.append((holder, name, value))
+        self.add_made(holder, name, lambda _: value)
+
+    def add_made(self, holder: Any, name: str, make: Callable[[Any], Any]) -> None:
+        """As `add`, for a value that is made from what is there: `make(old)`, with None where there is nothing."""
+        self._values.append((holder, name, make))
 
     def put_in(self) -> None:
         self._replaced.append([])
-        for holder, name, value in self._values:
-            self._replaced[-1].append(_entries(holder).get(name, _NOTHING))
+        for holder, name, make in self._values:
+            old = _entries(holder).get(name, _NOTHING)
+            value = make(None if old is _NOTHING else old)
+            self._replaced[-1].append(old)
             _set(holder, name, value)
 
     def take_out(self) -> None:
@@ -205,7 +211,11 @@ class Language(ABC):
     def install(self, file: ExerciseFile, text: str, use: Iterable[str]) -> Swap:
         """Put functions of a learner's text into the engine. Where this fails, nothing is left in."""
         swap = self.swap(file, self.load(file, text), use)
-        swap.put_in()
+        try:
+            swap.put_in()
+        except BaseException:
+            swap.take_out()
+            raise
         return swap
 
     @contextmanager

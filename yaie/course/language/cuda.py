@@ -12,9 +12,9 @@ import difflib
 import hashlib
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,9 +119,13 @@ class Cuda(Language):
 
     def swap(self, file: ExerciseFile, loaded: str, use: Iterable[str]) -> Swap:
         swap, use = Swap(), set(use)
-        texts = spliced(file, exercise_path(file), loaded, use, current_text)
-        functions = {exercise.function for exercise in file.exercises if exercise.id in use}
-        engine_seam.add_sources(swap, texts, fastest_rungs(texts.values(), functions))
+        path, rungs = exercise_path(file), {}
+        for module, exercises in by_compiled_file(file, use).items():
+            make = partial(spliced, file, path, loaded, module, exercises)
+            engine_seam.add_source(swap, under_csrc(module), cache(make))
+            for family, rung in fastest_rungs(module, frozenset(each.function for each in exercises)).items():
+                rungs[family] = max(rung, rungs.get(family, 0))
+        engine_seam.add_rungs(swap, rungs)
         return swap
 
     def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> Module:
@@ -151,9 +155,12 @@ class Cuda(Language):
 
     def prepare_mistakes(self, exercise: Exercise, texts: Iterable[str]) -> None:
         """Compile them on all cores, in the form in which the workers will ask for them."""
-        path, use = HOME / exercise.file.name, [exercise.id]
-        files = [spliced(exercise.file, path, text, use, engine_text) for text in texts]
-        engine_seam.prepare([pair for file in files for pair in file.items()])
+        path = HOME / exercise.file.name
+        engine_seam.prepare(
+            (under_csrc(module), spliced(exercise.file, path, text, module, exercises))
+            for text in texts
+            for module, exercises in by_compiled_file(exercise.file, {exercise.id}).items()
+        )
 
     def set_up_worker(self, call_limit: float) -> None:
         engine_seam.limit_calls(call_limit)
@@ -208,11 +215,6 @@ def engine_text(module: str) -> str:
     return (REPOSITORY / module).read_text(encoding="utf-8")
 
 
-def current_text(module: str) -> str:
-    """The text that the engine compiles now for "csrc/...": its own, or one with a learner's functions in it."""
-    return engine_seam.sources().get(under_csrc(module)) or engine_text(module)
-
-
 @cache
 def compiled_files(module: str) -> tuple[str, ...]:
     """The `.cu` files that a function of "csrc/..." is compiled in: the file itself, or all that include the header."""
@@ -245,24 +247,25 @@ def _tensor_names(exercise: Exercise) -> set[str]:
     return {parameter.name for launcher in launchers for parameter in launcher.parameters}
 
 
-def fastest_rungs(texts: Iterable[str], functions: set[str]) -> dict[str, int]:
+@cache
+def fastest_rungs(module: str, functions: frozenset[str]) -> dict[str, int]:
     """Which rung of each ladder the engine has to take so that one of the functions runs: the fastest that needs one.
 
-    A ladder is known by its launchers: `paged_decode_2_warp_per_head` is rung 2 of `paged_decode`.
+    A ladder is known by its launchers in the `.cu` file: `paged_decode_2_warp_per_head` is rung 2 of `paged_decode`.
     """
-    rungs: dict[str, int] = {}
-    for text in texts:
-        uses: dict[str, set[str]] = {}
+    uses: dict[str, set[str]] = {}
+    for text in _with_headers(REPOSITORY / module):
         for piece in cuda_text.pieces(text):
             for name in piece.defines:
                 uses.setdefault(name, set()).update(piece.uses)
-        for launcher in find_launchers(text, Path()):
-            ladder, reached, new = re.fullmatch(r"(\w+?)_(\d+)_\w+", launcher.name), set(), {launcher.name}
-            while new:
-                reached |= new
-                new = set().union(*(uses.get(name, ()) for name in new)) - reached
-            if ladder and reached & functions:
-                rungs[ladder[1]] = max(int(ladder[2]), rungs.get(ladder[1], 0))
+    rungs: dict[str, int] = {}
+    for launcher in find_launchers(engine_text(module), REPOSITORY / module):
+        ladder, needed, new = re.fullmatch(r"(\w+?)_(\d+)_\w+", launcher.name), set(), {launcher.name}
+        while new:
+            needed |= new
+            new = set().union(*(uses.get(name, ()) for name in new)) - needed
+        if ladder and needed & functions:
+            rungs[ladder[1]] = max(int(ladder[2]), rungs.get(ladder[1], 0))
     return rungs
 
 
@@ -401,27 +404,27 @@ def _own_pieces(file: ExerciseFile, text: str, functions: list[Function]) -> lis
 # --- into the engine
 
 
-def spliced(
-    file: ExerciseFile, path: Path, text: str, use: Iterable[str], engine: Callable[[str], str]
-) -> dict[str, str]:
-    """The engine's `.cu` files with the learner's functions in them, by their paths under `csrc/`.
+def by_compiled_file(file: ExerciseFile, use: set[str]) -> dict[str, list[Exercise]]:
+    """The exercises of a learner's file with the ids in `use`, by the `.cu` files that they are compiled in."""
+    found: dict[str, list[Exercise]] = {}
+    for exercise in file.exercises:
+        for module in compiled_files(exercise.module) if exercise.id in use else ():
+            found.setdefault(module, []).append(exercise)
+    return found
 
-    `use` are the ids of the exercises to take out of the learner's `text`, whose lines are shown as those of `path`.
-    `engine` gives the text to start from for "csrc/...": the engine's own, or one that has other functions in it.
+
+def spliced(
+    file: ExerciseFile, path: Path, text: str, module: str, exercises: list[Exercise], start: str | None = None
+) -> str:
+    """The engine's `.cu` file `module` with the functions of the exercises from a learner's text.
+
+    The lines of `text` are shown as those of `path`. `start` is the text to start from: None for the engine's own, or
+    one that has other functions in it.
     """
-    use = set(use)
-    chosen = [exercise for exercise in file.exercises if exercise.id in use]
-    wanted: dict[str, list[Exercise]] = {}
-    for exercise in chosen:
-        for module in compiled_files(exercise.module):
-            wanted.setdefault(module, []).append(exercise)
-    result = {}
-    for module, exercises in wanted.items():
-        start = engine(module)
-        for header in dict.fromkeys(each.module for each in exercises if each.module != module):
-            start = _with_header_inside(start, REPOSITORY / module, (REPOSITORY / header).resolve())
-        result[under_csrc(module)] = _splice(file, path, text, module, [each.function for each in exercises], start)
-    return result
+    engine, home = start or engine_text(module), REPOSITORY / module
+    for header in dict.fromkeys(each.module for each in exercises if each.module != module):
+        engine = _with_header_inside(engine, home, (REPOSITORY / header).resolve())
+    return _splice(file, path, text, home, [each.function for each in exercises], engine)
 
 
 def _with_header_inside(text: str, home: Path, header: Path, seen: set[Path] | None = None) -> str:
@@ -447,7 +450,7 @@ def _with_header_inside(text: str, home: Path, header: Path, seen: set[Path] | N
     return "\n".join(lines)
 
 
-def _splice(file: ExerciseFile, path: Path, text: str, module: str, names: list[str], engine: str) -> str:
+def _splice(file: ExerciseFile, path: Path, text: str, home: Path, names: list[str], engine: str) -> str:
     """One file of the engine with the functions `names` from the learner's text.
 
     The learner's text, without what belongs to other exercises, replaces the last of the functions as a whole: there it
@@ -457,7 +460,6 @@ def _splice(file: ExerciseFile, path: Path, text: str, module: str, names: list[
     kept = _own_pieces(file, text, theirs)
     own, includes = _without_includes(cuda_text.keep_only(text, kept), path)
     ours = sorted((cuda_text.find(engine, name) for name in names), key=lambda function: function.start)
-    home = REPOSITORY / module
     parts, done = [], 0
     for function in ours[:-1]:
         parts += [engine[done : function.start], _declaration(text, cuda_text.find(text, function.name))]

@@ -33,10 +33,13 @@ def sources() -> Mapping[str, str]:
     return native.replaced
 
 
-def add_sources(swap: Swap, texts: Mapping[str, str], rungs: Mapping[str, int]) -> None:
-    """Let the engine compile these texts, and take these rungs of its ladders, while the swap is in."""
-    for name, text in texts.items():
-        swap.add(native.replaced, name, text)
+def add_source(swap: Swap, name: str, make: Callable[[str | None], str]) -> None:
+    """Let the engine compile another text for `csrc/<name>` while the swap is in: `make(what it compiles else)`."""
+    swap.add_made(native.replaced, name, make)
+
+
+def add_rungs(swap: Swap, rungs: Mapping[str, int]) -> None:
+    """Let the engine take these rungs of its ladders while the swap is in."""
     if "paged_decode" in rungs:
         swap.add(paged_attention, "rung", rungs["paged_decode"])
 
