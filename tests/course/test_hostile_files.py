@@ -1,6 +1,7 @@
 """Files that would hang or kill a notebook, through the real check: each is named, in time, and the caller lives on."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -138,3 +139,15 @@ def test_a_wrong_neighbour_is_not_held_against_a_right_function(sandbox, exercis
     assert outcome.passed
     if outcome.headline == "Right on its own.":
         assert "yaie check 1.1" in dict(outcome.rows)["But"]
+
+
+def test_a_known_mistake_whose_line_is_gone_is_passed_over(sandbox, exercises, monkeypatch):
+    """An engine that has changed since must not show a learner a traceback, nor lose the other mistakes."""
+    exercise = find_exercise("0.1")
+    gone = replace(exercise.mistakes[0], old="no such line", message="never shown")
+    changed = replace(exercise, mutants=(gone, *exercise.mistakes))
+    monkeypatch.setattr(judge, "find_exercise", lambda id: changed)
+    body = exercise.language.changed(exercise, exercise.mistakes[0].old, exercise.mistakes[0].new)
+    outcome = judge.check("0.1", exercise.language.render(exercise.file, {"0.1": body}), sandbox)
+    assert outcome.status == judge.FAILED
+    assert dict(outcome.rows)["Likely cause"] == exercise.mistakes[0].message

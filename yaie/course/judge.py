@@ -24,6 +24,17 @@ TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 
 CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
 
+# What a report may hold, and how it is headed.
+ROWS = {
+    "given": "Tried",
+    "expected": "Expected",
+    "got": "Got",
+    "first_difference": "First difference",
+    "note": "Note",
+    "details": "Found",
+    "compiler": "Compiler",
+}
+
 _sandbox = Sandbox()
 
 
@@ -242,19 +253,8 @@ def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tup
         line = _line_in_stack(exercise, report["stack"])
     if line and code is None:
         code = text.split("\n")[line - 1].strip()
-    rows = [
-        ("Tried", result.get("given", "")),
-        ("Expected", result.get("expected", "")),
-        ("Got", result.get("got", "")),
-    ]
-    rows.append(("First difference", result.get("first_difference", "")))
-    rows.append(("Note", result.get("note", "")))
-    if result.get("kind") == "finding":
-        rows.append(("Found", result["details"]))
-    if result.get("kind") == "compile":
-        rows.append(("Compiler", result["message"]))
-    if line:
-        rows.append(("Where", f"{exercise.file.name}, line {line}" + (f": `{code}`" if code else "")))
+    where = f"{exercise.file.name}, line {line}" + (f": `{code}`" if code else "") if line else ""
+    rows = [*((label, result.get(key, "")) for key, label in ROWS.items()), ("Where", where)]
     return [(label, _clip(value)) for label, value in rows if value]
 
 

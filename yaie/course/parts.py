@@ -52,7 +52,9 @@ class LLM(yaie.engine.llm.LLM):
             yield
             return
         with self._installed:
-            engine_seam.use_what_is_in_place(self)
+            for holder in _holders(self):
+                ran = holder.operations if isinstance(holder.operations, Ran) else holder  # is it being watched?
+                ran.operations = engine_seam.in_place(ran.operations)
             self._inside = True
             try:
                 yield
@@ -138,7 +140,6 @@ class Ran:
         self.calls: Counter[str] = Counter()
         self.files: dict[str, set[str]] = {}
         self.yours: set[str] = set()  # files with a function of the learner's
-        self._running = ""
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.operations, name)
@@ -147,19 +148,15 @@ class Ran:
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             self.calls[name] += 1
-            self._running = name
-            try:
+            with engine_seam.looked_up(self.operations, saw):
                 return value(*args, **kwargs)
-            finally:
-                self._running = ""
+
+        def saw(file: str, yours: bool) -> None:
+            self.files.setdefault(name, set()).add(file)
+            if yours:
+                self.yours.add(file)
 
         return counted
-
-    def saw(self, file: str, yours: bool) -> None:
-        """A kernel of `csrc/<file>` is wanted; `yours`: a learner's function is in it."""
-        self.files.setdefault(self._running, set()).add(file)
-        if yours:
-            self.yours.add(file)
 
     def board(self) -> Table:
         """For each operation that was called: how often, on what, from which file, and whose it is."""
@@ -194,6 +191,16 @@ def watch_operations(llm: yaie.engine.llm.LLM) -> Iterator[Ran]:
     Operations that are replayed from a CUDA graph are not called again, so on a GPU the counts are those of the capture
     and of the steps without a graph.
     """
-    ran = Ran(llm.runner.operations)
-    with engine_seam.watched(llm, ran, ran.saw):
+    ran, holders = Ran(llm.runner.operations), _holders(llm)
+    for holder in holders:
+        holder.operations = ran
+    try:
         yield ran
+    finally:
+        for holder in holders:
+            holder.operations = ran.operations
+
+
+def _holders(llm: yaie.engine.llm.LLM) -> list[Any]:
+    """The parts of an engine that have its operations."""
+    return [holder for holder in (llm.runner, llm.runner.graphs) if holder is not None]

@@ -231,9 +231,12 @@ class Language(ABC):
         finally:
             swap.take_out()
 
+    @abstractmethod
     def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> Any:
-        """The compiled file of the engine with the function of a learner's text in it (`yaie.cuda.Module`)."""
-        raise ValueError(f"exercise {exercise.id} is in Python; module() is for exercises in CUDA")
+        """The compiled file of the engine with the function of a learner's text in it (`yaie.cuda.Module`).
+
+        Raises ValueError in a language that is not compiled.
+        """
 
     @abstractmethod
     def owner(self, exercise: Exercise) -> str:

@@ -176,7 +176,7 @@ class Cuda(Language):
             note = "The engine's own file has that name already: use its, or give yours another name."
             return {
                 "kind": "compile",
-                "message": error.message,
+                "compiler": error.message,
                 "note": note if named_twice else "",
                 **where(error.file, error.line),
             }

@@ -44,8 +44,16 @@ def add_rungs(swap: Swap, rungs: Mapping[str, int]) -> None:
         swap.add(paged_attention, "rung", rungs["paged_decode"])
 
 
-def use_what_is_in_place(llm: Any) -> None:
-    """Have an engine, which was made earlier, compute with what is in place now."""
+def use_readable_twins(swap: Swap) -> None:
+    """Have the engine call the functions of `yaie.kernels`, where PyTorch has faster ones, while the swap is in.
+
+    Today the engine notices by itself that one of them has been replaced.
+    """
+
+
+def in_place(operations: Any) -> Any:
+    """The operations that an engine takes now instead of those that it was made with."""
+    return operations
 
 
 def limit_calls(seconds: float) -> None:
@@ -62,25 +70,20 @@ def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:
 
 
 @contextmanager
-def watched(llm: Any, operations: Any, saw: Callable[[str, bool], None]) -> Iterator[None]:
-    """Have an engine call `operations`, and be told of each kernel file that is looked up: (path under `csrc/`, whether
-    a learner's function is in it)."""
-    runner, load, before = llm.runner, native._load, llm.runner.operations
+def looked_up(operations: Any, saw: Callable[[str, bool], None]) -> Iterator[None]:
+    """Tell of each kernel file that the operations look up: its path under `csrc/`, and whether a learner's function is
+    in it."""
+    load = native._load
 
     def watching_load(name: str, backend: str, check: bool, text: str | None, limit: float) -> Any:
         saw(name, text is not None)
         return load(name, backend, check, text, limit)
 
-    holders = [holder for holder in (runner, runner.graphs) if holder is not None]
     native._load = watching_load
-    for holder in holders:
-        holder.operations = operations
     try:
         yield
     finally:
         native._load = load
-        for holder in holders:
-            holder.operations = before
 
 
 def backend_of(operations: Any) -> str:

@@ -16,9 +16,10 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from yaie.course.files import FileProblem, exercise_path
+from yaie.course.language import engine_seam
 from yaie.course.language.base import WIDTH, Language, Swap, Written, wrapped
 
 if TYPE_CHECKING:
@@ -174,7 +175,12 @@ class Python(Language):
                     swap.add(ours, key, value)
             elif name in vars(theirs):
                 delattr(theirs, name)  # inherited from the engine's class again
+        if any(exercise.id in use and exercise.module.startswith("yaie.kernels.") for exercise in file.exercises):
+            engine_seam.use_readable_twins(swap)
         return swap
+
+    def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> NoReturn:
+        raise ValueError(f"exercise {exercise.id} is in Python; module() is for exercises in CUDA")
 
     def owner(self, exercise: Exercise) -> str:
         *holders, name = exercise.qualname.split(".")
