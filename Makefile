@@ -23,23 +23,22 @@ test: $(VENV)/.ok
 	@echo "[1/5] ruff"
 	ruff check
 	ruff format --check
-	@echo "[2/5] notebooks and exercise files: form, links, up to date"
-	python -m yaie.course.notebooks lint
-	python -m yaie.course.generate --check
+	@echo "[2/5] exercise files: up to date"
+	python -m yaie.course.tools.generate --check
 	@echo "[3/5] tests"
 	python -m pytest -n 2 --dist worksteal -q
 	@echo "[4/5] every notebook as shipped: exercises not attempted"
 	rm -rf build/as-shipped build/solved
-	python -m yaie.course.generate --to build/as-shipped
+	python -m yaie.course.tools.generate --to build/as-shipped
 	YAIE_EXERCISES_DIR="$(CURDIR)/build/as-shipped" YAIE_EXPECT="not attempted" $(NBVAL)
 	@echo "[5/5] every notebook with the exercises solved"
-	python -m yaie.course.generate --to build/solved --solved
+	python -m yaie.course.tools.generate --to build/solved --solved
 	YAIE_EXERCISES_DIR="$(CURDIR)/build/solved" YAIE_EXPECT=passed $(NBVAL)
 	@echo "All green."
 
 # Run every notebook and store what it shows (maintainers).
 notebooks: $(VENV)/.ok
-	python -m yaie.course.notebooks run
+	python -m yaie.course.tools.notebooks
 
 clean:
 	rm -rf build $(VENV)

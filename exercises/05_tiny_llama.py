@@ -1,10 +1,9 @@
-"""Exercises of lesson 05: A tiny Llama.
-
-Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
-`yaie.exercise("5.1").check()` in the notebook, or `yaie check 5.1` in a terminal.
-Functions that you have not written yet are filled in with the engine's own, so any order works.
-"""
-# generated, text hash f38040270166825d
+# Exercises of lesson 05: A tiny Llama.
+#
+# Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+# `yaie.exercise("5.1").check()` in the notebook, or `yaie check 5.1` in a terminal.
+# Functions that you have not written yet are filled in with the engine's own, so any order works.
+# generated, text hash 3fa32430b02f5b48
 
 from __future__ import annotations
 
@@ -21,59 +20,30 @@ from yaie.models.llama import Attend, Llama, swiglu
 
 # ---------- Exercise 5.1: RMSNorm (about 10 minutes) ----------
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Divide each row by its root mean square, then multiply by a learned weight.
-
-    `y = x / sqrt(mean(x ** 2) + eps) * weight`, the mean over the last dimension. The division is computed in
-    float32 and rounded to the dtype of `x` before the weight is applied, as in the checkpoints' own code.
-
-    Args:
-        x: `[..., size]`, any floating dtype.
-        weight: `[size]`.
-        eps: keeps a row of zeros finite.
-
-    Returns:
-        The same shape and dtype as `x`.
-
-    Source: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
+    """Divide each row by its root mean square, then multiply by `weight`. The row [1, 7] has the squares 1 and 49;
+    their mean is 25, the root is 5, so with a weight of [1, 1] and eps 0 it becomes [0.2, 1.4]. `eps` is added
+    to the mean before the root.
     """
     raise NotImplementedError("exercise 5.1: write this function")
 
 
 # ---------- Exercise 5.2: SwiGLU (about 10 minutes) ----------
 def silu_mul(gate_up: Tensor) -> Tensor:
-    """Let each number of the gate decide how much of its partner in up passes: `silu(gate) * up`.
-
-    `silu(z) = z * sigmoid(z)`. The gate is the first half of each row, up is the second half.
-
-    Args:
-        gate_up: `[..., 2 * size]`, from one matrix product that makes both halves.
-
-    Returns:
-        `[..., size]`, in the dtype of `gate_up`.
-
-    Source: Shazeer, "GLU Variants Improve Transformer" (2020).
+    """Each row of `gate_up` holds two halves: first the gate, then up. Multiply silu(gate) with up, number by
+    number. In [1, 0, 2, 3] the gate is [1, 0], its silu is [0.731, 0], and the product with up = [2, 3] is
+    [1.462, 0].
     """
     raise NotImplementedError("exercise 5.2: write this function")
 
 
 class DecoderBlock(llama.DecoderBlock):
-    """The engine's `DecoderBlock`. The methods below replace its own; everything else is inherited."""
+    """The engine's `DecoderBlock`. The methods below replace its own; all others are inherited."""
 
     # ---------- Exercise 5.3: The decoder block (about 15 minutes) ----------
     def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        """Add to each token's hidden state what attention says, then what the MLP says.
-
-        Each half works on a normalised copy (`rms_norm`, with `input_norm` before attention and
-        `post_attention_norm` before the MLP, and `self.eps`) and its result is added to the hidden state itself,
-        which is never normalised: this residual stream is how a layer passes on what it does not change.
-
-        Args:
-            hidden: `[num_tokens, hidden_size]`.
-            cos, sin: rotation of each token's position, for `self.attention`.
-            attend: for `self.attention`; computes attention over the keys that each token may see.
-
-        Returns:
-            `[num_tokens, hidden_size]`. The MLP is `swiglu` with `self.gate_up_proj` and `self.down_proj`.
+        """Wire the two halves of a block: hidden + attention(norm(hidden)), then that sum + mlp(norm(sum)). The norms
+        go into the halves only; what is added to is never normalised. If attention exchanged the two numbers it
+        gets and multiplied them by 10, [1, 7] would become [1, 7] + 10 * [1.4, 0.2] = [15, 9] after the first half.
         """
         raise NotImplementedError("exercise 5.3: write this function")
 
@@ -82,17 +52,8 @@ class DecoderBlock(llama.DecoderBlock):
 def generate_greedy(
     model: Llama, token_ids: list[int], max_new_tokens: int, stop_token_ids: Collection[int] = ()
 ) -> list[int]:
-    """Continue a text with the most likely token, again and again, with the cache of earlier keys and values.
-
-    The whole prompt goes through `model.forward_contiguous` once; after that each call gets only the newest token and
-    the past that the call before returned. The last row of the logits is about the next token.
-
-    Args:
-        token_ids: the prompt, at least one token.
-        max_new_tokens: how many tokens to generate at most.
-        stop_token_ids: generation ends after one of these.
-
-    Returns:
-        The new tokens, without the prompt; a token that stopped generation is the last of them.
+    """Send the prompt through the model once, then one token at a time, each with the past that the call before
+    returned. The next token is the one with the largest logit in the last row. With a model whose next token is
+    the sum of all tokens so far, modulo 10, the prompt [1, 2] is continued by 3, 6, 2, 4.
     """
     raise NotImplementedError("exercise 5.4: write this function")

@@ -3,8 +3,8 @@
 // Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 // `yaie.exercise("9.1").check()` in the notebook, or `yaie check 9.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash cfc08520a80465e9
+// So are launchers and includes. Helper functions and constants of your own may stand here.
+// generated, text hash 64d6b82d8a2d0545
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -23,7 +23,10 @@
 // Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(static_cast<Unit*>(key_cache),
 //     static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
 //
-// Each thread block copies one block of one layer, of keys (blockIdx.z 0) or values (1), in units of type `Unit`.
+// Copy blocks inside the KV cache, in all layers, keys and values. Thread block (x, y, z) copies pair number x of
+// `block_mapping` in layer y; z = 0 is the key cache, z = 1 the value cache. Its threads share the `units_per_block`
+// units of the block. With block_mapping = [[0, 2]] and 2 layers, block 0 of each layer goes to block 2 of the same
+// layer.
 template <typename Unit>
 __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int64_t* block_mapping,
                                    int64_t num_blocks, int64_t units_per_block) {
@@ -44,7 +47,10 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 //     Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache),
 //     slot_mapping, units)
 //
-// Thread block b writes token b: its threads share the units of the row, once for keys and once for values.
+// Each step of the engine computes keys and values of new tokens and puts them into the cache. Thread block b copies
+// row b of `key` to row `slot_mapping[b]` of `key_cache`, and the same for `value`; its threads share the
+// `units_per_token` units of a row. A negative slot is skipped. With slot_mapping = [5, -1, 0], token 0 goes to slot 5,
+// token 2 to slot 0, and token 1 nowhere.
 template <typename Unit>
 __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Unit* key_cache, Unit* value_cache,
                                          const int64_t* slot_mapping, int64_t units_per_token) {
@@ -69,7 +75,9 @@ __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Uni
 // Launched by `transpose_3_padded`: transpose_tile_kernel<1><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x,
 //     y, rows, cols)
 //
-// Read the tile along its rows, wait, write it along the rows of y. PAD is 0 (bank conflicts) or 1 (none).
+// Write y[c][r] = x[r][c] so that reads and writes both run along rows. A thread block of 32 x 32 threads reads one
+// tile of x into shared memory, waits, and writes it to its place in y. PAD more columns in the tile keep its columns
+// out of one bank. With x of 2 rows and 3 columns, y has 3 rows and 2 columns, and y[2][0] = x[0][2].
 template <int PAD>
 __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int cols) {
     // exercise 9.3: write this function
@@ -92,9 +100,10 @@ __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int co
 // ---------- Exercise 9.4: Sum in shared memory (about 20 minutes) ----------
 // Launched by `reduce_2_shared`: reduce_2_kernel<<<blocks_for(n), THREADS, 0, stream>>>(x, total, n)
 //
-// Each thread block adds the sum of its THREADS elements to total, with one atomicAdd. It gathers the sum in shared
-// memory: in each round the first half of what is left adds the second half to itself. A thread without an element
-// contributes 0.
+// Add up n floats. Each thread block puts its 256 elements into shared memory (0 where there is none) and adds them up
+// in rounds: in each round the first half of what is left adds the second half to itself, 256 to 128 to 64 and so on,
+// until one sum is left, which one thread adds to `total[0]` with `atomicAdd`. With n = 300 there are two blocks, and
+// two calls of `atomicAdd`.
 __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
     // exercise 9.4: write this function
 }

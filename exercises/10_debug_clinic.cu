@@ -1,10 +1,10 @@
 // Exercises of lesson 10: Debug clinic: the bug hunt.
 //
-// Each function below is the engine's, with a mistake put in. Mend it, save the file, check it:
+// Each function below is the engine's, with a mistake put in. Fix it, save the file, check it:
 // `yaie.exercise("10.2").check()` in the notebook, or `yaie check 10.2` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash b1df8a934669fdee
+// So are launchers and includes. Helper functions and constants of your own may stand here.
+// generated, text hash 1706392f5b83beb9
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -23,6 +23,8 @@
 // There is a mistake in this function.
 // Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(static_cast<Unit*>(key_cache),
 //     static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
+//
+// Mend `copy_blocks_kernel`: all numbers of a block must be copied, whatever the number of threads.
 //
 // Each thread block copies one block of one layer, of keys (blockIdx.z 0) or values (1), in units of type `Unit`.
 template <typename Unit>
@@ -71,6 +73,8 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 // Launched by `launch_silu_mul`: silu_mul_kernel<T, N><<<grid, threads, 0, stream>>>(static_cast<const P*>(gate_up),
 //     static_cast<P*>(out), packs)
 //
+// Mend `silu_mul_kernel`: no finite gate may give infinity or NaN.
+//
 // Thread block (r, c) makes the packs of row r from c * blockDim.x on; a row of the result has `packs` of them.
 template <typename T, int N>
 __global__ void silu_mul_kernel(const Pack<T, N>* gate_up, Pack<T, N>* out, int packs) {
@@ -103,6 +107,8 @@ __global__ void silu_mul_kernel(const Pack<T, N>* gate_up, Pack<T, N>* out, int 
 // Launched by `launch_gather`: gather_pages_kernel<Unit><<<context_len, threads, 0, stream>>>(static_cast<const
 //     Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
 //
+// Mend `gather_pages_kernel`: a token lies in the block that the table names for its position.
+//
 // Thread block p copies the token at position p: row p % block_size of block block_table[p / block_size].
 template <typename Unit>
 __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
@@ -132,6 +138,8 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //     rows, cols)
 // Launched by `transpose_3_padded`: transpose_tile_kernel<1><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x,
 //     y, rows, cols)
+//
+// Mend `transpose_tile_kernel` for every shape. x is [rows, cols], y is [cols, rows].
 //
 // Read the tile along its rows, wait, write it along the rows of y. PAD is 0 (bank conflicts) or 1 (none).
 template <int PAD>
@@ -165,6 +173,8 @@ __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int co
 //     Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache),
 //     slot_mapping, units)
 //
+// Mend `reshape_and_cache_kernel`: a token with a negative slot is not stored anywhere.
+//
 // Thread block b writes token b: its threads share the units of the row, once for keys and once for values.
 template <typename Unit>
 __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Unit* key_cache, Unit* value_cache,
@@ -196,6 +206,8 @@ __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Uni
 // ---------- Exercise 10.18: Case 9: mend it (about 5 minutes) ----------
 // There is a mistake in this function.
 // Launched by `reduce_2_shared`: reduce_2_kernel<<<blocks_for(n), THREADS, 0, stream>>>(x, total, n)
+//
+// Mend `reduce_2_kernel`: a thread without a number must not read one, even if it does not use it.
 //
 // Each thread block adds the sum of its THREADS elements to total, with one atomicAdd. It gathers the sum in shared
 // memory: in each round the first half of what is left adds the second half to itself. A thread without an element
@@ -247,6 +259,8 @@ __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
 // ---------- Exercise 10.22: Case 11: mend it (about 8 minutes) ----------
 // There is a mistake in this function.
 //
+// Mend `take_scores`: `rescale` is the factor that takes sums made with the old maximum to the new one.
+//
 // Take the scores of one more tile into a row's running maximum and sum. All 32 lanes call it, each with the score of
 // one key (-inf if the row may not see it), and all get the same `row`. Returns the weight of the lane's key;
 // `rescale` is the factor for what was added up before.
@@ -266,6 +280,8 @@ __device__ float take_scores(float score, Running& row, float& rescale) {
 // ---------- Exercise 10.24: Case 12: mend it (about 6 minutes) ----------
 // There is a mistake in this function.
 // Launched by `reduce_3_shuffle`: reduce_3_kernel<<<blocks, THREADS, 0, stream>>>(x, total, n)
+//
+// Mend `reduce_3_kernel`: thread blocks run at the same time, and each of them adds its sum to the same number.
 //
 // Add the sum of x to total, with any number of thread blocks of THREADS threads and one atomicAdd in each. Every thread
 // first adds up elements of its own, in steps of the whole grid.

@@ -1,10 +1,9 @@
-"""Exercises of lesson 10: Debug clinic: the bug hunt.
-
-Write the functions that have no body, mend those with a mistake in them, save the file, check:
-`yaie.exercise("10.1").check()` in the notebook, or `yaie check 10.1` in a terminal.
-Functions that you have not written yet are filled in with the engine's own, so any order works.
-"""
-# generated, text hash de394f5a5eee1cf6
+# Exercises of lesson 10: Debug clinic: the bug hunt.
+#
+# Write the functions that have no body, fix those with a mistake in them, save the file, check:
+# `yaie.exercise("10.1").check()` in the notebook, or `yaie check 10.1` in a terminal.
+# Functions that you have not written yet are filled in with the engine's own, so any order works.
+# generated, text hash 2abcff33c389a06a
 
 from __future__ import annotations
 
@@ -22,34 +21,26 @@ from yaie.kernels.radix_tree import as_int_array, match_prefix
 
 # ---------- Exercise 10.1: Case 1, the fork that forgot its end: expose it (about 4 minutes) ----------
 def floats_per_block() -> int:
-    """Case 1: a size of a block, in float32 numbers, at which the broken `copy_blocks_kernel` does not copy all of it.
-
-    A cache of one layer and two blocks is filled with 0, 1, 2, ...; block 0 is copied to block 1, one number at a time
-    (`copy_blocks_1_elements`).
-
-    Returns:
-        how many numbers a block has, 1 to 4096
+    """Users who fork a request get a good answer with small models and nonsense with large ones. Say how many
+    numbers a block must have so that the broken `copy_blocks_kernel` leaves some of them behind.
     """
     raise NotImplementedError("exercise 10.1: write this function")
 
 
 # ---------- Exercise 10.3: Case 2, the tree that promised too much: expose it (about 4 minutes) ----------
 def stored_and_asked() -> tuple[list[int], list[int]]:
-    """Case 2: two prompts for which the broken `find_shared_prefixes` promises more than they share.
-
-    The first prompt is inserted into an empty `RadixTree`, then the second is looked up.
-
-    Returns:
-        two lists of at most 8 token ids, neither of them empty
+    """Two users' prompts begin alike, and the second gets parts of the first one's answer. Give two prompts for
+    which the broken `find_shared_prefixes` says that more is shared than is.
     """
     raise NotImplementedError("exercise 10.3: write this function")
 
 
 class RadixTree(radix_tree.RadixTree):
-    """The engine's `RadixTree`. The methods below replace its own; everything else is inherited."""
+    """The engine's `RadixTree`. The methods below replace its own; all others are inherited."""
 
     # ---------- Exercise 10.4: Case 2: mend it (about 5 minutes) ----------
     # There is a mistake in this function.
+    # Mend `find_shared_prefixes`: the length is that of what is shared, and the ids are those who share it.
     def find_shared_prefixes(self, token_ids: Sequence[int]) -> tuple[list[str], int]:
         """The requests that share the longest known prefix of `token_ids`, and the length of that prefix.
 
@@ -65,70 +56,51 @@ class RadixTree(radix_tree.RadixTree):
 
 # ---------- Exercise 10.5: Case 3, the request that ended in NaN: expose it (about 4 minutes) ----------
 def gate_value() -> float:
-    """Case 3: a number that the broken `silu_mul_kernel` cannot work with.
-
-    One row with this number as the gate and 1.0 as up, in float32. silu(z) = z * sigmoid(z) is finite for every finite
-    z.
-
-    Returns:
-        a finite number between -1000 and 1000
+    """One request in a thousand ends with "the model computed numbers that are not finite". Give a number with
+    which the broken `silu_mul_kernel` does not compute z * sigmoid(z).
     """
     raise NotImplementedError("exercise 10.5: write this function")
 
 
 # ---------- Exercise 10.7: Case 4, right after the start and wrong at night: expose it (about 4 minutes) ----------
 def block_table() -> list[int]:
-    """Case 4: a block table along which the broken `gather_pages_kernel` collects the wrong tokens.
-
-    The pool has 8 blocks of 2 tokens with one number each: block b holds 2 b and 2 b + 1. All tokens of the blocks in
-    the table are collected.
-
-    Returns:
-        1 to 8 block ids from 0 to 7, each at most once, in the order of the request's positions
+    """After a restart all answers are right. After some hours long prompts are answered with facts from other
+    prompts. Give a block table along which the broken `gather_pages_kernel` collects the wrong tokens.
     """
     raise NotImplementedError("exercise 10.7: write this function")
 
 
 # ---------- Exercise 10.9: Case 5, tested with 64 x 64 only: expose it (about 4 minutes) ----------
 def rows_and_columns() -> tuple[int, int]:
-    """Case 5: the shape of a matrix that the broken `transpose_tile_kernel` does not transpose.
-
-    Returns:
-        rows and columns, each from 1 to 70
+    """The author tested the transpose with a matrix of 64 x 64, and with 100 x 100 for good measure. Give a shape
+    for which the broken `transpose_tile_kernel` fails.
     """
     raise NotImplementedError("exercise 10.9: write this function")
 
 
 # ---------- Exercise 10.11: Case 6, the padding that wrote: expose it (about 4 minutes) ----------
 def slots_of_new_tokens() -> list[int]:
-    """Case 6: where new tokens go, so that the broken `reshape_and_cache_kernel` writes to memory that is not its own.
-
-    The pool has 4 slots. A token with a negative slot belongs to nobody and is not stored (padding, see csrc).
-
-    Returns:
-        1 to 4 slots, one per token, each from -4 to 3; no slot from 0 on twice
+    """Since batches are padded to a fixed size, something else in the process breaks now and then, each time
+    elsewhere. Give slots with which the broken `reshape_and_cache_kernel` writes where it must not.
     """
     raise NotImplementedError("exercise 10.11: write this function")
 
 
 # ---------- Exercise 10.13: Case 7, the step that failed half-way: expose it (about 6 minutes) ----------
 def pool_and_tokens() -> tuple[int, int, int]:
-    """Case 7: a pool that runs out of blocks in the middle of the broken `append_tokens`.
-
-    In a pool with blocks of 4 tokens, "parent" gets blocks for `prompt` tokens and "child" is forked from it. Then
-    `append_tokens("child", more)` must either do all of its work or raise `OutOfBlocksError` and change nothing.
-
-    Returns:
-        num_blocks (1 to 8), prompt (at least 1; the pool must hold it), more (1 to 32)
+    """When the pool runs full, a request is preempted and tried again later. Each time the pool has a block less.
+    Give a pool, a prompt and a number of tokens with which the broken `append_tokens` raises `OutOfBlocksError`
+    after it has changed something.
     """
     raise NotImplementedError("exercise 10.13: write this function")
 
 
 class KVCacheManager(kv_cache.KVCacheManager):
-    """The engine's `KVCacheManager`. The methods below replace its own; everything else is inherited."""
+    """The engine's `KVCacheManager`. The methods below replace its own; all others are inherited."""
 
     # ---------- Exercise 10.14: Case 7: mend it (about 6 minutes) ----------
     # There is a mistake in this function.
+    # Mend `append_tokens`: find out whether there are enough blocks for all of it before anything changes.
     def append_tokens(self, request_id: str, num_tokens: int = 1) -> list[int]:
         """Make room for `num_tokens` more tokens and return their slots, in order.
 
@@ -155,23 +127,19 @@ class KVCacheManager(kv_cache.KVCacheManager):
 
 # ---------- Exercise 10.15: Case 8, the favourite that was thrown out: expose it (about 6 minutes) ----------
 def prompts_in_order() -> list[list[int]]:
-    """Case 8: prompts after which the broken cache with the policy "lfu" evicts another token than the right one.
-
-    Each prompt is looked up (`match`) in a `PrefixCache` with pages of one token and then published (`insert`), one
-    after the other. Then one token is evicted: of a leaf that fewest lookups have found; among equals, the one not used
-    for longest.
-
-    Returns:
-        1 to 10 prompts of 1 to 4 token ids
+    """An operator switches eviction to "lfu", so that the system prompt that everybody uses stays. The hit rate
+    does not move. Give prompts after which the broken cache evicts another token than the right one.
     """
     raise NotImplementedError("exercise 10.15: write this function")
 
 
 class PrefixCache(prefix_cache.PrefixCache):
-    """The engine's `PrefixCache`. The methods below replace its own; everything else is inherited."""
+    """The engine's `PrefixCache`. The methods below replace its own; all others are inherited."""
 
     # ---------- Exercise 10.16: Case 8: mend it (about 5 minutes) ----------
     # There is a mistake in this function.
+    # Mend `match`: each lookup counts once for every node on its way. `self._touch(path, hits=...)` marks the nodes of
+    # a path as used now and adds to the hits of each.
     def match(self, tokens: Sequence[int], namespace: Hashable = None) -> PrefixMatch:
         """The longest cached prefix of `tokens`, in whole pages, with its slots and the node to lock.
 
@@ -195,34 +163,26 @@ class PrefixCache(prefix_cache.PrefixCache):
 
 # ---------- Exercise 10.17: Case 9, the sum that is always right: expose it (about 4 minutes) ----------
 def numbers_to_add() -> int:
-    """Case 9: how many numbers the broken `reduce_2_kernel` must add up to be seen reading beyond the last of them.
-
-    Its sum is always right.
-
-    Returns:
-        1 to 4096
+    """All tests pass. Once a week the process dies with an illegal address, in a kernel whose results were never
+    wrong. Give a number of numbers with which the broken `reduce_2_kernel` reads beyond the last of them.
     """
     raise NotImplementedError("exercise 10.17: write this function")
 
 
 # ---------- Exercise 10.19: Case 10, the answer that stood still: expose it (about 6 minutes) ----------
 def arrivals() -> list[tuple[int, int]]:
-    """Case 10: requests that make the broken `Scheduler.schedule` leave a decode without its token.
-
-    Pages have 4 tokens, a step computes at most 8 tokens, all requests may run at once, and each generates 6 tokens. A
-    running request that waits only for its next token must get it in every step.
-
-    Returns:
-        1 to 4 requests: (step in which it arrives, 0 to 8; tokens of its prompt, 1 to 40)
+    """While somebody pastes a long text, everybody else's answer stands still. Give requests with which the broken
+    `Scheduler.schedule` gives no token to a request that only waits for its next one.
     """
     raise NotImplementedError("exercise 10.19: write this function")
 
 
 class Scheduler(scheduler.Scheduler):
-    """The engine's `Scheduler`. The methods below replace its own; everything else is inherited."""
+    """The engine's `Scheduler`. The methods below replace its own; all others are inherited."""
 
     # ---------- Exercise 10.20: Case 10: mend it (about 6 minutes) ----------
     # There is a mistake in this function.
+    # Mend `schedule`: requests that decode take their one token first; prompts share what is left of the budget.
     def schedule(self) -> dict[Request, int]:
         """The requests of the next step, and how many of its tokens each computes in it.
 
@@ -253,23 +213,15 @@ class Scheduler(scheduler.Scheduler):
 
 # ---------- Exercise 10.21: Case 11, right up to 32: expose it (about 6 minutes) ----------
 def scores_of_keys() -> list[float]:
-    """Case 11: scores of keys for which attention with the broken `take_scores` gives the wrong mean of the values.
-
-    One query; key j has the score that you give and the value j. A tile has 32 keys.
-
-    Returns:
-        1 to 100 scores from -20 to 20
+    """Flash attention takes 32 keys at a time. Its first author tested it with 16 and with 32 keys. Give scores
+    for which the broken `take_scores` makes the weighted mean of the values wrong.
     """
     raise NotImplementedError("exercise 10.21: write this function")
 
 
 # ---------- Exercise 10.23: Case 12, the race that is nearly always won: expose it (about 5 minutes) ----------
 def numbers_that_race() -> int:
-    """Case 12: how many numbers the broken `reduce_3_kernel` must add up for two of its threads to race.
-
-    Its sum is nearly always right.
-
-    Returns:
-        1 to 4096
+    """The sum is right in every test, and on the server it is a little too small, once in a while. Give a number
+    of numbers with which two threads of the broken `reduce_3_kernel` race.
     """
     raise NotImplementedError("exercise 10.23: write this function")

@@ -3,8 +3,8 @@
 // Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 // `yaie.exercise("11.1").check()` in the notebook, or `yaie check 11.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash 3e31a633a2c095de
+// So are launchers and includes. Helper functions and constants of your own may stand here.
+// generated, text hash 03fd9454166eabd1
 
 // ==================== csrc/model_ops/rms_norm.cu ====================
 //
@@ -44,11 +44,10 @@
 //     MOST_THREADS), 0, stream>>>(static_cast<const P*>(x), static_cast<P*>(residual), static_cast<const P*>(weight),
 //     static_cast<P*>(out), packs, eps)
 //
-// Thread block r norms row r, which has `packs` packs, at most MOST_PACKS for each thread. Thread t takes the packs t,
-// t + blockDim.x, and so on, so that the lanes of a warp read side by side, and keeps them in registers: no row is read
-// twice. Where there is a residual, it is added first and the sum is written back to it.
-//
-// Helpers: added(a, b), sum_of_squares(pack), scaled(pack, scale, weight), and block_sum(value) for the whole thread block.
+// One thread block norms one row, in three steps: each thread reads its packs, adds the residual to them if there is
+// one (and writes the sum back there), and keeps them in registers; the block adds up all squares; each thread scales
+// what it has kept and writes it to `out`. With x = [1, 7], a residual of [0, 0], a weight of [1, 1] and eps 0 the mean
+// square is 25, the scale 1/5, and out = [0.2, 1.4].
 template <typename T, int N>
 __global__ void __launch_bounds__(MOST_THREADS)  // at most 64 registers, or 1,024 threads could not be launched
 rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* weight, Pack<T, N>* out, int packs,
@@ -90,9 +89,10 @@ rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* w
 // Launched by `launch_rope`: rope_kernel<T, N><<<num_tokens, threads_for(static_cast<int64_t>(num_heads) * packs,
 //     THREADS), 0, stream>>>(static_cast<T*>(x), cos, sin, num_heads, packs, token_stride)
 //
-// Thread block t turns token t, in place. A half of a head has packs * N numbers; a thread turns N pairs at once: one pack
-// of the first half and the pack at the same place in the second half. Angles are those of the token: cos and sin have
-// packs * N entries for each token, whatever the head.
+// Turn the query and key heads of one token by its angles, in place. A head has two halves; number i of the first half
+// and number i of the second are a pair (a, b), which becomes (a cos - b sin, b cos + a sin). A thread turns a pack of
+// N neighbouring pairs at once. With one head [1, 2, 3, 4], cos = [0, 1] and sin = [1, 0], the pairs are (1, 3) and (2,
+// 4), and the head becomes [-3, 2, 1, 4].
 template <typename T, int N>
 __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_heads, int packs, int64_t token_stride) {
     // exercise 11.2: write this function
@@ -130,7 +130,9 @@ __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_he
 // Launched by `launch_silu_mul`: silu_mul_kernel<T, N><<<grid, threads, 0, stream>>>(static_cast<const P*>(gate_up),
 //     static_cast<P*>(out), packs)
 //
-// Thread block (r, c) makes the packs of row r from c * blockDim.x on; a row of the result has `packs` of them.
+// Each row of `gate_up` holds `packs` packs of the gate, then as many of up. Write silu(gate) * up, number by number,
+// to the row of `out`, which has `packs` packs; silu(z) = z / (1 + exp(-z)). A thread makes one pack. With the row [1,
+// 0, 2, 3] the gate is [1, 0], up is [2, 3], and the result is [1.462, 0].
 template <typename T, int N>
 __global__ void silu_mul_kernel(const Pack<T, N>* gate_up, Pack<T, N>* out, int packs) {
     // exercise 11.3: write this function

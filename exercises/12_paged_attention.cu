@@ -3,8 +3,8 @@
 // Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 // `yaie.exercise("12.1").check()` in the notebook, or `yaie check 12.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash 59f914b112d64d24
+// So are launchers and includes. Helper functions and constants of your own may stand here.
+// generated, text hash 4ecd6f5984f2e84d
 
 // ==================== csrc/paged_attention/paged_attention.cu ====================
 //
@@ -57,26 +57,29 @@
 //     constexpr float LOG2_E = 1.4426950408889634f;
 
 // ---------- Exercise 12.1: The page walk (about 10 minutes) ----------
-// The slot of the token at `position` of a sequence: its place in the cache, counted in tokens from the start of the
-// pool. Page number i of the sequence is block block_table[i] of the pool; pages have block_size tokens.
+//
+// Say where in the cache a token lies, counted in tokens. With pages of 4 and the block table [1, 0], the token at
+// position 2 is row 2 of block 1, slot 6, and the token at position 5 is row 1 of block 0, slot 1.
 __device__ __forceinline__ int slot_of_token(const int* block_table, int position, int block_size) {
     // exercise 12.1: write this function
     return {};
 }
 
 // ---------- Exercise 12.2: The online softmax (about 15 minutes) ----------
-// The online softmax: let the running maximum `largest` grow to at least `score`. What was added up relative to the old
-// maximum is too large now, and must be multiplied by the factor that is returned, 2^(old maximum - new maximum); for
-// `total`, the sum of the weights, it is done here.
+//
+// Let the running maximum grow to a new score. What was added up relative to the old maximum must be multiplied by
+// 2^(old maximum - new maximum): do so with `total`, and return the factor. With `largest` 3, `total` 5 and a score of
+// 4, `largest` becomes 4, `total` 2.5, and 0.5 is returned. A score of 1 changes nothing and returns 1.
 __device__ __forceinline__ float grow_maximum(float score, float& largest, float& total) {
     // exercise 12.2: write this function
     return {};
 }
 
 // ---------- Exercise 12.3: A dot product by a warp (about 15 minutes) ----------
-// The dot product of a query and a key [head_dim], in every lane. Lane l holds the elements l, l + 32, l + 64, ... of
-// the query, in query[0], query[1], ..., query[DIMS_PER_LANE - 1] (0 beyond head_dim), so that a warp reads 32
-// neighbouring elements of the key at a time. All lanes must call it.
+//
+// 32 lanes compute the dot product of a query and a key together, and each of them returns it. Lane l takes the
+// elements l, l + 32, l + 64, ... With head_dim 40, lanes 0 to 7 take two elements and the others one; lane 3 takes
+// key[3] and key[35], times query[0] and query[1], which are its own.
 template <typename T>
 __device__ __forceinline__ float warp_dot(const float* query, const T* key, int head_dim) {
     // exercise 12.3: write this function
@@ -84,9 +87,10 @@ __device__ __forceinline__ float warp_dot(const float* query, const T* key, int 
 }
 
 // ---------- Exercise 12.4: Merge the splits of a context (about 20 minutes) ----------
-// Merge attention over `count` disjoint sets of keys, one element of the output. Set i has this element in
-// parts[i * stride], and in lses[i] the base-2 logarithm of its total weight. The merged element, which is returned, is
-// the mean of the parts weighted by 2^lses[i]; `lse` receives the logarithm of the total weight of all sets.
+//
+// Some sets of keys were attended to apart. Each left an output and the logarithm (base 2) of its total weight. Merge
+// them: the mean of the outputs, weighted by 2^lse. With outputs 10 and 40 and lses 1 and 2, the weights are 2 and 4,
+// the result is (2 * 10 + 4 * 40) / 6 = 30, and `lse` becomes log2(6).
 __device__ float merge_parts(const float* lses, const float* parts, int count, int stride, float& lse) {
     // exercise 12.4: write this function
     return {};

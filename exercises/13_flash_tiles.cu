@@ -3,8 +3,8 @@
 // Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 // `yaie.exercise("13.1").check()` in the notebook, or `yaie check 13.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash 8e2416371b599ea7
+// So are launchers and includes. Helper functions and constants of your own may stand here.
+// generated, text hash 5ecc60ee123ee929
 
 // ==================== csrc/flash_attention/flash_attention_2_tiles.cu ====================
 //
@@ -38,9 +38,10 @@
 //     };
 
 // ---------- Exercise 13.1: Load a tile (about 15 minutes) ----------
-// Copy the rows first .. first + 31 of `rows` (count rows in all, `stride` elements apart) into a tile in shared
-// memory, as float; rows of the tile lie tile_stride floats apart. Rows beyond the end become 0. All threads of the
-// block call it.
+//
+// Copy a tile of 32 rows from global into shared memory, with all threads of the block. Row i of the tile is row `first
+// + i` of `rows`, or zeros where there are no more rows. With first = 32 and count = 33, row 0 of the tile is row 32
+// and the other 31 are zeros. Neighbouring threads take neighbouring columns.
 template <typename T>
 __device__ void load_tile(const T* rows, int stride, int first, int count, int head_dim, float* tile,
                           int tile_stride) {
@@ -48,9 +49,12 @@ __device__ void load_tile(const T* rows, int stride, int first, int count, int h
 }
 
 // ---------- Exercise 13.2: Running maximum and sum (about 20 minutes) ----------
-// Take the scores of one more tile into a row's running maximum and sum. All 32 lanes call it, each with the score of
-// one key (-inf if the row may not see it), and all get the same `row`. Returns the weight of the lane's key;
-// `rescale` is the factor for what was added up before.
+//
+// A row has seen some tiles and comes to the next one; each lane of the warp has the score of one key. Bring the row's
+// maximum and sum up to date, give back the lane's weight exp(score - maximum), and say by which factor what was added
+// up before must be multiplied. Example with ln 2 as the unit: the row has seen the scores 1 and 0, so most = 1 and sum
+// = 1 + 1/2. The tile brings a single score of 2: most becomes 2, rescale is 1/2, the weight of the new key is 1, and
+// sum becomes 1.5 / 2 + 1 = 1.75.
 __device__ float take_scores(float score, Running& row, float& rescale) {
     // exercise 13.2: write this function
     return {};
@@ -101,8 +105,11 @@ __device__ float take_scores(float score, Running& row, float& rescale) {
 //     };
 
 // ---------- Exercise 13.3: Skip the tiles that nobody sees (about 15 minutes) ----------
-// The tiles that matter to the TILE rows from first_row on. head.visible_keys(row) says how many keys a row may see
-// (also for rows beyond the end); a later row never sees fewer.
+//
+// Say which tiles of keys a block of TILE rows has to visit, and which of these need no mask, because all rows of the
+// block see all of their keys. Causal, 128 queries and keys, tiles of 64: the block with rows 0 to 63 visits 1 tile
+// (row 63 sees 64 keys), and none of its tiles is seen by all (row 0 sees 1 key). The block with rows 64 to 127 visits
+// 2, and the first is seen by all.
 template <int TILE, typename T>
 __device__ Tiles tiles_that_matter(const Head<T>& head, int first_row) {
     // exercise 13.3: write this function

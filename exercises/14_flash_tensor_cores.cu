@@ -3,8 +3,8 @@
 // Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 // `yaie.exercise("14.1").check()` in the notebook, or `yaie check 14.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash 322f9f51d2da9200
+// So are launchers and includes. Helper functions and constants of your own may stand here.
+// generated, text hash 31c6f388854d79b9
 
 // ==================== csrc/flash_attention/flash_attention_4_tensor_cores.cu ====================
 //
@@ -62,7 +62,11 @@
 //     template <int HEAD_DIM> __device__ __forceinline__ int place(int row, int chunk);
 
 // ---------- Exercise 14.1: Which element is mine? (about 20 minutes) ----------
-// Set the scores of keys that a row may not see to -inf.
+//
+// Set the scores that a row may not see to -inf. The scores of a warp are spread over its lanes as mma left them; find
+// out row and key of each element of yours. The first row of the warp is `first_row`, the first key of the tile
+// `first_key`. Example: first_row = 0, first_key = 0; element 3 of lane 5 in band 0, block 2 is row 5 / 4 + 8 = 9, key
+// 8 * 2 + (5 % 4) * 2 + 1 = 19. Row 9 sees 10 keys under a causal mask, so this score becomes -inf.
 template <typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Head<T>& head, int first_row,
                                             int first_key) {
@@ -70,8 +74,12 @@ __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores,
 }
 
 // ---------- Exercise 14.2: Scores with ldmatrix and mma (about 35 minutes) ----------
-// scores += queries * keys^T, for the rows of this warp (band b begins at row 16 * (BANDS * warp + b) of the tile of
-// queries) and all keys of the tile.
+//
+// Compute the scores of the warp's rows and all keys of the tile on tensor cores. Go through head_dim in steps of 16
+// columns (two chunks of 8). In each step fetch the left operand (16 rows x 16 columns) of each band with
+// `ldmatrix_x4`, and for every 16 keys two right operands (16 columns x 8 keys) with another; multiply them into
+// scores[band][block] and scores[band][block + 1]. With a query of ones and 4 keys of zeros, twos, zeros and zeros in
+// 16 columns, the scores are 0, 32, 0, 0.
 template <int HEAD_DIM, typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* keys,
                                            Accumulators<BANDS, BLOCKS>& scores) {
@@ -79,9 +87,11 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
 }
 
 // ---------- Exercise 14.3: A pipeline of copies (about 20 minutes) ----------
-// Come to a tile: when this returns, all threads may read tile number `tile`, and the copy of the next one, if there
-// is one, is on its way. start_tile(n) starts this thread's part of the copy of tile n, into the stage that tile n -
-// 2 was in. The copy of tile 0 has been started, and closed as a group, before. All threads of the block call this.
+//
+// Come to tile number `tile`: see to it that all threads may read it, then start the copy of the next one, so that it
+// travels while this one is computed with. Two stages take turns: the next tile goes where the last one was. With 3
+// tiles the order is: (copy 0 started before), come to 0: wait for 0, start 1; come to 1: wait for 1, start 2; come to
+// 2: wait for 2.
 template <typename StartTile>
 __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
     // exercise 14.3: write this function

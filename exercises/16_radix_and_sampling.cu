@@ -3,8 +3,8 @@
 // Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 // `yaie.exercise("16.1").check()` in the notebook, or `yaie check 16.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// Launchers and includes are the engine's own, too. Helper functions and constants of yours may stand here.
-// generated, text hash b2d53aa572d5374d
+// So are launchers and includes. Helper functions and constants of your own may stand here.
+// generated, text hash 879bbfa775ec222a
 
 // ==================== csrc/radix_ops/match_prefixes.cu ====================
 //
@@ -30,9 +30,10 @@
 //     constexpr unsigned FULL_WARP = 0xffffffffu;
 
 // ---------- Exercise 16.1: Compare tokens as a warp (about 20 minutes) ----------
-// How many tokens a and b have in common from the start, of `count`. All 32 lanes of a warp call it with the same
-// arguments and all get the answer. Lane l compares token l, then token l + 32, and so on; after each 32 the warp votes,
-// and the lowest lane whose tokens differ decides. Neither a[count] nor b[count] may be read.
+//
+// Return how many tokens `a` and `b` have in common from the start, `count` at most. A warp does it together: lane l
+// compares token l, then token l + 32, and so on, and after each 32 the warp votes whether some lane has found a
+// difference. With a = [5, 6, 7, 8], b = [5, 6, 9, 8] and count = 4 every lane returns 2.
 __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int64_t count) {
     // exercise 16.1: write this function
     return {};
@@ -50,7 +51,10 @@ __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int
 // Launched by `launch_gather`: gather_pages_kernel<Unit><<<context_len, threads, 0, stream>>>(static_cast<const
 //     Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
 //
-// Thread block p copies the token at position p: row p % block_size of block block_table[p / block_size].
+// Collect the keys (or values) of a request from its pages into one piece, in the order of its positions. Thread block
+// p copies the token at position p: it lies in row p % block_size of block block_table[p / block_size]. Its threads
+// share the `units_per_token` units. With block_size 2 and block_table = [3, 0], position 2 comes from row 0 of block
+// 0, which is slot 0.
 template <typename Unit>
 __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
                                     int64_t units_per_token) {
@@ -178,14 +182,12 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //     __device__ void find_digit(bool by_mass, unsigned long long target, Histogram& histogram, Scratch& scratch);
 
 // ---------- Exercise 16.3: Top-k and top-p without a sort (about 25 minutes) ----------
-// The smallest limit up to which there are `target` tokens (or that much mass), digit by digit, from the highest. One
-// reading of the row counts the values of a digit (count_digits); the running sum says which value the limit has there
-// (find_digit); the next reading looks only at the tokens that agree with all digits found so far, and what lies before
-// them is taken off the target.
 //
-// Orders have 31 + row.id_bits bits; the digit above `shift` is order >> shift & (DIGITS - 1). When only one token agrees
-// (its count is 1), the digits below do not matter: any limit that begins with the digits found will do, such as the
-// largest.
+// Find the smallest limit up to which there are `target` tokens, or that much mass, digit by digit from the highest.
+// `count_digits` counts the values of one digit among the tokens that agree with the digits found so far; `find_digit`
+// says which value the limit has there, and what lies before it. With digits of one decimal place, the orders 12, 15,
+// 31, 47 and target 3: the first digit is 3 (two orders lie before it), so one more is wanted among the orders that
+// begin with 3, and the limit is 31.
 static __device__ Order radix_limit(const Row& row, bool by_mass, unsigned long long target, Histogram& histogram,
                                     Scratch& scratch) {
     // exercise 16.3: write this function

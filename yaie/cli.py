@@ -57,47 +57,47 @@ def _run(options: argparse.Namespace) -> int:
         from yaie.course.tools import scaffold
 
         return scaffold.run(options.action, options.exercise, options.target)
-    from yaie.course import checks, handle
+    from yaie.course import api, judge
 
     if options.command in ("check", "watch"):
-        checks.warm_up()  # torch is imported there and here at the same time
+        judge.warm_up()  # torch is imported there and here at the same time
     if options.command == "check":
-        panel = handle.exercise(options.exercise).check()
+        panel = api.exercise(options.exercise).check()
         _show(panel)
         return {"good": 0, "open": 2}.get(panel.tone, 1)
     if options.command == "hint":
         try:
-            _show(handle.exercise(options.exercise).hint(options.number))
+            _show(api.exercise(options.exercise).hint(options.number))
         except ValueError as error:
             print(f"yaie hint: {error}", file=sys.stderr)
             return 2
     elif options.command == "reset":
-        panel = handle.reset(options.what)
+        panel = api.reset(options.what)
         _show(panel)
         return 1 if panel.tone == "bad" else 0
     elif options.command == "board":
-        _show(handle.board())
+        _show(api.board())
     elif options.command == "doctor":
-        _show(handle.examine())
+        _show(api.examine())
     else:
         _watch()
     return 0
 
 
 def _watch() -> None:
-    from yaie.course import handle, learner, progress
+    from yaie.course import api, files, progress
     from yaie.course import watch as watching
 
     console = Console()
-    print(f"Watching {learner.exercises_dir()}. Save a file to have it checked; Ctrl-C ends.")
-    print(handle.next_step(progress.board()[0]), flush=True)
+    print(f"Watching {files.exercises_dir()}. Save a file to have it checked; Ctrl-C ends.")
+    print(api.next_step(progress.board()[0]), flush=True)
     try:
         for panel in watching.watch():
             if console.is_terminal:
                 console.rule(f"{datetime.now():%H:%M:%S}", style="dim")
             _show(panel)
             if panel.tone == "good":
-                print(handle.next_step(progress.board()[0]), flush=True)
+                print(api.next_step(progress.board()[0]), flush=True)
     except KeyboardInterrupt:
         print("No longer watching.")
 

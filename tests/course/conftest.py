@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
-from yaie.course import checks, generate
+from yaie.course import judge
 from yaie.course.sandbox import Sandbox
+from yaie.course.tools import generate
 
 HOLE = '        raise NotImplementedError("exercise 0.1: write this function")\n'
 RIGHT = "return -(-num_tokens // self.block_size)"
@@ -57,5 +58,5 @@ class WarmUp:
 @pytest.fixture
 def warm_up(exercises, sandbox, monkeypatch):
     """Exercise 0.1 to be written and checked with the warm sandbox."""
-    monkeypatch.setattr(checks, "_sandbox", sandbox)
+    monkeypatch.setattr(judge, "_sandbox", sandbox)
     return WarmUp(exercises)

@@ -55,10 +55,10 @@ def test_unknown_exercise_is_one_line_with_the_known_ones(arguments, exercises, 
 
 def test_number_instead_of_a_name():
     """The number 1.10 is 1.1: it would check another exercise without a word."""
-    from yaie.course import handle
+    from yaie.course import api
 
     with pytest.raises(TypeError, match="in quotes"):
-        handle.exercise(1.10)
+        api.exercise(1.10)
 
 
 def test_watch_ends_quietly(warm_up, monkeypatch, capsys):

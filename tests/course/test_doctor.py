@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from yaie.course import doctor, handle
+from yaie.course import api, doctor
 from yaie.course.doctor import BAD, GOOD, LIMITED
 
 
@@ -35,7 +35,7 @@ def test_every_lack_has_advice(exercises, monkeypatch, tmp_path):
     assert found["JupyterLab"].state == found["Jupyter kernel"].state == BAD
     assert found["nvcc"].state == found["GPU"].state == found["Memory"].state == LIMITED
     assert all(each.advice for each in found.values() if each.state == BAD)
-    assert "To be mended first: torch" in handle.examine().footer
+    assert "To be fixed first: torch" in api.examine().footer
 
 
 def missing(*_, **__):

@@ -3,13 +3,14 @@
 import pytest
 
 import yaie.cuda
-from yaie.course import cuda_exercises, generate
+from yaie.course.files import was_edited
+from yaie.course.language import CUDA, cuda
 from yaie.course.registry import REPOSITORY, exercise_files
 from yaie.course.registry import exercises as all_exercises
-from yaie.course.tools import prove
+from yaie.course.tools import generate, prove
 
 EXERCISES = all_exercises()
-CUDA_FILES = [file for file in exercise_files() if file.is_cuda]
+CUDA_FILES = [file for file in exercise_files() if file.language is CUDA]
 PROMISES = [promise for exercise in EXERCISES for promise in prove.promises(exercise)]
 
 
@@ -43,9 +44,10 @@ def test_promise_is_kept(promise, remembering, monkeypatch):
 
 def with_stubs(file):
     """The engine's CUDA files with the stubs of an exercise file in them, by their names."""
-    text, use = generate.exercise_file(file), [exercise.id for exercise in file.exercises]
+    text, use = file.language.render(file), {exercise.id for exercise in file.exercises}
     path = REPOSITORY / "exercises" / file.name
-    return cuda_exercises.spliced(file, path, text, use, cuda_exercises.engine_text)
+    wanted = cuda.by_compiled_file(file, use).items()
+    return {cuda.under_csrc(module): cuda.spliced(file, path, text, module, them) for module, them in wanted}
 
 
 @pytest.mark.parametrize("file", CUDA_FILES, ids=by_id)
@@ -67,7 +69,7 @@ def test_names_in_a_file_are_unique(file):
 
 def test_generated_files_are_up_to_date():
     """An engine that changed while the exercise files did not sends learners after a function that is gone."""
-    stale, edited = generate.out_of_date(generate.REPOSITORY / "exercises")
+    stale, edited = generate.out_of_date(REPOSITORY / "exercises")
     for path in edited:
         print(f"{path.name}: edited by a learner, not compared")
     assert stale == []
@@ -80,12 +82,10 @@ def test_generating_again_changes_nothing(tmp_path):
     generate.write(second)
     for file in exercise_files():
         assert (first / file.name).read_text() == (second / file.name).read_text()
-        assert not generate.was_edited((first / file.name).read_text())
+        assert not was_edited((first / file.name).read_text())
 
 
 def test_generated_files_can_be_imported_as_they_are(exercises):
     """A name that a signature needs and the file does not import would fail before the learner has typed a letter."""
-    from yaie.course import learner
-
     for file in exercise_files():
-        assert learner.load(file, (exercises / file.name).read_text())
+        assert file.language.load(file, (exercises / file.name).read_text())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from yaie.course import files, handle, learner, progress
+from yaie.course import api, files, progress
 from yaie.course.registry import find_exercise
 
 EXERCISE = find_exercise("0.1")
@@ -36,16 +36,16 @@ def test_reset_helps_with_a_changed_definition(name, warm_up):
     text = CHANGED[name](warm_up.text(warm_up.RIGHT))
     assert text != warm_up.text(warm_up.RIGHT)
     warm_up.path.write_text(text)
-    assert handle.exercise("0.1").reset().tone == "neutral"
+    assert api.exercise("0.1").reset().tone == "neutral"
     assert warm_up.path.read_text() == warm_up.stub
 
 
 def test_reset_forgets_status_and_hints_but_not_the_checks(warm_up):
     """A pass that outlives its function would show on the board."""
     warm_up.write(warm_up.RIGHT)
-    handle.exercise("0.1").check()
-    handle.exercise("0.1").hint()
-    handle.exercise("0.1").reset()
+    api.exercise("0.1").check()
+    api.exercise("0.1").hint()
+    api.exercise("0.1").reset()
     record = progress.load()[0]["0.1"]
     assert (record.status, record.hints, record.checks) == ("not attempted", 0, 1)
 
@@ -54,7 +54,7 @@ def test_reset_forgets_status_and_hints_but_not_the_checks(warm_up):
 def test_reset_lesson_writes_the_file_anew(what, warm_up):
     """A file that Python cannot read can only be put back as a whole, by either way of writing the number."""
     warm_up.path.write_text("def (")
-    panel = handle.reset(what)
+    panel = api.reset(what)
     assert warm_up.path.read_text() == warm_up.stub
     assert (warm_up.path.parent / ".backup").joinpath(dict(panel.rows)["Backup"]).read_text() == "def ("
 
@@ -62,7 +62,7 @@ def test_reset_lesson_writes_the_file_anew(what, warm_up):
 def test_reset_of_an_unreadable_function_says_what_helps(warm_up):
     """A traceback would leave a learner with a broken file and no way back."""
     warm_up.path.write_text("def (")
-    panel = handle.exercise("0.1").reset()
+    panel = api.exercise("0.1").reset()
     assert panel.tone == "bad"
     assert "`yaie reset 0`" in dict(panel.rows)["Next step"]
     assert warm_up.path.read_text() == "def ("
@@ -71,7 +71,7 @@ def test_reset_of_an_unreadable_function_says_what_helps(warm_up):
 def test_reset_of_a_missing_file_writes_it(warm_up):
     """The message for a deleted file advises this."""
     warm_up.path.unlink()
-    assert handle.exercise("0.1").reset().tone == "neutral"
+    assert api.exercise("0.1").reset().tone == "neutral"
     assert warm_up.path.read_text() == warm_up.stub
 
 
@@ -79,7 +79,7 @@ def test_reset_changes_nothing_without_a_backup(warm_up):
     """Where the backup cannot be kept, an answer must not be overwritten."""
     warm_up.write("return 1")
     (warm_up.path.parent / ".backup").write_text("in the way")
-    panel = handle.exercise("0.1").reset()
+    panel = api.exercise("0.1").reset()
     assert panel.tone == "bad"
     assert "Nothing was reset" in dict(panel.rows)["Next step"]
     assert warm_up.path.read_text() == warm_up.text("return 1")
@@ -96,14 +96,13 @@ def test_two_resets_keep_two_backups(warm_up):
 
 def test_every_exercise_can_be_solved_and_reset_again(exercises):
     """Decorators, class methods and module functions: reset must give back exactly what was generated."""
-    from yaie.course import generate
     from yaie.course.registry import exercise_files
 
     for file in exercise_files():
-        path = learner.exercise_path(file)
-        path.write_text(generate.solved_file(file))
+        path = files.exercise_path(file)
+        path.write_text(file.language.solved(file))
         for exercise in file.exercises:
             files.reset_exercise(exercise)
         strip = [x for x in path.read_text().splitlines() if "text hash" not in x]
-        generated = [x for x in generate.exercise_file(file).splitlines() if "text hash" not in x]
+        generated = [x for x in file.language.render(file).splitlines() if "text hash" not in x]
         assert strip == generated

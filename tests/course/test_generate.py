@@ -4,8 +4,11 @@ import ast
 
 import pytest
 
-from yaie.course import generate
+from yaie.course import files
+from yaie.course.language import PYTHON
+from yaie.course.language.python import find_function, is_hole
 from yaie.course.registry import find_exercise, lessons
+from yaie.course.tools import generate
 
 
 def test_edited_file_is_never_overwritten(warm_up, capsys):
@@ -32,9 +35,9 @@ def test_check_leaves_edited_files_out_except_in_ci(warm_up, monkeypatch, capsys
 def test_file_of_an_older_engine_is_found_and_renewed(warm_up, monkeypatch):
     """A file that nobody edited but the engine has outgrown must be told from an edited one."""
     monkeypatch.delenv("CI", raising=False)
-    old = warm_up.stub.replace("rounded up.", "rounded in another way.")
-    hash = generate.HASH_LINE.search(old).group(1)
-    warm_up.path.write_text(old.replace(hash, generate.text_hash(old)))
+    old = warm_up.stub.replace("How many", "How few")
+    hash = files.HASH_LINE.search(old).group(1)
+    warm_up.path.write_text(files.stamped(old.replace(hash, "HASH")))
     assert generate.main(["--check", "--to", str(warm_up.path.parent)]) == 1
     assert generate.main(["--to", str(warm_up.path.parent)]) == 0
     assert warm_up.path.read_text() == warm_up.stub
@@ -56,32 +59,31 @@ HOLES = {
 @pytest.mark.parametrize("body", HOLES)
 def test_hole(body):
     """What counts as attempted decides between "not attempted" and "failed", so between grey and red."""
-    assert generate.is_hole(ast.parse(f"def f():\n    {body}\n").body[0]) == HOLES[body]
+    assert is_hole(ast.parse(f"def f():\n    {body}\n").body[0]) == HOLES[body]
 
 
 def test_function_is_found_by_its_qualified_name():
     """A namesake in another class, or an earlier definition, is another function."""
     tree = ast.parse("def f(): 1\nclass A:\n  def f(self): 2\nclass B:\n  def f(self): 3\n  def f(self): 4\n")
-    line = {name: getattr(generate.find_function(tree, name), "lineno", None) for name in ("f", "A.f", "B.f", "C.f")}
+    line = {name: getattr(find_function(tree, name), "lineno", None) for name in ("f", "A.f", "B.f", "C.f")}
     assert line == {"f": 1, "A.f": 3, "B.f": 6, "C.f": None}
 
 
-def test_mutant_whose_text_is_gone_is_an_error():
-    """A mutant that no longer applies would be the reference, and pass."""
-    mutant = type(find_exercise("0.1").mutants[0])("no such text", "x", "")
+def test_change_of_a_text_that_is_gone_is_an_error():
+    """A mistake that no longer applies would be the reference, and pass."""
     with pytest.raises(LookupError, match="occurs 0 times"):
-        generate.mutated(find_exercise("0.1"), mutant)
+        PYTHON.changed(find_exercise("0.1"), "no such text", "x")
 
 
 def test_stub_keeps_everything_but_the_body():
     """The learner reads signature, decorators and docstring; each must be there, and no line of the answer."""
     for lesson in lessons():
-        for exercise in [exercise for exercise in lesson.exercises if not exercise.is_cuda]:
-            stub = ast.parse(generate.stub(exercise)).body[0]
-            reference = ast.parse(generate.reference(exercise)).body[0]
+        for exercise in [exercise for exercise in lesson.exercises if exercise.language is PYTHON]:
+            stub = ast.parse(exercise.language.stub(exercise)).body[0]
+            reference = ast.parse(exercise.language.reference(exercise)).body[0]
             assert ast.dump(stub.args) == ast.dump(reference.args)
             assert list(map(ast.dump, stub.decorator_list)) == list(map(ast.dump, reference.decorator_list))
-            assert ast.get_docstring(stub) == ast.get_docstring(reference)
-            assert generate.is_untouched(exercise, stub)
-            assert generate.is_hole(stub) == (exercise.broken is None)
-            assert not generate.is_hole(reference)
+            shown = reference if exercise.broken else ast.parse(f'def f():\n    r"""{exercise.statement}"""').body[0]
+            assert ast.get_docstring(stub).split() == ast.get_docstring(shown).split()
+            assert is_hole(stub) == (exercise.broken is None)
+            assert not is_hole(reference)

@@ -1,10 +1,11 @@
 """Files that would hang or kill a notebook, through the real check: each is named, in time, and the caller lives on."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
-from yaie.course import checks, generate
+from yaie.course import judge
 from yaie.course.registry import find_exercise
 
 HEAD = "def blocks_needed(self, num_tokens):\n    "
@@ -30,7 +31,7 @@ HOSTILE = {
 
 def file_with(body):
     exercise = find_exercise("0.1")
-    return generate.exercise_file(exercise.file, {"0.1": HEAD + body})
+    return exercise.file.language.render(exercise.file, {"0.1": HEAD + body})
 
 
 class Patient:
@@ -48,68 +49,68 @@ def test_hostile_function_is_named(name, sandbox, exercises):
     """Learner code that ends or blocks its process must give a message and leave the caller unharmed."""
     body, message = HOSTILE[name]
     started = time.monotonic()
-    outcome = checks.check("0.1", file_with(body), Patient(sandbox) if "memory" in name else sandbox)
-    assert outcome.status == checks.FAILED
+    outcome = judge.check("0.1", file_with(body), Patient(sandbox) if "memory" in name else sandbox)
+    assert outcome.status == judge.FAILED
     assert message in outcome.headline
     assert dict(outcome.rows)["Tried"] == "blocks_needed(1) with block_size 4"
     if name in ("endless loop", "null pointer", "abort"):  # whoever has to find the place needs the line
         assert "00_start_here.py, line" in dict(outcome.rows)["Where"]
     assert "memory" in name or time.monotonic() - started < 4 * find_exercise("0.1").time_limit
-    assert checks.check("0.1", file_with("return -(-num_tokens // self.block_size)"), sandbox).passed
+    assert judge.check("0.1", file_with("return -(-num_tokens // self.block_size)"), sandbox).passed
 
 
 def test_syntax_error_shows_the_line(sandbox, exercises):
-    outcome = checks.check("0.1", file_with("return (num_tokens"), sandbox)
-    assert outcome.status == checks.FAILED
+    outcome = judge.check("0.1", file_with("return (num_tokens"), sandbox)
+    assert outcome.status == judge.FAILED
     assert "syntax error in line" in outcome.headline
     assert "`return (num_tokens`" in outcome.headline
 
 
 def test_renamed_function_is_named(sandbox, exercises):
     text = file_with("return 1").replace("blocks_needed(", "block_needed(")
-    outcome = checks.check("0.1", text, sandbox)
-    assert outcome.status == checks.FAILED
+    outcome = judge.check("0.1", text, sandbox)
+    assert outcome.status == judge.FAILED
     assert "has no function `KVCacheManager.blocks_needed`" in outcome.headline
     assert "`block_needed`: was it renamed?" in outcome.headline
 
 
 def test_changed_parameters_are_named(sandbox, exercises):
     text = file_with("return 1").replace("num_tokens)", "tokens)")
-    outcome = checks.check("0.1", text, sandbox)
-    assert outcome.status == checks.FAILED
+    outcome = judge.check("0.1", text, sandbox)
+    assert outcome.status == judge.FAILED
     assert "takes (self, tokens)" in outcome.headline
 
 
 def test_error_at_import_is_named(sandbox, exercises):
-    outcome = checks.check("0.1", file_with("return 1") + "\nimport no_such_module\n", sandbox)
-    assert outcome.status == checks.FAILED
+    outcome = judge.check("0.1", file_with("return 1") + "\nimport no_such_module\n", sandbox)
+    assert outcome.status == judge.FAILED
     assert "cannot be run: ModuleNotFoundError" in outcome.headline
 
 
 def test_exception_shows_the_learners_line(sandbox, exercises):
-    outcome = checks.check("0.1", file_with("return num_tokens / 0"), sandbox)
+    outcome = judge.check("0.1", file_with("return num_tokens / 0"), sandbox)
     assert "ZeroDivisionError" in outcome.headline
     assert "`return num_tokens / 0`" in dict(outcome.rows)["Where"]
 
 
 def test_what_it_printed_is_shown(sandbox, exercises):
     """Print debugging must work inside the sandbox."""
-    outcome = checks.check("0.1", file_with("print('n is', num_tokens)\n    return 1"), sandbox)
+    outcome = judge.check("0.1", file_with("print('n is', num_tokens)\n    return 1"), sandbox)
     assert "n is 1" in dict(outcome.rows)["It printed"]
 
 
 def test_raise_of_the_stub_left_in_place_is_named(sandbox, exercises):
     """Code written above the stub's last line still ends there; "NotImplementedError" alone does not say so."""
     body = "n = num_tokens\n    raise NotImplementedError('exercise 0.1')"
-    outcome = checks.check("0.1", file_with(body), sandbox)
-    assert outcome.status == checks.FAILED
+    outcome = judge.check("0.1", file_with(body), sandbox)
+    assert outcome.status == judge.FAILED
     assert "came to the `raise NotImplementedError`" in outcome.headline
     assert "Delete that line" in dict(outcome.rows)["Next step"]
 
 
 def test_forgotten_return_is_said(sandbox, exercises):
     """None where a number belongs is nearly always a return that was forgotten."""
-    outcome = checks.check("0.1", file_with("n = -(-num_tokens // self.block_size)"), sandbox)
+    outcome = judge.check("0.1", file_with("n = -(-num_tokens // self.block_size)"), sandbox)
     assert "has no `return` with a value" in dict(outcome.rows)["Note"]
     assert dict(outcome.rows)["Got"] == "NoneType"
 
@@ -120,17 +121,33 @@ def test_helpers_imports_and_classes_of_ones_own_work(sandbox, exercises):
     text += "\n    def _up(self, n):\n        return Quotient(n, self.block_size).rounded_up()\n"
     text += "\n\nclass Quotient:\n    def __init__(self, *pair): self.pair = pair\n"
     text += "    def rounded_up(self): return math.ceil(self.pair[0] / self.pair[1])\n"
-    outcome = checks.check("0.1", text, sandbox)
+    outcome = judge.check("0.1", text, sandbox)
     assert outcome.passed, str(outcome)
 
 
 def test_a_wrong_neighbour_is_not_held_against_a_right_function(sandbox, exercises):
     """The learner's other functions are used, too; when one of those is at fault, this one is right on its own."""
     file = find_exercise("1.1").file
-    bodies = {"1.3": generate.reference(find_exercise("1.3")), "1.1": generate.reference(find_exercise("1.1"))}
-    assert checks.check("1.3", generate.exercise_file(file, bodies), sandbox).passed
-    bodies["1.1"] = generate.mutated(find_exercise("1.1"), find_exercise("1.1").mutants[0])
-    outcome = checks.check("1.3", generate.exercise_file(file, bodies), sandbox)
+    bodies = {
+        "1.3": find_exercise("1.3").language.reference(find_exercise("1.3")),
+        "1.1": find_exercise("1.1").language.reference(find_exercise("1.1")),
+    }
+    assert judge.check("1.3", file.language.render(file, bodies), sandbox).passed
+    wrong = find_exercise("1.1")
+    bodies["1.1"] = wrong.language.changed(wrong, wrong.mistakes[0].old, wrong.mistakes[0].new)
+    outcome = judge.check("1.3", file.language.render(file, bodies), sandbox)
     assert outcome.passed
     if outcome.headline == "Right on its own.":
         assert "yaie check 1.1" in dict(outcome.rows)["But"]
+
+
+def test_a_known_mistake_whose_line_is_gone_is_passed_over(sandbox, exercises, monkeypatch):
+    """An engine that has changed since must not show a learner a traceback, nor lose the other mistakes."""
+    exercise = find_exercise("0.1")
+    gone = replace(exercise.mistakes[0], old="no such line", message="never shown")
+    changed = replace(exercise, mutants=(gone, *exercise.mistakes))
+    monkeypatch.setattr(judge, "find_exercise", lambda id: changed)
+    body = exercise.language.changed(exercise, exercise.mistakes[0].old, exercise.mistakes[0].new)
+    outcome = judge.check("0.1", exercise.language.render(exercise.file, {"0.1": body}), sandbox)
+    assert outcome.status == judge.FAILED
+    assert dict(outcome.rows)["Likely cause"] == exercise.mistakes[0].message

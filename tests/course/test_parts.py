@@ -5,9 +5,12 @@ import inspect
 import pytest
 import torch
 
-from yaie.course import generate, handle, learner, parts
-from yaie.course.registry import NoSuchExercise
-from yaie.kernels import kv_cache, radix_attention
+import yaie
+from yaie.course import api, files, parts
+from yaie.course.registry import NoSuchExercise, find_exercise, find_lesson
+from yaie.course.tools import generate
+from yaie.kernels import kv_cache, radix_attention, radix_tree
+from yaie.models.loader import load_model
 
 WRONG = "return 7"
 
@@ -24,11 +27,11 @@ def test_only_a_pass_that_still_holds_counts(warm_up):
     """An engine that runs what failed, or what was edited since the pass, gives answers nobody can explain."""
     assert parts.passed_parts() == []
     warm_up.write(WRONG)
-    handle.exercise("0.1").check()
+    api.exercise("0.1").check()
     assert parts.passed_parts() == []
     warm_up.write(warm_up.RIGHT)
     assert parts.passed_parts() == []
-    handle.exercise("0.1").check()
+    api.exercise("0.1").check()
     assert parts.passed_parts() == ["0.1"]
     warm_up.write(WRONG)
     assert parts.passed_parts() == []
@@ -61,20 +64,21 @@ def test_blocks_inside_one_another_come_off_in_order(warm_up):
 def test_files_are_read_again_only_when_they_have_changed(warm_up, monkeypatch):
     """The engine asks at each step: reading the files takes many times as long as a step of a small model."""
     warm_up.write(WRONG)
-    with parts.installed(["0.1"]):
+    mine = parts.installed(["0.1"])
+    with mine:
         pass
     with monkeypatch.context() as patch:
-        patch.setattr(learner, "find", None)  # a call would be a TypeError
-        with parts.installed(["0.1"]), parts.installed(["0.1"]):
+        patch.setattr(find_exercise("0.1").language, "find", None)  # a call would be a TypeError
+        with mine, mine:
             assert blocks_needed() == 7
         assert blocks_needed() == 1
     warm_up.write("return 12")
-    with parts.installed(["0.1"]):
+    with mine:
         assert blocks_needed() == 12
 
 
 def test_a_learners_attention_runs_although_a_kernel_of_pytorch_is_faster(exercises):
-    """The engine takes that kernel in the place of its own function; in the place of theirs it would be a lie."""
+    """The engine takes that kernel instead of its own function; instead of theirs it would be a lie."""
     generate.write(exercises / "solved", solved=True)
     (exercises / "03_attention.py").write_text((exercises / "solved" / "03_attention.py").read_text())
     ones = torch.ones(1, 1, 1, 2)
@@ -90,7 +94,7 @@ def test_nothing_to_install_is_fine(exercises):
 
 
 @pytest.mark.parametrize(
-    ("body", "id", "error"), [("return 7", "0.9", NoSuchExercise), ("return (7", "0.1", learner.FileProblem)]
+    ("body", "id", "error"), [("return 7", "0.9", NoSuchExercise), ("return (7", "0.1", files.FileProblem)]
 )
 def test_what_cannot_be_installed_changes_nothing(body, id, error, warm_up):
     """A failed call must leave the engine's own functions in place."""
@@ -102,18 +106,82 @@ def test_what_cannot_be_installed_changes_nothing(body, id, error, warm_up):
 
 def test_unwritten_exercise_is_refused(warm_up):
     """A hole put into the engine would raise NotImplementedError in the middle of a generation."""
-    with pytest.raises(learner.FileProblem, match="has not been written yet"), parts.installed(["0.1"]):
+    with pytest.raises(files.FileProblem, match="has not been written yet"), parts.installed(["0.1"]):
         pass
 
 
 def test_file_that_breaks_when_run_takes_the_others_out_again(warm_up, exercises):
     """The first lesson's parts must not stay in when the second lesson's file raises."""
-    from yaie.course import generate
-    from yaie.course.registry import find_lesson
-
     warm_up.write("return 7")
     file = find_lesson(1).files[0]
-    learner.exercise_path(file).write_text(generate.solved_file(file) + "\nimport no_such_module\n")
+    files.exercise_path(file).write_text(file.language.solved(file) + "\nimport no_such_module\n")
     with pytest.raises(ModuleNotFoundError), parts.installed(["0.1", "1.1"]):
         pass
     assert blocks_needed() == 1
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_model("tiny", torch.float32, "cpu")
+
+
+def engine(tiny, **options):
+    return yaie.LLM(tiny, backend="torch", block_size=4, num_blocks=64, **options)
+
+
+@pytest.fixture
+def solved(exercises, monkeypatch):
+    """A folder in which exercises 1.1 and 2.2 are written, and a record that says that they have passed."""
+    for name in ("01_radix_tree.py", "02_kv_cache.py"):
+        file = find_lesson(int(name[:2])).files[0]
+        (exercises / name).write_text(file.language.solved(file))
+    monkeypatch.setattr(parts, "passed_parts", lambda: ["1.1", "2.2"])
+    return exercises
+
+
+PROMPT, GREEDY = [5, 6, 7, 8, 9, 10, 11, 12, 13], yaie.SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)
+
+
+def test_solved_exercises_run_in_the_engine_and_only_there(tiny, solved):
+    """Would catch an engine that says it runs the learner's code and does not, or never stops doing it."""
+    before = (radix_tree.match_prefix, kv_cache.KVCacheManager.allocate_blocks)
+    llm, seen = engine(tiny, parts="exercises"), set()
+    make_batch = llm.runner.make_batch
+
+    def watching(scheduled):
+        functions = (radix_tree.match_prefix, kv_cache.KVCacheManager.allocate_blocks)
+        seen.add(tuple(function.__code__.co_filename for function in functions))
+        return make_batch(scheduled)
+
+    llm.runner.make_batch = watching
+    expected = engine(tiny).generate(PROMPT, GREEDY)[0].token_ids
+    assert llm.generate(PROMPT, GREEDY)[0].token_ids == expected
+    assert [token for chunk in llm.stream(PROMPT, GREEDY) for token in chunk.token_ids] == expected
+    llm.add_request(PROMPT, GREEDY)
+    assert len([token for _ in range(6) for chunk in llm.step() for token in chunk.token_ids]) == 6
+    assert seen == {(str(solved / "01_radix_tree.py"), str(solved / "02_kv_cache.py"))}
+    assert (radix_tree.match_prefix, kv_cache.KVCacheManager.allocate_blocks) == before
+    yours = {line.split()[1] for line in str(llm.parts).splitlines() if " yours " in line}
+    assert yours == {"1.1", "2.2"}
+    assert not hasattr(engine(tiny), "parts")
+
+
+def test_a_mistake_in_an_exercise_is_named_and_the_engine_lives_on(tiny, solved):
+    """Would catch a learner's exception that kills the engine, or an error that does not say where it was raised."""
+    file = solved / "01_radix_tree.py"
+    text = file.read_text()
+    file.write_text(text + "\n\ndef match_prefix(root, tokens, page_size=1):\n    return root.mistake\n")
+    llm = engine(tiny, parts="exercises")
+    output = llm.generate(PROMPT, GREEDY)[0]
+    assert output.finish_reason == "error"
+    assert "01_radix_tree.py" in output.error
+    assert "in match_prefix" in output.error
+    file.write_text(text)
+    assert llm.generate(PROMPT, GREEDY)[0].finish_reason == "length"
+    llm.check_integrity()
+
+
+def test_unknown_parts_are_named(tiny):
+    """Would catch a misspelt word that is taken for "no parts of mine"."""
+    with pytest.raises(ValueError, match="'mine'"):
+        engine(tiny, parts="mine")

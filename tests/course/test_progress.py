@@ -5,7 +5,7 @@ import multiprocessing
 
 import pytest
 
-from yaie.course import checks, handle, progress
+from yaie.course import api, judge, progress
 
 
 @pytest.fixture(autouse=True)
@@ -31,43 +31,43 @@ def count_checks(times):
 
 def test_board_follows_file_and_record(warm_up):
     """A board that trusts the record alone shows "passed" for a function that was edited or taken out since."""
-    assert status_of("0.1") == checks.NOT_ATTEMPTED
+    assert status_of("0.1") == judge.NOT_ATTEMPTED
     warm_up.write("return 1")
     assert status_of("0.1") == progress.CHANGED
-    handle.exercise("0.1").check()
-    assert status_of("0.1") == checks.FAILED
+    api.exercise("0.1").check()
+    assert status_of("0.1") == judge.FAILED
     warm_up.write(warm_up.RIGHT)
     assert status_of("0.1") == progress.CHANGED
-    handle.exercise("0.1").check()
-    assert status_of("0.1") == checks.PASSED
+    api.exercise("0.1").check()
+    assert status_of("0.1") == judge.PASSED
     warm_up.path.write_text("# a comment of mine\n" + warm_up.path.read_text())
-    assert status_of("0.1") == checks.PASSED
+    assert status_of("0.1") == judge.PASSED
     warm_up.path.write_text(warm_up.stub)
-    assert status_of("0.1") == checks.NOT_ATTEMPTED
+    assert status_of("0.1") == judge.NOT_ATTEMPTED
     assert stored(warm_up.path.parent)["0.1"]["checks"] == 2
 
 
 def test_what_comes_next(warm_up):
     """The board must lead to the first exercise that has not passed, and from there to its notebook."""
-    assert "Next: 0.1" in str(handle.board())
+    assert "Next: 0.1" in str(api.board())
     warm_up.write(warm_up.RIGHT)
-    handle.exercise("0.1").check()
-    assert "Next: 1.1" in str(handle.board())
-    assert "notebooks/01_" in str(handle.board())
+    api.exercise("0.1").check()
+    assert "Next: 1.1" in str(api.board())
+    assert "notebooks/01_" in str(api.board())
     lines, _ = progress.board()
-    assert handle.next_step([line for line in lines if line.status == checks.PASSED]).startswith("Everything")
+    assert api.next_step([line for line in lines if line.status == judge.PASSED]).startswith("Everything")
 
 
 def test_syntax_error_does_not_take_a_pass_away(warm_up):
     """A file that is broken for a minute must not turn every exercise of the lesson red for ever."""
     warm_up.write(warm_up.RIGHT)
-    handle.exercise("0.1").check()
+    api.exercise("0.1").check()
     warm_up.write("return (1")
-    assert handle.exercise("0.1").check().tone == "bad"
+    assert api.exercise("0.1").check().tone == "bad"
     assert status_of("0.1") == progress.CHANGED
-    assert "syntax error" in str(handle.board())
+    assert "syntax error" in str(api.board())
     warm_up.write(warm_up.RIGHT)
-    assert status_of("0.1") == checks.PASSED
+    assert status_of("0.1") == judge.PASSED
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b'"x"', b"\xff\xfe", b"{}"])
@@ -113,15 +113,15 @@ def test_folder_that_cannot_be_written(in_the_way, warm_up):
     """
     (warm_up.path.parent / in_the_way).mkdir()
     warm_up.write(warm_up.RIGHT)
-    panel = handle.exercise("0.1").check()
+    panel = api.exercise("0.1").check()
     assert panel.tone == "good"
     assert "cannot be written" in dict(panel.rows)["Not stored"]
-    assert status_of("0.1") == checks.PASSED
-    assert handle.exercise("0.1").hint().title.startswith("Hint 1")
-    assert handle.exercise("0.1").hint().title.startswith("Hint 2")
+    assert status_of("0.1") == judge.PASSED
+    assert api.exercise("0.1").hint().title.startswith("Hint 1")
+    assert api.exercise("0.1").hint().title.startswith("Hint 2")
     (warm_up.path.parent / in_the_way).rmdir()
-    assert "Not stored" not in dict(handle.exercise("0.1").hint().rows)
-    assert stored(warm_up.path.parent)["0.1"]["status"] == checks.PASSED
+    assert "Not stored" not in dict(api.exercise("0.1").hint().rows)
+    assert stored(warm_up.path.parent)["0.1"]["status"] == judge.PASSED
 
 
 def test_interruption_leaves_the_old_record_and_no_temporary_file(exercises, monkeypatch):
@@ -153,8 +153,8 @@ def test_two_notebooks_at_once_lose_no_check(exercises):
 
 def test_hints_come_one_after_another(exercises):
     """All three hints at once, or the first for ever, is not what "layered" means."""
-    titles = [handle.exercise("0.1").hint().title[:6] for _ in range(4)]
+    titles = [api.exercise("0.1").hint().title[:6] for _ in range(4)]
     assert titles == ["Hint 1", "Hint 2", "Hint 3", "Hint 3"]
-    assert handle.exercise("0.1").hint(1).title.startswith("Hint 1")
+    assert api.exercise("0.1").hint(1).title.startswith("Hint 1")
     with pytest.raises(ValueError, match="there are hints 1 to 3"):
-        handle.exercise("0.1").hint(4)
+        api.exercise("0.1").hint(4)

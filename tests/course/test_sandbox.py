@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from yaie.course import checks, handle, sandbox
+from yaie.course import api, judge, sandbox
 from yaie.course.registry import find_exercise
 from yaie.course.sandbox import Sandbox, SandboxError
 
@@ -53,12 +53,12 @@ def test_interrupt_leaves_no_worker_behind(warm_up, tmp_path):
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        checks.check("0.1", sandbox=own)
+        judge.check("0.1", sandbox=own)
     thread.join()
     assert time.monotonic() - interrupted[0] < 4  # the exercise may take 5 s
     assert_gone(written_pid(tmp_path / "pid"))
     warm_up.write(warm_up.RIGHT)
-    assert checks.check("0.1", sandbox=own).passed
+    assert judge.check("0.1", sandbox=own).passed
     own.close()
 
 
@@ -66,7 +66,7 @@ def test_interrupt_leaves_no_worker_behind(warm_up, tmp_path):
 def test_notebook_that_is_killed_leaves_no_worker_behind(warm_up, tmp_path):
     """A kernel that is restarted is killed, not asked; its server and worker must notice."""
     loop_that_tells_its_pid(warm_up, tmp_path / "pid")
-    script = "from yaie.course import checks; checks.check('0.1')"
+    script = "from yaie.course import judge; judge.check('0.1')"
     notebook = subprocess.Popen([sys.executable, "-c", script])
     worker = written_pid(tmp_path / "pid", 60)
     assert alive(worker)
@@ -96,7 +96,7 @@ def job(text, time_limit=20.0):
 def test_closed_output_does_not_end_the_worker(warm_up, sandbox):
     """End of output is not the end of the process: taking it so kills a check that would have finished."""
     warm_up.write("import os\nos.close(1)\nos.close(2)\nimport time\ntime.sleep(0.3)\nreturn 3")
-    outcome = checks.check("0.1")
+    outcome = judge.check("0.1")
     assert dict(outcome.rows)["Got"] == "3"
 
 
@@ -107,7 +107,7 @@ def test_children_of_the_worker_are_stopped(warm_up, tmp_path):
         "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
         f"open({path!r}, 'w').write(str(child.pid))\nreturn 1"
     )
-    checks.check("0.1")
+    judge.check("0.1")
     assert_gone(written_pid(tmp_path / "child"))
 
 
@@ -131,9 +131,9 @@ def test_server_that_dies_is_started_again(warm_up):
 def test_server_that_cannot_start_is_a_panel_with_its_last_words(warm_up, monkeypatch):
     """A broken torch must be shown as the reason, not as an endless wait or a broken pipe."""
     monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
-    monkeypatch.setattr(checks, "_sandbox", Sandbox())
+    monkeypatch.setattr(judge, "_sandbox", Sandbox())
     warm_up.write("return 1")
-    panel = handle.exercise("0.1").check()
+    panel = api.exercise("0.1").check()
     assert panel.tone == "bad"
     assert "ended without an answer" in panel.text
 
@@ -145,7 +145,7 @@ def test_modules_in_the_current_folder_do_not_matter(warm_up, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path / "here")
     own = Sandbox()
     warm_up.write("import random\nrandom.random()\n" + warm_up.RIGHT)
-    assert checks.check("0.1", sandbox=own).passed
+    assert judge.check("0.1", sandbox=own).passed
     own.close()
 
 
@@ -154,9 +154,9 @@ def test_parallel_sandboxes_do_not_disturb_each_other(warm_up, sandbox):
     warm_up.write("import time\ntime.sleep(0.1)\n" + warm_up.RIGHT)
     other = Sandbox()
     outcomes = []
-    thread = threading.Thread(target=lambda: outcomes.append(checks.check("0.1", sandbox=other)))
+    thread = threading.Thread(target=lambda: outcomes.append(judge.check("0.1", sandbox=other)))
     thread.start()
-    quick = checks.check("0.1", warm_up.text(warm_up.RIGHT), sandbox)
+    quick = judge.check("0.1", warm_up.text(warm_up.RIGHT), sandbox)
     thread.join()
     assert quick.passed
     assert outcomes[0].passed

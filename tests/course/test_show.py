@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from yaie.course.show import TONES, Panel, Table
+from yaie.course.show import TONES, Markdown, Panel, Table
 
 TEXT = "A [bold] word, <b>, :smile: and " + "a long line " * 30
 PANEL = Panel(
@@ -81,3 +81,50 @@ def test_notebook_gets_both_forms():
     bundle = PANEL._repr_mimebundle_()
     assert set(bundle) == {"text/html", "text/plain"}
     assert bundle["text/plain"] == str(PANEL) == repr(PANEL)
+
+
+STATEMENT = Markdown(
+    "Give **two** `tokens < 3`:\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- <script>no()</script>\n- [x](javascript:no)\n"
+)
+
+
+def test_markdown_is_formatted_and_can_bring_no_html():
+    """A statement with a table must not be shown as bars and dashes, and one with a `<` must not lose the rest."""
+    html = Panel("Title", text=STATEMENT).html()
+    assert "<strong>two</strong> <code>tokens &lt; 3</code>" in html
+    assert "<td>2</td>" in html
+    assert "<script>" not in html
+    assert "href" not in html
+    assert "&lt;script&gt;no()" in html
+    text = rendered(Panel("Title", text=STATEMENT), 80)
+    assert "two tokens < 3:" in text
+    assert "**" not in text
+    assert "**two**" in str(Panel("Title", text=STATEMENT))  # plain text is what was written
+
+
+def test_a_learners_text_is_not_markdown():
+    """What a program printed must be shown letter by letter: `**` is a power and not an emphasis."""
+    assert "2**3 | 4**5" in Panel("", text="2**3 | 4**5").html()
+
+
+SAYINGS = {
+    "`yaie hint 1.2`": '`yaie.exercise("1.2").hint()`',
+    "run `yaie reset 2` or `yaie check 10.4`": 'run `yaie.reset("2")` or `yaie.exercise("10.4").check()`',
+    "`yaie board`": "`yaie.board()`",
+    "yaie chat": "yaie chat",
+}
+
+
+@pytest.mark.parametrize("text", SAYINGS)
+def test_a_notebook_is_told_calls_and_a_terminal_commands(text):
+    """`yaie hint 1.2` typed into a cell is a syntax error, and a call typed into a shell another."""
+    panel = Panel("Title", rows=[("Next step", text)])
+    bundle = panel._repr_mimebundle_()
+    assert SAYINGS[text] in bundle["text/plain"]
+    assert html_of(SAYINGS[text]) in bundle["text/html"]
+    assert text in str(panel)
+    assert text in rendered(panel, 120)
+
+
+def html_of(text):
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text.replace('"', "&quot;"))

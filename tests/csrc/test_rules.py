@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from yaie.course.cuda_source import blanked, pieces
+from yaie.course.language.cuda_text import blanked, pieces
 from yaie.course.registry import REPOSITORY
 from yaie.cuda.card import build, nvcc
 from yaie.cuda.launchers import find_launchers

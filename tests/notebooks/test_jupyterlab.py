@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from yaie.course import generate
-from yaie.course.registry import REPOSITORY
+from yaie.course import REPOSITORY
+from yaie.course.tools import generate
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from yaie.course.registry import REPOSITORY
+from yaie.course import REPOSITORY
 
 GOOD, LIMITED, BAD = "good", "limited", "bad"
 GIB = 1 << 30
@@ -197,13 +197,13 @@ def _disk() -> tuple[str, ...]:
 def _exercises() -> tuple[str, ...]:
     if _version("torch") is None:
         return LIMITED, "not compared: the engine needs torch"
-    from yaie.course.generate import out_of_date
-    from yaie.course.learner import exercises_dir
+    from yaie.course.files import exercises_dir
+    from yaie.course.tools.generate import out_of_date
 
     stale, edited = out_of_date(exercises_dir())
     if stale:
         names = ", ".join(path.name for path in stale)
-        command = "python -m yaie.course.generate"
+        command = "python -m yaie.course.tools.generate"
         if exercises_dir() != REPOSITORY / "exercises":
             command += f" --to {shlex.quote(str(exercises_dir()))}"
         return LIMITED, f"{names}: missing or older than the engine", command

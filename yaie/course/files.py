@@ -1,49 +1,108 @@
-"""Put an exercise back to how it was generated. What was there is kept in `exercises/.backup/`."""
+"""The files that a learner edits: where they lie, what stands in them, and putting them back."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from yaie.course import learner, progress
-from yaie.course.checks import NOT_ATTEMPTED
-from yaie.course.generate import exercise_file, stub
-from yaie.course.registry import Exercise, ExerciseFile, Lesson
+from yaie.course import REPOSITORY
+
+if TYPE_CHECKING:
+    from yaie.course.registry import Exercise, ExerciseFile
+
+HASH_LINE = re.compile(r"^(?:#|//) generated, text hash ([0-9a-f]{16}|HASH)$", re.MULTILINE)
+
+
+class FileProblem(Exception):
+    """Why a learner's file cannot be used: a sentence, and the next step."""
+
+    def __init__(self, problem: str, next_step: str) -> None:
+        super().__init__(problem)
+        self.problem, self.next_step = problem, next_step
+
+
+class FileMissing(FileProblem):
+    """The exercise file is not there."""
+
+
+def exercises_dir() -> Path:
+    """The folder with the exercise files: `exercises/`, or what YAIE_EXERCISES_DIR names."""
+    return Path(os.environ.get("YAIE_EXERCISES_DIR") or REPOSITORY / "exercises").absolute()
+
+
+def exercise_path(file: ExerciseFile) -> Path:
+    """Where the learner edits an exercise file."""
+    return exercises_dir() / file.name
+
+
+def read(file: ExerciseFile) -> str:
+    """The text of an exercise file, its lines ended by \\n. Raises `FileProblem` where it cannot be read."""
+    path = exercise_path(file)
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # some editors on Windows write a byte order mark
+    except FileNotFoundError as error:
+        step = f"Run `yaie reset {file.lesson.number}` to have it written anew."
+        raise FileMissing(f"{path} is not there.", step) from error
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise FileProblem(
+            f"{path.name} is not UTF-8 text: the first other byte is in line {line}.",
+            "Save the file as UTF-8 (in VS Code: the encoding at the bottom right).",
+        ) from error
+    except OSError as error:
+        step = f"Make it a readable file: `chmod u+rw {path}`."
+        raise FileProblem(f"{path} cannot be read: {error.strerror}.", step) from error
+    return text
+
+
+def stamped(text: str) -> str:
+    """A generated text, which has HASH in its hash line, with its hash there."""
+    return text.replace("text hash HASH", f"text hash {_hash(text)}", 1)
+
+
+def was_edited(text: str) -> bool:
+    """True where a file was changed since it was generated."""
+    recorded = HASH_LINE.search(text)
+    return recorded is None or recorded.group(1) != _hash(text)
+
+
+def _hash(text: str) -> str:
+    """Hash of a generated text; the line that holds the hash itself is left out."""
+    lines = [line for line in text.splitlines() if not HASH_LINE.match(line)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def reset_exercise(exercise: Exercise) -> Path | None:
-    """Take the body out of one function again; the rest of the file stays. Returns the backup, None if none was needed.
+    """Take one answer out again; the rest of the file stays. Returns the backup of the file as it was.
 
-    Raises `FileProblem` where the function cannot be found (then only `reset_lesson` can help) or nothing can be
-    written.
+    Raises `FileProblem` where the function cannot be found (then only `reset_file` can help) or nothing can be written.
     """
+    text = read(exercise.file)
     try:
-        text = learner.read(exercise.file)
-    except learner.FileMissing:
-        return _write(exercise.file, exercise_file(exercise.file), exercise.file.exercises)
-    try:
-        first, last = learner.span(exercise, text)
-    except learner.FileProblem as problem:
-        whole = f"Mend that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file anew"
-        raise learner.FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
+        first, last = exercise.language.span(exercise, text)
+    except FileProblem as problem:
+        whole = f"Fix that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file anew"
+        raise FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
     lines = text.split("\n")  # not splitlines: Python counts lines by \n only
     start = first - 1
     indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
-    lines[start:last] = [indent + line if line else "" for line in stub(exercise).split("\n")]
-    return _write(exercise.file, "\n".join(lines), [exercise])
+    stub = exercise.language.stub(exercise)
+    lines[start:last] = [indent + line if line else "" for line in stub.split("\n")]
+    return _write(exercise.file, "\n".join(lines))
 
 
-def reset_lesson(lesson: Lesson) -> list[Path]:
-    """Write the lesson's exercise files anew. Returns the backups of what was there."""
-    if not lesson.exercises:
-        raise learner.FileProblem(f"Lesson {lesson.number} has no exercises.", "There is nothing to put back.")
-    backups = [_write(file, exercise_file(file), file.exercises) for file in lesson.files]
-    return [backup for backup in backups if backup]
+def reset_file(file: ExerciseFile) -> Path | None:
+    """Write an exercise file anew. Returns the backup of what was there; None if there was nothing."""
+    return _write(file, file.language.render(file))
 
 
-def _write(file: ExerciseFile, text: str, exercises: list[Exercise]) -> Path | None:
-    """Back up an exercise file, write the new text with the line ends that it had, forget what was recorded."""
-    path = learner.exercise_path(file)
+def _write(file: ExerciseFile, text: str) -> Path | None:
+    """Back up an exercise file and write the new text with the line ends that it had."""
+    path = exercise_path(file)
     backup = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,14 +113,8 @@ def _write(file: ExerciseFile, text: str, exercises: list[Exercise]) -> Path | N
             backup.write_bytes(old)
         path.write_text(text, encoding="utf-8", newline="\r\n" if b"\r\n" in old else "\n")
     except OSError as error:
-        raise learner.FileProblem(
+        raise FileProblem(
             f"{error.filename or path} cannot be written: {error.strerror}.",
             "Nothing was reset. Make it writable, then reset again.",
         ) from error
-    for exercise in exercises:
-        progress.change(exercise.id, _forget)
     return backup
-
-
-def _forget(record: progress.Record) -> None:
-    record.status, record.source_hash, record.hints = NOT_ATTEMPTED, "", 0

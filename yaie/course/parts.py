@@ -2,13 +2,64 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
-from yaie.course import learner, progress
-from yaie.course.checks import PASSED
-from yaie.course.registry import ExerciseFile, exercises, find_exercise
+import torch
+
+import yaie.engine.llm
+from yaie.course import progress
+from yaie.course.files import FileProblem, exercise_path, read
+from yaie.course.judge import PASSED
+from yaie.course.language import Swap, engine_seam
+from yaie.course.registry import exercises, find_exercise
 from yaie.course.show import Table
+from yaie.engine.output import RequestOutput, StreamChunk
+
+
+class LLM(yaie.engine.llm.LLM):
+    """The engine with the exercises that you have solved instead of its own functions.
+
+    They are in place while it computes, not between steps and not for other engines. Which have passed is asked when it
+    is made. On a CPU its steps are not replayed from a recording, which would not call them.
+    """
+
+    def __init__(self, model: Any = "tiny", **options: Any) -> None:
+        self._installed, self._inside = installed(passed_parts()), False
+        on_gpu = torch.cuda.is_available() and options.get("device") != "cpu" and options.get("backend") != "emulator"
+        super().__init__(model, **{"graphs": on_gpu, **options})
+
+    def generate(self, *args: Any, **options: Any) -> list[RequestOutput]:
+        with self._in_place():  # once for all steps
+            return super().generate(*args, **options)
+
+    def step(self) -> list[StreamChunk]:
+        with self._in_place():
+            return super().step()
+
+    @property
+    def parts(self) -> Table:
+        """Whose code runs: the engine's own, or yours for the exercises that you have solved."""
+        with self._in_place():
+            return who_runs()
+
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        if self._inside:
+            yield
+            return
+        with self._installed:
+            for holder in _holders(self):
+                ran = holder.operations if isinstance(holder.operations, Ran) else holder  # is it being watched?
+                ran.operations = engine_seam.in_place(ran.operations)
+            self._inside = True
+            try:
+                yield
+            finally:
+                self._inside = False
 
 
 def passed_parts() -> list[str]:
@@ -17,73 +68,139 @@ def passed_parts() -> list[str]:
     return [line.exercise.id for line in lines if line.status == PASSED]
 
 
-@contextmanager
-def installed(ids: Iterable[str]) -> Iterator[None]:
+class installed(AbstractContextManager):
     """Have the engine of this process call the learner's functions with these ids; at the end, its own again.
 
     The learner's files are run here, not in the sandbox: an endless loop in them is an endless loop of this process.
     They are read and run the first time, and again where they have changed since: a step of the engine may be shorter
-    than that. Raises `NoSuchExercise` or `FileProblem` before anything is put in; whatever a file raises when it is run
-    comes out, and nothing stays in.
+    than that. To enter raises `NoSuchExercise` or `FileProblem` before anything is put in; whatever a file raises when
+    it is run comes out, and nothing stays in.
     """
-    ids = tuple(dict.fromkeys(ids))
-    around = set(_installed) - {ids}
-    with ExitStack() as undo:
-        files, state, swaps = _latest.get(ids, ((), None, ()))
-        if state == (around, _state(files)):
-            for swap in swaps:
-                swap.put_in()
-                undo.callback(swap.take_out)
-        else:
-            files = list({exercise.file.name: exercise.file for exercise in map(find_exercise, ids)}.values())
-            state = around, _state(files)
-            swaps = _install(ids, files, undo)
-            _latest.clear()
-            _latest[ids] = files, state, swaps
-        _installed.append(ids)
-        undo.callback(_installed.pop)
-        yield
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._exercises = [find_exercise(id) for id in dict.fromkeys(ids)]
+        self._files = {exercise.file.name: exercise.file for exercise in self._exercises}
+        self._state: list[tuple] | None = None
+        self._swaps: list[Swap] = []
+        self._undo: list[ExitStack] = []  # for each time that it was entered
+
+    def __enter__(self) -> None:
+        state = [_state(exercise_path(file)) for file in self._files.values()]
+        with ExitStack() as undo:
+            if state != self._state:
+                self._state, self._swaps = None, list(self._make(undo))
+                self._state = state
+            else:
+                for swap in self._swaps:
+                    swap.put_in()
+                    undo.callback(swap.take_out)
+            self._undo.append(undo.pop_all())
+
+    def __exit__(self, *error: object) -> None:
+        self._undo.pop().close()
+
+    def _make(self, undo: ExitStack) -> Iterator[Swap]:
+        """Put each file's functions in; a file may use those of the files before it when it is run."""
+        texts = {name: read(file) for name, file in self._files.items()}
+        for exercise in self._exercises:
+            if not exercise.language.find(exercise, texts[exercise.file.name]).attempted:
+                step = f"Write it, then `yaie check {exercise.id}`."
+                raise FileProblem(f"Exercise {exercise.id} has not been written yet.", step)
+        for name, file in self._files.items():
+            use = [exercise.id for exercise in self._exercises if exercise.file.name == name]
+            swap = file.language.install(file, texts[name], use)
+            undo.callback(swap.take_out)
+            yield swap
 
 
-# The blocks that we are in, the outermost first.
-_installed: list[tuple[str, ...]] = []
-# What was put in last: ids, their files, the state that it was made in (the other blocks around it, whose functions it
-# may hold, and the state of the files), and the swaps.
-_latest: dict[tuple[str, ...], tuple[list[ExerciseFile], tuple[set, list[tuple]], list[learner.Swap]]] = {}
-
-
-def _state(files: Iterable[ExerciseFile]) -> list[tuple]:
-    """What changes whenever one of the files is saved."""
-    paths = [learner.exercise_path(file) for file in files]
-    return [(path, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (path,) for path in paths]
-
-
-def _install(ids: tuple[str, ...], files: Iterable[ExerciseFile], undo: ExitStack) -> list[learner.Swap]:
-    texts = {file.name: learner.read(file) for file in files}
-    for exercise in map(find_exercise, ids):
-        if not learner.find(exercise, texts[exercise.file.name]).attempted:
-            raise learner.FileProblem(
-                f"Exercise {exercise.id} has not been written yet.", f"Write it, then `yaie check {exercise.id}`."
-            )
-    swaps = []
-    for file in files:
-        use = [exercise.id for exercise in file.exercises if exercise.id in ids]
-        swaps.append(learner.install(learner.load(file, texts[file.name]), file, use))
-        undo.callback(swaps[-1].take_out)
-    return swaps
+def _state(path: Path) -> tuple:
+    """What changes whenever a file is saved."""
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else ()
 
 
 def who_runs() -> Table:
     """For each exercise, whose function the engine of this process would call now."""
     rows = []
     for exercise in exercises():
-        file = learner.owner(exercise)
-        yours = file == exercise.file.name
-        rows.append(
-            (
-                "good" if yours else "neutral",
-                (exercise.id, f"`{exercise.qualname}`", "yours" if yours else "YAIE's", file),
-            )
-        )
+        file = exercise.language.owner(exercise)
+        tone, whose = ("good", "yours") if file == exercise.file.name else ("neutral", "YAIE's")
+        rows.append((tone, (exercise.id, f"`{exercise.qualname}`", whose, file)))
     yours = sum(tone == "good" for tone, _ in rows)
     return Table("Whose code runs", ("", "Function", "Whose", "File"), rows, f"{yours} of {len(rows)} are yours.")
+
+
+class Ran:
+    """Calls of operations, and the files of `csrc/` in which their kernels were looked up.
+
+    Replaces an engine's `operations` while it watches.
+    """
+
+    def __init__(self, operations: Any) -> None:
+        self.operations = operations
+        self.calls: Counter[str] = Counter()
+        self.files: dict[str, set[str]] = {}
+        self.yours: set[str] = set()  # files with a function of the learner's
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.operations, name)
+        if not callable(value):
+            return value
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] += 1
+            with engine_seam.looked_up(self.operations, saw):
+                return value(*args, **kwargs)
+
+        def saw(file: str, yours: bool) -> None:
+            self.files.setdefault(name, set()).add(file)
+            if yours:
+                self.yours.add(file)
+
+        return counted
+
+    def board(self) -> Table:
+        """For each operation that was called: how often, on what, from which file, and whose it is."""
+        rows = []
+        for operation in self.calls:  # in the order of their first call
+            files = sorted(self.files.get(operation, ()))
+            yours = any(file in self.yours for file in files)
+            where = ", ".join(f"csrc/{file}" for file in files)
+            runs_on = ("your kernel" if yours else "YAIE's kernel") if files else "torch"
+            if operation == "plan_attention":
+                runs_on = "the CPU"  # it decides who reads which pages, and computes nothing
+            tone = "good" if yours else "neutral"
+            rows.append((tone, (f"`{operation}`", f"{self.calls[operation]}", runs_on, where)))
+        computing = [operation for operation in self.calls if operation != "plan_attention"]
+        kernels = sum(bool(self.files.get(operation)) for operation in computing)
+        return Table(
+            f"Who computes: backend {engine_seam.backend_of(self.operations)}",
+            ("Operation", "Calls", "Runs on", "File"),
+            rows,
+            f"{kernels} of {len(computing)} operations that compute ran on kernels of csrc/.",
+        )
+
+
+@contextmanager
+def watch_operations(llm: yaie.engine.llm.LLM) -> Iterator[Ran]:
+    """Which operation of an engine ran where: counted while this lasts.
+
+        with watch_operations(llm) as ran:
+            llm.generate("1+1=")
+        ran.board()
+
+    Operations that are replayed from a CUDA graph are not called again, so on a GPU the counts are those of the capture
+    and of the steps without a graph.
+    """
+    ran, holders = Ran(llm.runner.operations), _holders(llm)
+    for holder in holders:
+        holder.operations = ran
+    try:
+        yield ran
+    finally:
+        for holder in holders:
+            holder.operations = ran.operations
+
+
+def _holders(llm: yaie.engine.llm.LLM) -> list[Any]:
+    """The parts of an engine that have its operations."""
+    return [holder for holder in (llm.runner, llm.runner.graphs) if holder is not None]

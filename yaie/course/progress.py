@@ -16,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from yaie.course import learner
-from yaie.course.checks import FAILED, NOT_ATTEMPTED, PASSED, Outcome
+from yaie.course.files import FileProblem, exercises_dir, read
+from yaie.course.judge import FAILED, NOT_ATTEMPTED, PASSED, Outcome
 from yaie.course.registry import Exercise, lessons
 
 CHANGED = "edited, not checked since"
@@ -93,6 +93,15 @@ def remember(outcome: Outcome) -> str:
     return change(outcome.exercise.id, edit)
 
 
+def forget(exercise: Exercise) -> None:
+    """After a reset: nothing is written, and the hints begin anew."""
+
+    def edit(record: Record) -> None:
+        record.status, record.source_hash, record.hints = NOT_ATTEMPTED, "", 0
+
+    change(exercise.id, edit)
+
+
 def board() -> tuple[list[Line], list[str]]:
     """The state of every exercise as the files and the records say now, and what could not be read."""
     records, problem = load()
@@ -103,7 +112,7 @@ def board() -> tuple[list[Line], list[str]]:
             record = records.get(exercise.id, Record())
             try:
                 status = _status(exercise, record)
-            except learner.FileProblem as found:
+            except FileProblem as found:
                 status = CHANGED if record.source_hash else NOT_ATTEMPTED
                 if found.problem not in problems:
                     problems.append(found.problem)
@@ -112,7 +121,7 @@ def board() -> tuple[list[Line], list[str]]:
 
 
 def _status(exercise: Exercise, record: Record) -> str:
-    written = learner.find(exercise, learner.read(exercise.file))
+    written = exercise.language.find(exercise, read(exercise.file))
     if not written.attempted:
         return NOT_ATTEMPTED
     if record.source_hash != written.hash or record.status not in (PASSED, FAILED):
@@ -158,4 +167,4 @@ def _set_aside(path: Path) -> None:
 
 
 def _path() -> Path:
-    return learner.exercises_dir() / ".progress.json"
+    return exercises_dir() / ".progress.json"

@@ -19,7 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from yaie.course import REPOSITORY as REPOSITORY
+from yaie.course.language import CUDA, PYTHON, Language, language_of
+
 LESSONS = Path(__file__).parent / "lessons"
 
 
@@ -46,9 +48,6 @@ class Mistake:
     def fits(self, reference: str) -> bool:
         """Whether `old` occurs exactly once in the engine's function; a mistake that does not fit cannot be tried."""
         return f"{reference}\n".count(self.old) == 1  # with the line's end, so that the last line may go, too
-
-
-Mutant = Mistake  # its name of before, until the rest of the course has the new one
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,13 @@ class Exercise:
         return self.qualname.rpartition(".")[2]
 
     @property
-    def is_cuda(self) -> bool:
-        return self.module.startswith("csrc/")
+    def language(self) -> Language:
+        return language_of(self.module)
 
     @property
     def file(self) -> ExerciseFile:
         """The file that a learner writes this function in."""
-        return ExerciseFile(self.lesson, ".cu" if self.is_cuda else ".py")
+        return ExerciseFile(self.lesson, self.language)
 
     def check(self) -> None:
         """Run the folder's `check.py` on the engine, into which the learner's function has been put.
@@ -107,40 +106,32 @@ class Exercise:
         number = self.id.partition(".")[2]
         importlib.import_module(f"{self.lesson.package}.exercise_{number}.check").check()
 
-    # The names of before, until the rest of the course has the new ones.
-    mutants = property(lambda self: self.mistakes)
-    task = property(lambda self: self.statement)
-
 
 @dataclass(frozen=True)
 class ExerciseFile:
     """One file that a learner edits: the Python exercises of a lesson, or its CUDA exercises."""
 
     lesson: Lesson
-    suffix: str
+    language: Language
 
     @property
     def name(self) -> str:
-        return f"{self.lesson.name}{self.suffix}"
-
-    @property
-    def is_cuda(self) -> bool:
-        return self.suffix == ".cu"
+        return f"{self.lesson.name}{self.language.suffix}"
 
     @property
     def what_to_do(self) -> str:
         """What a learner does with the functions in the file, in a line of its header."""
         broken = [exercise.broken is not None for exercise in self.exercises]
         if all(broken):
-            return "Each function below is the engine's, with a mistake put in. Mend it, save the file, check it:"
+            return "Each function below is the engine's, with a mistake put in. Fix it, save the file, check it:"
         if any(broken):
-            return "Write the functions that have no body, mend those with a mistake in them, save the file, check:"
+            return "Write the functions that have no body, fix those with a mistake in them, save the file, check:"
         each = "Each function below belongs to the engine; its body has been taken out."
         return f"{each} Write it, save the file, check it:"
 
     @property
     def exercises(self) -> list[Exercise]:
-        return [exercise for exercise in self.lesson.exercises if exercise.is_cuda == self.is_cuda]
+        return [exercise for exercise in self.lesson.exercises if exercise.language is self.language]
 
 
 @dataclass
@@ -168,7 +159,7 @@ class Lesson:
     @property
     def files(self) -> list[ExerciseFile]:
         """The files of this lesson that have an exercise: Python's first. Empty for a lesson without exercises."""
-        return [file for file in (ExerciseFile(self, ".py"), ExerciseFile(self, ".cu")) if file.exercises]
+        return [file for file in (ExerciseFile(self, PYTHON), ExerciseFile(self, CUDA)) if file.exercises]
 
 
 # ---- from folders

@@ -24,7 +24,7 @@ import tempfile
 import time
 from typing import Any, TextIO
 
-from yaie.course.registry import REPOSITORY
+from yaie.course import REPOSITORY
 
 MEMORY_LIMIT = 1 << 30  # bytes a worker may take on top of what it starts with
 OUTPUT_LIMIT = 256 << 10  # bytes a worker may print

@@ -1,4 +1,7 @@
-"""How the course's answers look: one `Panel` and one `Table`, each as HTML in a notebook and as text in a terminal."""
+"""How the course's answers look: one `Panel` and one `Table`, each as HTML in a notebook and as text in a terminal.
+
+What a learner may do is written as a command between backticks: `yaie hint 1.2`. A notebook shows the call instead.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import re
 from dataclasses import dataclass, field
 from html import escape
 
+from markdown_it import MarkdownIt
 from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.markdown import Markdown as RichMarkdown
 from rich.panel import Panel as RichPanel
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -23,13 +28,36 @@ TONES = {
 }
 WIDTH = 100  # columns that a panel takes at most; longer lines are hard to read
 CELL = "text-align:left;vertical-align:top"
+COMMAND = re.compile(r"`yaie (check|hint|reset|board|doctor)(?: ([\d.]+))?`")
+
+
+class Markdown(str):
+    """A text of the course's own, such as a statement, that is shown formatted. HTML in it is shown as it is written.
+
+    A plain str is shown letter by letter, apart from `code` between backticks: what a learner wrote or printed.
+    """
+
+    def html(self) -> str:
+        return MarkdownIt("commonmark", {"html": False}).enable("table").render(self)
+
+
+def in_notebook(text: str) -> str:
+    """The text with calls instead of commands."""
+
+    def call(match: re.Match[str]) -> str:
+        name, what = match.groups()
+        if what is None or "." not in what:  # of everything, or of a lesson
+            return f"`yaie.{name}({json.dumps(what) if what else ''})`"
+        return f'`yaie.exercise("{what}").{name}()`'
+
+    return type(text)(COMMAND.sub(call, text))
 
 
 class _View:
     """Something that shows itself in a notebook and in a terminal."""
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/html": self.html(), "text/plain": str(self)}
+        return {"text/html": self.html(), "text/plain": in_notebook(str(self))}
 
     def html(self) -> str:
         raise NotImplementedError
@@ -82,7 +110,8 @@ class Panel(_View):
         grid.add_column(overflow="fold")
         for label, text in self._all_rows():
             grid.add_row(Text(label), Text(text))
-        body = [Text(self.text)] * bool(self.text) + [grid] * bool(grid.row_count)
+        text = RichMarkdown(self.text) if isinstance(self.text, Markdown) else Text(self.text)
+        body = [text] * bool(self.text) + [grid] * bool(grid.row_count)
         # The title is a line of its own inside, not part of the frame, which would cut it at the frame's width.
         yield RichPanel(
             Group(Text.assemble((sign, colour), " ", (self.title, "bold")), *body),
@@ -159,5 +188,8 @@ def _html_link(path: str, address: str) -> str:
 
 def _html_text(text: str) -> str:
     """Escaped text; `code` between backticks is set as code, lines and the spaces in them stay."""
+    text = in_notebook(text)
+    if isinstance(text, Markdown):
+        return text.html()
     html = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text))
     return f'<span style="white-space:pre-wrap">{html}</span>' if "\n" in text else html

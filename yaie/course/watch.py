@@ -7,7 +7,7 @@ from pathlib import Path
 
 from watchfiles import watch as file_changes
 
-from yaie.course import handle, learner
+from yaie.course import api, files
 from yaie.course.registry import Exercise, ExerciseFile, exercise_files, exercises
 from yaie.course.show import Panel
 
@@ -28,30 +28,30 @@ def watch(saved: Iterable[set[Path]] | None = None) -> Iterator[Panel]:
 
 def _check_changed(file: ExerciseFile, known: dict[str, str]) -> Iterator[Panel]:
     try:
-        learner.check_syntax(file, learner.read(file))
-    except learner.FileMissing:
+        file.language.check_syntax(file, files.read(file))
+    except files.FileMissing:
         return  # some editors take the old file away before they put the new one there
-    except learner.FileProblem as problem:
-        yield handle.problem_panel(problem)
+    except files.FileProblem as problem:
+        yield api.problem_panel(problem)
         return
     changed = [exercise for exercise in file.exercises if _state(exercise) != known[exercise.id]]
     if not changed:
         yield Panel(f"{file.name} was saved; no exercise in it has changed")
     for exercise in changed:
         known[exercise.id] = _state(exercise)
-        yield handle.exercise(exercise.id).check()
+        yield api.exercise(exercise.id).check()
 
 
 def _state(exercise: Exercise) -> str:
     """What to compare a save with: changes whenever a check might come out differently."""
     try:
-        return learner.find(exercise, learner.read(exercise.file)).hash
-    except learner.FileProblem as problem:
+        return exercise.language.find(exercise, files.read(exercise.file)).hash
+    except files.FileProblem as problem:
         return str(problem)
 
 
 def _saves() -> Iterator[set[Path]]:
-    folder = learner.exercises_dir()
+    folder = files.exercises_dir()
     folder.mkdir(parents=True, exist_ok=True)
     names = {file.name for file in exercise_files()}
     for changes in file_changes(folder, recursive=False, watch_filter=lambda _, path: Path(path).name in names):

@@ -12,7 +12,7 @@ request takes what it got (`LLM._take`). When something fails:
   `stream` report the same text as the output of that one prompt (`finish_reason="error"`) and serve the others;
 - numbers that are not finite end the request that they belong to;
 - an exception while the model runs ends the requests of that step;
-- an exception in the bookkeeping (a bug, perhaps in an exercise that is in place) ends all requests, because nobody
+- an exception in the bookkeeping (a bug) ends all requests, because nobody
   knows any more whose pages are whose, and the pool is made anew.
 
 In each case the engine goes on serving. `LLM.last_error` keeps the exception with its traceback.
@@ -59,9 +59,7 @@ class LLM:
             that several engines share one model)
         backend: what computes: "torch", "cuda" (the kernels of csrc/ on a GPU), "emulator" (the same kernels on the
             CPU, slowly: for looking at them), or "auto": "cuda" on a GPU as far as its kernels go, else "torch".
-            With kernels, the decoder's functions in Python (those of lessons 03 and 05) are not called
-        parts: "exercises" puts the exercises that you have solved in the place of the engine's own functions; `parts`
-            (the attribute) says whose code runs
+            With kernels, the decoder's functions in Python are not called
         dtype: of the weights and the KV cache; None: float32 on the CPU, bfloat16 on a GPU
         device: None: a GPU if there is one
         block_size: tokens per page
@@ -87,7 +85,6 @@ class LLM:
         model: str | Path | tuple = "tiny",
         *,
         backend: str = "auto",
-        parts: str | None = None,
         dtype: torch.dtype | None = None,
         device: str | None = None,
         block_size: int = 16,
@@ -102,8 +99,6 @@ class LLM:
         graphs: bool = True,
         trace: bool = False,
     ) -> None:
-        if parts not in (None, "exercises"):
-            raise ValueError(f"parts must be None or 'exercises', got {parts!r}")
         if isinstance(model, str | Path):
             from yaie.models.loader import load_model
 
@@ -143,8 +138,6 @@ class LLM:
         )
         self._mail: dict[str, deque[StreamChunk]] = {}  # request -> the queue of the stream that it belongs to
         self._unclaimed: list[StreamChunk] = []
-        self._exercises = _passed_exercises() if parts == "exercises" else ()
-        self._exercises_are_in_place = False
         self._graphs = graphs
         self._make_pool()
         self.runner.try_out()
@@ -159,8 +152,7 @@ class LLM:
         A prompt is a str (continued as it is), a list of token ids, or a chat: a list of {"role": ..., "content": ...},
         which goes through the model's chat template. `params` is one for all, or one for each.
         """
-        with self._exercises_in_place():  # once for all steps
-            outputs = {chunk.index: chunk.output for chunk in self.stream(prompts, params) if chunk.output}
+        outputs = {chunk.index: chunk.output for chunk in self.stream(prompts, params) if chunk.output}
         return [outputs[index] for index in sorted(outputs)]
 
     def stream(
@@ -222,14 +214,6 @@ class LLM:
     def has_unfinished_requests(self) -> bool:
         return bool(self._requests)
 
-    @property
-    def parts(self) -> Any:
-        """Whose code runs: the engine's own, or yours for the exercises that you have solved."""
-        from yaie.course import parts
-
-        with self._exercises_in_place():
-            return parts.who_runs()
-
     def stats(self) -> dict[str, Any]:
         """Counts since the engine was made, and where its pages are: free + evictable + protected + private == pool.
 
@@ -261,24 +245,23 @@ class LLM:
     def _step(self) -> list[StreamChunk]:
         if not self._requests:
             return []
-        with self._exercises_in_place():
-            try:
-                scheduled = self.scheduler.schedule()
-                if not scheduled:
-                    raise RuntimeError(f"the scheduler has {len(self._requests)} requests and chose none of them")
-                self._totals["preemptions"] += len(self.scheduler.preempted)
-                work = self._work(scheduled) if self.trace is not None else {}
-            except BaseException as error:
-                return self._start_over(error)
-            try:
-                results = self.runner.run(scheduled)
-            except Exception as error:
-                self.last_error = error
-                results = dict.fromkeys(scheduled, StepResult(error=_describe(error)))
-            try:
-                chunks = [self._take(request, scheduled[request], results[request]) for request in scheduled]
-            except BaseException as error:
-                return self._start_over(error)
+        try:
+            scheduled = self.scheduler.schedule()
+            if not scheduled:
+                raise RuntimeError(f"the scheduler has {len(self._requests)} requests and chose none of them")
+            self._totals["preemptions"] += len(self.scheduler.preempted)
+            work = self._work(scheduled) if self.trace is not None else {}
+        except BaseException as error:
+            return self._start_over(error)
+        try:
+            results = self.runner.run(scheduled)
+        except Exception as error:
+            self.last_error = error
+            results = dict.fromkeys(scheduled, StepResult(error=_describe(error)))
+        try:
+            chunks = [self._take(request, scheduled[request], results[request]) for request in scheduled]
+        except BaseException as error:
+            return self._start_over(error)
         if self.trace is not None:
             finished = {chunk.request_id: chunk.output.finish_reason for chunk in chunks if chunk.output}
             pages = self.pages.counts(self.scheduler.running)
@@ -489,21 +472,6 @@ class LLM:
                 work[request.request_id] = ("preempted" if waits_again else "waiting", 0)
         return work
 
-    @contextlib.contextmanager
-    def _exercises_in_place(self) -> Iterator[None]:
-        """The learner's functions are the engine's while this lasts, and not between steps or for other engines."""
-        if not self._exercises or self._exercises_are_in_place:
-            yield
-            return
-        from yaie.course import parts
-
-        with parts.installed(self._exercises):
-            self._exercises_are_in_place = True
-            try:
-                yield
-            finally:
-                self._exercises_are_in_place = False
-
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
     """One prompt or many, as a list of prompts. A list of ints is one prompt, and so is a list of messages."""
@@ -526,9 +494,3 @@ def _describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"
-
-
-def _passed_exercises() -> tuple[str, ...]:
-    from yaie.course import parts
-
-    return tuple(parts.passed_parts())

@@ -1,1 +1,1 @@
-"""For maintainers: make an exercise and prove it."""
+"""Tools for those who maintain the course: `python -m yaie.course.tools.NAME`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from yaie.course import checks, cuda_source, generate
+from yaie.course import judge
 from yaie.course.registry import Exercise, Mistake
 from yaie.course.sandbox import Sandbox
 
@@ -38,12 +37,12 @@ class Promise:
     name: str  # "mistake 2", "right/1.py"
     text: str  # what is promised
     file: Callable[[], str]
-    kept: Callable[[checks.Outcome], bool]
+    kept: Callable[[judge.Outcome], bool]
 
     def broken(self, sandbox: Sandbox) -> str:
         """What is wrong; nothing where the promise is kept."""
         try:
-            outcome = checks.check(self.exercise.id, self.file(), sandbox)
+            outcome = judge.check(self.exercise.id, self.file(), sandbox)
         except LookupError as error:
             return str(error)
         return "" if self.kept(outcome) else str(outcome)
@@ -51,37 +50,36 @@ class Promise:
 
 def promises(exercise: Exercise) -> Iterator[Promise]:
     """All that is promised of an exercise whose folder lacks nothing. Nothing is run, compiled or imported yet."""
-    promise = partial(Promise, exercise)
-    with_body = partial(generate.exercise_file, exercise.file)
+    promise, language = partial(Promise, exercise), exercise.language
+    with_body = partial(language.render, exercise.file)
 
-    def passed(outcome: checks.Outcome) -> bool:
+    def passed(outcome: judge.Outcome) -> bool:
         return outcome.passed
 
-    def told(cause: str, outcome: checks.Outcome) -> bool:
-        return outcome.status == checks.FAILED and ("Likely cause", cause) in outcome.rows
+    def told(cause: str, outcome: judge.Outcome) -> bool:
+        return outcome.status == judge.FAILED and ("Likely cause", cause) in outcome.rows
 
-    def failed(text: str, outcome: checks.Outcome) -> bool:
+    def failed(text: str, outcome: judge.Outcome) -> bool:
         said = "\n".join([outcome.headline, *(row for _, row in outcome.rows)])
-        return outcome.status == checks.FAILED and text in said
+        return outcome.status == judge.FAILED and text in said
 
-    def compiles_and_fails(outcome: checks.Outcome) -> bool:
-        return outcome.status == checks.FAILED and outcome.headline != "It does not compile."
+    def compiles_and_fails(outcome: judge.Outcome) -> bool:
+        return outcome.status == judge.FAILED and outcome.headline != "It does not compile."
 
     # A stub that counts as failed would greet the learner with red.
-    yield promise("stub", "is not attempted", with_body, lambda outcome: outcome.status == checks.NOT_ATTEMPTED)
-    if exercise.is_cuda:
+    yield promise("stub", "is not attempted", with_body, lambda outcome: outcome.status == judge.NOT_ATTEMPTED)
+    if idle := language.idle(exercise):
         # A stub that does not compile is worthless to a learner. A statement of no effect makes it count as attempted.
-        body = lambda: generate.stub(exercise).replace("{", "{ (void)0;", 1)  # noqa: E731
-        yield promise("idle stub", "compiles and fails", lambda: with_body({exercise.id: body()}), compiles_and_fails)
+        yield promise("idle stub", "compiles and fails", partial(with_body, {exercise.id: idle}), compiles_and_fails)
     # A check that refuses the engine's own function is wrong; one that insists on one way of writing is, too.
-    yield promise("reference", "passes", lambda: generate.solved_file(exercise.file), passed)
+    yield promise("reference", "passes", partial(language.solved, exercise.file), passed)
     for path in answers(exercise, "right"):
         yield promise(f"right/{path.name}", "passes", partial(with_answer, exercise, path), passed)
     # A mistake that passes shows a hole in the check; one with another's message misleads the learner.
     for number, mistake in enumerate(exercise.mistakes, 1):
-        file = lambda mistake=mistake: with_body({exercise.id: generate.mutated(exercise, mistake)})  # noqa: E731
-        text = mistake.message
-        yield promise(f"mistake {number}", f"fails: {text}", file, partial(told, text))
+        change = partial(language.changed, exercise, mistake.old, mistake.new)
+        file = lambda change=change: with_body({exercise.id: change()})  # noqa: E731
+        yield promise(f"mistake {number}", f"fails: {mistake.message}", file, partial(told, mistake.message))
     # A wrong answer that passed once must never pass again, nor be told something else than what is wrong.
     for path in answers(exercise, "wrong"):
         text = expected(path)
@@ -103,16 +101,7 @@ def expected(path: Path) -> str:
 
 def with_answer(exercise: Exercise, path: Path) -> str:
     """The exercise file with the function of a file of right/ or wrong/ in it, and with all else that this file has."""
-    text = path.read_text(encoding="utf-8")
-    if exercise.is_cuda:
-        return generate.exercise_file(exercise.file, {exercise.id: text.strip()})
-    node = generate.find_function(ast.parse(text), exercise.function)
-    if node is None:
-        raise LookupError(f"{path}: there is no function `{exercise.function}`")
-    lines, start, end = text.splitlines(), generate.first_line(node) - 1, node.end_lineno
-    file = generate.exercise_file(exercise.file, {exercise.id: "\n".join(lines[start:end])})
-    top = "from __future__ import annotations\n"  # imports of the answer come before those of the file, which override
-    return file.replace(top, "\n".join([top, *lines[:start], *lines[end:], ""]), 1)
+    return exercise.language.with_answer(exercise, path.read_text(encoding="utf-8"))
 
 
 def lacks(exercise: Exercise) -> list[str]:
@@ -134,10 +123,10 @@ def lacks(exercise: Exercise) -> list[str]:
         found.append(f"exercise.toml has {len(exercise.mistakes)} mistakes; at least 2 are expected")
     found += stale(exercise)
     for path in right + wrong:
-        if path.suffix != exercise.file.suffix:
-            found.append(f"{path.relative_to(exercise.folder)}: expected a {exercise.file.suffix} file")
-    different = {_code(exercise, path.read_text(encoding="utf-8")) for path in right}
-    different.discard(_code(exercise, generate.reference(exercise)))
+        if path.suffix != exercise.language.suffix:
+            found.append(f"{path.relative_to(exercise.folder)}: expected a {exercise.language.suffix} file")
+    different = {exercise.language.code(path.read_text(encoding="utf-8")) for path in right}
+    different.discard(exercise.language.code(exercise.language.reference(exercise)))
     if len(different) < 3 or len(different) < len(right):
         found.append(f"right/ has {len(different)} answers that differ from each other and the engine's; expected 3")
     for path in wrong:
@@ -148,7 +137,7 @@ def lacks(exercise: Exercise) -> list[str]:
 
 def stale(exercise: Exercise) -> list[str]:
     """The mistakes, and the one put in, that quote text which the engine's function does not have exactly once."""
-    reference = generate.reference(exercise)
+    reference = exercise.language.reference(exercise)
     changes = [(f"mistake {number}", mistake) for number, mistake in enumerate(exercise.mistakes, 1)]
     changes += [("broken", Mistake(*exercise.broken, ""))] if exercise.broken else []
     return [
@@ -156,8 +145,3 @@ def stale(exercise: Exercise) -> list[str]:
         for name, change in changes
         if not change.fits(reference)
     ]
-
-
-def _code(exercise: Exercise, text: str) -> str:
-    """What an answer says, whatever its layout and comments."""
-    return cuda_source.normal(text) if exercise.is_cuda else ast.dump(ast.parse(text))

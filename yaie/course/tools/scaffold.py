@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from yaie.course import generate
 from yaie.course.registry import LESSONS, Exercise, FolderError, Lesson, NoSuchExercise, exercise_folders, find_exercise
 from yaie.course.tools import prove
 
@@ -28,15 +27,15 @@ def new(id: str, target: str, lessons: Path = LESSONS) -> Path:
     if id != f"{number}.{len(there) + 1}":
         raise ValueError(f"the next exercise of lesson {number} is {number}.{len(there) + 1}, not {id}")
     exercise = Exercise(id, "", target, 1, 1, "", (), (), Lesson(number, found[0].name[3:], "", 1), found[0])
-    generate.reference(exercise)  # raises where the engine has no such function
+    exercise.language.reference(exercise)  # raises where the engine has no such function
     folder = found[0] / f"{id}_{exercise.function.strip('_').removesuffix('_kernel')}"
-    suffix = exercise.file.suffix
-    words = {"TARGET": target, "FUNCTION": exercise.function, "MARK": {".py": "#"}.get(suffix, "//")}
+    language = exercise.language
+    words = {"TARGET": target, "FUNCTION": exercise.function, "MARK": language.comment}
     for blank in sorted(path for path in BLANK.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         path = folder / blank.relative_to(BLANK)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = re.sub("|".join(words), lambda word: words[word[0]], blank.read_text(encoding="utf-8"))
-        (path if path.suffix else path.with_suffix(suffix)).write_text(text, encoding="utf-8")
+        (path if path.suffix else path.with_suffix(language.suffix)).write_text(text, encoding="utf-8")
     return folder
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from yaie.course import learner
 from yaie.course.expect import Mismatch, first_difference, given, plain, shown
+from yaie.course.language import engine_seam
 from yaie.course.registry import find_exercise
 from yaie.cuda import KernelError
 from yaie.engine.output import TextStream
@@ -21,14 +21,13 @@ from yaie.engine.prefix_cache import PrefixCache
 from yaie.engine.request import Request
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Scheduler
-from yaie.kernels import native
 from yaie.kernels.kv_cache import KVCacheManager, OutOfBlocksError
 from yaie.kernels.radix_tree import RadixTree
 
 
 def module(file: str) -> Any:
     """The launchers of a file of csrc/ in the emulator, with all checks."""
-    return native.module(file, "emulator", check=True)
+    return engine_seam.module(file)
 
 
 # --- to find an input -----------------------------------------------------------------------------------------
@@ -44,14 +43,15 @@ def are_ints(values: Any, low: int, high: int) -> bool:
     return all(isinstance(v, int) and not isinstance(v, bool) and low <= v <= high for v in values)
 
 
-def expose(mending: str, function: str, text: str, run: Callable[[], Any]) -> None:
-    """Raise `Mismatch` unless the broken function of exercise `mending` gives something else than the right one.
+def expose(fixing: str, function: str, text: str, run: Callable[[], Any]) -> None:
+    """Raise `Mismatch` unless the broken function of exercise `fixing` gives something else than the right one.
 
     `text` names the input. `run` calls the engine with it; a finding of the emulator is a result, too.
     """
     with given(text):
         right = outcome(run)
-        with learner.as_found(find_exercise(mending)):
+        exercise = find_exercise(fixing)
+        with exercise.language.as_found(exercise):
             broken = outcome(run)
         if first_difference(broken, right) is None:
             note = "Read the broken function line by line with this input: on which other one would a line go wrong?"

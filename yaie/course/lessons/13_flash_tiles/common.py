@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 import yaie.cuda
+from yaie.course.language import engine_seam
 from yaie.kernels import native
 
 TILES, REGISTERS = "flash_attention_2_tiles", "flash_attention_3_registers"
@@ -15,7 +16,7 @@ TILES, REGISTERS = "flash_attention_2_tiles", "flash_attention_3_registers"
 
 def module(rung: str) -> yaie.cuda.Module:
     """The launchers of a rung in the emulator's check mode."""
-    return native.module(f"flash_attention/{rung}.cu", "emulator", check=True)
+    return engine_seam.module(f"flash_attention/{rung}.cu")
 
 
 def attend(

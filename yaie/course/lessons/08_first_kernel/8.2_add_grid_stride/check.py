@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from yaie.course.expect import expect, given
-from yaie.kernels import native
+from yaie.course.language import engine_seam
 
 from ..common import FILE, make_numbers
 
 
 def check() -> None:
-    module = native.module(FILE, "emulator", check=True)
+    module = engine_seam.module(FILE)
     for n, blocks in ((300, 1), (5, 1), (5, 3), (1100, 2), (1024, 2), (1025, 4)):
         a, b, c = make_numbers(n)
         with given(f"vector_add_grid_stride(a, b, c, {n}, {blocks}) with a = [0, 1, 2, ...], b = [1000, 2000, ...]"):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import expect, expect_sectors, given
-from yaie.kernels import native
+from yaie.course.language import engine_seam
 
 
 def _caches(num_layers: int, num_blocks: int, block_ints: int, dtype=torch.int32) -> list[torch.Tensor]:
@@ -13,7 +13,7 @@ def _caches(num_layers: int, num_blocks: int, block_ints: int, dtype=torch.int32
 
 
 def check() -> None:
-    module = native.module("memory/copy_blocks.cu", "emulator", check=True)
+    module = engine_seam.module("memory/copy_blocks.cu")
     cases = [
         (1, 3, 2, [[0, 2]], torch.int32),
         (2, 3, 2, [[0, 2]], torch.int32),

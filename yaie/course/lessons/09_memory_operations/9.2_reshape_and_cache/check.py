@@ -3,11 +3,11 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import expect, expect_sectors, given
-from yaie.kernels import native
+from yaie.course.language import engine_seam
 
 
 def check() -> None:
-    module = native.module("memory/reshape_and_cache.cu", "emulator", check=True)
+    module = engine_seam.module("memory/reshape_and_cache.cu")
     for num_slots, row, slots in ((4, 2, [1]), (6, 3, [5, 0]), (6, 4, [5, -1, 0]), (3, 1200, [2, 1])):
         key = torch.arange(1, len(slots) * row + 1, dtype=torch.int32).reshape(len(slots), row)
         value = -key

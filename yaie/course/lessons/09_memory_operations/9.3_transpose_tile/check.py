@@ -3,11 +3,11 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import expect, expect_no_bank_conflicts, expect_sectors, given
-from yaie.kernels import native
+from yaie.course.language import engine_seam
 
 
 def check() -> None:
-    module = native.module("memory/transpose.cu", "emulator", check=True)
+    module = engine_seam.module("memory/transpose.cu")
     for rows, cols in ((2, 3), (1, 5), (33, 2), (40, 70), (64, 32)):
         x = torch.arange(rows * cols, dtype=torch.float32).reshape(rows, cols)
         for launcher in ("transpose_2_tiled", "transpose_3_padded"):

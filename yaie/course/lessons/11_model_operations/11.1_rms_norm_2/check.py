@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import expect, expect_sectors, given
+from yaie.course.language import engine_seam
 from yaie.kernels import native
 
 from ..common import make_numbers
@@ -14,7 +15,7 @@ def _norm_by_formula(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch
 
 
 def check() -> None:
-    module = native.module("model_ops/rms_norm.cu", "emulator", check=True)
+    module = engine_seam.module("model_ops/rms_norm.cu")
 
     def run(x: torch.Tensor, residual: torch.Tensor | None, weight: torch.Tensor, eps: float) -> torch.Tensor:
         out = torch.full_like(x, -1.0)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import expect, given
-from yaie.kernels import native
+from yaie.course.language import engine_seam
 
 from ..common import make_numbers
 
@@ -15,7 +15,7 @@ def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
 
 
 def check() -> None:
-    module = native.module("model_ops/rope.cu", "emulator", check=True)
+    module = engine_seam.module("model_ops/rope.cu")
     x = torch.tensor([[[1.0, 2.0, 3.0, 4.0]]])
     with given("one token, one head [1, 2, 3, 4], cos = [0, 1], sin = [1, 0]"):
         module.rope_1_pairs(x, torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]), 1, 1, 4, 4, 0)

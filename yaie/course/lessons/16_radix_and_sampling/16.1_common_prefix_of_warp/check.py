@@ -3,7 +3,8 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import expect, expect_sectors, given
-from yaie.kernels import native, radix_ops, radix_tree
+from yaie.course.language import engine_seam
+from yaie.kernels import radix_ops, radix_tree
 
 
 def _tree_of(prompts: list[list[int]]) -> radix_ops.FlatTree:
@@ -14,7 +15,7 @@ def _tree_of(prompts: list[list[int]]) -> radix_ops.FlatTree:
 
 
 def check() -> None:
-    module = native.module("radix_ops/match_prefixes.cu", "emulator", check=True)
+    module = engine_seam.module("radix_ops/match_prefixes.cu")
     cases = [([5, 6, 7, 8], [5, 6, 9, 8]), ([5, 6, 7], [5, 6, 7]), ([5, 6, 7], [5, 6]), ([5], [6])]
     for length in (31, 32, 33, 65, 100):
         for place in sorted({0, length // 2, length - 1}):

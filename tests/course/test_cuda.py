@@ -9,24 +9,26 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.course import checks, cuda_exercises, files, generate, handle, learner, parts
+from yaie.course import api, files, judge, parts
+from yaie.course.language import CUDA, cuda
 from yaie.course.registry import REPOSITORY, Exercise, Lesson, find_exercise
 from yaie.kernels import native
 
 EXERCISE = find_exercise("8.1")
 FILE = EXERCISE.file
-RIGHT = generate.reference(EXERCISE)
+RIGHT = EXERCISE.language.reference(EXERCISE)
 HEAD = RIGHT.partition("{")[0]
 NAME = "08_first_kernel.cu"
+LINE = FILE.language.render(FILE).partition(HEAD)[0].count("\n") + 1  # where the function starts
 
 
 def text_with(function, after=""):
-    """The learner's file with `function` in the place of the stub."""
-    return generate.exercise_file(FILE, {"8.1": function}) + after
+    """The learner's file with `function` instead of the stub."""
+    return FILE.language.render(FILE, {"8.1": function}) + after
 
 
 def check(function, sandbox):
-    return checks.check("8.1", text_with(function), sandbox)
+    return judge.check("8.1", text_with(function), sandbox)
 
 
 # ---- a file that the engine cannot use
@@ -44,8 +46,8 @@ PROBLEMS = {
     "renamed": (RIGHT.replace("add_guarded", "add_guard"), "It has `add_guard`: was it renamed?"),
     "declared only": (HEAD.strip() + ";", "a declaration of that name, which ends with `;`"),
     "gone": ("// nothing", "has no function `add_guarded`"),
-    "brace missing": (RIGHT[:-1], "the `{` in line 20, of `add_guarded`, is not closed before the next function"),
-    "brace too many": (RIGHT + "\n}", "the `}` in line 26 closes nothing"),
+    "brace missing": (RIGHT[:-1], f"the `{{` in line {LINE}, of `add_guarded`, is not closed before the next function"),
+    "brace too many": (RIGHT + "\n}", f"the `}}` in line {LINE + 6} closes nothing"),
     "null byte": (RIGHT + "\0", "contains null bytes"),
 }
 
@@ -55,8 +57,8 @@ def test_problem_is_named(name, exercises):
     """What the compiler would say about the engine's launcher tells a learner nothing about their own file."""
     function, message = PROBLEMS[name]
     assert function != RIGHT
-    with pytest.raises(learner.FileProblem) as caught:
-        learner.find(EXERCISE, text_with(function))
+    with pytest.raises(files.FileProblem) as caught:
+        EXERCISE.language.find(EXERCISE, text_with(function))
     assert message in caught.value.problem
     assert NAME in caught.value.problem
     assert caught.value.next_step
@@ -66,8 +68,8 @@ def test_brace_missing_elsewhere_is_said_to_be_elsewhere(exercises):
     """A learner must not search their right function for the brace of another one."""
     text = text_with(RIGHT, "__global__ void mine() { if (true) {\n}\n__global__ void next() {}\n")
     line = text.split("\n").index("__global__ void next() {}") + 1
-    with pytest.raises(learner.FileProblem) as caught:
-        learner.find(EXERCISE, text)
+    with pytest.raises(files.FileProblem) as caught:
+        EXERCISE.language.find(EXERCISE, text)
     assert f"of `mine`, is not closed before the next function, in line {line}" in caught.value.problem
     assert caught.value.next_step.startswith("It is in `mine`, not in `add_guarded`.")
 
@@ -86,7 +88,7 @@ ACCEPTED = {
 def test_change_that_does_no_harm_is_accepted(name, exercises):
     """Refusing what the engine can launch would punish a good answer."""
     assert ACCEPTED[name] != RIGHT
-    assert learner.find(EXERCISE, text_with(ACCEPTED[name])).attempted
+    assert EXERCISE.language.find(EXERCISE, text_with(ACCEPTED[name])).attempted
 
 
 def test_hash_follows_the_function_and_its_helpers_only(exercises):
@@ -95,24 +97,24 @@ def test_hash_follows_the_function_and_its_helpers_only(exercises):
     function = RIGHT.replace("a[i]", "twice(a[i])")
 
     def hash_of(text):
-        return learner.find(EXERCISE, text).hash
+        return EXERCISE.language.find(EXERCISE, text).hash
 
     first = hash_of(text_with(own + function))
     assert first == hash_of(text_with(own + function.replace("{\n", "{  // start\n\n", 1), "// end\nint unused = 1;\n"))
     assert first != hash_of(text_with(own.replace("2", "3") + function))
     assert first != hash_of(text_with(own + function.replace("i < n", "i <= n")))
-    assert learner.find(EXERCISE, text_with(HEAD + "{ /* plan */ }")).hash == ""
+    assert EXERCISE.language.find(EXERCISE, text_with(HEAD + "{ /* plan */ }")).hash == ""
 
 
 def test_read_takes_windows_line_ends(sandbox, exercises):
     """Editors on Windows write them; they are not the learner's mistake, in the check or in a reset."""
-    path = learner.exercise_path(FILE)
+    path = files.exercise_path(FILE)
     path.write_bytes(text_with(RIGHT).replace("\n", "\r\n").encode("utf-8-sig"))
-    assert checks.check("8.1", sandbox=sandbox).passed
+    assert judge.check("8.1", sandbox=sandbox).passed
     backup = files.reset_exercise(EXERCISE)
     assert (backup.parent.name, backup.suffix) == (".backup", ".cu")
     assert b"\r\n" in path.read_bytes()
-    assert checks.check("8.1", sandbox=sandbox).status == checks.NOT_ATTEMPTED
+    assert judge.check("8.1", sandbox=sandbox).status == judge.NOT_ATTEMPTED
 
 
 # ---- what a check says
@@ -123,26 +125,26 @@ REPORTS = {
         "Out-of-bounds write of 4 bytes in add_guarded, block (0,0,0) thread (5,0,0).",
         "`c[threadIdx.x] = 1;`",
     ),
-    "syntax": (HEAD + "{\n    int i = 1\n    i = 2;\n}", "It does not compile.", "line 22: `i = 2;`"),
-    "unknown name": (HEAD + "{\n    c[0] = nothing;\n}", "It does not compile.", "line 21: `c[0] = nothing;`"),
-    "inline PTX": (HEAD + '{\n    asm("nop;");\n}', "It does not compile.", 'line 21: `asm("nop;");`'),
+    "syntax": (HEAD + "{\n    int i = 1\n    i = 2;\n}", "It does not compile.", f"line {LINE + 2}: `i = 2;`"),
+    "unknown name": (HEAD + "{\n    c[0] = nothing;\n}", "It does not compile.", f"line {LINE + 1}: `c[0] = nothing;`"),
+    "inline PTX": (HEAD + '{\n    asm("nop;");\n}', "It does not compile.", f'line {LINE + 1}: `asm("nop;");`'),
     "endless loop": (
         HEAD + "{\n    while (true) {\n        c[0] = 1;\n    }\n}",
         "Endless loop in add_guarded",
         "line 2",
     ),
-    "shared array": (HEAD + "{\n    __shared__ = 3;\n}", "It does not compile.", "line 21: `__shared__ = 3;`"),
+    "shared array": (HEAD + "{\n    __shared__ = 3;\n}", "It does not compile.", f"line {LINE + 1}: `__shared__ = 3;`"),
 }
 
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_report_names_the_learners_line(name, sandbox, exercises, monkeypatch):
-    """A line of the engine's file, or of what was made of it, is none that the learner can mend."""
-    monkeypatch.setattr(checks, "KERNEL_LIMIT", 0.5)
+    """A line of the engine's file, or of what was made of it, is none that the learner can fix."""
+    monkeypatch.setattr(judge, "CALL_LIMIT", 0.5)
     function, headline, line = REPORTS[name]
     started = time.monotonic()
     outcome = check(function, sandbox)
-    assert outcome.status == checks.FAILED
+    assert outcome.status == judge.FAILED
     assert outcome.headline.startswith(headline)
     rows = dict(outcome.rows)
     assert rows["Where"].startswith(f"{NAME}, line 2")
@@ -151,7 +153,7 @@ def test_report_names_the_learners_line(name, sandbox, exercises, monkeypatch):
     assert time.monotonic() - started < 15
 
 
-def test_finding_without_a_mutant_gives_its_usual_cause(sandbox, exercises):
+def test_finding_without_a_known_mistake_gives_its_usual_cause(sandbox, exercises):
     """A mistake that nobody foresaw still has the emulator's sentence about why it usually happens."""
     outcome = check(HEAD + "{\n    c[n + threadIdx.x] = 1;\n}", sandbox)
     assert dict(outcome.rows)["Likely cause"].startswith("A guard such as")
@@ -207,7 +209,7 @@ def test_hostile_file_is_named(name, sandbox, exercises):
     """Code that ends, blocks or fills its process must give a message, and the next check must work."""
     function, message = HOSTILE[name]
     outcome = check(function, Impatient(sandbox) if "loop" in name else sandbox)
-    assert outcome.status == checks.FAILED
+    assert outcome.status == judge.FAILED
     assert message in outcome.headline, str(outcome)
     assert check(RIGHT, sandbox).passed
 
@@ -217,8 +219,8 @@ def test_no_compiler_is_said(sandbox, exercises, monkeypatch):
     monkeypatch.setattr(
         yaie.cuda, "find_compiler", lambda: (_ for _ in ()).throw(yaie.cuda.CompileError("no C++ compiler"))
     )
-    learner.exercise_path(FILE).write_text(text_with(RIGHT))
-    assert "no C++ compiler" in str(handle.exercise("8.1").check())
+    files.exercise_path(FILE).write_text(text_with(RIGHT))
+    assert "no C++ compiler" in str(api.exercise("8.1").check())
 
 
 # ---- into the engine
@@ -245,12 +247,15 @@ def reduction():
 
 
 def solved(file, *ids):
-    bodies = {exercise.id: generate.reference(exercise) for exercise in file.exercises if exercise.id in ids}
-    return generate.exercise_file(file, bodies)
+    bodies = {exercise.id: exercise.language.reference(exercise) for exercise in file.exercises if exercise.id in ids}
+    return file.language.render(file, bodies)
 
 
 def spliced(file, text, *ids):
-    return cuda_exercises.spliced(file, learner.exercise_path(file), text, ids, cuda_exercises.engine_text)
+    """The texts of the engine's files, by their paths, with the functions of exercises in them."""
+    wanted = cuda.by_compiled_file(file, set(ids)).items()
+    path = files.exercise_path(file)
+    return {cuda.under_csrc(module): cuda.spliced(file, path, text, module, them) for module, them in wanted}
 
 
 def total(module, launcher):
@@ -273,7 +278,7 @@ def test_functions_of_one_file_combine(reduction, exercises):
         "// ---------- Exercise 99.1", "__device__ float twice(float x);\n\n// ---------- Exercise 99.1"
     )
     one, two = reduction.exercises[:2]
-    undo = learner.install(learner.load(reduction, text), reduction, ["99.1", "99.2"])
+    undo = CUDA.install(reduction, text, ["99.1", "99.2"])
     module = native.module("memory/reduce.cu", "emulator", check=True)
     assert list(native.replaced) == ["memory/reduce.cu"]
     assert [total(module, f"reduce_{name}") for name in ("1_atomics", "2_shared", "3_shuffle")] == [
@@ -281,23 +286,23 @@ def test_functions_of_one_file_combine(reduction, exercises):
         999000,
         1498500,
     ]
-    assert (learner.owner(one), learner.owner(two)) == ("99_none.cu", "99_none.cu")
+    assert (CUDA.owner(one), CUDA.owner(two)) == ("99_none.cu", "99_none.cu")
     undo.take_out()
     assert native.replaced == {}
-    assert learner.owner(one) == "reduce.cu"
+    assert CUDA.owner(one) == "reduce.cu"
     undo.take_out()  # a second time changes nothing
 
 
 def test_installing_on_top_keeps_what_is_there(reduction, exercises):
     """Lessons share files of the engine: the second one's function must not throw the first one's out."""
     text = solved(reduction, "99.1", "99.2").replace("atomicAdd(total, partial[0])", "atomicAdd(total, 5.0f)")
-    outer = learner.install(text, reduction, ["99.1"])
-    inner = learner.install(text.replace("atomicAdd(total, sum)", "atomicAdd(total, 7.0f)"), reduction, ["99.2"])
+    outer = CUDA.install(reduction, text, ["99.1"])
+    inner = CUDA.install(reduction, text.replace("atomicAdd(total, sum)", "atomicAdd(total, 7.0f)"), ["99.2"])
     module = native.module("memory/reduce.cu", "emulator")
     assert (total(module, "reduce_2_shared"), total(module, "reduce_3_shuffle")) == (20, 7 * 4)
     inner.take_out()
-    assert learner.owner(reduction.exercises[0]) == "99_none.cu"
-    assert learner.owner(reduction.exercises[1]) == "reduce.cu"
+    assert CUDA.owner(reduction.exercises[0]) == "99_none.cu"
+    assert CUDA.owner(reduction.exercises[1]) == "reduce.cu"
     outer.take_out()
     assert native.replaced == {}
 
@@ -305,7 +310,7 @@ def test_installing_on_top_keeps_what_is_there(reduction, exercises):
 def test_what_belongs_to_another_file_stays_out(reduction, exercises):
     """A helper that uses a constant of transpose.cu does not compile inside reduce.cu, and is not needed there."""
     text = solved(reduction, "99.1", "99.3") + "__device__ int half_a_tile() { return TILE / 2; }\n"
-    undo = learner.install(text, reduction, ["99.1", "99.3"])
+    undo = CUDA.install(reduction, text, ["99.1", "99.3"])
     assert set(native.replaced) == {"memory/reduce.cu", "memory/transpose.cu"}
     assert "half_a_tile" not in native.replaced["memory/reduce.cu"]
     assert total(native.module("memory/reduce.cu", "emulator"), "reduce_2_shared") == 499500
@@ -323,7 +328,7 @@ def test_engine_lines_keep_their_numbers(reduction, exercises):
     end = next(i for i, line in enumerate(engine) if "// The sum over the 32 lanes" in line)
     assert shown[:start] == engine[:start]
     assert shown[end:] == engine[end:]
-    own, written = lines[str(learner.exercise_path(reduction))], text.split("\n")
+    own, written = lines[str(files.exercise_path(reduction))], text.split("\n")
     assert any("atomicAdd" in line for line in own)
     assert all(line.strip() in ("", written[place].strip()) for place, line in enumerate(own))
 
@@ -336,7 +341,7 @@ def test_nvcc_names_the_learners_line(exercises):
     text = spliced(FILE, text_with(function), "8.1")["warmup/vector_add.cu"]
     with pytest.raises(yaie.cuda.CompileError) as caught:
         yaie.cuda.compile_cubin(text, path=home)
-    assert (caught.value.file, caught.value.line) == (str(learner.exercise_path(FILE)), 21)
+    assert (caught.value.file, caught.value.line) == (str(files.exercise_path(FILE)), LINE + 1)
     assert "c[0] = nothing;" in str(caught.value)
     own = '#include "../common.cuh"\n' + RIGHT.replace("a[i] +", "to_float(a[i]) +")
     text = spliced(FILE, text_with(own), "8.1")["warmup/vector_add.cu"]
@@ -346,21 +351,21 @@ def test_nvcc_names_the_learners_line(exercises):
 def test_module_has_the_learners_function(exercises):
     """A profile in a notebook must show the learner's own lines, and the engine's while nothing has been written."""
     a, c = torch.ones(300), torch.zeros(300)
-    module = handle.exercise("8.1").module("emulator")
+    module = api.exercise("8.1").module("emulator")
     assert {line.file.rsplit("/")[-1] for line in module.profile("vector_add", a, a, c, 300).lines} == {"vector_add.cu"}
-    learner.exercise_path(FILE).write_text(text_with(RIGHT))
-    module = handle.exercise("8.1").module("emulator")
+    files.exercise_path(FILE).write_text(text_with(RIGHT))
+    module = api.exercise("8.1").module("emulator")
     profile = module.profile("vector_add", a, a, c, 300)
     assert {line.file.rsplit("/")[-1] for line in profile.lines} == {NAME}
     assert "c[i] = a[i] + b[i];" in str(profile)
     assert native.replaced == {}
     with pytest.raises(ValueError, match="in Python"):
-        handle.exercise("0.1").module()
+        api.exercise("0.1").module()
 
 
 def test_parts_put_cuda_functions_in_and_take_them_out(exercises):
     """`parts="exercises"` must run the learner's kernels in the engine, and the board must say so."""
-    learner.exercise_path(FILE).write_text(text_with(RIGHT.replace("a[i] +", "2 * a[i] +")))
+    files.exercise_path(FILE).write_text(text_with(RIGHT.replace("a[i] +", "2 * a[i] +")))
     a, c = torch.ones(3), torch.zeros(3)
     with parts.installed(["8.1"]):
         native.module("warmup/vector_add.cu", "emulator").vector_add(a, a, c, 3)
@@ -373,7 +378,7 @@ def test_parts_put_cuda_functions_in_and_take_them_out(exercises):
 
 def test_parts_of_one_file_inside_one_another(exercises):
     """What was put together inside another block holds that block's functions, and must not be used outside of it."""
-    learner.exercise_path(FILE).write_text(generate.solved_file(FILE))
+    files.exercise_path(FILE).write_text(FILE.language.solved(FILE))
 
     def yours():
         return [cells[0] for _, cells in parts.who_runs().rows if cells[2] == "yours"]
@@ -393,8 +398,8 @@ def test_learners_kernel_serves_the_engine(exercises):
     from yaie.kernels import api
 
     nine = find_exercise("9.1")
-    backwards = generate.mutated(nine, nine.mutants[2])  # source and target have changed places
-    learner.exercise_path(nine.file).write_text(generate.exercise_file(nine.file, {"9.1": backwards}))
+    backwards = CUDA.changed(nine, nine.mistakes[2].old, nine.mistakes[2].new)  # source and target have changed places
+    files.exercise_path(nine.file).write_text(nine.file.language.render(nine.file, {"9.1": backwards}))
     pair = torch.tensor([[0, 1]])
 
     def copied():
@@ -411,8 +416,8 @@ def test_a_save_is_checked(exercises, sandbox, monkeypatch):
     """`yaie watch` must see `.cu` files, and check only what changed in them."""
     from yaie.course import watch
 
-    monkeypatch.setattr(checks, "_sandbox", sandbox)
-    path = learner.exercise_path(FILE)
+    monkeypatch.setattr(judge, "_sandbox", sandbox)
+    path = files.exercise_path(FILE)
 
     def saves():
         for text in (text_with(RIGHT), text_with(RIGHT[:-1]), text_with(RIGHT)):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from yaie import LLM, SamplingParams
-from yaie.course import backends, generate, parts
+from yaie.course import parts
+from yaie.course.tools import generate
 from yaie.kernels import native
 
 PROMPT, GREEDY = [5, 6, 7, 8], SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
@@ -18,7 +19,7 @@ def engine():
 def test_every_operation_of_a_step_is_counted(engine):
     """Would catch a board that shows what could run and not what ran, or stays in the engine afterwards."""
     before, load = engine.runner.operations, native._load
-    with backends.watch(engine) as ran:
+    with parts.watch_operations(engine) as ran:
         engine.generate(PROMPT, GREEDY)
     assert (engine.runner.operations, native._load) == (before, load)
     # 3 steps of 4 layers: two norms a layer and one at the end, and so on.
@@ -41,7 +42,7 @@ def test_a_learners_kernel_is_said_to_be_theirs(engine, monkeypatch):
     """Would catch a board that goes by names and not by the text that was compiled."""
     text = (native.CSRC / "model_ops" / "silu_mul.cu").read_text()
     monkeypatch.setitem(native.replaced, "model_ops/silu_mul.cu", text + "// mine\n")
-    with backends.watch(engine) as ran:
+    with parts.watch_operations(engine) as ran:
         engine.generate(PROMPT, GREEDY)
     rows = [line.split() for line in str(ran.board()).splitlines() if "your kernel" in line]
     assert [row[1] for row in rows] == ["`silu_mul`"]
@@ -50,7 +51,7 @@ def test_a_learners_kernel_is_said_to_be_theirs(engine, monkeypatch):
 def test_torch_is_said_to_be_torch():
     """Would catch kernels that are claimed where torch computes."""
     engine = LLM("tiny", backend="torch", device="cpu", num_blocks=8)
-    with backends.watch(engine) as ran:
+    with parts.watch_operations(engine) as ran:
         output = engine.generate(PROMPT, SamplingParams(max_tokens=2, ignore_eos=True, seed=1))
     assert len(output[0].token_ids) == 2
     assert ran.calls["sample"] == 2
@@ -63,7 +64,7 @@ def test_a_solved_cuda_exercise_serves(exercises, monkeypatch):
     monkeypatch.setattr(parts, "passed_parts", lambda: ["9.2"])
     expected = LLM("tiny", backend="torch", device="cpu", num_blocks=8).generate(PROMPT, GREEDY)
     engine = LLM("tiny", backend="emulator", parts="exercises", num_blocks=8)
-    with backends.watch(engine) as ran:
+    with parts.watch_operations(engine) as ran:
         assert engine.generate(PROMPT, GREEDY)[0].token_ids == expected[0].token_ids
     assert ran.yours == {"memory/reshape_and_cache.cu"}
     assert not native.replaced
@@ -83,7 +84,7 @@ def test_a_solved_part_of_a_slower_rung_serves(exercises, monkeypatch):
     outputs = []
     for chosen, rung in ((None, "sampling/sample_3_list.cu"), ("exercises", "sampling/sample_2_radix.cu")):
         engine = LLM("tiny", backend="emulator", parts=chosen, num_blocks=8)
-        with backends.watch(engine) as ran:
+        with parts.watch_operations(engine) as ran:
             outputs.append(engine.generate(PROMPT, drawn)[0].token_ids)
         assert ran.files["sample"] == {rung}
         assert ran.yours == ({rung} if chosen else set())
@@ -100,7 +101,7 @@ def test_a_solved_part_of_flash_attention_serves(exercises, monkeypatch, passed,
     tokens = []
     for chosen in (None, "exercises"):
         engine = LLM("tiny", backend="emulator", dtype=torch.bfloat16, parts=chosen, num_blocks=8)
-        with backends.watch(engine) as ran:
+        with parts.watch_operations(engine) as ran:
             tokens.append(engine.generate([list(range(5, 45))], GREEDY)[0].token_ids)
     assert f"flash_attention/flash_attention_{rung}.cu" in ran.files["paged_attention_forward"] & ran.yours
     assert tokens[0] == tokens[1]

@@ -1,19 +1,6 @@
-"""Run the notebooks and store what they show; lint their form.
+"""The form of the notebooks: what JupyterLab, a diff and a reader who cannot see the pictures rely on."""
 
-    python -m yaie.course.notebooks run [--fresh] [FILE ...]     all of them without FILE
-    python -m yaie.course.notebooks lint [FILE ...]
-
-Notebooks are stored as a learner first meets them: run from top to bottom with no exercise attempted. Running again
-changes nothing: a cell whose output is not compared (`nbval-ignore-output`) keeps what it showed; --fresh renews it.
-"""
-
-from __future__ import annotations
-
-import argparse
-import os
 import re
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
@@ -21,42 +8,41 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 
-from yaie.course import generate
-from yaie.course.registry import REPOSITORY, Lesson, lessons
+from yaie.course import REPOSITORY
+from yaie.course.registry import Lesson, lessons
+from yaie.course.tools.notebooks import KERNEL, all_notebooks
 
-FOLDERS = ("notebooks", "solutions")
 TAGS = {"nbval-ignore-output", "nbval-check-output", "nbval-skip", "raises-exception"}
 MAX_BYTES = 1_500_000
-KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
-def run(path: Path, *, fresh: bool = False) -> None:
-    """Execute a notebook in a new kernel and store its outputs. Raises nbclient's CellExecutionError."""
-    from nbclient import NotebookClient
+@pytest.mark.parametrize("path", all_notebooks(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_notebook_is_in_form(path):
+    """A notebook that was not run from the top, or links to nothing, is found by a learner."""
+    assert lint(path) == []
 
-    notebook = nbformat.read(path, as_version=4)
-    before = {cell.id: cell.get("outputs", []) for cell in notebook.cells}
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-            cell.metadata.pop("execution", None)
-    client = NotebookClient(
-        notebook,
-        timeout=300,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        store_widget_state=False,
-        resources={"metadata": {"path": str(path.parent)}},
-    )
-    client.execute()
-    for cell in notebook.cells:
-        ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
-        if ignored and before[cell.id] and not fresh:
-            cell.outputs = before[cell.id]
-    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+
+def test_every_lesson_has_its_notebooks():
+    """A lesson without a notebook, or exercises without their solutions, would only be missed by whoever looks."""
+    wanted = [f"notebooks/{lesson.name}.ipynb" for lesson in lessons()]
+    wanted += [f"solutions/{lesson.name}.ipynb" for lesson in lessons() if lesson.exercises]
+    assert [name for name in wanted if not (REPOSITORY / name).exists()] == []
+
+
+def test_what_is_out_of_form_is_found(tmp_path):
+    """A lint that finds nothing wrong with a bad notebook proves nothing about the good ones."""
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.cells = [
+        nbformat.v4.new_markdown_cell("# Title\n\n### Too deep\n\n![](nothing.png) [gone](gone.md)"),
+        nbformat.v4.new_code_cell("%time 1", execution_count=7, metadata={"tags": ["mine"]}),
+    ]
+    path = tmp_path / "00_start_here.ipynb"
     nbformat.write(notebook, path)
+    found = "\n".join(lint(path))
+    for part in ("level 3 follows", "no alt text", "gone.md, which does not", "execution count 7", "'mine'", "a magic"):
+        assert part in found
 
 
 def lint(path: Path) -> list[str]:
@@ -84,7 +70,7 @@ def _lint_file(path: Path, notebook: Any) -> Iterator[str]:
     if path.stat().st_size > MAX_BYTES:
         yield f"larger than {MAX_BYTES} bytes"
     if notebook.metadata != {"kernelspec": KERNEL, "language_info": {"name": "python"}}:
-        yield "its metadata is not what `python -m yaie.course.notebooks run` writes"
+        yield "its metadata is not what `python -m yaie.course.tools.notebooks` writes"
     text = path.read_text(encoding="utf-8")
     for place in {str(REPOSITORY), str(Path.home()), tempfile.gettempdir()}:
         if f"{place}/" in text:
@@ -144,40 +130,3 @@ def _lint_exercises(folder: str, notebook: Any, lesson: Lesson) -> Iterator[str]
         for call in wanted:
             if f'yaie.exercise("{exercise.id}"){call}' not in code:
                 yield f'nowhere calls yaie.exercise("{exercise.id}"){call}'
-
-
-def all_notebooks() -> list[Path]:
-    return [path for folder in FOLDERS for path in sorted((REPOSITORY / folder).glob("*.ipynb"))]
-
-
-def missing() -> list[str]:
-    """Lessons without a notebook or, where they have exercises, without a solution notebook."""
-    wanted = [f"notebooks/{lesson.name}.ipynb" for lesson in lessons()]
-    wanted += [f"solutions/{lesson.name}.ipynb" for lesson in lessons() if lesson.exercises]
-    return [f"{name} does not exist" for name in wanted if not (REPOSITORY / name).exists()]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m yaie.course.notebooks", description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("run", "lint"))
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
-    parser.add_argument("--fresh", action="store_true", help="renew the outputs that are not compared, too")
-    options = parser.parse_intermixed_args(arguments)
-    paths = options.files or all_notebooks()
-    if options.what == "lint":
-        problems = [problem for path in paths for problem in lint(path)]
-        problems += [] if options.files else missing()
-        print("\n".join(problems) if problems else f"{len(paths)} notebooks are in form")
-        return 1 if problems else 0
-    exercises = REPOSITORY / "build" / "as-shipped"
-    shutil.rmtree(exercises, ignore_errors=True)
-    generate.write(exercises)
-    os.environ["YAIE_EXERCISES_DIR"] = str(exercises)
-    for path in paths:
-        print(f"running {path}", flush=True)
-        run(path, fresh=options.fresh)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,8 @@ import inspect
 
 import pytest
 
-from yaie.course import generate, learner
+from yaie.course import api, files
+from yaie.course.language import PYTHON
 from yaie.course.registry import Exercise, Lesson, find_exercise
 from yaie.kernels import kv_cache, native, radix_tree
 
@@ -14,7 +15,7 @@ DEF = "    def blocks_needed("
 
 
 def written(text):
-    return learner.find(EXERCISE, text)
+    return EXERCISE.language.find(EXERCISE, text)
 
 
 def manager(block_size=4):
@@ -47,7 +48,7 @@ def test_problem_is_named(name, warm_up):
     change, message = PROBLEMS[name]
     text = change(warm_up.text(warm_up.RIGHT))
     assert text != warm_up.text(warm_up.RIGHT)
-    with pytest.raises(learner.FileProblem) as caught:
+    with pytest.raises(files.FileProblem) as caught:
         written(text)
     assert message in caught.value.problem
     assert caught.value.next_step
@@ -57,17 +58,17 @@ def test_method_that_slipped_out_of_its_class_is_named(warm_up):
     """Lost indentation is the commonest slip; "no such function" beside that function would be baffling."""
     head, _, _ = warm_up.stub.partition("    # ----------")
     text = head + "\n\ndef blocks_needed(self, num_tokens):\n    return 1\n"
-    with pytest.raises(learner.FileProblem, match="has a `blocks_needed` in another place: check its indentation"):
+    with pytest.raises(files.FileProblem, match="has a `blocks_needed` in another place: check its indentation"):
         written(text)
 
 
 def test_syntax_error_elsewhere_is_said_to_be_elsewhere(warm_up):
     """A learner must not search their right function for the error of another one."""
-    with pytest.raises(learner.FileProblem) as caught:
+    with pytest.raises(files.FileProblem) as caught:
         written(warm_up.text(warm_up.RIGHT, "\n\ndef other(:\n    pass\n"))
     assert "`def other(:`" in caught.value.problem
     assert caught.value.next_step.startswith("It is in or below `other`, not in `blocks_needed`.")
-    with pytest.raises(learner.FileProblem) as caught:
+    with pytest.raises(files.FileProblem) as caught:
         written(warm_up.text("return (1"))
     assert "not in `blocks_needed`" not in caught.value.next_step
 
@@ -99,20 +100,20 @@ def test_read_takes_any_line_ends_and_a_byte_order_mark(warm_up):
     """Editors on Windows write both; neither is the learner's mistake."""
     text = warm_up.text(warm_up.RIGHT)
     warm_up.path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert learner.read(EXERCISE.file) == text
+    assert files.read(EXERCISE.file) == text
 
 
 def test_read_names_what_is_wrong_with_the_file(warm_up):
     """A traceback about codecs or permissions does not tell a learner what to do."""
     warm_up.path.write_bytes(warm_up.stub.encode() + b"# caf\xe9\n")
-    with pytest.raises(learner.FileProblem, match=f"line {warm_up.stub.count(chr(10)) + 1}"):
-        learner.read(EXERCISE.file)
+    with pytest.raises(files.FileProblem, match=f"line {warm_up.stub.count(chr(10)) + 1}"):
+        files.read(EXERCISE.file)
     warm_up.path.unlink()
-    with pytest.raises(learner.FileMissing, match="is not there"):
-        learner.read(EXERCISE.file)
+    with pytest.raises(files.FileMissing, match="is not there"):
+        files.read(EXERCISE.file)
     warm_up.path.mkdir()  # stands for a file without permission, which the superuser could read
-    with pytest.raises(learner.FileProblem, match="cannot be read: Is a directory"):
-        learner.read(EXERCISE.file)
+    with pytest.raises(files.FileProblem, match="cannot be read: Is a directory"):
+        files.read(EXERCISE.file)
 
 
 def test_hash_follows_what_the_function_needs(warm_up):
@@ -138,14 +139,14 @@ def test_install_takes_helpers_along_and_undo_takes_everything_out(warm_up):
     before = dict(vars(kv_cache.KVCacheManager))
     after = "\n    FACTOR = 10\n\n    def _times(self, n):\n        return n * self.FACTOR\n"
     text = warm_up.text("return self._times(num_tokens)", after)
-    swap = learner.install(learner.load(EXERCISE.file, text), EXERCISE.file, ["0.1"])
+    swap = PYTHON.install(EXERCISE.file, text, ["0.1"])
     try:
         assert manager().blocks_needed(3) == 30
-        assert learner.owner(EXERCISE) == "00_start_here.py"
+        assert PYTHON.owner(EXERCISE) == "00_start_here.py"
     finally:
         swap.take_out()
     assert dict(vars(kv_cache.KVCacheManager)) == before
-    assert learner.owner(EXERCISE) == "kv_cache.py"
+    assert PYTHON.owner(EXERCISE) == "kv_cache.py"
     swap.take_out()  # a second time changes nothing
     assert manager().blocks_needed(3) == 1
     swap.put_in()
@@ -156,8 +157,8 @@ def test_install_takes_helpers_along_and_undo_takes_everything_out(warm_up):
 
 def test_install_leaves_out_what_is_not_asked_for(warm_up):
     """A hole must be filled with the engine's function, also in the learner's own class."""
-    module = learner.load(EXERCISE.file, warm_up.stub)
-    learner.install(module, EXERCISE.file, []).take_out()
+    module = PYTHON.load(EXERCISE.file, warm_up.stub)
+    PYTHON.swap(EXERCISE.file, module, []).put_in()
     assert inspect.getattr_static(module.KVCacheManager, "blocks_needed") is ENGINE
 
 
@@ -176,9 +177,10 @@ def test_module_level_function_is_replaced_wherever_it_is_known(monkeypatch):
     lesson.exercises.append(Exercise(id="99.1", target="yaie.home_of_it:it", lesson=lesson, **fields))
     lesson.exercises.append(Exercise(id="99.2", target="yaie.home_of_it:twice", lesson=lesson, **fields))
     file = lesson.files[0]
-    theirs = learner.load(file, "def it(): return 5\ndef twice(): raise NotImplementedError\n")
+    theirs = PYTHON.load(file, "def it(): return 5\ndef twice(): raise NotImplementedError\n")
     original = home.it
-    swap = learner.install(theirs, file, ["99.1"])
+    swap = PYTHON.swap(file, theirs, ["99.1"])
+    swap.put_in()
     assert (home.it(), home.twice(), user.alias()) == (5, 10, 5)
     assert theirs.twice is home.twice
     swap.take_out()
@@ -188,39 +190,39 @@ def test_module_level_function_is_replaced_wherever_it_is_known(monkeypatch):
 
 def test_install_that_fails_leaves_nothing_in(warm_up):
     """Half of a learner's parts in the engine is a state that nobody asked for."""
-    module = learner.load(EXERCISE.file, warm_up.text(warm_up.RIGHT) + "\ndel KVCacheManager.blocks_needed\n")
+    text = warm_up.text(warm_up.RIGHT) + "\ndel KVCacheManager.blocks_needed\n"
     with pytest.raises(KeyError):
-        learner.install(module, EXERCISE.file, ["0.1"])
+        PYTHON.install(EXERCISE.file, text, ["0.1"])
     assert inspect.getattr_static(kv_cache.KVCacheManager, "blocks_needed") is ENGINE
 
 
 def test_file_is_compiled_without_the_courses_own_future_imports(warm_up):
     """`annotations` from the course's own file must not leak into a learner's file that does not import it."""
     text = "def f(x: int): pass\n"
-    assert learner.load(EXERCISE.file, text).f.__annotations__ == {"x": int}
+    assert PYTHON.load(EXERCISE.file, text).f.__annotations__ == {"x": int}
 
 
 @pytest.mark.parametrize("id", ["10.4", "10.18"])
 def test_a_broken_function_counts_as_attempted_when_its_code_has_changed(id):
-    """A function to mend that counts as attempted would greet the learner with red; so would a comment in it."""
+    """A function to fix that counts as attempted would greet the learner with red; so would a comment in it."""
     exercise = find_exercise(id)
-    text = generate.exercise_file(exercise.file)
+    text = exercise.file.language.render(exercise.file)
     old, new = exercise.broken
-    assert not learner.find(exercise, text).attempted
-    comment = {".py": "\n        # mine\n        ", ".cu": "// mine\n    "}[exercise.file.suffix]
-    assert not learner.find(exercise, text.replace(new.strip(), comment + new.strip())).attempted
-    assert learner.find(exercise, text.replace(new, old)).attempted
+    assert not exercise.language.find(exercise, text).attempted
+    comment = {".py": "\n        # mine\n        ", ".cu": "// mine\n    "}[exercise.language.suffix]
+    assert not exercise.language.find(exercise, text.replace(new.strip(), comment + new.strip())).attempted
+    assert exercise.language.find(exercise, text.replace(new, old)).attempted
 
 
 def test_as_found_puts_the_broken_function_in_and_out():
     """A broken function that stays in the engine would break every later lesson of the session."""
     tree = radix_tree.RadixTree()
     tree.insert_request("a", [1, 9])
-    with learner.as_found(find_exercise("10.4")):
+    with api.exercise("10.4").as_found():
         assert tree.find_shared_prefixes([1, 2]) == (["a"], 2)
     assert tree.find_shared_prefixes([1, 2]) == (["a"], 1)
-    with learner.as_found(find_exercise("10.18")):
+    with api.exercise("10.18").as_found():
         assert "mine" in native.replaced["memory/reduce.cu"]
     assert native.replaced == {}
-    with pytest.raises(ValueError, match="no broken function"), learner.as_found(EXERCISE):
+    with pytest.raises(ValueError, match="no broken function"), api.exercise("0.1").as_found():
         pass

@@ -1,32 +1,39 @@
 """Check an exercise and say what came out: not attempted, failed or passed.
 
-A failed answer is run a second time on its own, with the engine's functions around it, and then each mutant is run the
-same way. Where a mutant goes wrong on the same input with the same result, the learner has probably made its mistake,
-and its message is shown as the likely cause.
+A failed answer is run a second time on its own, with the engine's functions around it, and then the reference with each
+of the known mistakes is run the same way. Where one goes wrong on the same input with the same result, the learner has
+probably made that mistake, and its message is shown as the likely cause.
 """
 
 from __future__ import annotations
 
-import re
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaie.cuda
-from yaie.course import cuda_exercises, learner
-from yaie.course.generate import exercise_file, mutated
-from yaie.course.registry import REPOSITORY, Exercise, find_exercise
-from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, Sandbox, SandboxError
+from yaie.course import REPOSITORY, files
+from yaie.course.language import Written
+from yaie.course.registry import Exercise, find_exercise
+from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, Sandbox
 from yaie.course.show import Panel
-from yaie.kernels import native
 
 NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
 TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 
-KERNEL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
-# Where mutants in CUDA are said to lie: always in the same place, so that each is compiled once and then found again.
-HOME = REPOSITORY / "exercises"
+CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
+
+# What a report may hold, and how it is headed.
+ROWS = {
+    "given": "Tried",
+    "expected": "Expected",
+    "got": "Got",
+    "first_difference": "First difference",
+    "note": "Note",
+    "details": "Found",
+    "compiler": "Compiler",
+}
 
 _sandbox = Sandbox()
 
@@ -75,9 +82,9 @@ def check(exercise_id: str, text: str | None = None, sandbox: Sandbox | None = N
     sandbox = sandbox or _sandbox
     started = time.monotonic()
     try:
-        text = learner.read(exercise.file) if text is None else text
-        written = learner.find(exercise, text)
-    except learner.FileProblem as problem:
+        text = files.read(exercise.file) if text is None else text
+        written = exercise.language.find(exercise, text)
+    except files.FileProblem as problem:
         return Outcome(exercise, FAILED, problem.problem, [("Next step", problem.next_step)])
     if not written.attempted:
         outcome = _not_attempted(exercise, written)
@@ -88,7 +95,7 @@ def check(exercise_id: str, text: str | None = None, sandbox: Sandbox | None = N
     return outcome
 
 
-def _not_attempted(exercise: Exercise, written: learner.Written) -> Outcome:
+def _not_attempted(exercise: Exercise, written: Written) -> Outcome:
     return Outcome(
         exercise,
         NOT_ATTEMPTED,
@@ -100,9 +107,8 @@ def _not_attempted(exercise: Exercise, written: learner.Written) -> Outcome:
     )
 
 
-def _run(exercise: Exercise, text: str, written: learner.Written, sandbox: Sandbox) -> Outcome:
-    if exercise.is_cuda:
-        _build_emulator()
+def _run(exercise: Exercise, text: str, written: Written, sandbox: Sandbox) -> Outcome:
+    exercise.language.prepare()
     others = _attempted_others(exercise, text)
     report = _job(exercise, text, [exercise.id, *others], sandbox)
     if _passed(report):
@@ -123,23 +129,15 @@ def _run(exercise: Exercise, text: str, written: learner.Written, sandbox: Sandb
     return Outcome(exercise, FAILED, headline, rows)
 
 
-def _build_emulator() -> None:
-    """The first time this takes some seconds and says so: better here than in the worker, against its clock."""
-    try:
-        yaie.cuda.prepare()
-    except yaie.cuda.CompileError as error:
-        raise SandboxError(error.message) from error
-
-
 def _attempted_others(exercise: Exercise, text: str) -> list[str]:
     """Ids of the file's other exercises that have an answer in it; broken ones count as not attempted."""
     attempted = []
     for other in exercise.file.exercises:
         if other.id != exercise.id:
             try:
-                if learner.find(other, text).attempted:
+                if other.language.find(other, text).attempted:
                     attempted.append(other.id)
-            except learner.FileProblem:
+            except files.FileProblem:
                 continue  # reported when that exercise is checked
     return attempted
 
@@ -147,11 +145,11 @@ def _attempted_others(exercise: Exercise, text: str) -> list[str]:
 def _job(exercise: Exercise, text: str, use: list[str], sandbox: Sandbox, **changes: Any) -> dict[str, Any]:
     job = {
         "exercise": exercise.id,
-        "folder": str(learner.exercises_dir()),
+        "folder": str(files.exercises_dir()),
         "text": text,
         "use": use,
         "time_limit": exercise.time_limit,
-        "kernel_limit": KERNEL_LIMIT,
+        "call_limit": CALL_LIMIT,
     }
     return sandbox.run({**job, **changes})
 
@@ -167,33 +165,26 @@ def _passed(report: dict[str, Any]) -> bool:
 
 
 def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) -> str | None:
-    """The message of the first mutant that fails in just the way the learner's function did.
+    """The message of the first known mistake that fails in just the way the learner's function did.
 
-    A mutant has less time: nobody should wait for three endless loops in a row. Where none fits, what the emulator
-    found has a usual cause of its own.
+    It has less time: nobody should wait for three endless loops in a row. Where none fits, what the emulator found has
+    a usual cause of its own. A mistake in a line that the engine no longer has is passed over.
     """
     result = report["result"] or {}
     if result.get("kind") in ("import", "compile"):
         return None
-    texts = [exercise_file(exercise.file, {exercise.id: mutated(exercise, each)}) for each in exercise.mutants]
-    changes: dict[str, Any] = {"time_limit": max(2.0, exercise.time_limit / 4)}
-    if exercise.is_cuda:
-        changes["folder"] = str(HOME)
-        _compile_together(exercise, texts)
+    known = []
+    for mistake in exercise.mistakes:
+        with suppress(LookupError):
+            body = exercise.language.changed(exercise, mistake.old, mistake.new)
+            known.append((mistake, exercise.language.render(exercise.file, {exercise.id: body})))
+    exercise.language.prepare_mistakes(exercise, [text for _, text in known])
+    changes = {"time_limit": max(2.0, exercise.time_limit / 4), "folder": str(REPOSITORY / "exercises")}
     wanted = _fingerprint(report)
-    for mutant, text in zip(exercise.mutants, texts, strict=True):
+    for mistake, text in known:
         if _fingerprint(_job(exercise, text, [exercise.id], sandbox, **changes)) == wanted:
-            return mutant.message
+            return mistake.message
     return result.get("cause")
-
-
-def _compile_together(exercise: Exercise, texts: list[str]) -> None:
-    """Compile the mutants on all cores, in the form in which the workers will ask for them."""
-    path, use = HOME / exercise.file.name, [exercise.id]
-    engine = cuda_exercises.engine_text
-    files = [cuda_exercises.spliced(exercise.file, path, text, use, engine) for text in texts]
-    pairs = [(text, REPOSITORY / "csrc" / name) for file in files for name, text in file.items()]
-    yaie.cuda.prepare(pairs, native.CHECK_FLAGS)
 
 
 def _fingerprint(report: dict[str, Any]) -> tuple[Any, ...]:
@@ -208,41 +199,41 @@ def _fingerprint(report: dict[str, Any]) -> tuple[Any, ...]:
 def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
     """What happened, and what to do next."""
     end, result = report["end"], report["result"]
-    mend = "Mend that line, save, and check again."
+    fix = "Fix that line, save, and check again."
     if end == "timeout":
         seconds = f"{exercise.time_limit:.0f} s"
-        return f"It was still running after {seconds} and was stopped: an endless loop?", mend
+        return f"It was still running after {seconds} and was stopped: an endless loop?", fix
     if end == "output":
         limit = f"{OUTPUT_LIMIT >> 10} KiB"
-        return f"It printed more than {limit} and was stopped: a print inside a loop?", mend
+        return f"It printed more than {limit} and was stopped: a print inside a loop?", fix
     if end == "exit":
-        culprit = "exit" if exercise.is_cuda else "os._exit"
-        return f"It ended the whole Python process (exit code {report['code']}), as `{culprit}` does.", mend
+        culprit = exercise.language.ends_process
+        return f"It ended the whole Python process (exit code {report['code']}), as `{culprit}` does.", fix
     if end == "signal":
-        return f"It crashed the Python process with {_signal(report['code'])}.", mend
+        return f"It crashed the Python process with {_signal(report['code'])}.", fix
     if result.get("memory"):
-        return f"It asked for more than {MEMORY_LIMIT >> 30} GiB of memory.", mend
+        return f"It asked for more than {MEMORY_LIMIT >> 30} GiB of memory.", fix
     if result["kind"] == "mismatch":
         if result["headline"]:
             look = f'yaie.exercise("{exercise.id}").module("emulator").profile(...)'
             return result["headline"], f"See what each line does in the notebook: `{look}`."
-        return f"The {result['what']} is wrong.", "Work the tried input through by hand, then mend it."
+        return f"The {result['what']} is wrong.", "Work the tried input through by hand, then fix it."
     if result["kind"] == "finding":
-        return f"{result['what'][0].upper()}{result['what'][1:]}.", mend
+        return f"{result['what'][0].upper()}{result['what'][1:]}.", fix
     if result["kind"] == "compile":
-        return "It does not compile.", mend
+        return "It does not compile.", fix
     error = f"{result['error']}: {result['message']}" if result["message"] else result["error"]
     if result["kind"] == "import":
-        return f"{exercise.file.name} cannot be run: {error}", mend
+        return f"{exercise.file.name} cannot be run: {error}", fix
     if _went_wrong_outside(report):
         # The error came up in the code around the function, which was given something it cannot work with.
         return (
             f"The code that called it could not go on: {error}",
-            "Compare what it returns and changes with what its docstring asks for.",
+            "Compare what it returns and changes with what the exercise asks for.",
         )
     if result["error"] == "NotImplementedError":
         return ("It came to the `raise NotImplementedError` of the exercise.", "Delete that line when you are done.")
-    return f"It raised {error}", mend
+    return f"It raised {error}", fix
 
 
 def _signal(number: int) -> str:
@@ -262,27 +253,14 @@ def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tup
         line = _line_in_stack(exercise, report["stack"])
     if line and code is None:
         code = text.split("\n")[line - 1].strip()
-    rows = [
-        ("Tried", result.get("given", "")),
-        ("Expected", result.get("expected", "")),
-        ("Got", result.get("got", "")),
-    ]
-    rows.append(("First difference", result.get("first_difference", "")))
-    rows.append(("Note", result.get("note", "")))
-    if result.get("kind") == "finding":
-        rows.append(("Found", result["details"]))
-    if result.get("kind") == "compile":
-        rows.append(("Compiler", result["message"]))
-        if re.search("redefinition|redeclar|conflicting decl", result["message"]):
-            rows.append(("Note", "The engine's own file has that name already: use its, or give yours another name."))
-    if line:
-        rows.append(("Where", f"{exercise.file.name}, line {line}" + (f": `{code}`" if code else "")))
+    where = f"{exercise.file.name}, line {line}" + (f": `{code}`" if code else "") if line else ""
+    rows = [*((label, result.get(key, "")) for key, label in ROWS.items()), ("Where", where)]
     return [(label, _clip(value)) for label, value in rows if value]
 
 
 def _line_in_stack(exercise: Exercise, stack: str) -> int | None:
     """The innermost line of the learner's file in a stack that faulthandler wrote."""
-    mark = f'File "{learner.exercise_path(exercise.file)}", line '
+    mark = f'File "{files.exercise_path(exercise.file)}", line '
     for line in stack.splitlines():
         if mark in line:
             return int(line.partition(mark)[2].split()[0])

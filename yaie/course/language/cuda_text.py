@@ -1,7 +1,7 @@
-"""Find a function in CUDA C++ text by its name and matching braces, take its body out, see what else a file defines.
+"""Read CUDA C++ as text: find a function by its name and braces, take its body out, see what else a file defines.
 
 No C++ parser: comments, strings and preprocessor lines are blanked, then braces are counted. That is enough for the
-files in `csrc/`, where a function is defined at the top level or in a namespace, once, and in one piece.
+files in `csrc/`, where a function is defined once, at the top level or in a namespace.
 """
 
 from __future__ import annotations
@@ -131,11 +131,6 @@ def stub(text: str, function: Function, note: str) -> str:
     return f"{signature}\n    // {note}{nothing}\n}}"
 
 
-def replace(text: str, function: Function, new: str) -> str:
-    """The text with the function replaced by `new`."""
-    return text[: function.start] + new + text[function.end :]
-
-
 # ---- what else stands at the top level of a file
 
 
@@ -209,16 +204,11 @@ def needed(text: str, wanted: Iterable[str], without: Iterable[int] = ()) -> lis
         if "define" in directive.group():
             names |= set(_NAME.findall(directive.group()))
     taken: list[Piece] = []
-    while True:
-        more = [
-            piece for piece in rest if not piece.defines or piece.defines & names or _opens_a_namespace(text, piece)
-        ]
-        if not more:
-            return sorted(taken, key=lambda piece: piece.start)
+    while more := [each for each in rest if not each.defines or each.defines & names or _opens_a_namespace(text, each)]:
         taken += more
         rest = [piece for piece in rest if piece not in more]
-        for piece in more:
-            names |= piece.uses
+        names = names.union(*(piece.uses for piece in more))
+    return sorted(taken, key=lambda piece: piece.start)
 
 
 def _opens_a_namespace(text: str, piece: Piece) -> bool:

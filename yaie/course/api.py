@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yaie.course import checks, cuda_exercises, doctor, files, learner, progress
-from yaie.course.generate import reference
-from yaie.course.registry import Exercise, find_exercise, find_lesson
+from yaie.course import doctor, files, judge, progress
+from yaie.course.registry import Exercise, ExerciseFile, find_exercise, find_lesson
 from yaie.course.sandbox import SandboxError
-from yaie.course.show import Panel, Table
+from yaie.course.show import Markdown, Panel, Table
 
 if TYPE_CHECKING:
     import yaie.cuda
 
-TONES = {**checks.TONES, progress.CHANGED: "warn"}
+TONES = {**judge.TONES, progress.CHANGED: "warn"}
 
 
 class ExerciseHandle:
@@ -33,7 +33,7 @@ class ExerciseHandle:
         name = exercise.file.name
         return Panel(
             f"Exercise {exercise.id}: {exercise.title}",
-            text=exercise.task,
+            text=Markdown(exercise.statement),
             rows=rows,
             link=(f"exercises/{name}", f"../exercises/{name}"),
         )
@@ -42,7 +42,7 @@ class ExerciseHandle:
         """Run the check on what stands in your file now, and record what came out."""
         wanted = os.environ.get("YAIE_EXPECT")  # the test suite runs the notebooks with and without solutions
         try:
-            outcome = checks.check(self._exercise.id)
+            outcome = judge.check(self._exercise.id)
         except SandboxError as error:
             if wanted:
                 raise
@@ -78,44 +78,31 @@ class ExerciseHandle:
         """Take your answer out again; a backup is kept."""
         return reset(self._exercise.id)
 
-    def solution(self) -> None:
-        """Print the engine's own source of this function."""
+    def solution(self) -> Panel:
+        """What was asked for, the engine's own source of the function, and what often goes wrong."""
         exercise = self._exercise
-        if exercise.is_cuda:
-            print(cuda_exercises.contract(exercise))
-        print(reference(exercise))
+        fence = "`" * 4  # a source may quote a fence of three
+        source = f"{fence}{exercise.language.fence}\n{exercise.language.solution(exercise)}\n{fence}"
+        mistakes = "\n".join(f"- {mistake.message}" for mistake in exercise.mistakes)
+        text = f"{exercise.statement.strip()}\n\n{source}\n\n**What often goes wrong**\n\n{mistakes}\n"
+        return Panel(f"Solution of exercise {exercise.id}: {exercise.title}", text=Markdown(text))
 
     def module(self, backend: str = "auto", *, check: bool = True) -> yaie.cuda.Module:
         """The launchers of the engine's CUDA file with your function in it; the engine's own where you have none yet.
-        (A function that you are to mend is the broken one until then.)
+        (A function that you are to fix is the broken one until then.)
 
         To call it and to `profile()` it. `backend` is "emulator", "cuda", or "auto": the GPU if there is one. Without
         `check` the emulator looks for no mistakes and is much faster. Raises `FileProblem` where your file cannot be
         used and `CompileError` where it does not compile.
         """
-        from yaie.kernels import native
-
-        exercise = self._exercise
-        if not exercise.is_cuda:
-            raise ValueError(f"exercise {exercise.id} is in Python; module() is for exercises in CUDA")
-        if backend == "auto":
-            import torch
-
-            backend = "cuda" if torch.cuda.is_available() else "emulator"
-        text = learner.read(exercise.file)
-        use = [exercise.id] if exercise.broken or learner.find(exercise, text).attempted else []
-        swap = learner.install(learner.load(exercise.file, text), exercise.file, use)
-        try:
-            return native.module(cuda_exercises.native_name(exercise), backend, check=check and backend == "emulator")
-        finally:
-            swap.take_out()
+        return self._exercise.language.module(self._exercise, files.read(self._exercise.file), backend, check)
 
     def as_found(self) -> AbstractContextManager[None]:
         """`with exercise.as_found():` has the engine run the broken function as it was given to you, and no longer.
 
         Raises ValueError where the exercise has none.
         """
-        return learner.as_found(self._exercise)
+        return self._exercise.language.as_found(self._exercise)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return self.card()._repr_mimebundle_()
@@ -139,7 +126,7 @@ def board() -> Table:
             rows.append(("", (f"{lesson.number:02d}", lesson.title, "", "", "")))
         cells = (line.exercise.id, line.exercise.title, line.status, str(line.checks), str(line.hints))
         rows.append((TONES[line.status], cells))
-    passed = sum(line.status == checks.PASSED for line in lines)
+    passed = sum(line.status == judge.PASSED for line in lines)
     footer = [*problems, f"{passed} of {len(lines)} passed. {next_step(lines)}"]
     return Table("Your exercises", ("", "Exercise", "State", "Checks", "Hints"), rows, "\n".join(footer))
 
@@ -159,29 +146,48 @@ def examine() -> Table:
     findings = doctor.diagnose()
     rows = [(tones[finding.state], (finding.name, finding.found, finding.advice)) for finding in findings]
     stopped = [finding.name for finding in findings if finding.state == doctor.BAD]
-    footer = f"To be mended first: {', '.join(stopped)}." if stopped else "You can start."
+    footer = f"To be fixed first: {', '.join(stopped)}." if stopped else "You can start."
     return Table("This machine", ("What", "Found", "What to do"), rows, footer)
 
 
 def reset(what: str) -> Panel:
-    """Reset one exercise ("1.2") or a lesson's whole file ("1" or "01"); a backup is kept."""
+    """Reset one exercise ("1.2") or a lesson's files ("1" or "01"); a backup is kept."""
     what = str(what).strip()
     try:
         if what.isdecimal():
             lesson = find_lesson(int(what))
-            name, backups = f"The file of lesson {lesson.number:02d}", files.reset_lesson(lesson)
+            name, backups = f"The file of lesson {lesson.number:02d}", _reset_files(lesson.files)
+            if not lesson.files:
+                raise files.FileProblem(f"Lesson {lesson.number} has no exercises.", "There is nothing to put back.")
         else:
             exercise = find_exercise(what)
-            backup = files.reset_exercise(exercise)
-            name, backups = f"Exercise {exercise.id}", [backup] if backup else []
-    except learner.FileProblem as problem:
+            name, backups = f"Exercise {exercise.id}", _reset_exercise(exercise)
+    except files.FileProblem as problem:
         return problem_panel(problem)
-    rows = [("Backup", str(backup)) for backup in backups]
+    rows = [("Backup", str(backup)) for backup in backups if backup]
     rows.append(("Then", "Reload the file if it is open in an editor."))
     return Panel(f"{name} is as it was generated", rows=rows)
 
 
-def problem_panel(problem: learner.FileProblem) -> Panel:
+def _reset_exercise(exercise: Exercise) -> list[Path | None]:
+    try:
+        backup = files.reset_exercise(exercise)
+    except files.FileMissing:
+        return _reset_files([exercise.file])
+    progress.forget(exercise)
+    return [backup]
+
+
+def _reset_files(those: list[ExerciseFile]) -> list[Path | None]:
+    backups = []
+    for file in those:
+        backups.append(files.reset_file(file))
+        for exercise in file.exercises:
+            progress.forget(exercise)
+    return backups
+
+
+def problem_panel(problem: files.FileProblem) -> Panel:
     """Why a file cannot be worked with."""
     return Panel("This file cannot be used yet", "bad", problem.problem, [("Next step", problem.next_step)])
 

@@ -1,0 +1,49 @@
+"""What a learner calls: the card and the solution show the texts of the exercise and the source of the engine."""
+
+import inspect
+
+import pytest
+
+import yaie
+from yaie.course import api
+from yaie.course.registry import exercises, find_exercise
+from yaie.kernels.kv_cache import KVCacheManager
+
+
+@pytest.mark.parametrize("id", ["0.1", "8.1", "10.2", "10.4"])
+def test_card_shows_the_statement(id):
+    """A card with another text than the exercise file sends a learner looking for the true one."""
+    statement = find_exercise(id).statement
+    assert statement.strip() in str(api.exercise(id).card())
+    text = find_exercise(id).language.render(find_exercise(id).file)
+    assert set(statement.split()) <= set(text.split())
+
+
+def test_solution_is_the_engines_own_source_with_what_often_goes_wrong():
+    """A solution that is a copy goes out of date; one without the common mistakes explains half of it."""
+    view = api.exercise("0.1").solution()
+    source = inspect.getsource(KVCacheManager.blocks_needed)
+    assert all(line.strip() in str(view) for line in source.splitlines())
+    assert all(mistake.message in str(view) for mistake in find_exercise("0.1").mistakes)
+    assert "return -(-num_tokens // self.block_size)" in view.html()
+
+
+def test_solution_in_cuda_shows_the_comment_above_the_function():
+    """In CUDA the contract stands above the function and not in it."""
+    assert "__global__ void add_guarded" in str(api.exercise("8.1").solution())
+    assert "// " in str(api.exercise("10.2").solution()).partition("template")[0]
+
+
+def test_every_solution_is_the_same_twice():
+    """Notebooks store what it shows and compare: an order that changes would be a failure now and then."""
+    for exercise in exercises():
+        first, second = (api.exercise(exercise.id).solution()._repr_mimebundle_() for _ in range(2))
+        assert first == second
+        assert set(first) == {"text/html", "text/plain"}
+
+
+def test_reset_is_there_for_a_notebook(warm_up):
+    """What a message tells to call must exist."""
+    warm_up.write("return 1")
+    assert yaie.reset("0").tone == "neutral"
+    assert warm_up.path.read_text() == warm_up.stub

@@ -1,0 +1,156 @@
+"""Every exercise of an engine's function, once solved, is run by the serving engine.
+
+The engine's own functions stand in the learners' files as their answers, each with a line that tells that it ran. An
+engine with `parts="exercises"` then answers prompts, in Python on torch and in CUDA on the emulator. Exercises that the
+engine runs by different rungs of one ladder, or that have the same function, take turns.
+"""
+
+import ast
+import io
+import sys
+from contextlib import contextmanager, redirect_stdout
+
+import pytest
+import torch
+
+import yaie
+from yaie.course import parts
+from yaie.course.language import CUDA, PYTHON, cuda
+from yaie.course.registry import exercises
+
+ROOMS = ("yaie.engine.", "yaie.models.", "yaie.kernels.", "csrc/")
+EXERCISES = [exercise for exercise in exercises() if exercise.module.startswith(ROOMS)]
+
+# What a step of the engine does not call, and why there is an exercise all the same.
+NOT_IN_A_STEP = {
+    "2.4": "a fork: the guide's cache has it, for several answers to one prompt; the engine shares pages by its tree",
+    "2.5": "a copy before a write to a shared page: only a fork shares pages that are written to",
+    "5.4": "generation without an engine, to see what an engine has to be faster than",
+    "8.1": "a first kernel, to warm up",
+    "8.2": "a first kernel, to warm up",
+    "9.1": "copies of blocks: only a fork needs them",
+    "9.3": "a transpose, to learn what shared memory is for",
+    "9.4": "a sum, to learn how threads work together",
+    "10.2": "copies of blocks: only a fork needs them",
+    "10.4": "the guide's tree, which knows requests; the engine's tree knows pages",
+    "10.10": "a transpose, to learn what shared memory is for",
+    "10.18": "a sum, to learn how threads work together",
+    "10.24": "a sum, to learn how threads work together",
+    "16.1": "a search for prefixes on the device: the engine keeps its tree on the host",
+}
+ON_A_GPU_ONLY = {"17.3", "17.4"}  # CUDA graphs
+
+
+def tells(exercise):
+    """The engine's own function with a line more, which tells that it was called."""
+    source = exercise.language.reference(exercise)
+    if exercise.language is PYTHON:
+        body = ast.parse(source).body[0].body
+        first = body[1] if ast.get_docstring(ast.parse(source).body[0]) is not None else body[0]
+        lines = source.split("\n")
+        lines.insert(first.lineno - 1, " " * first.col_offset + f'CALLED.add("{exercise.id}")')
+        return "\n".join(lines)
+    body = cuda.cuda_text.find(source, exercise.function).body
+    tell = f'static bool told = false; if (!told) {{ told = true; printf("CALLED {exercise.id}\\n"); }}'
+    return f"{source[:body]} {tell}{source[body:]}"
+
+
+def write(folder, chosen):
+    for file in {exercise.file.name: exercise.file for exercise in chosen}.values():
+        bodies = {exercise.id: tells(exercise) for exercise in chosen if exercise.file.name == file.name}
+        text = file.language.render(file, bodies)
+        (folder / file.name).write_text(text + ("\nCALLED = set()\n" if file.language is PYTHON else ""))
+
+
+@contextmanager
+def learners(folder, chosen):
+    """These exercises are written in the learner's files and have passed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YAIE_EXERCISES_DIR", str(folder))
+        patch.setattr(parts, "passed_parts", lambda: [exercise.id for exercise in chosen])
+        write(folder, chosen)
+        yield
+
+
+def called_in_python(chosen):
+    """The ids of the exercises whose functions ran in this process."""
+    names = {exercise.file.lesson.name for exercise in chosen if exercise.language is PYTHON}
+    return set().union(*(sys.modules[f"exercises.{name}"].CALLED for name in names))
+
+
+def turns(chosen):
+    """Groups of exercises that can be in the engine together."""
+    groups: list[tuple] = []
+    for exercise in chosen:
+        rungs = {}
+        for module in cuda.compiled_files(exercise.module) if exercise.language is CUDA else ():
+            rungs |= cuda.fastest_rungs(module, frozenset([exercise.function]))
+        fitting = (
+            each
+            for each in groups
+            if exercise.target not in each[2] and all(each[1].get(name, rung) == rung for name, rung in rungs.items())
+        )
+        group, taken, targets = next(fitting, ([], {}, set()))
+        if not group:
+            groups.append((group, taken, targets))
+        group.append(exercise)
+        taken |= rungs
+        targets.add(exercise.target)
+    return [group for group, _, _ in groups]
+
+
+def prompts(lengths):
+    """Prompts that begin alike, so that there are prefixes to find and to share."""
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randint(5, 500, (8,), generator=generator).tolist()
+    return [shared + torch.randint(5, 500, (n,), generator=generator).tolist() for n in lengths]
+
+
+DRAWN = yaie.SamplingParams(temperature=0.8, top_p=0.9, top_k=20, seed=1, max_tokens=6, ignore_eos=True)
+GREEDY = yaie.SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
+
+
+@pytest.fixture(scope="module")
+def called_on_torch(tmp_path_factory):
+    """The ids of the exercises that an engine called which preempts, evicts and draws, for its pool is small."""
+    chosen = [exercise for exercise in EXERCISES if exercise.language is PYTHON]
+    with learners(tmp_path_factory.mktemp("python"), chosen):
+        options = {"block_size": 4, "num_blocks": 16, "max_num_seqs": 3, "max_num_batched_tokens": 16}
+        llm = yaie.LLM("tiny", parts="exercises", backend="torch", device="cpu", policy="longest_prefix", **options)
+        outputs = llm.generate(prompts((20, 3, 17, 9, 20)), [GREEDY, DRAWN, GREEDY, DRAWN, GREEDY])
+        assert all(output.finish_reason == "length" for output in outputs), llm.last_error
+        return called_in_python(chosen)
+
+
+@pytest.fixture(scope="module")
+def called_on_the_emulator(tmp_path_factory):
+    """The ids of the exercises that engines called which run kernels: a group at a time, with all of Python's."""
+    python = [exercise for exercise in EXERCISES if exercise.language is PYTHON]
+    called = set()
+    for group in turns([exercise for exercise in EXERCISES if exercise.language is CUDA]):
+        printed = io.StringIO()
+        with learners(tmp_path_factory.mktemp("cuda"), [*python, *group]), redirect_stdout(printed):
+            options = {"dtype": torch.bfloat16, "num_blocks": 32, "max_num_seqs": 2}
+            llm = yaie.LLM("tiny", parts="exercises", backend="emulator", **options)
+            outputs = llm.generate(prompts((140, 2)), [GREEDY, DRAWN])
+            called |= called_in_python(python)
+        assert all(output.finish_reason == "length" for output in outputs), llm.last_error
+        called |= {line.split()[1] for line in printed.getvalue().splitlines() if line.startswith("CALLED ")}
+    return called
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
+def test_a_solved_exercise_serves(exercise, called_on_torch, called_on_the_emulator):
+    """Would catch an engine that passes over a learner's function because it has a faster one of its own."""
+    called = called_on_torch | called_on_the_emulator
+    if exercise.id in ON_A_GPU_ONLY and not torch.cuda.is_available():
+        pytest.skip("CUDA graphs need a GPU")
+    if exercise.id in NOT_IN_A_STEP:
+        assert exercise.id not in called, "it is called, so it must not be listed"
+    else:
+        assert exercise.id in called, f"{exercise.target} was not called"
+
+
+def test_the_list_has_no_exercise_that_is_gone():
+    """Would catch a reason for an exercise that has another number by now."""
+    assert set(NOT_IN_A_STEP) | ON_A_GPU_ONLY <= {exercise.id for exercise in EXERCISES}

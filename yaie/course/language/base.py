@@ -1,0 +1,299 @@
+"""What the course asks of a language that exercises are written in. `python` and `cuda` answer."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from yaie.course.files import FileProblem, stamped
+
+if TYPE_CHECKING:
+    from yaie.course.registry import Exercise, ExerciseFile
+
+WIDTH = 120  # columns of a generated file
+
+
+@dataclass(frozen=True)
+class Written:
+    """One function as it stands in the learner's file, in lines `first_line` to `last_line` (from 1).
+
+    `hash` changes with the function and with whatever else in the file the function uses (helpers, imports), but not
+    with comments, blank lines or the other exercises. It is empty while nothing has been written. `remark` is what
+    strikes one on reading it.
+    """
+
+    attempted: bool
+    hash: str
+    first_line: int
+    last_line: int
+    remark: str = ""
+
+
+class Swap:
+    """Values of the engine that others replace: `put_in` and `take_out` change all of them, as often as one likes.
+
+    Swaps that are put in one after the other come out in the reverse order; what each finds is what it gives back.
+    """
+
+    def __init__(self) -> None:
+        self._values: list[tuple[Any, str, Callable[[Any], Any]]] = []
+        self._replaced: list[list[Any]] = []  # for each time that it was put in
+
+    def add(self, holder: Any, name: str, value: Any) -> None:
+        """Let `value` replace `holder.name` (for a dict, `holder[name]`) whenever this is put in."""
+        self.add_made(holder, name, lambda _: value)
+
+    def add_made(self, holder: Any, name: str, make: Callable[[Any], Any]) -> None:
+        """As `add`, for a value that is made from what is there: `make(old)`, with None where there is nothing."""
+        self._values.append((holder, name, make))
+
+    def put_in(self) -> None:
+        self._replaced.append([])
+        for holder, name, make in self._values:
+            old = _entries(holder).get(name, _NOTHING)
+            value = make(None if old is _NOTHING else old)
+            self._replaced[-1].append(old)
+            _set(holder, name, value)
+
+    def take_out(self) -> None:
+        """Give back what the last `put_in` found; without one this changes nothing."""
+        old = self._replaced.pop() if self._replaced else []
+        for (holder, name, _), value in reversed(list(zip(self._values, old, strict=False))):
+            _set(holder, name, value)
+
+
+_NOTHING = object()
+
+
+def _entries(holder: Any) -> Mapping[str, Any]:
+    return holder if isinstance(holder, dict) else vars(holder)
+
+
+def _set(holder: Any, name: str, value: Any) -> None:
+    if isinstance(holder, dict):
+        holder.pop(name, None) if value is _NOTHING else holder.update({name: value})
+    else:
+        delattr(holder, name) if value is _NOTHING else setattr(holder, name, value)
+
+
+class Language(ABC):
+    """A language: how its functions are found, taken out, put in and run. Reading a learner's file never runs it."""
+
+    suffix: str  # of exercise files
+    comment: str  # what a comment starts with
+    fence: str  # its name in Markdown
+    ends_process: str  # the function that ends the whole process
+    header: tuple[str, ...] = ()  # further lines for the top of an exercise file
+
+    # --- the engine's function
+
+    @abstractmethod
+    def reference(self, exercise: Exercise) -> str:
+        """The engine's own source of the function, without indentation."""
+
+    def solution(self, exercise: Exercise) -> str:
+        """What a solution shows of the engine's source."""
+        return self.reference(exercise)
+
+    @abstractmethod
+    def hole(self, exercise: Exercise) -> str:
+        """The function without its body."""
+
+    def stub(self, exercise: Exercise) -> str:
+        """The function as a learner finds it: broken, or without its body."""
+        if exercise.broken:
+            return self.changed(exercise, *exercise.broken).rstrip("\n")
+        return self.hole(exercise)
+
+    def changed(self, exercise: Exercise, old: str, new: str) -> str:
+        """The reference with `old` replaced by `new`. Raises LookupError unless `old` occurs in it exactly once."""
+        source = self.reference(exercise) + "\n"  # so that a change may take out the last line as it does any other
+        if source.count(old) != 1:
+            raise LookupError(
+                f"exercise {exercise.id}: the text to replace occurs {source.count(old)} times, not once, "
+                f"in {exercise.target}: {old!r}"
+            )
+        return source.replace(old, new)
+
+    @abstractmethod
+    def no_such_answer(self, exercise: Exercise) -> str:
+        """A body that goes wrong as no known mistake does."""
+
+    def idle(self, exercise: Exercise) -> str:
+        """The stub with a statement of no effect, which counts as written; empty where a stub cannot be run."""
+        return ""
+
+    @abstractmethod
+    def code(self, answer: str) -> str:
+        """What an answer says, whatever its layout and comments: to tell whether two are the same."""
+
+    # --- the exercise file
+
+    def render(self, file: ExerciseFile, bodies: Mapping[str, str] | None = None) -> str:
+        """The text of an exercise file. `bodies` gives the source to use for some exercises (by id)."""
+        functions = {exercise.id: (bodies or {}).get(exercise.id) or self.stub(exercise) for exercise in file.exercises}
+        lesson, first = file.lesson, file.exercises[0].id
+        header = [
+            f"Exercises of lesson {lesson.number:02d}: {lesson.title}.",
+            "",
+            file.what_to_do,
+            f'`yaie.exercise("{first}").check()` in the notebook, or `yaie check {first}` in a terminal.',
+            "Functions that you have not written yet are filled in with the engine's own, so any order works.",
+            *self.header,
+            "generated, text hash HASH",
+        ]
+        parts = [self.as_comment(header), *self.sections(file, functions)]
+        return stamped("\n\n".join(part.rstrip() for part in parts) + "\n")
+
+    def solved(self, file: ExerciseFile) -> str:
+        """The exercise file with the engine's own bodies in it."""
+        return self.render(file, {exercise.id: self.reference(exercise) for exercise in file.exercises})
+
+    @abstractmethod
+    def with_answer(self, exercise: Exercise, text: str) -> str:
+        """The exercise file with the function of another file in it, and with all else that this file has."""
+
+    @abstractmethod
+    def sections(self, file: ExerciseFile, functions: Mapping[str, str]) -> Iterable[str]:
+        """What stands below the header of an exercise file."""
+
+    def as_comment(self, lines: Iterable[str]) -> str:
+        return "\n".join(f"{self.comment} {line}".rstrip() for line in lines)
+
+    def banner(self, exercise: Exercise) -> list[str]:
+        """The comment lines above a function."""
+        title = f"Exercise {exercise.id}: {exercise.title} (about {exercise.minutes} minutes)"
+        return [
+            f"{'-' * 10} {title} {'-' * 10}",
+            *(["There is a mistake in this function."] if exercise.broken else []),
+        ]
+
+    # --- what a learner has written
+
+    @abstractmethod
+    def check_syntax(self, file: ExerciseFile, text: str) -> None:
+        """Raise `FileProblem` where no function can be found in the text because of what stands elsewhere in it."""
+
+    @abstractmethod
+    def find(self, exercise: Exercise, text: str) -> Written:
+        """The exercise's function in the text of a learner's file.
+
+        Raises `FileProblem` where it is missing or renamed, or can no longer be called as the engine calls it.
+        """
+
+    @abstractmethod
+    def span(self, exercise: Exercise, text: str) -> tuple[int, int]:
+        """The first and the last line (from 1) of the function, whatever its parameters. Raises `FileProblem`."""
+
+    def check_text(self, name: str, text: str) -> None:
+        if "\0" in text:
+            raise FileProblem(f"{name} contains null bytes, so it is not text.", "Save it as UTF-8 text.")
+
+    def missing(self, exercise: Exercise, where_it_went: str) -> FileProblem:
+        """The file has no such function."""
+        return FileProblem(
+            f"{exercise.file.name} has no function `{exercise.qualname}`, which exercise {exercise.id} is about."
+            + where_it_went,
+            f"Put the function back under that name, or run `yaie reset {exercise.lesson.number}` to write the whole "
+            "file anew (a backup is kept).",
+        )
+
+    # --- into the engine
+
+    @abstractmethod
+    def load(self, file: ExerciseFile, text: str, *, learners: bool = True) -> Any:
+        """What `swap` takes functions from. A Python file is run for it; whatever its top level raises comes out.
+
+        learners: the text is that of the learner's own file, which is what errors name then
+        """
+
+    @abstractmethod
+    def swap(self, file: ExerciseFile, loaded: Any, use: Iterable[str]) -> Swap:
+        """The functions with the ids in `use` for the engine; all other holes get the engine's own.
+
+        What a learner has added to a class (helper methods, constants) or to a `.cu` file goes along with the functions
+        that it is for.
+        """
+
+    def install(self, file: ExerciseFile, text: str, use: Iterable[str]) -> Swap:
+        """Put functions of a learner's text into the engine. Where this fails, nothing is left in."""
+        swap = self.swap(file, self.load(file, text), use)
+        try:
+            swap.put_in()
+        except BaseException:
+            swap.take_out()
+            raise
+        return swap
+
+    @contextmanager
+    def as_found(self, exercise: Exercise) -> Iterator[None]:
+        """Have the engine call the broken function of an exercise as learners find it; at the end, its own again."""
+        if exercise.broken is None:
+            raise ValueError(f"exercise {exercise.id} has no broken function: it is yours to write")
+        file = exercise.file
+        swap = self.swap(file, self.load(file, self.render(file), learners=False), [exercise.id])
+        swap.put_in()
+        try:
+            yield
+        finally:
+            swap.take_out()
+
+    @abstractmethod
+    def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> Any:
+        """The compiled file of the engine with the function of a learner's text in it (`yaie.cuda.Module`).
+
+        Raises ValueError in a language that is not compiled.
+        """
+
+    @abstractmethod
+    def owner(self, exercise: Exercise) -> str:
+        """The file, without its folder, of the function that the engine would call now: whose function it is."""
+
+    # --- in a check
+
+    def prepare(self) -> None:  # noqa: B027
+        """What must be there before the first check, and would take its time from the worker's clock."""
+
+    def prepare_mistakes(self, exercise: Exercise, texts: Iterable[str]) -> None:  # noqa: B027
+        """Files that will be checked one after the other; what can be done for all of them at once is done here."""
+
+    def set_up_worker(self, call_limit: float) -> None:  # noqa: B027
+        """Called in the worker before anything is loaded. `call_limit` is in seconds, for one call of the engine."""
+
+    def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
+        """What this language knows of an error that came out of a check, for the worker's report."""
+        return {}
+
+
+def wrapped(markdown: str, width: int) -> list[str]:
+    """The lines of a Markdown text, with paragraphs and list items filled to `width` columns; the rest stays."""
+    lines: list[str] = []
+    paragraph: list[str] = []
+    fenced = False
+
+    def fill() -> None:
+        if paragraph:
+            mark = re.match(r"\s*(?:[-*] |\d+\. )?", paragraph[0]).group()  # type: ignore[union-attr]
+            text = " ".join(line.strip() for line in paragraph)
+            options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": " " * len(mark)}
+            indent = " " * (len(mark) - len(mark.lstrip()))
+            lines.extend(textwrap.wrap(text, width, initial_indent=indent, **options))
+            paragraph.clear()
+
+    for line in markdown.strip().split("\n"):
+        fence = line.lstrip().startswith("```")
+        if fence or fenced or not line.strip() or (re.match(r"\s*[|#]|    ", line) and not paragraph):
+            fill()
+            lines.append(line.rstrip())
+            fenced ^= fence
+        else:
+            if re.match(r"\s*(?:[-*] |\d+\. )", line):
+                fill()
+            paragraph.append(line)
+    fill()
+    return lines

@@ -1,0 +1,441 @@
+"""Exercises in Python: functions of `yaie/`, found with `ast`, written to a `.py` file, put in by assignment."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib
+import inspect
+import linecache
+import operator
+import re
+import sys
+import types
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from yaie.course.files import FileProblem, exercise_path
+from yaie.course.language import engine_seam
+from yaie.course.language.base import WIDTH, Language, Swap, Written, wrapped
+
+if TYPE_CHECKING:
+    from yaie.course.registry import Exercise, ExerciseFile
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+BINDING = ("staticmethod", "classmethod", "property")  # decorators that change how a method is called
+
+FUTURE = "from __future__ import annotations"  # the first line of code of an exercise file
+
+
+class Python(Language):
+    suffix, comment, fence, ends_process = ".py", "#", "python", "os._exit"
+
+    # --- the engine's function
+
+    def reference(self, exercise: Exercise) -> str:
+        source, tree = _module_source(exercise.module)
+        node = find_function(tree, exercise.qualname)
+        if node is None:
+            raise LookupError(f"exercise {exercise.id}: {exercise.module} has no function {exercise.qualname}")
+        lines = source.splitlines()[first_line(node) - 1 : node.end_lineno]
+        return "\n".join(line[node.col_offset :] for line in lines)
+
+    def hole(self, exercise: Exercise) -> str:
+        """Decorators and signature are the engine's, the docstring is the exercise's statement."""
+        source = self.reference(exercise)
+        header = source.splitlines()[: ast.parse(source).body[0].body[0].lineno - 1]
+        while header[-1].lstrip().startswith("#") or not header[-1].strip():  # remarks above the first line of the body
+            header.pop()
+        note = f'    raise NotImplementedError("exercise {exercise.id}: write this function")'
+        return "\n".join([*header, *_docstring(exercise), note])
+
+    def no_such_answer(self, exercise: Exercise) -> str:
+        return self.hole(exercise).rpartition("\n")[0] + "\n    return 'no such answer'"
+
+    def code(self, answer: str) -> str:
+        return ast.dump(ast.parse(answer))
+
+    # --- the exercise file
+
+    def with_answer(self, exercise: Exercise, text: str) -> str:
+        node = find_function(ast.parse(text), exercise.function)
+        if node is None:
+            raise LookupError(f"there is no function `{exercise.function}` in the answer")
+        lines, start, end = text.splitlines(), first_line(node) - 1, node.end_lineno
+        file = self.render(exercise.file, {exercise.id: "\n".join(lines[start:end])})
+        # Imports of the answer come before those of the file, which override them.
+        return file.replace(FUTURE, "\n".join([FUTURE, *lines[:start], *lines[end:], ""]), 1)
+
+    def sections(self, file: ExerciseFile, functions: Mapping[str, str]) -> Iterator[str]:
+        yield FUTURE
+        yield _imports(file)
+        written: set[tuple[str, str]] = set()
+        for exercise in file.exercises:
+            home = (exercise.module, exercise.qualname.rpartition(".")[0])
+            if not home[1]:
+                yield f"\n{self._above(exercise)}\n{functions[exercise.id]}"
+            elif home not in written:
+                written.add(home)
+                members = [x for x in file.exercises if (x.module, x.qualname.rpartition(".")[0]) == home]
+                yield self._class(*home, [(x, functions[x.id]) for x in members])
+
+    def _class(self, module: str, name: str, members: list[tuple[Exercise, str]]) -> str:
+        lines = [f"\nclass {name}({module.rpartition('.')[2]}.{name}):"]
+        lines.append(f'    """The engine\'s `{name}`. The methods below replace its own; all others are inherited."""')
+        for exercise, source in members:
+            text = f"\n{self._above(exercise)}\n{source}"
+            lines += [f"    {line}" if line else "" for line in text.split("\n")]
+        return "\n".join(lines)
+
+    def _above(self, exercise: Exercise) -> str:
+        """The comment above a function. A broken one keeps the engine's docstring, so its statement stands here."""
+        statement = wrapped(exercise.statement, WIDTH - 6) if exercise.broken else []
+        return self.as_comment([*self.banner(exercise), *statement])
+
+    # --- what a learner has written
+
+    def check_syntax(self, file: ExerciseFile, text: str) -> None:
+        self._parse(text, file.name)
+
+    def find(self, exercise: Exercise, text: str) -> Written:
+        tree, node = self._locate(exercise, text)
+        _check_callable(exercise, node, ast.parse(self.reference(exercise)).body[0])
+        attempted = not self._is_untouched(exercise, node)
+        hash = _hash(exercise, tree, node) if attempted else ""
+        remark = ""
+        if attempted and not _returns(node) and _returns(ast.parse(self.reference(exercise)).body[0]):
+            remark = f"`{exercise.function}` has no `return` with a value, so it returns None."
+        return Written(attempted, hash, first_line(node), node.end_lineno or node.lineno, remark)
+
+    def span(self, exercise: Exercise, text: str) -> tuple[int, int]:
+        _, node = self._locate(exercise, text)
+        return first_line(node), node.end_lineno or node.lineno
+
+    def _is_untouched(self, exercise: Exercise, node: FunctionNode) -> bool:
+        if not exercise.broken:
+            return is_hole(node)
+        return _code(ast.unparse(node)) == _code(self.stub(exercise))
+
+    def _locate(self, exercise: Exercise, text: str) -> tuple[ast.Module, FunctionNode]:
+        tree = self._parse(text, exercise.file.name, exercise.function)
+        node = find_function(tree, exercise.qualname)
+        if node is None:
+            raise self.missing(exercise, _where_it_went(exercise, tree))
+        return tree, node
+
+    def _parse(self, text: str, name: str, looking_for: str = "") -> ast.Module:
+        """Parse a learner's file; a syntax error becomes a `FileProblem` that shows the line and whose it is."""
+        self.check_text(name, text)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)  # the check shows it when it runs the file
+                return ast.parse(text, name)
+        except SyntaxError as error:
+            line = error.lineno or 1
+            shown = f": `{error.text.strip()}`" if error.text and error.text.strip() else ""
+            step = "Python cannot read any of the file until this line is right. Fix it and save."
+            around = re.findall(r"^[ \t]*(?:async )?def (\w+)", "\n".join(text.split("\n")[:line]), re.MULTILINE)
+            if looking_for and (not around or around[-1] != looking_for):
+                place = f"It is in or below `{around[-1]}`" if around else "It is above all functions"
+                step = f"{place}, not in `{looking_for}`. {step}"
+            if isinstance(error, TabError):
+                step = f"Indent with spaces only, four for each step. {step}"
+            raise FileProblem(f"{name} has a syntax error in line {line}{shown} ({error.msg}).", step) from error
+        except (RecursionError, MemoryError) as error:
+            raise FileProblem(
+                f"{name} cannot be read as Python: something in it is nested too deep.", "Write it in smaller steps."
+            ) from error
+
+    # --- into the engine
+
+    def load(self, file: ExerciseFile, text: str, *, learners: bool = True) -> types.ModuleType:
+        if not learners:  # the learner's own file keeps its name and its lines
+            module = types.ModuleType("as_found")
+            exec(compile(text, f"{file.name} as found", "exec", dont_inherit=True), module.__dict__)
+            return module
+        path = str(exercise_path(file))
+        module = types.ModuleType(f"exercises.{file.lesson.name}")
+        module.__file__ = path
+        sys.modules[module.__name__] = module
+        linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
+        return module
+
+    def swap(self, file: ExerciseFile, loaded: types.ModuleType, use: Iterable[str]) -> Swap:
+        use, swap = set(use), Swap()
+        functions = {exercise.qualname for exercise in file.exercises}
+        for exercise in file.exercises:
+            holder_name, _, name = exercise.qualname.rpartition(".")
+            engine = importlib.import_module(exercise.module)
+            if not holder_name:
+                if exercise.id in use:
+                    for holder, alias in _where_bound(getattr(engine, name)):
+                        swap.add(holder, alias, vars(loaded)[name])
+                else:
+                    setattr(loaded, name, getattr(engine, name))
+                continue
+            theirs, ours = (operator.attrgetter(holder_name)(where) for where in (loaded, engine))
+            if exercise.id in use:
+                added = {
+                    key: value
+                    for key, value in vars(theirs).items()
+                    if not key.startswith("__") and f"{holder_name}.{key}" not in functions
+                }
+                for key, value in {**added, name: vars(theirs)[name]}.items():
+                    swap.add(ours, key, value)
+            elif name in vars(theirs):
+                delattr(theirs, name)  # inherited from the engine's class again
+        if any(exercise.id in use and exercise.module.startswith("yaie.kernels.") for exercise in file.exercises):
+            engine_seam.use_readable_twins(swap)
+        return swap
+
+    def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> NoReturn:
+        raise ValueError(f"exercise {exercise.id} is in Python; module() is for exercises in CUDA")
+
+    def owner(self, exercise: Exercise) -> str:
+        *holders, name = exercise.qualname.split(".")
+        holder = importlib.import_module(exercise.module)
+        for each in holders:
+            holder = getattr(holder, each)
+        function = inspect.getattr_static(holder, name)
+        function = getattr(function, "fget", None) or getattr(function, "__func__", function)
+        return Path(inspect.unwrap(function).__code__.co_filename).name
+
+
+PYTHON = Python()
+
+
+# --- the engine's source
+
+
+@cache
+def _module_source(module: str) -> tuple[str, ast.Module]:
+    source = inspect.getsource(importlib.import_module(module))
+    return source, ast.parse(source)
+
+
+def find_function(tree: ast.Module, qualname: str) -> FunctionNode | None:
+    """The definition of `qualname` ("function" or "Class.method") in a parsed file."""
+    body: list[ast.stmt] = tree.body
+    *classes, name = qualname.split(".")
+    for class_name in classes:
+        found = [node for node in body if isinstance(node, ast.ClassDef) and node.name == class_name]
+        if not found:
+            return None
+        body = found[-1].body
+    found = [node for node in body if isinstance(node, FunctionNode) and node.name == name]
+    return found[-1] if found else None
+
+
+def is_hole(node: FunctionNode) -> bool:
+    """True while the body is what the generator left: a docstring and `raise NotImplementedError`."""
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    if len(body) != 1 or not isinstance(body[0], ast.Raise) or body[0].exc is None:
+        return False
+    raised = body[0].exc.func if isinstance(body[0].exc, ast.Call) else body[0].exc
+    return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
+
+
+def first_line(node: FunctionNode) -> int:
+    """The line (from 1) on which the function starts, its decorators included."""
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+
+
+def _docstring(exercise: Exercise) -> list[str]:
+    """The statement as the docstring of a function, four columns in; the function may be a method."""
+    text = "\n".join(wrapped(exercise.statement.replace('"""', "'''"), WIDTH - 12))
+    quotes, end = ('r"""' if "\\" in text else '"""'), '\n"""' if "\n" in text or text.endswith('"') else '"""'
+    return [f"    {line}".rstrip() for line in f"{quotes}{text}{end}".split("\n")]
+
+
+def _imports(file: ExerciseFile) -> str:
+    """Import lines for every name that the reference functions use from their module."""
+    modules: set[str] = set()  # import ...
+    names: dict[str, set[str]] = {}  # from ... import ...
+    own = {exercise.qualname.partition(".")[0] for exercise in file.exercises}
+    for exercise in file.exercises:
+        if "." in exercise.qualname:
+            package, _, module = exercise.module.rpartition(".")
+            names.setdefault(package, set()).add(module)
+        imported, defined = _bindings(exercise.module)
+        for name in _names_used(exercise):
+            if name in imported:
+                source, what = imported[name]
+                modules.add(what) if source is None else names.setdefault(source, set()).add(what)
+            elif name in defined and name not in own:
+                names.setdefault(exercise.module, set()).add(name)
+    lines = [(line.split()[0], f"import {line}") for line in sorted(modules)]
+    lines += [(source, f"from {source} import {', '.join(sorted(what))}") for source, what in sorted(names.items())]
+    groups: dict[str, list[str]] = {"standard": [], "other": [], "yaie": []}
+    for source, line in lines:
+        top = source.partition(".")[0]
+        groups["yaie" if top == "yaie" else "standard" if top in sys.stdlib_module_names else "other"].append(line)
+    return "\n\n".join("\n".join(group) for group in groups.values() if group)
+
+
+def _bindings(module: str) -> tuple[dict[str, tuple[str | None, str]], set[str]]:
+    """(name -> (module it is imported from or None, what is imported), names defined at the top level)."""
+    imported: dict[str, tuple[str | None, str]] = {}
+    defined: set[str] = set()
+    for node in _module_source(module)[1].body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            source = node.module if isinstance(node, ast.ImportFrom) else None
+            for alias in node.names:
+                name = alias.asname or (alias.name if source else alias.name.partition(".")[0])
+                imported[name] = (source, alias.name + (f" as {alias.asname}" if alias.asname else ""))
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            defined.update(target.id for target in targets if isinstance(target, ast.Name))
+    imported.pop("annotations", None)  # from __future__, which every exercise file has
+    return imported, defined
+
+
+def _names_used(exercise: Exercise) -> set[str]:
+    """The names in the reference and, as a learner reads of them there, those between backticks in the statement."""
+    quoted = re.findall(r"`([^`\n]+)`", exercise.statement)
+    mentioned = {name for text in quoted for name in re.findall(r"(?<![.\w])[A-Za-z_]\w*", text)}
+    return mentioned | _names(ast.parse(PYTHON.reference(exercise)), attributes=False)
+
+
+# --- what a learner has written
+
+
+def _where_it_went(exercise: Exercise, tree: ast.Module) -> str:
+    class_name = exercise.qualname.rpartition(".")[0]
+    classes = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    if class_name and class_name not in classes:
+        close = difflib.get_close_matches(class_name, classes, n=1, cutoff=0.5)
+        return f" It has no class `{class_name}`" + (f", but `{close[0]}`: was the class renamed?" if close else ".")
+    known = {other.function for other in exercise.file.exercises} - {exercise.function}
+    nodes = [node for node in ast.walk(tree) if isinstance(node, FunctionNode) and node.name not in known]
+    for node in nodes:
+        if node.name == exercise.function:
+            return f" Line {node.lineno} has a `{node.name}` in another place: check its indentation."
+    close = difflib.get_close_matches(exercise.function, [node.name for node in nodes], n=1, cutoff=0.5)
+    return f" It has `{close[0]}`: was it renamed?" if close else ""
+
+
+def _check_callable(exercise: Exercise, node: FunctionNode, original: FunctionNode) -> None:
+    """Raise `FileProblem` where parameters, decorators or the kind of function differ from the engine's."""
+    place = f"`{exercise.qualname}` in line {node.lineno} of {exercise.file.name}"
+    wanted, found = _parameters(original), _parameters(node)
+    extra = found[len(wanted) :]  # parameters of one's own are fine where the engine need not know of them
+    if found[: len(wanted)] != wanted or not all("=" in parameter for parameter in extra):
+        raise FileProblem(
+            f"{place} takes ({', '.join(found)}); the engine calls it with ({', '.join(wanted)}).",
+            "Give the function its parameters back: other parts of the engine rely on them.",
+        )
+    wanted, found = _decorators(original), _decorators(node)
+    missing = [f"`@{name}`" for name in wanted if name not in found]
+    added = [f"`@{name}`" for name in found if name not in wanted and name in BINDING]
+    if missing or added:
+        change = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(added)}"
+        raise FileProblem(f"{place} {change}, unlike the engine's.", "Put the lines above `def` back.")
+    if isinstance(node, ast.AsyncFunctionDef) != isinstance(original, ast.AsyncFunctionDef):
+        wrong, right = ("async def", "def") if isinstance(node, ast.AsyncFunctionDef) else ("def", "async def")
+        raise FileProblem(f"{place} is defined with `{wrong}`; the engine's with `{right}`.", f"Write `{right}`.")
+    if _yields(node) and not _yields(original):
+        raise FileProblem(
+            f"{place} contains `yield`, which makes it a generator: calling it runs nothing yet.",
+            "Return the result with `return`.",
+        )
+
+
+def _parameters(node: FunctionNode) -> list[str]:
+    """Names with defaults, and the marks / and *, without annotations: [self, tokens, *, page_size=1]."""
+    spec = node.args
+    plain = [*spec.posonlyargs, *spec.args]
+    defaults = [None] * (len(plain) - len(spec.defaults)) + spec.defaults
+    names = list(map(_parameter, plain, defaults))
+    if spec.posonlyargs:
+        names.insert(len(spec.posonlyargs), "/")
+    if spec.vararg or spec.kwonlyargs:
+        names.append(f"*{spec.vararg.arg if spec.vararg else ''}")
+    names += map(_parameter, spec.kwonlyargs, spec.kw_defaults)
+    return names + ([f"**{spec.kwarg.arg}"] if spec.kwarg else [])
+
+
+def _parameter(arg: ast.arg, default: ast.expr | None) -> str:
+    return arg.arg + (f"={ast.unparse(default)}" if default is not None else "")
+
+
+def _decorators(node: FunctionNode) -> list[str]:
+    return [ast.unparse(decorator) for decorator in node.decorator_list]
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a function's own body, without those of functions and classes inside it."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, FunctionNode | ast.Lambda | ast.ClassDef):
+            yield from _own_nodes(child)
+
+
+def _yields(node: FunctionNode) -> bool:
+    return any(isinstance(child, ast.Yield | ast.YieldFrom) for child in _own_nodes(node))
+
+
+def _returns(node: FunctionNode) -> bool:
+    return any(isinstance(child, ast.Return) and child.value is not None for child in _own_nodes(node))
+
+
+def _code(source: str) -> str:
+    """What a function says, whatever its layout and docstring."""
+    node = ast.parse(source).body[0]
+    if ast.get_docstring(node) is not None:
+        del node.body[0]
+    return ast.dump(node)
+
+
+def _hash(exercise: Exercise, tree: ast.Module, node: FunctionNode) -> str:
+    """Hash of the function and of everything in the file that it needs, in the order of the file."""
+    answers = {find_function(tree, other.qualname) for other in exercise.file.exercises}
+    holders = {other.qualname.partition(".")[0] for other in exercise.file.exercises}
+    others: list[ast.stmt] = []
+    for statement in tree.body:
+        inside = isinstance(statement, ast.ClassDef) and statement.name in holders
+        others += statement.body if inside else [statement]
+    others = [each for each in others if each not in answers and not _is_text(each)]
+    needed, taken = _names(node), [node]
+    while found := [each for each in others if each not in taken and _is_needed(each, needed)]:
+        taken += found
+        needed = needed.union(*map(_names, found))
+    source = "\n".join(ast.unparse(each) for each in sorted(taken, key=operator.attrgetter("lineno")))
+    return hashlib.sha256(source.encode(errors="replace")).hexdigest()[:16]
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _is_needed(statement: ast.stmt, needed: set[str]) -> bool:
+    """Whether a statement makes one of the names, or makes none and so may do anything."""
+    if isinstance(statement, FunctionNode | ast.ClassDef):
+        made = {statement.name}
+    elif isinstance(statement, ast.Import | ast.ImportFrom):
+        made = {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+    else:
+        made = {x.id for x in ast.walk(statement) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store)}
+    return not made or "*" in made or bool(made & needed)
+
+
+def _names(node: ast.AST, *, attributes: bool = True) -> set[str]:
+    names = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+    return names | {child.attr for child in ast.walk(node) if attributes and isinstance(child, ast.Attribute)}
+
+
+def _where_bound(function: Any) -> list[tuple[Any, str]]:
+    """Every module of the engine, and name in it, under which a module-level function is known."""
+    return [
+        (module, name)
+        for module in list(sys.modules.values())
+        if getattr(module, "__name__", "").startswith(("yaie.", "exercises."))
+        for name, value in list(vars(module).items())
+        if value is function
+    ]
