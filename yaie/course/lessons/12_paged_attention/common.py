@@ -11,8 +11,6 @@ from yaie.course.expect import expect, given
 from yaie.course.language import engine_seam
 from yaie.kernels import native
 
-FILE = "paged_attention/paged_attention.cu"
-
 FLOAT32 = native.DTYPES[torch.float32]
 
 
@@ -39,7 +37,7 @@ def decode(
     tensors = [query[None].contiguous(), keys, values, tables, lens]
     sizes = [1, num_heads, num_kv_heads, head_dim, block_size, len(table)]
     last = [math.log(2), FLOAT32]  # the launcher turns e^x into 2^x; this scale takes that back
-    run = getattr(engine_seam.module(FILE), launcher)
+    run = getattr(engine_seam.module(f"paged_attention/{launcher}.cu"), launcher)
     if splits is None:
         run(*tensors, out, *sizes, *last)
     else:
