@@ -16,7 +16,7 @@ from yaie.course.registry import exercises as all_exercises
 from yaie.course.tools import generate
 
 EXERCISES = all_exercises()
-CUDA = [exercise for exercise in EXERCISES if exercise.language is CUDA]
+IN_CUDA = [exercise for exercise in EXERCISES if exercise.language is CUDA]
 CUDA_FILES = [file for file in exercise_files() if file.language is CUDA]
 MUTANTS = [(exercise, number) for exercise in EXERCISES for number in range(len(exercise.mutants))]
 
@@ -79,7 +79,7 @@ def test_stub_is_not_attempted(exercise, sandbox, exercises):
     assert judge.check(exercise.id, sandbox=sandbox).status == judge.NOT_ATTEMPTED
 
 
-@pytest.mark.parametrize("exercise", CUDA, ids=by_id)
+@pytest.mark.parametrize("exercise", IN_CUDA, ids=by_id)
 def test_cuda_stub_compiles_and_does_nothing(exercise, sandbox, at_home):
     """A stub that does not compile, or a check that is content with nothing, is worthless to a learner.
 
