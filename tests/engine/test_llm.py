@@ -6,12 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from yaie.course import generate, parts
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.trace import timeline_rows
-from yaie.kernels import radix_tree
-from yaie.kernels.kv_cache import KVCacheManager
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 
@@ -400,7 +397,7 @@ def test_a_failed_request_publishes_nothing_more(fake):
 
 @pytest.mark.parametrize("name", ["admit", "chunk_size"])
 def test_an_exception_in_the_bookkeeping_leaves_a_sound_engine(fake, name, monkeypatch):
-    """Would catch pages whose owner nobody knows, after an exercise that is in place has raised half-way."""
+    """Would catch pages whose owner nobody knows, after a function of it has raised half-way."""
     llm = engine(fake)
     llm.generate(prompt(9, seed=1), GREEDY)
     running = llm.add_request(prompt(5, seed=2), GREEDY)
@@ -417,7 +414,7 @@ def test_an_exception_in_the_bookkeeping_leaves_a_sound_engine(fake, name, monke
 
 
 def test_a_scheduler_that_chooses_nobody_is_an_error_and_no_endless_loop(fake, monkeypatch):
-    """Would catch an engine that spins for ever because an exercise returns nothing."""
+    """Would catch an engine that spins for ever because its scheduler returns nothing."""
     llm = engine(fake)
     monkeypatch.setattr(type(llm.scheduler), "admit", lambda self, budget: [])
     assert "chose none" in llm.generate(prompt(5, seed=1), GREEDY)[0].error
@@ -443,7 +440,7 @@ def test_interrupting_a_step_leaves_a_sound_engine(fake):
 # Options and accounts
 
 
-@pytest.mark.parametrize("bad", [{"backend": "none"}, {"parts": "mine"}, {"policy": "x"}, {"eviction": "x"}])
+@pytest.mark.parametrize("bad", [{"backend": "none"}, {"policy": "x"}, {"eviction": "x"}])
 def test_bad_options_are_named(fake, bad):
     """Would catch a misspelt option that is ignored."""
     with pytest.raises(ValueError, match=next(iter(bad.values()))):
@@ -474,53 +471,3 @@ def test_stats_and_trace(fake):
         assert own[0][1] == 0
         assert all(a[2] == b[1] for a, b in pairwise(own))
         assert id in llm.trace[own[-1][2] - 1].finished
-
-
-# The learner's parts
-
-
-@pytest.fixture
-def solved(tmp_path, monkeypatch):
-    """A folder in which exercises 1.1 and 2.2 are written, and a record that says that they have passed."""
-    generate.write(tmp_path, solved=True)
-    monkeypatch.setenv("YAIE_EXERCISES_DIR", str(tmp_path))
-    monkeypatch.setattr(parts, "passed_parts", lambda: ["1.1", "2.2"])
-    return tmp_path
-
-
-def test_solved_exercises_run_in_the_engine_and_only_there(fake, solved):
-    """Would catch an engine that says it runs the learner's code and does not, or never stops doing it."""
-    before = (radix_tree.match_prefix, KVCacheManager.allocate_blocks)
-    llm, seen = engine(fake, parts="exercises"), set()
-    forward = llm.runner.model
-
-    def watching(batch, kv, *rest):
-        seen.add((radix_tree.match_prefix.__code__.co_filename, KVCacheManager.allocate_blocks.__code__.co_filename))
-        return forward(batch, kv, *rest)
-
-    llm.runner.model, watching.logits = watching, forward.logits
-    tokens = prompt(9, seed=1)
-    assert llm.generate(tokens, GREEDY)[0].token_ids == fake[0].greedy(tokens, 12)
-    streamed = [token for chunk in llm.stream(tokens, GREEDY) for token in chunk.token_ids]
-    assert streamed == fake[0].greedy(tokens, 12)
-    assert seen == {(str(solved / "01_radix_tree.py"), str(solved / "02_kv_cache.py"))}
-    assert (radix_tree.match_prefix, KVCacheManager.allocate_blocks) == before
-    yours = {line.split()[1] for line in str(llm.parts).splitlines() if " yours " in line}
-    assert yours == {"1.1", "2.2"}
-    assert " yours " not in str(engine(fake).parts)
-
-
-def test_a_mistake_in_an_exercise_is_named_and_the_engine_lives_on(fake, solved):
-    """Would catch a learner's exception that kills the engine, or an error that does not say where it was raised."""
-    file = solved / "01_radix_tree.py"
-    text = file.read_text()
-    mistake = "\n\ndef match_prefix(root, tokens, page_size=1):\n    return root.mistake\n"
-    file.write_text(text + mistake)
-    llm = engine(fake, parts="exercises")
-    output = llm.generate(prompt(9, seed=1), GREEDY)[0]
-    assert output.finish_reason == "error"
-    assert "01_radix_tree.py" in output.error
-    assert "in match_prefix" in output.error
-    file.write_text(text)
-    assert llm.generate(prompt(9, seed=1), GREEDY)[0].finish_reason == "length"
-    llm.check_integrity()

@@ -5,7 +5,7 @@ import torch
 
 from yaie.engine.output import TextStream
 from yaie.engine.pages import Pages
-from yaie.engine.request import Request, Status
+from yaie.engine.request import Request
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels.kv_cache import KVCacheManager
 
@@ -19,12 +19,11 @@ class Bench:
 
     def request(self, *tokens: int) -> Request:
         number = len(self.running) + 100 * sum(tokens)
-        return Request(f"{tokens}-{number}", list(tokens), len(tokens), SamplingParams(), number, 99, TextStream(None))
+        return Request(f"{tokens}-{number}", tokens, SamplingParams(), number, 99, TextStream(None))
 
     def admit(self, *tokens: int) -> Request:
         request = self.request(*tokens)
         assert self.pages.admit(request)
-        request.status = Status.RUNNING
         self.running.append(request)
         self.check()
         return request
@@ -36,7 +35,7 @@ class Bench:
     def end(self, request: Request, **options) -> None:
         self.running.remove(request)
         self.pages.give_back(request, **options)
-        request.status = Status.FINISHED
+        request.finish("stop")
         self.check()
 
     def serve(self, *tokens: int) -> None:
@@ -49,8 +48,7 @@ class Bench:
         return self.pages.kv.block_tables[request.request_id]
 
     def cached(self, *tokens: int) -> list[int]:
-        slots = self.pages.cache.match(tokens).slots
-        return (slots[:: self.pages.block_size] // self.pages.block_size).tolist()
+        return self.pages.cache.match(tokens).pages.tolist()
 
     def check(self) -> None:
         self.pages.check_integrity(self.running)
@@ -126,7 +124,7 @@ def test_publishing_again_moves_the_lock_and_counts_it_once():
         bench.pages.publish(request)
         bench.check()
         assert request.num_published_tokens == num_tokens // 2 * 2
-        assert bench.pages.cache.protected_size == num_tokens // 2 * 2
+        assert bench.pages.cache.protected_size == num_tokens // 2
     bench.end(request)
     assert bench.pages.cache.protected_size == 0
     assert bench.pages.make_room(16)
@@ -195,10 +193,10 @@ def test_grow_takes_a_page_only_when_the_last_is_full():
     bench = Bench(num_blocks=4)
     request = bench.admit(1, 2, 3)
     for length, num_pages in ((4, 2), (5, 3), (6, 3), (7, 4), (8, 4)):
-        request.token_ids.append(0)
+        request.append(0)
         assert bench.pages.grow(request)
         assert len(bench.table(request)) == num_pages == -(-length // 2)
-    request.token_ids.append(0)
+    request.append(0)
     assert not bench.pages.grow(request)
     assert len(bench.table(request)) == 4
 

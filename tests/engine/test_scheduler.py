@@ -23,7 +23,7 @@ class Line:
         number = len(self.requests)
         if isinstance(tokens, int):
             tokens = [1000 * (number + 1) + place for place in range(tokens)]
-        request = Request(f"r{number}", tokens, len(tokens), SamplingParams(), number, 99, TextStream(None))
+        request = Request(f"r{number}", tokens, SamplingParams(), number, 99, TextStream(None))
         for name, value in fields.items():
             setattr(request, name, value)
         self.requests.append(request)
@@ -42,12 +42,9 @@ class Line:
             assert len(self.pages.kv.block_tables[request.request_id]) >= self.pages.kv.blocks_needed(
                 request.num_computed_tokens + num_tokens
             )
-            was_decode = request.is_decode
-            request.num_computed_tokens += num_tokens
-            if not was_decode and self.pages.keeps_prefixes:
-                self.pages.publish(request)
+            self.pages.advance(request, num_tokens)
             if request.num_uncomputed_tokens == 0:
-                request.token_ids.append(7)
+                request.append(7)
         return {request.request_id: num_tokens for request, num_tokens in batch.items()}
 
 

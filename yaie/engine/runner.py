@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from yaie.engine.cpu_graph import RecordedDecode
-from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
-from yaie.kernels import api, native
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.models.batch import Batch
 
@@ -35,25 +32,22 @@ class ModelRunner:
     nothing here looks at one before all of the step has been asked for. (The draw for a request that is not greedy
     comes after that.)
 
-    graphs: runs decode steps from CUDA graphs or from a recording; None where there are none
+    operations: what computes
+    graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
     """
 
-    def __init__(self, model: Any, kv: KVCacheManager, backend: str = "torch") -> None:
+    def __init__(self, model: Any, kv: KVCacheManager, operations: Any, graphs: Any = None) -> None:
         self.model = model
         self.kv = kv
-        self.operations = api.Unchecked(backend, kv.key_cache)
-        self.graphs: DecodeGraphs | RecordedDecode | None = None
+        self.operations = operations
+        self.graphs = graphs
 
     @torch.inference_mode()
     def try_out(self) -> None:
-        """Raise `BackendError` if the backend cannot run this model: better now than with somebody's request.
+        """Raise `BackendError` if the operations cannot run this model: better now than with somebody's request.
 
         One token of nobody goes through the model. It is stored nowhere, and sees what lies in the first slot.
         """
-        if self.operations.backend == "torch":
-            return
-        if self.kv.device.type == "cuda":  # nvcc takes its time; the emulator's files are ready in a second or two
-            native.prepare("cuda")
         zero, nowhere = torch.zeros(2, dtype=torch.int64, device=self.kv.device).split(1)
         batch = Batch(zero, zero, nowhere - 1, zero[None], zero + 1, [1], [1])
         self.model(batch, self.kv, self.operations)
@@ -69,37 +63,33 @@ class ModelRunner:
             hidden = self.graphs.run(batch)
         else:
             hidden = self.model(batch, self.kv, self.operations)
-        results = dict.fromkeys(scheduled, StepResult())
         ends = list(accumulate(batch.query_lens))
-        complete = {
-            request: end - 1
+        complete = [
+            (request, end - 1)
             for (request, num_tokens), end in zip(scheduled.items(), ends, strict=True)
             if num_tokens == request.num_uncomputed_tokens
-        }
-        if complete:
-            last = hidden
-            if len(complete) < len(hidden):
-                last = hidden[self._on_device(torch.tensor(list(complete.values())))]
-            logits = self.model.logits(last)
-        if bad := self.not_finite(scheduled, hidden, ends):
-            error = "the model computed numbers that are not finite for its tokens"
-            results |= dict.fromkeys(bad, StepResult(error=error))
-            if complete:
-                logits = logits[torch.tensor([request not in bad for request in complete])]
-                complete = {request: row for request, row in complete.items() if request not in bad}
-        if complete:
-            results |= self.next_tokens(list(complete), logits)
-        return results
+        ]
+        requests, rows = [request for request, _ in complete], [row for _, row in complete]
+        last = hidden if len(rows) == len(hidden) else hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
+        logits = self.model.logits(last)
+        likeliest, bad = self.not_finite(scheduled, hidden, ends, requests, logits)
+        if bad:
+            healthy = [row for row, request in enumerate(requests) if request not in bad]
+            requests, likeliest = [requests[row] for row in healthy], [likeliest[row] for row in healthy]
+            logits = logits[torch.tensor(healthy, dtype=torch.int64, device=logits.device)]
+        results = dict.fromkeys(scheduled, StepResult())
+        results |= {request: StepResult(error=error) for request, error in bad.items()}
+        return results | self.next_tokens(requests, logits, likeliest)
 
     def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A copy on the model's device. Nobody waits: the copy to a GPU is made from pinned memory."""
+        """A copy on the model's device. Nothing waits: the copy to a GPU is made from pinned memory."""
         if self.kv.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.kv.device, non_blocking=True)
 
     def make_batch(self, scheduled: dict[Request, int]) -> Batch:
         """The tensors of a step: the uncomputed tokens of each request, packed, and where their pages are."""
-        token_ids: list[int] = []
+        token_ids: list[np.ndarray] = []
         positions: list[int] = []
         slots: list[int] = []
         context_lens: list[int] = []
@@ -108,15 +98,16 @@ class ModelRunner:
         for row, (request, num_tokens) in enumerate(scheduled.items()):
             start = request.num_computed_tokens
             end = start + num_tokens
-            token_ids += request.token_ids[start:end]
+            token_ids.append(request.token_ids[start:end])
             positions += range(start, end)
             slots += self.kv.slot_mapping(request.request_id, start, end)
             context_lens.append(end)
             block_tables[row, : len(tables[row])] = tables[row]
         # One array, so that one copy brings all of it to the device; the fields are views of it.
-        packed = torch.from_numpy(np.concatenate((token_ids + positions + slots + context_lens, block_tables.ravel())))
-        num_tokens, num_seqs = len(token_ids), len(tables)
-        fields = self._on_device(packed).split([num_tokens] * 3 + [num_seqs, block_tables.size])
+        packed = np.concatenate((*token_ids, positions, slots, context_lens, block_tables.ravel()))
+        num_tokens, num_seqs = len(positions), len(tables)
+        sizes = [num_tokens] * 3 + [num_seqs, block_tables.size]
+        fields = self._on_device(torch.from_numpy(packed)).split(sizes)
         return Batch(
             token_ids=fields[0],
             positions=fields[1],
@@ -127,27 +118,44 @@ class ModelRunner:
             host_context_lens=context_lens,
         )
 
-    def not_finite(self, scheduled: dict[Request, int], hidden: torch.Tensor, ends: list[int]) -> list[Request]:
-        """The requests of a step with a NaN or an infinity in their hidden states. `ends`: one past each last row.
+    def not_finite(
+        self,
+        scheduled: dict[Request, int],
+        hidden: torch.Tensor,
+        ends: list[int],
+        complete: list[Request],
+        logits: torch.Tensor,
+    ) -> tuple[list[int], dict[Request, str]]:
+        """The first look at the numbers of a step, and the only one for NaN: the sampler need not look again.
 
         Asked before anything is published: keys and values that went wrong must not be found by others. (A token sees
         itself, so if its key or value is not finite, its hidden state is not either.)
-        """
-        if math.isfinite(hidden.sum(dtype=torch.float32).item()):
-            return []
-        bad_rows = (~hidden.isfinite().all(dim=-1)).cpu().numpy()
-        parts = np.split(bad_rows, ends[:-1])
-        return [request for request, part in zip(scheduled, parts, strict=True) if part.any()]
 
-    def next_tokens(self, requests: list[Request], logits: torch.Tensor) -> dict[Request, StepResult]:
-        """Choose a token for each request from its row of `logits`, [num_requests, vocab_size]."""
-        largest, token_ids = on_host(*logits.max(dim=-1))
-        healthy = [math.isfinite(value) for value in largest]  # NaN if any is; -inf if all are
-        if not all(healthy):
-            error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
-            rest = [request for request, ok in zip(requests, healthy, strict=True) if ok]
-            results = dict.fromkeys(requests, StepResult(error=error))
-            return results | (self.next_tokens(rest, logits[torch.tensor(healthy)]) if rest else {})
+        Args:
+            hidden: `[num_tokens, hidden_size]`; `ends`: one past the last row of each scheduled request.
+            logits: `[len(complete), vocab_size]`, those after the last token of the requests that are complete.
+
+        Returns:
+            The likeliest token of each row of `logits`, and what is wrong with whom.
+        """
+        total, largest, likeliest = on_host(hidden.sum(dtype=torch.float32), *logits.max(dim=-1))
+        bad: dict[Request, str] = {}
+        if not math.isfinite(total):
+            bad_rows = (~hidden.isfinite().all(dim=-1)).cpu().numpy()
+            parts = np.split(bad_rows, ends[:-1])
+            error = "the model computed numbers that are not finite for its tokens"
+            bad = {request: error for request, part in zip(scheduled, parts, strict=True) if part.any()}
+        error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
+        for request, value in zip(complete, largest, strict=True):
+            if not math.isfinite(value):  # NaN if any is; -infinity if all are
+                bad.setdefault(request, error)
+        return likeliest, bad
+
+    def next_tokens(
+        self, requests: list[Request], logits: torch.Tensor, likeliest: list[int]
+    ) -> dict[Request, StepResult]:
+        """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, which are sound."""
+        token_ids = list(likeliest)
         drawn = [row for row, request in enumerate(requests) if not _plain_greedy(request)]
         if drawn:
             rows = self._on_device(torch.tensor(drawn))
@@ -159,7 +167,7 @@ class ModelRunner:
         }
 
     def _draw(self, requests: list[Request], logits: torch.Tensor) -> list[int]:
-        """A token for each row, for requests that want more than their likeliest token."""
+        """A token for each row, by the sampler, which draws a number for each of them, a greedy one included."""
         params = [request.params for request in requests]
         tokens = self.operations.sample(
             logits,
@@ -178,8 +186,8 @@ class ModelRunner:
         return tokens.tolist()
 
 
-def on_host(*tensors: torch.Tensor) -> list[list]:
-    """The numbers of tensors, after one wait for their device."""
+def on_host(*tensors: torch.Tensor) -> list[Any]:
+    """The numbers of tensors, as lists of theirs, after one wait for their device."""
     if tensors[0].is_cuda:
         tensors = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
         torch.cuda.current_stream().synchronize()
@@ -187,6 +195,7 @@ def on_host(*tensors: torch.Tensor) -> list[list]:
 
 
 def _plain_greedy(request: Request) -> bool:
+    """Whether the likeliest token is the answer, and the sampler need not be asked."""
     params = request.params
     return params.greedy and params.repetition_penalty == 1 and params.presence_penalty == 0
 
