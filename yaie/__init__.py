@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
-    "LLM": ("yaie.engine.llm", "LLM"),
     "SamplingParams": ("yaie.engine.sampling_params", "SamplingParams"),
     "exercise": ("yaie.course.handle", "exercise"),
     "board": ("yaie.course.handle", "board"),
@@ -17,6 +16,18 @@ _WHERE = {
 }
 
 __all__ = ["LLM", "SamplingParams", "board", "doctor", "exercise"]
+
+
+def LLM(model: Any = "tiny", *, parts: str | None = None, **options: Any) -> Any:
+    """A model with its engine: `yaie.engine.llm.LLM`, which says what the options are.
+
+    parts: "exercises" has it call the exercises that you have solved instead of its own functions; then `llm.parts`
+        says whose code runs
+    """
+    if parts not in (None, "exercises"):
+        raise ValueError(f"parts must be None or 'exercises', got {parts!r}")
+    room = "yaie.course.parts" if parts else "yaie.engine.llm"
+    return import_module(room).LLM(model, **options)
 
 
 def __getattr__(name: str) -> Any:

@@ -108,7 +108,7 @@ def test_victims_are_those_of_the_cache(data):
         native.choose_victims(BACKEND, *ages, num_tokens, **CHECK),
         api.choose_victims(*ages, num_tokens, backend=BACKEND),
     ]
-    slots = [[int(s) for v in result.tolist() for s in nodes[v].payload.slots] for result in results]
+    slots = [[int(s) for v in result.tolist() for s in nodes[v].payload.pages] for result in results]
     freed = cache.evict(num_tokens).tolist()
     assert slots == [freed] * 3
 
