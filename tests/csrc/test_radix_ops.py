@@ -16,10 +16,11 @@ CHECK = {"check": BACKEND == "emulator"}
 
 
 def cache_of(prompts, page_size):
-    cache, next_slot = PrefixCache(page_size), 0
+    cache, next_page = PrefixCache(page_size), 0
     for prompt in prompts:
-        cache.insert(prompt, list(range(next_slot, next_slot + len(prompt))))
-        next_slot += len(prompt)
+        num_pages = len(prompt) // page_size
+        cache.insert(prompt, list(range(next_page, next_page + num_pages)))
+        next_page += num_pages
     return cache
 
 

@@ -73,11 +73,11 @@ def test_insert_of_an_extension():
 def test_duplicates_are_told_to_the_caller():
     """Would catch lost pages: who inserts what is there already must learn it, to free its own and read the others."""
     cache = filled([1, 2, 3, 4])
-    kept = cache.insert([1, 2, 3, 4], [50, 51, 52, 53])
-    assert (kept.present, kept.length, kept.pages.tolist()) == (4, 4, [0, 1, 2, 3])
-    kept = cache.insert([1, 2, 8], [60, 61, 62])
-    assert (kept.present, kept.length, kept.pages.tolist()) == (2, 3, [0, 1, 62])
-    assert radix_tree.tokens_to(kept.node).tolist() == [1, 2, 8]
+    present, length, node = cache.insert([1, 2, 3, 4], [50, 51, 52, 53])
+    assert (present, length, cache.pages_to(node).tolist()) == (4, 4, [0, 1, 2, 3])
+    present, length, node = cache.insert([1, 2, 8], [60, 61, 62])
+    assert (present, length, cache.pages_to(node).tolist()) == (2, 3, [0, 1, 62])
+    assert radix_tree.tokens_to(node).tolist() == [1, 2, 8]
     assert found(cache, [1, 2, 8]) == [0, 1, 62]
     assert sizes(cache) == (5, 0, 5)
 
@@ -128,11 +128,11 @@ def test_the_callers_data_are_copied(make):
     """Would catch a cache that changes when the caller reuses its buffers, and one that hands out its own memory."""
     tokens, pages = make([1, 2, 3]), make([4, 5, 6])
     cache = PrefixCache()
-    kept = cache.insert(tokens, pages)
+    cache.insert(tokens, pages)
     if make is not tuple:
         tokens[0], pages[0] = 9, 9
     cache.match([1, 2, 3]).pages[:] = 0
-    kept.pages[:] = 0
+    cache.pages_to(cache.match([1, 2, 3]).node)[:] = 0
     assert found(cache, [1, 2, 3]) == [4, 5, 6]
 
 
@@ -173,11 +173,11 @@ def test_a_cache_that_keeps_nothing():
     """Would catch one that takes a page all the same, or answers another question than the one that keeps."""
     cache = KeepsNothing(page_size=2)
     for _ in range(2):
-        kept = cache.insert([1, 2, 3, 4], [5, 6])
-        cache.lock(kept.node)
-        assert (kept.present, kept.length, kept.pages.tolist()) == (0, 0, [])
+        present, length, node = cache.insert([1, 2, 3, 4], [5, 6])
+        cache.lock(node)
+        assert (present, length, cache.pages_to(node).tolist()) == (0, 0, [])
         assert found(cache, [1, 2, 3]) == []
-        cache.unlock(kept.node)
+        cache.unlock(node)
     assert cache.first_missing([1, 2, 3]) > 3
     assert sizes(cache) == (0, 0, 0)
     assert cache.evict(3).tolist() == []
@@ -533,8 +533,8 @@ class CacheMachine(RuleBasedStateMachine):
     def insert(self, tokens):
         pages = range(self.next_page, self.next_page + len(tokens) // self.page_size)
         self.next_page += len(pages)
-        present, length, kept, node = self.cache.insert(tokens, pages)
-        assert (present, length, kept.tolist()) == self.model.insert(tokens, pages)
+        present, length, node = self.cache.insert(tokens, pages)
+        assert (present, length, self.cache.pages_to(node).tolist()) == self.model.insert(tokens, pages)
         assert radix_tree.tokens_to(node).tolist() == tokens[:length]
 
     @rule(tokens=prompts)
@@ -627,12 +627,13 @@ class TinyEngine:
 
     def publish(self, name: str) -> None:
         request = self.running[name]
-        kept = self.cache.insert(request["tokens"], request["table"])
-        self.cache.lock(kept.node)
+        done = self.cache.insert(request["tokens"], request["table"])
+        self.cache.lock(done.node)
         self.cache.unlock(request["node"])
-        duplicates = request["table"][request["cached"] : kept.present // self.page_size]
-        request["table"][: len(kept.pages)] = kept.pages.tolist()
-        request["node"], request["cached"] = kept.node, len(kept.pages)
+        duplicates = request["table"][request["cached"] : done.present // self.page_size]
+        pages = self.cache.pages_to(done.node).tolist()
+        request["table"][: len(pages)] = pages
+        request["node"], request["cached"] = done.node, len(pages)
         self.free(duplicates)
 
     def finish(self, name: str) -> None:

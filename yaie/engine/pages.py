@@ -144,23 +144,24 @@ class Pages:
         to each page that it took (`kv.retain`). The request goes on reading its published pages, so it locks them, and
         gives back the lock that it had.
 
-        If a twin published the same tokens first, the cache keeps the twin's pages, and those of this request are
-        duplicates, counted in `num_duplicates`. Its block table is made to name the twin's pages
-        (`kv.replace_prefix`), and only then are the duplicates freed: a table that goes on naming a freed page soon
-        reads the keys and values of another request.
+        If more was present than this request had published or found itself, a twin was first. The cache keeps the
+        twin's pages, and those of this request are duplicates, counted in `num_duplicates`. Its block table is made to
+        name the twin's pages, and only then are the duplicates freed (`kv.replace_prefix`): a table that goes on naming
+        a freed page soon reads the keys and values of another request.
 
             before   table [ 0 | 7 | 9 ]     cache: page 0, then the twin's page 4
             after    table [ 0 | 4 | 9 ]     cache: pages 0, 4, 9; page 7 is free
         """
-        num_pages = request.num_computed_tokens // self.block_size
-        kept = self.cache.insert(
-            request.token_ids[: num_pages * self.block_size], self.kv.block_tables[request.request_id][:num_pages]
-        )
-        self.kv.retain(kept.pages[kept.present // self.block_size :].tolist())
-        self.cache.lock(kept.node)
+        size, table = self.block_size, self.kv.block_tables[request.request_id]
+        num_pages = request.num_computed_tokens // size
+        present, length, node = self.cache.insert(request.token_ids[: num_pages * size], table[:num_pages])
+        self.kv.retain(table[present // size : length // size])
+        self.cache.lock(node)
         self.cache.unlock(request.locked_node)
-        self.num_duplicates += len(self.kv.replace_prefix(request.request_id, kept.pages.tolist()))
-        request.hold(kept.node, kept.length, request.num_computed_tokens)
+        if present > request.num_published_tokens:
+            pages = self.cache.pages_to(node).tolist()
+            self.num_duplicates += len(self.kv.replace_prefix(request.request_id, pages))
+        request.hold(node, length, request.num_computed_tokens)
 
     def give_back(self, request: Request, *, keep: bool = True) -> None:
         """Take all pages from a running request. With `keep`, what it computed stays in the cache until evicted.
@@ -214,15 +215,13 @@ class Pages:
         request.check()
         if request.status is not Status.RUNNING:
             raise AssertionError(f"request {request.request_id!r} is {request.status.value} and has pages")
-        path = radix_tree.path_to(request.locked_node)
-        pages = np.concatenate([node.payload.pages for node in path])
         table = self.kv.block_tables[request.request_id]
         num_shared = self._num_shared(request)
         if not np.array_equal(
             radix_tree.tokens_to(request.locked_node), request.token_ids[: request.num_published_tokens]
         ):
             raise AssertionError(f"request {request.request_id!r} locks a path of other tokens than its own")
-        if table[:num_shared] != pages.tolist():
+        if table[:num_shared] != self.cache.pages_to(request.locked_node).tolist():
             raise AssertionError(f"the table of request {request.request_id!r} does not begin with what it locks")
         if private_in_cache := [page for page in table[num_shared:] if page in in_cache]:
             raise AssertionError(f"pages {private_in_cache} of {request.request_id!r} are private and in the cache")

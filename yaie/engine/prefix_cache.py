@@ -16,11 +16,12 @@ and a request passes them on like this:
     hit = cache.match(tokens[:-1])          1. Admit. The last token is always forwarded: its logits give the next
     cache.lock(hit.node)                       token. Lock at once: an eviction in between may take the match away.
     table = [*hit.pages, *private]          2. Compute the rest into private pages.
-    kept = cache.insert(tokens, table)      3. Publish, once the KV is written. If a twin request was first, the cache
-    cache.lock(kept.node)                      keeps the twin's pages for `tokens[: kept.present]`. Read on from those:
+    done = cache.insert(tokens, table)      3. Publish, once the KV is written. If a twin request was first, the cache
+    cache.lock(done.node)                      keeps the twin's pages for `tokens[: done.present]`. Read on from those:
     cache.unlock(hit.node)                     rewrite the table first, then free what was private there. A table that
-    table[: len(kept.pages)] = kept.pages      goes on naming the duplicates soon reads another request's KV.
-    cache.unlock(kept.node)                 4. Finish. What was published stays until it is evicted.
+    pages = cache.pages_to(done.node)          goes on naming the duplicates soon reads another request's KV.
+    table[: len(pages)] = pages
+    cache.unlock(done.node)                 4. Finish. What was published stays until it is evicted.
 
 `yaie.engine.pages.Pages` is the caller that does so.
 """
@@ -98,15 +99,13 @@ class PrefixMatch(NamedTuple):
 
 
 class Inserted(NamedTuple):
-    """What an insertion found and left behind.
+    """present: tokens that were there already; length: tokens that are there now, whole pages; node: where they end.
 
-    present: how many of the tokens were there already; the cache took the pages after those, and no others
-    length, pages, node: of all that is there now, as in `PrefixMatch`
+    The cache took the pages of the tokens from `present` to `length`, and no others.
     """
 
     present: int
     length: int
-    pages: np.ndarray
     node: Node
 
 
@@ -164,6 +163,10 @@ class PrefixCache:
             num_tokens = len(node.edge)
         return num_unlocked
 
+    def pages_to(self, node: Node) -> np.ndarray:
+        """The pages of all tokens from the root to the end of `node`."""
+        return np.concatenate([step.payload.pages for step in radix_tree.path_to(node)])
+
     def first_missing(self, tokens: Sequence[int] | np.ndarray) -> int:
         """Length of the shortest prefix of whole pages that is not here, and would be once its KV is published."""
         return self.find(tokens).length + self.page_size
@@ -182,7 +185,9 @@ class PrefixCache:
         """
         position = self.find(tokens)
         node = radix_tree.cut_at(position, self.page_size)
-        return PrefixMatch(position.length, self._use(node, hits=1), node)
+        path = radix_tree.path_to(node)
+        self._use(path, hits=1)
+        return PrefixMatch(position.length, np.concatenate([step.payload.pages for step in path]), node)
 
     def insert(self, tokens: Sequence[int] | np.ndarray, pages: Sequence[int] | np.ndarray) -> Inserted:
         """Publish computed KV: from now on `tokens` are found, and the cache owns the pages that it took.
@@ -196,17 +201,18 @@ class PrefixCache:
             pages: [num_pages], where the KV of each page of tokens lies
 
         Returns:
-            Of `pages`, the cache took those after the first `present` tokens. The ones before, as far as they are not
-            from `match`, are duplicates, which the caller stops reading and frees (see the top of this file).
+            What was present, and what is now. If others have published `tokens` up to `present` first, the caller's
+            own pages for these are duplicates, which it stops reading and frees (see the top of this file).
 
         Raises TypeError or ValueError, and has changed nothing, for other numbers of pages or negative ones.
         """
         tokens, pages = self._whole_pages(tokens, pages)
-        position = self.find(tokens)
+        position = radix_tree.match_prefix(self.root, tokens, self.page_size)
         node = radix_tree.cut_at(position, self.page_size)
         if position.length < len(tokens):
             node = self._add_leaf(node, tokens[position.length :], pages[position.length // self.page_size :])
-        return Inserted(position.length, len(tokens), self._use(node), node)
+        self._use(radix_tree.path_to(node))
+        return Inserted(position.length, len(tokens), node)
 
     def lock(self, node: Node) -> None:
         """Protect `node` and all above it from eviction until `unlock(node)`. Locks are counted."""
@@ -318,14 +324,12 @@ class PrefixCache:
             raise ValueError(f"{node} is not in this cache: it was evicted, or it belongs to another cache")
         return path
 
-    def _use(self, node: Node, hits: int = 0) -> np.ndarray:
-        """Mark the path to `node` as used now and return its pages. One tick per call, so no two leaves are as old."""
+    def _use(self, path: list[Node], hits: int = 0) -> None:
+        """Mark the nodes of a path as used now. One tick per call, so no two leaves were ever used at the same time."""
         self._clock += 1
-        path = radix_tree.path_to(node)
-        for step in path:
-            step.payload.last_used = self._clock
-            step.payload.hits += hits
-        return np.concatenate([step.payload.pages for step in path])
+        for node in path:
+            node.payload.last_used = self._clock
+            node.payload.hits += hits
 
     def _priority(self, node: Node) -> Any:
         """What the policy orders by: the smallest is evicted first."""
@@ -361,7 +365,7 @@ class KeepsNothing(PrefixCache):
 
     def insert(self, tokens: Sequence[int] | np.ndarray, pages: Sequence[int] | np.ndarray) -> Inserted:
         self._whole_pages(tokens, pages)
-        return Inserted(0, 0, NO_PAGES, self.root)
+        return Inserted(0, 0, self.root)
 
     def first_missing(self, tokens: Sequence[int] | np.ndarray) -> int:
         """More than there are: nothing will ever be published that these tokens could find."""
