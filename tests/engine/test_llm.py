@@ -362,6 +362,46 @@ def test_logits_that_are_not_finite_end_their_own_request(fake):
         llm.check_integrity()
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_a_request_that_fails_leaves_the_others_their_own_tokens(fake, place, temperature):
+    """Would catch rows that are mixed up when one is taken out, and a sampler that has to look for NaN again."""
+    fake[0].poison = 60
+    params = SamplingParams(temperature=temperature, seed=3, max_tokens=4, ignore_eos=True)
+    prompts = [[t % 60 for t in prompt(n, seed=n)] for n in (5, 9)]
+    alone = [engine(fake).generate(tokens, params)[0].token_ids for tokens in prompts]
+    llm, seen = engine(fake), []
+    sample = llm.runner.operations.sample
+    llm.runner.operations.sample = lambda logits, **rest: seen.append(logits) or sample(logits, **rest)
+    prompts.insert(place, [60, 1, 2])
+    outputs = llm.generate(prompts, params)
+    assert outputs.pop(place).finish_reason == "error"
+    assert [output.token_ids for output in outputs] == alone
+    assert [len(logits) for logits in seen] == ([2] * 4 if temperature else [])
+    assert all(logits.isfinite().all() for logits in seen)
+
+
+def test_numbers_are_looked_at_once_a_step(fake, monkeypatch):
+    """Would catch a second look for NaN: each waits for the device."""
+    llm, calls = engine(fake), []
+    not_finite = llm.runner.not_finite
+    monkeypatch.setattr(llm.runner, "not_finite", lambda *args: calls.append(1) or not_finite(*args))
+    monkeypatch.setattr(torch.Tensor, "isfinite", lambda self: pytest.fail("looked again"))
+    outputs = llm.generate([prompt(40, seed=1), prompt(3, seed=2)], GREEDY)
+    assert [output.finish_reason for output in outputs] == ["length", "length"]
+    assert len(calls) == llm.num_steps
+
+
+def test_who_asks_the_sampler(fake):
+    """Would catch a greedy request that draws, and one with a penalty whose penalty is ignored."""
+    llm, rows = engine(fake), []
+    sample = llm.runner.operations.sample
+    llm.runner.operations.sample = lambda logits, **rest: rows.append(rest["temperature"]) or sample(logits, **rest)
+    params = SamplingParams(temperature=0, max_tokens=1, ignore_eos=True)
+    llm.generate([[1]] * 3, [params, replace(params, repetition_penalty=1.5), replace(params, temperature=0.5)])
+    assert rows == [[0, 0.5]]
+
+
 def next_key(tokens: list[int]) -> int:
     places = torch.arange(1, len(tokens) + 1)
     return int((torch.tensor(tokens) + 1) @ (places * places + 17 * places)) * 2654435761 % 2**32 % 1009
@@ -438,6 +478,14 @@ def test_interrupting_a_step_leaves_a_sound_engine(fake):
 
 
 # Options and accounts
+
+
+def test_operations_may_be_given_instead_of_a_name(fake):
+    """Would catch an engine that makes operations of its own, so that what was asked for never runs."""
+    operations = LLM(fake, num_blocks=8).runner.operations
+    llm = engine(fake, backend=operations)
+    assert llm.runner.operations is operations
+    assert llm.generate(prompt(5, seed=1), GREEDY)[0].token_ids == fake[0].greedy(prompt(5, seed=1), 12)
 
 
 @pytest.mark.parametrize("bad", [{"backend": "none"}, {"policy": "x"}, {"eviction": "x"}])

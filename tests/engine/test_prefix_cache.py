@@ -1,5 +1,3 @@
-from dataclasses import astuple
-
 import numpy as np
 import pytest
 import torch
@@ -136,7 +134,7 @@ def test_the_callers_data_are_copied(make):
     assert found(cache, [1, 2, 3]) == [4, 5, 6]
 
 
-def test_a_look_changes_nothing():
+def test_a_look_changes_nothing(dump):
     """Would catch a question whose answer nobody uses that splits an edge, or makes its tokens look used."""
     cache = filled([1, 2, 3, 4, 5, 6], [9, 9], page_size=2)
     cache.lock(cache.match([9, 9]).node)
@@ -372,13 +370,6 @@ def test_the_queue_does_not_grow_with_use():
 # Bad input
 
 
-def dump(cache: PrefixCache) -> list:
-    """All that a cache knows, to see that nothing changed."""
-    nodes = [(node, node.edge.tolist(), astuple(node.payload)) for node in radix_tree.iter_nodes(cache.root)]
-    facts = [(node, edge, span[0].tolist(), *span[1:]) for node, edge, span in nodes]
-    return [facts, sizes(cache), cache._clock, dict(cache._holders), list(cache._queue)]
-
-
 def evicted_node() -> Node:
     cache = filled([1])
     node = cache.match([1]).node
@@ -406,7 +397,7 @@ def evicted_node() -> Node:
         (lambda c: c.evict(-1), ValueError, "num_pages must be >= 0, got -1"),
     ],
 )
-def test_bad_input_is_named_and_changes_nothing(call, error, message):
+def test_bad_input_is_named_and_changes_nothing(call, error, message, dump):
     """Would catch a failed call that has locked, split, aged or counted something before it failed."""
     cache = filled([1, 2], [1, 3], [5])
     cache.lock(cache.match([1, 2]).node)

@@ -82,6 +82,24 @@ def test_who_does_not_fit_waits_and_nobody_overtakes():
     assert line.step() == {"r1": 16}
 
 
+@pytest.mark.parametrize("policy", ["fcfs", "longest_prefix"])
+def test_waiting_leaves_no_trace_in_the_cache(policy, dump):
+    """Would catch a request that keeps its prefix warm, or splits it, because it asks for pages in every step."""
+    line = Line(num_blocks=24, prefix_cache=True, policy=policy)
+    first = line.add(list(range(13)))
+    line.step()
+    line.scheduler.finish(first, "stop")
+    line.add(8)
+    line.step(), line.step()
+    waiting = line.add([*range(6), *range(100, 180)])  # begins inside a cached edge; 22 pages are too many
+    before = dump(line.pages.cache)
+    for _ in range(50):
+        assert line.step() == {"r1": 1}
+        assert dump(line.pages.cache) == before
+    assert waiting.status is Status.WAITING
+    assert waiting.num_computed_tokens == 0
+
+
 def test_admission_leaves_room_for_those_who_run_to_grow():
     """Would catch an admission that forces a preemption in the next step."""
     line = Line(num_blocks=8)
