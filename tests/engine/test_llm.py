@@ -364,7 +364,7 @@ def test_logits_that_are_not_finite_end_their_own_request(fake):
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("temperature", [0, 1.0])
-def test_a_request_that_fails_leaves_the_others_their_own_tokens(fake, place, temperature):
+def test_a_request_that_fails_leaves_the_others_their_own_tokens(fake, place, temperature, monkeypatch):
     """Would catch rows that are mixed up when one is taken out, and a sampler that has to look for NaN again."""
     fake[0].poison = 60
     params = SamplingParams(temperature=temperature, seed=3, max_tokens=4, ignore_eos=True)
@@ -372,7 +372,8 @@ def test_a_request_that_fails_leaves_the_others_their_own_tokens(fake, place, te
     alone = [engine(fake).generate(tokens, params)[0].token_ids for tokens in prompts]
     llm, seen = engine(fake), []
     sample = llm.runner.operations.sample
-    llm.runner.operations.sample = lambda logits, **rest: seen.append(logits) or sample(logits, **rest)
+    watching = lambda logits, **rest: seen.append(logits) or sample(logits, **rest)  # noqa: E731
+    monkeypatch.setattr(llm.runner.operations, "sample", watching)
     prompts.insert(place, [60, 1, 2])
     outputs = llm.generate(prompts, params)
     assert outputs.pop(place).finish_reason == "error"
@@ -392,11 +393,12 @@ def test_numbers_are_looked_at_once_a_step(fake, monkeypatch):
     assert len(calls) == llm.num_steps
 
 
-def test_who_asks_the_sampler(fake):
+def test_who_asks_the_sampler(fake, monkeypatch):
     """Would catch a greedy request that draws, and one with a penalty whose penalty is ignored."""
     llm, rows = engine(fake), []
     sample = llm.runner.operations.sample
-    llm.runner.operations.sample = lambda logits, **rest: rows.append(rest["temperature"]) or sample(logits, **rest)
+    watching = lambda logits, **rest: rows.append(rest["temperature"]) or sample(logits, **rest)  # noqa: E731
+    monkeypatch.setattr(llm.runner.operations, "sample", watching)
     params = SamplingParams(temperature=0, max_tokens=1, ignore_eos=True)
     llm.generate([[1]] * 3, [params, replace(params, repetition_penalty=1.5), replace(params, temperature=0.5)])
     assert rows == [[0, 0.5]]

@@ -21,6 +21,7 @@ import contextlib
 import hashlib
 import traceback
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,35 +41,31 @@ from yaie.kernels import api, native
 from yaie.kernels.kv_cache import KVCacheManager
 
 # What the pool may take if `num_blocks` is not given.
-CPU_POOL_BYTES = 256 * 2**20
-GPU_POOL_FRACTION = 0.8
+CPU_POOL_BYTES = 256 * 2**20  # a quarter of what the smallest machines of today have to spare
+GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
 EMULATOR_POOL_BYTES = 8 * 2**20  # each launch copies a layer of it to the emulator's memory and back
 
 
 class Engine:
     """A model with its pages, its scheduler and its unfinished requests.
 
-    Args:
-        model, config, tokenizer: as `yaie.models.loader.load_model` returns them; the tokenizer may be None
-        backend: what computes: "torch", "cuda" (the kernels of csrc/ on a GPU), "emulator" (the same kernels on the
-            CPU, slowly: for looking at them), or "auto": "cuda" on a GPU as far as its kernels go, else "torch"; or the
-            operations themselves
-        block_size: tokens per page
-        num_blocks: pages in the pool; None: what fits into 256 MiB of memory (8 MiB with the emulator), or into 80% of
-            the GPU's free memory
-        max_num_batched_tokens: how many tokens a step computes at most; a longer prompt is computed in chunks
-        max_num_seqs: how many requests run at once at most
-        max_model_len: prompt and answer together; None: what the model was trained for
-        prefix_cache: keep computed pages and reuse them for prompts that begin alike
-        policy: who is admitted first: "fcfs" or "longest_prefix"
-        eviction: which cached pages go first: "lru", "lfu" or "fifo"
-        seed: a request without a seed of its own draws from this and its number, so a run can be repeated
-        graphs: replay decode steps instead of asking for each operation: on a GPU with kernels from CUDA graphs
-            (`yaie.engine.cuda_graph`), on a CPU those of a single request from a recording (`.cpu_graph`)
-        trace: keep a `StepRecord` of every step in the attribute `trace`
+    model, config, tokenizer: as `yaie.models.loader.load_model` returns them; the tokenizer may be None
+    backend: what computes: "torch", "cuda" (the kernels of csrc/ on a GPU), "emulator" (the same kernels on the CPU,
+        slowly: for looking at them), "auto" ("cuda" on a GPU as far as its kernels go, else "torch"), or operations
+    block_size: tokens per page
+    num_blocks: pages in the pool; None: as many as are useful and fit (see the constants above)
+    max_num_batched_tokens: how many tokens a step computes at most; a longer prompt is computed in chunks
+    max_num_seqs: how many requests run at once at most
+    max_model_len: prompt and answer together; None: what the model was trained for
+    prefix_cache: keep computed pages and reuse them for prompts that begin alike
+    policy: who is admitted first: "fcfs" or "longest_prefix"
+    eviction: which cached pages go first: "lru", "lfu" or "fifo"
+    seed: a request without a seed of its own draws from this and its number, so a run can be repeated
+    graphs: replay decode steps instead of asking for each operation: on a GPU with kernels from CUDA graphs
+        (`yaie.engine.cuda_graph`), on a CPU those of a single request from a recording (`.cpu_graph`)
+    trace: keep a `StepRecord` of every step in the attribute `trace`
 
-    Raises:
-        BackendError: the backend cannot run on this machine, or not with a model of this shape or dtype
+    Raises BackendError if the backend cannot run on this machine, or not with a model of this shape or dtype.
     """
 
     def __init__(
@@ -96,21 +93,12 @@ class Engine:
         self.max_model_len = max_model_len or config.max_position_embeddings
         if self.max_model_len > config.max_position_embeddings:
             raise ValueError(f"max_model_len={max_model_len} is more than the model's {config.max_position_embeddings}")
-        self._pool = {
-            "num_blocks": num_blocks or self._default_num_blocks(block_size, max_num_seqs),
-            "block_size": block_size,
-            "num_heads": config.num_kv_heads,
-            "head_dim": config.head_dim,
-            "num_layers": config.num_layers,
-            "dtype": model.dtype,
-            "device": model.device,
-        }
-        self._page_options = {"prefix_cache": prefix_cache, "eviction": eviction}
-        self._scheduler_options = {
-            "max_num_batched_tokens": max_num_batched_tokens,
-            "max_num_seqs": max_num_seqs,
-            "policy": policy,
-        }
+        num_blocks = num_blocks or self._default_num_blocks(block_size, max_num_seqs)
+        shape = num_blocks, block_size, config.num_kv_heads, config.head_dim, model.dtype, config.num_layers
+        self._new_kv = partial(KVCacheManager, *shape, device=model.device)
+        self._new_pages = partial(Pages, prefix_cache=prefix_cache, eviction=eviction)
+        limits = {"max_num_batched_tokens": max_num_batched_tokens, "max_num_seqs": max_num_seqs}
+        self._new_scheduler = partial(Scheduler, **limits, policy=policy)
         self._graphs = graphs
         self.trace: list[StepRecord] | None = [] if trace else None
         self.last_error: BaseException | None = None
@@ -136,9 +124,11 @@ class Engine:
         know, more tokens than the model or the pool holds, an id that is in use. Nothing has changed then.
         """
         request_id = request_id or f"request-{self._num_requests}"
-        return self._add(prompt, params or SamplingParams(), request_id, self._queue).request_id
+        self._add(prompt, params or SamplingParams(), request_id, self._queue)
+        return request_id
 
-    def _add(self, prompt: Prompt, params: SamplingParams, request_id: str, queue: deque[StreamChunk]) -> Request:
+    def _add(self, prompt: Prompt, params: SamplingParams, request_id: str, queue: deque[StreamChunk]) -> None:
+        """As `add_request`; the chunks of the answer go into `queue`."""
         kv = self.kv
         try:
             token_ids = encode(prompt, self.tokenizer)
@@ -162,7 +152,6 @@ class Engine:
         self._totals["prompt_tokens"] += len(token_ids)
         self._requests[request_id] = request
         self.scheduler.add(request)
-        return request
 
     def abort(self, request_id: str) -> RequestOutput:
         """End a request now and return what it has. What it computed may be reused. KeyError if it is not running."""
@@ -210,6 +199,7 @@ class Engine:
         try:
             for request, num_tokens in scheduled.items():
                 self._take(request, num_tokens, results[request])
+                self._emit(request, results[request].token_id)
         except BaseException as error:
             return self._start_over(error)
         if self.trace is not None:
@@ -222,18 +212,17 @@ class Engine:
         """A request takes what a step gave it: computed tokens, perhaps a new token, perhaps its end."""
         if result.error is not None:
             self._finish(request, "error", f"request {request.request_id!r}: {result.error}", keep=False)
-            return self._emit(request)
+            return
         self.pages.advance(request, num_tokens)
         self._totals["computed_tokens"] += num_tokens
         if result.token_id is None:
-            return self._emit(request)
+            return
         request.append(result.token_id)
         self._totals["generated_tokens"] += 1
         if result.logprobs is not None:
             request.logprobs.append(result.logprobs)
         if reason := self._reason_to_end(request, result.token_id):
             self._finish(request, reason)
-        return self._emit(request, result.token_id)
 
     def _reason_to_end(self, request: Request, token_id: int) -> str | None:
         params = request.params
@@ -245,10 +234,11 @@ class Engine:
             return "stop"
         return "length" if request.num_output_tokens >= request.max_tokens else None
 
-    def _emit(self, request: Request, *token_ids: int) -> None:
+    def _emit(self, request: Request, token_id: int | None = None) -> None:
         """Put what is new into the queue of the request; with its end comes its output."""
         output = self._output(request) if request.is_finished else None
-        request.queue.append(StreamChunk(request.request_id, request.text.take(), list(token_ids), output))
+        token_ids = [] if token_id is None else [token_id]
+        request.queue.append(StreamChunk(request.request_id, request.text.take(), token_ids, output))
 
     def _output(self, request: Request) -> RequestOutput:
         return RequestOutput(
@@ -288,9 +278,9 @@ class Engine:
 
     def _make_pool(self) -> None:
         self.kv = self.pages = self.scheduler = self.runner = None  # the old pool is freed before the new one is made
-        self.kv = KVCacheManager(**self._pool)
-        self.pages = Pages(self.kv, **self._page_options)
-        self.scheduler = Scheduler(self.pages, **self._scheduler_options)
+        self.kv = self._new_kv()
+        self.pages = self._new_pages(self.kv)
+        self.scheduler = self._new_scheduler(self.pages)
         self.runner = self._make_runner()
 
     def _make_runner(self) -> ModelRunner:
@@ -298,10 +288,10 @@ class Engine:
         if isinstance(operations, str):
             operations = api.Unchecked(operations, self.kv.key_cache)
         if self._graphs and self.kv.device.type == "cuda" and operations.backend != "torch":
-            max_num_seqs = self._scheduler_options["max_num_seqs"]
             # "auto" may have kernels for none of the model's operations, and torch's cannot be captured.
             with contextlib.suppress(*([api.BackendError] if self.backend == "auto" else [])):
-                graphs = DecodeGraphs(self.model, self.kv, operations, max_num_seqs, self.max_model_len)
+                limits = self.scheduler.max_num_seqs, self.max_model_len
+                graphs = DecodeGraphs(self.model, self.kv, operations, *limits)
         elif self._graphs and RecordedDecode.serves(self.model, self.kv, operations):
             graphs = RecordedDecode(self.model, self.kv, operations)
         return ModelRunner(self.model, self.kv, operations, graphs)

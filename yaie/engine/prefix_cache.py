@@ -2,16 +2,7 @@
 
 A radix tree (`yaie.kernels.radix_tree`) whose nodes hold, for every page of their edge, the page of the pool where its
 keys and values lie. A request that begins like an earlier one takes those pages and skips computing them. Tokens and
-pages are numpy int64 arrays; lists are converted, which takes longer than the match.
-
-Every page of the pool is in one of four states, so at rest `free + evictable + protected + private == pool`:
-
-    free        on the pool's free list
-    private     being filled by a running request and not published yet; its last page may be partial
-    protected   in this cache, on the path of a lock: some request is reading it
-    evictable   in this cache, locked by nobody: `evict` may hand it back to the pool
-
-and a request passes them on like this:
+pages are numpy int64 arrays; lists are converted, which takes longer than the match. How a request uses it:
 
     hit = cache.match(tokens[:-1])          1. Admit. The last token is always forwarded: its logits give the next
     cache.lock(hit.node)                       token. Lock at once: an eviction in between may take the match away.
@@ -22,8 +13,6 @@ and a request passes them on like this:
     pages = cache.pages_to(done.node)          goes on naming the duplicates soon reads another request's KV.
     table[: len(pages)] = pages
     cache.unlock(done.node)                 4. Finish. What was published stays until it is evicted.
-
-`yaie.engine.pages.Pages` is the caller that does so.
 """
 
 from __future__ import annotations
@@ -71,23 +60,12 @@ class Span:
         return upper
 
 
-def lru(span: Span) -> Any:
-    """Least recently used first."""
-    return span.last_used
-
-
-def lfu(span: Span) -> Any:
-    """Least frequently used first; among equals the one not used for longest."""
-    return span.hits, span.last_used
-
-
-def fifo(span: Span) -> Any:
-    """First in, first out, however often it was used."""
-    return span.created
-
-
 # The smallest key is evicted first. The key of a span may only grow: the eviction queue relies on it.
-POLICIES: dict[str, Callable[[Span], Any]] = {"lru": lru, "lfu": lfu, "fifo": fifo}
+POLICIES: dict[str, Callable[[Span], Any]] = {
+    "lru": lambda span: span.last_used,
+    "lfu": lambda span: (span.hits, span.last_used),  # among equals the one not used for longest
+    "fifo": lambda span: span.created,
+}
 
 
 class PrefixMatch(NamedTuple):
@@ -124,8 +102,8 @@ class PrefixCache:
         self.page_size = page_size
         self.policy = policy
         self.root = Node(np.empty(0, dtype=np.int64), Span(NO_PAGES, 0, 0))
-        self._total_size = 0
-        self._protected_size = 0
+        self.total_size = 0  # pages
+        self.protected_size = 0  # those on the path of at least one lock
         self._clock = 0
         self._holders: Counter[Node] = Counter()  # locks taken on a node itself, not those that pass through
         # Heap of (priority, serial, node) with every evictable leaf once. Entries may be stale: the node may have been
@@ -134,19 +112,9 @@ class PrefixCache:
         self._num_queued = 0
 
     @property
-    def total_size(self) -> int:
-        """Pages in the cache."""
-        return self._total_size
-
-    @property
-    def protected_size(self) -> int:
-        """Pages on the path of at least one lock."""
-        return self._protected_size
-
-    @property
     def evictable_size(self) -> int:
         """Pages that `evict` could free now."""
-        return self._total_size - self._protected_size
+        return self.total_size - self.protected_size
 
     # --- to look, and to change nothing ---------------------------------------------------------------------
 
@@ -220,7 +188,7 @@ class PrefixCache:
         self._holders[node] += 1
         for step in path:
             if step.payload.lock_count == 0:
-                self._protected_size += len(step.payload.pages)
+                self.protected_size += len(step.payload.pages)
             step.payload.lock_count += 1
 
     def unlock(self, node: Node) -> None:
@@ -234,7 +202,7 @@ class PrefixCache:
         for step in path:
             step.payload.lock_count -= 1
             if step.payload.lock_count == 0:
-                self._protected_size -= len(step.payload.pages)
+                self.protected_size -= len(step.payload.pages)
         self._offer(node)
 
     def evict(self, num_pages: int) -> np.ndarray:
@@ -276,10 +244,10 @@ class PrefixCache:
         unseen_holders = dict(self._holders)
         radix_tree.check_links(self.root, self.page_size)
         for node in reversed(list(radix_tree.iter_nodes(self.root))):  # children before their parent
-            span = node.payload
+            span, children = node.payload, node.children.values()
             if len(span.pages) * self.page_size != len(node.edge):
                 raise RuntimeError(f"{node} has {len(span.pages)} pages of {self.page_size} tokens")
-            locks = unseen_holders.pop(node, 0) + sum(child.payload.lock_count for child in node.children.values())
+            locks = unseen_holders.pop(node, 0) + sum(c.payload.lock_count for c in children)
             if span.lock_count != locks:
                 raise RuntimeError(f"{node} counts {span.lock_count} locks, there are {locks} on it and below it")
             if span.queued != (node in queued):
@@ -291,11 +259,9 @@ class PrefixCache:
             all_pages.append(span.pages)
         if unseen_holders:
             raise RuntimeError(f"locks are held on nodes that are not in the cache: {list(unseen_holders)}")
-        if (total, protected) != (self._total_size, self._protected_size):
-            raise RuntimeError(
-                f"the tree holds {total} pages, {protected} of them locked; the cache counts "
-                f"{self._total_size} and {self._protected_size}"
-            )
+        counted = self.total_size, self.protected_size
+        if counted != (total, protected):
+            raise RuntimeError(f"the tree holds {total} pages, {protected} of them locked; the cache counts {counted}")
         values, counts = np.unique(np.concatenate(all_pages), return_counts=True)
         if (counts > 1).any():
             raise RuntimeError(f"pages that are in more than one place: {values[counts > 1].tolist()}")
@@ -303,13 +269,13 @@ class PrefixCache:
     # --- shared steps ---------------------------------------------------------------------------------------
 
     def _whole_pages(self, tokens: Any, pages: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Check the arguments of `insert` and cut both to whole pages."""
+        """The arguments of `insert`, checked and cut to whole pages."""
         tokens = radix_tree.as_int_array(tokens, "tokens")
         pages = radix_tree.as_int_array(pages, "pages")
         num_whole, rest = divmod(len(tokens), self.page_size)
         if not num_whole <= len(pages) <= num_whole + (rest > 0):
             raise ValueError(
-                f"insert needs a page for every {self.page_size} tokens, got {len(tokens)} tokens and {len(pages)} pages"
+                f"insert needs a page for every {self.page_size} tokens, got {len(pages)} for {len(tokens)} tokens"
             )
         if len(pages) and pages.min() < 0:
             raise ValueError(f"pages must be >= 0, got {pages.min()}")
@@ -350,13 +316,13 @@ class PrefixCache:
         """Hang a new unlocked leaf under `parent`, count it and queue it."""
         span = Span(pages.copy(), created=self._clock + 1, last_used=self._clock + 1)
         leaf = radix_tree.add_leaf(parent, tokens, span, self.page_size)
-        self._total_size += len(pages)
+        self.total_size += len(pages)
         self._offer(leaf)
         return leaf
 
     def _remove_leaf(self, leaf: Node) -> Node:
         """Take an evictable leaf out, uncount it and return its parent."""
-        self._total_size -= len(leaf.payload.pages)
+        self.total_size -= len(leaf.payload.pages)
         return radix_tree.remove_leaf(leaf)
 
 

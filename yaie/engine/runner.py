@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,7 @@ class ModelRunner:
     """Runs the model over pages. Holds nothing that belongs to a request.
 
     On a GPU a step is only asked for, and the CPU goes on; it waits when it first looks at a number of the result. So
-    nothing here looks at one before all of the step has been asked for. (The draw for a request that is not greedy
-    comes after that.)
+    nothing here looks at one before all of the step but the draws has been asked for.
 
     operations: what computes
     graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
@@ -63,22 +62,18 @@ class ModelRunner:
             hidden = self.graphs.run(batch)
         else:
             hidden = self.model(batch, self.kv, self.operations)
-        ends = list(accumulate(batch.query_lens))
-        complete = [
-            (request, end - 1)
-            for (request, num_tokens), end in zip(scheduled.items(), ends, strict=True)
-            if num_tokens == request.num_uncomputed_tokens
-        ]
-        requests, rows = [request for request, _ in complete], [row for _, row in complete]
-        last = hidden if len(rows) == len(hidden) else hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
+        complete = [num_tokens == request.num_uncomputed_tokens for request, num_tokens in scheduled.items()]
+        requests, last = list(compress(scheduled, complete)), hidden
+        if len(requests) < len(hidden):
+            rows = [end - 1 for end in compress(accumulate(batch.query_lens), complete)]
+            last = hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
         logits = self.model.logits(last)
-        likeliest, bad = self.not_finite(scheduled, hidden, ends, requests, logits)
+        likeliest, bad = self.not_finite(scheduled, hidden, requests, logits)
         if bad:
-            healthy = [row for row, request in enumerate(requests) if request not in bad]
-            requests, likeliest = [requests[row] for row in healthy], [likeliest[row] for row in healthy]
-            logits = logits[torch.tensor(healthy, dtype=torch.int64, device=logits.device)]
-        results = dict.fromkeys(scheduled, StepResult())
-        results |= {request: StepResult(error=error) for request, error in bad.items()}
+            sound = [request not in bad for request in requests]
+            requests, likeliest = list(compress(requests, sound)), list(compress(likeliest, sound))
+            logits = logits[torch.tensor(sound, dtype=torch.bool, device=logits.device)]
+        results = {request: StepResult(error=bad.get(request)) for request in scheduled}
         return results | self.next_tokens(requests, logits, likeliest)
 
     def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -119,30 +114,23 @@ class ModelRunner:
         )
 
     def not_finite(
-        self,
-        scheduled: dict[Request, int],
-        hidden: torch.Tensor,
-        ends: list[int],
-        complete: list[Request],
-        logits: torch.Tensor,
+        self, scheduled: dict[Request, int], hidden: torch.Tensor, complete: list[Request], logits: torch.Tensor
     ) -> tuple[list[int], dict[Request, str]]:
         """The first look at the numbers of a step, and the only one for NaN: the sampler need not look again.
 
         Asked before anything is published: keys and values that went wrong must not be found by others. (A token sees
         itself, so if its key or value is not finite, its hidden state is not either.)
 
-        Args:
-            hidden: `[num_tokens, hidden_size]`; `ends`: one past the last row of each scheduled request.
-            logits: `[len(complete), vocab_size]`, those after the last token of the requests that are complete.
+        hidden: `[num_tokens, hidden_size]`, of all scheduled tokens
+        logits: `[len(complete), vocab_size]`, after the last token of each request that is complete
 
-        Returns:
-            The likeliest token of each row of `logits`, and what is wrong with whom.
+        Returns the likeliest token of each row of `logits`, and what is wrong with whom.
         """
         total, largest, likeliest = on_host(hidden.sum(dtype=torch.float32), *logits.max(dim=-1))
         bad: dict[Request, str] = {}
         if not math.isfinite(total):
             bad_rows = (~hidden.isfinite().all(dim=-1)).cpu().numpy()
-            parts = np.split(bad_rows, ends[:-1])
+            parts = np.split(bad_rows, np.cumsum(list(scheduled.values()))[:-1])
             error = "the model computed numbers that are not finite for its tokens"
             bad = {request: error for request, part in zip(scheduled, parts, strict=True) if part.any()}
         error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
@@ -155,15 +143,14 @@ class ModelRunner:
         self, requests: list[Request], logits: torch.Tensor, likeliest: list[int]
     ) -> dict[Request, StepResult]:
         """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, which are sound."""
-        token_ids = list(likeliest)
         drawn = [row for row, request in enumerate(requests) if not _plain_greedy(request)]
         if drawn:
             rows = self._on_device(torch.tensor(drawn))
             for row, token_id in zip(drawn, self._draw([requests[i] for i in drawn], logits[rows]), strict=True):
-                token_ids[row] = token_id
+                likeliest[row] = token_id
         return {
-            request: StepResult(token_id, token_logprobs(logits[row], token_id, request.params.logprobs))
-            for row, (request, token_id) in enumerate(zip(requests, token_ids, strict=True))
+            request: StepResult(token_id, token_logprobs(row, token_id, request.params.logprobs))
+            for request, row, token_id in zip(requests, logits, likeliest, strict=True)
         }
 
     def _draw(self, requests: list[Request], logits: torch.Tensor) -> list[int]:

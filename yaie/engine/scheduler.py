@@ -1,11 +1,10 @@
 """Continuous batching: which requests take part in the next step, and with how many tokens.
 
-Every step has a budget of tokens. Requests that decode take one each, first: nobody's answer stops because a long
-prompt came in. What is left of the budget goes to prompts, in chunks, in the order in which they were admitted; what is
-left then admits waiting requests. When there are no pages for a token that must be decoded, the youngest request
-is preempted: it gives its pages back, waits, and is computed again later (or found again in the prefix cache).
-
-The oldest running request is never preempted for another, so somebody always gets on, and everybody in the end.
+Every step has a budget of tokens. Requests that decode take one each, first: no answer stops because a long prompt came
+in. What is left of the budget goes to prompts, in chunks, in the order in which they were admitted; what is left then
+admits waiting requests. When there are no pages for a token that must be decoded, the youngest request is preempted: it
+gives its pages back, waits, and is computed again later (or found again in the prefix cache). The oldest running
+request is never preempted for another, so one always gets on, and all do in the end.
 
 Sources: iteration-level scheduling from Orca (Yu et al., OSDI 2022); chunked prefill beside decodes from Sarathi-Serve
 (Agrawal et al., OSDI 2024); longest prefix first from SGLang (arXiv 2312.07104).
@@ -29,20 +28,18 @@ from yaie.engine.request import Request, Status
 MAX_CONSIDERED = 128
 
 
-def fcfs(scheduler: Scheduler, request: Request) -> Any:
-    """First come, first served."""
-    return request.arrival
-
-
 def longest_prefix(scheduler: Scheduler, request: Request) -> Any:
     """Who finds most of its tokens in the cache goes first; who was overtaken often enough goes before all others."""
     if request.num_overtaken >= scheduler.max_overtaken:
         return 0, 0, request.arrival
-    return 1, -scheduler.num_cached(request), request.arrival
+    return 1, -scheduler.pages.cache.find(request.token_ids[:-1]).length, request.arrival
 
 
 # The waiting request with the smallest key is admitted first.
-POLICIES: dict[str, Callable[[Scheduler, Request], Any]] = {"fcfs": fcfs, "longest_prefix": longest_prefix}
+POLICIES: dict[str, Callable[[Scheduler, Request], Any]] = {
+    "fcfs": lambda scheduler, request: request.arrival,
+    "longest_prefix": longest_prefix,
+}
 
 
 class Scheduler:
@@ -50,7 +47,7 @@ class Scheduler:
 
     max_num_batched_tokens: the token budget of a step
     max_num_seqs: how many requests run at once; at most the budget, so that all of them can decode
-    policy: "fcfs" or "longest_prefix", the order in which waiting requests are admitted
+    policy: "fcfs" (first come, first served) or "longest_prefix": the order in which waiting requests are admitted
     max_overtaken: with "longest_prefix", how many later requests may be admitted before a waiting one
 
     waiting: in the order of arrival; running: in the order of admission
@@ -92,10 +89,9 @@ class Scheduler:
     # --- one step -------------------------------------------------------------------------------------------
 
     def schedule(self) -> dict[Request, int]:
-        """The requests of the next step, and how many of its tokens each computes in it.
+        """The requests of the next step, and how many of its tokens each computes in it: together at most the budget.
 
-        All of them are running and have pages for these tokens. The sum of the tokens is at most
-        `max_num_batched_tokens`.
+        All of them are running and have pages for these tokens.
         """
         batch: dict[Request, int] = {}
         budget = self.max_num_batched_tokens
@@ -139,12 +135,10 @@ class Scheduler:
     def admit(self, budget: int) -> list[Request]:
         """Start waiting requests, in the order of the policy, while the budgets of tokens and pages allow it.
 
-        An admitted request takes its chunk of `budget`, and pages for all of its tokens. One spare page for each request
-        that runs already must remain, else one of those would be preempted in the next step for want of it.
-
-        A candidate whose beginning is being computed by another just now is passed over: in a step or two it can be
-        reused. The first for which there are no pages ends the admissions: if smaller ones behind it were tried, they
-        could overtake a large one for ever.
+        An admitted request takes its chunk of `budget`, and pages for all of its tokens. A spare page for each that
+        runs already must remain, else one of those would be preempted in the next step for want of it. A candidate
+        whose beginning another computes just now is passed over: in a step or two it can be reused. The first without
+        pages ends the admissions: if smaller ones behind it were tried, they could overtake a large one for ever.
 
         Returns the admitted requests, in order; they run now (`start`).
         """
@@ -165,7 +159,7 @@ class Scheduler:
         """Make the youngest running request wait again, so that its pages can serve the others; return it.
 
         The youngest is the one that arrived last. It need not have lost the least, but if the oldest always stays, it
-        gets on and ends, and so does everybody in turn.
+        gets on and ends, and so do all in turn.
 
         The victim goes back to its place among the waiting ones, by arrival. What it has computed stays in the cache,
         where it may find it again, until it is evicted; what it has generated stays in its `token_ids` and is computed
@@ -185,12 +179,8 @@ class Scheduler:
         """The oldest waiting requests, at most `MAX_CONSIDERED`, in the order in which they should be admitted."""
         if len(self.running) == self.max_num_seqs:
             return []
-        considered = islice(self.waiting, MAX_CONSIDERED)
-        return sorted(considered, key=lambda request: POLICIES[self.policy](self, request))
-
-    def num_cached(self, request: Request) -> int:
-        """How many tokens of a waiting request are in the prefix cache. Looks only: nothing counts as used."""
-        return self.pages.cache.find(request.token_ids[:-1]).length
+        key = POLICIES[self.policy]
+        return sorted(islice(self.waiting, MAX_CONSIDERED), key=lambda request: key(self, request))
 
     def is_being_computed(self, request: Request) -> bool:
         """Whether a running prefill is about to publish a page of this request's that the cache does not have."""
@@ -198,10 +188,10 @@ class Scheduler:
         if not prefills:
             return False
         useful = self.pages.cache.first_missing(request.token_ids[:-1])
+        if request.num_tokens <= useful:
+            return False
         beginning = request.token_ids[:useful]
-        return request.num_tokens > useful and any(
-            np.array_equal(other.token_ids[:useful], beginning) for other in prefills
-        )
+        return any(np.array_equal(other.token_ids[:useful], beginning) for other in prefills)
 
     def start(self, request: Request) -> None:
         """Move an admitted request from the waiting to the running ones, and count whom it overtook."""
