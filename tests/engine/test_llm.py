@@ -497,6 +497,13 @@ def test_bad_options_are_named(fake, bad):
         engine(fake, **bad)
 
 
+def test_a_misspelt_option_is_refused_before_a_model_is_loaded(monkeypatch):
+    """Would catch minutes of loading that end in a TypeError, and an option that is ignored."""
+    monkeypatch.setattr("yaie.models.loader.load_model", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(TypeError, match="polcy"):
+        LLM("tiny", polcy="fcfs")
+
+
 def test_one_params_or_one_for_each(fake):
     """Would catch a list of another length that is cut silently."""
     with pytest.raises(ValueError, match="2 prompts"):

@@ -21,7 +21,7 @@ import contextlib
 import hashlib
 import traceback
 from collections import deque
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,66 +41,47 @@ from yaie.kernels import api, native
 from yaie.kernels.kv_cache import KVCacheManager
 
 # What the pool may take if `num_blocks` is not given.
-CPU_POOL_BYTES = 256 * 2**20  # a quarter of what the smallest machines of today have to spare
+CPU_POOL_BYTES = 256 * 2**20  # a choice: a laptop does not miss it
 GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
 EMULATOR_POOL_BYTES = 8 * 2**20  # each launch copies a layer of it to the emulator's memory and back
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How an engine is set up: the keywords of `LLM` besides those of its model."""
+
+    # What computes: "torch", "cuda" (the kernels of csrc/ on a GPU), "emulator" (the same on the CPU, slowly: for
+    # looking at them), "auto" ("cuda" on a GPU as far as its kernels go, else "torch"), or a set of operations.
+    backend: Any = "auto"
+    block_size: int = 16  # tokens per page
+    num_blocks: int | None = None  # pages in the pool; None: as many as are useful and fit
+    max_num_batched_tokens: int = 2048  # how many a step computes at most; a longer prompt is computed in chunks
+    max_num_seqs: int = 64  # how many requests run at once at most
+    max_model_len: int | None = None  # prompt and answer together; None: what the model was trained for
+    prefix_cache: bool = True  # keep computed pages and reuse them for prompts that begin alike
+    policy: str = "fcfs"  # who is admitted first: "fcfs" or "longest_prefix"
+    eviction: str = "lru"  # which cached pages go first: "lru", "lfu" or "fifo"
+    seed: int = 0  # a request without a seed of its own draws from this and its number, so a run can be repeated
+    graphs: bool = True  # replay decode steps instead of asking for each operation, where that is possible
+    trace: bool = False  # keep a `StepRecord` of every step in `Engine.trace`
 
 
 class Engine:
     """A model with its pages, its scheduler and its unfinished requests.
 
     model, config, tokenizer: as `yaie.models.loader.load_model` returns them; the tokenizer may be None
-    backend: what computes: "torch", "cuda" (the kernels of csrc/ on a GPU), "emulator" (the same kernels on the CPU,
-        slowly: for looking at them), "auto" ("cuda" on a GPU as far as its kernels go, else "torch"), or operations
-    block_size: tokens per page
-    num_blocks: pages in the pool; None: as many as are useful and fit (see the constants above)
-    max_num_batched_tokens: how many tokens a step computes at most; a longer prompt is computed in chunks
-    max_num_seqs: how many requests run at once at most
-    max_model_len: prompt and answer together; None: what the model was trained for
-    prefix_cache: keep computed pages and reuse them for prompts that begin alike
-    policy: who is admitted first: "fcfs" or "longest_prefix"
-    eviction: which cached pages go first: "lru", "lfu" or "fifo"
-    seed: a request without a seed of its own draws from this and its number, so a run can be repeated
-    graphs: replay decode steps instead of asking for each operation: on a GPU with kernels from CUDA graphs
-        (`yaie.engine.cuda_graph`), on a CPU those of a single request from a recording (`.cpu_graph`)
-    trace: keep a `StepRecord` of every step in the attribute `trace`
 
     Raises BackendError if the backend cannot run on this machine, or not with a model of this shape or dtype.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        config: Any,
-        tokenizer: Any,
-        *,
-        backend: str | Any = "auto",
-        block_size: int = 16,
-        num_blocks: int | None = None,
-        max_num_batched_tokens: int = 2048,
-        max_num_seqs: int = 64,
-        max_model_len: int | None = None,
-        prefix_cache: bool = True,
-        policy: str = "fcfs",
-        eviction: str = "lru",
-        seed: int = 0,
-        graphs: bool = True,
-        trace: bool = False,
-    ) -> None:
-        self.model, self.config, self.tokenizer = model, config, tokenizer
-        self.backend = backend
-        self.seed = seed
-        self.max_model_len = max_model_len or config.max_position_embeddings
-        if self.max_model_len > config.max_position_embeddings:
-            raise ValueError(f"max_model_len={max_model_len} is more than the model's {config.max_position_embeddings}")
-        num_blocks = num_blocks or self._default_num_blocks(block_size, max_num_seqs)
-        shape = num_blocks, block_size, config.num_kv_heads, config.head_dim, model.dtype, config.num_layers
-        self._new_kv = partial(KVCacheManager, *shape, device=model.device)
-        self._new_pages = partial(Pages, prefix_cache=prefix_cache, eviction=eviction)
-        limits = {"max_num_batched_tokens": max_num_batched_tokens, "max_num_seqs": max_num_seqs}
-        self._new_scheduler = partial(Scheduler, **limits, policy=policy)
-        self._graphs = graphs
-        self.trace: list[StepRecord] | None = [] if trace else None
+    def __init__(self, model: Any, config: Any, tokenizer: Any, options: Options) -> None:
+        self.model, self.config, self.tokenizer, self.options = model, config, tokenizer, options
+        longest = config.max_position_embeddings
+        self.max_model_len = options.max_model_len or longest
+        if self.max_model_len > longest:
+            raise ValueError(f"max_model_len={self.max_model_len} is more than the model's {longest}")
+        self._num_blocks = options.num_blocks or self._default_num_blocks()
+        self.trace: list[StepRecord] | None = [] if options.trace else None
         self.last_error: BaseException | None = None
         self.num_steps = 0
         self._requests: dict[str, Request] = {}  # unfinished
@@ -167,7 +148,7 @@ class Engine:
 
     def _generator(self, seed: int | None) -> torch.Generator:
         if seed is None:
-            text = f"{self.seed} {self._num_requests}".encode()
+            text = f"{self.options.seed} {self._num_requests}".encode()
             seed = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
         return torch.Generator().manual_seed(seed)
 
@@ -278,33 +259,36 @@ class Engine:
 
     def _make_pool(self) -> None:
         self.kv = self.pages = self.scheduler = self.runner = None  # the old pool is freed before the new one is made
-        self.kv = self._new_kv()
-        self.pages = self._new_pages(self.kv)
-        self.scheduler = self._new_scheduler(self.pages)
+        model, config, options = self.model, self.config, self.options
+        shape = self._num_blocks, options.block_size, config.num_kv_heads, config.head_dim
+        self.kv = KVCacheManager(*shape, model.dtype, config.num_layers, model.device)
+        self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
+        limits = {"max_num_batched_tokens": options.max_num_batched_tokens, "max_num_seqs": options.max_num_seqs}
+        self.scheduler = Scheduler(self.pages, **limits, policy=options.policy)
         self.runner = self._make_runner()
 
     def _make_runner(self) -> ModelRunner:
-        operations, graphs = self.backend, None
+        operations, graphs = self.options.backend, None
         if isinstance(operations, str):
             operations = api.Unchecked(operations, self.kv.key_cache)
-        if self._graphs and self.kv.device.type == "cuda" and operations.backend != "torch":
+        if self.options.graphs and self.kv.device.type == "cuda" and operations.backend != "torch":
             # "auto" may have kernels for none of the model's operations, and torch's cannot be captured.
-            with contextlib.suppress(*([api.BackendError] if self.backend == "auto" else [])):
-                limits = self.scheduler.max_num_seqs, self.max_model_len
+            with contextlib.suppress(*([api.BackendError] if self.options.backend == "auto" else [])):
+                limits = self.options.max_num_seqs, self.max_model_len
                 graphs = DecodeGraphs(self.model, self.kv, operations, *limits)
-        elif self._graphs and RecordedDecode.serves(self.model, self.kv, operations):
+        elif self.options.graphs and RecordedDecode.serves(self.model, self.kv, operations):
             graphs = RecordedDecode(self.model, self.kv, operations)
         return ModelRunner(self.model, self.kv, operations, graphs)
 
-    def _default_num_blocks(self, block_size: int, max_num_seqs: int) -> int:
+    def _default_num_blocks(self) -> int:
+        config, device, block_size = self.config, self.model.device, self.options.block_size
         element = torch.empty((), dtype=self.model.dtype).element_size()
-        config = self.config
         bytes_per_block = 2 * config.num_layers * block_size * config.num_kv_heads * config.head_dim * element
-        if self.model.device.type == "cuda":
-            budget = int(torch.cuda.mem_get_info(self.model.device)[0] * GPU_POOL_FRACTION)
+        if device.type == "cuda":
+            budget = int(torch.cuda.mem_get_info(device)[0] * GPU_POOL_FRACTION)
         else:
-            budget = EMULATOR_POOL_BYTES if self.backend == "emulator" else CPU_POOL_BYTES
-        useful = max_num_seqs * -(-self.max_model_len // block_size)
+            budget = EMULATOR_POOL_BYTES if self.options.backend == "emulator" else CPU_POOL_BYTES
+        useful = self.options.max_num_seqs * -(-self.max_model_len // block_size)
         return max(1, min(useful, budget // bytes_per_block))
 
     # --- accounts -------------------------------------------------------------------------------------------
@@ -337,14 +321,13 @@ class Engine:
 
     def _work(self, scheduled: dict[Request, int]) -> dict[str, tuple[str, int]]:
         """What the coming step does with each unfinished request, for the trace."""
-        work = {}
-        for request in self._requests.values():
+
+        def kind(request: Request) -> str:
             if request in scheduled:
-                work[request.request_id] = ("decode" if request.is_decode else "prefill", scheduled[request])
-            else:
-                waits_again = request.status is Status.WAITING and request.num_preemptions > 0
-                work[request.request_id] = ("preempted" if waits_again else "waiting", 0)
-        return work
+                return "decode" if request.is_decode else "prefill"
+            return "preempted" if request.status is Status.WAITING and request.num_preemptions else "waiting"
+
+        return {name: (kind(request), scheduled.get(request, 0)) for name, request in self._requests.items()}
 
 
 def _describe(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from yaie.engine.engine import Engine
+from yaie.engine.engine import Engine, Options
 from yaie.engine.output import RequestOutput, StreamChunk
 from yaie.engine.prompts import Prompt, as_prompts
 from yaie.engine.sampling_params import SamplingParams
@@ -26,30 +26,29 @@ from yaie.kernels import api
 class LLM(Engine):
     """An engine that loads its model and takes prompts by the list.
 
-    Args:
-        model: "tiny", a folder, a name on the Hugging Face Hub, or what `yaie.models.loader.load_model` returned (so
-            that several engines share one model)
-        backend: as for `Engine`, which says what else may be given
-        dtype: of the weights and the KV cache; None: float32 on the CPU, bfloat16 on a GPU
-        device: None: a GPU if there is one, unless the backend is the emulator
+    model: "tiny", a folder, a name on the Hugging Face Hub, or what `yaie.models.loader.load_model` returned (so that
+        several engines share one model)
+    dtype: of the weights and the KV cache; None: float32 on the CPU, bfloat16 on a GPU
+    device: None: a GPU if there is one, unless the backend is the emulator
+    options: those of `yaie.engine.engine.Options`
     """
 
     def __init__(
         self,
         model: str | Path | tuple = "tiny",
         *,
-        backend: str | Any = "auto",
         dtype: torch.dtype | None = None,
         device: str | None = None,
         **options: Any,
     ) -> None:
+        checked = Options(**options)  # a misspelt one is refused before anything is loaded
         if isinstance(model, str | Path):
             from yaie.models.loader import load_model
 
-            device = device or _device_of(backend)
+            device = device or _device_of(checked.backend)
             dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
             model = load_model(model, dtype, device)
-        super().__init__(*model, backend=backend, **options)
+        super().__init__(*model, checked)
 
     def generate(
         self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 
 class TokenLogprobs(NamedTuple):
-    """How likely the model thought a token, before temperature and filters.
-
-    token_id: the token that was chosen
-    logprob: the logarithm of its probability
-    top: the most likely tokens with theirs, likeliest first; as many as were asked for
+    """The chosen token and its log-probability, before temperature and filters; `top`: as many of the likeliest tokens
+    as were asked for, with theirs, likeliest first.
     """
 
     token_id: int
@@ -47,7 +44,6 @@ class RequestOutput:
 class StreamChunk:
     """What one step added to a streamed request.
 
-    request_id: the request
     text: new text, perhaps none: a token may be half a character, or the beginning of a stop string
     token_ids: new tokens
     output: the whole answer, with the last chunk of a request; before that None
@@ -80,7 +76,7 @@ class TextStream:
     stop: Sequence[str] = ()
     text: str = ""
     num_taken: int = 0
-    num_held_back: int = field(default=0)
+    num_held_back: int = 0
 
     def push(self, token_id: int) -> bool:
         """Add a token. Returns True if its text completed a stop string; the text ends before that then."""

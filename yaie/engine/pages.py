@@ -8,12 +8,6 @@ A page is a block of the pool: `block_size` tokens. At any time the pages of a r
                    in the prefix cache, locked    this request's alone; go back to the pool
                    by this request                when it ends, or to the cache when published
 
-    who        takes pages                                gives them back
-    request    admit: cached pages by reuse, the others   give_back: its references; private pages become free
-               off the free list; grow: one for a token
-    cache      publish: whole computed pages that it      make_room: evicted pages become free
-               does not have yet
-
 Every page has a reference count in the pool: one for each block table that names it and one if the cache keeps it; at
 zero it is free. A lock is another thing: it keeps the cache from evicting a page that a request reads.
 """
@@ -32,16 +26,12 @@ from yaie.kernels.kv_cache import KVCacheManager
 
 
 class PageCounts(NamedTuple):
-    """Where all pages of the pool are: `free + evictable + protected + private == pool` after every step.
+    """Where all pages of the pool are: `free + evictable + protected + private == pool` after every step."""
 
-    free: on the free list; evictable: in the cache, locked by nobody; protected: in the cache, on the path of a lock;
-    private: in one block table only
-    """
-
-    free: int
-    evictable: int
-    protected: int
-    private: int
+    free: int  # on the pool's free list
+    evictable: int  # in the cache, locked by nobody
+    protected: int  # in the cache, on the path of a lock: some request is reading it
+    private: int  # in one block table only
     pool: int
 
 
@@ -75,7 +65,7 @@ class Pages:
         """
         found = self.cache.find(request.token_ids[:-1])
         num_new = self.kv.blocks_needed(request.num_tokens) - found.length // self.block_size
-        # The pages to be reused can be evicted as long as nobody has locked them, but then no more.
+        # Pages that are about to be reused can be evicted until somebody locks them.
         if self.num_available - self.cache.num_unlocked(found) < num_new + num_spare:
             return False
         cached = self.reuse(request)

@@ -1,21 +1,18 @@
 """A request: its tokens in one growing array, a few lengths, and how it ended.
 
-    WAITING --admit--> RUNNING --finish--> FINISHED
-       ^                  |
-       +-----preempt------+
+    waiting     no pages, num_computed_tokens == 0                                  admit: it runs
+    running     pages for all of `token_ids` but perhaps the newest;                preempt: it waits again
+                at least one token is not computed                                  finish: it is finished
+    finished    no pages
+
+    token_ids   | prompt ............................. | generated ...... |
+                                                 num_prompt_tokens    num_tokens
+                0 <= num_published_tokens <= num_computed_tokens <= num_tokens
 
 Nothing tells prefill from decode but the lengths. A request computes the keys and values of `token_ids`, in order,
 some in each step. When all are computed, the logits of the last give one more token. So a prompt, a chunk of a prompt,
 a prompt that comes back after a preemption (with what it had generated) and a decode are the same thing with another
 `num_uncomputed_tokens`.
-
-    token_ids   | prompt ............................. | generated ...... |
-                0 <= num_cached_tokens                 num_prompt_tokens   num_tokens
-                0 <= num_published_tokens <= num_computed_tokens <= num_tokens
-
-    waiting     no pages, num_computed_tokens == 0
-    running     pages for all of `token_ids` but perhaps the newest; at least one token is not computed
-    finished    no pages
 """
 
 from __future__ import annotations
@@ -100,9 +97,10 @@ class Request:
         self.finish_reason, self.error = reason, error
         self.text.finish()
 
+    # Views, int64.
+
     @property
     def token_ids(self) -> np.ndarray:
-        """Prompt and answer, `[num_tokens]` int64: a view, as the two below are."""
         return self._tokens[: self.num_tokens]
 
     @property
@@ -124,13 +122,13 @@ class Request:
 
     @property
     def is_decode(self) -> bool:
-        """True when only the newest generated token is left to compute."""
-        return self.num_tokens - self.num_computed_tokens == 1 and self.num_tokens > self.num_prompt_tokens
+        """Whether only the newest generated token is left to compute."""
+        return self.num_uncomputed_tokens == 1 and self.num_tokens > self.num_prompt_tokens
 
     @property
     def status(self) -> Status:
         """Follows from the rest: who has a reason to be finished is, who has pages runs, all others wait."""
-        if self.finish_reason is not None:
+        if self.is_finished:
             return Status.FINISHED
         return Status.WAITING if self.locked_node is None else Status.RUNNING
 
@@ -140,14 +138,9 @@ class Request:
 
     def check(self) -> None:
         """Raise AssertionError unless the lengths are those of the status (see the top of this file)."""
-        lengths = (self.num_published_tokens, self.num_computed_tokens, self.num_tokens)
+        lengths = self.num_published_tokens, self.num_computed_tokens, self.num_tokens
         ok = 0 <= lengths[0] <= lengths[1] <= lengths[2] and 0 < self.num_prompt_tokens <= self.num_tokens
-        if self.status is Status.RUNNING:
-            ok = ok and self.num_uncomputed_tokens > 0
-        else:
-            ok = ok and self.num_computed_tokens == 0 and self.locked_node is None
-        if not ok:
-            raise AssertionError(
-                f"request {self.request_id!r} is {self.status.value} with published, computed, all = {lengths}, "
-                f"prompt {self.num_prompt_tokens}"
-            )
+        runs = self.status is Status.RUNNING
+        if not ok or not (lengths[1] < lengths[2] if runs else lengths[1] == 0 and self.locked_node is None):
+            what = f"published, computed, all = {lengths}, prompt {self.num_prompt_tokens}"
+            raise AssertionError(f"request {self.request_id!r} is {self.status.value} with {what}")
