@@ -102,7 +102,7 @@ class Engine:
         """Put a request in line for the coming steps and return its id.
 
         Raises ValueError, naming the request, if it could never be served: no tokens, tokens that the model does not
-        know, more tokens than the model or the pool holds, an id that is in use. Nothing has changed then.
+        know, more than the model or the pool holds, an id that is in use. Nothing has changed then.
         """
         request_id = request_id or f"request-{self._num_requests}"
         self._add(prompt, params or SamplingParams(), request_id, self._queue)
@@ -207,11 +207,8 @@ class Engine:
 
     def _reason_to_end(self, request: Request, token_id: int) -> str | None:
         params = request.params
-        if token_id in params.stop_token_ids:
-            return "stop"
-        if not params.ignore_eos and self.tokenizer and token_id in self.tokenizer.eos_token_ids:
-            return "stop"
-        if request.text.push(token_id):
+        ends = not params.ignore_eos and self.tokenizer and token_id in self.tokenizer.eos_token_ids
+        if ends or token_id in params.stop_token_ids or request.text.push(token_id):
             return "stop"
         return "length" if request.num_output_tokens >= request.max_tokens else None
 
@@ -314,8 +311,7 @@ class Engine:
         """Raise AssertionError or RuntimeError if a page, a lock or a length is not what it should be."""
         self.pages.check_integrity(self.scheduler.running)
         unfinished = {*self.scheduler.waiting, *self.scheduler.running}
-        if unfinished != set(self._requests.values()):
-            raise AssertionError("the scheduler's requests are not the unfinished ones")
+        assert unfinished == set(self._requests.values()), "the scheduler's requests are not the unfinished ones"
         for request in unfinished:
             request.check()
 

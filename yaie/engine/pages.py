@@ -38,8 +38,7 @@ class PageCounts(NamedTuple):
 class Pages:
     """Gives pages to requests, and keeps those worth keeping in the prefix cache.
 
-    kv: owns the pool, the free list and the block tables
-    cache: owns what may be reused or evicted; with `prefix_cache=False` one that keeps nothing
+    `kv` owns the pool, the free list and the block tables; `cache` what may be reused or evicted.
     """
 
     def __init__(self, kv: KVCacheManager, *, prefix_cache: bool = True, eviction: str = "lru") -> None:
@@ -54,14 +53,11 @@ class Pages:
         """Pages that a request could get now: free ones, and those that the cache would give up."""
         return self.kv.num_free_blocks + self.cache.evictable_size
 
-    # --- from the pool and the cache to a request -----------------------------------------------------------
-
     def admit(self, request: Request, num_spare: int = 0) -> bool:
         """Give a waiting request pages for all of its tokens: cached ones as far as they go, then free ones.
 
         Succeeds only if `num_spare` pages more would be available: room for those that run already to grow. Returns
-        whether it succeeded; if not, nothing has changed, not even what the cache knows of its use: a request may be
-        refused a thousand times while it waits.
+        whether it succeeded; if not, nothing has changed, not even in what the cache knows of its use.
         """
         found = self.cache.find(request.token_ids[:-1])
         num_new = self.kv.blocks_needed(request.num_tokens) - found.length // self.block_size
@@ -116,12 +112,8 @@ class Pages:
         self.num_evicted += len(pages)
         return True
 
-    # --- from a request to the cache and the pool -----------------------------------------------------------
-
     def advance(self, request: Request, num_tokens: int) -> None:
-        """A step has written the keys and values of so many tokens more. What that completes of a prompt is published:
-        others may wait for it. What is generated is published at the end.
-        """
+        """A step has computed so many tokens more. A prompt is published at once, an answer when it ends."""
         was_decode = request.is_decode
         request.hold(request.locked_node, request.num_published_tokens, request.num_computed_tokens + num_tokens)
         if not was_decode:
@@ -181,37 +173,28 @@ class Pages:
         self.kv.check_integrity()
         self.cache.check_integrity()
         counts = self.counts(running)
-        if sum(counts[:4]) != counts.pool:
-            raise AssertionError(f"pages were lost or are counted twice: {counts}")
-        tables = self.kv.block_tables
-        if tables.keys() != {r.request_id for r in running}:
-            raise AssertionError(f"block tables of {sorted(tables)}, running are {[r.request_id for r in running]}")
+        assert sum(counts[:4]) == counts.pool, f"pages were lost or are counted twice: {counts}"
+        tables, names = self.kv.block_tables, {request.request_id for request in running}
+        assert tables.keys() == names, f"block tables of {sorted(tables)}, running are {sorted(names)}"
         in_cache = Counter()
         for node in radix_tree.iter_nodes(self.cache.root):
             in_cache.update(node.payload.pages.tolist())
-        if in_cache != +Counter(dict(enumerate(self.kv.cache_refs))):
-            raise AssertionError("the pages in the prefix cache are not those that the pool keeps for it")
-        shared = set()
+        kept = +Counter(dict(enumerate(self.kv.cache_refs)))
+        assert in_cache == kept, "the pages in the prefix cache are not those that the pool keeps for it"
+        all_shared = set()
         for request in running:
-            self._check_table(request, in_cache)
-            shared.update(tables[request.request_id][: self._num_shared(request)])
-        if len(shared) != counts.protected:
-            raise AssertionError(f"{counts.protected} pages are locked, {len(shared)} are read by requests")
+            request.check()
+            name, node, table = request.request_id, request.locked_node, tables[request.request_id]
+            assert request.status is Status.RUNNING, f"request {name!r} is {request.status.value} and has pages"
+            shared, private = table[: self._num_shared(request)], table[self._num_shared(request) :]
+            tokens = request.token_ids[: request.num_published_tokens]
+            assert np.array_equal(tokens, radix_tree.tokens_to(node)), f"request {name!r} locks a path of other tokens"
+            assert shared == self.cache.pages_to(node).tolist(), (
+                f"the table of {name!r} does not begin with what it locks"
+            )
+            assert not in_cache.keys() & private, f"private pages of {name!r} are in the cache: {private}"
+            all_shared.update(shared)
+        assert len(all_shared) == counts.protected, f"{counts.protected} pages are locked, {len(all_shared)} are read"
 
     def _num_shared(self, request: Request) -> int:
         return request.num_published_tokens // self.block_size
-
-    def _check_table(self, request: Request, in_cache: Counter[int]) -> None:
-        request.check()
-        if request.status is not Status.RUNNING:
-            raise AssertionError(f"request {request.request_id!r} is {request.status.value} and has pages")
-        table = self.kv.block_tables[request.request_id]
-        num_shared = self._num_shared(request)
-        if not np.array_equal(
-            radix_tree.tokens_to(request.locked_node), request.token_ids[: request.num_published_tokens]
-        ):
-            raise AssertionError(f"request {request.request_id!r} locks a path of other tokens than its own")
-        if table[:num_shared] != self.cache.pages_to(request.locked_node).tolist():
-            raise AssertionError(f"the table of request {request.request_id!r} does not begin with what it locks")
-        if private_in_cache := [page for page in table[num_shared:] if page in in_cache]:
-            raise AssertionError(f"pages {private_in_cache} of {request.request_id!r} are private and in the cache")

@@ -50,10 +50,8 @@ class Span:
     queued: bool = False
 
     def split(self, num_pages: int) -> Span:
-        """Keep the pages from `num_pages` on; return the span of those before: as old, as used and as locked.
-
-        Every lock on or below this node passes through the upper part too. Only the place in the queue is not shared:
-        the upper part is no leaf.
+        """Keep the pages from `num_pages` on; return the span of those before: as old, as used and as locked, for every
+        lock on or below this node passes through both. The upper part is no leaf, so it is not in the queue.
         """
         upper = Span(self.pages[:num_pages].copy(), self.created, self.last_used, self.lock_count, self.hits)
         self.pages = self.pages[num_pages:]
@@ -88,10 +86,9 @@ class Inserted(NamedTuple):
 
 
 class PrefixCache:
-    """Finds the longest cached prefix, keeps what is in use, and gives back the rest by a policy.
+    """Finds the longest cached prefix, keeps what is in use, and gives back the rest by a policy: "lru", "lfu", "fifo".
 
-    page_size: tokens per page. Prefixes are matched, kept and evicted in whole pages
-    policy: "lru", "lfu" or "fifo": which unlocked leaf goes first
+    Prefixes are matched, kept and evicted in whole pages of `page_size` tokens.
     """
 
     def __init__(self, page_size: int = 1, policy: str = "lru") -> None:
@@ -116,8 +113,6 @@ class PrefixCache:
         """Pages that `evict` could free now."""
         return self.total_size - self.protected_size
 
-    # --- to look, and to change nothing ---------------------------------------------------------------------
-
     def find(self, tokens: Sequence[int] | np.ndarray) -> Position:
         """Where a match of `tokens` would end. Nothing is split, locked, or counted as used."""
         return radix_tree.match_prefix(self.root, radix_tree.as_int_array(tokens, "tokens"), self.page_size)
@@ -139,17 +134,12 @@ class PrefixCache:
         """Length of the shortest prefix of whole pages that is not here, and would be once its KV is published."""
         return self.find(tokens).length + self.page_size
 
-    # --- to use ---------------------------------------------------------------------------------------------
-
     def match(self, tokens: Sequence[int] | np.ndarray) -> PrefixMatch:
         """The longest cached prefix of `tokens`, in whole pages, with its pages and the node to lock.
 
         Everything on the way counts as used now, and as hit once more. If the match ends inside an edge, the edge is
         split there, so that a lock on `node` protects the matched tokens and no more. No match is an empty one at the
         root. Lock `node` before the next `evict`.
-
-        To admit a request, match `tokens[:-1]`. An exact repeat is cached to its last token, and a request with nothing
-        left to forward gets no logits and so no next token.
         """
         position = self.find(tokens)
         node = radix_tree.cut_at(position, self.page_size)
@@ -164,15 +154,12 @@ class PrefixCache:
         now, but not as hit: who publishes has not asked for anything, and would make itself popular otherwise. Tokens
         after the last whole page, and their page, are left to the caller.
 
-        Args:
-            tokens: [num_tokens]
-            pages: [num_pages], where the KV of each page of tokens lies
+        tokens: [num_tokens]
+        pages: [num_pages], where the KV of each page of tokens lies
 
-        Returns:
-            What was present, and what is now. If others have published `tokens` up to `present` first, the caller's
-            own pages for these are duplicates, which it stops reading and frees (see the top of this file).
-
-        Raises TypeError or ValueError, and has changed nothing, for other numbers of pages or negative ones.
+        Returns what was present, and what is now. If others have published `tokens` up to `present` first, the caller's
+        own pages for these are duplicates, which it stops reading and frees (see the top of this file). Other numbers
+        of pages, or negative ones, are a TypeError or ValueError, and nothing has changed.
         """
         tokens, pages = self._whole_pages(tokens, pages)
         position = radix_tree.match_prefix(self.root, tokens, self.page_size)
@@ -212,10 +199,8 @@ class PrefixCache:
         freed; so it may free more than asked. Never takes a node that has children or is locked. A parent that has lost
         its last child is a leaf itself and competes with the others.
 
-        The candidates are the entries of `_queue`. They may be out of date: the node may be none any more
-        (`_is_evictable`), or have another priority by now. Every evictable leaf must be in the queue again afterwards.
-
-        Raises ValueError if `num_pages` is negative.
+        The candidates are the entries of `_queue`, which may be out of date. Every evictable leaf is in it once, before
+        and afterwards. Raises ValueError if `num_pages` is negative.
         """
         if num_pages < 0:
             raise ValueError(f"num_pages must be >= 0, got {num_pages}")

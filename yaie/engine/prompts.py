@@ -19,10 +19,7 @@ def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
 
 
 def encode(prompt: Prompt, tokenizer: Any) -> list[int]:
-    """The token ids of a text, of a chat by the model's chat template, or of a list of ids: those, unchecked.
-
-    Raises ValueError for anything else, and for a text or a chat if there is no tokenizer (None).
-    """
+    """The token ids of a text, of a chat by the model's chat template, or of a list of ids: those, unchecked."""
     if not isinstance(prompt, str):
         try:
             prompt = list(prompt)
@@ -54,13 +51,8 @@ def validate(token_ids: Sequence[int], vocab_size: int, max_model_len: int, num_
             if not isinstance(token_id, int) or isinstance(token_id, bool) or not 0 <= token_id < vocab_size:
                 known = f"the model knows the ids 0 to {vocab_size - 1}"
                 raise ValueError(f"token {place} of the prompt is {token_id!r}; {known}")
+    what, pool = f"a prompt of {len(token_ids)} tokens", f"{num_blocks} pages of {block_size} tokens"
     if len(token_ids) >= max_model_len:
-        raise ValueError(
-            f"a prompt of {len(token_ids)} tokens leaves no room for an answer; "
-            f"prompt and answer together may have {max_model_len}"
-        )
+        raise ValueError(f"{what} leaves no room for an answer; prompt and answer together may have {max_model_len}")
     if len(token_ids) >= num_blocks * block_size:
-        raise ValueError(
-            f"a prompt of {len(token_ids)} tokens does not fit; the pool holds "
-            f"{num_blocks} pages of {block_size} tokens, {num_blocks * block_size} in all"
-        )
+        raise ValueError(f"{what} does not fit; the pool holds {pool}, {num_blocks * block_size} in all")

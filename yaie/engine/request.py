@@ -1,12 +1,11 @@
 """A request: its tokens in one growing array, a few lengths, and how it ended.
 
-    waiting     no pages, num_computed_tokens == 0                                  admit: it runs
-    running     pages for all of `token_ids` but perhaps the newest;                preempt: it waits again
-                at least one token is not computed                                  finish: it is finished
-    finished    no pages
+    WAITING --admit--> RUNNING --finish--> FINISHED      running: pages for all of `token_ids` but perhaps the newest,
+       ^                  |                              and at least one token is not computed
+       +-----preempt------+                              waiting, finished: no pages, num_computed_tokens == 0
 
-    token_ids   | prompt ............................. | generated ...... |
-                                                 num_prompt_tokens    num_tokens
+    token_ids   | prompt ..................... | generated ...... |
+                                               num_prompt_tokens  num_tokens
                 0 <= num_published_tokens <= num_computed_tokens <= num_tokens
 
 Nothing tells prefill from decode but the lengths. A request computes the keys and values of `token_ids`, in order,
@@ -51,7 +50,7 @@ class Request:
     num_computed_tokens: tokens whose keys and values are in the pages of this request
     num_published_tokens: how many of those lie in pages that belong to the prefix cache; whole pages
     locked_node: the node of the prefix cache that ends there, locked by this request; None if it has no pages
-    num_cached_tokens: how many it found in the prefix cache when it was first admitted
+    num_cached_tokens: how many were cached when it was first admitted
     num_overtaken: how many later requests were admitted while it waited
     """
 
@@ -89,7 +88,7 @@ class Request:
         self.num_tokens += 1
 
     def hold(self, node: Node | None, num_published: int, num_computed: int) -> None:
-        """What the request has in the prefix cache and in its pages. Nothing else writes these three."""
+        """What it has in the prefix cache and in its pages. Nothing else writes these three."""
         self.locked_node, self.num_published_tokens, self.num_computed_tokens = node, num_published, num_computed
 
     def finish(self, reason: str, error: str | None = None) -> None:
@@ -138,9 +137,9 @@ class Request:
 
     def check(self) -> None:
         """Raise AssertionError unless the lengths are those of the status (see the top of this file)."""
-        lengths = self.num_published_tokens, self.num_computed_tokens, self.num_tokens
-        ok = 0 <= lengths[0] <= lengths[1] <= lengths[2] and 0 < self.num_prompt_tokens <= self.num_tokens
+        published, computed, total = lengths = self.num_published_tokens, self.num_computed_tokens, self.num_tokens
+        ok = 0 <= published <= computed <= total and 0 < self.num_prompt_tokens <= total
         runs = self.status is Status.RUNNING
-        if not ok or not (lengths[1] < lengths[2] if runs else lengths[1] == 0 and self.locked_node is None):
-            what = f"published, computed, all = {lengths}, prompt {self.num_prompt_tokens}"
-            raise AssertionError(f"request {self.request_id!r} is {self.status.value} with {what}")
+        ok = ok and (computed < total if runs else computed == 0 and self.locked_node is None)
+        what = f"published, computed, all = {lengths}, prompt {self.num_prompt_tokens}"
+        assert ok, f"request {self.request_id!r} is {self.status.value} with {what}"

@@ -67,10 +67,8 @@ class Scheduler:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be an int >= 1, got {value!r}")
         if max_num_seqs > max_num_batched_tokens:
-            raise ValueError(
-                f"max_num_seqs={max_num_seqs} requests could not all decode within "
-                f"max_num_batched_tokens={max_num_batched_tokens}; it must be at least as large"
-            )
+            budget = f"max_num_batched_tokens={max_num_batched_tokens}"
+            raise ValueError(f"{budget} must be at least max_num_seqs={max_num_seqs}, so that all of them can decode")
         if policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
         self.pages = pages
@@ -85,8 +83,6 @@ class Scheduler:
     def add(self, request: Request) -> None:
         """Put a new request at the end of the line."""
         self.waiting.append(request)
-
-    # --- one step -------------------------------------------------------------------------------------------
 
     def schedule(self) -> dict[Request, int]:
         """The requests of the next step, and how many of its tokens each computes in it: together at most the budget.
@@ -173,8 +169,6 @@ class Scheduler:
         self.preempted.append(victim)
         return victim
 
-    # --- who is next ----------------------------------------------------------------------------------------
-
     def admission_order(self) -> list[Request]:
         """The oldest waiting requests, at most `MAX_CONSIDERED`, in the order in which they should be admitted."""
         if len(self.running) == self.max_num_seqs:
@@ -203,8 +197,6 @@ class Scheduler:
         self.running.append(request)
         if request.num_cached_tokens is None:
             request.num_cached_tokens = request.num_computed_tokens
-
-    # --- the end of a request -------------------------------------------------------------------------------
 
     def finish(self, request: Request, reason: str, error: str | None = None, *, keep: bool = True) -> None:
         """End a waiting or running request. `keep` leaves what it computed in the prefix cache."""
