@@ -122,7 +122,7 @@ class Request:
     @property
     def is_decode(self) -> bool:
         """Whether only the newest generated token is left to compute."""
-        return self.num_uncomputed_tokens == 1 and self.num_tokens > self.num_prompt_tokens
+        return self.num_tokens - self.num_computed_tokens == 1 and self.num_tokens > self.num_prompt_tokens
 
     @property
     def status(self) -> Status:

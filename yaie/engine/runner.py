@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import accumulate, compress
+from itertools import accumulate, chain, compress
 from typing import Any
 
 import numpy as np
@@ -89,26 +89,25 @@ class ModelRunner:
         slots: list[int] = []
         context_lens: list[int] = []
         tables = [self.kv.block_tables[request.request_id] for request in scheduled]
-        block_tables = np.zeros((len(tables), max(map(len, tables))), dtype=np.int64)
-        for row, (request, num_tokens) in enumerate(scheduled.items()):
+        width = max(map(len, tables))
+        for request, num_tokens in scheduled.items():
             start = request.num_computed_tokens
             end = start + num_tokens
             token_ids.append(request.token_ids[start:end])
             positions += range(start, end)
             slots += self.kv.slot_mapping(request.request_id, start, end)
             context_lens.append(end)
-            block_tables[row, : len(tables[row])] = tables[row]
+        padded = chain.from_iterable(table + [0] * (width - len(table)) for table in tables)
+        block_tables = np.fromiter(padded, np.int64, len(tables) * width)
         # One array, so that one copy brings all of it to the device; the fields are views of it.
-        packed = np.concatenate((*token_ids, positions, slots, context_lens, block_tables.ravel()))
-        num_tokens, num_seqs = len(positions), len(tables)
-        sizes = [num_tokens] * 3 + [num_seqs, block_tables.size]
-        fields = self._on_device(torch.from_numpy(packed)).split(sizes)
+        packed = torch.from_numpy(np.concatenate((*token_ids, positions, slots, context_lens, block_tables)))
+        fields = self._on_device(packed).split([len(positions)] * 3 + [len(tables), len(block_tables)])
         return Batch(
             token_ids=fields[0],
             positions=fields[1],
             slot_mapping=fields[2],
             context_lens=fields[3],
-            block_tables=fields[4].view(block_tables.shape),
+            block_tables=fields[4].view(-1, width),
             query_lens=list(scheduled.values()),
             host_context_lens=context_lens,
         )
