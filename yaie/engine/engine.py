@@ -90,10 +90,9 @@ class Engine:
             ("finished", "prompt_tokens", "cached_tokens", "computed_tokens", "generated_tokens", "preemptions"), 0
         )
         self._queue: deque[StreamChunk] = deque()  # of the requests that came by `add_request`
+        self.operations = self._choose_operations()
         self._make_pool()
-        if self.runner.operations.backend != "torch":
-            if self.kv.device.type == "cuda":  # nvcc takes its time; the emulator's files are ready in a second or two
-                native.prepare("cuda")
+        if self.operations.backend != "torch":
             self.runner.try_out()
 
     # --- requests -------------------------------------------------------------------------------------------
@@ -262,20 +261,28 @@ class Engine:
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         limits = {"max_num_batched_tokens": options.max_num_batched_tokens, "max_num_seqs": options.max_num_seqs}
         self.scheduler = Scheduler(self.pages, **limits, policy=options.policy)
-        self.runner = self._make_runner()
+        self.runner = ModelRunner(model, self.kv, self.operations, self._choose_graphs())
 
-    def _make_runner(self) -> ModelRunner:
-        operations, graphs = self.options.backend, None
-        if isinstance(operations, str):
-            operations = api.Unchecked(operations, self.kv.key_cache)
-        if self.options.graphs and self.kv.device.type == "cuda" and operations.backend != "torch":
+    def _choose_operations(self) -> Any:
+        """What computes, for as long as the engine lives."""
+        backend, device = self.options.backend, self.model.device
+        if not isinstance(backend, str):
+            return backend
+        operations = api.Unchecked(backend, torch.empty(0, device=device))
+        if device.type == "cuda" and operations.backend != "torch":
+            native.prepare("cuda")  # nvcc takes its time; the emulator's files are ready in a second or two
+        return operations
+
+    def _choose_graphs(self) -> DecodeGraphs | RecordedDecode | None:
+        """What replays decode steps over this pool, if anything does."""
+        options, runs = self.options, (self.model, self.kv, self.operations)
+        if options.graphs and self.kv.device.type == "cuda" and self.operations.backend != "torch":
             # "auto" may have kernels for none of the model's operations, and torch's cannot be captured.
-            with contextlib.suppress(*([api.BackendError] if self.options.backend == "auto" else [])):
-                limits = self.options.max_num_seqs, self.max_model_len
-                graphs = DecodeGraphs(self.model, self.kv, operations, *limits)
-        elif self.options.graphs and RecordedDecode.serves(self.model, self.kv, operations):
-            graphs = RecordedDecode(self.model, self.kv, operations)
-        return ModelRunner(self.model, self.kv, operations, graphs)
+            with contextlib.suppress(*([api.BackendError] if options.backend == "auto" else [])):
+                return DecodeGraphs(*runs, options.max_num_seqs, self.max_model_len)
+        elif options.graphs and RecordedDecode.serves(*runs):
+            return RecordedDecode(*runs)
+        return None
 
     def _default_num_blocks(self) -> int:
         config, device, block_size = self.config, self.model.device, self.options.block_size

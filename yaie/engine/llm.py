@@ -22,6 +22,8 @@ from yaie.engine.prompts import Prompt, as_prompts
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import api
 
+Params = SamplingParams | Sequence[SamplingParams] | None  # one for all prompts, or one for each
+
 
 class LLM(Engine):
     """An engine that loads its model and takes prompts by the list.
@@ -50,21 +52,17 @@ class LLM(Engine):
             model = load_model(model, dtype, device)
         super().__init__(*model, checked)
 
-    def generate(
-        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
-    ) -> list[RequestOutput]:
+    def generate(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> list[RequestOutput]:
         """Answer one prompt or many, batched; the outputs come in the order of the prompts.
 
         A prompt is a str (continued as it is), a list of token ids, or a chat: a list of {"role": ..., "content": ...},
-        which goes through the model's chat template. `params` is one for all, or one for each. A prompt that cannot be
-        served has an output with `finish_reason="error"`, and the others are served.
+        which goes through the model's chat template. A prompt that cannot be served has an output with
+        `finish_reason="error"`, and the others are served.
         """
         outputs = {chunk.index: chunk.output for chunk in self.stream(prompts, params) if chunk.output}
         return [outputs[index] for index in sorted(outputs)]
 
-    def stream(
-        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
-    ) -> Iterator[StreamChunk]:
+    def stream(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> Iterator[StreamChunk]:
         """As `generate`, but yields text as it comes. To close the iterator aborts what is not finished."""
         prompts = as_prompts(prompts)
         many = [params or SamplingParams()] * len(prompts) if not isinstance(params, Sequence) else list(params)
