@@ -3,12 +3,14 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.trace import timeline_rows
+from yaie.kernels import radix_tree
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 
@@ -145,6 +147,21 @@ def test_the_end_of_model_and_pool_end_an_answer(fake):
     output = llm.generate(prompt(15, seed=7), params)[0]
     assert (output.finish_reason, len(output.token_ids)) == ("length", 1)
     assert llm.generate(prompt(16, seed=7), params)[0].finish_reason == "error"
+
+
+def test_nobody_converts_tokens_on_the_way(fake, monkeypatch):
+    """Would catch lists of token ids that are made into arrays for every match, publication or candidate."""
+    as_int_array, seen = radix_tree.as_int_array, []
+
+    def watching(values, name):
+        seen.append((name, type(values)))
+        return as_int_array(values, name)
+
+    monkeypatch.setattr(radix_tree, "as_int_array", watching)
+    llm = engine(fake, num_blocks=24, policy="longest_prefix")
+    llm.generate([prompt(20, seed=1)[:n] + [n] for n in (20, 12, 16, 8, 20)] * 3, GREEDY)
+    assert llm.stats()["cached_tokens"] > 0
+    assert {kind for name, kind in seen if name == "tokens"} == {np.ndarray}
 
 
 # Streaming and aborting

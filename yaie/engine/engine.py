@@ -8,8 +8,8 @@ When something fails:
 - a prompt that cannot be served is refused by `add_request` with a ValueError that names the request;
 - numbers that are not finite end the request that they belong to;
 - an exception while the model runs ends the requests of that step;
-- an exception in the bookkeeping ends all requests, because nobody knows any more whose pages are whose, and the pool
-  is made anew.
+- an exception in the bookkeeping ends all requests, because it is not known any more whose pages are whose, and the
+  pool is made anew.
 
 In each case the engine goes on serving, and requests that were ended have `finish_reason="error"` and say why. What is
 no error (KeyboardInterrupt) comes out of `step`. `Engine.last_error` keeps the exception with its traceback.

@@ -29,7 +29,7 @@ class PageCounts(NamedTuple):
     """Where all pages of the pool are: `free + evictable + protected + private == pool` after every step."""
 
     free: int  # on the pool's free list
-    evictable: int  # in the cache, locked by nobody
+    evictable: int  # in the cache, not locked
     protected: int  # in the cache, on the path of a lock: some request is reading it
     private: int  # in one block table only
     pool: int
@@ -61,7 +61,7 @@ class Pages:
         """
         found = self.cache.find(request.token_ids[:-1])
         num_new = self.kv.blocks_needed(request.num_tokens) - found.length // self.block_size
-        # Pages that are about to be reused can be evicted until somebody locks them.
+        # Pages that are about to be reused can be evicted until they are locked.
         if self.num_available - self.cache.num_unlocked(found) < num_new + num_spare:
             return False
         cached = self.reuse(request)

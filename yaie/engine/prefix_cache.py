@@ -118,7 +118,7 @@ class PrefixCache:
         return radix_tree.match_prefix(self.root, radix_tree.as_int_array(tokens, "tokens"), self.page_size)
 
     def num_unlocked(self, position: Position) -> int:
-        """Pages on the way to `position` that nobody has locked: as many fewer could be evicted after a lock there."""
+        """Pages on the path to `position` that are not locked: as many fewer could be evicted after a lock there."""
         node, num_tokens, num_unlocked = position.node, position.inside, 0
         while node.parent is not None and node.payload.lock_count == 0:  # above a locked node all are locked
             num_unlocked += num_tokens // self.page_size
@@ -287,7 +287,7 @@ class PrefixCache:
         return POLICIES[self.policy](node.payload)
 
     def _is_evictable(self, node: Node) -> bool:
-        """A leaf that nobody has locked. (The root never is: it has no parent.)"""
+        """A leaf that is not locked. (The root never is one: it has no parent.)"""
         return node.parent is not None and not node.children and node.payload.lock_count == 0
 
     def _offer(self, node: Node) -> None:

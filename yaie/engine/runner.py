@@ -43,9 +43,9 @@ class ModelRunner:
 
     @torch.inference_mode()
     def try_out(self) -> None:
-        """Raise `BackendError` if the operations cannot run this model: better now than with somebody's request.
+        """Raise `BackendError` if the operations cannot run this model: better now than with the first request.
 
-        One token of nobody goes through the model. It is stored nowhere, and sees what lies in the first slot.
+        One token goes through the model. It is stored nowhere, and sees what lies in the first slot.
         """
         zero, nowhere = torch.zeros(2, dtype=torch.int64, device=self.kv.device).split(1)
         batch = Batch(zero, zero, nowhere - 1, zero[None], zero + 1, [1], [1])
@@ -55,7 +55,7 @@ class ModelRunner:
     def run(self, scheduled: dict[Request, int]) -> dict[Request, StepResult]:
         """Compute `scheduled[request]` tokens of each request; those that are computed to the end get a new token.
 
-        A request whose numbers are not finite gets an error, and nobody else does.
+        A request whose numbers are not finite gets an error, and no other does.
         """
         batch = self.make_batch(scheduled)
         if self.graphs is not None and self.graphs.takes(batch):

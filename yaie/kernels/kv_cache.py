@@ -215,7 +215,7 @@ class KVCacheManager:
         return private
 
     def free_blocks(self, request_id: str) -> list[int]:
-        """Drop the request's table and references; return the blocks that nobody else holds (now free).
+        """Drop the request's table and references; return the blocks that no other holder has (now free).
 
         Raises:
             KeyError: the request has no blocks (never allocated, or freed before).
