@@ -159,7 +159,7 @@ def test_nobody_converts_tokens_on_the_way(fake, monkeypatch):
 
     monkeypatch.setattr(radix_tree, "as_int_array", watching)
     llm = engine(fake, num_blocks=24, policy="longest_prefix")
-    llm.generate([prompt(20, seed=1)[:n] + [n] for n in (20, 12, 16, 8, 20)] * 3, GREEDY)
+    llm.generate([[*prompt(20, seed=1)[:n], n] for n in (20, 12, 16, 8, 20)] * 3, GREEDY)
     assert llm.stats()["cached_tokens"] > 0
     assert {kind for name, kind in seen if name == "tokens"} == {np.ndarray}
 
