@@ -33,21 +33,14 @@ NO_PAGES = np.empty(0, dtype=np.int64)
 
 @dataclass(slots=True)
 class Span:
-    """The payload of the cache: what it knows of the tokens on one edge.
+    """The payload of the cache: what it knows of the tokens on one edge."""
 
-    pages: [num_edge_pages] int64, where the KV of each page of tokens lies
-    lock_count: how many locks are held on this node or below it
-    created, last_used: ticks of the cache's clock, which counts the calls that use something
-    hits: how many matches went through
-    queued: whether the eviction queue holds this node
-    """
-
-    pages: np.ndarray
-    created: int
+    pages: np.ndarray  # [num_edge_pages] int64, where the KV of each page of tokens lies
+    created: int  # a tick of the cache's clock, which counts the calls that use something
     last_used: int
-    lock_count: int = 0
-    hits: int = 0
-    queued: bool = False
+    lock_count: int = 0  # locks that are held on this node or below it
+    hits: int = 0  # matches that went through
+    queued: bool = False  # whether the eviction queue holds this node
 
     def split(self, num_pages: int) -> Span:
         """Keep the pages from `num_pages` on; return the span of those before: as old, as used and as locked, for every

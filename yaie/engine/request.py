@@ -37,38 +37,23 @@ class Status(enum.Enum):
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """One prompt in flight. Compared and hashed by identity.
+    """One prompt in flight. Compared and hashed by identity."""
 
-    request_id: the name under which the pool keeps its block table
-    prompt: its token ids, copied
-    arrival: the number of the request; who came first has the smaller one
-    max_tokens: how many tokens it may generate: what was asked for, or less if the model or the pool ends before
-    text: the generated text, as far as it is known to be text and not the beginning of a stop string
-    generator: draws for this request only, so that its text does not depend on who shares its batch
-    queue: where the chunks of its answer go; several requests may name the same one
-
-    num_computed_tokens: tokens whose keys and values are in the pages of this request
-    num_published_tokens: how many of those lie in pages that belong to the prefix cache; whole pages
-    locked_node: the node of the prefix cache that ends there, locked by this request; None if it has no pages
-    num_cached_tokens: how many were cached when it was first admitted
-    num_overtaken: how many later requests were admitted while it waited
-    """
-
-    request_id: str
-    prompt: InitVar[Sequence[int] | np.ndarray]
+    request_id: str  # the name under which the pool keeps its block table
+    prompt: InitVar[Sequence[int] | np.ndarray]  # its token ids; they are copied
     params: SamplingParams
-    arrival: int
-    max_tokens: int
-    text: TextStream
-    generator: torch.Generator | None = None
-    queue: deque[StreamChunk] = field(default_factory=deque)
+    arrival: int  # its number; who came first has the smaller one
+    max_tokens: int  # to generate: what was asked for, or less if the model or the pool ends before
+    text: TextStream  # of the answer, as far as it is known to be text and not the beginning of a stop string
+    generator: torch.Generator | None = None  # its own, so that its text does not depend on who shares its batch
+    queue: deque[StreamChunk] = field(default_factory=deque)  # where the chunks of its answer go; others may share it
     num_tokens: int = field(init=False)
     num_prompt_tokens: int = field(init=False)
-    num_computed_tokens: int = field(init=False)
-    num_published_tokens: int = field(init=False)
-    locked_node: Node | None = field(init=False)
-    num_cached_tokens: int | None = None
-    num_overtaken: int = 0
+    num_computed_tokens: int = field(init=False)  # their keys and values are in the pages of this request
+    num_published_tokens: int = field(init=False)  # of those, in pages that belong to the prefix cache; whole pages
+    locked_node: Node | None = field(init=False)  # where these end in the prefix cache; None if it has no pages
+    num_cached_tokens: int | None = None  # found in the prefix cache when it was first admitted
+    num_overtaken: int = 0  # how many later requests were admitted while it waited
     num_preemptions: int = 0
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: str | None = None
