@@ -11,35 +11,22 @@ from typing import Any
 class SamplingParams:
     """What a request asks for. Every value is checked here, so nothing of it can fail later, inside a batch.
 
-    temperature: 0 takes the most likely token (greedy); higher is more varied
-    top_k: keep the `top_k` most likely tokens; -1 keeps all
-    top_p: keep the fewest tokens that together have at least this probability
-    min_p: drop tokens less likely than this fraction of the most likely one
-    repetition_penalty: above 1 makes every token of the prompt and the answer less likely to come again
-    presence_penalty: above 0 makes every token of the answer less likely to come again
-    seed: two requests with the same prompt, parameters and seed get the same text, whoever shares their batch. None:
-        a seed that follows from the engine's own and the number of the request.
-    max_tokens: the answer ends after this many tokens
-    stop: strings (or one) that end the answer; the text ends before them
-    stop_token_ids: tokens that end the answer, besides the model's own
-    ignore_eos: do not end at the model's own end token (for benchmarks)
-    logprobs: how many of the most likely tokens to report at each place, besides the chosen one; None reports nothing
-
-    Raises ValueError (or TypeError) naming the parameter.
+    Two requests with the same prompt, parameters and seed get the same text, whoever shares their batch. Raises
+    ValueError (or TypeError) naming the parameter.
     """
 
-    temperature: float = 1.0
-    top_k: int = -1
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    seed: int | None = None
+    temperature: float = 1.0  # 0 takes the most likely token (greedy); higher is more varied
+    top_k: int = -1  # keep so many of the most likely tokens; -1 keeps all
+    top_p: float = 1.0  # keep the fewest tokens that together have at least this probability
+    min_p: float = 0.0  # drop tokens less likely than this fraction of the most likely one
+    repetition_penalty: float = 1.0  # above 1 makes every token of prompt and answer less likely to come again
+    presence_penalty: float = 0.0  # above 0 makes every token of the answer less likely to come again
+    seed: int | None = None  # None: one that follows from the engine's own and the number of the request
     max_tokens: int = 256
-    stop: str | Sequence[str] = ()
-    stop_token_ids: Sequence[int] = ()
-    ignore_eos: bool = False
-    logprobs: int | None = None
+    stop: str | Sequence[str] = ()  # strings (or one) that end the answer; the text ends before them
+    stop_token_ids: Sequence[int] = ()  # tokens that end the answer, besides the model's own
+    ignore_eos: bool = False  # do not end at the model's own end token (for benchmarks)
+    logprobs: int | None = None  # how many of the likeliest tokens to report besides the chosen one; None: nothing
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))

@@ -43,25 +43,16 @@ POLICIES: dict[str, Callable[[Scheduler, Request], Any]] = {
 
 
 class Scheduler:
-    """Chooses the requests of each step and gives them pages.
-
-    max_num_batched_tokens: the token budget of a step
-    max_num_seqs: how many requests run at once; at most the budget, so that all of them can decode
-    policy: "fcfs" (first come, first served) or "longest_prefix": the order in which waiting requests are admitted
-    max_overtaken: with "longest_prefix", how many later requests may be admitted before a waiting one
-
-    waiting: in the order of arrival; running: in the order of admission
-    preempted: who was preempted in the last call of `schedule`
-    """
+    """Chooses the requests of each step and gives them pages."""
 
     def __init__(
         self,
         pages: Pages,
         *,
-        max_num_batched_tokens: int = 2048,
-        max_num_seqs: int = 64,
-        policy: str = "fcfs",
-        max_overtaken: int = 64,
+        max_num_batched_tokens: int = 2048,  # the token budget of a step
+        max_num_seqs: int = 64,  # how many requests run at once; at most the budget, so that all of them can decode
+        policy: str = "fcfs",  # first come, first served, or "longest_prefix": the order of admissions
+        max_overtaken: int = 64,  # then so many later requests may be admitted before a waiting one
     ) -> None:
         for name, value in (("max_num_seqs", max_num_seqs), ("max_num_batched_tokens", max_num_batched_tokens)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -76,9 +67,9 @@ class Scheduler:
         self.max_num_seqs = max_num_seqs
         self.policy = policy
         self.max_overtaken = max_overtaken
-        self.waiting: deque[Request] = deque()
-        self.running: list[Request] = []
-        self.preempted: list[Request] = []
+        self.waiting: deque[Request] = deque()  # in the order of arrival
+        self.running: list[Request] = []  # in the order of admission
+        self.preempted: list[Request] = []  # in the last call of `schedule`
 
     def add(self, request: Request) -> None:
         """Put a new request at the end of the line."""
