@@ -27,7 +27,7 @@ def test_the_trie_finds_the_same_slots():
     trie = radix.filled(radix.TokenTrie, [r.tolist() for r in requests], [s.tolist() for s in slots])
     assert trie.num_nodes == cache.total_size + 1
     for tokens in (*requests, requests[0][:70], np.array([1, 2])):
-        assert cache.match(tokens).slots.tolist() == trie.match(tokens.tolist())
+        assert cache.match(tokens).pages.tolist() == trie.match(tokens.tolist())
 
 
 def test_evict_all_leaves_nothing():

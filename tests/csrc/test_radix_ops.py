@@ -16,10 +16,11 @@ CHECK = {"check": BACKEND == "emulator"}
 
 
 def cache_of(prompts, page_size):
-    cache, next_slot = PrefixCache(page_size), 0
+    cache, next_page = PrefixCache(page_size), 0
     for prompt in prompts:
-        cache.insert(prompt, list(range(next_slot, next_slot + len(prompt))))
-        next_slot += len(prompt)
+        num_pages = len(prompt) // page_size
+        cache.insert(prompt, list(range(next_page, next_page + num_pages)))
+        next_page += num_pages
     return cache
 
 
@@ -108,7 +109,7 @@ def test_victims_are_those_of_the_cache(data):
         native.choose_victims(BACKEND, *ages, num_tokens, **CHECK),
         api.choose_victims(*ages, num_tokens, backend=BACKEND),
     ]
-    slots = [[int(s) for v in result.tolist() for s in nodes[v].payload.slots] for result in results]
+    slots = [[int(s) for v in result.tolist() for s in nodes[v].payload.pages] for result in results]
     freed = cache.evict(num_tokens).tolist()
     assert slots == [freed] * 3
 

@@ -1,10 +1,14 @@
 """A model that can be checked by hand: the next token follows from all tokens that it finds in its pages."""
 
+from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+
+from yaie.engine.prefix_cache import PrefixCache
+from yaie.kernels import radix_tree
 
 VOCAB_SIZE = 61
 
@@ -92,6 +96,22 @@ class FakeTokenizer:
 
     def apply_chat_template(self, messages) -> list[int]:
         return self.encode("".join(message["content"] for message in messages))
+
+
+def everything_in(cache: PrefixCache) -> list:
+    """Every node with its edge, pages, times, hits and locks, and the clock, the sizes, the holders and the queue."""
+    nodes = []
+    for node in radix_tree.iter_nodes(cache.root):
+        span = {field.name: getattr(node.payload, field.name) for field in fields(node.payload)}
+        nodes.append((node, node.parent, node.key, node.edge.tolist(), span | {"pages": span["pages"].tolist()}))
+    rest = {name: value for name, value in vars(cache).items() if name != "root"}
+    return [nodes, rest | {"_holders": dict(cache._holders), "_queue": list(cache._queue)}]
+
+
+@pytest.fixture
+def dump():
+    """All that a prefix cache knows, to see that nothing changed."""
+    return everything_in
 
 
 @pytest.fixture

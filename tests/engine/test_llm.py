@@ -3,12 +3,14 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.trace import timeline_rows
+from yaie.kernels import radix_tree
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 
@@ -145,6 +147,21 @@ def test_the_end_of_model_and_pool_end_an_answer(fake):
     output = llm.generate(prompt(15, seed=7), params)[0]
     assert (output.finish_reason, len(output.token_ids)) == ("length", 1)
     assert llm.generate(prompt(16, seed=7), params)[0].finish_reason == "error"
+
+
+def test_nobody_converts_tokens_on_the_way(fake, monkeypatch):
+    """Would catch lists of token ids that are made into arrays for every match, publication or candidate."""
+    as_int_array, seen = radix_tree.as_int_array, []
+
+    def watching(values, name):
+        seen.append((name, type(values)))
+        return as_int_array(values, name)
+
+    monkeypatch.setattr(radix_tree, "as_int_array", watching)
+    llm = engine(fake, num_blocks=24, policy="longest_prefix")
+    llm.generate([[*prompt(20, seed=1)[:n], n] for n in (20, 12, 16, 8, 20)] * 3, GREEDY)
+    assert llm.stats()["cached_tokens"] > 0
+    assert {kind for name, kind in seen if name == "tokens"} == {np.ndarray}
 
 
 # Streaming and aborting
@@ -362,6 +379,48 @@ def test_logits_that_are_not_finite_end_their_own_request(fake):
         llm.check_integrity()
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_a_request_that_fails_leaves_the_others_their_own_tokens(fake, place, temperature, monkeypatch):
+    """Would catch rows that are mixed up when one is taken out, and a sampler that has to look for NaN again."""
+    fake[0].poison = 60
+    params = SamplingParams(temperature=temperature, seed=3, max_tokens=4, ignore_eos=True)
+    prompts = [[t % 60 for t in prompt(n, seed=n)] for n in (5, 9)]
+    alone = [engine(fake).generate(tokens, params)[0].token_ids for tokens in prompts]
+    llm, seen = engine(fake), []
+    sample = llm.runner.operations.sample
+    watching = lambda logits, **rest: seen.append(logits) or sample(logits, **rest)  # noqa: E731
+    monkeypatch.setattr(llm.runner.operations, "sample", watching)
+    prompts.insert(place, [60, 1, 2])
+    outputs = llm.generate(prompts, params)
+    assert outputs.pop(place).finish_reason == "error"
+    assert [output.token_ids for output in outputs] == alone
+    assert [len(logits) for logits in seen] == ([2] * 4 if temperature else [])
+    assert all(logits.isfinite().all() for logits in seen)
+
+
+def test_numbers_are_looked_at_once_a_step(fake, monkeypatch):
+    """Would catch a second look for NaN: each waits for the device."""
+    llm, calls = engine(fake), []
+    not_finite = llm.runner.not_finite
+    monkeypatch.setattr(llm.runner, "not_finite", lambda *args: calls.append(1) or not_finite(*args))
+    monkeypatch.setattr(torch.Tensor, "isfinite", lambda self: pytest.fail("looked again"))
+    outputs = llm.generate([prompt(40, seed=1), prompt(3, seed=2)], GREEDY)
+    assert [output.finish_reason for output in outputs] == ["length", "length"]
+    assert len(calls) == llm.num_steps
+
+
+def test_who_asks_the_sampler(fake, monkeypatch):
+    """Would catch a greedy request that draws, and one with a penalty whose penalty is ignored."""
+    llm, rows = engine(fake), []
+    sample = llm.runner.operations.sample
+    watching = lambda logits, **rest: rows.append(rest["temperature"]) or sample(logits, **rest)  # noqa: E731
+    monkeypatch.setattr(llm.runner.operations, "sample", watching)
+    params = SamplingParams(temperature=0, max_tokens=1, ignore_eos=True)
+    llm.generate([[1]] * 3, [params, replace(params, repetition_penalty=1.5), replace(params, temperature=0.5)])
+    assert rows == [[0, 0.5]]
+
+
 def next_key(tokens: list[int]) -> int:
     places = torch.arange(1, len(tokens) + 1)
     return int((torch.tensor(tokens) + 1) @ (places * places + 17 * places)) * 2654435761 % 2**32 % 1009
@@ -397,7 +456,7 @@ def test_a_failed_request_publishes_nothing_more(fake):
 
 @pytest.mark.parametrize("name", ["admit", "chunk_size"])
 def test_an_exception_in_the_bookkeeping_leaves_a_sound_engine(fake, name, monkeypatch):
-    """Would catch pages whose owner nobody knows, after a function of the bookkeeping has raised half-way."""
+    """Would catch pages whose owner nobody knows, after a function of it has raised half-way."""
     llm = engine(fake)
     llm.generate(prompt(9, seed=1), GREEDY)
     running = llm.add_request(prompt(5, seed=2), GREEDY)
@@ -414,7 +473,7 @@ def test_an_exception_in_the_bookkeeping_leaves_a_sound_engine(fake, name, monke
 
 
 def test_a_scheduler_that_chooses_nobody_is_an_error_and_no_endless_loop(fake, monkeypatch):
-    """Would catch an engine that spins for ever because a function returns nothing."""
+    """Would catch an engine that spins for ever because its scheduler returns nothing."""
     llm = engine(fake)
     monkeypatch.setattr(type(llm.scheduler), "admit", lambda self, budget: [])
     assert "chose none" in llm.generate(prompt(5, seed=1), GREEDY)[0].error
@@ -440,11 +499,26 @@ def test_interrupting_a_step_leaves_a_sound_engine(fake):
 # Options and accounts
 
 
+def test_operations_may_be_given_instead_of_a_name(fake):
+    """Would catch an engine that makes operations of its own, so that what was asked for never runs."""
+    operations = LLM(fake, num_blocks=8).runner.operations
+    llm = engine(fake, backend=operations)
+    assert llm.runner.operations is operations
+    assert llm.generate(prompt(5, seed=1), GREEDY)[0].token_ids == fake[0].greedy(prompt(5, seed=1), 12)
+
+
 @pytest.mark.parametrize("bad", [{"backend": "none"}, {"policy": "x"}, {"eviction": "x"}])
 def test_bad_options_are_named(fake, bad):
     """Would catch a misspelt option that is ignored."""
     with pytest.raises(ValueError, match=next(iter(bad.values()))):
         engine(fake, **bad)
+
+
+def test_a_misspelt_option_is_refused_before_a_model_is_loaded(monkeypatch):
+    """Would catch minutes of loading that end in a TypeError, and an option that is ignored."""
+    monkeypatch.setattr("yaie.models.loader.load_model", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(TypeError, match="polcy"):
+        LLM("tiny", polcy="fcfs")
 
 
 def test_one_params_or_one_for_each(fake):

@@ -108,10 +108,10 @@ def keep_logits(llm: LLM) -> dict[str, list[torch.Tensor]]:
     kept = defaultdict(list)
     original = llm.runner.next_tokens
 
-    def next_tokens(requests, logits):
+    def next_tokens(requests, logits, likeliest):
         for request, row in zip(requests, logits, strict=True):
             kept[request.request_id].append(row.cpu().clone())
-        return original(requests, logits)
+        return original(requests, logits, likeliest)
 
     llm.runner.next_tokens = next_tokens
     return kept

@@ -1,12 +1,14 @@
 """Pages change hands: reuse, publish, evict, give back, and the law that no page is ever lost or held twice."""
 
+import numpy as np
 import pytest
 import torch
 
 from yaie.engine.output import TextStream
 from yaie.engine.pages import Pages
-from yaie.engine.request import Request, Status
+from yaie.engine.request import Request
 from yaie.engine.sampling_params import SamplingParams
+from yaie.kernels import radix_tree
 from yaie.kernels.kv_cache import KVCacheManager
 
 
@@ -19,12 +21,11 @@ class Bench:
 
     def request(self, *tokens: int) -> Request:
         number = len(self.running) + 100 * sum(tokens)
-        return Request(f"{tokens}-{number}", list(tokens), len(tokens), SamplingParams(), number, 99, TextStream(None))
+        return Request(f"{tokens}-{number}", tokens, SamplingParams(), number, 99, TextStream(None))
 
     def admit(self, *tokens: int) -> Request:
         request = self.request(*tokens)
         assert self.pages.admit(request)
-        request.status = Status.RUNNING
         self.running.append(request)
         self.check()
         return request
@@ -36,7 +37,7 @@ class Bench:
     def end(self, request: Request, **options) -> None:
         self.running.remove(request)
         self.pages.give_back(request, **options)
-        request.status = Status.FINISHED
+        request.finish("stop")
         self.check()
 
     def serve(self, *tokens: int) -> None:
@@ -49,8 +50,7 @@ class Bench:
         return self.pages.kv.block_tables[request.request_id]
 
     def cached(self, *tokens: int) -> list[int]:
-        slots = self.pages.cache.match(tokens).slots
-        return (slots[:: self.pages.block_size] // self.pages.block_size).tolist()
+        return self.pages.cache.match(tokens).pages.tolist()
 
     def check(self) -> None:
         self.pages.check_integrity(self.running)
@@ -126,7 +126,7 @@ def test_publishing_again_moves_the_lock_and_counts_it_once():
         bench.pages.publish(request)
         bench.check()
         assert request.num_published_tokens == num_tokens // 2 * 2
-        assert bench.pages.cache.protected_size == num_tokens // 2 * 2
+        assert bench.pages.cache.protected_size == num_tokens // 2
     bench.end(request)
     assert bench.pages.cache.protected_size == 0
     assert bench.pages.make_room(16)
@@ -158,19 +158,63 @@ def test_a_page_that_was_evicted_is_not_found_again():
     assert bench.admit(1, 2, 3).num_computed_tokens == 0
 
 
-def test_admission_that_fails_changes_nothing():
-    """Would catch the lock of a request that found its prefix but no pages for the rest."""
+def test_admission_that_fails_changes_nothing(dump):
+    """Would catch the lock of a request that found its prefix but no pages for the rest, and what the cache counts of a
+    use that never was: its clock, hits, an edge that was split where the prefix ends.
+    """
     bench = Bench(num_blocks=6)
     bench.serve(1, 2, 3, 4)
     running = bench.admit(*range(10, 15))
-    before = bench.pages.counts(bench.running)
+
+    def all_accounts():
+        kv = bench.pages.kv
+        pool = [list(kv.free_block_list), list(kv.ref_counts), list(kv.cache_refs), dict(kv.context_lens)]
+        tables = {name: list(table) for name, table in kv.block_tables.items()}
+        return [dump(bench.pages.cache), pool, tables, bench.pages.num_evicted, bench.pages.counts(bench.running)]
+
+    before = all_accounts()
     refused = bench.request(1, 2, 3, 4, 5, 6, 7)  # 4 pages: 2 are cached, 1 is free, 0 can be evicted
     assert not bench.pages.admit(refused)
+    ends_inside_an_edge = bench.request(1, 2, *range(30, 45))
+    assert not bench.pages.admit(ends_inside_an_edge)
     refused_for_spare = bench.request(1, 2, 3)  # the pages are there, the spare ones are not
     assert not bench.pages.admit(refused_for_spare, num_spare=3)
-    assert bench.pages.counts(bench.running) == before
-    refused.check()
+    assert all_accounts() == before
+    for request in (refused, ends_inside_an_edge, refused_for_spare):
+        assert (request.num_computed_tokens, request.locked_node) == (0, None)
+        request.check()
+    assert bench.pages.admit(refused_for_spare, num_spare=1)
+    bench.pages.give_back(refused_for_spare)
     bench.end(running)
+
+
+def test_a_prompt_in_chunks_does_not_make_itself_popular():
+    """Would catch a publication that counts as a hit: under lfu each chunk of a long prompt would keep it longer."""
+    bench = Bench(eviction="lfu")
+    long = bench.admit(*range(9))
+    for num_tokens in (2, 4, 6, 8):
+        bench.compute(long, num_tokens)
+        bench.pages.publish(long)
+    bench.end(long)
+    bench.serve(20, 21)
+    bench.end(bench.admit(20, 21, 22))  # asked for once; the long one never
+    assert bench.pages.cache.evict(1).tolist()[0] != bench.cached(20, 21)[0]
+    nodes = list(radix_tree.iter_nodes(bench.pages.cache.root))[1:]
+    assert bench.cached(20, 21)
+    assert {node.payload.hits for node in nodes if node.edge[0] != 20} == {0}
+
+
+def test_a_publication_is_one_walk_of_the_tree(monkeypatch):
+    """Would catch tokens that are compared twice or three times, to insert them, to find them, to lock them."""
+    bench, walks = Bench(), []
+    request, twin = bench.admit(*range(9)), bench.admit(*range(9))
+    bench.compute(request), bench.compute(twin)
+    match_prefix = radix_tree.match_prefix
+    monkeypatch.setattr(radix_tree, "match_prefix", lambda *args: walks.append(args[1]) or match_prefix(*args))
+    bench.pages.publish(request)
+    bench.pages.publish(twin)
+    assert len(walks) == 2
+    assert all(isinstance(tokens, np.ndarray) and tokens.base is not None for tokens in walks)  # views, no copies
 
 
 def test_what_a_failed_step_left_is_not_published():
@@ -195,10 +239,10 @@ def test_grow_takes_a_page_only_when_the_last_is_full():
     bench = Bench(num_blocks=4)
     request = bench.admit(1, 2, 3)
     for length, num_pages in ((4, 2), (5, 3), (6, 3), (7, 4), (8, 4)):
-        request.token_ids.append(0)
+        request.append(0)
         assert bench.pages.grow(request)
         assert len(bench.table(request)) == num_pages == -(-length // 2)
-    request.token_ids.append(0)
+    request.append(0)
     assert not bench.pages.grow(request)
     assert len(bench.table(request)) == 4
 

@@ -5,16 +5,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from yaie.engine.prefix_cache import POLICIES, PrefixCache, Span
+from yaie.engine.prefix_cache import POLICIES, KeepsNothing, PrefixCache, Span
 from yaie.kernels import radix_tree
 from yaie.kernels.radix_tree import Node
 
 
 def filled(*prompts: list[int], page_size: int = 1, policy: str = "lru") -> PrefixCache:
-    """A cache with the prompts inserted in turn; the token at place i of prompt p lies in slot 100 * p + i."""
+    """A cache with the prompts inserted in turn; page i of prompt p lies in page 100 * p + i of the pool."""
     cache = PrefixCache(page_size, policy)
     for p, prompt in enumerate(prompts):
-        cache.insert(prompt, range(100 * p, 100 * p + len(prompt)))
+        cache.insert(prompt, range(100 * p, 100 * p + len(prompt) // page_size))
     cache.check_integrity()
     return cache
 
@@ -24,10 +24,10 @@ def sizes(cache: PrefixCache) -> tuple[int, int, int]:
     return cache.evictable_size, cache.protected_size, cache.total_size
 
 
-def found(cache: PrefixCache, tokens: list[int], namespace=None) -> list[int]:
-    match = cache.match(tokens, namespace)
-    assert match.length == len(match.slots)
-    return match.slots.tolist()
+def found(cache: PrefixCache, tokens: list[int]) -> list[int]:
+    match = cache.match(tokens)
+    assert match.length == len(match.pages) * cache.page_size
+    return match.pages.tolist()
 
 
 # Match and insert
@@ -37,7 +37,7 @@ def test_an_empty_cache_matches_nothing():
     """Would catch a miss that is no match, so that the caller has to ask before it can lock."""
     cache = PrefixCache()
     match = cache.match([1, 2])
-    assert (match.length, match.slots.tolist()) == (0, [])
+    assert (match.length, match.pages.tolist()) == (0, [])
     cache.lock(match.node)
     cache.unlock(match.node)
     assert sizes(cache) == (0, 0, 0)
@@ -47,32 +47,35 @@ def test_partial_match_inside_an_edge():
     """Would catch a match that takes an edge whole or not at all, and a node that stands for more than was matched."""
     cache = filled([1, 2, 3, 4])
     match = cache.match([1, 2, 9])
-    assert (match.length, match.slots.tolist()) == (2, [0, 1])
+    assert (match.length, match.pages.tolist()) == (2, [0, 1])
     cache.lock(match.node)
     assert sizes(cache) == (2, 2, 4)
 
 
 def test_insert_of_a_prefix():
-    """Would catch a prefix that is stored again, or whose slots replace those that others read."""
+    """Would catch a prefix that is stored again, or whose pages replace those that others read."""
     cache = filled([1, 2, 3, 4])
-    assert cache.insert([1, 2], [50, 51]) == 2
+    assert cache.insert([1, 2], [50, 51]).present == 2
     assert found(cache, [1, 2, 3, 4]) == [0, 1, 2, 3]
     assert sizes(cache) == (4, 0, 4)
 
 
 def test_insert_of_an_extension():
-    """Would catch an extension that is told to be new from its first token, or whose slots are off by the prefix."""
+    """Would catch an extension that is told to be new from its first token, or whose pages are off by the prefix."""
     cache = filled([1, 2])
-    assert cache.insert([1, 2, 3], [0, 1, 7]) == 2
+    assert cache.insert([1, 2, 3], [0, 1, 7]).present == 2
     assert found(cache, [1, 2, 3]) == [0, 1, 7]
     assert sizes(cache) == (3, 0, 3)
 
 
 def test_duplicates_are_told_to_the_caller():
-    """Would catch lost slots: who inserts what is there already must learn it, to free its own."""
+    """Would catch lost pages: who inserts what is there already must learn it, to free its own and read the others."""
     cache = filled([1, 2, 3, 4])
-    assert cache.insert([1, 2, 3, 4], [50, 51, 52, 53]) == 4
-    assert cache.insert([1, 2, 8], [60, 61, 62]) == 2
+    present, length, node = cache.insert([1, 2, 3, 4], [50, 51, 52, 53])
+    assert (present, length, cache.pages_to(node).tolist()) == (4, 4, [0, 1, 2, 3])
+    present, length, node = cache.insert([1, 2, 8], [60, 61, 62])
+    assert (present, length, cache.pages_to(node).tolist()) == (2, 3, [0, 1, 62])
+    assert radix_tree.tokens_to(node).tolist() == [1, 2, 8]
     assert found(cache, [1, 2, 8]) == [0, 1, 62]
     assert sizes(cache) == (5, 0, 5)
 
@@ -80,26 +83,33 @@ def test_duplicates_are_told_to_the_caller():
 @pytest.mark.parametrize(("num_tokens", "page_size", "aligned"), [(5, 2, 4), (6, 4, 4), (1, 5, 0)])
 def test_lengths_are_whole_pages(num_tokens, page_size, aligned):
     """Would catch a page that is shared while only a part of it is filled."""
+    num_pages = aligned // page_size
     cache = filled(list(range(num_tokens)), page_size=page_size)
-    assert sizes(cache) == (aligned, 0, aligned)
-    assert found(cache, list(range(num_tokens))) == list(range(aligned))
-    assert cache.insert(range(num_tokens), range(50, 50 + num_tokens)) == aligned
+    assert sizes(cache) == (num_pages, 0, num_pages)
+    assert found(cache, list(range(num_tokens))) == list(range(num_pages))
+    for also_the_last in (0, 1):  # a block table names the page that is not full, too
+        pages = range(50, 50 + num_pages + also_the_last)
+        assert cache.insert(range(num_tokens), pages)[:2] == (aligned, aligned)
 
 
 def test_a_match_ends_between_pages():
     """Would catch a prefix that ends in the middle of a page, and children told apart by one token."""
     cache = filled([1, 2, 3, 4], [1, 9, 3, 4], page_size=2)
-    assert found(cache, [1, 2, 3, 9]) == [0, 1]
-    assert found(cache, [1, 9, 3, 4]) == [100, 101, 102, 103]
+    assert found(cache, [1, 2, 3, 9]) == [0]
+    assert found(cache, [1, 9, 3, 4]) == [100, 101]
     assert found(cache, [1, 7]) == []
-    assert sizes(cache) == (8, 0, 8)
+    assert sizes(cache) == (4, 0, 4)
 
 
-def test_block_table_from_slots():
-    """Would catch slots that are counted per page, from which block tables would be wrong."""
-    cache = PrefixCache(page_size=4)
-    cache.insert(range(8), [12, 13, 14, 15, 4, 5, 6, 7])
-    assert (cache.match(range(8)).slots[::4] // 4).tolist() == [3, 1]
+def test_sizes_and_evictions_count_pages():
+    """Would catch a size or an eviction that counts tokens: it would free a quarter of what is needed."""
+    cache = filled(list(range(8)), list(range(50, 54)), page_size=4)
+    assert sizes(cache) == (3, 0, 3)
+    node = cache.match(range(4)).node  # splits
+    cache.lock(node)
+    assert sizes(cache) == (2, 1, 3)
+    assert cache.evict(2).tolist() == [1, 100]
+    assert sizes(cache) == (0, 1, 1)
 
 
 def test_an_exact_repeat_leaves_the_last_token():
@@ -114,28 +124,61 @@ def test_an_exact_repeat_leaves_the_last_token():
 @pytest.mark.parametrize("make", [list, tuple, np.array, torch.tensor], ids=["list", "tuple", "numpy", "torch"])
 def test_the_callers_data_are_copied(make):
     """Would catch a cache that changes when the caller reuses its buffers, and one that hands out its own memory."""
-    tokens, slots = make([1, 2, 3]), make([4, 5, 6])
+    tokens, pages = make([1, 2, 3]), make([4, 5, 6])
     cache = PrefixCache()
-    cache.insert(tokens, slots)
+    cache.insert(tokens, pages)
     if make is not tuple:
-        tokens[0], slots[0] = 9, 9
-    cache.match([1, 2, 3]).slots[:] = 0
+        tokens[0], pages[0] = 9, 9
+    cache.match([1, 2, 3]).pages[:] = 0
+    cache.pages_to(cache.match([1, 2, 3]).node)[:] = 0
     assert found(cache, [1, 2, 3]) == [4, 5, 6]
 
 
-def test_namespaces_isolate():
-    """Would catch KV of one adapter that is handed to another, and a namespace that stays when it is empty."""
-    cache = PrefixCache()
-    assert cache.insert([1, 2], [0, 1]) == 0
-    assert cache.insert([1, 2], [10, 11], namespace="adapter") == 0
-    assert found(cache, [1, 2]) == [0, 1]
-    assert found(cache, [1, 2], "adapter") == [10, 11]
-    assert found(cache, [1, 2], "other") == []
-    assert cache.match([1, 2], "other").node is cache.root
-    assert sizes(cache) == (4, 0, 4)
-    assert sorted(cache.evict(4).tolist()) == [0, 1, 10, 11]
+def test_a_look_changes_nothing(dump):
+    """Would catch a question whose answer nobody uses that splits an edge, or makes its tokens look used."""
+    cache = filled([1, 2, 3, 4, 5, 6], [9, 9], page_size=2)
+    cache.lock(cache.match([9, 9]).node)
+    before = dump(cache)
+    assert cache.find([1, 2, 3, 9])[1:] == (2, 2)
+    assert cache.find([7]).length == 0
+    assert cache.num_unlocked(cache.find([1, 2, 3, 4, 9])) == 2
+    assert cache.num_unlocked(cache.find([9, 9, 1])) == 0
+    assert cache.first_missing([1, 2, 3, 9]) == 4
+    assert dump(cache) == before
+
+
+@pytest.mark.parametrize("tokens", [[1, 2], [1, 2, 3], [1, 2, 3, 4, 9], [1, 2, 5], [9], []])
+def test_what_a_lock_will_protect_is_known_before(tokens):
+    """Would catch an admission that counts on evicting the pages which it is about to reuse."""
+    cache = filled([1, 2, 3, 4], [1, 2, 5, 6], [1, 2, 5, 7])
+    cache.lock(cache.match([1, 2, 5]).node)
+    expected, before = cache.num_unlocked(cache.find(tokens)), cache.evictable_size
+    cache.lock(cache.match(tokens).node)
+    assert before - cache.evictable_size == expected
+
+
+def test_a_publication_is_no_hit():
+    """Would catch a long prompt that makes itself popular, because every chunk of it is published."""
+    cache = filled([1], [2, 3, 4], policy="lfu")
+    cache.match([1])
+    for length in (1, 2, 3):
+        cache.insert([2, 3, 4][:length], [100, 101, 102][:length])
+    assert [node.payload.hits for node in radix_tree.iter_nodes(cache.root)][1:] == [1, 0, 0, 0]
+    assert cache.evict(1).tolist() == [102]
+
+
+def test_a_cache_that_keeps_nothing():
+    """Would catch one that takes a page all the same, or answers another question than the one that keeps."""
+    cache = KeepsNothing(page_size=2)
+    for _ in range(2):
+        present, length, node = cache.insert([1, 2, 3, 4], [5, 6])
+        cache.lock(node)
+        assert (present, length, cache.pages_to(node).tolist()) == (0, 0, [])
+        assert found(cache, [1, 2, 3]) == []
+        cache.unlock(node)
+    assert cache.first_missing([1, 2, 3]) > 3
     assert sizes(cache) == (0, 0, 0)
-    assert list(cache._roots) == [None]
+    assert cache.evict(3).tolist() == []
 
 
 # Locks
@@ -254,7 +297,7 @@ def test_a_split_span_is_as_old_as_used_and_as_locked():
     """Would catch a half that forgets one of them, or takes over a place in the queue that it does not have."""
     lower = Span(np.array([5, 6, 7]), created=1, last_used=2, lock_count=3, hits=4, queued=True)
     upper = lower.split(1)
-    assert (upper.slots.tolist(), lower.slots.tolist()) == ([5], [6, 7])
+    assert (upper.pages.tolist(), lower.pages.tolist()) == ([5], [6, 7])
     for span in (upper, lower):
         assert (span.created, span.last_used, span.lock_count, span.hits) == (1, 2, 3, 4)
     assert (upper.queued, lower.queued) == (False, True)
@@ -265,8 +308,8 @@ def test_what_stays_after_a_split_does_not_hold_the_memory_of_what_went():
     cache = filled(list(range(1, 100)), [1, 2, 200])
     cache.evict(98)
     (node,) = cache.root.children.values()
-    assert (node.edge.tolist(), node.payload.slots.tolist()) == ([1, 2], [0, 1])
-    assert (node.edge.base, node.payload.slots.base) == (None, None)
+    assert (node.edge.tolist(), node.payload.pages.tolist()) == ([1, 2], [0, 1])
+    assert (node.edge.base, node.payload.pages.base) == (None, None)
 
 
 def test_evicting_a_leaf_makes_its_parent_evictable():
@@ -297,11 +340,11 @@ def test_eviction_stops_when_it_has_enough():
     assert len(cache.evict(5)) == 0
 
 
-def test_slots_come_back_as_int64_even_when_there_are_none():
+def test_pages_come_back_as_int64_even_when_there_are_none():
     """Would catch an empty float array, which no index operation takes."""
     cache = filled([1])
-    for slots in (cache.match([7]).slots, cache.match([1]).slots, cache.evict(0), cache.evict(1), cache.evict(1)):
-        assert slots.dtype == np.int64
+    for pages in (cache.match([7]).pages, cache.match([1]).pages, cache.evict(0), cache.evict(1), cache.evict(1)):
+        assert pages.dtype == np.int64
 
 
 def test_unlocking_puts_a_leaf_back_into_the_queue():
@@ -327,13 +370,6 @@ def test_the_queue_does_not_grow_with_use():
 # Bad input
 
 
-def dump(cache: PrefixCache) -> list:
-    """All that a cache knows, to see that nothing changed."""
-    nodes = [n for root in cache._roots.values() for n in radix_tree.iter_nodes(root)]
-    facts = [(n, n.edge.tolist(), n.payload.slots.tolist(), n.payload.lock_count, n.payload.last_used) for n in nodes]
-    return [facts, sizes(cache), cache._clock, list(cache._roots), dict(cache._holders), list(cache._queue)]
-
-
 def evicted_node() -> Node:
     cache = filled([1])
     node = cache.match([1]).node
@@ -346,12 +382,11 @@ def evicted_node() -> Node:
     [
         (lambda c: c.match([1, 2.5]), TypeError, "tokens must be integers"),
         (lambda c: c.match("abc"), ValueError, "tokens must be a flat sequence"),
-        (lambda c: c.match([1], namespace=[]), TypeError, r"namespace must be hashable, got list: \[\]"),
-        (lambda c: c.insert([1, 2], [3]), ValueError, "one slot per token, got 2 tokens and 1 slots"),
+        (lambda c: c.insert([1, 2], [3]), ValueError, "a page for every 1 tokens, got 1 for 2 tokens"),
+        (lambda c: c.insert([1, 2], [3, 4, 5]), ValueError, "got 3 for 2 tokens"),
         (lambda c: c.insert([1, "x"], [3, 4]), TypeError, "tokens must be integers"),
-        (lambda c: c.insert([1, 2], [3, 4.5]), TypeError, "slots must be integers"),
-        (lambda c: c.insert([5, 6], [3, -1]), ValueError, "slots must be >= 0, got -1"),
-        (lambda c: c.insert([5], [3], namespace={}), TypeError, "namespace must be hashable, got dict"),
+        (lambda c: c.insert([1, 2], [3, 4.5]), TypeError, "pages must be integers"),
+        (lambda c: c.insert([5, 6], [3, -1]), ValueError, "pages must be >= 0, got -1"),
         (lambda c: c.lock("req1"), TypeError, "expected a node, as in match.*got str"),
         (lambda c: c.lock(evicted_node()), ValueError, "not in this cache: it was evicted, or it belongs to another"),
         (lambda c: c.lock(PrefixCache().root), ValueError, "not in this cache"),
@@ -359,10 +394,10 @@ def evicted_node() -> Node:
         (lambda c: c.unlock(evicted_node()), ValueError, "not in this cache"),
         (lambda c: c.unlock(c.root.children[(5,)]), ValueError, "not locked"),
         (lambda c: c.unlock(c.root.children[(1,)]), ValueError, "not locked"),  # but a lock below passes through it
-        (lambda c: c.evict(-1), ValueError, "num_tokens must be >= 0, got -1"),
+        (lambda c: c.evict(-1), ValueError, "num_pages must be >= 0, got -1"),
     ],
 )
-def test_bad_input_is_named_and_changes_nothing(call, error, message):
+def test_bad_input_is_named_and_changes_nothing(call, error, message, dump):
     """Would catch a failed call that has locked, split, aged or counted something before it failed."""
     cache = filled([1, 2], [1, 3], [5])
     cache.lock(cache.match([1, 2]).node)
@@ -390,17 +425,17 @@ def test_bad_settings_are_named(arguments, message):
 def test_check_integrity_sees_damage():
     """Would catch a check that cannot fail."""
 
-    def lose_a_slot(cache):
-        cache.root.children[(1,)].payload.slots = np.array([0])
+    def lose_a_page(cache):
+        cache.root.children[(1,)].payload.pages = np.array([0])
 
-    def share_a_slot(cache):
-        cache.root.children[(2,)].payload.slots = np.array([0])
+    def share_a_page(cache):
+        cache.root.children[(2,)].payload.pages = np.array([0])
 
     def lose_a_lock(cache):
         cache.root.children[(1,)].payload.lock_count = 0
 
     def lose_count(cache):
-        cache._total_size += 1
+        cache.total_size += 1
 
     def lose_a_leaf(cache):
         cache._queue.clear()
@@ -408,7 +443,7 @@ def test_check_integrity_sees_damage():
     def lose_a_node(cache):
         del cache.root.children[(1,)]
 
-    for damage in (lose_a_slot, share_a_slot, lose_a_lock, lose_count, lose_a_leaf, lose_a_node):
+    for damage in (lose_a_page, share_a_page, lose_a_lock, lose_count, lose_a_leaf, lose_a_node):
         cache = filled([1, 1], [2])
         cache.lock(cache.match([1, 1]).node)
         cache.check_integrity()
@@ -421,41 +456,41 @@ def test_check_integrity_sees_damage():
 
 
 class NaiveCache:
-    """The same cache without a tree: a dict from (namespace, tokens up to the end of a page) to that page."""
+    """The same cache without a tree: a dict from the tokens up to the end of a page to that page."""
 
     def __init__(self, page_size, policy):
         self.page_size, self.policy = page_size, policy
         self.pages, self.locks, self.clock = {}, [], 0
 
-    def keys(self, tokens, namespace):
+    def keys(self, tokens):
         ends = range(self.page_size, len(tokens) + 1, self.page_size)
-        return [(namespace, tuple(tokens[:end])) for end in ends]
+        return [tuple(tokens[:end]) for end in ends]
 
-    def present(self, tokens, namespace):
-        return [key for key in self.keys(tokens, namespace) if key in self.pages]
+    def present(self, tokens):
+        return [key for key in self.keys(tokens) if key in self.pages]
 
-    def match(self, tokens, namespace):
+    def match(self, tokens):
         self.clock += 1
-        present = self.present(tokens, namespace)
+        present = self.present(tokens)
         for key in present:
             self.pages[key].update(last_used=self.clock, hits=self.pages[key]["hits"] + 1)
-        return [slot for key in present for slot in self.pages[key]["slots"]]
+        return [self.pages[key]["page"] for key in present]
 
-    def insert(self, tokens, slots, namespace):
+    def insert(self, tokens, pages):
         self.clock += 1
-        present = len(self.present(tokens, namespace))
-        for i, key in enumerate(self.keys(tokens, namespace)):
+        present = len(self.present(tokens))
+        keys = self.keys(tokens)
+        for i, key in enumerate(keys):
             if i >= present:
-                page_slots = list(slots[i * self.page_size : (i + 1) * self.page_size])
-                self.pages[key] = {"slots": page_slots, "created": self.clock, "hits": 0}
+                self.pages[key] = {"page": pages[i], "created": self.clock, "hits": 0}
             self.pages[key]["last_used"] = self.clock
-        return present * self.page_size
+        return present * self.page_size, len(keys) * self.page_size, [self.pages[key]["page"] for key in keys]
 
     def is_locked(self, key):
-        return any(ns == key[0] and tokens[: len(key[1])] == key[1] for ns, tokens in self.locks)
+        return any(tokens[: len(key)] == key for tokens in self.locks)
 
     def evict_page(self):
-        """The slots of the page that goes next: unlocked, no page goes on from it, and the policy's first."""
+        """The page that goes next: unlocked, no page goes on from it, and the policy's first."""
 
         def priority(key):
             page = self.pages[key]
@@ -463,9 +498,9 @@ class NaiveCache:
                 self.policy
             ]
 
-        parents = {(ns, tokens[: -self.page_size]) for ns, tokens in self.pages}
+        parents = {tokens[: -self.page_size] for tokens in self.pages}
         key = min((k for k in self.pages if k not in parents and not self.is_locked(k)), key=priority)
-        return self.pages.pop(key)["slots"]
+        return self.pages.pop(key)["page"]
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -473,32 +508,33 @@ class CacheMachine(RuleBasedStateMachine):
 
     page_size, policy = 1, "lru"
     prompts = st.lists(st.integers(0, 1), max_size=9)
-    namespaces = st.sampled_from([None, None, "adapter"])
 
     def __init__(self):
         super().__init__()
         self.cache = PrefixCache(self.page_size, self.policy)
         self.model = NaiveCache(self.page_size, self.policy)
         self.locked: list[Node] = []
-        self.next_slot = 0
+        self.next_page = 0
 
-    @rule(tokens=prompts, namespace=namespaces)
-    def match(self, tokens, namespace):
-        assert found(self.cache, tokens, namespace) == self.model.match(tokens, namespace)
+    @rule(tokens=prompts)
+    def match(self, tokens):
+        assert found(self.cache, tokens) == self.model.match(tokens)
 
-    @rule(tokens=prompts, namespace=namespaces)
-    def insert(self, tokens, namespace):
-        slots = range(self.next_slot, self.next_slot + len(tokens))
-        self.next_slot += len(tokens)
-        assert self.cache.insert(tokens, slots, namespace) == self.model.insert(tokens, slots, namespace)
+    @rule(tokens=prompts)
+    def insert(self, tokens):
+        pages = range(self.next_page, self.next_page + len(tokens) // self.page_size)
+        self.next_page += len(pages)
+        present, length, node = self.cache.insert(tokens, pages)
+        assert (present, length, self.cache.pages_to(node).tolist()) == self.model.insert(tokens, pages)
+        assert radix_tree.tokens_to(node).tolist() == tokens[:length]
 
-    @rule(tokens=prompts, namespace=namespaces)
-    def match_and_lock(self, tokens, namespace):
-        match = self.cache.match(tokens, namespace)
-        assert match.slots.tolist() == self.model.match(tokens, namespace)
+    @rule(tokens=prompts)
+    def match_and_lock(self, tokens):
+        match = self.cache.match(tokens)
+        assert match.pages.tolist() == self.model.match(tokens)
         self.cache.lock(match.node)
         self.locked.append(match.node)
-        self.model.locks.append((namespace, tuple(tokens[: match.length])))
+        self.model.locks.append(tuple(tokens[: match.length]))
 
     @precondition(lambda self: self.locked)
     @rule(data=st.data())
@@ -507,18 +543,17 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache.unlock(self.locked.pop(i))
         self.model.locks.pop(i)
 
-    @rule(num_tokens=st.integers(0, 12))
-    def evict(self, num_tokens):
+    @rule(num_pages=st.integers(0, 12))
+    def evict(self, num_pages):
         evictable = self.cache.evictable_size
-        freed = self.cache.evict(num_tokens)
-        assert len(freed) >= min(num_tokens, evictable)
-        expected = [slot for _ in range(len(freed) // self.page_size) for slot in self.model.evict_page()]
-        assert sorted(freed.tolist()) == sorted(expected)
+        freed = self.cache.evict(num_pages)
+        assert len(freed) >= min(num_pages, evictable)
+        assert sorted(freed.tolist()) == sorted(self.model.evict_page() for _ in freed)
 
     @invariant()
     def agrees(self):
-        protected = sum(self.page_size for key in self.model.pages if self.model.is_locked(key))
-        total = len(self.model.pages) * self.page_size
+        protected = sum(map(self.model.is_locked, self.model.pages))
+        total = len(self.model.pages)
         assert sizes(self.cache) == (total - protected, protected, total)
 
 
@@ -552,12 +587,17 @@ class TinyEngine:
         self.kv = [None] * (num_pages * page_size)
         self.running: dict[str, dict] = {}
 
-    def free(self, slots):
+    def free(self, pages):
         """Back to the pool, and whoever still reads them reads nonsense."""
-        for page in dict.fromkeys(int(slot) // self.page_size for slot in slots):
+        for page in pages:
             assert page not in self.free_pages, f"page {page} is freed twice"
             self.free_pages.append(page)
             self.kv[page * self.page_size : (page + 1) * self.page_size] = [None] * self.page_size
+
+    def slots(self, name: str) -> list[int]:
+        """Where the tokens of a request lie."""
+        size, request = self.page_size, self.running[name]
+        return [request["table"][i // size] * size + i % size for i in range(len(request["tokens"]))]
 
     def admit(self, name: str, tokens: list[int]) -> bool:
         hit = self.cache.match(tokens[:-1])
@@ -565,27 +605,26 @@ class TinyEngine:
         self.cache.lock(hit.node)
         need = -(-(len(tokens) - hit.length) // self.page_size)
         if need > len(self.free_pages):
-            self.free(self.cache.evict((need - len(self.free_pages)) * self.page_size))
+            self.free(self.cache.evict(need - len(self.free_pages)).tolist())
         if need > len(self.free_pages):
             self.cache.unlock(hit.node)
             return False
-        pages = [self.free_pages.pop() for _ in range(need)]
-        private = [page * self.page_size + i for page in pages for i in range(self.page_size)]
-        table = [*hit.slots.tolist(), *private][: len(tokens)]
-        for i in range(hit.length, len(tokens)):
-            self.kv[table[i]] = tuple(tokens[: i + 1])
-        self.running[name] = {"tokens": tokens, "table": table, "node": hit.node, "cached": hit.length}
+        table = [*hit.pages.tolist(), *(self.free_pages.pop() for _ in range(need))]
+        self.running[name] = {"tokens": tokens, "table": table, "node": hit.node, "cached": len(hit.pages)}
+        for i, slot in enumerate(self.slots(name)):
+            if i >= hit.length:
+                self.kv[slot] = tuple(tokens[: i + 1])
         return True
 
     def publish(self, name: str) -> None:
         request = self.running[name]
-        present = self.cache.insert(request["tokens"], request["table"])
-        whole = self.cache.match(request["tokens"])
-        self.cache.lock(whole.node)
+        done = self.cache.insert(request["tokens"], request["table"])
+        self.cache.lock(done.node)
         self.cache.unlock(request["node"])
-        duplicates = request["table"][request["cached"] : present]
-        request["table"][: whole.length] = whole.slots.tolist()
-        request["node"], request["cached"] = whole.node, whole.length
+        duplicates = request["table"][request["cached"] : done.present // self.page_size]
+        pages = self.cache.pages_to(done.node).tolist()
+        request["table"][: len(pages)] = pages
+        request["node"], request["cached"] = done.node, len(pages)
         self.free(duplicates)
 
     def finish(self, name: str) -> None:
@@ -598,17 +637,17 @@ class TinyEngine:
         self.cache.check_integrity()
         private = set()
         for name, request in self.running.items():
-            read = [self.kv[slot] for slot in request["table"]]
+            read = [self.kv[slot] for slot in self.slots(name)]
             assert read == [tuple(request["tokens"][: i + 1]) for i in range(len(read))], f"{name} reads other KV"
-            pages = {slot // self.page_size for slot in request["table"][request["cached"] :]}
+            pages = set(request["table"][request["cached"] :])
             assert not pages & private
             private |= pages
         in_cache = self.cache.evictable_size + self.cache.protected_size
-        assert len(self.free_pages) * self.page_size + in_cache + len(private) * self.page_size == len(self.kv)
+        assert (len(self.free_pages) + in_cache + len(private)) * self.page_size == len(self.kv)
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 4])
-def test_twins_admitted_together_never_read_freed_slots(page_size):
+def test_twins_admitted_together_never_read_freed_pages(page_size):
     """Would catch the page table of a second request with the same prompt that keeps pointing at its duplicates."""
     engine = TinyEngine(num_pages=64, page_size=page_size)
     prompt = list(range(10))
@@ -617,8 +656,8 @@ def test_twins_admitted_together_never_read_freed_slots(page_size):
     for name in ("first", "twin"):
         engine.publish(name)
         engine.check()
-    aligned = len(prompt) - len(prompt) % page_size
-    assert engine.running["first"]["table"][:aligned] == engine.running["twin"]["table"][:aligned]
+    whole = len(prompt) // page_size
+    assert engine.running["first"]["table"][:whole] == engine.running["twin"]["table"][:whole]
     assert engine.admit("other", [50] * 10), "the freed pages are given to somebody else"
     engine.check()
     for name in ("first", "twin", "other"):
@@ -669,7 +708,7 @@ class ServingMachine(RuleBasedStateMachine):
         for name in list(self.engine.running):
             self.engine.finish(name)
         self.engine.check()
-        self.engine.free(self.engine.cache.evict(10**6))
+        self.engine.free(self.engine.cache.evict(10**6).tolist())
         assert len(self.engine.free_pages) == 16 // self.page_size
 
 

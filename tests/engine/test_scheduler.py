@@ -23,7 +23,7 @@ class Line:
         number = len(self.requests)
         if isinstance(tokens, int):
             tokens = [1000 * (number + 1) + place for place in range(tokens)]
-        request = Request(f"r{number}", tokens, len(tokens), SamplingParams(), number, 99, TextStream(None))
+        request = Request(f"r{number}", tokens, SamplingParams(), number, 99, TextStream(None))
         for name, value in fields.items():
             setattr(request, name, value)
         self.requests.append(request)
@@ -42,12 +42,9 @@ class Line:
             assert len(self.pages.kv.block_tables[request.request_id]) >= self.pages.kv.blocks_needed(
                 request.num_computed_tokens + num_tokens
             )
-            was_decode = request.is_decode
-            request.num_computed_tokens += num_tokens
-            if not was_decode and self.pages.keeps_prefixes:
-                self.pages.publish(request)
+            self.pages.advance(request, num_tokens)
             if request.num_uncomputed_tokens == 0:
-                request.token_ids.append(7)
+                request.append(7)
         return {request.request_id: num_tokens for request, num_tokens in batch.items()}
 
 
@@ -83,6 +80,24 @@ def test_who_does_not_fit_waits_and_nobody_overtakes():
     assert large.status is small.status is Status.WAITING
     line.scheduler.finish(line.requests[0], "stop")
     assert line.step() == {"r1": 16}
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "longest_prefix"])
+def test_waiting_leaves_no_trace_in_the_cache(policy, dump):
+    """Would catch a request that keeps its prefix warm, or splits it, because it asks for pages in every step."""
+    line = Line(num_blocks=24, prefix_cache=True, policy=policy)
+    first = line.add(list(range(13)))
+    line.step()
+    line.scheduler.finish(first, "stop")
+    line.add(8)
+    line.step(), line.step()
+    waiting = line.add([*range(6), *range(100, 180)])  # begins inside a cached edge; 22 pages are too many
+    before = dump(line.pages.cache)
+    for _ in range(50):
+        assert line.step() == {"r1": 1}
+        assert dump(line.pages.cache) == before
+    assert waiting.status is Status.WAITING
+    assert waiting.num_computed_tokens == 0
 
 
 def test_admission_leaves_room_for_those_who_run_to_grow():

@@ -11,7 +11,7 @@ wrong in decode by answers of many tokens, an error in chunks by a prompt that i
 
 import argparse
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -91,12 +91,12 @@ SETUPS = {
 }
 
 
-def answer_position(prompt: Sequence[int]) -> int:
+def answer_position(prompt: list[int]) -> int:
     """Where the answer to a lookup begins: the key, one token, is followed by `=` and the value.
 
     A prompt ends with the key asked for, `?`, the end token and the assistant's token.
     """
-    return list(prompt).index(prompt[-4]) + 2
+    return prompt.index(prompt[-4]) + 2
 
 
 # ---- bugs in the batch of a step -------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def restart_chunk(row: Row) -> None:
 
 
 def asked_page(row: Row) -> int:
-    return answer_position(row.request.prompt_token_ids) // BLOCK_SIZE
+    return answer_position(row.request.prompt_token_ids.tolist()) // BLOCK_SIZE
 
 
 def random_page(row: Row) -> int:
@@ -195,7 +195,7 @@ def drop(row: Row, page_of: Callable[[Row], int]) -> None:
 
 
 class AnothersPage:
-    """Reads a page of another request in the place of its own."""
+    """Reads a page of another request instead of its own."""
 
     def __init__(self, page_of: Callable[[Row], int]) -> None:
         self.page_of, self.tables = page_of, {}

@@ -1,6 +1,7 @@
 """The radix prefix cache: match, insert and evict, against a trie with a node per token.
 
-The workload: requests that share one system prompt, each with one of 16 few-shot parts and tokens of its own.
+The workload: requests that share one system prompt, each with one of 16 few-shot parts and tokens of its own. A page
+holds one token, which is the most that there can be to do.
 """
 
 from __future__ import annotations
@@ -27,29 +28,29 @@ measure = functools.partial(harness.measure, clock=time.process_time)  # one thr
 
 
 class TokenTrie:
-    """The plain way, to compare with: a node, that is a dict, per token; `children[None]` holds the slot."""
+    """The plain way, to compare with: a node, that is a dict, per token; `children[None]` holds the page."""
 
     def __init__(self) -> None:
         self.root: dict = {}
         self.num_nodes = 1
 
     def match(self, tokens: list[int]) -> list[int]:
-        """The slots of the longest known prefix."""
-        node, slots = self.root, []
+        """The pages of the longest known prefix."""
+        node, pages = self.root, []
         for token in tokens:
             node = node.get(token)
             if node is None:
                 break
-            slots.append(node[None])
-        return slots
+            pages.append(node[None])
+        return pages
 
-    def insert(self, tokens: list[int], slots: list[int]) -> None:
+    def insert(self, tokens: list[int], pages: list[int]) -> None:
         """Add what is not known yet."""
         node = self.root
-        for token, slot in zip(tokens, slots, strict=True):
+        for token, page in zip(tokens, pages, strict=True):
             child = node.get(token)
             if child is None:
-                child = node[token] = {None: slot}
+                child = node[token] = {None: page}
                 self.num_nodes += 1
             node = child
 
@@ -65,9 +66,9 @@ def make_requests(num_requests: int, scale: float = 1.0, seed: int = 0) -> list[
     return [np.concatenate([system, parts[i % NUM_PARTS], draw(OWN)]) for i in range(num_requests)]
 
 
-def match_and_insert(cache: PrefixCache | TokenTrie, requests: list, slots: list) -> None:
+def match_and_insert(cache: PrefixCache | TokenTrie, requests: list, pages: list) -> None:
     """What an engine does with each request: look it up, and publish it when it is done."""
-    for tokens, where in zip(requests, slots, strict=True):
+    for tokens, where in zip(requests, pages, strict=True):
         cache.match(tokens[:-1])
         cache.insert(tokens, where)
 
@@ -85,42 +86,42 @@ def evict_all(cache: PrefixCache) -> None:
 
 
 def slots_for(requests: list[np.ndarray]) -> list[np.ndarray]:
-    """Slots of its own for every token of every request."""
+    """A page of its own for every token of every request."""
     ends = np.cumsum([len(tokens) for tokens in requests])
     return [np.arange(end - len(tokens), end) for tokens, end in zip(requests, ends, strict=True)]
 
 
-def filled(make: Callable, requests: list, slots: list):
+def filled(make: Callable, requests: list, pages: list):
     """A cache made by `make` that holds all requests."""
     cache = make()
-    match_and_insert(cache, requests, slots)
+    match_and_insert(cache, requests, pages)
     return cache
 
 
-def time_cache(make: Callable, requests: list, slots: list, repeats: int) -> dict[str, Timing]:
+def time_cache(make: Callable, requests: list, pages: list, repeats: int) -> dict[str, Timing]:
     """Per request: match + insert into a cache that starts empty, and match in the full one."""
-    full = filled(make, requests, slots)
+    full = filled(make, requests, pages)
     count = len(requests)
     return {
         "match": measure(lambda: match_all(full, requests), items=count, repeats=repeats),
         "match + insert": measure(
-            lambda cache: match_and_insert(cache, requests, slots), setup=make, items=count, repeats=repeats
+            lambda cache: match_and_insert(cache, requests, pages), setup=make, items=count, repeats=repeats
         ),
     }
 
 
-def time_evict(requests: list, slots: list, repeats: int, policy: str = "lru") -> Timing:
+def time_evict(requests: list, pages: list, repeats: int, policy: str = "lru") -> Timing:
     """Evict everything from a full cache, in steps."""
     return measure(
-        evict_all, setup=lambda: filled(lambda: PrefixCache(policy=policy), requests, slots), repeats=repeats
+        evict_all, setup=lambda: filled(lambda: PrefixCache(policy=policy), requests, pages), repeats=repeats
     )
 
 
-def memory_of(make: Callable, requests: list, slots: list) -> int:
+def memory_of(make: Callable, requests: list, pages: list) -> int:
     """Bytes that a full cache holds (traced, so not timed)."""
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    cache = filled(make, requests, slots)
+    cache = filled(make, requests, pages)
     size = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     del cache
@@ -140,14 +141,14 @@ def main(arguments: list[str]) -> None:
     facts = harness.environment("radix", arguments, clock="CPU time of the process")
     harness.print_header(facts)
     requests = make_requests(options.requests)
-    slots = slots_for(requests)
-    lists, slot_lists = [r.tolist() for r in requests], [s.tolist() for s in slots]
-    full = filled(PrefixCache, requests, slots)
+    pages = slots_for(requests)
+    lists, page_lists = [r.tolist() for r in requests], [s.tolist() for s in pages]
+    full = filled(PrefixCache, requests, pages)
     full.check_integrity()
     workload = f"{options.requests:,} requests of {len(requests[0]):,} tokens, {full.total_size:,} distinct"
 
-    ours = time_cache(PrefixCache, requests, slots, options.repeats)
-    ours["evict all"] = time_evict(requests, slots, options.repeats)
+    ours = time_cache(PrefixCache, requests, pages, options.repeats)
+    ours["evict all"] = time_evict(requests, pages, options.repeats)
     rows = []
     for what, published in PUBLISHED.items():
         scale, unit = harness.unit_for(published)
@@ -160,10 +161,10 @@ def main(arguments: list[str]) -> None:
     if options.requests != 2000:
         print("The published times are for 2,000 requests.")
 
-    from_lists = time_cache(PrefixCache, lists, slot_lists, options.repeats)
-    trie = time_cache(TokenTrie, lists, slot_lists, options.repeats)
-    memory = {"PrefixCache": memory_of(PrefixCache, requests, slots), "trie": memory_of(TokenTrie, lists, slot_lists)}
-    num_nodes = filled(TokenTrie, lists, slot_lists).num_nodes
+    from_lists = time_cache(PrefixCache, lists, page_lists, options.repeats)
+    trie = time_cache(TokenTrie, lists, page_lists, options.repeats)
+    memory = {"PrefixCache": memory_of(PrefixCache, requests, pages), "trie": memory_of(TokenTrie, lists, page_lists)}
+    num_nodes = filled(TokenTrie, lists, page_lists).num_nodes
     rows = [
         (what, ours[what], from_lists[what], trie[what], f"{trie[what].median / ours[what].median:.1f}x")
         for what in ("match", "match + insert")

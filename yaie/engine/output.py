@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 
 class TokenLogprobs(NamedTuple):
-    """How likely the model thought a token, before temperature and filters.
-
-    token_id: the token that was chosen
-    logprob: the logarithm of its probability
-    top: the most likely tokens with theirs, likeliest first; as many as were asked for
+    """The chosen token and its log-probability, before temperature and filters; `top`: as many of the likeliest tokens
+    as were asked for, with theirs, likeliest first.
     """
 
     token_id: int
@@ -22,43 +19,29 @@ class TokenLogprobs(NamedTuple):
 
 @dataclass(frozen=True)
 class RequestOutput:
-    """A finished request.
-
-    text: the answer, without the stop string or the end token that ended it
-    token_ids: the generated tokens, the one that ended the answer included
-    prompt_token_ids: the prompt as the model saw it
-    num_cached_tokens: how many tokens of the prompt were found in the prefix cache and not computed again
-    finish_reason: "stop" (an end token or a stop string), "length" (max_tokens, or the end of the model or of the
-        pool), "abort", or "error" (then `error` says what went wrong)
-    logprobs: one entry for each generated token, if they were asked for
-    """
+    """A finished request."""
 
     request_id: str
-    text: str
-    token_ids: list[int]
-    prompt_token_ids: list[int]
-    num_cached_tokens: int
+    text: str  # without the stop string or the end token that ended it
+    token_ids: list[int]  # what was generated, the token that ended the answer included
+    prompt_token_ids: list[int]  # the prompt as the model saw it
+    num_cached_tokens: int  # of the prompt: found in the prefix cache and not computed again
+    # "stop" (an end token or a stop string), "length" (max_tokens, or the end of the model or of the pool), "abort",
+    # or "error" (then `error` says what went wrong)
     finish_reason: str
-    logprobs: list[TokenLogprobs] | None = None
+    logprobs: list[TokenLogprobs] | None = None  # one entry for each generated token, if they were asked for
     error: str | None = None
 
 
 @dataclass(frozen=True)
 class StreamChunk:
-    """What one step added to a streamed request.
-
-    request_id: the request
-    text: new text, perhaps none: a token may be half a character, or the beginning of a stop string
-    token_ids: new tokens
-    output: the whole answer, with the last chunk of a request; before that None
-    index: which of the prompts given to `LLM.stream`, from 0
-    """
+    """What one step added to a request."""
 
     request_id: str
-    text: str
+    text: str  # perhaps none: a token may be half a character, or the beginning of a stop string
     token_ids: list[int]
-    output: RequestOutput | None = None
-    index: int = 0
+    output: RequestOutput | None = None  # the whole answer, with the last chunk of a request
+    index: int = 0  # which of the prompts given to `LLM.stream`
 
 
 class Detokenizer(Protocol):
@@ -80,7 +63,7 @@ class TextStream:
     stop: Sequence[str] = ()
     text: str = ""
     num_taken: int = 0
-    num_held_back: int = field(default=0)
+    num_held_back: int = 0
 
     def push(self, token_id: int) -> bool:
         """Add a token. Returns True if its text completed a stop string; the text ends before that then."""

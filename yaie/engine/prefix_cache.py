@@ -1,117 +1,87 @@
 """The prefix cache: KV that is already computed, found again by its tokens.
 
-A radix tree (`yaie.kernels.radix_tree`) whose nodes hold, for every token of their edge, the KV *slot* where its
-key and value lie in the pool. A request that begins like an earlier one takes those slots and skips computing them.
-
-Who owns a slot
----------------
-Every slot of the pool is in one of four states, so at rest `free + evictable + protected + private == pool`:
-
-    free        on the pool's free list
-    private     computed by a running request and not published yet; its last page may be partial
-    protected   in this cache, on the path of a lock: some request is reading it
-    evictable   in this cache, locked by nobody: `evict` may hand it back to the pool
-
-and a request passes them on like this:
+A radix tree (`yaie.kernels.radix_tree`) whose nodes hold, for every page of their edge, the page of the pool where its
+keys and values lie. A request that begins like an earlier one takes those pages and skips computing them. Tokens and
+pages are numpy int64 arrays; lists are converted, which takes longer than the match. How a request uses it:
 
     hit = cache.match(tokens[:-1])          1. Admit. The last token is always forwarded: its logits give the next
     cache.lock(hit.node)                       token. Lock at once: an eviction in between may take the match away.
-    table = [*hit.slots, *private]          2. Compute the rest into private slots.
-    present = cache.insert(tokens, table)   3. Publish, once the KV is written. If a twin request was first, the cache
-    whole = cache.match(tokens)                has its own slots for `table[:present]`. Read on from those:
-    cache.lock(whole.node)                     rewrite the table first, then free what was private there. A table
-    cache.unlock(hit.node)                     that keeps pointing at the duplicates soon reads another request's KV.
-    duplicates = table[hit.length : present]
-    table[: whole.length] = whole.slots
-    pool.free(duplicates)
-    cache.unlock(whole.node)                4. Finish. What was published stays until it is evicted.
-
-Slots are int64 and counted per token for every page size. With pages, the slots of a page follow each other from a
-multiple of `page_size`, so the block table is `slots[::page_size] // page_size`.
-
-Hold a request's tokens in a numpy int64 array: it is used as it is. A list is converted at every call, which takes
-longer than the match (`python -m yaie.bench radix`). `torch.from_numpy(match.slots)` copies nothing.
+    table = [*hit.pages, *private]          2. Compute the rest into private pages.
+    done = cache.insert(tokens, table)      3. Publish, once the KV is written. If a twin request was first, the cache
+    cache.lock(done.node)                      keeps the twin's pages for `tokens[: done.present]`. Read on from those:
+    cache.unlock(hit.node)                     rewrite the table first, then free what was private there. A table that
+    pages = cache.pages_to(done.node)          goes on naming the duplicates soon reads another request's KV.
+    table[: len(pages)] = pages
+    cache.unlock(done.node)                 4. Finish. What was published stays until it is evicted.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from yaie.kernels import radix_tree
-from yaie.kernels.radix_tree import Node
+from yaie.kernels.radix_tree import Node, Position
+
+NO_PAGES = np.empty(0, dtype=np.int64)
 
 
 @dataclass(slots=True)
 class Span:
-    """The payload of the cache: what it knows of the tokens on one edge.
+    """The payload of the cache: what it knows of the tokens on one edge."""
 
-    slots: [num_edge_tokens] int64, where the KV of each token lies
-    lock_count: how many locks are held on this node or below it
-    created, last_used: ticks of the cache's clock, which counts the calls that touch something
-    hits: how many matches went through
-    queued: whether the eviction queue holds this node
-    """
-
-    slots: np.ndarray
-    created: int
+    pages: np.ndarray  # [num_edge_pages] int64, where the KV of each page of tokens lies
+    created: int  # a tick of the cache's clock, which counts the calls that use something
     last_used: int
-    lock_count: int = 0
-    hits: int = 0
-    queued: bool = False
+    lock_count: int = 0  # locks that are held on this node or below it
+    hits: int = 0  # matches that went through
+    queued: bool = False  # whether the eviction queue holds this node
 
-    def split(self, length: int) -> Span:
-        """Keep the slots from `length` on; return the span of the first `length` tokens: as old, as used and as locked.
-
-        Every lock on or below this node passes through the upper part too. Only the place in the queue is not shared:
-        the upper part is no leaf.
+    def split(self, num_pages: int) -> Span:
+        """Keep the pages from `num_pages` on; return the span of those before: as old, as used and as locked, for every
+        lock on or below this node passes through both. The upper part is no leaf, so it is not in the queue.
         """
-        upper = Span(self.slots[:length].copy(), self.created, self.last_used, self.lock_count, self.hits)
-        self.slots = self.slots[length:]
+        upper = Span(self.pages[:num_pages].copy(), self.created, self.last_used, self.lock_count, self.hits)
+        self.pages = self.pages[num_pages:]
         return upper
 
 
-def lru(span: Span) -> Any:
-    """Least recently used first."""
-    return span.last_used
-
-
-def lfu(span: Span) -> Any:
-    """Least frequently used first; among equals the one not used for longest."""
-    return span.hits, span.last_used
-
-
-def fifo(span: Span) -> Any:
-    """First in, first out, however often it was used."""
-    return span.created
-
-
 # The smallest key is evicted first. The key of a span may only grow: the eviction queue relies on it.
-POLICIES: dict[str, Callable[[Span], Any]] = {"lru": lru, "lfu": lfu, "fifo": fifo}
+POLICIES: dict[str, Callable[[Span], Any]] = {
+    "lru": lambda span: span.last_used,
+    "lfu": lambda span: (span.hits, span.last_used),  # among equals the one not used for longest
+    "fifo": lambda span: span.created,
+}
 
 
 class PrefixMatch(NamedTuple):
-    """length: tokens matched, a multiple of the page size; slots: [length] int64, a copy; node: what to lock."""
+    """length: tokens matched, whole pages; pages: [num_pages] int64, a copy; node: what to lock."""
 
     length: int
-    slots: np.ndarray
+    pages: np.ndarray
+    node: Node
+
+
+class Inserted(NamedTuple):
+    """present: tokens that were there already; length: tokens that are there now, whole pages; node: where they end.
+
+    The cache took the pages of the tokens from `present` to `length`, and no others.
+    """
+
+    present: int
+    length: int
     node: Node
 
 
 class PrefixCache:
-    """Finds the longest cached prefix, keeps what is in use, and gives back the rest by a policy.
+    """Finds the longest cached prefix, keeps what is in use, and gives back the rest by a policy: "lru", "lfu", "fifo".
 
-    Args:
-        page_size: tokens per page. Prefixes are matched, kept and evicted in whole pages.
-        policy: "lru", "lfu" or "fifo": which unlocked leaf goes first.
-
-    A `namespace` (any hashable: a tenant, a LoRA adapter) is a tree of its own: equal tokens of two namespaces share
-    nothing. All namespaces compete for the same room.
+    Prefixes are matched, kept and evicted in whole pages of `page_size` tokens.
     """
 
     def __init__(self, page_size: int = 1, policy: str = "lru") -> None:
@@ -121,10 +91,9 @@ class PrefixCache:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
         self.page_size = page_size
         self.policy = policy
-        self.root = self._new_root(None)
-        self._roots: dict[Hashable, Node] = {None: self.root}
-        self._total_size = 0
-        self._protected_size = 0
+        self.root = Node(np.empty(0, dtype=np.int64), Span(NO_PAGES, 0, 0))
+        self.total_size = 0  # pages
+        self.protected_size = 0  # those on the path of at least one lock
         self._clock = 0
         self._holders: Counter[Node] = Counter()  # locks taken on a node itself, not those that pass through
         # Heap of (priority, serial, node) with every evictable leaf once. Entries may be stale: the node may have been
@@ -133,67 +102,65 @@ class PrefixCache:
         self._num_queued = 0
 
     @property
-    def total_size(self) -> int:
-        """Tokens in the cache."""
-        return self._total_size
-
-    @property
-    def protected_size(self) -> int:
-        """Tokens on the path of at least one lock."""
-        return self._protected_size
-
-    @property
     def evictable_size(self) -> int:
-        """Tokens that `evict` could free now."""
-        return self._total_size - self._protected_size
+        """Pages that `evict` could free now."""
+        return self.total_size - self.protected_size
 
-    def match(self, tokens: Sequence[int], namespace: Hashable = None) -> PrefixMatch:
-        """The longest cached prefix of `tokens`, in whole pages, with its slots and the node to lock.
+    def find(self, tokens: Sequence[int] | np.ndarray) -> Position:
+        """Where a match of `tokens` would end. Nothing is split, locked, or counted as used."""
+        return radix_tree.match_prefix(self.root, radix_tree.as_int_array(tokens, "tokens"), self.page_size)
 
-        Everything on the way counts as used now. If the match ends inside an edge, the edge is split there, so that a
-        lock on `node` protects the matched tokens and no more.
+    def num_unlocked(self, position: Position) -> int:
+        """Pages on the path to `position` that are not locked: as many fewer could be evicted after a lock there."""
+        node, num_tokens, num_unlocked = position.node, position.inside, 0
+        while node.parent is not None and node.payload.lock_count == 0:  # above a locked node all are locked
+            num_unlocked += num_tokens // self.page_size
+            node = node.parent
+            num_tokens = len(node.edge)
+        return num_unlocked
 
-        To admit a request, match `tokens[:-1]`. An exact repeat is cached to its last token, and a request with nothing
-        left to forward gets no logits and so no next token.
+    def pages_to(self, node: Node) -> np.ndarray:
+        """The pages of all tokens from the root to the end of `node`."""
+        return np.concatenate([step.payload.pages for step in radix_tree.path_to(node)])
 
-        Returns PrefixMatch(0, no slots, root) if nothing matches. Lock `node` before the next `evict`.
+    def first_missing(self, tokens: Sequence[int] | np.ndarray) -> int:
+        """Length of the shortest prefix of whole pages that is not here, and would be once its KV is published."""
+        return self.find(tokens).length + self.page_size
+
+    def match(self, tokens: Sequence[int] | np.ndarray) -> PrefixMatch:
+        """The longest cached prefix of `tokens`, in whole pages, with its pages and the node to lock.
+
+        Everything on the way counts as used now, and as hit once more. If the match ends inside an edge, the edge is
+        split there, so that a lock on `node` protects the matched tokens and no more. No match is an empty one at the
+        root. Lock `node` before the next `evict`.
         """
-        tokens = radix_tree.as_int_array(tokens, "tokens")
-        position = radix_tree.match_prefix(self._root_of(namespace), tokens, self.page_size)
-        if position.length == 0:
-            return PrefixMatch(0, np.empty(0, dtype=np.int64), self.root)
+        position = self.find(tokens)
         node = radix_tree.cut_at(position, self.page_size)
         path = radix_tree.path_to(node)
-        self._touch(path, hits=1)
-        return PrefixMatch(position.length, np.concatenate([step.payload.slots for step in path]), node)
+        self._use(path, hits=1)
+        return PrefixMatch(position.length, np.concatenate([step.payload.pages for step in path]), node)
 
-    def insert(self, tokens: Sequence[int], slots: Sequence[int], namespace: Hashable = None) -> int:
-        """Publish computed KV: from now on `tokens` are found, and the cache owns the slots that it took.
+    def insert(self, tokens: Sequence[int] | np.ndarray, pages: Sequence[int] | np.ndarray) -> Inserted:
+        """Publish computed KV: from now on `tokens` are found, and the cache owns the pages that it took.
 
-        Tokens after the last whole page are left to the caller. What is present already keeps the slots it has; the
-        rest is hung on the tree as one new leaf, under a node that is split if the match stopped inside its edge.
+        What is present already keeps the pages it has; the rest becomes one new leaf. The whole path counts as used
+        now, but not as hit: who publishes has not asked for anything, and would make itself popular otherwise. Tokens
+        after the last whole page, and their page, are left to the caller.
 
-        Args:
-            tokens: [num_tokens]
-            slots: [num_tokens], where the KV of each token lies; one per token for every page size
+        tokens: [num_tokens]
+        pages: [num_pages], where the KV of each page of tokens lies
 
-        Returns:
-            present: how many tokens were there already. The cache took `slots[present:]` up to the last whole page. It
-            did not take `slots[:present]`: what of them did not come from `match` is a duplicate, which the caller
-            stops reading and frees (see the top of this file).
-
-        Given: `self._whole_pages(tokens, slots)` checks and trims both; `self._root_of(namespace)` is where the walk
-        starts. Then find the position (`radix_tree.match_prefix`), get the node that ends there
-        (`radix_tree.cut_at`), add a leaf for what is missing (`self._add_leaf(node, tokens, slots)`), and mark the
-        whole path as used (`self._touch(radix_tree.path_to(node))`).
+        Returns what was present, and what is now. If others have published `tokens` up to `present` first, the caller's
+        own pages for these are duplicates, which it stops reading and frees (see the top of this file). Other numbers
+        of pages, or negative ones, are a TypeError or ValueError, and nothing has changed.
         """
-        tokens, slots = self._whole_pages(tokens, slots)
-        position = radix_tree.match_prefix(self._root_of(namespace), tokens, self.page_size)
+        tokens, pages = self._whole_pages(tokens, pages)
+        position = radix_tree.match_prefix(self.root, tokens, self.page_size)
         node = radix_tree.cut_at(position, self.page_size)
         if position.length < len(tokens):
-            node = self._add_leaf(node, tokens[position.length :], slots[position.length :])
-        self._touch(radix_tree.path_to(node))
-        return position.length
+            node = self._add_leaf(node, tokens[position.length :], pages[position.length // self.page_size :])
+        self._use(radix_tree.path_to(node))
+        return Inserted(position.length, len(tokens), node)
 
     def lock(self, node: Node) -> None:
         """Protect `node` and all above it from eviction until `unlock(node)`. Locks are counted."""
@@ -201,7 +168,7 @@ class PrefixCache:
         self._holders[node] += 1
         for step in path:
             if step.payload.lock_count == 0:
-                self._protected_size += len(step.edge)
+                self.protected_size += len(step.payload.pages)
             step.payload.lock_count += 1
 
     def unlock(self, node: Node) -> None:
@@ -215,33 +182,24 @@ class PrefixCache:
         for step in path:
             step.payload.lock_count -= 1
             if step.payload.lock_count == 0:
-                self._protected_size -= len(step.edge)
+                self.protected_size -= len(step.payload.pages)
         self._offer(node)
 
-    def evict(self, num_tokens: int) -> np.ndarray:
-        """Free at least `num_tokens` tokens, or all that can be freed if that is less, and return their slots.
+    def evict(self, num_pages: int) -> np.ndarray:
+        """Free at least `num_pages` pages, or all that can be freed if that is less, and return them, int64.
 
-        Takes whole leaves, the smallest `self._priority(leaf)` first (for "lru" the one not used for longest), until
-        enough is freed; so it may free more than asked. Never takes a node that has children or is locked. A parent
-        that has lost its last child is a leaf itself and competes with the others.
+        Takes whole leaves, the smallest priority first (for "lru" the one not used for longest), until enough is
+        freed; so it may free more than asked. Never takes a node that has children or is locked. A parent that has lost
+        its last child is a leaf itself and competes with the others.
 
-        The candidates lie in the heap `self._queue` of (priority, serial, node). Take the smallest entry off with
-        `heapq.heappop` and set its `node.payload.queued = False`. Entries may be out of date, so look again:
-        - `self._is_evictable(node)` is False: it was locked or extended meanwhile. Drop the entry.
-        - its priority is no longer `self._priority(node)`: it was used meanwhile. Put it back by `self._offer(node)`.
-        - else evict it: keep its slots, `parent = self._remove_leaf(node)`, and `self._offer(parent)`, which queues a
-          node only if it can be evicted.
-
-        Returns:
-            [num_freed] int64, which the caller gives back to the pool; empty if nothing could be freed
-
-        Raises ValueError if `num_tokens` is negative.
+        The candidates are the entries of `_queue`, which may be out of date. Every evictable leaf is in it once, before
+        and afterwards. Raises ValueError if `num_pages` is negative.
         """
-        if num_tokens < 0:
-            raise ValueError(f"num_tokens must be >= 0, got {num_tokens}")
-        freed = [np.empty(0, dtype=np.int64)]
+        if num_pages < 0:
+            raise ValueError(f"num_pages must be >= 0, got {num_pages}")
+        freed = [NO_PAGES]
         num_freed = 0
-        while num_freed < num_tokens and self._queue:
+        while num_freed < num_pages and self._queue:
             priority, _, node = heapq.heappop(self._queue)
             node.payload.queued = False
             if not self._is_evictable(node):
@@ -249,81 +207,68 @@ class PrefixCache:
             if priority != self._priority(node):
                 self._offer(node)
                 continue
-            freed.append(node.payload.slots)
-            num_freed += len(node.payload.slots)
-            parent = self._remove_leaf(node)
-            self._offer(parent)
+            freed.append(node.payload.pages)
+            num_freed += len(node.payload.pages)
+            self._offer(self._remove_leaf(node))
         return np.concatenate(freed)
 
     def check_integrity(self) -> None:
-        """Raise RuntimeError naming the first thing that is wrong: links, sizes, locks, queue, a slot in two places."""
+        """Raise RuntimeError naming the first thing that is wrong: links, sizes, locks, queue, a page in two places."""
         total = protected = 0
-        all_slots = []
+        all_pages = []
         queued = {node: priority for priority, _, node in self._queue}
         if len(queued) != len(self._queue):
             raise RuntimeError("a node is in the eviction queue twice")
         unseen_holders = dict(self._holders)
-        for namespace, root in self._roots.items():
-            if root.key != namespace:
-                raise RuntimeError(f"the root of namespace {namespace!r} says that it is that of {root.key!r}")
-            radix_tree.check_links(root, self.page_size)
-            for node in reversed(list(radix_tree.iter_nodes(root))):  # children before their parent
-                span = node.payload
-                if len(span.slots) != len(node.edge):
-                    raise RuntimeError(f"{node} has {len(span.slots)} slots")
-                locks = unseen_holders.pop(node, 0) + sum(c.payload.lock_count for c in node.children.values())
-                if span.lock_count != locks:
-                    raise RuntimeError(f"{node} counts {span.lock_count} locks, there are {locks} on it and below it")
-                if span.queued != (node in queued):
-                    raise RuntimeError(f"{node}: queued is {span.queued}, which the eviction queue contradicts")
-                if self._is_evictable(node) and not (span.queued and queued[node] <= self._priority(node)):
-                    raise RuntimeError(f"{node} could be evicted, but is not in the queue or comes too late there")
-                total += len(node.edge)
-                protected += len(node.edge) if span.lock_count else 0
-                all_slots.append(span.slots)
+        radix_tree.check_links(self.root, self.page_size)
+        for node in reversed(list(radix_tree.iter_nodes(self.root))):  # children before their parent
+            span, children = node.payload, node.children.values()
+            if len(span.pages) * self.page_size != len(node.edge):
+                raise RuntimeError(f"{node} has {len(span.pages)} pages of {self.page_size} tokens")
+            locks = unseen_holders.pop(node, 0) + sum(c.payload.lock_count for c in children)
+            if span.lock_count != locks:
+                raise RuntimeError(f"{node} counts {span.lock_count} locks, there are {locks} on it and below it")
+            if span.queued != (node in queued):
+                raise RuntimeError(f"{node}: queued is {span.queued}, which the eviction queue contradicts")
+            if self._is_evictable(node) and not (span.queued and queued[node] <= self._priority(node)):
+                raise RuntimeError(f"{node} could be evicted, but is not in the queue or comes too late there")
+            total += len(span.pages)
+            protected += len(span.pages) if span.lock_count else 0
+            all_pages.append(span.pages)
         if unseen_holders:
             raise RuntimeError(f"locks are held on nodes that are not in the cache: {list(unseen_holders)}")
-        if (total, protected) != (self._total_size, self._protected_size):
-            raise RuntimeError(
-                f"the tree holds {total} tokens, {protected} of them locked; the cache counts "
-                f"{self._total_size} and {self._protected_size}"
-            )
-        values, counts = np.unique(np.concatenate(all_slots), return_counts=True)
+        counted = self.total_size, self.protected_size
+        if counted != (total, protected):
+            raise RuntimeError(f"the tree holds {total} pages, {protected} of them locked; the cache counts {counted}")
+        values, counts = np.unique(np.concatenate(all_pages), return_counts=True)
         if (counts > 1).any():
-            raise RuntimeError(f"slots that belong to more than one token: {values[counts > 1].tolist()}")
+            raise RuntimeError(f"pages that are in more than one place: {values[counts > 1].tolist()}")
 
-    def _new_root(self, namespace: Hashable) -> Node:
-        return Node(np.empty(0, dtype=np.int64), Span(np.empty(0, dtype=np.int64), 0, 0), key=namespace)
+    # --- shared steps ---------------------------------------------------------------------------------------
 
-    def _root_of(self, namespace: Hashable) -> Node:
-        """The root of a namespace. One that has no leaf yet is new each time: `_add_leaf` keeps it."""
-        try:
-            return self._roots.get(namespace) or self._new_root(namespace)
-        except TypeError:
-            kind = type(namespace).__name__
-            raise TypeError(f"namespace must be hashable, got {kind}: {namespace!r}") from None
-
-    def _whole_pages(self, tokens: Sequence[int], slots: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Check the arguments of `insert` and cut both to whole pages."""
+    def _whole_pages(self, tokens: Any, pages: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The arguments of `insert`, checked and cut to whole pages."""
         tokens = radix_tree.as_int_array(tokens, "tokens")
-        slots = radix_tree.as_int_array(slots, "slots")
-        if len(tokens) != len(slots):
-            raise ValueError(f"insert needs one slot per token, got {len(tokens)} tokens and {len(slots)} slots")
-        if len(slots) and slots.min() < 0:
-            raise ValueError(f"slots must be >= 0, got {slots.min()}")
-        num_aligned = len(tokens) - len(tokens) % self.page_size
-        return tokens[:num_aligned], slots[:num_aligned]
+        pages = radix_tree.as_int_array(pages, "pages")
+        num_whole, rest = divmod(len(tokens), self.page_size)
+        if not num_whole <= len(pages) <= num_whole + (rest > 0):
+            raise ValueError(
+                f"insert needs a page for every {self.page_size} tokens, got {len(pages)} for {len(tokens)} tokens"
+            )
+        if len(pages) and pages.min() < 0:
+            raise ValueError(f"pages must be >= 0, got {pages.min()}")
+        return tokens[: len(tokens) - rest], pages[:num_whole]
 
     def _path_in_this_cache(self, node: Node) -> list[Node]:
-        """The nodes from the root to `node`; ValueError if that root is not one of this cache's."""
+        """The nodes from the root to `node`; ValueError if that root is not this cache's."""
         if not isinstance(node, Node):
             raise TypeError(f"expected a node, as in match(...).node, got {type(node).__name__}")
         path = radix_tree.path_to(node)
-        if self._roots.get(path[0].key) is not path[0]:
+        if path[0] is not self.root:
             raise ValueError(f"{node} is not in this cache: it was evicted, or it belongs to another cache")
         return path
 
-    def _touch(self, path: list[Node], hits: int = 0) -> None:
+    def _use(self, path: list[Node], hits: int = 0) -> None:
         """Mark the nodes of a path as used now. One tick per call, so no two leaves were ever used at the same time."""
         self._clock += 1
         for node in path:
@@ -335,7 +280,7 @@ class PrefixCache:
         return POLICIES[self.policy](node.payload)
 
     def _is_evictable(self, node: Node) -> bool:
-        """A leaf that nobody has locked. (A root never is: it has no parent.)"""
+        """A leaf that is not locked. (The root never is one: it has no parent.)"""
         return node.parent is not None and not node.children and node.payload.lock_count == 0
 
     def _offer(self, node: Node) -> None:
@@ -345,20 +290,27 @@ class PrefixCache:
             self._num_queued += 1  # a serial number, so that two entries never compare their nodes
             heapq.heappush(self._queue, (self._priority(node), self._num_queued, node))
 
-    def _add_leaf(self, parent: Node, tokens: np.ndarray, slots: np.ndarray) -> Node:
+    def _add_leaf(self, parent: Node, tokens: np.ndarray, pages: np.ndarray) -> Node:
         """Hang a new unlocked leaf under `parent`, count it and queue it."""
-        span = Span(slots.copy(), created=self._clock + 1, last_used=self._clock + 1)
+        span = Span(pages.copy(), created=self._clock + 1, last_used=self._clock + 1)
         leaf = radix_tree.add_leaf(parent, tokens, span, self.page_size)
-        if parent.parent is None:  # a root, and perhaps a new one
-            self._roots[parent.key] = parent
-        self._total_size += len(tokens)
+        self.total_size += len(pages)
         self._offer(leaf)
         return leaf
 
     def _remove_leaf(self, leaf: Node) -> Node:
-        """Take an evictable leaf out, uncount it and return its parent. A namespace that is empty now is forgotten."""
-        parent = radix_tree.remove_leaf(leaf)
-        self._total_size -= len(leaf.edge)
-        if parent.parent is None and not parent.children and parent is not self.root:
-            del self._roots[parent.key]
-        return parent
+        """Take an evictable leaf out, uncount it and return its parent."""
+        self.total_size -= len(leaf.payload.pages)
+        return radix_tree.remove_leaf(leaf)
+
+
+class KeepsNothing(PrefixCache):
+    """A cache without room, for an engine that reuses nothing: every match is empty, and no page is ever taken."""
+
+    def insert(self, tokens: Sequence[int] | np.ndarray, pages: Sequence[int] | np.ndarray) -> Inserted:
+        self._whole_pages(tokens, pages)
+        return Inserted(0, 0, self.root)
+
+    def first_missing(self, tokens: Sequence[int] | np.ndarray) -> int:
+        """More than there are: nothing will ever be published that these tokens could find."""
+        return len(tokens) + self.page_size

@@ -1,32 +1,30 @@
-"""A request: a list of tokens, a few lengths, and how it ended.
+"""A request: its tokens in one growing array, a few lengths, and how it ended.
 
-The life of a request:
+    WAITING --admit--> RUNNING --finish--> FINISHED      running: pages for all of `token_ids` but perhaps the newest,
+       ^                  |                              and at least one token is not computed
+       +-----preempt------+                              waiting, finished: no pages, num_computed_tokens == 0
 
-    WAITING --admit--> RUNNING --finish--> FINISHED
-       ^                  |
-       +-----preempt------+
+    token_ids   | prompt ..................... | generated ...... |
+                                               num_prompt_tokens  num_tokens
+                0 <= num_published_tokens <= num_computed_tokens <= num_tokens
 
 Nothing tells prefill from decode but the lengths. A request computes the keys and values of `token_ids`, in order,
 some in each step. When all are computed, the logits of the last give one more token. So a prompt, a chunk of a prompt,
 a prompt that comes back after a preemption (with what it had generated) and a decode are the same thing with another
 `num_uncomputed_tokens`.
-
-    token_ids   | prompt ............................. | generated ...... |
-                0 <= num_cached_tokens                 num_prompt_tokens   num_tokens
-                0 <= num_published_tokens <= num_computed_tokens <= num_tokens
-
-    waiting     no pages, num_computed_tokens == 0
-    running     pages for all of `token_ids` but perhaps the newest; at least one token is not computed
-    finished    no pages
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
-from typing import Any
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass, field
 
-from yaie.engine.output import TextStream, TokenLogprobs
+import numpy as np
+import torch
+
+from yaie.engine.output import StreamChunk, TextStream, TokenLogprobs
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels.radix_tree import Node
 
@@ -39,85 +37,94 @@ class Status(enum.Enum):
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """One prompt on its way through the engine. Compared and hashed by identity.
+    """One prompt in flight. Compared and hashed by identity."""
 
-    request_id: the name under which the pool keeps its block table
-    token_ids: prompt, and what has been generated
-    num_prompt_tokens: how many of them are the prompt
-    params: what was asked for
-    arrival: the number of the request; who came first has the smaller one
-    max_tokens: how many tokens it may generate: what was asked for, or less if the model or the pool ends before
-    text: the generated text, as far as it is known to be text and not the beginning of a stop string
-    generator: draws for this request only, so that its text does not depend on who shares its batch
-
-    num_computed_tokens: tokens whose keys and values are in the pages of this request
-    num_published_tokens: how many of those lie in pages that belong to the prefix cache; whole pages
-    num_cached_tokens: how many it found in the prefix cache when it was first admitted
-    locked_node: the node of the prefix cache that ends at `num_published_tokens`, locked by this request
-    num_overtaken: how many later requests were admitted while it waited
-    """
-
-    request_id: str
-    token_ids: list[int]
-    num_prompt_tokens: int
+    request_id: str  # the name under which the pool keeps its block table
+    prompt: InitVar[Sequence[int] | np.ndarray]  # its token ids; they are copied
     params: SamplingParams
-    arrival: int
-    max_tokens: int
-    text: TextStream
-    generator: Any = None
-    status: Status = Status.WAITING
-    num_computed_tokens: int = 0
-    num_published_tokens: int = 0
-    num_cached_tokens: int | None = None
-    locked_node: Node | None = None
-    num_overtaken: int = 0
+    arrival: int  # its number; who came first has the smaller one
+    max_tokens: int  # to generate: what was asked for, or less if the model or the pool ends before
+    text: TextStream  # of the answer, as far as it is known to be text and not the beginning of a stop string
+    generator: torch.Generator | None = None  # its own, so that its text does not depend on who shares its batch
+    queue: deque[StreamChunk] = field(default_factory=deque)  # where the chunks of its answer go; others may share it
+    num_tokens: int = field(init=False)
+    num_prompt_tokens: int = field(init=False)
+    num_computed_tokens: int = field(init=False)  # their keys and values are in the pages of this request
+    num_published_tokens: int = field(init=False)  # of those, in pages that belong to the prefix cache; whole pages
+    locked_node: Node | None = field(init=False)  # where these end in the prefix cache; None if it has no pages
+    num_cached_tokens: int | None = None  # found in the prefix cache when it was first admitted
+    num_overtaken: int = 0  # how many later requests were admitted while it waited
     num_preemptions: int = 0
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: str | None = None
     error: str | None = None
+    _tokens: np.ndarray = field(init=False)
+
+    def __post_init__(self, prompt: Sequence[int] | np.ndarray) -> None:
+        self._tokens = np.array(prompt, dtype=np.int64)
+        self.num_tokens = self.num_prompt_tokens = len(self._tokens)
+        self.hold(None, 0, 0)
+
+    def append(self, token_id: int) -> None:
+        """Add a generated token. A full array doubles, so this costs the same however many there are."""
+        if self.num_tokens == len(self._tokens):
+            self._tokens = np.concatenate((self._tokens, np.empty_like(self._tokens)))
+        self._tokens[self.num_tokens] = token_id
+        self.num_tokens += 1
+
+    def hold(self, node: Node | None, num_published: int, num_computed: int) -> None:
+        """What it has in the prefix cache and in its pages. Nothing else writes these three."""
+        self.locked_node, self.num_published_tokens, self.num_computed_tokens = node, num_published, num_computed
+
+    def finish(self, reason: str, error: str | None = None) -> None:
+        """End it: no token follows, and no text is held back any more."""
+        self.finish_reason, self.error = reason, error
+        self.text.finish()
+
+    # Views, int64.
 
     @property
-    def num_tokens(self) -> int:
-        return len(self.token_ids)
+    def token_ids(self) -> np.ndarray:
+        return self._tokens[: self.num_tokens]
+
+    @property
+    def prompt_token_ids(self) -> np.ndarray:
+        return self._tokens[: self.num_prompt_tokens]
+
+    @property
+    def output_token_ids(self) -> np.ndarray:
+        return self._tokens[self.num_prompt_tokens : self.num_tokens]
 
     @property
     def num_output_tokens(self) -> int:
-        return len(self.token_ids) - self.num_prompt_tokens
+        return self.num_tokens - self.num_prompt_tokens
 
     @property
     def num_uncomputed_tokens(self) -> int:
         """Tokens still to be computed; 1 is a decode, more is a prompt or the rest of one."""
-        return len(self.token_ids) - self.num_computed_tokens
-
-    @property
-    def prompt_token_ids(self) -> list[int]:
-        return self.token_ids[: self.num_prompt_tokens]
-
-    @property
-    def output_token_ids(self) -> list[int]:
-        return self.token_ids[self.num_prompt_tokens :]
+        return self.num_tokens - self.num_computed_tokens
 
     @property
     def is_decode(self) -> bool:
-        """True when only the newest generated token is left to compute."""
-        return self.num_uncomputed_tokens == 1 and self.num_output_tokens > 0
+        """Whether only the newest generated token is left to compute."""
+        return self.num_tokens - self.num_computed_tokens == 1 and self.num_tokens > self.num_prompt_tokens
+
+    @property
+    def status(self) -> Status:
+        """Follows from the rest: who has a reason to be finished is, who has pages runs, all others wait."""
+        if self.is_finished:
+            return Status.FINISHED
+        return Status.WAITING if self.locked_node is None else Status.RUNNING
 
     @property
     def is_finished(self) -> bool:
-        return self.status is Status.FINISHED
+        return self.finish_reason is not None
 
     def check(self) -> None:
         """Raise AssertionError unless the lengths are those of the status (see the top of this file)."""
-        lengths = (self.num_published_tokens, self.num_computed_tokens, self.num_tokens)
-        ok = 0 <= lengths[0] <= lengths[1] <= lengths[2] and 0 < self.num_prompt_tokens <= self.num_tokens
-        if self.status is Status.RUNNING:
-            ok = ok and self.num_uncomputed_tokens > 0
-        else:
-            ok = ok and self.num_published_tokens == 0 and self.locked_node is None
-        if self.status is Status.WAITING:
-            ok = ok and self.num_computed_tokens == 0
-        if not ok:
-            raise AssertionError(
-                f"request {self.request_id!r} is {self.status.value} with published, computed, all = {lengths}, "
-                f"prompt {self.num_prompt_tokens}"
-            )
+        published, computed, total = lengths = self.num_published_tokens, self.num_computed_tokens, self.num_tokens
+        ok = 0 <= published <= computed <= total and 0 < self.num_prompt_tokens <= total
+        runs = self.status is Status.RUNNING
+        ok = ok and (computed < total if runs else computed == 0 and self.locked_node is None)
+        what = f"published, computed, all = {lengths}, prompt {self.num_prompt_tokens}"
+        assert ok, f"request {self.request_id!r} is {self.status.value} with {what}"

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain, compress
 from typing import Any
 
 import numpy as np
 import torch
 
-from yaie.engine.cpu_graph import RecordedDecode
-from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
-from yaie.kernels import api, native
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.models.batch import Batch
 
@@ -32,28 +29,24 @@ class ModelRunner:
     """Runs the model over pages. Holds nothing that belongs to a request.
 
     On a GPU a step is only asked for, and the CPU goes on; it waits when it first looks at a number of the result. So
-    nothing here looks at one before all of the step has been asked for. (The draw for a request that is not greedy
-    comes after that.)
+    nothing here looks at one before all of the step but the draws has been asked for.
 
-    graphs: runs decode steps from CUDA graphs or from a recording; None where there are none
+    operations: what computes
+    graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
     """
 
-    def __init__(self, model: Any, kv: KVCacheManager, backend: str = "torch") -> None:
+    def __init__(self, model: Any, kv: KVCacheManager, operations: Any, graphs: Any = None) -> None:
         self.model = model
         self.kv = kv
-        self.operations = api.Unchecked(backend, kv.key_cache)
-        self.graphs: DecodeGraphs | RecordedDecode | None = None
+        self.operations = operations
+        self.graphs = graphs
 
     @torch.inference_mode()
     def try_out(self) -> None:
-        """Raise `BackendError` if the backend cannot run this model: better now than with somebody's request.
+        """Raise `BackendError` if the operations cannot run this model: better now than with the first request.
 
-        One token of nobody goes through the model. It is stored nowhere, and sees what lies in the first slot.
+        One token goes through the model. It is stored nowhere, and sees what lies in the first slot.
         """
-        if self.operations.backend == "torch":
-            return
-        if self.kv.device.type == "cuda":  # nvcc takes its time; the emulator's files are ready in a second or two
-            native.prepare("cuda")
         zero, nowhere = torch.zeros(2, dtype=torch.int64, device=self.kv.device).split(1)
         batch = Batch(zero, zero, nowhere - 1, zero[None], zero + 1, [1], [1])
         self.model(batch, self.kv, self.operations)
@@ -62,104 +55,105 @@ class ModelRunner:
     def run(self, scheduled: dict[Request, int]) -> dict[Request, StepResult]:
         """Compute `scheduled[request]` tokens of each request; those that are computed to the end get a new token.
 
-        A request whose numbers are not finite gets an error, and nobody else does.
+        A request whose numbers are not finite gets an error, and no other does.
         """
         batch = self.make_batch(scheduled)
         if self.graphs is not None and self.graphs.takes(batch):
             hidden = self.graphs.run(batch)
         else:
             hidden = self.model(batch, self.kv, self.operations)
-        results = dict.fromkeys(scheduled, StepResult())
-        ends = list(accumulate(batch.query_lens))
-        complete = {
-            request: end - 1
-            for (request, num_tokens), end in zip(scheduled.items(), ends, strict=True)
-            if num_tokens == request.num_uncomputed_tokens
-        }
-        if complete:
-            last = hidden
-            if len(complete) < len(hidden):
-                last = hidden[self._on_device(torch.tensor(list(complete.values())))]
-            logits = self.model.logits(last)
-        if bad := self.not_finite(scheduled, hidden, ends):
-            error = "the model computed numbers that are not finite for its tokens"
-            results |= dict.fromkeys(bad, StepResult(error=error))
-            if complete:
-                logits = logits[torch.tensor([request not in bad for request in complete])]
-                complete = {request: row for request, row in complete.items() if request not in bad}
-        if complete:
-            results |= self.next_tokens(list(complete), logits)
-        return results
+        complete = [num_tokens == request.num_uncomputed_tokens for request, num_tokens in scheduled.items()]
+        requests, last = list(compress(scheduled, complete)), hidden
+        if len(requests) < len(hidden):
+            rows = [end - 1 for end in compress(accumulate(batch.query_lens), complete)]
+            last = hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
+        logits = self.model.logits(last)
+        likeliest, bad = self.not_finite(scheduled, hidden, requests, logits)
+        if bad:
+            sound = [request not in bad for request in requests]
+            requests, likeliest = list(compress(requests, sound)), list(compress(likeliest, sound))
+            logits = logits[torch.tensor(sound, dtype=torch.bool, device=logits.device)]
+        results = {request: StepResult(error=bad.get(request)) for request in scheduled}
+        return results | self.next_tokens(requests, logits, likeliest)
 
     def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A copy on the model's device. Nobody waits: the copy to a GPU is made from pinned memory."""
+        """A copy on the model's device. Nothing waits: the copy to a GPU is made from pinned memory."""
         if self.kv.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.kv.device, non_blocking=True)
 
     def make_batch(self, scheduled: dict[Request, int]) -> Batch:
         """The tensors of a step: the uncomputed tokens of each request, packed, and where their pages are."""
-        token_ids: list[int] = []
+        token_ids: list[np.ndarray] = []
         positions: list[int] = []
         slots: list[int] = []
         context_lens: list[int] = []
         tables = [self.kv.block_tables[request.request_id] for request in scheduled]
-        block_tables = np.zeros((len(tables), max(map(len, tables))), dtype=np.int64)
-        for row, (request, num_tokens) in enumerate(scheduled.items()):
+        width = max(map(len, tables))
+        for request, num_tokens in scheduled.items():
             start = request.num_computed_tokens
             end = start + num_tokens
-            token_ids += request.token_ids[start:end]
+            token_ids.append(request.token_ids[start:end])
             positions += range(start, end)
             slots += self.kv.slot_mapping(request.request_id, start, end)
             context_lens.append(end)
-            block_tables[row, : len(tables[row])] = tables[row]
+        padded = chain.from_iterable(table + [0] * (width - len(table)) for table in tables)
+        block_tables = np.fromiter(padded, np.int64, len(tables) * width)
         # One array, so that one copy brings all of it to the device; the fields are views of it.
-        packed = torch.from_numpy(np.concatenate((token_ids + positions + slots + context_lens, block_tables.ravel())))
-        num_tokens, num_seqs = len(token_ids), len(tables)
-        fields = self._on_device(packed).split([num_tokens] * 3 + [num_seqs, block_tables.size])
+        packed = torch.from_numpy(np.concatenate((*token_ids, positions, slots, context_lens, block_tables)))
+        fields = self._on_device(packed).split([len(positions)] * 3 + [len(tables), len(block_tables)])
         return Batch(
             token_ids=fields[0],
             positions=fields[1],
             slot_mapping=fields[2],
             context_lens=fields[3],
-            block_tables=fields[4].view(block_tables.shape),
+            block_tables=fields[4].view(-1, width),
             query_lens=list(scheduled.values()),
             host_context_lens=context_lens,
         )
 
-    def not_finite(self, scheduled: dict[Request, int], hidden: torch.Tensor, ends: list[int]) -> list[Request]:
-        """The requests of a step with a NaN or an infinity in their hidden states. `ends`: one past each last row.
+    def not_finite(
+        self, scheduled: dict[Request, int], hidden: torch.Tensor, complete: list[Request], logits: torch.Tensor
+    ) -> tuple[list[int], dict[Request, str]]:
+        """The first look at the numbers of a step, and the only one for NaN: the sampler need not look again.
 
         Asked before anything is published: keys and values that went wrong must not be found by others. (A token sees
         itself, so if its key or value is not finite, its hidden state is not either.)
-        """
-        if math.isfinite(hidden.sum(dtype=torch.float32).item()):
-            return []
-        bad_rows = (~hidden.isfinite().all(dim=-1)).cpu().numpy()
-        parts = np.split(bad_rows, ends[:-1])
-        return [request for request, part in zip(scheduled, parts, strict=True) if part.any()]
 
-    def next_tokens(self, requests: list[Request], logits: torch.Tensor) -> dict[Request, StepResult]:
-        """Choose a token for each request from its row of `logits`, [num_requests, vocab_size]."""
-        largest, token_ids = on_host(*logits.max(dim=-1))
-        healthy = [math.isfinite(value) for value in largest]  # NaN if any is; -inf if all are
-        if not all(healthy):
-            error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
-            rest = [request for request, ok in zip(requests, healthy, strict=True) if ok]
-            results = dict.fromkeys(requests, StepResult(error=error))
-            return results | (self.next_tokens(rest, logits[torch.tensor(healthy)]) if rest else {})
+        hidden: `[num_tokens, hidden_size]`, of all scheduled tokens
+        logits: `[len(complete), vocab_size]`, after the last token of each request that is complete
+
+        Returns the likeliest token of each row of `logits`, and what is wrong with whom.
+        """
+        total, largest, likeliest = on_host(hidden.sum(dtype=torch.float32), *logits.max(dim=-1))
+        bad: dict[Request, str] = {}
+        if not math.isfinite(total):
+            bad_rows = (~hidden.isfinite().all(dim=-1)).cpu().numpy()
+            parts = np.split(bad_rows, np.cumsum(list(scheduled.values()))[:-1])
+            error = "the model computed numbers that are not finite for its tokens"
+            bad = {request: error for request, part in zip(scheduled, parts, strict=True) if part.any()}
+        error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
+        for request, value in zip(complete, largest, strict=True):
+            if not math.isfinite(value):  # NaN if any is; -infinity if all are
+                bad.setdefault(request, error)
+        return likeliest, bad
+
+    def next_tokens(
+        self, requests: list[Request], logits: torch.Tensor, likeliest: list[int]
+    ) -> dict[Request, StepResult]:
+        """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, which are sound."""
         drawn = [row for row, request in enumerate(requests) if not _plain_greedy(request)]
         if drawn:
             rows = self._on_device(torch.tensor(drawn))
             for row, token_id in zip(drawn, self._draw([requests[i] for i in drawn], logits[rows]), strict=True):
-                token_ids[row] = token_id
+                likeliest[row] = token_id
         return {
-            request: StepResult(token_id, token_logprobs(logits[row], token_id, request.params.logprobs))
-            for row, (request, token_id) in enumerate(zip(requests, token_ids, strict=True))
+            request: StepResult(token_id, token_logprobs(row, token_id, request.params.logprobs))
+            for request, row, token_id in zip(requests, logits, likeliest, strict=True)
         }
 
     def _draw(self, requests: list[Request], logits: torch.Tensor) -> list[int]:
-        """A token for each row, for requests that want more than their likeliest token."""
+        """A token for each row, by the sampler, which draws a number for each of them, a greedy one included."""
         params = [request.params for request in requests]
         tokens = self.operations.sample(
             logits,
@@ -178,8 +172,8 @@ class ModelRunner:
         return tokens.tolist()
 
 
-def on_host(*tensors: torch.Tensor) -> list[list]:
-    """The numbers of tensors, after one wait for their device."""
+def on_host(*tensors: torch.Tensor) -> list[Any]:
+    """The numbers of tensors, as lists of theirs, after one wait for their device."""
     if tensors[0].is_cuda:
         tensors = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
         torch.cuda.current_stream().synchronize()
@@ -187,6 +181,7 @@ def on_host(*tensors: torch.Tensor) -> list[list]:
 
 
 def _plain_greedy(request: Request) -> bool:
+    """Whether the likeliest token is the answer, and the sampler need not be asked."""
     params = request.params
     return params.greedy and params.repetition_penalty == 1 and params.presence_penalty == 0
 

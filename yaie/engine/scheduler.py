@@ -1,11 +1,10 @@
 """Continuous batching: which requests take part in the next step, and with how many tokens.
 
-Every step has a budget of tokens. Requests that decode take one each, first: nobody's answer stops because a long
-prompt came in. What is left of the budget goes to prompts, in chunks, in the order in which they were admitted; what is
-left then admits waiting requests. When there are no pages for a token that must be decoded, the youngest request
-is preempted: it gives its pages back, waits, and is computed again later (or found again in the prefix cache).
-
-The oldest running request is never preempted for another, so somebody always gets on, and everybody in the end.
+Every step has a budget of tokens. Requests that decode take one each, first: no answer stops because a long prompt came
+in. What is left of the budget goes to prompts, in chunks, in the order in which they were admitted; what is left then
+admits waiting requests. When there are no pages for a token that must be decoded, the youngest request is preempted: it
+gives its pages back, waits, and is computed again later (or found again in the prefix cache). The oldest running
+request is never preempted for another, so one always gets on, and all do in the end.
 
 Sources: iteration-level scheduling from Orca (Yu et al., OSDI 2022); chunked prefill beside decodes from Sarathi-Serve
 (Agrawal et al., OSDI 2024); longest prefix first from SGLang (arXiv 2312.07104).
@@ -24,57 +23,43 @@ import numpy as np
 
 from yaie.engine.pages import Pages
 from yaie.engine.request import Request, Status
-from yaie.kernels import radix_tree
 
 # How many waiting requests, from the oldest on, are looked at in one step. It bounds the cost of a step.
 MAX_CONSIDERED = 128
-
-
-def fcfs(scheduler: Scheduler, request: Request) -> Any:
-    """First come, first served."""
-    return request.arrival
 
 
 def longest_prefix(scheduler: Scheduler, request: Request) -> Any:
     """Who finds most of its tokens in the cache goes first; who was overtaken often enough goes before all others."""
     if request.num_overtaken >= scheduler.max_overtaken:
         return 0, 0, request.arrival
-    return 1, -scheduler.num_cached(request), request.arrival
+    return 1, -scheduler.pages.cache.find(request.token_ids[:-1]).length, request.arrival
 
 
 # The waiting request with the smallest key is admitted first.
-POLICIES: dict[str, Callable[[Scheduler, Request], Any]] = {"fcfs": fcfs, "longest_prefix": longest_prefix}
+POLICIES: dict[str, Callable[[Scheduler, Request], Any]] = {
+    "fcfs": lambda scheduler, request: request.arrival,
+    "longest_prefix": longest_prefix,
+}
 
 
 class Scheduler:
-    """Chooses the requests of each step and gives them pages.
-
-    max_num_batched_tokens: the token budget of a step
-    max_num_seqs: how many requests run at once; at most the budget, so that all of them can decode
-    policy: "fcfs" or "longest_prefix", the order in which waiting requests are admitted
-    max_overtaken: with "longest_prefix", how many later requests may be admitted before a waiting one
-
-    waiting: in the order of arrival; running: in the order of admission
-    preempted: who was preempted in the last call of `schedule`
-    """
+    """Chooses the requests of each step and gives them pages."""
 
     def __init__(
         self,
         pages: Pages,
         *,
-        max_num_batched_tokens: int = 2048,
-        max_num_seqs: int = 64,
-        policy: str = "fcfs",
-        max_overtaken: int = 64,
+        max_num_batched_tokens: int = 2048,  # the token budget of a step
+        max_num_seqs: int = 64,  # how many requests run at once; at most the budget, so that all of them can decode
+        policy: str = "fcfs",  # first come, first served, or "longest_prefix": the order of admissions
+        max_overtaken: int = 64,  # then so many later requests may be admitted before a waiting one
     ) -> None:
         for name, value in (("max_num_seqs", max_num_seqs), ("max_num_batched_tokens", max_num_batched_tokens)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be an int >= 1, got {value!r}")
         if max_num_seqs > max_num_batched_tokens:
-            raise ValueError(
-                f"max_num_seqs={max_num_seqs} requests could not all decode within "
-                f"max_num_batched_tokens={max_num_batched_tokens}; it must be at least as large"
-            )
+            budget = f"max_num_batched_tokens={max_num_batched_tokens}"
+            raise ValueError(f"{budget} must be at least max_num_seqs={max_num_seqs}, so that all of them can decode")
         if policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
         self.pages = pages
@@ -82,21 +67,18 @@ class Scheduler:
         self.max_num_seqs = max_num_seqs
         self.policy = policy
         self.max_overtaken = max_overtaken
-        self.waiting: deque[Request] = deque()
-        self.running: list[Request] = []
-        self.preempted: list[Request] = []
+        self.waiting: deque[Request] = deque()  # in the order of arrival
+        self.running: list[Request] = []  # in the order of admission
+        self.preempted: list[Request] = []  # in the last call of `schedule`
 
     def add(self, request: Request) -> None:
         """Put a new request at the end of the line."""
         self.waiting.append(request)
 
-    # --- one step -------------------------------------------------------------------------------------------
-
     def schedule(self) -> dict[Request, int]:
-        """The requests of the next step, and how many of its tokens each computes in it.
+        """The requests of the next step, and how many of its tokens each computes in it: together at most the budget.
 
-        All of them are running and have pages for these tokens. The sum of the tokens is at most
-        `max_num_batched_tokens`.
+        All of them are running and have pages for these tokens.
         """
         batch: dict[Request, int] = {}
         budget = self.max_num_batched_tokens
@@ -120,17 +102,11 @@ class Scheduler:
         return batch
 
     def chunk_size(self, request: Request, budget: int) -> int:
-        """How many tokens of a running request go into this step, when `budget` tokens are left of the step's budget.
+        """How many tokens of a running request go into this step, when `budget` tokens are left: 0 to `budget`.
 
-        As many as there are (`request.num_uncomputed_tokens`: 1 for a decode, the rest of the prompt for a prefill), if
-        the budget allows that. A prompt that is longer is cut: this step computes a chunk of it, and the next goes on
-        after `request.num_computed_tokens`. Such a cut is made between two pages (`self.pages.block_size` tokens each)
-        where that is possible, because only whole pages can be published and reused: the chunk is shortened until
-        `num_computed_tokens` plus the chunk is a multiple of the page. If nothing would be left of it, the chunk fills
-        the budget instead: a small budget must not stop a prompt for ever.
-
-        Returns:
-            0 <= number of tokens <= budget
+        All that are uncomputed, if the budget allows it. A longer prompt is cut, and the next step goes on from there.
+        The cut is made between two pages where that is possible, because only whole pages can be published and reused.
+        Where no page ends within the budget, the chunk fills it: a small budget must not stop a prompt for ever.
 
         Example: pages of 16, 40 tokens computed, 100 to go, a budget of 30: the chunk would end at 70, inside a page,
         so 24 tokens are computed, up to 64. With a budget of 5 it would be 5.
@@ -146,21 +122,12 @@ class Scheduler:
     def admit(self, budget: int) -> list[Request]:
         """Start waiting requests, in the order of the policy, while the budgets of tokens and pages allow it.
 
-        Two budgets. Tokens: each admitted request takes `self.chunk_size(request, budget)` of what is left of `budget`;
-        nobody is admitted when it is used up. Pages: `self.pages.admit(request, num_spare)` gives a request pages for
-        all of its tokens and returns True, or returns False and changes nothing. Ask for one spare page per running
-        request, so that those who decode do not run out of pages at once, and somebody would have to be preempted.
+        An admitted request takes its chunk of `budget`, and pages for all of its tokens. A spare page for each that
+        runs already must remain, else one of those would be preempted in the next step for want of it. A candidate
+        whose beginning another computes just now is passed over: in a step or two it can be reused. The first without
+        pages ends the admissions: if smaller ones behind it were tried, they could overtake a large one for ever.
 
-        - `self.admission_order()` gives the candidates, the first to be admitted first.
-        - At most `self.max_num_seqs` requests run at a time.
-        - Pass over a candidate if `self.is_being_computed(request)`: another request is computing the beginning of its
-          prompt just now, and in a step or two that can be reused.
-        - Stop at the first candidate for which there are no pages. To go on with smaller ones behind it would let small
-          requests overtake a large one for ever.
-        - `self.start(request)` moves an admitted request from `self.waiting` to `self.running`.
-
-        Returns:
-            the admitted requests, in order
+        Returns the admitted requests, in order; they run now (`start`).
         """
         admitted = []
         for request in self.admission_order():
@@ -178,51 +145,38 @@ class Scheduler:
     def preempt(self) -> Request:
         """Make the youngest running request wait again, so that its pages can serve the others; return it.
 
-        The youngest is the one with the largest `arrival`. It has lost the least, and if the oldest always stays,
-        somebody always gets on.
+        The youngest is the one that arrived last. It need not have lost the least, but if the oldest always stays, it
+        gets on and ends, and so do all in turn.
 
-        Take it out of `self.running`; take back its pages with `self.pages.give_back(request)`, which publishes what it
-        has computed (so it may find that again) and sets its `num_computed_tokens` to 0; set its `status` to
-        `Status.WAITING`; put it back into `self.waiting`, which is in the order of arrival (`bisect.insort` takes a
-        `key`). What it has generated stays in its `token_ids` and is computed again, with the prompt, as a prompt.
-        Count it in `request.num_preemptions` and note it in `self.preempted`.
+        The victim goes back to its place among the waiting ones, by arrival. What it has computed stays in the cache,
+        where it may find it again, until it is evicted; what it has generated stays in its `token_ids` and is computed
+        again, with the prompt, as a prompt. The preemption counts in its `num_preemptions` and is noted in `preempted`.
         """
         victim = max(self.running, key=attrgetter("arrival"))
         self.running.remove(victim)
         self.pages.give_back(victim)
-        victim.status = Status.WAITING
         victim.num_preemptions += 1
         insort(self.waiting, victim, key=attrgetter("arrival"))
         self.preempted.append(victim)
         return victim
 
-    # --- who is next ----------------------------------------------------------------------------------------
-
     def admission_order(self) -> list[Request]:
         """The oldest waiting requests, at most `MAX_CONSIDERED`, in the order in which they should be admitted."""
         if len(self.running) == self.max_num_seqs:
             return []
-        considered = islice(self.waiting, MAX_CONSIDERED)
-        return sorted(considered, key=lambda request: POLICIES[self.policy](self, request))
-
-    def num_cached(self, request: Request) -> int:
-        """How many tokens of a waiting request are in the prefix cache. Looks only: nothing counts as used."""
-        tokens = np.array(request.token_ids[:-1], dtype=np.int64)
-        return radix_tree.match_prefix(self.pages.cache.root, tokens, self.pages.block_size).length
+        key = POLICIES[self.policy]
+        return sorted(islice(self.waiting, MAX_CONSIDERED), key=lambda request: key(self, request))
 
     def is_being_computed(self, request: Request) -> bool:
         """Whether a running prefill is about to publish a page of this request's that the cache does not have."""
-        if not self.pages.keeps_prefixes:
+        prefills = [other for other in self.running if not other.is_decode]
+        if not prefills:
             return False
-        useful = None
-        for other in self.running:
-            if other.is_decode:
-                continue
-            if useful is None:
-                useful = self.num_cached(request) + self.pages.block_size
-            if request.num_tokens > useful and other.token_ids[:useful] == request.token_ids[:useful]:
-                return True
-        return False
+        useful = self.pages.cache.first_missing(request.token_ids[:-1])
+        if request.num_tokens <= useful:
+            return False
+        beginning = request.token_ids[:useful]
+        return any(np.array_equal(other.token_ids[:useful], beginning) for other in prefills)
 
     def start(self, request: Request) -> None:
         """Move an admitted request from the waiting to the running ones, and count whom it overtook."""
@@ -232,18 +186,14 @@ class Scheduler:
             other.num_overtaken += 1
         self.waiting.remove(request)
         self.running.append(request)
-        request.status = Status.RUNNING
         if request.num_cached_tokens is None:
             request.num_cached_tokens = request.num_computed_tokens
 
-    # --- the end of a request -------------------------------------------------------------------------------
-
-    def finish(self, request: Request, reason: str, *, keep: bool = True) -> None:
+    def finish(self, request: Request, reason: str, error: str | None = None, *, keep: bool = True) -> None:
         """End a waiting or running request. `keep` leaves what it computed in the prefix cache."""
         if request.status is Status.RUNNING:
             self.running.remove(request)
             self.pages.give_back(request, keep=keep)
         else:
             self.waiting.remove(request)
-        request.status = Status.FINISHED
-        request.finish_reason = reason
+        request.finish(reason, error)

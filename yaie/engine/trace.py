@@ -9,19 +9,14 @@ from yaie.engine.pages import PageCounts
 
 
 class StepRecord(NamedTuple):
-    """One step.
+    """One step."""
 
-    step: its number, from 0
-    work: what happened to each unfinished request: (kind, number of tokens computed), where kind is "prefill",
-        "decode", "waiting" (not yet begun, or begun and without a part in this step) or "preempted" (waiting to go on)
-    finished: requests that ended in this step, with their finish reason
-    pages: where the pages are after the step
-    """
-
-    step: int
+    step: int  # its number, from 0
+    # What happened to each unfinished request: (kind, number of tokens computed). The kind is "prefill", "decode",
+    # "waiting" (not begun, or begun and without a part in this step) or "preempted" (waiting to go on).
     work: dict[str, tuple[str, int]]
-    finished: dict[str, str]
-    pages: PageCounts
+    finished: dict[str, str]  # requests that ended in this step, with their finish reason
+    pages: PageCounts  # after the step
 
 
 def timeline_rows(records: Sequence[StepRecord]) -> list[tuple[str, int, int, str, str]]:

@@ -1,18 +1,18 @@
 """The paged KV cache: one pool of fixed-size blocks, shared by all requests through block tables.
 
-Who owns what. The manager owns the pool and the free list. A block leaves the free list with one reference
-and returns to it when its last reference is dropped. References are held by
+Who owns what. The manager owns the pool and the free list. A block leaves the free list with one reference and returns
+to it when its last reference is dropped. References are held by
 
-* requests: one for every block in `block_tables[request_id]`, taken by `allocate_blocks`, `append_tokens` and
-  `fork`, dropped by `free_blocks`;
-* the prefix cache: taken by `retain` when it keeps a finished page for later requests, dropped by `release`
-  when it evicts that page.
+* requests: one for every block in `block_tables[request_id]`, taken by `allocate_blocks`, `append_tokens` and `fork`,
+  dropped by `free_blocks`;
+* the prefix cache: taken by `retain` when it keeps a finished page for later requests, dropped by `release` when it
+  evicts that page.
 
-A block with more than one reference is never written: `append_tokens` and `write` first replace it by a
-private copy (copy on write). Every call either succeeds or raises and changes nothing.
+A block with more than one reference is never written: `append_tokens` and `write` first replace it by a private copy
+(copy on write). Every call either succeeds or raises and changes nothing.
 
-Paged memory with block tables and copy on write is the idea of vLLM (Kwon et al., "Efficient Memory
-Management for Large Language Model Serving with PagedAttention", SOSP 2023).
+Source: vLLM (Kwon et al., "Efficient Memory Management for Large Language Model Serving with PagedAttention", SOSP
+2023).
 """
 
 from collections import Counter
@@ -125,22 +125,16 @@ class KVCacheManager:
         Args:
             request_id: a request without a block table.
             num_tokens: tokens of the request in all, those in `prefix_blocks` included; at least 1.
-            prefix_blocks: full blocks already in use (a cached prefix) that become the start of the table.
-                They are shared: the request takes one more reference on each.
+            prefix_blocks: full blocks already in use (a cached prefix) that become the start of the table. They are
+                shared: the request takes one more reference on each.
 
         Returns:
-            The block ids of the request in order, a copy of `block_tables[request_id]`.
-
-        The other blocks come off the end of `free_block_list` with a reference count of 1; their old contents
-        stay (no zeroing). `context_lens[request_id]` becomes `num_tokens`.
-
-        Given: `_positive_int("num_tokens", num_tokens)` and `self._check_prefix(prefix_blocks, num_tokens)` raise the
-        errors of their arguments, `self.blocks_needed(num_tokens)` rounds up, and `self._take_blocks(request_id,
-        count)` takes blocks off the list, or raises and takes none.
+            The block ids of the request in order, a copy of `block_tables[request_id]`. Those that are not of the
+            prefix come off the free list; their old contents stay (no zeroing).
 
         Raises:
-            ValueError: the request already has a table, `num_tokens` is not a positive integer, or
-                `prefix_blocks` names a block twice, a free block, or more tokens than `num_tokens`.
+            ValueError: the request already has a table, `num_tokens` is not a positive integer, or `prefix_blocks`
+                names a block twice, a free block, or more tokens than `num_tokens`.
             OutOfBlocksError: fewer blocks are free than needed. After any error nothing has changed.
         """
         if request_id in self.block_tables:
@@ -158,8 +152,7 @@ class KVCacheManager:
     def append_tokens(self, request_id: str, num_tokens: int = 1) -> list[int]:
         """Make room for `num_tokens` more tokens and return their slots, in order.
 
-        A partly filled last block that others share is copied first, because the new tokens will be written
-        into it.
+        A partly filled last block that others share is copied first, because the new tokens will be written into it.
 
         Raises:
             KeyError: the request has no blocks.
@@ -187,8 +180,6 @@ class KVCacheManager:
         Returns:
             The block ids of the child in order, a copy of `block_tables[child_id]`.
 
-        Given: `self._table(parent_id)` is the parent's block table itself, or raises the KeyError.
-
         Raises:
             KeyError: the parent has no blocks.
             ValueError: the child already has blocks. After any error nothing has changed.
@@ -205,13 +196,8 @@ class KVCacheManager:
     def copy_on_write(self, request_id: str, block_index: int) -> int:
         """Make entry `block_index` of the request's block table safe to write, and return its block id.
 
-        A block that only this request refers to (`ref_counts` is 1) stays. A shared one is replaced, in this
-        table only, by a fresh block with the same keys and values in every layer; the shared block loses one
-        reference.
-
-        Given: `self._table(request_id)`, the block table itself, and `self._take_blocks(request_id, 1)`, a list of one
-        fresh block with one reference. The pool is `self.key_cache` and `self.value_cache`, each `[num_layers,
-        num_blocks, block_size, num_heads, head_dim]`.
+        A block that only this request refers to stays. A shared one is replaced, in this table only, by a fresh block
+        with the same keys and values in every layer; the shared block loses one reference.
 
         Raises:
             KeyError: the request has no blocks.
@@ -229,7 +215,7 @@ class KVCacheManager:
         return private
 
     def free_blocks(self, request_id: str) -> list[int]:
-        """Drop the request's table and references; return the blocks that nobody else holds (now free).
+        """Drop the request's table and references; return the blocks that no other holder has (now free).
 
         Raises:
             KeyError: the request has no blocks (never allocated, or freed before).
@@ -241,19 +227,14 @@ class KVCacheManager:
     def slot_mapping(self, request_id: str, start: int = 0, end: int | None = None) -> list[int]:
         """Where the tokens at positions `start .. end - 1` of a request lie in the pool.
 
-        Slot `s` is row `s % block_size` of block `s // block_size`, so the token at position `p` lies in the
-        block that entry `p // block_size` of the block table names, at row `p % block_size`.
+        Slot `s` is row `s % block_size` of block `s // block_size`.
 
         Args:
-            request_id: a request with blocks.
-            start: first position.
             end: one past the last position; `None` means the request's context length.
 
         Returns:
             `end - start` slots, in order of position. With blocks of 4 and the block table `[7, 2]`, the positions 3
-            and 4 lie in the slots 7 * 4 + 3 = 31 and 2 * 4 + 0 = 8.
-
-        Given: `self._table(request_id)` is the request's block table, or raises the KeyError.
+            and 4 lie in the slots 31 and 8.
 
         Raises:
             KeyError: the request has no blocks.
@@ -335,8 +316,8 @@ class KVCacheManager:
         """Drop one reference that `retain` took on each block; return the blocks that became free.
 
         Raises:
-            ValueError: a block was not retained that often (the reference would be another owner's). Nothing
-                has changed then.
+            ValueError: a block was not retained that often (the reference would be another owner's). Nothing has
+                changed then.
         """
         block_ids = list(block_ids)
         self._check_in_use(block_ids)
@@ -350,13 +331,12 @@ class KVCacheManager:
     def replace_prefix(self, request_id: str, prefix_blocks: Sequence[int]) -> list[int]:
         """Swap a request's first blocks for others with the same contents; return those that became free.
 
-        For a request that computed pages which the prefix cache already has: it goes on with the cache's, and
-        its duplicates are given back. The caller vouches that the contents are equal.
+        For a request that computed pages which the prefix cache already has: it goes on with the cache's, and its
+        duplicates are given back. The caller vouches that the contents are equal.
 
         Raises:
             KeyError: the request has no blocks.
-            ValueError: as for `allocate_blocks`, or a block would appear twice in the table. Nothing has
-                changed then.
+            ValueError: as for `allocate_blocks`, or a block would appear twice in the table. Nothing has changed then.
         """
         table = self._table(request_id)
         self._check_prefix(prefix_blocks, self.context_lens[request_id])
@@ -405,21 +385,9 @@ class KVCacheManager:
     def _take_blocks(self, request_id: str, count: int) -> list[int]:
         """Move `count` blocks off the end of the free list, each with one reference; all of them or none.
 
-        Args:
-            request_id: who asks for them; only the error needs it.
-            count: how many; 0 gives an empty list.
-
-        Returns:
-            Their ids in the order in which they came off: from a `free_block_list` of `[5, 9, 2]`, a count of 2 gives
-            `[2, 9]` and leaves `[5]`. The count in `ref_counts` of each becomes 1; the blocks are not touched.
-
-        The list itself is shortened at its end, which takes the same time however long it is.
-
-        Given: `self._require_free(request_id, count)` raises the error (`kv_cache.OutOfBlocksError`) if fewer than
-        `count` blocks are free.
-
-        Raises:
-            OutOfBlocksError: fewer than `count` blocks are free. Nothing has changed then.
+        Returns their ids in the order in which they came off: from a `free_block_list` of `[5, 9, 2]`, a count of 2
+        gives `[2, 9]` and leaves `[5]`. It takes the same time however long the list is. `request_id` is for the error:
+        OutOfBlocksError if fewer than `count` blocks are free.
         """
         self._require_free(request_id, count)
         taken = [self.free_block_list.pop() for _ in range(count)]

@@ -1,7 +1,7 @@
 """The radix tree: token sequences stored so that a common beginning is kept once.
 
-A path-compressed tree: the *edge* that leads into a node carries a run of tokens, so a 4,096-token prompt is one
-node and not 4,096. An edge is cut only where two sequences part or where something ends.
+A path-compressed tree: the *edge* that leads into a node carries a run of tokens, so a 4,096-token prompt is one node
+and not 4,096. An edge is cut only where two sequences part or where something ends.
 
     root --[1 2]--+--[3]------ "req1" ends here
                   +--[4 4 4]-- "req2" ends here
@@ -9,7 +9,7 @@ node and not 4,096. An edge is cut only where two sequences part or where someth
 Two things in this engine are such a tree, and they differ only in the *payload* that hangs on a node:
 
 - `RadixTree` (below) hangs the ids of the requests that end there: who shares which prefix?
-- `yaie.engine.prefix_cache.PrefixCache` hangs KV slots, locks and ages: which prefix need not be computed again?
+- `yaie.engine.prefix_cache.PrefixCache` hangs pages, locks and times of use: what need not be computed again?
 
 Both use the one `Node`, the one `match_prefix` and the one `split_node` of this module. With pages (`page_size > 1`)
 the tree is cut between pages only: every edge is a whole number of pages long, and children are told apart by their
@@ -32,8 +32,8 @@ import numpy as np
 class Payload(Protocol):
     """What a tree hangs on its nodes. All that the tree asks of it is to follow a split."""
 
-    def split(self, length: int) -> Payload:
-        """Keep what belongs to the edge from token `length` on; return the payload of the first `length` tokens."""
+    def split(self, num_pages: int) -> Payload:
+        """Keep what belongs to the edge from page `num_pages` on; return the payload of the pages before."""
         ...
 
 
@@ -44,7 +44,7 @@ class Node:
     edge: [num_edge_tokens] the tokens between the parent and this node; empty for a root only
     payload: what the owner of the tree hangs here
     parent: None for a root, and for a node that was taken out of its tree
-    key: the name under which `parent.children` holds this node: `first_page(edge, page_size)`; free for a root to use
+    key: the name under which `parent.children` holds this node: `first_page(edge, page_size)`; None for a root
     children: the nodes that go on from here, by their first page
     """
 
@@ -104,23 +104,12 @@ def common_prefix_length(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def match_prefix(root: Node, tokens: np.ndarray, page_size: int = 1) -> Position:
-    """Walk from `root` along `tokens` as far as the tree goes and say where the walk stopped. Changes nothing.
+    """How far the tree below `root` goes along `tokens`, [num_tokens] int64, in whole pages. Changes nothing.
 
-    At each node, look up the child whose first page is the next page of `tokens`, and compare its edge with what is
-    left of `tokens`. If the whole edge agrees, step into the child and go on; if only a part of it does, stop inside
-    the edge. With pages only whole pages count: a stop inside an edge is rounded down to a multiple of `page_size`.
-
-    Args:
-        root: where to start; its edge is empty
-        tokens: [num_tokens] int64
-        page_size: tokens per page
-
-    Returns:
-        Position(node, inside, length): the last node reached, how many tokens of its edge matched (all of them if the
-        walk stopped at its end), and how many tokens matched in all. No match at all is Position(root, 0, 0).
+    Returns the last node reached, how many tokens of its edge matched (all of them if the walk stopped at its end), and
+    how many matched in all; both are multiples of `page_size`. No match at all is Position(root, 0, 0).
 
     Example: with the edges [1 2] -> [3 4 5], the tokens [1, 2, 3, 9] stop at Position(node of [3 4 5], 1, 3).
-    Helpers: `first_page(tokens, page_size)`, `common_prefix_length(a, b)`.
     """
     node, length, rest = root, 0, tokens
     while child := node.children.get(first_page(rest, page_size)):
@@ -137,22 +126,17 @@ def match_prefix(root: Node, tokens: np.ndarray, page_size: int = 1) -> Position
 def split_node(node: Node, length: int, page_size: int = 1) -> Node:
     """Cut the edge of `node` after `length` tokens and return the new node that now ends there.
 
-    The new, upper node takes the place of `node` under its parent, with the first `length` tokens of the edge and with
-    `node.payload.split(length)` as its payload. `node` becomes its only child and keeps the rest of the edge, its
-    children and its identity: whoever holds `node` (a lock, a request that ends there) still holds the same whole path.
+    The new, upper node replaces `node` under its parent and has the payload that `node.payload.split(num_pages)` gives.
+    `node` becomes its only child and keeps the rest of the edge, its children and its identity: whoever holds `node` (a
+    lock, a request that ends there) still holds the same whole path.
 
     before:  parent --[1 2 3 4]--> node            after, length 3:  parent --[1 2 3]--> upper --[4]--> node
 
-    Args:
-        node: not a root
-        length: 0 < length < len(node.edge), a multiple of `page_size`
-        page_size: tokens per page
-
-    Mind the four links (parent to upper, upper to parent, upper to node, node to upper) and the two keys: `upper` takes
-    over `node.key`, and `node` needs the one of its shorter edge, `first_page(node.edge, page_size)`.
+    node: not a root
+    length: 0 < length < len(node.edge), a multiple of `page_size`
     """
     # A copy: a view would keep the memory of the whole edge after `node` has been removed.
-    upper = Node(node.edge[:length].copy(), node.payload.split(length), parent=node.parent, key=node.key)
+    upper = Node(node.edge[:length].copy(), node.payload.split(length // page_size), parent=node.parent, key=node.key)
     node.parent.children[node.key] = upper
     node.edge = node.edge[length:]
     node.key = first_page(node.edge, page_size)
@@ -226,7 +210,7 @@ class RequestEnds:
 
     order_of: dict[str, int] = field(default_factory=dict)
 
-    def split(self, length: int) -> RequestEnds:
+    def split(self, num_pages: int) -> RequestEnds:
         """Requests end at the end of an edge, so all of them stay below and nothing ends at the cut."""
         return RequestEnds()
 
@@ -288,10 +272,7 @@ class RadixTree:
         """The requests that share the longest known prefix of `token_ids`, and the length of that prefix.
 
         Returns (ids, length): every one of the ids begins with `token_ids[:length]`, no request begins with one token
-        more, and they come in the order of insertion. Nothing in common is ([], 0).
-
-        A prompt that is known in full is matched in full. Who asks in order to skip computing must ask for
-        `token_ids[:-1]`: the last token has to be computed in any case, because its logits give the next token.
+        more, and they come in the order of insertion. Nothing in common is ([], 0). A known prompt is matched in full.
         """
         node, _, length = match_prefix(self.root, as_int_array(token_ids, "token_ids"))
         return (self._ids_below(node) if length else []), length

@@ -105,17 +105,17 @@ def tree_from_graph(graph: Mapping[str, Any]) -> TreeNode:
 
 
 def tree_from_cache(root: Any) -> TreeNode:
-    """A tree of the prefix cache, by its root, as a `TreeNode` with slots, locks and the time of the last use.
+    """A tree of the prefix cache, by its root, as a `TreeNode` with pages, locks and the time of the last use.
 
-    Reads `edge`, `children` and `payload` (`slots`, `lock_count`, `last_used`) of each node.
+    Reads `edge`, `children` and `payload` (`pages`, `lock_count`, `last_used`) of each node.
     """
     children = tuple(tree_from_cache(child) for child in root.children.values())
     if not len(root.edge):
         return TreeNode(children=children)
-    slots = [int(slot) for slot in root.payload.slots]
-    note = f"slot {slots[0]}" if len(slots) == 1 else f"slots {slots[0]}-{slots[-1]}"
-    if slots != list(range(slots[0], slots[0] + len(slots))):
-        note = f"{len(slots)} slots"
+    pages = [int(page) for page in root.payload.pages]
+    note = f"page {pages[0]}" if len(pages) == 1 else f"pages {pages[0]}-{pages[-1]}"
+    if pages != list(range(pages[0], pages[0] + len(pages))):
+        note = f"{len(pages)} pages"
     label = tuple(int(token) for token in root.edge)
     return TreeNode(label, note, root.payload.lock_count, root.payload.last_used, children)
 
