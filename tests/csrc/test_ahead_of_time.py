@@ -157,7 +157,7 @@ def built(tmp_path_factory):
     if not yaie.cuda.find_nvcc():
         pytest.skip("no nvcc on this machine")
     csrc = folder = tmp_path_factory.mktemp("csrc")
-    for name in ("bindings.cpp", "memory/copy_blocks.cu"):
+    for name in ("bindings.cpp", "units.cuh", "memory/copy_blocks.cu"):
         (csrc / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / "csrc" / name, csrc / name)
     (csrc / "memory" / "shared.cuh").write_text(SHARED)

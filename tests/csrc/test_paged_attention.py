@@ -103,23 +103,33 @@ class Batch:
             start += q_len
         return torch.stack(rows)
 
-    def sizes(self):
+    def shape(self, num_tiles, tile_tokens=1, num_splits=1, split_tokens=1):
         num_heads, head_dim = self.query.shape[1:]
         _, block_size, num_kv_heads, _ = self.key_cache.shape
-        return num_heads, num_kv_heads, head_dim, block_size, self.tables.shape[1]
+        return {
+            "num_tiles": num_tiles,
+            "tile_tokens": tile_tokens,
+            "num_heads": num_heads,
+            "num_kv_heads": num_kv_heads,
+            "head_dim": head_dim,
+            "block_size": block_size,
+            "max_blocks": self.tables.shape[1],
+            "num_splits": num_splits,
+            "split_tokens": split_tokens,
+            "scale": self.scale,
+            "dtype": CODES[self.query.dtype],
+        }
 
     def decode(self, rung, num_splits=2, split_tokens=32):
         caches = (self.query, self.key_cache, self.value_cache, self.tables, self.lens)
         num_seqs, num_heads, head_dim = self.query.shape
-        last = (self.scale, CODES[self.query.dtype])
+        shape = self.shape(num_seqs, 1, num_splits, split_tokens)
         if rung in PLAIN:
-            getattr(module(rung), rung)(*caches, self.out, num_seqs, *self.sizes(), *last)
+            getattr(module(rung), rung)(*caches, self.out, shape)
         else:
             parts = self.query.new_full((num_seqs, num_heads, num_splits, head_dim), math.nan, dtype=torch.float32)
             lse = torch.full_like(parts[..., 0].contiguous(), math.nan)
-            getattr(module(rung), rung)(
-                *caches, None, self.out, parts, lse, num_seqs, *self.sizes(), num_splits, split_tokens, *last
-            )
+            getattr(module(rung), rung)(*caches, None, self.out, parts, lse, shape)
         return self.out
 
     def prefill(self, tile_tokens=None):
@@ -130,19 +140,9 @@ class Batch:
             for i in range(0, q_len, tile_tokens):
                 tiles.append((s, start + i, min(tile_tokens, q_len - i), n - q_len + i + 1))
             start += q_len
-        module("paged_prefill").paged_prefill(
-            self.query,
-            self.key_cache,
-            self.value_cache,
-            self.tables,
-            on_device(torch.tensor(tiles, dtype=torch.int32)),
-            self.out,
-            len(tiles),
-            tile_tokens,
-            *self.sizes(),
-            self.scale,
-            CODES[self.query.dtype],
-        )
+        caches = self.query, self.key_cache, self.value_cache, self.tables
+        on_card = on_device(torch.tensor(tiles, dtype=torch.int32))
+        module("paged_prefill").paged_prefill(*caches, on_card, self.out, self.shape(len(tiles), tile_tokens))
         return self.out
 
     def check(self, out):
@@ -225,6 +225,18 @@ def test_tiles_of_a_prefill(tile_tokens):
     """Tiles that leave warps without rows, and tiles that need several thread blocks."""
     batch = Batch([20], query_lens=[11], num_heads=8, num_kv_heads=1, head_dim=40)
     batch.check(batch.prefill(tile_tokens))
+
+
+def test_what_a_smaller_build_leaves_out_is_refused(monkeypatch):
+    """Would catch a build option that is ignored, which only costs time, and one that computes with the wrong type."""
+    flags = ("-DYAIE_DTYPES=1", "-DYAIE_MAX_HEAD_DIM=128")
+    smaller = yaie.cuda.load(FOLDER / f"{RUNGS[2]}.cu", flags=flags)
+    monkeypatch.setitem(globals(), "module", lambda rung: smaller)
+    batch = Batch([20], head_dim=128)
+    batch.check(batch.decode(RUNGS[2]))
+    for options in ({"dtype": torch.float16}, {"head_dim": 136}):
+        with pytest.raises(yaie.cuda.KernelError, match=r"error 1$|cudaErrorInvalidValue"):
+            Batch([20], **options).decode(RUNGS[2])
 
 
 # --- what the rungs move, and what the tests would catch --------------------------------------------------------

@@ -29,7 +29,6 @@ RUNGS = {
     4: "paged_decode_4_split_kv",
     5: "paged_decode_5_async",
 }
-PREFILL = "paged_prefill"
 rung = 5  # of the decodes of `api.paged_attention_forward`; the lesson turns it down to compare
 
 LARGEST_HEAD_DIM = 256
@@ -162,47 +161,54 @@ def choose_splits(num_blocks: int, max_context_len: int, num_multiprocessors: in
     return int(num_splits[best]), int(split_tokens[best])
 
 
+class PagedShape(NamedTuple):
+    """As in csrc/paged_attention/problem.cuh."""
+
+    num_tiles: int
+    tile_tokens: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    block_size: int
+    max_blocks: int
+    num_splits: int
+    split_tokens: int
+    scale: float
+    dtype: int
+
+
+def _shape(query, key_cache, plan, scale, num_tiles, tile_tokens) -> PagedShape:
+    num_heads, head_dim = query.shape[1:]
+    _, block_size, num_kv_heads, _ = key_cache.shape
+    max_blocks, splits = plan.block_tables.shape[1], (plan.num_splits, plan.split_tokens)
+    sizes = num_tiles, tile_tokens, num_heads, num_kv_heads, head_dim, block_size, max_blocks, *splits
+    return PagedShape(*sizes, scale, DTYPES[query.dtype])
+
+
 def _launcher(name: str, backend: str, check: bool):
     return getattr(module(f"paged_attention/{name}.cu", backend, check=check), name)
 
 
 def _decode(query, key_cache, value_cache, plan, scale, out, rung, backend, check=False) -> None:
     """Write the rows of `out` that belong to the plan's decodes."""
-    num_heads, head_dim = query.shape[1:]
-    _, block_size, num_kv_heads, _ = key_cache.shape
     tables, lens, tiles = plan.block_tables, plan.context_lens, plan.decode_tiles
-    sizes = (plan.num_decodes, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1])
-    last = (scale, DTYPES[query.dtype])
+    shape = _shape(query, key_cache, plan, scale, plan.num_decodes, 1)
     run = _launcher(RUNGS[rung], backend, check)
     if rung >= 4:
         partial_out = partial_lse = None
         if plan.num_splits > 1:
-            shape = (plan.num_decodes, num_heads, plan.num_splits, head_dim)
-            partial_out = query.new_empty(shape, dtype=torch.float32)
-            partial_lse = query.new_empty(shape[:3], dtype=torch.float32)
-        run(
-            query,
-            key_cache,
-            value_cache,
-            tables,
-            lens,
-            tiles,
-            out,
-            partial_out,
-            partial_lse,
-            *sizes,
-            plan.num_splits,
-            plan.split_tokens,
-            *last,
-        )
+            parts = (plan.num_decodes, query.shape[1], plan.num_splits, query.shape[2])
+            partial_out = query.new_empty(parts, dtype=torch.float32)
+            partial_lse = query.new_empty(parts[:3], dtype=torch.float32)
+        run(query, key_cache, value_cache, tables, lens, tiles, out, partial_out, partial_lse, shape)
         return
     if tiles is None:
-        run(query, key_cache, value_cache, tables, lens, out, *sizes, *last)
+        run(query, key_cache, value_cache, tables, lens, out, shape)
         return
     # The plainer rungs know nothing of tiles: collect the rows of the decodes, and put the results back.
     seqs, rows, _, lens = tiles.unbind(1)
     part = torch.empty_like(query[rows])
-    run(query[rows], key_cache, value_cache, tables[seqs], lens.contiguous(), part, *sizes, *last)
+    run(query[rows], key_cache, value_cache, tables[seqs], lens.contiguous(), part, shape)
     out[rows] = part
 
 
@@ -229,27 +235,10 @@ def paged_prefill(
 
 
 def _prefill(query, key_cache, value_cache, plan, scale, out, backend, check=False) -> None:
-    num_heads, head_dim = query.shape[1:]
-    _, block_size, num_kv_heads, _ = key_cache.shape
-    max_blocks = plan.block_tables.shape[1]
+    launch = _launcher("paged_prefill", backend, check)
     for tiles in plan.prefill_tiles.split(MOST_TILES):
-        _launcher(PREFILL, backend, check)(
-            query,
-            key_cache,
-            value_cache,
-            plan.block_tables,
-            tiles,
-            out,
-            len(tiles),
-            plan.tile_tokens,
-            num_heads,
-            num_kv_heads,
-            head_dim,
-            block_size,
-            max_blocks,
-            scale,
-            DTYPES[query.dtype],
-        )
+        shape = _shape(query, key_cache, plan, scale, len(tiles), plan.tile_tokens)
+        launch(query, key_cache, value_cache, plan.block_tables, tiles, out, shape)
 
 
 def _prefill_gathered(query, key_cache, value_cache, gathered, scale, backend) -> torch.Tensor:
