@@ -31,16 +31,15 @@ from typing import Any
 
 import torch
 
-from yaie.engine.cpu_graph import RecordedDecode
 from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import RequestOutput, StreamChunk, TextStream
 from yaie.engine.pages import Pages
 from yaie.engine.request import Request, Status
-from yaie.engine.runner import ModelRunner, StepResult
+from yaie.engine.runner import ModelRunner, StepResult, choose_operations
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Scheduler
 from yaie.engine.trace import StepRecord
-from yaie.kernels import api
+from yaie.kernels import ops
 from yaie.kernels.kv_cache import KVCacheManager
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
@@ -146,8 +145,8 @@ class LLM:
         self._exercises = _passed_exercises() if parts == "exercises" else ()
         self._exercises_are_in_place = False
         self._graphs = graphs
+        self.operations = None
         self._make_pool()
-        self.runner.try_out()
 
     # --- for everybody --------------------------------------------------------------------------------------
 
@@ -345,20 +344,13 @@ class LLM:
         self.kv = KVCacheManager(**self._pool)
         self.pages = Pages(self.kv, **self._page_options)
         self.scheduler = Scheduler(self.pages, **self._scheduler_options)
-        self.runner = ModelRunner(self.model, self.kv, self.backend)
-        on_gpu = self.kv.device.type == "cuda" and self.runner.operations.backend != "torch"
-        if self._graphs and on_gpu:
-            # "auto" may have kernels for none of the model's operations, and torch's cannot be captured.
-            with contextlib.suppress(*([api.BackendError] if self.backend == "auto" else [])):
-                self.runner.graphs = DecodeGraphs(
-                    self.model,
-                    self.kv,
-                    self.runner.operations,
-                    self._scheduler_options["max_num_seqs"],
-                    self.max_model_len,
-                )
-        elif self._graphs and RecordedDecode.serves(self.model, self.kv, self.runner.operations):
-            self.runner.graphs = RecordedDecode(self.model, self.kv, self.runner.operations)
+        if self.operations is None:
+            self.operations = choose_operations(self.backend, self.model, self.kv)
+        self.runner = ModelRunner(self.model, self.kv, self.operations)
+        if self._graphs and self.operations.name == "cuda":
+            self.runner.graphs = DecodeGraphs(
+                self.model, self.kv, self.operations, self._scheduler_options["max_num_seqs"], self.max_model_len
+            )
 
     # --- into and out of a request --------------------------------------------------------------------------
 
@@ -474,7 +466,9 @@ class LLM:
         if self.model.device.type == "cuda":
             budget = int(torch.cuda.mem_get_info(self.model.device)[0] * GPU_POOL_FRACTION)
         else:
-            budget = EMULATOR_POOL_BYTES if self.backend == "emulator" else CPU_POOL_BYTES
+            budget = (
+                EMULATOR_POOL_BYTES if getattr(self.backend, "name", self.backend) == "emulator" else CPU_POOL_BYTES
+            )
         useful = max_num_seqs * -(-self.max_model_len // block_size)
         return max(1, min(useful, budget // bytes_per_block))
 
@@ -517,8 +511,9 @@ def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
 
 def _device_of(backend: str) -> str:
     """Where a model must be for a backend; for "auto" and "torch" a GPU if there is one."""
-    api.check_backend(backend)
-    return "cuda" if backend != "emulator" and torch.cuda.is_available() else "cpu"
+    if isinstance(backend, str) and backend != "auto":
+        ops.resolve(backend, backend == "cuda", ops.obstacle)  # an unknown name, or no GPU
+    return "cuda" if getattr(backend, "name", backend) != "emulator" and torch.cuda.is_available() else "cpu"
 
 
 def _describe(error: BaseException) -> str:

@@ -1,0 +1,170 @@
+"""How a file of csrc/ becomes launchers: compiled when it is first needed, or built ahead of time, and looked up once.
+
+For a GPU all files can be built ahead of time, into the module `yaie_kernels` (`pip install ./csrc`). Its launchers are
+called like those that are compiled on first use; they are taken if they were built from the text that their file has.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import torch
+
+import yaie.cuda
+
+CSRC = Path(__file__).resolve().parents[3] / "csrc"
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as in csrc/common.cuh
+TIME_LIMIT = 20.0  # seconds after which the emulator stops a call: no launch of the engine takes one
+
+Launcher = tuple[str, str]  # a file under csrc/ and the name of a launcher in it
+
+
+class BackendError(RuntimeError):
+    """A backend cannot compute what it was asked for here; the message says what is in the way."""
+
+
+class Family:
+    """What all families of operations share: the choice of a rung where an operation has several.
+
+    Attributes:
+        RUNGS: for each such operation what stands behind each number, from the plainest to the fastest.
+        rungs: the rung of each operation. asked: those that were asked for.
+    """
+
+    RUNGS: ClassVar[Mapping[str, Mapping[int, Any]]] = {}
+
+    def __init__(self, rungs: Mapping[str, int] | None = None) -> None:
+        self.asked = dict(rungs or {})
+        known = {name: table for family in type(self).__mro__ for name, table in vars(family).get("RUNGS", {}).items()}
+        for name, rung in self.asked.items():
+            if rung not in known.get(name, ()):
+                there = ", ".join(f"{each} {sorted(table)}" for each, table in known.items())
+                raise ValueError(f"there is no rung {rung!r} of {name!r}; there are {there}")
+        self.rungs = {name: max(table) for name, table in known.items()} | self.asked
+
+
+class Launching(Family):
+    """What the families that launch kernels share.
+
+    Attributes:
+        name: "cuda" or "emulator".
+        launch: by (file, launcher) the Python function of a launcher; compiled and looked up when first asked for.
+        STEP_FILES: the files whose kernels a step of the engine may launch.
+    """
+
+    STEP_FILES: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        backend: str,
+        *,
+        rungs: Mapping[str, int] | None = None,
+        sources: Mapping[str, str] | None = None,
+        check: bool = False,
+        time_limit: float = TIME_LIMIT,
+        flags: Sequence[str] = (),
+    ) -> None:
+        super().__init__(rungs)
+        self.name = backend
+        self.sources, self.check = dict(sources or {}), check
+        self._options = check, time_limit, tuple(flags)
+        if unknown := [file for file in self.sources if not (CSRC / file).is_file()]:
+            raise ValueError(f"sources are named by their path under csrc/, such as 'memory/copy_blocks.cu': {unknown}")
+        self.launch = _Launchers(self.module)
+
+    def module(self, file: str) -> yaie.cuda.Module | ModuleType:
+        """The launchers of a file ("memory/copy_blocks.cu"); with the emulator also `profile()` of the last call."""
+        return load(file, self.name, self.sources.get(file), *self._options)
+
+    def prepare(self) -> None:
+        """Compile what a step of the engine needs, several files at a time."""
+        files = [file for family in type(self).__mro__ for file in vars(family).get("STEP_FILES", ())]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self.module, files))
+
+
+class _Launchers(dict[Launcher, Callable[..., None]]):
+    def __init__(self, module: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._module = module
+
+    def __missing__(self, launcher: Launcher) -> Callable[..., None]:
+        file, name = launcher
+        self[launcher] = found = getattr(self._module(file), name)
+        return found
+
+
+@cache
+def load(
+    file: str,
+    backend: str,
+    text: str | None = None,
+    check: bool = False,
+    time_limit: float = TIME_LIMIT,
+    flags: tuple[str, ...] = (),
+) -> yaie.cuda.Module | ModuleType:
+    """The launchers of `csrc/<file>`, or of `text` in its place; compiled once in a process."""
+    if backend == "cuda" and text is None and _is_built(file):
+        return ahead_of_time()
+    path = CSRC / file
+    options = {"backend": backend, "check": check, "time_limit": time_limit, "flags": flags}
+    return yaie.cuda.load(path, **options) if text is None else yaie.cuda.load(text, path=path, **options)
+
+
+@cache
+def ahead_of_time() -> ModuleType | None:
+    """`yaie_kernels`, if it is installed."""
+    try:
+        return importlib.import_module("yaie_kernels")
+    except ImportError:
+        return None
+
+
+def _is_built(file: str) -> bool:
+    """Whether `yaie_kernels` has this file as it is now, for this card. Warns if it has it otherwise."""
+    kernels = ahead_of_time()
+    if kernels is None or file not in kernels.SOURCES:
+        return False
+    spec = importlib.util.spec_from_file_location("yaie_csrc_setup", CSRC / "setup.py")
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    if kernels.SOURCES[file] != setup.source_hash(CSRC / file):
+        problem = f"csrc/{file} or a header of it was edited since yaie_kernels was built"
+    elif not setup.runs_on(kernels.ARCHITECTURES.split(";"), torch.cuda.get_device_capability()):
+        problem = f"yaie_kernels was built for other cards ({kernels.ARCHITECTURES})"
+    else:
+        return True
+    warnings.warn(f"{problem}, so it is compiled now; to build all again: pip install ./csrc", stacklevel=2)
+    return False
+
+
+@cache
+def obstacle(backend: str) -> str | None:
+    """Why a backend cannot run on this machine; None if nothing is in the way."""
+    if backend == "cuda":
+        if not torch.cuda.is_available():
+            return "torch finds no GPU"
+        if ahead_of_time() is None and not yaie.cuda.find_nvcc():
+            return "its kernels are compiled with nvcc, which was not found"
+    elif backend == "emulator":
+        try:
+            yaie.cuda.find_compiler()
+        except yaie.cuda.CompileError as error:
+            return str(error)
+    return None
+
+
+def dtype_code(tensor: torch.Tensor, what: str) -> int:
+    """The number by which kernels know the dtype; BackendError for a dtype that `what` does not take."""
+    try:
+        return DTYPES[tensor.dtype]
+    except KeyError:
+        raise BackendError(f"{what} float32, float16 and bfloat16, not {tensor.dtype}") from None
