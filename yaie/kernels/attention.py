@@ -17,7 +17,7 @@ from torch import Tensor
 # The largest block of scores (float32 elements, 16 MiB) that attention over a long prompt keeps at once.
 MAX_SCORES = 2**22
 # The public scaled_dot_product_attention calls this kernel and keeps lse to itself.
-_flash_kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
 
 def causal_mask(q_len: int, kv_len: int, offset: int, device: torch.device | str | None = None) -> Tensor:
@@ -88,7 +88,7 @@ def attention(
 
 def flash_kernel_takes(query: Tensor, key: Tensor) -> bool:
     """Whether PyTorch's flash kernel for the CPU, which never keeps all scores at once, computes this."""
-    return query.dtype == key.dtype == torch.float32 and query.device.type == "cpu"
+    return query.dtype == key.dtype == torch.float32 and query.is_cpu
 
 
 def flash_attention(

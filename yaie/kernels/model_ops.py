@@ -26,8 +26,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     Source: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
     """
     wide = x.float()
-    scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)
-    return (wide * scale).to(x.dtype) * weight
+    scale = wide.square().mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
+    return (wide * scale).to(x.dtype).mul_(weight)
 
 
 def silu_mul(gate_up: Tensor) -> Tensor:
@@ -42,4 +42,4 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     Source: Shazeer, "GLU Variants Improve Transformer" (2020).
     """
     gate, up = gate_up.chunk(2, dim=-1)
-    return F.silu(gate) * up
+    return F.silu(gate).mul_(up)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from yaie.kernels import attention
@@ -186,12 +187,14 @@ def _attend_single(
     query: Tensor, key_cache: Tensor, value_cache: Tensor, part: Pages, scale: float | None, fast: bool
 ) -> Tensor:
     """Output of one query `[1, num_heads, head_dim]`: what a chat spends most of its time on, so it takes few calls."""
-    key, value = (gather_pages(cache, part.block_table, part.num_tokens)[None] for cache in (key_cache, value_cache))
-    if fast and attention.flash_kernel_takes(query, key):
-        grouped = query.view(1, key.shape[2], -1, query.shape[2])
-        out, _ = attention.flash_attention(grouped, key.transpose(1, 2), value.transpose(1, 2), None, scale)
-        return out.view(query.shape)
-    return attention.attention(query[None], key, value, None, scale)[0][0]
+    key = gather_pages(key_cache, part.block_table, part.num_tokens).unsqueeze(0)
+    value = gather_pages(value_cache, part.block_table, part.num_tokens).unsqueeze(0)
+    if not (fast and attention.flash_kernel_takes(query, key)):
+        return attention.attention(query[None], key, value, None, scale)[0][0]
+    grouped = query.view(1, key.shape[2], -1, query.shape[2])
+    return F.scaled_dot_product_attention(grouped, key.transpose(1, 2), value.transpose(1, 2), scale=scale).view(
+        query.shape
+    )
 
 
 def paged_attention(

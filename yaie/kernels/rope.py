@@ -75,7 +75,7 @@ def rope_cos_sin(positions: Tensor, inv_freq: Tensor) -> tuple[Tensor, Tensor]:
     `positions` `[...]` are integers; both results are `[..., 1, head_dim / 2]` in the dtype of `inv_freq`, where the 1
     stands for the heads, which all turn alike.
     """
-    angles = positions[..., None, None].to(inv_freq.dtype) * inv_freq
+    angles = positions.to(inv_freq.dtype).unsqueeze(-1).unsqueeze(-1) * inv_freq
     return angles.cos(), angles.sin()
 
 

@@ -58,20 +58,19 @@ class Torch(Family, Memory):
             layers[:, destinations] = layers[:, sources]
 
     def reshape_and_cache(self, key, value, key_cache, value_cache, slot_mapping):
-        slot_mapping = slot_mapping.long()
-        shape = -1, *key_cache.shape[2:]
+        if key.dtype != key_cache.dtype:
+            key, value = key.to(key_cache.dtype), value.to(key_cache.dtype)
+        keys, values, slots = key_cache.flatten(0, 1), value_cache.flatten(0, 1), slot_mapping.long()
         # On a CPU torch looks at every index anyhow, so padding is looked for only when it has complained.
-        has_padding = slot_mapping.is_cuda and bool((slot_mapping < 0).any())
-        if not has_padding:
+        if not (slots.is_cuda and bool((slots < 0).any())):
             try:
-                key_cache.view(shape).index_copy_(0, slot_mapping, key.to(key_cache.dtype))
-                value_cache.view(shape).index_copy_(0, slot_mapping, value.to(value_cache.dtype))
+                keys.index_copy_(0, slots, key)
+                values.index_copy_(0, slots, value)
                 return
             except IndexError:
                 pass
-        real = slot_mapping >= 0
-        key_cache.view(shape)[slot_mapping[real]] = key[real].to(key_cache.dtype)
-        value_cache.view(shape)[slot_mapping[real]] = value[real].to(value_cache.dtype)
+        real = slots >= 0
+        keys[slots[real]], values[slots[real]] = key[real], value[real]
 
     def gather_pages(self, cache, block_table, context_len):
         return paged.gather_pages(cache, block_table, context_len)

@@ -62,17 +62,10 @@ class Model(ABC):
 
 
 class Torch(Family, Model):
-    RUNGS = {
-        "rms_norm": {1: "model_ops.rms_norm", 2: "PyTorch's rms_norm, for float32"},
-        "rope": {1: "rope.rotate", 2: "rope.rotate_in_place, for float32"},
-    }
+    RUNGS = {"rope": {1: "rope.rotate", 2: "rope.rotate_in_place, for float32"}}
 
     def rms_norm(self, x, weight, eps, residual):
-        if residual is not None:
-            x = residual.add_(x)
-        if self.rungs["rms_norm"] == 1 or x.dtype != torch.float32:
-            return model_ops.rms_norm(x, weight, eps)
-        return torch.rms_norm(x, weight.shape, weight, eps)
+        return model_ops.rms_norm(x if residual is None else residual.add_(x), weight, eps)
 
     def rope(self, x, cos, sin):
         if self.rungs["rope"] == 1 or x.dtype != cos.dtype:
