@@ -13,11 +13,10 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.course.registry import REPOSITORY
 from yaie.cuda.rewrite import find_launchers
-from yaie.kernels import native
+from yaie.kernels.ops import CSRC, launching
 
-spec = importlib.util.spec_from_file_location("csrc_setup", REPOSITORY / "csrc" / "setup.py")
+spec = importlib.util.spec_from_file_location("csrc_setup", CSRC / "setup.py")
 csrc_setup = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(csrc_setup)
 
@@ -109,25 +108,25 @@ class Kernels:
 
 
 def test_it_is_used_while_its_text_is_the_files(monkeypatch):
-    """Would catch an engine that goes on with what was installed while a learner edits the file, or never uses it."""
+    """Would catch an engine that goes on with what was installed while its file is edited, or never uses it."""
     name = "memory/copy_blocks.cu"
-    right = Kernels(name, csrc_setup.source_hash(REPOSITORY / "csrc" / name))
+    right = Kernels(name, csrc_setup.source_hash(CSRC / name))
     monkeypatch.setattr(yaie.cuda, "load", lambda *args, **kwargs: "compiled now")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
-    load = native._load.__wrapped__  # without its cache
-    monkeypatch.setattr(native, "ahead_of_time", lambda: None)
-    assert load(name, "cuda", False, None, 20.0) == "compiled now"
-    monkeypatch.setattr(native, "ahead_of_time", lambda: right)
-    assert load(name, "cuda", False, None, 20.0) is right
-    assert load(name, "cuda", False, "the learner's text", 20.0) == "compiled now"
-    assert load(name, "emulator", False, None, 20.0) == "compiled now"
-    monkeypatch.setattr(native, "ahead_of_time", lambda: Kernels(name, "an older one"))
+    load = launching.load.__wrapped__  # without its cache
+    monkeypatch.setattr(launching, "ahead_of_time", lambda: None)
+    assert load(name, "cuda") == "compiled now"
+    monkeypatch.setattr(launching, "ahead_of_time", lambda: right)
+    assert load(name, "cuda") is right
+    assert load(name, "cuda", "another text") == "compiled now"
+    assert load(name, "emulator") == "compiled now"
+    monkeypatch.setattr(launching, "ahead_of_time", lambda: Kernels(name, "an older one"))
     with pytest.warns(UserWarning, match=r"memory/copy_blocks.cu .* was edited since yaie_kernels was built"):
-        assert load(name, "cuda", False, None, 20.0) == "compiled now"
+        assert load(name, "cuda") == "compiled now"
     other = Kernels(name, right.SOURCES[name], "8.0;12.0")
-    monkeypatch.setattr(native, "ahead_of_time", lambda: other)
+    monkeypatch.setattr(launching, "ahead_of_time", lambda: other)
     with pytest.warns(UserWarning, match=r"was built for other cards \(8.0;12.0\)"):
-        assert load(name, "cuda", False, None, 20.0) == "compiled now"
+        assert load(name, "cuda") == "compiled now"
 
 
 def test_which_cards_a_build_runs_on():
@@ -153,7 +152,7 @@ def built(tmp_path_factory):
     csrc, folder = tmp_path_factory.mktemp("csrc"), tmp_path_factory.mktemp("kernels")
     for name in ("bindings.cpp", "memory/copy_blocks.cu"):
         (csrc / name).parent.mkdir(exist_ok=True)
-        shutil.copy(REPOSITORY / "csrc" / name, csrc / name)
+        shutil.copy(CSRC / name, csrc / name)
     (csrc / "memory" / "shared.cuh").write_text(SHARED)
     for added in (1, 2):
         (csrc / "memory" / f"raise_{added}.cu").write_text(RAISE.format(added=added))
@@ -178,7 +177,7 @@ def test_it_is_imported_without_a_gpu_and_without_torch(built):
     out = in_python(
         built, "import sys; print(k.SOURCES, 'torch' in sys.modules)\nprint(k.copy_blocks_2_vectors.__doc__)"
     )
-    copied = csrc_setup.source_hash(REPOSITORY / "csrc" / "memory" / "copy_blocks.cu")
+    copied = csrc_setup.source_hash(CSRC / "memory" / "copy_blocks.cu")
     assert f"'memory/copy_blocks.cu': '{copied}'" in out
     assert "} False" in out
     assert "num_layers: object, num_blocks: object, block_bytes: object, stream: object = None" in out

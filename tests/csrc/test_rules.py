@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from yaie.course.cuda_source import blanked, pieces
-from yaie.course.registry import REPOSITORY
 from yaie.cuda import build
 from yaie.cuda.rewrite import find_launchers
+from yaie.kernels.ops import CSRC
 
-SOURCES = sorted((REPOSITORY / "csrc").glob("*/*.cu"))
-HEADERS = sorted((REPOSITORY / "csrc").glob("**/*.cuh"))
+SOURCES = sorted(CSRC.glob("*/*.cu"))
+HEADERS = sorted(CSRC.glob("**/*.cuh"))
 # What a CUDA graph cannot capture, or what makes the CPU wait.
 FORBIDDEN = re.compile(
     r"cuda(?:Device|Stream|Event|Context)Synchronize|cudaMalloc|cudaFree|cudaMemcpy\b|cudaMemset\b|cudaSetDevice"
@@ -49,5 +49,5 @@ def test_every_launch_names_its_stream(path):
 
 def test_no_fast_math():
     """Would catch sums and exponentials that are quietly less exact than what the course derives."""
-    for path in (Path(build.__file__), REPOSITORY / "csrc" / "setup.py"):
+    for path in (Path(build.__file__), CSRC / "setup.py"):
         assert not re.search("fast.math|Ofast", path.read_text()), path
