@@ -118,8 +118,8 @@ def test_another_text_is_compiled_for_its_operations_alone():
 
 def test_torch_rungs_agree():
     """Catches a fast way that computes something else than the plain one."""
-    plain, fast = TorchOperations(rungs={"attention": 1, "rope": 1}), TorchOperations()
-    assert fast.rungs == {"attention": 2, "rope": 2}
+    plain, fast = TorchOperations(rungs={"attention": 1, "rms_norm": 1, "rope": 1}), TorchOperations()
+    assert fast.rungs == {"attention": 2, "rms_norm": 2, "rope": 2}
     query, (key, value) = torch.randn(2, 5, 4, 16), torch.randn(2, 2, 9, 2, 16)
     torch.testing.assert_close(fast.attention_forward(query, key, value), plain.attention_forward(query, key, value))
     cos, sin = rope.rope_cos_sin(torch.tensor([0, 1, 700]), rope.rope_inv_freq(16))
@@ -130,6 +130,15 @@ def test_torch_rungs_agree():
             operations.rope(x[:, :4], cos, sin)
             assert torch.equal(x[:, 4:], heads[:, 4:])
         torch.testing.assert_close(*both)
+        x, weight = torch.randn(3, 4, 96).to(dtype), torch.randn(96).to(dtype)
+        kept, residuals = x.clone(), [torch.randn(3, 4, 96).to(dtype)] * 2
+        residuals = [residual.clone() for residual in residuals]
+        both = [o.rms_norm(x, weight, 1e-5, r) for o, r in zip((plain, fast), residuals, strict=True)]
+        torch.testing.assert_close(*both)
+        assert torch.equal(*residuals)
+        assert torch.equal(x, kept)
+        torch.testing.assert_close(*(o.rms_norm(x, weight, 1e-5, None) for o in (plain, fast)))
+        assert torch.equal(x, kept)
 
 
 @pytest.mark.parametrize("lens", [[37], [9, 3, 17], [40, 40, 40]])

@@ -25,8 +25,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     Source: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
     """
     wide = x.float()
-    scale = wide.square().mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
-    return (wide * scale).to(x.dtype).mul_(weight)
+    scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)
+    return (wide * scale).to(x.dtype) * weight
 
 
 def silu_mul(gate_up: Tensor) -> Tensor:

@@ -115,8 +115,9 @@ def plan_attention(
         query_lens: `[num_seqs]`, how many of the last tokens are queries; None: one each (decode).
         min_saved_tokens: a prefix is read apart if that saves reading at least this many tokens.
     """
-    if len(block_tables) == 1 and (query_lens is None or int(query_lens[0]) == 1):
-        return AttentionPlan(1, single=Pages(slice(0, 1), block_tables[0], int(context_lens[0])))
+    if block_tables.shape[0] == 1 and (query_lens is None or int(query_lens[0]) == 1):
+        num_tokens = int(context_lens[0])
+        return AttentionPlan(1, single=Pages(slice(0, 1), block_tables[0, : -(-num_tokens // block_size)], num_tokens))
     # Planned in numpy: on a few hundred numbers its calls cost a fraction of a tensor's.
     tables = block_tables.cpu().numpy()
     context_lens = np.asarray(context_lens, dtype=np.int64)
@@ -183,18 +184,19 @@ def _attend_decode(
     return out[:, 0], lse[:, 0]
 
 
-def _attend_single(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, part: Pages, scale: float | None, fast: bool
+def attend_single(
+    query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: AttentionPlan, scale: float | None, fast: bool
 ) -> Tensor:
-    """Output of one query `[1, num_heads, head_dim]`: what a chat spends most of its time on, so it takes few calls."""
-    key = gather_pages(key_cache, part.block_table, part.num_tokens).unsqueeze(0)
-    value = gather_pages(value_cache, part.block_table, part.num_tokens).unsqueeze(0)
-    if not (fast and attention.flash_kernel_takes(query, key)):
-        return attention.attention(query[None], key, value, None, scale)[0][0]
-    grouped = query.view(1, key.shape[2], -1, query.shape[2])
-    return F.scaled_dot_product_attention(grouped, key.transpose(1, 2), value.transpose(1, 2), scale=scale).view(
-        query.shape
-    )
+    """`paged_attention` for the plan of a single decode, in few calls: it is what a chat spends most of its time on."""
+    _, table, num_tokens = plan.single
+    num_kv_heads, head_dim = key_cache.shape[2:]
+    key = key_cache.index_select(0, table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, num_tokens)
+    value = value_cache.index_select(0, table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, num_tokens)
+    if not fast or query.dtype != torch.float32 or key.dtype != torch.float32 or not query.is_cpu:
+        return attention.attention(query[None], key, value, None, scale)[0][0].to(query.dtype)
+    grouped = query.view(1, num_kv_heads, -1, head_dim)
+    out = F.scaled_dot_product_attention(grouped, key.transpose(1, 2), value.transpose(1, 2), scale=scale)
+    return out.view(query.shape)
 
 
 def paged_attention(
@@ -203,7 +205,6 @@ def paged_attention(
     value_cache: Tensor,
     plan: AttentionPlan,
     scale: float | None = None,
-    *,
     fast: bool = True,
 ) -> Tensor:
     """Causal attention of a flat batch over pages: each query sees its sequence's tokens up to itself.
@@ -223,7 +224,7 @@ def paged_attention(
     if query.shape[0] != plan.num_tokens:
         raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {query.shape[0]}")
     if plan.single is not None:
-        return _attend_single(query, key_cache, value_cache, plan.single, scale, fast).to(query.dtype)
+        return attend_single(query, key_cache, value_cache, plan, scale, fast)
     out = query.new_empty(query.shape, dtype=torch.promote_types(query.dtype, torch.float32))
     lse = out.new_empty(query.shape[:-1])
 

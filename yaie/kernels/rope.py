@@ -98,10 +98,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def rotate_in_place(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     """`rotate` for an `x` in the dtype of `cos`, written over `x`, in fewer calls."""
     first, second = x.chunk(2, dim=-1)
-    turned = first * cos
-    turned.addcmul_(second, sin, value=-1)
-    second.mul_(cos).addcmul_(first, sin)
-    first.copy_(turned)
+    across = first * sin
+    first.mul_(cos).addcmul_(second, sin, value=-1)
+    second.mul_(cos).add_(across)
 
 
 def apply_rope(x: Tensor, positions: Tensor, inv_freq: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class TorchOperations(
     attention.Torch, memory.Torch, paged_attention.Torch, model.Torch, radix.Torch, sampling.Torch, Operations
 ):
     """The operations by PyTorch. `rungs`: {"attention": 1} keeps scores in memory, 2 takes PyTorch's flash kernel where
-    that applies; likewise "rope".
+    that applies; likewise "rms_norm" and "rope".
     """
 
     name = "torch"
