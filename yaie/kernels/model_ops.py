@@ -4,6 +4,7 @@ Every function here works on each token alone, reads a row, computes little and 
 of moving the bytes.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
