@@ -10,6 +10,7 @@ wrong in decode by answers of many tokens, an error in chunks by a prompt that i
 """
 
 import argparse
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -241,12 +242,15 @@ def in_attention(broken: Callable) -> Callable[[LLM], None]:
     """A bug in the attention over pages: `broken(attend, query, caches, tables, context_lens, query_lens)`."""
 
     def plant(llm: LLM) -> None:
-        attend = llm.runner.operations.paged_attention_forward
+        operations = copy.copy(llm.runner.operations)  # the engine's own may be those of other engines
+        attend = operations.paged_attention_forward
 
         def call(query, keys, values, tables, context_lens, query_lens, scale, plan):
             return broken(attend, query, (keys, values), tables, context_lens, query_lens)
 
-        llm.runner.operations.paged_attention_forward = call
+        operations.paged_attention_forward = call
+        for holder in filter(None, (llm.runner, llm.runner.graphs)):
+            holder.operations = operations
 
     return plant
 
