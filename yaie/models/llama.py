@@ -163,12 +163,13 @@ class Llama(Module):
         """
         operations = operations or by_name("torch")
         caches = list(zip(kv_cache.key_cache.unbind(0), kv_cache.value_cache.unbind(0), strict=True))
+        pages = batch.block_tables, batch.lengths, batch.query_lens
         if plan is None:
-            plan = operations.plan_attention(batch.block_tables, batch.lengths, batch.query_lens, caches[0][0])
+            plan = operations.plan_attention(*pages, caches[0][0])
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             operations.reshape_and_cache(key, value, *caches[layer], batch.slot_mapping)
-            return operations.paged_attention_forward(query, *caches[layer], None, None, None, None, plan)
+            return operations.paged_attention_forward(query, *caches[layer], *pages, None, plan)
 
         return self._run(batch.token_ids, batch.positions, attend, operations)
 
