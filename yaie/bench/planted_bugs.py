@@ -196,7 +196,7 @@ def drop(row: Row, page_of: Callable[[Row], int]) -> None:
 
 
 class AnothersPage:
-    """Reads a page of another request in the place of its own."""
+    """Reads a page of another request instead of its own."""
 
     def __init__(self, page_of: Callable[[Row], int]) -> None:
         self.page_of, self.tables = page_of, {}
@@ -219,7 +219,7 @@ def chunk_alone(row: Row) -> None:
 
 
 def lose_last_slot(row: Row) -> None:
-    """What belongs into the last slot of a page is never stored: slot -1 is nobody's."""
+    """What belongs into the last slot of a page is never stored: slot -1 stands for none."""
     row.slots[row.slots % BLOCK_SIZE == BLOCK_SIZE - 1] = -1
 
 
