@@ -190,7 +190,7 @@ def card_counts(ncu: str) -> list[Counts]:
     environment = {**os.environ, "LC_ALL": "C"}  # the decimal point is a point
     run = subprocess.run(ncu_command(ncu), capture_output=True, text=True, env=environment)
     kernels = parse_ncu(run.stdout)
-    in_order = iter(kernels)  # a launcher may start other kernels, too
+    in_order = iter(kernels)  # a launcher may also start other kernels
     found = [next((m for name, m in in_order if launch.kernel in name), None) for launch in LAUNCHES]
     if None in found:
         names, output = [name for name, _ in kernels], f"{run.stdout[-2000:]}\n{run.stderr[-2000:]}"

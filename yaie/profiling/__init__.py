@@ -1,1 +1,1 @@
-"""Timing and costs: what benchmarks and everybody else need to say how fast something is, and could be."""
+"""Timing and costs: how fast something is, and how fast it could be."""
