@@ -32,10 +32,16 @@ Past = list[tuple[Tensor, Tensor]]
 
 
 class Module(nn.Module):
-    """An `nn.Module` whose call is its `forward` and nothing else.
+    """An `nn.Module` whose call is its `forward` and nothing else, and whose parts are also plain attributes.
 
-    PyTorch's call also looks for hooks. In a decode step of a small model the calls took 5% of the time.
+    PyTorch's call looks for hooks, and it finds parts by a search in Python. In a decode step of a small model the two
+    took 7% of the time.
     """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, nn.Module):
+            self.__dict__[name] = value
 
     def __call__(self, *args: Any) -> Any:
         return self.forward(*args)
