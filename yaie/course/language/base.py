@@ -6,7 +6,7 @@ import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -105,9 +105,14 @@ class Language(ABC):
         """The function without its body."""
 
     def stub(self, exercise: Exercise) -> str:
-        """The function as a learner finds it: broken, or without its body."""
-        if exercise.broken:
-            return self.changed(exercise, *exercise.broken).rstrip("\n")
+        """The function as a learner finds it: broken, or without its body.
+
+        Where the mistake to put in quotes a line that the engine no longer has, it is without its body too: one
+        exercise that is out of date must not keep the others of its file from being made.
+        """
+        with suppress(LookupError):
+            if exercise.broken:
+                return self.changed(exercise, *exercise.broken).rstrip("\n")
         return self.hole(exercise)
 
     def changed(self, exercise: Exercise, old: str, new: str) -> str:

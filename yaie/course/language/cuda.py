@@ -25,8 +25,8 @@ from yaie.course.language.base import WIDTH, Language, Swap, Written, wrapped
 from yaie.course.language.cuda_text import Function, NotFound
 from yaie.course.sandbox import SandboxError
 from yaie.cuda import CompileError, KernelError, Module
-from yaie.cuda.lines import where_line
-from yaie.cuda.rewrite import find_launchers
+from yaie.cuda.launchers import find_launchers
+from yaie.cuda.source import where_line
 
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
