@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from yaie.course.files import FileProblem, stamped
 
@@ -65,6 +65,26 @@ class Swap:
         old = self._replaced.pop() if self._replaced else []
         for (holder, name, _), value in reversed(list(zip(self._values, old, strict=False))):
             _set(holder, name, value)
+
+
+class Part(Protocol):
+    """A statement at the top level of a file: the names that it makes (none: it may do anything), and those in it."""
+
+    defines: Set[str]
+    uses: Set[str]
+
+
+AnyPart = TypeVar("AnyPart", bound=Part)
+
+
+def needed(parts: Iterable[AnyPart], names: Set[str]) -> list[AnyPart]:
+    """The parts that define one of the names, and those that these need in turn. Who defines nothing is needed too."""
+    rest, taken = list(parts), []
+    while more := [each for each in rest if not each.defines or each.defines & names]:
+        taken += more
+        rest = [each for each in rest if each not in more]
+        names = names.union(*(each.uses for each in more))
+    return taken
 
 
 _NOTHING = object()
