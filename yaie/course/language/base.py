@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from yaie.course.files import FileProblem, stamped
 
@@ -67,18 +65,9 @@ class Swap:
             _set(holder, name, value)
 
 
-class Part(Protocol):
-    """A statement at the top level of a file: the names that it makes (none: it may do anything), and those in it."""
-
-    defines: Set[str]
-    uses: Set[str]
-
-
-AnyPart = TypeVar("AnyPart", bound=Part)
-
-
-def needed(parts: Iterable[AnyPart], names: Set[str]) -> list[AnyPart]:
-    """The parts that define one of the names, and those that these need in turn. Who defines nothing is needed too."""
+def needed(parts: Iterable[Any], names: Set[str]) -> list[Any]:
+    """Of the parts of a file, which have `defines` and `uses`, those that define one of the names, and those that these
+    need in turn. A part that defines nothing by name may do anything and counts as needed."""
     rest, taken = list(parts), []
     while more := [each for each in rest if not each.defines or each.defines & names]:
         taken += more
@@ -293,32 +282,3 @@ class Language(ABC):
     def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
         """What this language knows of an error that came out of a check, for the worker's report."""
         return {}
-
-
-def wrapped(markdown: str, width: int) -> list[str]:
-    """The lines of a Markdown text, with paragraphs and list items filled to `width` columns; the rest stays."""
-    lines: list[str] = []
-    paragraph: list[str] = []
-    fenced = False
-
-    def fill() -> None:
-        if paragraph:
-            mark = re.match(r"\s*(?:[-*] |\d+\. )?", paragraph[0]).group()  # type: ignore[union-attr]
-            text = " ".join(line.strip() for line in paragraph)
-            options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": " " * len(mark)}
-            indent = " " * (len(mark) - len(mark.lstrip()))
-            lines.extend(textwrap.wrap(text, width, initial_indent=indent, **options))
-            paragraph.clear()
-
-    for line in markdown.strip().split("\n"):
-        fence = line.lstrip().startswith("```")
-        if fence or fenced or not line.strip() or (re.match(r"\s*[|#]|    ", line) and not paragraph):
-            fill()
-            lines.append(line.rstrip())
-            fenced ^= fence
-        else:
-            if re.match(r"\s*(?:[-*] |\d+\. )", line):
-                fill()
-            paragraph.append(line)
-    fill()
-    return lines

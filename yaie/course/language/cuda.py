@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from yaie.course import REPOSITORY
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import cuda_text, engine_seam
-from yaie.course.language.base import WIDTH, Language, Swap, Written, needed, wrapped
+from yaie.course.language.base import WIDTH, Language, Swap, Written, needed
 from yaie.course.language.cuda_text import NotFound, Piece
 from yaie.course.sandbox import SandboxError
 from yaie.cuda import CompileError, KernelError, Module
@@ -71,8 +71,7 @@ class Cuda(Language):
                 introduced.add(exercise.module)
                 yield _introduction(exercise.module, file.exercises)
             launches = [line for launch in _launches(exercise) for line in _hanging(f"Launched by {launch}")]
-            statement = wrapped(exercise.statement, WIDTH - 3)
-            above = self.as_comment([*self.banner(exercise), *launches, "", *statement])
+            above = self.as_comment([*self.banner(exercise), *launches, "", *exercise.statement.split("\n")])
             # A broken function is the engine's, so it keeps the engine's words about what it does.
             contract = f"//\n{_engine_function(exercise).comment}\n" if exercise.broken else ""
             yield f"{above}\n{contract}{functions[exercise.id]}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import copy
 import difflib
-import hashlib
 import importlib
 import inspect
 import linecache
@@ -13,14 +13,16 @@ import re
 import sys
 import types
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import engine_seam
-from yaie.course.language.base import WIDTH, Language, Swap, Written, wrapped
+from yaie.course.language.base import Language, Swap, Written, needed
+from yaie.cuda.source import digest, split_top_level
 
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
@@ -41,8 +43,8 @@ class Python(Language):
         node = find_function(tree, exercise.qualname)
         if node is None:
             raise LookupError(f"exercise {exercise.id}: {exercise.module} has no function {exercise.qualname}")
-        lines = source.splitlines()[first_line(node) - 1 : node.end_lineno]
-        return "\n".join(line[node.col_offset :] for line in lines)
+        first, last = _lines(node)
+        return "\n".join(line[node.col_offset :] for line in source.splitlines()[first - 1 : last])
 
     def hole(self, exercise: Exercise) -> str:
         """Decorators and signature are the engine's, the docstring is the exercise's statement."""
@@ -57,7 +59,11 @@ class Python(Language):
         return self.hole(exercise).rpartition("\n")[0] + "\n    return 'no such answer'"
 
     def code(self, answer: str) -> str:
-        return ast.dump(ast.parse(answer))
+        tree = ast.parse(answer)
+        for node in tree.body:
+            if isinstance(node, FunctionNode) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        return ast.dump(tree)
 
     # --- the exercise file
 
@@ -65,10 +71,10 @@ class Python(Language):
         node = find_function(ast.parse(text), exercise.function)
         if node is None:
             raise LookupError(f"there is no function `{exercise.function}` in the answer")
-        lines, start, end = text.splitlines(), first_line(node) - 1, node.end_lineno
-        file = self.render(exercise.file, {exercise.id: "\n".join(lines[start:end])})
+        lines, (first, last) = text.splitlines(), _lines(node)
+        file = self.render(exercise.file, {exercise.id: "\n".join(lines[first - 1 : last])})
         # Imports of the answer come before those of the file, which override them.
-        return file.replace(FUTURE, "\n".join([FUTURE, *lines[:start], *lines[end:], ""]), 1)
+        return file.replace(FUTURE, "\n".join([FUTURE, *lines[: first - 1], *lines[last:], ""]), 1)
 
     def sections(self, file: ExerciseFile, functions: Mapping[str, str]) -> Iterator[str]:
         yield FUTURE
@@ -93,7 +99,7 @@ class Python(Language):
 
     def _above(self, exercise: Exercise) -> str:
         """The comment above a function. A broken one keeps the engine's docstring, so its statement stands here."""
-        statement = wrapped(exercise.statement, WIDTH - 6) if exercise.broken else []
+        statement = exercise.statement.split("\n") if exercise.broken else []
         return self.as_comment([*self.banner(exercise), *statement])
 
     # --- what a learner has written
@@ -103,22 +109,18 @@ class Python(Language):
 
     def find(self, exercise: Exercise, text: str) -> Written:
         tree, node = self._locate(exercise, text)
-        _check_callable(exercise, node, ast.parse(self.reference(exercise)).body[0])
-        attempted = not self._is_untouched(exercise, node)
+        original = ast.parse(self.reference(exercise)).body[0]
+        _check_callable(exercise, node, original)
+        as_found = exercise.broken and self.code(ast.unparse(node)) == self.code(self.stub(exercise))
+        attempted = not (is_hole(node) or as_found)
         hash = _hash(exercise, tree, node) if attempted else ""
         remark = ""
-        if attempted and not _returns(node) and _returns(ast.parse(self.reference(exercise)).body[0]):
+        if attempted and not _returns(node) and _returns(original):
             remark = f"`{exercise.function}` has no `return` with a value, so it returns None."
-        return Written(attempted, hash, first_line(node), node.end_lineno or node.lineno, remark)
+        return Written(attempted, hash, *_lines(node), remark)
 
     def span(self, exercise: Exercise, text: str) -> tuple[int, int]:
-        _, node = self._locate(exercise, text)
-        return first_line(node), node.end_lineno or node.lineno
-
-    def _is_untouched(self, exercise: Exercise, node: FunctionNode) -> bool:
-        if not exercise.broken:
-            return is_hole(node)
-        return _code(ast.unparse(node)) == _code(self.stub(exercise))
+        return _lines(self._locate(exercise, text)[1])
 
     def _locate(self, exercise: Exercise, text: str) -> tuple[ast.Module, FunctionNode]:
         tree = self._parse(text, exercise.file.name, exercise.function)
@@ -153,15 +155,12 @@ class Python(Language):
     # --- into the engine
 
     def load(self, file: ExerciseFile, text: str, *, learners: bool = True) -> types.ModuleType:
-        if not learners:  # the learner's own file keeps its name and its lines
-            module = types.ModuleType("as_found")
-            exec(compile(text, f"{file.name} as found", "exec", dont_inherit=True), module.__dict__)
-            return module
-        path = str(exercise_path(file))
+        path = str(exercise_path(file)) if learners else f"{file.name} as found"
         module = types.ModuleType(f"exercises.{file.lesson.name}")
         module.__file__ = path
-        sys.modules[module.__name__] = module
-        linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+        if learners:
+            sys.modules[module.__name__] = module
+            linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
         exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
         return module
 
@@ -240,14 +239,14 @@ def is_hole(node: FunctionNode) -> bool:
     return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
 
 
-def first_line(node: FunctionNode) -> int:
-    """The line (from 1) on which the function starts, its decorators included."""
-    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+def _lines(node: FunctionNode) -> tuple[int, int]:
+    """The first and the last line (from 1) of a function, its decorators included."""
+    return min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.end_lineno or node.lineno
 
 
 def _docstring(exercise: Exercise) -> list[str]:
     """The statement as the docstring of a function, four columns in; the function may be a method."""
-    text = "\n".join(wrapped(exercise.statement.replace('"""', "'''"), WIDTH - 12))
+    text = exercise.statement.replace('"""', "'''")
     quotes, end = ('r"""' if "\\" in text else '"""'), '\n"""' if "\n" in text or text.endswith('"') else '"""'
     return [f"    {line}".rstrip() for line in f"{quotes}{text}{end}".split("\n")]
 
@@ -349,20 +348,11 @@ def _check_callable(exercise: Exercise, node: FunctionNode, original: FunctionNo
 
 def _parameters(node: FunctionNode) -> list[str]:
     """Names with defaults, and the marks / and *, without annotations: [self, tokens, *, page_size=1]."""
-    spec = node.args
-    plain = [*spec.posonlyargs, *spec.args]
-    defaults = [None] * (len(plain) - len(spec.defaults)) + spec.defaults
-    names = list(map(_parameter, plain, defaults))
-    if spec.posonlyargs:
-        names.insert(len(spec.posonlyargs), "/")
-    if spec.vararg or spec.kwonlyargs:
-        names.append(f"*{spec.vararg.arg if spec.vararg else ''}")
-    names += map(_parameter, spec.kwonlyargs, spec.kw_defaults)
-    return names + ([f"**{spec.kwarg.arg}"] if spec.kwarg else [])
-
-
-def _parameter(arg: ast.arg, default: ast.expr | None) -> str:
-    return arg.arg + (f"={ast.unparse(default)}" if default is not None else "")
+    spec = copy.deepcopy(node.args)
+    for each in ast.walk(spec):
+        if isinstance(each, ast.arg):
+            each.annotation = None
+    return [parameter.strip() for parameter in split_top_level(ast.unparse(spec)) if parameter]
 
 
 def _decorators(node: FunctionNode) -> list[str]:
@@ -385,12 +375,23 @@ def _returns(node: FunctionNode) -> bool:
     return any(isinstance(child, ast.Return) and child.value is not None for child in _own_nodes(node))
 
 
-def _code(source: str) -> str:
-    """What a function says, whatever its layout and docstring."""
-    node = ast.parse(source).body[0]
-    if ast.get_docstring(node) is not None:
-        del node.body[0]
-    return ast.dump(node)
+@dataclass(frozen=True)
+class Part:
+    """A statement of a file: the names that it makes (none: it may do anything), and those in it."""
+
+    node: ast.stmt
+    defines: Set[str]
+    uses: Set[str]
+
+
+def _part(node: ast.stmt) -> Part:
+    if isinstance(node, FunctionNode | ast.ClassDef):
+        made = {node.name}
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        made = {(alias.asname or alias.name).partition(".")[0] for alias in node.names} - {"*"}
+    else:
+        made = {x.id for x in ast.walk(node) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store)}
+    return Part(node, made, _names(node))
 
 
 def _hash(exercise: Exercise, tree: ast.Module, node: FunctionNode) -> str:
@@ -401,28 +402,10 @@ def _hash(exercise: Exercise, tree: ast.Module, node: FunctionNode) -> str:
     for statement in tree.body:
         inside = isinstance(statement, ast.ClassDef) and statement.name in holders
         others += statement.body if inside else [statement]
-    others = [each for each in others if each not in answers and not _is_text(each)]
-    needed, taken = _names(node), [node]
-    while found := [each for each in others if each not in taken and _is_needed(each, needed)]:
-        taken += found
-        needed = needed.union(*map(_names, found))
-    source = "\n".join(ast.unparse(each) for each in sorted(taken, key=operator.attrgetter("lineno")))
-    return hashlib.sha256(source.encode(errors="replace")).hexdigest()[:16]
-
-
-def _is_text(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def _is_needed(statement: ast.stmt, needed: set[str]) -> bool:
-    """Whether a statement makes one of the names, or makes none and so may do anything."""
-    if isinstance(statement, FunctionNode | ast.ClassDef):
-        made = {statement.name}
-    elif isinstance(statement, ast.Import | ast.ImportFrom):
-        made = {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-    else:
-        made = {x.id for x in ast.walk(statement) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store)}
-    return not made or "*" in made or bool(made & needed)
+    texts = {each for each in others if isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)}
+    parts = needed([_part(each) for each in others if each not in answers | texts], _names(node))
+    kept = sorted([node, *(part.node for part in parts)], key=operator.attrgetter("lineno"))
+    return digest(*map(ast.unparse, kept))
 
 
 def _names(node: ast.AST, *, attributes: bool = True) -> set[str]:
