@@ -13,8 +13,6 @@ from yaie.course.files import FileProblem, stamped
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
 
-WIDTH = 120  # columns of a generated file
-
 
 @dataclass(frozen=True)
 class Written:
@@ -257,12 +255,9 @@ class Language(ABC):
         finally:
             swap.take_out()
 
-    @abstractmethod
     def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> Any:
-        """The compiled file of the engine with the function of a learner's text in it (`yaie.cuda.Module`).
-
-        Raises ValueError in a language that is not compiled.
-        """
+        """The compiled file of the engine with the function of a learner's text in it (`yaie.cuda.Module`)."""
+        raise ValueError(f"exercise {exercise.id} is in Python; module() is for exercises in CUDA")
 
     @abstractmethod
     def owner(self, exercise: Exercise) -> str:

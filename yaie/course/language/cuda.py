@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from yaie.course import REPOSITORY
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import cuda_text, engine_seam
-from yaie.course.language.base import WIDTH, Language, Swap, Written, needed
+from yaie.course.language.base import Language, Swap, Written, needed
 from yaie.course.language.cuda_text import NotFound, Piece
 from yaie.course.sandbox import SandboxError
 from yaie.cuda import CompileError, KernelError, Module
@@ -70,7 +70,8 @@ class Cuda(Language):
             if exercise.module not in introduced:
                 introduced.add(exercise.module)
                 yield _introduction(exercise.module, file.exercises)
-            launches = [line for launch in _launches(exercise) for line in _hanging(f"Launched by {launch}")]
+            fill = partial(textwrap.wrap, width=116, subsequent_indent="    ")
+            launches = [line for launch in _launches(exercise) for line in fill(f"Launched by {launch}")]
             above = self.as_comment([*self.banner(exercise), *launches, "", *exercise.statement.split("\n")])
             # A broken function is the engine's, so it keeps the engine's words about what it does.
             contract = f"//\n{_engine_function(exercise).comment}\n" if exercise.broken else ""
@@ -238,12 +239,10 @@ def compiled_files(module: str) -> tuple[str, ...]:
 
 def _tensor_names(exercise: Exercise) -> set[str]:
     """The names by which the launchers of the exercise's file, and so findings, call the tensors."""
-    launchers = [
-        launcher
-        for module in compiled_files(exercise.module)
-        for launcher in find_launchers(engine_text(module), REPOSITORY / module)
-    ]
-    return {parameter.name for launcher in launchers for parameter in launcher.parameters}
+    files = ((engine_text(module), REPOSITORY / module) for module in compiled_files(exercise.module))
+    return {
+        each.name for text, path in files for launcher in find_launchers(text, path) for each in launcher.parameters
+    }
 
 
 @cache
@@ -315,12 +314,6 @@ def _offered(module: str, exercises: list[Exercise]) -> list[str]:
                 shown = (piece.source + text[piece.end :].partition("\n")[0]).split("\n")  # with the remark behind it
             lines += [f"//     {line}".rstrip() for line in shown]
     return lines
-
-
-def _hanging(text: str) -> list[str]:
-    """A line of a comment, filled; what follows the first line stands four columns in."""
-    options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": "    "}
-    return textwrap.wrap(text, WIDTH - 3, **options)
 
 
 # --- what a learner has written

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import engine_seam
@@ -192,9 +192,6 @@ class Python(Language):
             engine_seam.use_readable_twins(swap)
         return swap
 
-    def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> NoReturn:
-        raise ValueError(f"exercise {exercise.id} is in Python; module() is for exercises in CUDA")
-
     def owner(self, exercise: Exercise) -> str:
         *holders, name = exercise.qualname.split(".")
         holder = importlib.import_module(exercise.module)
@@ -253,46 +250,34 @@ def _docstring(exercise: Exercise) -> list[str]:
 
 def _imports(file: ExerciseFile) -> str:
     """Import lines for every name that the reference functions use from their module."""
-    modules: set[str] = set()  # import ...
-    names: dict[str, set[str]] = {}  # from ... import ...
     own = {exercise.qualname.partition(".")[0] for exercise in file.exercises}
+    wanted: set[tuple[str, str]] = set()
     for exercise in file.exercises:
         if "." in exercise.qualname:
             package, _, module = exercise.module.rpartition(".")
-            names.setdefault(package, set()).add(module)
-        imported, defined = _bindings(exercise.module)
-        for name in _names_used(exercise):
-            if name in imported:
-                source, what = imported[name]
-                modules.add(what) if source is None else names.setdefault(source, set()).add(what)
-            elif name in defined and name not in own:
-                names.setdefault(exercise.module, set()).add(name)
-    lines = [(line.split()[0], f"import {line}") for line in sorted(modules)]
-    lines += [(source, f"from {source} import {', '.join(sorted(what))}") for source, what in sorted(names.items())]
-    groups: dict[str, list[str]] = {"standard": [], "other": [], "yaie": []}
-    for source, line in lines:
-        top = source.partition(".")[0]
-        groups["yaie" if top == "yaie" else "standard" if top in sys.stdlib_module_names else "other"].append(line)
-    return "\n\n".join("\n".join(group) for group in groups.values() if group)
+            wanted.add((package, module))
+        known = _bindings(exercise.module)
+        wanted |= {known[name] for name in _names_used(exercise) - own if name in known}
+    names: dict[str, list[str]] = {}
+    for source, what in sorted(wanted):
+        names.setdefault(source, []).append(what)
+    whole = [f"import {what}" for what in names.pop("", [])]
+    return "\n".join([*whole, *(f"from {source} import {', '.join(what)}" for source, what in names.items())])
 
 
-def _bindings(module: str) -> tuple[dict[str, tuple[str | None, str]], set[str]]:
-    """(name -> (module it is imported from or None, what is imported), names defined at the top level)."""
-    imported: dict[str, tuple[str | None, str]] = {}
-    defined: set[str] = set()
+def _bindings(module: str) -> dict[str, tuple[str, str]]:
+    """Where the names at the top level of a module are from: the module ("" for a module itself), and what it is."""
+    known: dict[str, tuple[str, str]] = {}
     for node in _module_source(module)[1].body:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            source = node.module if isinstance(node, ast.ImportFrom) else None
+            source = getattr(node, "module", None) or ""
             for alias in node.names:
                 name = alias.asname or (alias.name if source else alias.name.partition(".")[0])
-                imported[name] = (source, alias.name + (f" as {alias.asname}" if alias.asname else ""))
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            defined.add(node.name)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            defined.update(target.id for target in targets if isinstance(target, ast.Name))
-    imported.pop("annotations", None)  # from __future__, which every exercise file has
-    return imported, defined
+                known[name] = (source, alias.name + (f" as {alias.asname}" if alias.asname else ""))
+        else:
+            known |= dict.fromkeys(_part(node).defines, (module, ""))
+    known.pop("annotations", None)  # from __future__, which every exercise file has
+    return {name: (source, what or name) for name, (source, what) in known.items()}
 
 
 def _names_used(exercise: Exercise) -> set[str]:
