@@ -83,15 +83,15 @@ def reset_exercise(exercise: Exercise) -> Path | None:
     """
     text = read(exercise.file)
     try:
-        first, last = exercise.language.span(exercise, text)
+        place = exercise.language.locate(exercise, text)
     except FileProblem as problem:
         whole = f"Fix that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file anew"
         raise FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
     lines = text.split("\n")  # not splitlines: Python counts lines by \n only
-    start = first - 1
+    start = place.first_line - 1
     indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
     stub = exercise.language.stub(exercise)
-    lines[start:last] = [indent + line if line else "" for line in stub.split("\n")]
+    lines[start : place.last_line] = [indent + line if line else "" for line in stub.split("\n")]
     return _write(exercise.file, "\n".join(lines))
 
 

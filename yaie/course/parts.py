@@ -92,8 +92,7 @@ class installed(AbstractContextManager):
                 self._state = state
             else:
                 for swap in self._swaps:
-                    swap.put_in()
-                    undo.callback(swap.take_out)
+                    undo.enter_context(swap)
             self._undo.append(undo.pop_all())
 
     def __exit__(self, *error: object) -> None:

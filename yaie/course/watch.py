@@ -28,7 +28,7 @@ def watch(saved: Iterable[set[Path]] | None = None) -> Iterator[Panel]:
 
 def _check_changed(file: ExerciseFile, known: dict[str, str]) -> Iterator[Panel]:
     try:
-        file.language.check_syntax(file, files.read(file))
+        file.language.parse(files.read(file), file.name)
     except files.FileMissing:
         return  # some editors take the old file away before they put the new one there
     except files.FileProblem as problem:

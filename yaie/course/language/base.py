@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ class Written:
 
     `hash` changes with the function and with whatever else in the file the function uses (helpers, imports), but not
     with comments, blank lines or the other exercises. It is empty while nothing has been written. `remark` is what
-    strikes one on reading it.
+    strikes one on reading it, `problem` why the engine cannot call it.
     """
 
     attempted: bool
@@ -28,9 +28,10 @@ class Written:
     first_line: int
     last_line: int
     remark: str = ""
+    problem: FileProblem | None = None
 
 
-class Swap:
+class Swap(AbstractContextManager):
     """Values of the engine that others replace: `put_in` and `take_out` change all of them, as often as one likes.
 
     Swaps that are put in one after the other come out in the reverse order; what each finds is what it gives back.
@@ -38,7 +39,7 @@ class Swap:
 
     def __init__(self) -> None:
         self._values: list[tuple[Any, str, Callable[[Any], Any]]] = []
-        self._replaced: list[list[Any]] = []  # for each time that it was put in
+        self._undo: list[ExitStack] = []  # for each time that it was put in
 
     def add(self, holder: Any, name: str, value: Any) -> None:
         """Let `value` replace `holder.name` (for a dict, `holder[name]`) whenever this is put in."""
@@ -49,18 +50,34 @@ class Swap:
         self._values.append((holder, name, make))
 
     def put_in(self) -> None:
-        self._replaced.append([])
-        for holder, name, make in self._values:
-            old = _entries(holder).get(name, _NOTHING)
-            value = make(None if old is _NOTHING else old)
-            self._replaced[-1].append(old)
-            _set(holder, name, value)
+        """Replace all of them. Where one cannot be made, all are as they were."""
+        with ExitStack() as undo:
+            for holder, name, make in self._values:
+                old = (holder if isinstance(holder, dict) else vars(holder)).get(name, _NOTHING)
+                undo.callback(_set, holder, name, old)
+                _set(holder, name, make(None if old is _NOTHING else old))
+            self._undo.append(undo.pop_all())
 
     def take_out(self) -> None:
         """Give back what the last `put_in` found; without one this changes nothing."""
-        old = self._replaced.pop() if self._replaced else []
-        for (holder, name, _), value in reversed(list(zip(self._values, old, strict=False))):
-            _set(holder, name, value)
+        if self._undo:
+            self._undo.pop().close()
+
+    def __enter__(self) -> None:
+        self.put_in()
+
+    def __exit__(self, *error: object) -> None:
+        self.take_out()
+
+
+_NOTHING = object()
+
+
+def _set(holder: Any, name: str, value: Any) -> None:
+    if isinstance(holder, dict):
+        holder.pop(name, None) if value is _NOTHING else holder.update({name: value})
+    else:
+        delattr(holder, name) if value is _NOTHING else setattr(holder, name, value)
 
 
 def needed(parts: Iterable[Any], names: Set[str]) -> list[Any]:
@@ -72,20 +89,6 @@ def needed(parts: Iterable[Any], names: Set[str]) -> list[Any]:
         rest = [each for each in rest if each not in more]
         names = names.union(*(each.uses for each in more))
     return taken
-
-
-_NOTHING = object()
-
-
-def _entries(holder: Any) -> Mapping[str, Any]:
-    return holder if isinstance(holder, dict) else vars(holder)
-
-
-def _set(holder: Any, name: str, value: Any) -> None:
-    if isinstance(holder, dict):
-        holder.pop(name, None) if value is _NOTHING else holder.update({name: value})
-    else:
-        delattr(holder, name) if value is _NOTHING else setattr(holder, name, value)
 
 
 class Language(ABC):
@@ -131,10 +134,6 @@ class Language(ABC):
                 f"in {exercise.target}: {old!r}"
             )
         return source.replace(old, new)
-
-    @abstractmethod
-    def no_such_answer(self, exercise: Exercise) -> str:
-        """A body that goes wrong as no known mistake does."""
 
     def idle(self, exercise: Exercise) -> str:
         """The stub with a statement of no effect, which counts as written; empty where a stub cannot be run."""
@@ -188,19 +187,27 @@ class Language(ABC):
     # --- what a learner has written
 
     @abstractmethod
-    def check_syntax(self, file: ExerciseFile, text: str) -> None:
-        """Raise `FileProblem` where no function can be found in the text because of what stands elsewhere in it."""
+    def parse(self, text: str, name: str, looking_for: str = "") -> Any:
+        """What a text of a learner's file `name` is made of.
 
-    @abstractmethod
-    def find(self, exercise: Exercise, text: str) -> Written:
-        """The exercise's function in the text of a learner's file.
-
-        Raises `FileProblem` where it is missing or renamed, or can no longer be called as the engine calls it.
+        Raises `FileProblem` where functions cannot be told apart; it says so where the fault is not in the function
+        `looking_for`.
         """
 
     @abstractmethod
-    def span(self, exercise: Exercise, text: str) -> tuple[int, int]:
-        """The first and the last line (from 1) of the function, whatever its parameters. Raises `FileProblem`."""
+    def locate(self, exercise: Exercise, text: str) -> Written:
+        """The exercise's function in the text of a learner's file. Raises `FileProblem` where it has none."""
+
+    def find(self, exercise: Exercise, text: str) -> Written:
+        """As `locate`, and raises `FileProblem` too where the function cannot be called as the engine calls it."""
+        written = self.locate(exercise, text)
+        if written.problem:
+            raise written.problem
+        return written
+
+    def is_as_found(self, exercise: Exercise, source: str) -> bool:
+        """Whether a function that is to be fixed has not been touched."""
+        return exercise.broken is not None and self.code(source) == self.code(self.stub(exercise))
 
     def check_text(self, name: str, text: str) -> None:
         if "\0" in text:
@@ -235,25 +242,15 @@ class Language(ABC):
     def install(self, file: ExerciseFile, text: str, use: Iterable[str]) -> Swap:
         """Put functions of a learner's text into the engine. Where this fails, nothing is left in."""
         swap = self.swap(file, self.load(file, text), use)
-        try:
-            swap.put_in()
-        except BaseException:
-            swap.take_out()
-            raise
+        swap.put_in()
         return swap
 
-    @contextmanager
-    def as_found(self, exercise: Exercise) -> Iterator[None]:
-        """Have the engine call the broken function of an exercise as learners find it; at the end, its own again."""
+    def as_found(self, exercise: Exercise) -> Swap:
+        """While it is in, the engine calls the broken function of an exercise as learners find it."""
         if exercise.broken is None:
             raise ValueError(f"exercise {exercise.id} has no broken function: it is yours to write")
         file = exercise.file
-        swap = self.swap(file, self.load(file, self.render(file), learners=False), [exercise.id])
-        swap.put_in()
-        try:
-            yield
-        finally:
-            swap.take_out()
+        return self.swap(file, self.load(file, self.render(file), learners=False), [exercise.id])
 
     def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> Any:
         """The compiled file of the engine with the function of a learner's text in it (`yaie.cuda.Module`)."""

@@ -22,7 +22,7 @@ from yaie.course.language import cuda_text, engine_seam
 from yaie.course.language.base import Language, Swap, Written, needed
 from yaie.course.language.cuda_text import NotFound, Piece
 from yaie.course.sandbox import SandboxError
-from yaie.cuda import CompileError, KernelError, Module
+from yaie.cuda import CompileError, Finding, KernelError, Module
 from yaie.cuda.launchers import find_launchers
 from yaie.cuda.source import INCLUDED, Source, digest, where_line
 
@@ -50,9 +50,6 @@ class Cuda(Language):
         """An empty body, which compiles and does nothing."""
         return cuda_text.stub(_engine_function(exercise), f"exercise {exercise.id}: write this function")
 
-    def no_such_answer(self, exercise: Exercise) -> str:
-        return self.hole(exercise).partition("{")[0] + '{\n    printf("no such answer");\n    __trap();\n}'
-
     def idle(self, exercise: Exercise) -> str:
         return self.stub(exercise).replace("{", "{ (void)0;", 1)
 
@@ -79,30 +76,7 @@ class Cuda(Language):
 
     # --- what a learner has written
 
-    def check_syntax(self, file: ExerciseFile, text: str) -> None:
-        self._pieces(text, file.name)
-
-    def find(self, exercise: Exercise, text: str) -> Written:
-        function = self._locate(exercise, text)
-        _check_callable(exercise, function)
-        as_found = exercise.broken and self.code(function.source) == self.code(self.stub(exercise))
-        attempted = not (function.is_hole or as_found)
-        hash = digest(cuda_text.normal(_own(exercise.file, text, [exercise.function]))) if attempted else ""
-        return Written(attempted, hash, function.first_line, function.last_line)
-
-    def span(self, exercise: Exercise, text: str) -> tuple[int, int]:
-        function = self._locate(exercise, text)
-        return function.first_line, function.last_line
-
-    def _locate(self, exercise: Exercise, text: str) -> Piece:
-        pieces = self._pieces(text, exercise.file.name, exercise.function)
-        try:
-            return cuda_text.find(text, exercise.function)
-        except NotFound as error:
-            raise self.missing(exercise, _where_it_went(exercise, pieces)) from error
-
-    def _pieces(self, text: str, name: str, looking_for: str = "") -> list[Piece]:
-        """All of a learner's file. Raises `FileProblem` where a brace has no partner, and says whose it is."""
+    def parse(self, text: str, name: str, looking_for: str = "") -> list[Piece]:
         self.check_text(name, text)
         try:
             return cuda_text.pieces(text)
@@ -112,6 +86,17 @@ class Cuda(Language):
             if looking_for and owner and owner.group(1) != looking_for:
                 step = f"It is in `{owner.group(1)}`, not in `{looking_for}`. {step}"
             raise FileProblem(f"{name}: {error}.", step) from error
+
+    def locate(self, exercise: Exercise, text: str) -> Written:
+        pieces = self.parse(text, exercise.file.name, exercise.function)
+        try:
+            function = cuda_text.find(text, exercise.function)
+        except NotFound as error:
+            raise self.missing(exercise, _where_it_went(exercise, pieces)) from error
+        attempted = not (function.is_hole or self.is_as_found(exercise, function.source))
+        hash = digest(cuda_text.normal(_own(exercise.file, text, [exercise.function]))) if attempted else ""
+        problem = _uncallable(exercise, function)
+        return Written(attempted, hash, function.first_line, function.last_line, problem=problem)
 
     # --- into the engine
 
@@ -131,11 +116,8 @@ class Cuda(Language):
 
     def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> Module:
         use = [exercise.id] if exercise.broken or self.find(exercise, text).attempted else []
-        swap = self.install(exercise.file, text, use)
-        try:
+        with self.swap(exercise.file, text, use):
             return engine_seam.module(under_csrc(compiled_files(exercise.module)[0]), backend, check)
-        finally:
-            swap.take_out()
 
     def owner(self, exercise: Exercise) -> str:
         texts = engine_seam.sources()
@@ -169,22 +151,18 @@ class Cuda(Language):
     def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
         """What a compile error or the first finding of the emulator says."""
 
-        def where(file: str | None, line: int | None) -> dict[str, Any]:
-            return {"line": line} if line and file == str(exercise_path(exercise.file)) else {}
+        def where(at: CompileError | Finding) -> dict[str, Any]:
+            return {"line": at.line} if at.line and at.file == str(exercise_path(exercise.file)) else {}
 
         if isinstance(error, CompileError):
             named_twice = re.search("redefinition|redeclar|conflicting decl", error.message)
             note = "The engine's own file has that name already: use its, or give yours another name."
-            return {
-                "kind": "compile",
-                "compiler": error.message,
-                "note": note if named_twice else "",
-                **where(error.file, error.line),
-            }
+            note = note if named_twice else ""
+            return {"kind": "compile", "compiler": error.message, "note": note, **where(error)}
         if isinstance(error, KernelError):
             first = error.findings[0]
             title, *details = [line.strip() for line in first.text.split("\n")]
-            place = where(first.file, first.line)
+            place = where(first)
             if place:
                 del details[0]  # the line, which is shown anyway
             return {
@@ -329,23 +307,24 @@ def _where_it_went(exercise: Exercise, pieces: list[Piece]) -> str:
     return ""
 
 
-def _check_callable(exercise: Exercise, function: Piece) -> None:
-    """Raise `FileProblem` where the function's kind, its result or its parameters differ from the engine's."""
+def _uncallable(exercise: Exercise, function: Piece) -> FileProblem | None:
+    """How the function's kind, its result or its parameters differ from the engine's."""
     place = f"`{exercise.function}` in line {function.first_line} of {exercise.file.name}"
     wanted, wanted_types = cuda_text.signature(_engine_function(exercise))
     found, found_types = cuda_text.signature(function)
     if found != wanted:
-        raise FileProblem(
+        return FileProblem(
             f"{place} is declared as `{found or 'nothing'}`; the engine's as `{wanted}`.",
             "Put the words before its name back: the engine launches it as what it was.",
         )
     extra = found_types[len(wanted_types) :]
     if found_types[: len(wanted_types)] != wanted_types or not all(each.endswith("= default") for each in extra):
-        raise FileProblem(
+        return FileProblem(
             f"{place} takes ({', '.join(found_types)}); the engine calls it with ({', '.join(wanted_types)}).",
             "Give the function the types of its parameters back: the engine's launcher relies on them. Their names are "
             "yours to choose.",
         )
+    return None
 
 
 def _own(file: ExerciseFile, text: str, functions: list[str]) -> str:

@@ -55,9 +55,6 @@ class Python(Language):
         note = f'    raise NotImplementedError("exercise {exercise.id}: write this function")'
         return "\n".join([*header, *_docstring(exercise), note])
 
-    def no_such_answer(self, exercise: Exercise) -> str:
-        return self.hole(exercise).rpartition("\n")[0] + "\n    return 'no such answer'"
-
     def code(self, answer: str) -> str:
         tree = ast.parse(answer)
         for node in tree.body:
@@ -104,33 +101,20 @@ class Python(Language):
 
     # --- what a learner has written
 
-    def check_syntax(self, file: ExerciseFile, text: str) -> None:
-        self._parse(text, file.name)
-
-    def find(self, exercise: Exercise, text: str) -> Written:
-        tree, node = self._locate(exercise, text)
+    def locate(self, exercise: Exercise, text: str) -> Written:
+        tree = self.parse(text, exercise.file.name, exercise.function)
+        node = find_function(tree, exercise.qualname)
+        if node is None:
+            raise self.missing(exercise, _where_it_went(exercise, tree))
         original = ast.parse(self.reference(exercise)).body[0]
-        _check_callable(exercise, node, original)
-        as_found = exercise.broken and self.code(ast.unparse(node)) == self.code(self.stub(exercise))
-        attempted = not (is_hole(node) or as_found)
+        attempted = not (is_hole(node) or self.is_as_found(exercise, ast.unparse(node)))
         hash = _hash(exercise, tree, node) if attempted else ""
         remark = ""
         if attempted and not _returns(node) and _returns(original):
             remark = f"`{exercise.function}` has no `return` with a value, so it returns None."
-        return Written(attempted, hash, *_lines(node), remark)
+        return Written(attempted, hash, *_lines(node), remark, _uncallable(exercise, node, original))
 
-    def span(self, exercise: Exercise, text: str) -> tuple[int, int]:
-        return _lines(self._locate(exercise, text)[1])
-
-    def _locate(self, exercise: Exercise, text: str) -> tuple[ast.Module, FunctionNode]:
-        tree = self._parse(text, exercise.file.name, exercise.function)
-        node = find_function(tree, exercise.qualname)
-        if node is None:
-            raise self.missing(exercise, _where_it_went(exercise, tree))
-        return tree, node
-
-    def _parse(self, text: str, name: str, looking_for: str = "") -> ast.Module:
-        """Parse a learner's file; a syntax error becomes a `FileProblem` that shows the line and whose it is."""
+    def parse(self, text: str, name: str, looking_for: str = "") -> ast.Module:
         self.check_text(name, text)
         try:
             with warnings.catch_warnings():
@@ -305,13 +289,13 @@ def _where_it_went(exercise: Exercise, tree: ast.Module) -> str:
     return f" It has `{close[0]}`: was it renamed?" if close else ""
 
 
-def _check_callable(exercise: Exercise, node: FunctionNode, original: FunctionNode) -> None:
-    """Raise `FileProblem` where parameters, decorators or the kind of function differ from the engine's."""
+def _uncallable(exercise: Exercise, node: FunctionNode, original: FunctionNode) -> FileProblem | None:
+    """How parameters, decorators or the kind of function differ from the engine's."""
     place = f"`{exercise.qualname}` in line {node.lineno} of {exercise.file.name}"
     wanted, found = _parameters(original), _parameters(node)
     extra = found[len(wanted) :]  # parameters of one's own are fine where the engine need not know of them
     if found[: len(wanted)] != wanted or not all("=" in parameter for parameter in extra):
-        raise FileProblem(
+        return FileProblem(
             f"{place} takes ({', '.join(found)}); the engine calls it with ({', '.join(wanted)}).",
             "Give the function its parameters back: other parts of the engine rely on them.",
         )
@@ -320,15 +304,16 @@ def _check_callable(exercise: Exercise, node: FunctionNode, original: FunctionNo
     added = [f"`@{name}`" for name in found if name not in wanted and name in BINDING]
     if missing or added:
         change = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(added)}"
-        raise FileProblem(f"{place} {change}, unlike the engine's.", "Put the lines above `def` back.")
+        return FileProblem(f"{place} {change}, unlike the engine's.", "Put the lines above `def` back.")
     if isinstance(node, ast.AsyncFunctionDef) != isinstance(original, ast.AsyncFunctionDef):
         wrong, right = ("async def", "def") if isinstance(node, ast.AsyncFunctionDef) else ("def", "async def")
-        raise FileProblem(f"{place} is defined with `{wrong}`; the engine's with `{right}`.", f"Write `{right}`.")
+        return FileProblem(f"{place} is defined with `{wrong}`; the engine's with `{right}`.", f"Write `{right}`.")
     if _yields(node) and not _yields(original):
-        raise FileProblem(
+        return FileProblem(
             f"{place} contains `yield`, which makes it a generator: calling it runs nothing yet.",
             "Return the result with `return`.",
         )
+    return None
 
 
 def _parameters(node: FunctionNode) -> list[str]:
