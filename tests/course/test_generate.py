@@ -72,7 +72,7 @@ def test_function_is_found_by_its_qualified_name():
 
 def test_change_of_a_text_that_is_gone_is_an_error():
     """A mistake that no longer applies would be the reference, and pass."""
-    with pytest.raises(LookupError, match="occurs 0 times"):
+    with pytest.raises(LookupError, match="exactly once"):
         PYTHON.changed(find_exercise("0.1"), "no such text", "x")
 
 

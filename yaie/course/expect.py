@@ -96,6 +96,10 @@ def shown(value: Any, form: Callable[[Any], str] = repr, limit: int = 2000) -> s
         text = value.__name__ if isinstance(value, type) else form(plain(value))
     except Exception as error:
         return f"<a {type(value).__name__}, which cannot be shown: {type(error).__name__}>"
+    return clipped(text, limit)
+
+
+def clipped(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 

@@ -129,10 +129,7 @@ class Language(ABC):
         """The reference with `old` replaced by `new`. Raises LookupError unless `old` occurs in it exactly once."""
         source = self.reference(exercise) + "\n"  # so that a change may take out the last line as it does any other
         if source.count(old) != 1:
-            raise LookupError(
-                f"exercise {exercise.id}: the text to replace occurs {source.count(old)} times, not once, "
-                f"in {exercise.target}: {old!r}"
-            )
+            raise LookupError(f"expected `old` exactly once in {exercise.target}: {old!r}")
         return source.replace(old, new)
 
     def idle(self, exercise: Exercise) -> str:

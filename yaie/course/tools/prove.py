@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yaie.course import judge
-from yaie.course.registry import Exercise, Mistake
+from yaie.course.registry import Exercise
 from yaie.course.sandbox import Sandbox
 
 
@@ -66,6 +66,9 @@ def promises(exercise: Exercise) -> Iterator[Promise]:
     def compiles_and_fails(outcome: judge.Outcome) -> bool:
         return outcome.status == judge.FAILED and outcome.headline != "It does not compile."
 
+    def with_answer(path: Path) -> str:
+        return language.with_answer(exercise, path.read_text(encoding="utf-8"))
+
     # A stub that counts as failed would greet the learner with red.
     yield promise("stub", "is not attempted", with_body, lambda outcome: outcome.status == judge.NOT_ATTEMPTED)
     if idle := language.idle(exercise):
@@ -74,7 +77,7 @@ def promises(exercise: Exercise) -> Iterator[Promise]:
     # A check that refuses the engine's own function is wrong; one that insists on one way of writing is, too.
     yield promise("reference", "passes", partial(language.solved, exercise.file), passed)
     for path in answers(exercise, "right"):
-        yield promise(f"right/{path.name}", "passes", partial(with_answer, exercise, path), passed)
+        yield promise(f"right/{path.name}", "passes", partial(with_answer, path), passed)
     # A mistake that passes shows a hole in the check; one with another's message misleads the learner.
     for number, mistake in enumerate(exercise.mistakes, 1):
         change = partial(language.changed, exercise, mistake.old, mistake.new)
@@ -83,9 +86,7 @@ def promises(exercise: Exercise) -> Iterator[Promise]:
     # A wrong answer that passed once must never pass again, nor be told something else than what is wrong.
     for path in answers(exercise, "wrong"):
         text = expected(path)
-        yield promise(
-            f"wrong/{path.name}", f"fails: {text}", partial(with_answer, exercise, path), partial(failed, text)
-        )
+        yield promise(f"wrong/{path.name}", f"fails: {text}", partial(with_answer, path), partial(failed, text))
 
 
 def answers(exercise: Exercise, kind: str) -> list[Path]:
@@ -97,11 +98,6 @@ def expected(path: Path) -> str:
     """A part of what the check says of a wrong answer: it stands in the file's first line."""
     found = re.match(r"(?:#|//) expect: (\S.*)", path.read_text(encoding="utf-8"))
     return found[1].strip() if found else ""
-
-
-def with_answer(exercise: Exercise, path: Path) -> str:
-    """The exercise file with the function of a file of right/ or wrong/ in it, and with all else that this file has."""
-    return exercise.language.with_answer(exercise, path.read_text(encoding="utf-8"))
 
 
 def lacks(exercise: Exercise) -> list[str]:
@@ -137,11 +133,11 @@ def lacks(exercise: Exercise) -> list[str]:
 
 def stale(exercise: Exercise) -> list[str]:
     """The mistakes, and the one put in, that quote text which the engine's function does not have exactly once."""
-    reference = exercise.language.reference(exercise)
-    changes = [(f"mistake {number}", mistake) for number, mistake in enumerate(exercise.mistakes, 1)]
-    changes += [("broken", Mistake(*exercise.broken, ""))] if exercise.broken else []
-    return [
-        f"exercise.toml, {name}: expected `old` exactly once in {exercise.target}: {change.old!r}"
-        for name, change in changes
-        if not change.fits(reference)
-    ]
+    changes = {f"mistake {number}": (each.old, each.new) for number, each in enumerate(exercise.mistakes, 1)}
+    found = []
+    for name, change in (changes | ({"broken": exercise.broken} if exercise.broken else {})).items():
+        try:
+            exercise.language.changed(exercise, *change)
+        except LookupError as error:
+            found.append(f"exercise.toml, {name}: {error}")
+    return found
