@@ -124,7 +124,7 @@ def board() -> Table:
         if line.exercise.lesson is not lesson:
             lesson = line.exercise.lesson
             rows.append(("", (f"{lesson.number:02d}", lesson.title, "", "", "")))
-        cells = (line.exercise.id, line.exercise.title, line.status, str(line.checks), str(line.hints))
+        cells = (line.exercise.id, line.exercise.title, line.status, str(line.record.checks), str(line.record.hints))
         rows.append((TONES[line.status], cells))
     passed = sum(line.status == judge.PASSED for line in lines)
     footer = [*problems, f"{passed} of {len(lines)} passed. {next_step(lines)}"]
@@ -133,10 +133,9 @@ def board() -> Table:
 
 def next_step(lines: list[progress.Line]) -> str:
     """What comes next, in a sentence."""
-    following = progress.next_line(lines)
-    if following is None:
+    exercise = next((line.exercise for line in lines if line.status != judge.PASSED), None)
+    if exercise is None:
         return "Everything that there is has been passed."
-    exercise = following.exercise
     return f"Next: {exercise.id} {exercise.title}, in notebooks/{exercise.lesson.name}.ipynb"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 # The sandbox sets this to a function that leaves the text where it survives a crash of this process.
@@ -18,19 +19,20 @@ announce: Callable[[str], None] = lambda text: None  # noqa: E731
 current_input: str = ""
 
 
+@dataclass(eq=False)
 class Mismatch(AssertionError):
     """A result that differs from what was expected. `got` and `expected` are texts, ready to be shown.
 
     `headline` stands for "The ... is wrong." where it is not the result that is.
     """
 
-    def __init__(
-        self, what: str, got: str, expected: str, first_difference: str, note: str, headline: str = ""
-    ) -> None:
-        super().__init__(what)
-        self.headline = headline
-        self.given, self.what, self.got, self.expected = current_input, what, got, expected
-        self.first_difference, self.note = first_difference, note
+    what: str
+    got: str
+    expected: str
+    first_difference: str = ""
+    note: str = ""
+    headline: str = ""
+    given: str = field(default_factory=lambda: current_input)
 
 
 @contextmanager
