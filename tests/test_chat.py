@@ -148,4 +148,4 @@ def test_backend(capsys):
     assert "yaie generate: backend must be one of" in capsys.readouterr().err
     if not torch.cuda.is_available():
         assert main(["generate", "bob?", "--backend", "cuda"]) == 2
-        assert "'cuda' cannot run on this machine: torch finds no GPU" in capsys.readouterr().err
+        assert "'cuda' cannot run here: torch finds no GPU" in capsys.readouterr().err

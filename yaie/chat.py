@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     """Run `yaie chat` or `yaie generate` and return the exit status: 0, 1 (an error), 130 (interrupted)."""
     from yaie import LLM
     from yaie.engine.sampling_params import SamplingParams
-    from yaie.kernels.api import BackendError
+    from yaie.kernels.ops import BackendError
 
     try:
         params = SamplingParams(

@@ -316,7 +316,7 @@ __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOC
 template <typename StartTile>
 __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
     yaie::cp_async_wait<0>();
-    __syncthreads();  // all copies of this tile have landed, and no thread reads the stage of the last one any more
+    __syncthreads();  // all copies of this tile have landed, and nobody reads the stage of the last one any more
     if (tile + 1 < num_tiles) {
         start_tile(tile + 1);
         yaie::cp_async_commit();

@@ -8,8 +8,7 @@
 // 2 copy_blocks_2_vectors    moves units of 16 bytes: four times fewer instructions for the same bytes
 //
 // Both take all layers, keys and values in one launch: a grid of (num_pairs, num_layers, 2) thread blocks.
-#include <cuda_runtime.h>
-#include <stdint.h>
+#include "../units.cuh"
 
 // Copy block_mapping's pair blockIdx.x in layer blockIdx.y, of keys (blockIdx.z 0) or values (1). A cache has
 // units_per_block units of type `Unit` per block and num_blocks blocks per layer. Any number of threads.
@@ -32,9 +31,8 @@ static int launch_copy(void* key_cache, void* value_cache, const int64_t* block_
         return cudaSuccess;
     }
     const int64_t units = block_bytes / static_cast<int64_t>(sizeof(Unit));
-    const int threads = units < 256 ? static_cast<int>((units + 31) / 32 * 32) : 256;
     const dim3 grid(num_pairs, num_layers, 2);
-    copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(
+    copy_blocks_kernel<Unit><<<grid, threads_for(units), 0, stream>>>(
         static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache), block_mapping, num_blocks, units);
     return cudaGetLastError();
 }
@@ -46,16 +44,11 @@ extern "C" int copy_blocks_1_elements(void* key_cache, void* value_cache, const 
                                  stream);
 }
 
-// The widest unit that divides a block: 16 bytes for every usual head_dim, down to single bytes for odd shapes.
 extern "C" int copy_blocks_2_vectors(void* key_cache, void* value_cache, const int64_t* block_mapping, int num_pairs,
                                      int num_layers, int64_t num_blocks, int64_t block_bytes, cudaStream_t stream) {
-    auto copy = launch_copy<uint8_t>;
-    if (block_bytes % 16 == 0) {
-        copy = launch_copy<uint4>;
-    } else if (block_bytes % 4 == 0) {
-        copy = launch_copy<uint32_t>;
-    } else if (block_bytes % 2 == 0) {
-        copy = launch_copy<uint16_t>;
-    }
-    return copy(key_cache, value_cache, block_mapping, num_pairs, num_layers, num_blocks, block_bytes, stream);
+    return dispatch_unit(block_bytes, [&](auto* type) -> int {
+        using Unit = std::remove_pointer_t<decltype(type)>;
+        return launch_copy<Unit>(key_cache, value_cache, block_mapping, num_pairs, num_layers, num_blocks, block_bytes,
+                                 stream);
+    });
 }

@@ -3,8 +3,7 @@
 // cache: one layer of the pool, [num_blocks, block_size, token_bytes], any dtype
 // block_table: the request's blocks, in order; entries beyond context_len are not read
 // out: [context_len, token_bytes]
-#include <cuda_runtime.h>
-#include <stdint.h>
+#include "../units.cuh"
 
 // Copy the token at position blockIdx.x of the request, units_per_token units of type `Unit`. Page number i of the
 // request is block block_table[i] of the cache; pages have block_size tokens. Any number of threads.
@@ -18,23 +17,16 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
     }
 }
 
-template <typename Unit>
-static int launch_gather(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
-                  int64_t token_bytes, cudaStream_t stream) {
+extern "C" int gather_pages(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
+                            int64_t token_bytes, cudaStream_t stream) {
     if (context_len == 0) {
         return cudaSuccess;
     }
-    const int64_t units = token_bytes / static_cast<int64_t>(sizeof(Unit));
-    const int threads = units < 256 ? static_cast<int>((units + 31) / 32 * 32) : 256;
-    gather_pages_kernel<Unit><<<context_len, threads, 0, stream>>>(static_cast<const Unit*>(cache), block_table,
-                                                                   static_cast<Unit*>(out), block_size, units);
-    return cudaGetLastError();
-}
-
-extern "C" int gather_pages(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
-                            int64_t token_bytes, cudaStream_t stream) {
-    auto gather = token_bytes % 16 == 0  ? launch_gather<uint4>
-                  : token_bytes % 4 == 0 ? launch_gather<uint32_t>
-                                         : launch_gather<uint8_t>;
-    return gather(cache, block_table, out, context_len, block_size, token_bytes, stream);
+    return dispatch_unit(token_bytes, [&](auto* type) -> int {
+        using Unit = std::remove_pointer_t<decltype(type)>;
+        const int64_t units = token_bytes / static_cast<int64_t>(sizeof(Unit));
+        gather_pages_kernel<Unit><<<context_len, threads_for(units), 0, stream>>>(
+            static_cast<const Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units);
+        return cudaGetLastError();
+    });
 }

@@ -4,8 +4,7 @@
 // key_cache, value_cache: one layer of the pool, [num_blocks * block_size, token_bytes]
 // slot_mapping: [num_tokens]; slot = block * block_size + row. A negative slot is skipped: a batch that is padded for a
 //     CUDA graph has tokens of no request.
-#include <cuda_runtime.h>
-#include <stdint.h>
+#include "../units.cuh"
 
 // Write the keys and values of token blockIdx.x, each units_per_token units of type `Unit`, to the token's slot; write
 // nothing if that is negative. Any number of threads.
@@ -23,25 +22,18 @@ __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Uni
     }
 }
 
-template <typename Unit>
-static int launch_write(const void* key, const void* value, void* key_cache, void* value_cache,
-                        const int64_t* slot_mapping, int num_tokens, int64_t token_bytes, cudaStream_t stream) {
-    if (num_tokens == 0) {
-        return cudaSuccess;
-    }
-    const int64_t units = token_bytes / static_cast<int64_t>(sizeof(Unit));
-    const int threads = units < 256 ? static_cast<int>((units + 31) / 32 * 32) : 256;
-    reshape_and_cache_kernel<Unit><<<num_tokens, threads, 0, stream>>>(
-        static_cast<const Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache),
-        static_cast<Unit*>(value_cache), slot_mapping, units);
-    return cudaGetLastError();
-}
-
 extern "C" int reshape_and_cache(const void* key, const void* value, void* key_cache, void* value_cache,
                                  const int64_t* slot_mapping, int num_tokens, int64_t token_bytes,
                                  cudaStream_t stream) {
-    auto write = token_bytes % 16 == 0  ? launch_write<uint4>
-                 : token_bytes % 4 == 0 ? launch_write<uint32_t>
-                                        : launch_write<uint8_t>;
-    return write(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes, stream);
+    if (num_tokens == 0) {
+        return cudaSuccess;
+    }
+    return dispatch_unit(token_bytes, [&](auto* type) -> int {
+        using Unit = std::remove_pointer_t<decltype(type)>;
+        const int64_t units = token_bytes / static_cast<int64_t>(sizeof(Unit));
+        reshape_and_cache_kernel<Unit><<<num_tokens, threads_for(units), 0, stream>>>(
+            static_cast<const Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache),
+            static_cast<Unit*>(value_cache), slot_mapping, units);
+        return cudaGetLastError();
+    });
 }

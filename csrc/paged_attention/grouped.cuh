@@ -22,9 +22,9 @@ __device__ __forceinline__ int keys_per_split(const Attention<T>& a, int context
 struct Share {
     int4 tile;  // see tile_of
     int num_heads, group, kv_head;
-    int first_row, num_rows;  // of this thread block
-    int key_warps;            // warps of the block that have the same rows
-    int warp_row;             // first row of this warp, counted in the block
+    int first_row, num_rows;     // of this thread block
+    int key_warps;               // warps of the block that have the same rows
+    int warp_row;                // first row of this warp, counted in the block
     int split_begin, split_end;  // the keys of this block
     int begin, end;              // the keys of this warp
 

@@ -74,11 +74,8 @@ __global__ void __launch_bounds__(THREADS) warp_per_head_kernel(Attention<T> a) 
 }
 
 extern "C" int paged_decode_2_warp_per_head(const void* query, const void* key_cache, const void* value_cache,
-                                            const int* block_tables, const int* context_lens, void* out, int num_seqs,
-                                            int num_heads, int num_kv_heads, int head_dim, int block_size,
-                                            int max_blocks, float scale, int dtype, cudaStream_t stream) {
-    const PagedShape shape = {num_seqs, 1, num_heads, num_kv_heads, head_dim, block_size, max_blocks,
-                              1, 1, scale, dtype};
+                                            const int* block_tables, const int* context_lens, void* out,
+                                            PagedShape shape, cudaStream_t stream) {
     const PagedTensors tensors = {query, key_cache, value_cache, block_tables, context_lens, nullptr, out};
     return with_attention(tensors, shape, stream, [](auto a) {
         const int blocks = (a.num_tiles * a.num_heads + WARPS - 1) / WARPS;

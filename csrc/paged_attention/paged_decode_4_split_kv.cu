@@ -10,11 +10,7 @@
 
 extern "C" int paged_decode_4_split_kv(const void* query, const void* key_cache, const void* value_cache,
                                        const int* block_tables, const int* context_lens, const int4* tiles, void* out,
-                                       float* partial_out, float* partial_lse, int num_seqs, int num_heads,
-                                       int num_kv_heads, int head_dim, int block_size, int max_blocks, int num_splits,
-                                       int split_tokens, float scale, int dtype, cudaStream_t stream) {
-    const PagedShape shape = {num_seqs, 1, num_heads, num_kv_heads, head_dim, block_size, max_blocks,
-                              num_splits, split_tokens, scale, dtype};
+                                       float* partial_out, float* partial_lse, PagedShape shape, cudaStream_t stream) {
     const PagedTensors tensors = {query, key_cache, value_cache, block_tables, context_lens, tiles, out};
     return launch_split(tensors, partial_out, partial_lse, shape, stream,
                         [](const auto& a) { return launch_grouped(a, 1); });

@@ -11,11 +11,7 @@
 #include "grouped.cuh"
 
 extern "C" int paged_prefill(const void* query, const void* key_cache, const void* value_cache, const int* block_tables,
-                             const int4* tiles, void* out, int num_tiles, int tile_tokens, int num_heads,
-                             int num_kv_heads, int head_dim, int block_size, int max_blocks, float scale, int dtype,
-                             cudaStream_t stream) {
-    const PagedShape shape = {num_tiles, tile_tokens, num_heads, num_kv_heads, head_dim, block_size, max_blocks,
-                              1, 1, scale, dtype};
+                             const int4* tiles, void* out, PagedShape shape, cudaStream_t stream) {
     const PagedTensors tensors = {query, key_cache, value_cache, block_tables, nullptr, tiles, out};
     return with_attention(tensors, shape, stream,
                           [&](const auto& a) { return launch_grouped(a, shape.tile_tokens); });

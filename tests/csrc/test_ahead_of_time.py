@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.course.registry import REPOSITORY
 from yaie.cuda.card import library, nvcc, prebuilt
 from yaie.cuda.launchers import find_launchers
 from yaie.cuda.source import read_source
+from yaie.kernels.ops import CSRC
 
-spec = importlib.util.spec_from_file_location("csrc_setup", REPOSITORY / "csrc" / "setup.py")
+spec = importlib.util.spec_from_file_location("csrc_setup", CSRC / "setup.py")
 csrc_setup = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(csrc_setup)
 
@@ -108,7 +108,7 @@ class Kernels:
 def test_it_is_used_while_its_text_is_the_files(monkeypatch):
     """Would catch an engine that goes on with what was installed while a file is edited, or never uses it."""
     name = "memory/copy_blocks.cu"
-    source = read_source(REPOSITORY / "csrc" / name)
+    source = read_source(CSRC / name)
     right = Kernels(name, source.fingerprint())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     monkeypatch.setattr(prebuilt, "find_prebuilt", lambda: None)
@@ -116,7 +116,7 @@ def test_it_is_used_while_its_text_is_the_files(monkeypatch):
     monkeypatch.setattr(prebuilt, "find_prebuilt", lambda: right)
     assert prebuilt.prebuilt_launchers(source) is Kernels.LAUNCHERS
     assert prebuilt.prebuilt_launchers(read_source("another text", path=source.path)) is None
-    assert prebuilt.prebuilt_launchers(read_source(REPOSITORY / "csrc" / "memory" / "reduce.cu")) is None
+    assert prebuilt.prebuilt_launchers(read_source(CSRC / "memory" / "reduce.cu")) is None
     monkeypatch.setattr(prebuilt, "find_prebuilt", lambda: Kernels(name, "an older one"))
     with pytest.warns(UserWarning, match=r"memory/copy_blocks.cu .* was edited since yaie_kernels was built"):
         assert prebuilt.prebuilt_launchers(source) is None
@@ -128,7 +128,7 @@ def test_it_is_used_while_its_text_is_the_files(monkeypatch):
 
 def test_with_flags_it_is_not_used(monkeypatch):
     """Would catch flags that have no effect on a machine where the kernels are installed."""
-    source = read_source(REPOSITORY / "csrc" / "memory" / "copy_blocks.cu")
+    source = read_source(CSRC / "memory" / "copy_blocks.cu")
     monkeypatch.setattr(library, "prebuilt_launchers", lambda source: Kernels.LAUNCHERS)
     assert library.CardLibrary(source).addresses is Kernels.LAUNCHERS
     monkeypatch.setattr(library, "build_for_card", lambda source, launchers, flags: pytest.fail(f"built with {flags}"))
@@ -157,9 +157,9 @@ def built(tmp_path_factory):
     if not yaie.cuda.find_nvcc():
         pytest.skip("no nvcc on this machine")
     csrc = folder = tmp_path_factory.mktemp("csrc")
-    for name in ("bindings.cpp", "memory/copy_blocks.cu"):
+    for name in ("bindings.cpp", "units.cuh", "memory/copy_blocks.cu"):
         (csrc / name).parent.mkdir(exist_ok=True)
-        shutil.copy(REPOSITORY / "csrc" / name, csrc / name)
+        shutil.copy(CSRC / name, csrc / name)
     (csrc / "memory" / "shared.cuh").write_text(SHARED)
     for added in (1, 2):
         (csrc / "memory" / f"raise_{added}.cu").write_text(RAISE.format(added=added))
@@ -183,7 +183,7 @@ def test_it_is_imported_without_a_gpu_and_without_torch(built):
         "import sys, yaie_kernels as k; print(k.SOURCES, sorted(k.LAUNCHERS), k.ARCHITECTURES, 'torch' in sys.modules)"
     )
     out = in_python(built, code)
-    copied = read_source(REPOSITORY / "csrc" / "memory" / "copy_blocks.cu").fingerprint()
+    copied = read_source(CSRC / "memory" / "copy_blocks.cu").fingerprint()
     assert f"'memory/copy_blocks.cu': '{copied}'" in out
     assert "['copy_blocks_1_elements', 'copy_blocks_2_vectors', 'raise_by_1', 'raise_by_2']" in out
     assert out.endswith("False\n")
@@ -197,7 +197,7 @@ def test_setup_reads_the_files_without_torch():
         "import setup\n"
         "print(setup.launchers_inc(setup.sources()), *map(setup.wrapper, setup.sources()))\n"
     )
-    out = in_python(REPOSITORY / "csrc", code)
+    out = in_python(CSRC, code)
     assert out.count("YAIE_FILE(") == len(csrc_setup.sources())
     launchers = [each.name for file in csrc_setup.sources() for each in find_launchers(file.read_text(), file)]
     assert [name for name in launchers if f"YAIE_LAUNCHER({name})\n" not in out] == []

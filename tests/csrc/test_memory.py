@@ -10,9 +10,8 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.course.registry import REPOSITORY
+from yaie.kernels.ops import CSRC
 
-CSRC = REPOSITORY / "csrc"
 SOURCES = sorted(CSRC.glob("*/*.cu"))
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int8)
 

@@ -9,15 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yaie.kernels import api, model_ops, radix_attention
-from yaie.kernels.native import model_ops as native
+from yaie.kernels import api, model_ops, ops, rope
 
 BACKEND = "cuda" if torch.cuda.is_available() else "emulator"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}  # relative to 1 + |value|
 SIZES = (1, 15, 16, 17, 33, 264)
-CHECK = {"check": BACKEND == "emulator"}
+RUNGS = (1, 2)
+TORCH = ops.operations("torch")
+
+
+def kernels(**rungs):
+    return ops.KernelOperations(BACKEND, rungs=rungs, check=BACKEND == "emulator")
 
 
 def random(*shape, dtype=torch.float32, scale=1.0):
@@ -39,7 +43,7 @@ def check_norm(rung, num_rows, size, dtype, with_residual, scale=1.0):
     residual = random(num_rows, size, dtype=dtype, scale=scale) if with_residual else None
     total = x if residual is None else residual + x
     kept = x.clone()
-    out = native.rms_norm(BACKEND, x, weight, 1e-5, residual, rung=rung, **CHECK)
+    out = kernels(rms_norm=rung).rms_norm(x, weight, 1e-5, residual)
     close(out, norm_by_formula(total, weight, 1e-5), dtype)
     assert torch.equal(x, kept)
     if with_residual:
@@ -47,7 +51,7 @@ def check_norm(rung, num_rows, size, dtype, with_residual, scale=1.0):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("rung", native.RMS_NORM_RUNGS)
+@pytest.mark.parametrize("rung", RUNGS)
 def test_rms_norm(rung, dtype):
     """Catches a mean over threads that have no element, a tail beyond the last pack, and a residual not updated."""
     for size in SIZES:
@@ -55,14 +59,14 @@ def test_rms_norm(rung, dtype):
             check_norm(rung, 3, size, dtype, with_residual)
 
 
-@pytest.mark.parametrize("rung", native.RMS_NORM_RUNGS)
+@pytest.mark.parametrize("rung", RUNGS)
 def test_rms_norm_of_long_large_and_zero_rows(rung):
     """Catches a thread that forgets its second pack, a sum in half precision, and a row of zeros that gives NaN."""
     check_norm(rung, 1, 8 * 1024 + 8, torch.float16, True)  # more packs than threads
     check_norm(rung, 1, 4097, torch.float16, True)  # too many for the registers of rung 2: one by one
     check_norm(rung, 2, 40, torch.float16, False, scale=300.0)
     zeros = torch.zeros(2, 24, device=DEVICE)
-    out = native.rms_norm(BACKEND, zeros, torch.ones(24, device=DEVICE), 1e-6, None, rung=rung, **CHECK)
+    out = kernels(rms_norm=rung).rms_norm(zeros, torch.ones(24, device=DEVICE), 1e-6, None)
     assert torch.equal(out, zeros)
 
 
@@ -76,31 +80,31 @@ def test_rms_norm_of_a_view_and_of_nothing():
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("rung", native.ROPE_RUNGS)
+@pytest.mark.parametrize("rung", RUNGS)
 @pytest.mark.parametrize(("num_heads", "head_dim"), [(3, 16), (5, 64), (1, 2), (7, 10), (2, 80)])
 def test_rope(rung, dtype, num_heads, head_dim):
     """Catches neighbours taken for pairs, a half that is overwritten before it is read, and turned value heads."""
     num_tokens, num_values = 5, 2
     x = random(num_tokens, num_heads + num_values, head_dim, dtype=dtype)
     positions = torch.tensor([0, 1, 17, 5000, 3], device=DEVICE)
-    cos, sin = radix_attention.rope_cos_sin(positions, radix_attention.rope_inv_freq(head_dim).to(DEVICE))
+    cos, sin = rope.rope_cos_sin(positions, rope.rope_inv_freq(head_dim).to(DEVICE))
     first, second = x[:, :num_heads].double().chunk(2, dim=-1)
     wanted = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     values = x[:, num_heads:].clone()
-    native.rope(BACKEND, x[:, :num_heads], cos, sin, rung=rung, **CHECK)
+    kernels(rope=rung).rope(x[:, :num_heads], cos, sin)
     close(x[:, :num_heads], wanted, dtype)
     assert torch.equal(x[:, num_heads:], values)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("rung", native.SILU_MUL_RUNGS)
+@pytest.mark.parametrize("rung", RUNGS)
 def test_silu_mul(rung, dtype):
     """Catches the halves exchanged, the stride of a half row, and exp() of a large negative gate that gives NaN."""
     for size in SIZES:
         gate_up = random(3, 2 * size, dtype=dtype, scale=3.0)
         gate_up[0, 0], gate_up[1, 0] = -200.0, 200.0
         gate, up = gate_up.double().chunk(2, dim=-1)
-        out = native.silu_mul(BACKEND, gate_up, rung=rung, **CHECK)
+        out = kernels(silu_mul=rung).silu_mul(gate_up)
         close(out, gate * torch.sigmoid(gate) * up, dtype)
 
 
@@ -110,10 +114,10 @@ def test_embedding(dtype, size):
     """Catches an id of 32 bits read as 64, and a read from wherever a wrong id points."""
     table = random(11, size, dtype=dtype)
     ids = torch.tensor([10, 0, 3, 3, 10], device=DEVICE)
-    assert torch.equal(native.embedding(BACKEND, table, ids, **CHECK), table[ids])
+    assert torch.equal(kernels().embedding(table, ids), table[ids])
     assert torch.equal(api.embedding(table, ids.int(), backend=BACKEND), table[ids])
     wrong = torch.tensor([11, 1, -1, 2**40], device=DEVICE)
-    out = native.embedding(BACKEND, table, wrong, **CHECK)
+    out = kernels().embedding(table, wrong)
     assert out[[0, 2, 3]].isnan().all()
     assert torch.equal(out[1], table[1])
 
@@ -127,14 +131,14 @@ def test_the_api_agrees_with_the_torch_twins(rows, heads, half, dtype):
     residuals = [r.clone() for r in residuals]
     close(
         api.rms_norm(x, weight, 1e-6, residual=residuals[0], backend=BACKEND),
-        model_ops.add_rms_norm(x, residuals[1], weight, 1e-6).double(),
+        TORCH.rms_norm(x, weight, 1e-6, residuals[1]).double(),
         dtype,
     )
     assert torch.equal(*residuals)
     close(api.silu_mul(x, backend=BACKEND), model_ops.silu_mul(x).double(), dtype)
     positions = torch.randint(0, 4096, (rows,), device=DEVICE)
-    cos, sin = radix_attention.rope_cos_sin(positions, radix_attention.rope_inv_freq(2 * half).to(DEVICE))
-    wanted = radix_attention.rotate(x, cos, sin)
+    cos, sin = rope.rope_cos_sin(positions, rope.rope_inv_freq(2 * half).to(DEVICE))
+    wanted = rope.rotate(x, cos, sin)
     api.rope(x, cos, sin, backend=BACKEND)
     close(x, wanted.double(), dtype)
 
@@ -151,7 +155,7 @@ def test_other_dtypes_are_refused_by_name():
 
 def global_lines(call, file):
     call()
-    lines = native.module(file, "emulator", check=True).profile().lines
+    lines = kernels().module(file).profile().lines
     return [line for line in lines if line.space == "global"]
 
 
@@ -160,10 +164,10 @@ def test_rungs_move_the_bytes_that_their_headers_say():
     """A rung that does not do what its comment claims teaches something wrong."""
     rows, size = 4, 1024
     moved = {}
-    for rung in native.RMS_NORM_RUNGS:
+    for rung in RUNGS:
         x, residual, weight = random(rows, size), random(rows, size), random(size)
         lines = global_lines(
-            lambda args=(x, weight, 1e-5, residual), rung=rung: native.rms_norm(BACKEND, *args, rung=rung, **CHECK),
+            lambda args=(x, weight, 1e-5, residual), rung=rung: kernels(rms_norm=rung).rms_norm(*args),
             "model_ops/rms_norm.cu",
         )
         moved[rung] = sum(line.bytes_moved for line in lines) / (rows * size * 4)
@@ -171,6 +175,6 @@ def test_rungs_move_the_bytes_that_their_headers_say():
     assert moved == {1: 6 + 1, 2: 4 + 1}  # in rows; the one more is the weight, which every thread block reads
     x = random(rows, 2 * size)
     for rung, width in ((1, 4), (2, 16)):
-        lines = global_lines(lambda rung=rung: native.silu_mul(BACKEND, x, rung=rung, **CHECK), "model_ops/silu_mul.cu")
+        lines = global_lines(lambda rung=rung: kernels(silu_mul=rung).silu_mul(x), "model_ops/silu_mul.cu")
         assert sum(line.bytes_moved for line in lines) == 3 * rows * size * 4
         assert {line.bytes_per_lane for line in lines} == {width}

@@ -18,11 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import yaie.cuda
-from yaie.course.registry import REPOSITORY
-from yaie.kernels import api
-from yaie.kernels.native import paged_attention
+from yaie.kernels import api, ops
+from yaie.kernels.ops import paged_attention
 
-FOLDER = REPOSITORY / "csrc" / "paged_attention"
+FOLDER = ops.CSRC / "paged_attention"
 TOLERANCE = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 DTYPES = tuple(TOLERANCE)
 CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -103,23 +102,33 @@ class Batch:
             start += q_len
         return torch.stack(rows)
 
-    def sizes(self):
+    def shape(self, num_tiles, tile_tokens=1, num_splits=1, split_tokens=1):
         num_heads, head_dim = self.query.shape[1:]
         _, block_size, num_kv_heads, _ = self.key_cache.shape
-        return num_heads, num_kv_heads, head_dim, block_size, self.tables.shape[1]
+        return {
+            "num_tiles": num_tiles,
+            "tile_tokens": tile_tokens,
+            "num_heads": num_heads,
+            "num_kv_heads": num_kv_heads,
+            "head_dim": head_dim,
+            "block_size": block_size,
+            "max_blocks": self.tables.shape[1],
+            "num_splits": num_splits,
+            "split_tokens": split_tokens,
+            "scale": self.scale,
+            "dtype": CODES[self.query.dtype],
+        }
 
     def decode(self, rung, num_splits=2, split_tokens=32):
         caches = (self.query, self.key_cache, self.value_cache, self.tables, self.lens)
         num_seqs, num_heads, head_dim = self.query.shape
-        last = (self.scale, CODES[self.query.dtype])
+        shape = self.shape(num_seqs, 1, num_splits, split_tokens)
         if rung in PLAIN:
-            getattr(module(rung), rung)(*caches, self.out, num_seqs, *self.sizes(), *last)
+            getattr(module(rung), rung)(*caches, self.out, shape)
         else:
             parts = self.query.new_full((num_seqs, num_heads, num_splits, head_dim), math.nan, dtype=torch.float32)
             lse = torch.full_like(parts[..., 0].contiguous(), math.nan)
-            getattr(module(rung), rung)(
-                *caches, None, self.out, parts, lse, num_seqs, *self.sizes(), num_splits, split_tokens, *last
-            )
+            getattr(module(rung), rung)(*caches, None, self.out, parts, lse, shape)
         return self.out
 
     def prefill(self, tile_tokens=None):
@@ -130,19 +139,9 @@ class Batch:
             for i in range(0, q_len, tile_tokens):
                 tiles.append((s, start + i, min(tile_tokens, q_len - i), n - q_len + i + 1))
             start += q_len
-        module("paged_prefill").paged_prefill(
-            self.query,
-            self.key_cache,
-            self.value_cache,
-            self.tables,
-            on_device(torch.tensor(tiles, dtype=torch.int32)),
-            self.out,
-            len(tiles),
-            tile_tokens,
-            *self.sizes(),
-            self.scale,
-            CODES[self.query.dtype],
-        )
+        caches = self.query, self.key_cache, self.value_cache, self.tables
+        on_card = on_device(torch.tensor(tiles, dtype=torch.int32))
+        module("paged_prefill").paged_prefill(*caches, on_card, self.out, self.shape(len(tiles), tile_tokens))
         return self.out
 
     def check(self, out):
@@ -225,6 +224,18 @@ def test_tiles_of_a_prefill(tile_tokens):
     """Tiles that leave warps without rows, and tiles that need several thread blocks."""
     batch = Batch([20], query_lens=[11], num_heads=8, num_kv_heads=1, head_dim=40)
     batch.check(batch.prefill(tile_tokens))
+
+
+def test_what_a_smaller_build_leaves_out_is_refused(monkeypatch):
+    """Would catch a build option that is ignored, which only costs time, and one that computes with the wrong type."""
+    flags = ("-DYAIE_DTYPES=1", "-DYAIE_MAX_HEAD_DIM=128")
+    smaller = yaie.cuda.load(FOLDER / f"{RUNGS[2]}.cu", flags=flags)
+    monkeypatch.setitem(globals(), "module", lambda rung: smaller)
+    batch = Batch([20], head_dim=128)
+    batch.check(batch.decode(RUNGS[2]))
+    for options in ({"dtype": torch.float16}, {"head_dim": 136}):
+        with pytest.raises(yaie.cuda.KernelError, match=r"error 1$|cudaErrorInvalidValue"):
+            Batch([20], **options).decode(RUNGS[2])
 
 
 # --- what the rungs move, and what the tests would catch --------------------------------------------------------
@@ -331,26 +342,27 @@ def test_forgotten_wait_is_caught(monkeypatch):
 # --- behind yaie.kernels.api ---------------------------------------------------------------------------------
 
 BACKEND = "cuda" if torch.cuda.is_available() else "emulator"
+DECODES = tuple(paged_attention.Kernels.RUNGS["paged_decode"])
 
 
-@pytest.mark.parametrize("rung", paged_attention.RUNGS)
+@pytest.mark.parametrize("rung", DECODES)
 @pytest.mark.parametrize("table_dtype", [torch.int32, torch.int64])
-def test_mixed_batch_through_the_api(monkeypatch, rung, table_dtype):
+def test_mixed_batch_through_the_api(rung, table_dtype):
     """Chunks of prompts and decodes in one call, in any order, with a plan or without: a row written twice or never, or
     a decode that gets the table of its neighbour."""
-    monkeypatch.setattr(paged_attention, "rung", rung)
+    backend = ops.KernelOperations(BACKEND, rungs={"paged_decode": rung})
     query_lens = [1, 7, 0, 1, 5]
     batch = Batch([300, 20, 9, 17, 5], query_lens=query_lens, num_heads=4, num_kv_heads=2, head_dim=32)
     caches = batch.key_cache, batch.value_cache
     tables = batch.tables.to(table_dtype)
     batch.check(
         api.paged_attention_forward(
-            batch.query, *caches, tables, batch.context_lens, query_lens=query_lens, backend=BACKEND
+            batch.query, *caches, tables, batch.context_lens, query_lens=query_lens, backend=backend
         )
     )
-    plan = api.plan_attention(tables, batch.context_lens, query_lens, batch.key_cache, backend=BACKEND)
+    plan = api.plan_attention(tables, batch.context_lens, query_lens, batch.key_cache, backend=backend)
     for _ in range(2):  # a plan serves every layer
-        out = api.paged_attention_forward(batch.query, *caches, tables, batch.context_lens, plan=plan, backend=BACKEND)
+        out = api.paged_attention_forward(batch.query, *caches, tables, batch.context_lens, plan=plan, backend=backend)
         batch.check(out)
 
 
@@ -389,14 +401,14 @@ def test_when_it_pays_to_collect_pages():
     assert not pays([60_000, 5537], [32, 32])
 
 
-@pytest.mark.parametrize("rung", paged_attention.RUNGS)
-def test_decodes_through_the_api(monkeypatch, rung):
+@pytest.mark.parametrize("rung", DECODES)
+def test_decodes_through_the_api(rung):
     """The way of a decode step, in both layouts, with a context long enough for several splits."""
-    monkeypatch.setattr(paged_attention, "rung", rung)
+    backend = ops.KernelOperations(BACKEND, rungs={"paged_decode": rung})
     batch = Batch([400, 1, 129], num_heads=2, head_dim=32, dtype=torch.bfloat16)
     arguments = batch.key_cache, batch.value_cache, batch.tables, batch.context_lens
-    batch.check(api.paged_attention_forward(batch.query, *arguments, backend=BACKEND))
-    out = api.paged_attention_forward(batch.query[:, None], *arguments, backend=BACKEND)
+    batch.check(api.paged_attention_forward(batch.query, *arguments, backend=backend))
+    out = api.paged_attention_forward(batch.query[:, None], *arguments, backend=backend)
     batch.check(out[:, 0])
 
 
@@ -407,14 +419,15 @@ def test_plan_of_a_graph_serves_contexts_that_grow():
     lens, tables = batch.lens.clone(), batch.tables.clone()
     batch.lens.zero_()
     batch.tables.zero_()
-    plan = paged_attention.decode_plan(batch.tables, batch.lens, 256, batch.key_cache)
+    operations = ops.operations(BACKEND)
+    plan = operations.decode_plan(batch.tables, batch.lens, 256, batch.key_cache)
     assert plan.num_splits == 4
     # A graph is made for the longest context of a model; a short one must still be shared out.
-    assert paged_attention.decode_plan(batch.tables, batch.lens, 32768, batch.key_cache).split_tokens == 64
+    assert operations.decode_plan(batch.tables, batch.lens, 32768, batch.key_cache).split_tokens == 64
     batch.lens.copy_(lens)
     batch.tables.copy_(tables)
-    out = paged_attention.paged_attention_forward(
-        BACKEND, batch.query, batch.key_cache, batch.value_cache, None, None, None, None, plan
+    out = operations.paged_attention_forward(
+        batch.query, batch.key_cache, batch.value_cache, None, None, None, None, plan
     )
     batch.check(out)
 

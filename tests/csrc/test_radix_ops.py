@@ -7,12 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yaie.engine.prefix_cache import PrefixCache
-from yaie.kernels import api, radix_ops, radix_tree
-from yaie.kernels.native import radix_ops as native
+from yaie.kernels import api, ops, radix_ops, radix_tree
 
 BACKEND = "cuda" if torch.cuda.is_available() else "emulator"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-CHECK = {"check": BACKEND == "emulator"}
+RUNGS = (1, 2)
+
+
+def kernels(rung=2):
+    return ops.KernelOperations(BACKEND, rungs={"match_prefixes": rung}, check=BACKEND == "emulator")
 
 
 def cache_of(prompts, page_size):
@@ -41,8 +44,8 @@ def check_matches(root, queries, page_size):
         expected.append((nodes.index(node), inside, length))
     expected = torch.tensor(expected, dtype=torch.int64).view(-1, 3).T.tolist()
     assert [part.tolist() for part in radix_ops.match_prefixes(tree, rows, lengths)] == expected
-    for rung in native.MATCH_RUNGS:
-        got = native.match_prefixes(BACKEND, tree.to(DEVICE), rows, lengths, rung=rung, **CHECK)
+    for rung in RUNGS:
+        got = kernels(rung).match_prefixes(tree.to(DEVICE), rows, lengths)
         assert [part.tolist() for part in got] == expected
 
 
@@ -106,7 +109,7 @@ def test_victims_are_those_of_the_cache(data):
     *ages, nodes = ages_of(cache)
     results = [
         radix_ops.choose_victims(*ages, num_tokens),
-        native.choose_victims(BACKEND, *ages, num_tokens, **CHECK),
+        kernels().choose_victims(*ages, num_tokens),
         api.choose_victims(*ages, num_tokens, backend=BACKEND),
     ]
     slots = [[int(s) for v in result.tolist() for s in nodes[v].payload.pages] for result in results]
@@ -128,7 +131,7 @@ def test_victims_among_equals_and_at_the_limits(num_nodes):
         while freed < num_tokens and count < len(wanted):
             freed += int(sizes[wanted[count]])
             count += 1
-        got = native.choose_victims(BACKEND, last_used, sizes, evictable, num_tokens, **CHECK)
+        got = kernels().choose_victims(last_used, sizes, evictable, num_tokens)
         assert got.tolist() == wanted[:count]
         assert radix_ops.choose_victims(last_used, sizes, evictable, num_tokens).tolist() == wanted[:count]
 
@@ -159,9 +162,9 @@ def test_a_warp_reads_side_by_side():
     tree, _ = radix_ops.flatten(cache_of([prompt], 1).root)
     rows, lengths = as_rows([prompt] * 32)
     most = {}
-    for rung in native.MATCH_RUNGS:
-        native.match_prefixes(BACKEND, tree, rows, lengths, rung=rung, **CHECK)
-        lines = native.module("radix_ops/match_prefixes.cu", "emulator", check=True).profile().lines
+    for rung in RUNGS:
+        kernels(rung).match_prefixes(tree, rows, lengths)
+        lines = kernels(rung).module("radix_ops/match_prefixes.cu").profile().lines
         most[rung] = max(line.sectors_per_request for line in lines if "a[" in line.source and line.requests > 100)
     assert most[1] > 16
     assert 7 < most[2] <= 8  # the first page of a child is one token, and one sector

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from yaie.course.language.cuda_text import blanked, pieces
-from yaie.course.registry import REPOSITORY
 from yaie.cuda.card import build, nvcc
 from yaie.cuda.launchers import find_launchers
 from yaie.cuda.source import strip_comments
+from yaie.kernels.ops import CSRC
 
-CSRC = REPOSITORY / "csrc"
 SOURCES = sorted(CSRC.glob("*/*.cu"))
 HEADERS = sorted(CSRC.glob("**/*.cuh"))
 # What a CUDA graph cannot capture, or what makes the CPU wait.
@@ -88,5 +87,5 @@ def test_a_long_function_is_found():
 
 def test_no_fast_math():
     """Would catch sums and exponentials that are quietly less exact than what the course derives."""
-    for path in (Path(build.__file__), Path(nvcc.__file__), REPOSITORY / "csrc" / "setup.py"):
+    for path in (Path(build.__file__), Path(nvcc.__file__), CSRC / "setup.py"):
         assert not re.search("fast.math|Ofast", path.read_text()), path

@@ -11,14 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yaie.kernels import api
+from yaie.kernels import api, ops
 from yaie.kernels import sampling as twin
-from yaie.kernels.native import sampling as native
 
 BACKEND = "cuda" if torch.cuda.is_available() else "emulator"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 CHECK = BACKEND == "emulator"
+RUNGS = (1, 2, 3)
 
 
 def sorted_weights(rows, temperature):
@@ -77,9 +77,23 @@ def inputs(vocab_size, dtype=torch.float32):
     return rows.to(DEVICE), twin.Settings(temperature, top_p, top_k, min_p)
 
 
-def launch(rung, rows, setup, uniforms=None, *, check=CHECK, **options):
-    uniforms = torch.rand(len(rows), dtype=torch.float64) if uniforms is None else uniforms
-    return native.launch(BACKEND, rows, setup, uniforms, rung=rung, check=check, with_limits=True, **options)
+def launch(rung, rows, setup, uniforms=None, seeds=None, steps=None, *, check=CHECK):
+    """Tokens of one launch, and the limit of each row."""
+    uniforms = torch.rand(len(rows), dtype=torch.float64) if uniforms is None and seeds is None else uniforms
+    limits = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
+    operations = ops.KernelOperations(BACKEND, rungs={"sample": rung}, check=check)
+    return operations.sample_rows(rows, setup, uniforms, seeds, steps, limits), limits
+
+
+def kept_by(limits, rows, settings):
+    """Which tokens lie up to the limit of their row, bool like `rows`: the order of row.cuh in torch."""
+    rows = rows.float()
+    temperature = torch.tensor(settings.temperature, device=rows.device)[:, None]
+    distance = (rows.amax(dim=-1, keepdim=True) + 0.0 - rows) / temperature  # + 0.0 makes 0 of -0
+    id_bits = max(1, (rows.shape[-1] - 1).bit_length())
+    ids = torch.arange(rows.shape[-1], device=rows.device)
+    order = distance.view(torch.int32).long() << id_bits | ids
+    return order <= limits[:, None]
 
 
 def check_rung(rung, rows, setup):
@@ -87,7 +101,7 @@ def check_rung(rung, rows, setup):
     uniforms = torch.rand(len(rows), dtype=torch.float64)
     tokens, limits = launch(rung, rows, setup, uniforms)
     wanted = by_sorting(rows, setup)
-    kept = native.kept_by(limits, rows, setup).cpu() & (rows > -math.inf).cpu()
+    kept = kept_by(limits, rows, setup).cpu() & (rows > -math.inf).cpu()
     for row, temperature in enumerate(setup.temperature):
         if temperature == 0:
             assert tokens[row] == rows[row].argmax()
@@ -102,7 +116,7 @@ def check_rung(rung, rows, setup):
 
 
 @pytest.mark.parametrize("vocab_size", [1, 15, 16, 17, 33, 300])
-@pytest.mark.parametrize("rung", native.RUNGS)
+@pytest.mark.parametrize("rung", RUNGS)
 def test_the_kept_set_is_that_of_a_sort(rung, vocab_size):
     """S1: the token that crosses top_p is kept. Ties by the lower id, rows of -inf, logits of 10,000, temperature 0."""
     check_rung(rung, *inputs(vocab_size))
@@ -111,7 +125,7 @@ def test_the_kept_set_is_that_of_a_sort(rung, vocab_size):
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
 def test_half_logits(dtype):
     """S6: half logits with top-p, which are converted."""
-    for rung in native.RUNGS:
+    for rung in RUNGS:
         check_rung(rung, *inputs(40, dtype))
 
 
@@ -119,10 +133,10 @@ def test_all_rungs_draw_the_same():
     """Sums of integers have no rounding, so set and token are the same to the last one, whatever the rung."""
     rows, setup = inputs(513)
     uniforms = torch.rand(len(rows), dtype=torch.float64)
-    results = [launch(rung, rows, setup, uniforms) for rung in native.RUNGS]
+    results = [launch(rung, rows, setup, uniforms) for rung in RUNGS]
     for tokens, limits in results[1:]:
         assert torch.equal(tokens, results[0][0])
-        kept = [native.kept_by(each, rows, setup) for each in (limits, results[0][1])]
+        kept = [kept_by(each, rows, setup) for each in (limits, results[0][1])]
         drawn = torch.tensor([t > 0 for t in setup.temperature], device=DEVICE)
         assert torch.equal(kept[0][drawn], kept[1][drawn])
 
@@ -165,7 +179,7 @@ def test_each_way_to_the_limit():
     check_rung(3, rows.to(DEVICE), setup)
 
 
-@pytest.mark.parametrize("rung", native.RUNGS)
+@pytest.mark.parametrize("rung", RUNGS)
 def test_uniforms_at_the_edges_and_zero_probability(rung):
     """Catches a draw beyond the last token for a number just below 1, and a first token of probability 0 for 0."""
     rows = torch.tensor([[-math.inf, 1.0, 1.0, -math.inf, 1.0, -math.inf]]).expand(3, 6).contiguous().to(DEVICE)
@@ -174,14 +188,14 @@ def test_uniforms_at_the_edges_and_zero_probability(rung):
     assert launch(rung, rows, setup, uniforms)[0].tolist() == [1, 2, 4]
 
 
-@pytest.mark.parametrize("rung", native.RUNGS)
+@pytest.mark.parametrize("rung", RUNGS)
 def test_minus_zero_is_zero(rung):
     """Catches -0 sorted below 0: the first of the two is the most likely token, whatever its sign."""
     rows = torch.tensor([[-0.0, 0.0, -0.0, 0.0]] * 2 + [[-1.0, -0.0, 0.0, -0.0]]).to(DEVICE)
     setup = twin.Settings([0.0, 1.0, 1.0], [1.0, 0.6, 1.0], [-1, -1, 2], [0.0] * 3)
     tokens, limits = launch(rung, rows, setup)
     assert tokens[0] == 0
-    assert native.kept_by(limits, rows, setup)[1:].tolist() == [[True, True, True, False], [False, True, True, False]]
+    assert kept_by(limits, rows, setup)[1:].tolist() == [[True, True, True, False], [False, True, True, False]]
 
 
 def test_rows_of_no_use_are_named():
@@ -190,7 +204,7 @@ def test_rows_of_no_use_are_named():
     for value, message in ((math.nan, "nan"), (math.inf, "inf")):
         rows = torch.stack((good, good.clone(), good))
         rows[1, 13] = value
-        for rung in native.RUNGS:
+        for rung in RUNGS:
             tokens, _ = launch(rung, rows, twin.Settings([1.0] * 3, [0.9] * 3, [-1] * 3, [0.0] * 3))
             assert (tokens < 0).tolist() == [False, True, False]
         with pytest.raises(ValueError, match=f"row 1: the logit of token 13 is {message}"):
@@ -205,29 +219,29 @@ def test_known_numbers_of_the_counter_generator():
     assert twin.counter_uniforms([0], [0]).item() == ((0xE169C58D << 32 | 0x6627E8D5) >> 11) / 2**53
 
 
-@pytest.mark.parametrize("rung", native.RUNGS)
+@pytest.mark.parametrize("rung", RUNGS)
 def test_a_seed_draws_the_same_in_any_batch(rung):
     """Catches a generator that is shared by the rows, or that starts with the place in the batch."""
     rows = torch.randn(1, 50, device=DEVICE).expand(6, 50).contiguous()
     seeds, steps = [3, 3, 4, 2**63 - 1, 3, 2**40], [0, 1, 0, 5, 0, 2**35]
     setup = twin.Settings([1.0] * 6, [1.0] * 6, [-1] * 6, [0.0] * 6)
-    tokens, _ = native.launch(BACKEND, rows, setup, None, seeds, steps, rung=rung, check=CHECK)
+    tokens, _ = launch(rung, rows, setup, None, seeds, steps)
     wanted = twin.draw_tokens(rows.softmax(-1), twin.counter_uniforms(seeds, steps))
     assert torch.equal(tokens, wanted)
     one = twin.Settings([1.0], [1.0], [-1], [0.0])
     for row in (1, 4):
         args = rows[row : row + 1], one, None, seeds[row : row + 1], steps[row : row + 1]
-        assert native.launch(BACKEND, *args, rung=rung, check=CHECK)[0].item() == tokens[row]
+        assert launch(rung, *args)[0].item() == tokens[row]
 
 
-@pytest.mark.parametrize("rung", native.RUNGS)
+@pytest.mark.parametrize("rung", RUNGS)
 def test_the_distribution(rung):
     """Chi-square against exact probabilities; fails by chance once in a million runs."""
     logits, draws = torch.tensor([0.0, 1.0, -1.0, 2.0, 2.0, 0.5, -4.0, 1.5]), 1200
     setup = twin.Settings([0.9] * draws, [0.95] * draws, [7] * draws, [0.0] * draws)
     rows = logits.expand(draws, 8).contiguous().to(DEVICE)
     base = int(torch.randint(2**40, ()))
-    tokens, _ = native.launch(BACKEND, rows, setup, None, [base] * draws, list(range(draws)), rung=rung)
+    tokens, _ = launch(rung, rows, setup, None, [base] * draws, list(range(draws)), check=False)
     expected = twin.SamplingKernel().probabilities(logits, 0.9, 0.95, 7).double() * draws
     counts = torch.bincount(tokens.cpu(), minlength=8)
     assert not counts[expected == 0].any()
@@ -280,7 +294,7 @@ def test_what_is_refused():
         ({"seeds": [1, 2]}, "seeds and steps"),
         ({"seeds": [1], "steps": [1]}, "seeds and steps"),
         ({"seeds": [1, -2], "steps": [1, 2]}, "seeds must be from 0"),
-        ({"seeds": [1, 2], "steps": [1, 2], "generator": torch.Generator()}, "place of generator"),
+        ({"seeds": [1, 2], "steps": [1, 2], "generator": torch.Generator()}, "take the place of generator"),
     ):
         for backend in ("torch", BACKEND):
             with pytest.raises(ValueError, match=message):
@@ -305,5 +319,5 @@ def test_random_rows(seed, vocab_size, temperature, spread, whole, top_k, part):
     row = row.round() if whole else row
     _, weights = sorted_weights(row, [temperature])
     setup = twin.Settings([temperature], [between_two_sums(weights[0], top_k, part)], [top_k], [0.0])
-    for rung in native.RUNGS:
+    for rung in RUNGS:
         check_rung(rung, row.to(DEVICE), setup)

@@ -1,11 +1,13 @@
 """`LLM(backend=...)`: the engine says which backend it cannot run on, when it is made and by name."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from yaie import LLM, SamplingParams
-from yaie.kernels import native
-from yaie.kernels.api import BackendError
+from yaie.kernels import ops
+from yaie.kernels.ops import BackendError
 from yaie.models.config import ModelConfig
 from yaie.models.llama import Llama
 from yaie.models.loader import load_model
@@ -37,14 +39,14 @@ def test_an_unknown_backend_is_refused():
 def test_cuda_without_a_gpu_is_refused_before_a_model_is_loaded(monkeypatch):
     """Would catch minutes of loading that end in an error of the driver."""
     monkeypatch.setattr("yaie.models.loader.load_model", lambda *_: pytest.fail("a model was loaded"))
-    with pytest.raises(BackendError, match="'cuda' cannot run on this machine: torch finds no GPU"):
+    with pytest.raises(BackendError, match="'cuda' cannot run here: torch finds no GPU"):
         LLM("tiny", backend="cuda")
 
 
 def test_a_machine_without_a_compiler_has_no_emulator(monkeypatch):
     """Would catch an engine that is made, and fails at the first request."""
-    monkeypatch.setattr(native, "obstacle", lambda backend: "no C++ compiler found")
-    with pytest.raises(BackendError, match="'emulator' cannot run on this machine: no C\\+\\+ compiler"):
+    monkeypatch.setattr(ops, "obstacle", lambda backend: "no C++ compiler found")
+    with pytest.raises(BackendError, match="'emulator' cannot run here: no C\\+\\+ compiler"):
         LLM("tiny", backend="emulator")
 
 
@@ -76,3 +78,34 @@ def test_half_precision_serves(dtype):
         texts.append(llm.generate([prompt], params)[0].text)
         assert llm.last_error is None
     assert texts[0] == texts[1] == "d c b a"
+
+
+def test_auto_is_decided_once_by_trying_a_token(monkeypatch):
+    """Would catch `auto` on a GPU that fails with a model which the kernels refuse, or that hides what else breaks."""
+    from yaie.engine import runner
+
+    model, kv = SimpleNamespace(), SimpleNamespace(device=torch.device("cuda"))
+    tried = []
+
+    def chosen(error, backend="auto"):
+        def try_out(*args):
+            tried.append(args[-1].name)
+            if error:
+                raise error
+
+        monkeypatch.setattr(ops, "obstacle", lambda name: None)
+        monkeypatch.setitem(ops.shared, "cuda", SimpleNamespace(name="cuda"))
+        monkeypatch.setattr(runner, "try_out", try_out)
+        return runner.choose_operations(backend, model, kv).name
+
+    assert chosen(None) == "cuda"
+    assert chosen(BackendError("not torch.float64")) == "torch"
+    with pytest.raises(BackendError, match=r"'cuda' cannot run here: not torch\.float64"):
+        chosen(BackendError("not torch.float64"), "cuda")
+    with pytest.raises(ZeroDivisionError):
+        chosen(ZeroDivisionError())
+    assert tried == ["cuda"] * 4
+    assert chosen(None, "torch") == "torch"
+    assert len(tried) == 4
+    own = ops.TorchOperations()
+    assert runner.choose_operations(own, model, kv) is own

@@ -13,7 +13,7 @@ from yaie.engine import cuda_graph
 from yaie.engine.cuda_graph import DecodeGraphs, bucket_for, bucket_sizes, fill
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
-from yaie.kernels import api
+from yaie.kernels import ops
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
@@ -89,7 +89,7 @@ def test_a_padded_step_is_the_step(model, num_seqs):
         kv.allocate_blocks(str(s), n)
     kv.key_cache.normal_()
     kv.value_cache.normal_()
-    operations = api.Unchecked(BACKEND, kv.key_cache)
+    operations = ops.operations(BACKEND)
     graphs = DecodeGraphs(model, kv, operations, 6, config.max_position_embeddings, CAPTURE)
     for _ in range(3):
         for s in range(num_seqs):
@@ -120,7 +120,7 @@ def test_a_padded_step_is_the_step(model, num_seqs):
 def test_only_decode_steps_that_fit_are_taken(model):
     """Would catch a prompt, or too many sequences, in a graph that has no room for them."""
     kv = KVCacheManager(8, 4, 2, 16, torch.float32, 2, device=DEVICE)
-    graphs = DecodeGraphs(model, kv, api.Unchecked(BACKEND, kv.key_cache), 2, 32, CAPTURE)
+    graphs = DecodeGraphs(model, kv, ops.operations(BACKEND), 2, 32, CAPTURE)
     assert graphs.takes(decode_batch(2, 3, DEVICE))
     assert not graphs.takes(decode_batch(3, 3, DEVICE))
     mixed = decode_batch(3, 3, DEVICE)

@@ -209,7 +209,7 @@ def test_engine_in_float32(name, backend, chunked, scarce, block_size):
     assert_same(name, *answers(llm, prompts, together=True), torch.float32)
     assert not padded or 8 in llm.runner.graphs.replays  # 6 sequences, 2 rows of padding
     assert (llm.stats()["preemptions"] > 0) == scarce
-    assert llm.runner.operations.backend == backend
+    assert llm.runner.operations.name == backend
 
 
 def test_draws_are_the_same_on_kernels():

@@ -3,11 +3,12 @@
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from yaie.kernels import api, radix_attention, radix_ops, radix_tree
+from yaie.kernels import api, ops, radix_ops, radix_tree, rope
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.sampling import SamplingKernel
 
@@ -303,9 +304,9 @@ def test_model_operations():
     close(api.rms_norm(residual, weight, 1e-5), out)
     projected = rand(3, 5, 8)
     before = projected.clone()
-    cos, sin = radix_attention.rope_cos_sin(torch.tensor([0, 1, 7]), radix_attention.rope_inv_freq(8))
+    cos, sin = rope.rope_cos_sin(torch.tensor([0, 1, 7]), rope.rope_inv_freq(8))
     api.rope(projected[:, :4], cos, sin)
-    close(projected[:, :4], radix_attention.rotate(before[:, :4], cos, sin))
+    close(projected[:, :4], rope.rotate(before[:, :4], cos, sin))
     assert torch.equal(projected[:, 4:], before[:, 4:])
     gate, up = x.double().chunk(2, dim=-1)
     close(api.silu_mul(x), gate / (1 + (-gate).exp()) * up)
@@ -323,7 +324,7 @@ def test_model_operations_refuse_what_does_not_fit():
         refuses("residual must be", lambda residual=residual: api.rms_norm(x, weight, 1e-5, residual=residual))
     heads = rand(3, 2, 8)
     refuses("even head_dim", lambda: api.rope(rand(3, 2, 7), cos, sin), heads)
-    refuses("in one piece", lambda: api.rope(rand(2, 3, 8).transpose(0, 1), cos, sin))
+    refuses("contiguous", lambda: api.rope(rand(2, 3, 8).transpose(0, 1), cos, sin))
     refuses("cos must be", lambda: api.rope(heads, cos[:2], sin), heads)
     refuses("sin must be", lambda: api.rope(heads, cos, sin.double()), heads)
     refuses("gate_up must be", lambda: api.silu_mul(rand(3, 5)))
@@ -359,41 +360,41 @@ def calls():
     }
 
 
-@pytest.mark.parametrize("operation", api.OPERATIONS)
+@pytest.mark.parametrize("operation", calls())
 def test_every_operation_chooses_its_backend(operation, monkeypatch):
-    """Catches a fallback that is not implemented, and a named backend that is silently replaced by another."""
+    """Catches a named backend that is silently replaced by another, and `auto` that takes the emulator."""
     call = calls()[operation]
     call()
     call(backend="auto")
     call(backend="torch")
     with pytest.raises(ValueError, match="backend must be one of"):
         call(backend="cude")
-    api._native()  # registers its kernels now, and not later in the place of the one below
-    monkeypatch.setitem(api.registered, "emulator", {})
-    with pytest.raises(api.BackendError, match=f"'emulator' has no kernel for {operation} here; available: .*torch"):
-        call(backend="emulator")
     asked = []
-    api.register("emulator", operation)(lambda *args: asked.append(operation) or args[0])
+
+    def computes(*args, **kwargs):
+        asked.append(operation)
+        return args[0][:, 0] if operation == "sample" else args[0]
+
+    def refuses(*args, **kwargs):
+        raise ops.BackendError("it takes no such dtype")
+
+    monkeypatch.setattr(ops, "obstacle", lambda backend: None)
+    monkeypatch.setitem(ops.shared, "emulator", SimpleNamespace(**{operation: computes}))
     call()
     assert asked == [], "auto must not choose the emulator"
     call(backend="emulator")
-    assert asked == [operation]
+    call(backend=ops.shared["emulator"])
+    assert asked == [operation] * 2
+    monkeypatch.setitem(ops.shared, "emulator", SimpleNamespace(**{operation: refuses}))
+    with pytest.raises(ops.BackendError, match="it takes no such dtype"):
+        call(backend="emulator")
 
 
-def test_registering_an_unknown_operation_is_refused():
-    """Catches a misspelt name that would never be called."""
-    for backend, operation in [("torch", "copy_block"), ("rocm", "copy_blocks")]:
-        with pytest.raises(ValueError, match="cannot register"):
-            api.register(backend, operation)
-
-
-def test_the_learners_functions_are_looked_up_when_called(monkeypatch):
-    """Catches a backend table that holds on to the engine's function, so that a solved exercise never runs."""
-    called = []
-    plain = radix_attention.gather_pages
-    monkeypatch.setattr(radix_attention, "gather_pages", lambda *args: called.append(1) or plain(*args))
-    calls()["gather_pages"]()
-    assert called
+def test_every_operation_is_offered_checked():
+    """Catches an operation that nobody can call with checks, and one that says nothing about its arguments."""
+    offered = set(api.__all__) - {"BackendError", "available_backends"}
+    assert offered == set(calls()) == ops.Operations.__abstractmethods__ - {"decode_plan"}
+    assert all("`" in getattr(api, name).__doc__ for name in offered)
 
 
 def test_import_prints_nothing_and_needs_no_compiler():

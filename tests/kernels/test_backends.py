@@ -5,11 +5,12 @@ Without a GPU these run torch and the emulator; on a GPU, torch and the kernels 
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from yaie.kernels import api, native
+from yaie.kernels import api, ops
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 KERNELS = "cuda" if torch.cuda.is_available() else "emulator"
@@ -51,7 +52,7 @@ def test_copy_blocks(rand, backend, dtype, index):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_reshape_and_cache(rand, backend, dtype):
-    """Would catch a token in another's slot, padding that is stored, a view read as if it were in one piece, or keys
+    """Would catch a token in another's slot, padding that is stored, a view read as if it were contiguous, or keys
     stored in their own dtype.
     """
     caches = rand(2, 5, 4, 2, 8, dtype=dtype)
@@ -104,72 +105,102 @@ def test_a_backend_is_available_where_it_can_run():
 def test_no_backend_takes_the_place_of_the_one_that_was_named(rand, monkeypatch):
     """Would catch a silent fallback: numbers that look right and were computed by something else."""
     caches, pairs = rand(2, 3, 4, 2, 8), integers([[0, 1]])
-    monkeypatch.setattr(native, "obstacle", lambda backend: "it has been unplugged")
-    with pytest.raises(api.BackendError, match=f"'{KERNELS}' cannot run on this machine: it has been unplugged"):
-        api.copy_blocks(*caches, pairs, backend=KERNELS)
-    assert api.available_backends("copy_blocks") == ["torch"]
-    monkeypatch.setattr(native, "obstacle", lambda backend: None)
-    other = "emulator" if DEVICE == "cuda" else "cuda"
-    with pytest.raises(api.BackendError, match=f"'{other}' takes tensors on .*, got one on {DEVICE}"):
-        api.copy_blocks(*caches, pairs, backend=other)
+    with monkeypatch.context() as patch:
+        patch.setattr(ops, "obstacle", lambda backend: "it has been unplugged" if backend != "torch" else None)
+        with pytest.raises(api.BackendError, match=f"'{KERNELS}' cannot run here: it has been unplugged"):
+            api.copy_blocks(*caches, pairs, backend=KERNELS)
+        with pytest.raises(api.BackendError, match=f"'{KERNELS}' cannot run here: it has been unplugged"):
+            ops.KernelOperations(KERNELS)
+        assert api.available_backends("copy_blocks") == ["torch"]
+        patch.setattr(ops, "obstacle", lambda backend: None)
+        other, here = ("emulator", "a GPU") if DEVICE == "cuda" else ("cuda", "the CPU")
+        with pytest.raises(api.BackendError, match=f"'{other}' takes tensors on .*, got one on {here}"):
+            api.copy_blocks(*caches, pairs, backend=other)
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="this machine has a GPU")
 def test_without_a_gpu_the_backend_cuda_says_so(rand):
     """Would catch an error from deep inside the driver, or results from the CPU."""
-    with pytest.raises(api.BackendError, match="'cuda' cannot run on this machine: torch finds no GPU"):
+    with pytest.raises(api.BackendError, match="'cuda' cannot run here: torch finds no GPU"):
         api.copy_blocks(*rand(2, 3, 4, 2, 8), integers([[0, 1]]), backend="cuda")
 
 
-def test_auto_falls_back_on_what_a_kernel_refuses():
+def resolved(backend, on_gpu, in_the_way=()):
+    """The answer, and which backends' obstacles were asked about."""
+    asked = []
+
+    def obstacle(name):
+        asked.append(name)
+        return "broken" if name in in_the_way else None
+
+    return ops.resolve(backend, on_gpu, obstacle), asked
+
+
+def test_what_auto_means():
+    """Would catch `auto` that takes the emulator, that looks for a GPU's kernels on a CPU, or that gives up where torch
+    could compute."""
+    assert resolved("auto", False) == ("torch", [])
+    assert resolved("auto", True) == ("cuda", ["cuda"])
+    assert resolved("auto", True, ["cuda"]) == ("torch", ["cuda"])
+    assert resolved("auto", False, ["cuda", "emulator"])[0] == "torch"
+
+
+def test_a_named_backend_is_itself_or_nothing():
+    """Would catch a named backend that is replaced by another, and a refusal that does not say why."""
+    for backend, on_gpu in (("torch", False), ("torch", True), ("cuda", True), ("emulator", False)):
+        assert resolved(backend, on_gpu)[0] == backend
+        if backend != "torch":
+            with pytest.raises(ops.BackendError, match=f"'{backend}' cannot run here: broken"):
+                resolved(backend, on_gpu, [backend])
+            with pytest.raises(ops.BackendError, match=f"'{backend}' takes tensors on"):
+                resolved(backend, not on_gpu)
+    for name in ("abacus", "CUDA", ""):
+        with pytest.raises(ValueError, match="backend must be one of"):
+            resolved(name, False)
+        with pytest.raises(ValueError, match="backend must be one of"):
+            ops.operations(name)
+
+
+def test_auto_falls_back_on_what_a_kernel_refuses(monkeypatch):
     """Would catch `auto` that fails for a dtype that torch can do, or that hides other errors of a kernel."""
 
-    def refuses(*_, **__):
-        raise api.BackendError("no float64")
+    class OnGpu:  # stands for a tensor there
+        is_cuda = True
 
-    def breaks(*_):
-        raise RuntimeError("launch failed")
+    def call(error, backend="auto"):
+        def kernel(*_):
+            raise error
 
-    tables = {"torch": {"more": lambda x, by=1: x + by}, "cuda": {"more": refuses}, "emulator": {}}
-    assert api.choose("auto", "more", True, tables)(1, by=2) == 3
-    with pytest.raises(api.BackendError, match="no float64"):
-        api.choose("cuda", "more", True, tables)(1)
-    tables["cuda"]["more"] = breaks
+        monkeypatch.setattr(ops, "obstacle", lambda name: None)
+        monkeypatch.setitem(ops.shared, "cuda", SimpleNamespace(silu_mul=kernel))
+        monkeypatch.setitem(ops.shared, "torch", SimpleNamespace(silu_mul=lambda x: "by torch"))
+        return api._run(backend, "silu_mul", OnGpu, OnGpu)
+
+    assert call(ops.BackendError("no float64")) == "by torch"
+    with pytest.raises(ops.BackendError, match="no float64"):
+        call(ops.BackendError("no float64"), "cuda")
     with pytest.raises(RuntimeError, match="launch failed"):
-        api.choose("auto", "more", True, tables)(1)
-    del tables["cuda"]["more"]
-    assert api.choose("auto", "more", True, tables)(1) == 2
-
-
-def test_unchecked_operations_are_those_of_the_backend(rand, backend):
-    """Would catch an engine that asks for one backend and is given another's functions."""
-    operations = api.Unchecked(backend, torch.empty(0, device=DEVICE))
-    cache = rand(5, 4, 2, 8)
-    expected = cache[[3, 1]].flatten(0, 1)[:7]
-    assert torch.equal(operations.gather_pages(cache, integers([3, 1]), 7), expected)
-    with pytest.raises(AttributeError, match="no operation 'gather_page'"):
-        operations.gather_page  # noqa: B018
-    with pytest.raises(ValueError, match="backend must be one of"):
-        api.Unchecked("cude", cache)
+        call(RuntimeError("launch failed"))
 
 
 def test_kernels_are_loaded_when_they_are_asked_for():
-    """Would catch an import that waits for the CUDA loader, and a torch call that loads it."""
+    """Would catch an import that compiles or looks for a GPU, and a torch call that does."""
     code = (
-        "import sys, torch; from yaie.kernels import api; x = torch.zeros(2, 3, 4, 1, 8); "
-        "api.copy_blocks(*x, torch.tensor([[0, 1]])); assert 'yaie.kernels.native' not in sys.modules"
+        "import torch; from yaie.kernels import api, ops; x = torch.zeros(2, 3, 4, 1, 8); "
+        "api.copy_blocks(*x, torch.tensor([[0, 1]])); assert list(ops.shared) == ['torch']; "
+        "assert not ops.launching.load.cache_info().currsize and not torch.cuda.is_initialized()"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_prepare_compiles_what_a_step_launches(monkeypatch):
+def test_prepare_compiles_what_a_step_launches():
     """Would catch a list that lacks a file: it would be compiled in the middle of somebody's request."""
     from yaie import LLM, SamplingParams  # the engine is a room above; only its launches are of interest here
 
-    monkeypatch.setattr(native, "time_limit", 21.0)  # so that nothing is found in the cache of modules
-    native.prepare(KERNELS)
-    misses = native._load.cache_info().misses
-    llm = LLM("tiny", backend=KERNELS, num_blocks=8)
+    operations = ops.KernelOperations(KERNELS, time_limit=21.0)  # so that nothing is found in the cache of modules
+    operations.prepare()
+    misses = ops.launching.load.cache_info().misses
+    llm = LLM("tiny", backend=operations, num_blocks=8)
     llm.generate([[5, 6, 7] * 14, [8, 9]], SamplingParams(temperature=0, max_tokens=2))
     assert llm.last_error is None
-    assert native._load.cache_info().misses == misses
+    assert ops.launching.load.cache_info().misses == misses

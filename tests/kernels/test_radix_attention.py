@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yaie.kernels import radix_attention as ra
+from yaie.kernels import attention, paged, rope
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.radix_attention import RadixAttentionBlock
 
@@ -76,16 +76,16 @@ def test_inverse_frequencies_are_those_of_transformers(scaling, seq_len, theta):
         max_position_embeddings=2048,
         rope_parameters={"rope_type": "default", **(scaling or {}), "rope_theta": theta},
     )
-    rope = LlamaRotaryEmbedding(config)
-    rope(torch.zeros(1), torch.tensor([[(seq_len or 1) - 1]]))  # lets `dynamic` see the length
-    actual = ra.rope_inv_freq(64, theta, scaling, max_position_embeddings=2048, seq_len=seq_len)
+    theirs = LlamaRotaryEmbedding(config)
+    theirs(torch.zeros(1), torch.tensor([[(seq_len or 1) - 1]]))  # lets `dynamic` see the length
+    actual = rope.rope_inv_freq(64, theta, scaling, max_position_embeddings=2048, seq_len=seq_len)
     assert actual.dtype == torch.float32
-    torch.testing.assert_close(actual, rope.inv_freq, rtol=1e-6, atol=0)
+    torch.testing.assert_close(actual, theirs.inv_freq, rtol=1e-6, atol=0)
 
 
 def test_the_old_name_of_the_entry_is_read():
     """Catches a checkpoint that says `type` instead of `rope_type` and is run without scaling."""
-    assert torch.equal(ra.rope_inv_freq(8, scaling={"type": "linear", "factor": 4.0}), ra.rope_inv_freq(8) / 4)
+    assert torch.equal(rope.rope_inv_freq(8, scaling={"type": "linear", "factor": 4.0}), rope.rope_inv_freq(8) / 4)
 
 
 def test_rotation_is_that_of_transformers():
@@ -93,20 +93,20 @@ def test_rotation_is_that_of_transformers():
     modeling = pytest.importorskip("transformers.models.llama.modeling_llama")
     query, key = rand(2, 7, 4, 16), rand(2, 7, 2, 16, seed=1)
     positions = torch.tensor([[0, 1, 2, 3, 4, 5, 6], [9, 3, 500, 0, 1, 1, 70]])
-    inv_freq = ra.rope_inv_freq(16)
+    inv_freq = rope.rope_inv_freq(16)
     angles = positions[..., None] * inv_freq
     table = torch.cat((angles, angles), dim=-1)
     expected = modeling.apply_rotary_pos_emb(query, key, table.cos(), table.sin(), unsqueeze_dim=2)
-    close(ra.apply_rope(query, positions, inv_freq), expected[0], 1e-6)
-    close(ra.apply_rope(key, positions, inv_freq), expected[1], 1e-6)
+    close(rope.apply_rope(query, positions, inv_freq), expected[0], 1e-6)
+    close(rope.apply_rope(key, positions, inv_freq), expected[1], 1e-6)
 
 
 def test_scores_depend_on_distance_only():
     """Catches keys and queries that turn by different rules."""
-    query, key, inv_freq = rand(1, 1, 32), rand(1, 1, 32, seed=1), ra.rope_inv_freq(32)
+    query, key, inv_freq = rand(1, 1, 32), rand(1, 1, 32, seed=1), rope.rope_inv_freq(32)
 
     def score(m, n):
-        rotated = (ra.apply_rope(x, torch.tensor([p]), inv_freq) for x, p in ((query, m), (key, n)))
+        rotated = (rope.apply_rope(x, torch.tensor([p]), inv_freq) for x, p in ((query, m), (key, n)))
         return torch.einsum("thd,thd->", *rotated)
 
     close(score(3, 10), score(1003, 1010), 1e-4)
@@ -116,14 +116,14 @@ def test_scores_depend_on_distance_only():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_angles_stay_exact_for_half_precision_input(dtype):
     """Catches cosines stored in half precision: beyond position 2,048 float16 cannot even count."""
-    x, positions, inv_freq = (rand(3, 1, 64, dtype=dtype), torch.tensor([4093, 4094, 4095]), ra.rope_inv_freq(64))
+    x, positions, inv_freq = (rand(3, 1, 64, dtype=dtype), torch.tensor([4093, 4094, 4095]), rope.rope_inv_freq(64))
     angles = positions.double()[:, None, None] * inv_freq.double()
     a, b = x.double().chunk(2, dim=-1)
     expected = torch.cat((a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()), dim=-1)
-    actual = ra.apply_rope(x, positions, inv_freq)
+    actual = rope.apply_rope(x, positions, inv_freq)
     assert actual.dtype == dtype
     close(actual, expected, {torch.float16: 2e-3, torch.bfloat16: 2e-2}[dtype])
-    assert ra.rope_cos_sin(positions, inv_freq)[0].dtype == torch.float32
+    assert rope.rope_cos_sin(positions, inv_freq)[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_angles_stay_exact_for_half_precision_input(dtype):
 def test_what_would_change_results_is_refused_by_name(match, arguments):
     """Catches a checkpoint with another kind of RoPE that runs anyway and answers nonsense."""
     with pytest.raises(ValueError, match=match):
-        ra.rope_inv_freq(**{"head_dim": 8, **arguments})
+        rope.rope_inv_freq(**{"head_dim": 8, **arguments})
 
 
 # --- attention over keys in one piece -----------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_what_would_change_results_is_refused_by_name(match, arguments):
 @pytest.mark.parametrize(("q_len", "kv_len", "offset"), [(1, 1, 0), (4, 4, 0), (1, 9, 8), (3, 8, 5), (2, 9, 3)])
 def test_causal_mask_with_offset(q_len, kv_len, offset):
     """Catches a mask that ignores the past (offset 0) or lets a query see the token after it."""
-    mask = ra.causal_mask(q_len, kv_len, offset)
+    mask = attention.causal_mask(q_len, kv_len, offset)
     assert mask.dtype == torch.bool
     assert mask.tolist() == [[j <= offset + i for j in range(kv_len)] for i in range(q_len)]
 
@@ -160,11 +160,11 @@ def test_causal_mask_with_offset(q_len, kv_len, offset):
 def test_grouping_puts_heads_with_the_kv_head_that_they_read(num_heads, num_kv_heads):
     """Catches head `h` reading KV head `h % num_kv_heads`, and an ungrouping that is not the inverse."""
     query = rand(2, 3, num_heads, 5)
-    grouped = ra.group_heads(query, num_kv_heads)
+    grouped = attention.group_heads(query, num_kv_heads)
     group = num_heads // num_kv_heads
     for h, i in itertools.product(range(num_heads), range(3)):
         assert torch.equal(grouped[:, h // group, (h % group) * 3 + i], query[:, i, h])
-    assert torch.equal(ra.ungroup_heads(grouped, 3), query)
+    assert torch.equal(attention.ungroup_heads(grouped, 3), query)
 
 
 @pytest.mark.parametrize("q_len", [1, 15, 16, 17, 33])
@@ -174,7 +174,7 @@ def test_causal_attention_is_attention(q_len, num_heads, num_kv_heads, head_dim)
     past = 5
     query = rand(2, q_len, num_heads, head_dim)
     key, value = rand(2, 2, past + q_len, num_kv_heads, head_dim, seed=1)
-    out, lse = ra.causal_attention(query, key, value, offset=past)
+    out, lse = attention.causal_attention(query, key, value, offset=past)
     for s in range(2):
         expected_out, expected_lse = oracle(query[s], key[s], value[s], lambda i, j: j <= past + i)
         close(out[s], expected_out)
@@ -188,7 +188,7 @@ def test_masks_scale_and_queries_that_see_nothing(mask_dims):
     mask = rand(2, 3, 5, seed=2) > 0
     mask[:, 1] = False
     mask = mask[0] if mask_dims == 2 else mask
-    out, lse = ra.attention(query, key, value, mask, scale=0.3)
+    out, lse = attention.attention(query, key, value, mask, scale=0.3)
     for s in range(2):
         m = mask if mask_dims == 2 else mask[s]
         expected_out, expected_lse = oracle(query[s], key[s], value[s], lambda i, j, m=m: m[i, j], 0.3)
@@ -202,7 +202,7 @@ def test_masks_scale_and_queries_that_see_nothing(mask_dims):
 def test_half_precision_input_is_computed_in_float32(dtype):
     """Catches scores and sums in half precision; and float64 that is cut down to float32."""
     query, (key, value) = rand(1, 4, 4, 64, dtype=dtype), rand(2, 1, 300, 2, 64, seed=1, dtype=dtype)
-    out, lse = ra.attention(query, key, value)
+    out, lse = attention.attention(query, key, value)
     expected_out, expected_lse = oracle(query[0], key[0], value[0], lambda i, j: True)
     assert out.dtype == lse.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     close(out[0], expected_out, 1e-12 if dtype == torch.float64 else 2e-6)
@@ -212,7 +212,7 @@ def test_half_precision_input_is_computed_in_float32(dtype):
 def test_large_scores_do_not_overflow():
     """Catches exp without subtracting the largest score."""
     query, key, value = torch.full((1, 1, 1, 4), 100.0), torch.full((1, 2, 1, 4), 100.0), rand(1, 2, 1, 4)
-    out, lse = ra.attention(query, key, value)
+    out, lse = attention.attention(query, key, value)
     close(out[0, 0, 0], value[0, :, 0].mean(0))
     close(lse, torch.full_like(lse, 20000 + math.log(2)))
 
@@ -220,7 +220,7 @@ def test_large_scores_do_not_overflow():
 def test_gradients_are_those_of_torch():
     """Catches an in-place step or a detached part that breaks training through the block."""
     inputs = [rand(1, 5, 4, 8, seed=s, dtype=torch.float64).requires_grad_() for s in range(3)]
-    ra.causal_attention(*inputs)[0].square().sum().backward()
+    attention.causal_attention(*inputs)[0].square().sum().backward()
     gradients = [x.grad.clone() for x in inputs]
     for x in inputs:
         x.grad = None
@@ -235,11 +235,11 @@ def test_gradients_are_those_of_torch():
 def test_merging_parts_gives_the_whole_in_any_order(lens, seed):
     """Catches parts averaged without their weights, and a merged lse that cannot be merged again."""
     query, (key, value) = rand(1, 2, 4, 8, seed=seed), 3 * rand(2, 1, sum(lens), 2, 8, seed=seed + 1)
-    parts = [ra.attention(query, k, v) for k, v in zip(key.split(lens, 1), value.split(lens, 1), strict=True)]
+    parts = [attention.attention(query, k, v) for k, v in zip(key.split(lens, 1), value.split(lens, 1), strict=True)]
     for order in (parts, parts[::-1]):
         out, lse = order[0]
         for part in order[1:]:
-            out, lse = ra.merge_attention(out, lse, *part)
+            out, lse = attention.merge_attention(out, lse, *part)
         expected_out, expected_lse = oracle(query[0], key[0], value[0], lambda i, j: True)
         close(out[0], expected_out)
         close(lse[0], expected_lse)
@@ -250,10 +250,10 @@ def test_merging_with_nothing_changes_nothing():
     out, lse = rand(1, 3, 2, 4), rand(1, 3, 2, seed=1)
     nothing, minus_infinity = torch.zeros_like(out), torch.full_like(lse, -math.inf)
     for a, b in [((out, lse), (nothing, minus_infinity)), ((nothing, minus_infinity), (out, lse))]:
-        merged = ra.merge_attention(*a, *b)
+        merged = attention.merge_attention(*a, *b)
         assert torch.equal(merged[0], out)
         assert torch.equal(merged[1], lse)
-    merged = ra.merge_attention(nothing, minus_infinity, nothing, minus_infinity)
+    merged = attention.merge_attention(nothing, minus_infinity, nothing, minus_infinity)
     assert torch.equal(merged[0], nothing)
     assert torch.equal(merged[1], minus_infinity)
 
@@ -262,17 +262,17 @@ def test_merging_with_nothing_changes_nothing():
 def test_a_long_prompt_is_walked_in_tiles(monkeypatch, max_scores):
     """Catches all scores kept at once: memory that grows with the square of the prompt."""
     query, (key, value) = rand(2, 12, 4, 8), rand(2, 2, 17, 2, 8, seed=1)
-    whole = ra.causal_attention(query, key, value, offset=5)
+    whole = attention.causal_attention(query, key, value, offset=5, fast=False)
     sizes = []
 
     def spy(query, key, *rest):
         sizes.append((query.shape[1], query.shape[0] * query.shape[1] * query.shape[2] * key.shape[1]))
         return plain(query, key, *rest)
 
-    plain = ra.attention
-    monkeypatch.setattr(ra, "attention", spy)
-    monkeypatch.setattr(ra, "MAX_SCORES", max_scores)
-    tiled = ra.causal_attention(query, key, value, offset=5)
+    plain = attention.attention
+    monkeypatch.setattr(attention, "attention", spy)
+    monkeypatch.setattr(attention, "MAX_SCORES", max_scores)
+    tiled = attention.causal_attention(query, key, value, offset=5, fast=False)
     assert len(sizes) > 1
     assert all(q_len == 1 or scores <= max_scores for q_len, scores in sizes)
     close(tiled[0], whole[0])
@@ -290,7 +290,7 @@ def test_gather_follows_the_block_table(block_size, context_len):
     cache = rand(num_blocks + 3, block_size, 2, 4)
     table = torch.randperm(num_blocks + 3, generator=torch.Generator().manual_seed(1)).int()
     table[num_blocks:] = -1
-    gathered = ra.gather_pages(cache, table, context_len)
+    gathered = paged.gather_pages(cache, table, context_len)
     assert gathered.shape == (context_len, 2, 4)
     for p in range(context_len):
         assert torch.equal(gathered[p], cache[table[p // block_size], p % block_size])
@@ -308,7 +308,7 @@ def test_groups_share_what_they_claim_and_save_at_least_what_one_group_can(prefi
     for row, prefix in enumerate(prefixes):
         tables[row, : len(prefix)] = [10 * depth + block for depth, block in enumerate(prefix)]
     lens = np.array([len(prefix) for prefix in prefixes])
-    groups = ra.shared_prefix_groups(tables, lens)
+    groups = paged.shared_prefix_groups(tables, lens)
     seen = [int(row) for members, _ in groups for row in members]
     assert len(seen) == len(set(seen))
     for members, shared in groups:
@@ -323,10 +323,10 @@ def test_groups_share_what_they_claim_and_save_at_least_what_one_group_can(prefi
 def test_groups_of_different_depth():
     """Catches one level of grouping for all: those that share more gain from a group of their own."""
     tables = np.array([[1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4], [1, 5, 6, 7], [1, 8, 6, 7], [9, 9, 9, 9]])
-    groups = ra.shared_prefix_groups(tables, np.full(6, 4))
+    groups = paged.shared_prefix_groups(tables, np.full(6, 4))
     assert sorted((members.tolist(), shared) for members, shared in groups) == [([0, 1, 2], 4), ([3, 4], 1)]
-    assert ra.shared_prefix_groups(tables, np.zeros(6, dtype=int)) == []
-    comb = ra.shared_prefix_groups(np.zeros((2000, 2000), dtype=int), np.arange(2000))
+    assert paged.shared_prefix_groups(tables, np.zeros(6, dtype=int)) == []
+    comb = paged.shared_prefix_groups(np.zeros((2000, 2000), dtype=int), np.arange(2000))
     assert comb, "2,000 sequences, each one block longer than the last, must not exhaust the stack"
 
 
@@ -379,8 +379,8 @@ def test_paged_attention_of_mixed_batches(data, min_saved_tokens, max_gathered):
     """
     query, key_cache, value_cache, tables, context_lens, query_lens = paged_batch(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ra, "MAX_GATHERED_TOKENS", max_gathered)
-        plan = ra.plan_attention(
+        patch.setattr(paged, "MAX_GATHERED_TOKENS", max_gathered)
+        plan = paged.plan_attention(
             tables,
             context_lens,
             query_lens,
@@ -388,7 +388,7 @@ def test_paged_attention_of_mixed_batches(data, min_saved_tokens, max_gathered):
             num_kv_heads=2,
             min_saved_tokens=min_saved_tokens,
         )
-    out = ra.paged_attention(query, key_cache, value_cache, plan)
+    out = paged.paged_attention(query, key_cache, value_cache, plan)
     close(out, paged_oracle(query, key_cache, value_cache, tables, context_lens, query_lens))
 
 
@@ -397,8 +397,8 @@ def test_shared_pages_that_hold_the_queries_themselves(query_lens):
     """Catches a page shared as a prefix of queries that lie in it: they would see the tokens after them."""
     caches = rand(2, 6, 4, 2, 8)
     query, tables = rand(sum(query_lens), 4, 8, seed=1), torch.tensor([[3, 1], [3, 1]])
-    plan = ra.plan_attention(tables, [8, 8], query_lens, block_size=4, num_kv_heads=2, min_saved_tokens=0)
-    out = ra.paged_attention(query, *caches, plan)
+    plan = paged.plan_attention(tables, [8, 8], query_lens, block_size=4, num_kv_heads=2, min_saved_tokens=0)
+    out = paged.paged_attention(query, *caches, plan)
     close(out, paged_oracle(query, *caches, tables, [8, 8], query_lens))
 
 
@@ -408,11 +408,11 @@ def test_a_shared_prefix_is_read_once():
     """
     tables = torch.tensor([[5, 6, 7, 0], [5, 6, 7, 1], [5, 6, 7, 2], [9, 8, 4, 3]])
     lens = [13, 14, 15, 16]
-    plan = ra.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1, min_saved_tokens=24)
+    plan = paged.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1, min_saved_tokens=24)
     ((rows, table, num_tokens),) = plan.shared
     assert (rows.tolist(), table.tolist(), num_tokens) == ([0, 1, 2], [5, 6, 7], 12)
     assert sum(part.kv_rows.shape[-1] for part in plan.decode) == 16
-    unshared = ra.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1, min_saved_tokens=25)
+    unshared = paged.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1, min_saved_tokens=25)
     assert unshared.shared == []
 
 
@@ -421,8 +421,8 @@ def test_paged_attention_in_half_precision(dtype):
     """Catches a half cache that a float32 kernel refuses or misreads: the pool's default dtype is float16."""
     caches = rand(2, 9, 4, 2, 8, dtype=dtype)
     query, tables = rand(5, 4, 8, seed=1, dtype=dtype), torch.tensor([[3, 1, 8], [0, 2, 4]])
-    plan = ra.plan_attention(tables, [9, 11], [1, 4], block_size=4, num_kv_heads=2)
-    out = ra.paged_attention(query, *caches, plan)
+    plan = paged.plan_attention(tables, [9, 11], [1, 4], block_size=4, num_kv_heads=2)
+    out = paged.paged_attention(query, *caches, plan)
     assert out.dtype == dtype
     close(out, paged_oracle(query, *caches, tables, [9, 11], [1, 4]).to(dtype), 1e-2)
 
@@ -442,8 +442,8 @@ def block_oracle(attention_block, x, positions=None):
     query, key, value = (
         (x.double() @ double[f"{name}_proj.weight"].T).unflatten(-1, (-1, attention_block.head_dim)) for name in "qkv"
     )
-    angles = positions.double()[:, None, None] * ra.rope_inv_freq(attention_block.head_dim).double()
-    query, key = ra.rotate(query, angles.cos(), angles.sin()), ra.rotate(key, angles.cos(), angles.sin())
+    angles = positions.double()[:, None, None] * rope.rope_inv_freq(attention_block.head_dim).double()
+    query, key = rope.rotate(query, angles.cos(), angles.sin()), rope.rotate(key, angles.cos(), angles.sin())
     out = oracle(query, key, value, lambda i, j: j <= i)[0]
     return out.flatten(1) @ double["o_proj.weight"].T
 
@@ -569,7 +569,7 @@ def test_block_over_pages_equals_the_block():
         positions = torch.tensor([p for n in names for p in range(first, cache.context_lens[n])])
         tables = torch.tensor([cache.block_tables[n] for n in names])
         lens = [cache.context_lens[n] for n in names]
-        plan = ra.plan_attention(
+        plan = paged.plan_attention(
             tables, lens, [n - first for n in lens], block_size=4, num_kv_heads=2, min_saved_tokens=0
         )
         pages = cache.key_cache[0], cache.value_cache[0]

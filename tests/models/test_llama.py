@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from yaie.kernels import model_ops
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.model_ops import rms_norm
-from yaie.models import llama
+from yaie.kernels.ops import TorchOperations
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
-from yaie.models.llama import DecoderBlock, Llama, generate_greedy, swiglu
+from yaie.models.llama import DecoderBlock, Llama, generate_greedy
 
 SIZES = {"vocab_size": 97, "hidden_size": 56, "intermediate_size": 80, "num_layers": 3, "max_position_embeddings": 512}
 MODELS = {
@@ -129,25 +130,29 @@ def test_rms_norm_in_half_precision_sums_in_float32():
     torch.testing.assert_close(out, torch.ones_like(out))
 
 
-def test_swiglu_is_the_formula():
+def test_the_mlp_is_the_formula():
     """Catches gate and up swapped, and the sigmoid without its factor."""
-    gate, up, down = torch.randn(24, 16), torch.randn(24, 16), torch.randn(16, 24)
-    x = torch.randn(5, 16)
-    fused = torch.cat((gate, up))
-    out = swiglu(x, lambda x: x @ fused.T, lambda x: x @ down.T)
-    z = x.double() @ gate.double().T
-    expected = (z / (1 + (-z).exp()) * (x.double() @ up.double().T)) @ down.double().T
+    config = MODELS["groups of 1"]
+    block = random_model(config).layers[0]
+    block.attention.forward = lambda x, *_: torch.zeros_like(x)
+    change, residual = torch.randn(2, 5, config.hidden_size)
+    x = rms_norm(rms_norm_input := change + residual, block.post_attention_norm, block.eps).double()
+    gate, up = block.gate_up_proj.weight.double().chunk(2)
+    z = x @ gate.T
+    expected = (z / (1 + (-z).exp()) * (x @ up.T)) @ block.down_proj.weight.double().T
+    out = block(change, residual, None, None, None, TorchOperations())
     torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(residual, rms_norm_input)
 
 
 def test_the_block_adds_to_a_stream_that_is_never_normalised():
     """Catches a residual taken after the norm, left out, or not handed on from attention to the MLP."""
     config = MODELS["groups of 4, biases"]
     block = DecoderBlock(config).requires_grad_(False)
-    hidden = 5 * torch.randn(3, config.hidden_size)
-    seen = []
+    change, residual = 5 * torch.randn(2, 3, config.hidden_size)
+    hidden, seen = change + residual, []
 
-    def attention(x, cos, sin, attend):
+    def attention(x, *_):
         seen.append(x)
         return torch.full_like(x, 2.0)
 
@@ -156,26 +161,45 @@ def test_the_block_adds_to_a_stream_that_is_never_normalised():
     block.post_attention_norm.mul_(-2)
     block.down_proj.weight.zero_()
     block.down_proj.bias.fill_(10)
-    out = block(hidden, None, None, None)
-    torch.testing.assert_close(out, hidden + 2 + 10)
+    operations = TorchOperations()
+    out = block(change, residual, None, None, None, operations)
+    torch.testing.assert_close(residual, hidden + 2)
+    torch.testing.assert_close(out, torch.full_like(out, 10))
     torch.testing.assert_close(seen[0], rms_norm(hidden, block.input_norm, block.eps))
-    block.gate_up_proj.forward = lambda x: (seen.append(x), torch.zeros(3, 160))[1]
-    block(hidden, None, None, None)
-    torch.testing.assert_close(seen[-1], rms_norm(hidden + 2, block.post_attention_norm, block.eps))
+    operations.silu_mul = lambda gate_up: (seen.append(gate_up), torch.zeros(3, config.intermediate_size))[1]
+    block(out, residual, None, None, None, operations)
+    normed = rms_norm(hidden + 2 + 10 + 2, block.post_attention_norm, block.eps)
+    torch.testing.assert_close(seen[-1], block.gate_up_proj(normed))
 
 
 def test_parts_are_looked_up_when_they_are_called(monkeypatch):
-    """Catches a model that keeps the engine's own functions where a learner's should run."""
+    """Catches a model that holds on to functions and blocks which have been replaced since."""
     model = random_model(MODELS["groups of 7, norms of query and key, tied"])
     calls = []
-    for name in ("rms_norm", "swiglu"):
-        original = getattr(llama, name)
-        monkeypatch.setattr(llama, name, lambda *a, n=name, f=original: (calls.append(n), f(*a))[1])
+    for name in ("rms_norm", "silu_mul"):
+        original = getattr(model_ops, name)
+        monkeypatch.setattr(model_ops, name, lambda *a, n=name, f=original: (calls.append(n), f(*a))[1])
     forward = DecoderBlock.forward
     monkeypatch.setattr(DecoderBlock, "forward", lambda *a: (calls.append("block"), forward(*a))[1])
     model.forward_naive(torch.tensor([1, 2]))
     layers = model.config.num_layers
-    assert (calls.count("rms_norm"), calls.count("swiglu"), calls.count("block")) == (4 * layers + 1, layers, layers)
+    assert (calls.count("rms_norm"), calls.count("silu_mul"), calls.count("block")) == (4 * layers + 1, layers, layers)
+
+
+def test_weights_that_are_put_in_later_count():
+    """Catches a model that goes on with the weights, or in the dtype, that it had when it was first run."""
+    model, tokens = random_model(MODELS["groups of 1"]), torch.tensor([1, 2, 3])
+    before = model.forward_naive(tokens)
+    model.layers[0].attention.qkv_proj.weight.mul_(-3)
+    changed = model.forward_naive(tokens)
+    assert not torch.allclose(before, changed)
+    torch.testing.assert_close(model.double().forward_naive(tokens), changed, rtol=1e-3, atol=1e-3)
+    assert model.layers[0].attention.qkv_proj.weight.dtype == torch.float64
+    model.layers[0].down_proj.weight = torch.nn.Parameter(model.layers[0].down_proj.weight * 0)
+    assert not torch.allclose(model.forward_naive(tokens), changed)
+    before = model.layers[1].gate_up_proj.weight
+    model.to_empty(device="cpu")
+    assert model.layers[1].gate_up_proj.weight is model.layers[1].gate_up_proj._parameters["weight"]
 
 
 # --- the three ways to run ----------------------------------------------------------------------------------

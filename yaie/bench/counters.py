@@ -66,7 +66,9 @@ def _decode(device: str) -> tuple:
     keys, values = (torch.randn(8, 16, 1, 64, device=device).bfloat16() for _ in range(2))
     tables = torch.arange(8, dtype=torch.int32, device=device).view(2, 4)
     lens = torch.full((2,), 64, dtype=torch.int32, device=device)
-    return query, keys, values, tables, lens, torch.zeros_like(query), 2, 4, 1, 64, 16, 4, 0.125, 2
+    shape = {"num_tiles": 2, "tile_tokens": 1, "num_heads": 4, "num_kv_heads": 1, "head_dim": 64, "block_size": 16}
+    shape |= {"max_blocks": 4, "num_splits": 1, "split_tokens": 1, "scale": 0.125, "dtype": 2}
+    return query, keys, values, tables, lens, torch.zeros_like(query), shape
 
 
 def _prefill(device: str) -> tuple:

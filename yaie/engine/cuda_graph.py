@@ -23,9 +23,8 @@ from typing import Any
 
 import torch
 
-from yaie.kernels import api
 from yaie.kernels.kv_cache import KVCacheManager
-from yaie.kernels.native.paged_attention import decode_plan
+from yaie.kernels.ops import Operations
 from yaie.models.batch import Batch
 
 Step = Callable[[], torch.Tensor]
@@ -130,7 +129,7 @@ class DecodeGraphs:
         self,
         model: Any,
         kv: KVCacheManager,
-        operations: api.Unchecked,
+        operations: Operations,
         max_num_seqs: int,
         max_model_len: int,
         capture: Callable[[Step], Step] | None = None,
@@ -141,7 +140,7 @@ class DecodeGraphs:
         self.max_context_len = min(max_model_len, kv.num_blocks * kv.block_size)
         self.max_blocks = kv.blocks_needed(self.max_context_len)
         one = torch.ones(1, 1, dtype=torch.int32)
-        decode_plan(one, one[0], self.max_context_len, kv.key_cache[0])  # refuses now, if ever
+        operations.decode_plan(one, one[0], self.max_context_len, kv.key_cache[0])  # refuses now, if ever
         self.replays: dict[int, Step] = {}
         self._largest: Batch | None = None
         self._static: dict[int, Batch] = {}
@@ -169,7 +168,7 @@ class DecodeGraphs:
     def _step(self, static: Batch) -> torch.Tensor:
         tables, context_lens = static.block_tables.int(), static.context_lens.int()
         # Splits are chosen for the longest context there can be: what is captured must serve all shorter ones.
-        plan = decode_plan(tables, context_lens, self.max_context_len, self.kv.key_cache[0])
+        plan = self.operations.decode_plan(tables, context_lens, self.max_context_len, self.kv.key_cache[0])
         return self.model(static, self.kv, self.operations, plan)
 
     def _rows(self, size: int) -> Batch:

@@ -17,7 +17,6 @@ no error (KeyboardInterrupt) comes out of `step`. `Engine.last_error` keeps the 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import traceback
 from collections import deque
@@ -27,18 +26,17 @@ from typing import Any
 
 import torch
 
-from yaie.engine.cpu_graph import RecordedDecode
 from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import RequestOutput, StreamChunk, TextStream
 from yaie.engine.pages import Pages
 from yaie.engine.prompts import Prompt, encode, validate
 from yaie.engine.request import Request, Status
-from yaie.engine.runner import ModelRunner, StepResult
+from yaie.engine.runner import ModelRunner, StepResult, choose_operations
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Scheduler
 from yaie.engine.trace import StepRecord
-from yaie.kernels import api, native
 from yaie.kernels.kv_cache import KVCacheManager
+from yaie.kernels.ops import Operations
 
 # What the pool may take if `num_blocks` is not given.
 CPU_POOL_BYTES = 256 * 2**20  # a choice: a laptop does not miss it
@@ -52,7 +50,7 @@ class Options:
 
     # What computes: "torch", "cuda" (the kernels of csrc/ on a GPU), "emulator" (the same on the CPU, slowly: for
     # looking at them), "auto" ("cuda" on a GPU as far as its kernels go, else "torch"), or a set of operations.
-    backend: Any = "auto"
+    backend: str | Operations = "auto"
     block_size: int = 16  # tokens per page
     num_blocks: int | None = None  # pages in the pool; None: as many as are useful and fit
     max_num_batched_tokens: int = 2048  # how many a step computes at most; a longer prompt is computed in chunks
@@ -90,10 +88,8 @@ class Engine:
             ("finished", "prompt_tokens", "cached_tokens", "computed_tokens", "generated_tokens", "preemptions"), 0
         )
         self._queue: deque[StreamChunk] = deque()  # of the requests that came by `add_request`
-        self.operations = self._choose_operations()
+        self.operations: Operations | None = None
         self._make_pool()
-        if self.operations.backend != "torch":
-            self.runner.try_out()
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -261,28 +257,11 @@ class Engine:
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         limits = {"max_num_batched_tokens": options.max_num_batched_tokens, "max_num_seqs": options.max_num_seqs}
         self.scheduler = Scheduler(self.pages, **limits, policy=options.policy)
-        self.runner = ModelRunner(model, self.kv, self.operations, self._choose_graphs())
-
-    def _choose_operations(self) -> Any:
-        """What computes, for as long as the engine lives."""
-        backend, device = self.options.backend, self.model.device
-        if not isinstance(backend, str):
-            return backend
-        operations = api.Unchecked(backend, torch.empty(0, device=device))
-        if device.type == "cuda" and operations.backend != "torch":
-            native.prepare("cuda")  # nvcc takes its time; the emulator's files are ready in a second or two
-        return operations
-
-    def _choose_graphs(self) -> DecodeGraphs | RecordedDecode | None:
-        """What replays decode steps over this pool, if anything does."""
-        options, runs = self.options, (self.model, self.kv, self.operations)
-        if options.graphs and self.kv.device.type == "cuda" and self.operations.backend != "torch":
-            # "auto" may have kernels for none of the model's operations, and torch's cannot be captured.
-            with contextlib.suppress(*([api.BackendError] if options.backend == "auto" else [])):
-                return DecodeGraphs(*runs, options.max_num_seqs, self.max_model_len)
-        elif options.graphs and RecordedDecode.serves(*runs):
-            return RecordedDecode(*runs)
-        return None
+        self.operations = self.operations or choose_operations(options.backend, model, self.kv)
+        graphs = None
+        if options.graphs and self.operations.name == "cuda":
+            graphs = DecodeGraphs(model, self.kv, self.operations, options.max_num_seqs, self.max_model_len)
+        self.runner = ModelRunner(model, self.kv, self.operations, graphs)
 
     def _default_num_blocks(self) -> int:
         config, device, block_size = self.config, self.model.device, self.options.block_size
@@ -291,7 +270,7 @@ class Engine:
         if device.type == "cuda":
             budget = int(torch.cuda.mem_get_info(device)[0] * GPU_POOL_FRACTION)
         else:
-            budget = EMULATOR_POOL_BYTES if self.options.backend == "emulator" else CPU_POOL_BYTES
+            budget = EMULATOR_POOL_BYTES if name_of(self.options.backend) == "emulator" else CPU_POOL_BYTES
         useful = self.options.max_num_seqs * -(-self.max_model_len // block_size)
         return max(1, min(useful, budget // bytes_per_block))
 
@@ -331,6 +310,11 @@ class Engine:
             return "preempted" if request.status is Status.WAITING and request.num_preemptions else "waiting"
 
         return {name: (kind(request), scheduled.get(request, 0)) for name, request in self._requests.items()}
+
+
+def name_of(backend: str | Operations) -> str:
+    """What a backend is called that was asked for by its name or as a set of operations."""
+    return backend if isinstance(backend, str) else backend.name
 
 
 def _describe(error: BaseException) -> str:

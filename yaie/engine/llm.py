@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from yaie.engine.engine import Engine, Options
+from yaie.engine.engine import Engine, Options, name_of
 from yaie.engine.output import RequestOutput, StreamChunk
 from yaie.engine.prompts import Prompt, as_prompts
 from yaie.engine.sampling_params import SamplingParams
-from yaie.kernels import api
+from yaie.kernels import ops
 
 Params = SamplingParams | Sequence[SamplingParams] | None  # one for all prompts, or one for each
 
@@ -98,10 +98,9 @@ class LLM(Engine):
                     self.abort(request_id)
 
 
-def _device_of(backend: str | Any) -> str:
+def _device_of(backend: str | ops.Operations) -> str:
     """Where a model must be for a backend; for "auto" and "torch" a GPU if there is one."""
-    if isinstance(backend, str):
-        api.check_backend(backend)
-    else:
-        backend = backend.name
-    return "cuda" if backend != "emulator" and torch.cuda.is_available() else "cpu"
+    name = name_of(backend)
+    if name != "auto":
+        ops.resolve(name, name == "cuda", ops.obstacle)  # raises for an unknown name, and where there is no GPU
+    return "cuda" if name != "emulator" and torch.cuda.is_available() else "cpu"

@@ -12,7 +12,9 @@ import torch
 
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
+from yaie.kernels import ops
 from yaie.kernels.kv_cache import KVCacheManager
+from yaie.kernels.ops import BackendError, Operations
 from yaie.models.batch import Batch
 
 
@@ -25,6 +27,36 @@ class StepResult:
     error: str | None = None
 
 
+@torch.inference_mode()
+def try_out(model: Any, kv: KVCacheManager, operations: Operations) -> None:
+    """Raise `BackendError` if kernels cannot run this model: better now than with somebody's request.
+
+    One token of nobody goes through the model. It is stored nowhere, and sees what lies in the first slot.
+    """
+    if operations.name == "cuda":  # nvcc takes its time; the emulator's files are ready in a second or two
+        operations.prepare()
+    zero, nowhere = torch.zeros(2, dtype=torch.int64, device=kv.device).split(1)
+    model(Batch(zero, zero, nowhere - 1, zero[None], zero + 1, [1], [1]), kv, operations)
+
+
+def choose_operations(backend: str | Operations, model: Any, kv: KVCacheManager) -> Operations:
+    """What computes for an engine that was asked for `backend`: decided once, by trying one token with kernels."""
+    if not isinstance(backend, str):
+        return backend
+    on_gpu = kv.device.type == "cuda"
+
+    def obstacle(name: str) -> str | None:
+        if (reason := ops.obstacle(name)) or name == "torch" or on_gpu != (name == "cuda"):
+            return reason
+        try:
+            try_out(model, kv, ops.operations(name))
+        except BackendError as error:
+            return str(error)
+        return None
+
+    return ops.operations(ops.resolve(backend, on_gpu, obstacle))
+
+
 class ModelRunner:
     """Runs the model over pages. Holds nothing that belongs to a request.
 
@@ -35,21 +67,8 @@ class ModelRunner:
     graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
     """
 
-    def __init__(self, model: Any, kv: KVCacheManager, operations: Any, graphs: Any = None) -> None:
-        self.model = model
-        self.kv = kv
-        self.operations = operations
-        self.graphs = graphs
-
-    @torch.inference_mode()
-    def try_out(self) -> None:
-        """Raise `BackendError` if the operations cannot run this model: better now than with the first request.
-
-        One token goes through the model. It is stored nowhere, and sees what lies in the first slot.
-        """
-        zero, nowhere = torch.zeros(2, dtype=torch.int64, device=self.kv.device).split(1)
-        batch = Batch(zero, zero, nowhere - 1, zero[None], zero + 1, [1], [1])
-        self.model(batch, self.kv, self.operations)
+    def __init__(self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None) -> None:
+        self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
 
     @torch.inference_mode()
     def run(self, scheduled: dict[Request, int]) -> dict[Request, StepResult]:
@@ -166,8 +185,6 @@ class ModelRunner:
             presence_penalty=[p.presence_penalty for p in params],
             prompt_tokens=[request.prompt_token_ids for request in requests],
             output_tokens=[request.output_token_ids for request in requests],
-            seeds=None,
-            steps=None,
         )
         return tokens.tolist()
 

@@ -3,186 +3,118 @@
     import yaie.kernels.library
     torch.ops.yaie.rms_norm(x, weight, 1e-6, "auto")
 
-To a compiler a kernel is a black box. It asks three things of the box, and this file answers them for each operation:
-which arguments it writes (`mutates_args`), what shape, dtype and layout come out (`register_fake`, which computes
-nothing), and what to run in the end: `yaie.kernels.api`, with its checks and its choice of a backend.
+To a compiler a kernel is a black box. It asks three things of the box, and each entry here answers them: which
+arguments it takes and which of them it writes (the schema; `Tensor(a!)` is written), what shape, dtype and layout come
+out (the fake, which computes nothing), and what to run in the end: `yaie.kernels.api`, with its checks and its choice
+of a backend.
 
-The operations take tensors where `api` also takes lists, and the arrays of a tree in the place of `FlatTree`. `sample`
-draws by seeds and steps only: a generator is a state that a compiler does not see. The penalties are left to
-`sampling.apply_penalties`, which is plain torch. Left out is `plan_attention`: it plans on the CPU and returns a Python
-object, which cannot come out of an operator.
+The operators take tensors where `api` also takes lists, and the arrays of a tree instead of a `FlatTree`. `sample`
+draws by seeds and steps only: a generator is a state that a compiler does not see. Left out is `plan_attention`, which
+returns a Python object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
 
 from yaie.kernels import api
-from yaie.kernels.radix_ops import FlatTree, Positions
+from yaie.kernels.radix_ops import FlatTree
+
+operators: dict[str, Any] = {}
 
 
-@custom_op("yaie::rms_norm", mutates_args=())
-def rms_norm(x: Tensor, weight: Tensor, eps: float, backend: str) -> Tensor:
-    return api.rms_norm(x, weight, eps, backend=backend)
+def _define(name: str, schema: str, fake: Callable, run: Callable | None = None) -> None:
+    """Register `torch.ops.yaie.<name>`. The last argument of each, `str backend`, is left out of its schema here."""
+
+    def by_api(*arguments: Any) -> Any:
+        return getattr(api, name)(*arguments[:-1], backend=arguments[-1])
+
+    arguments, _, result = schema.partition(" -> ")
+    written = tuple(part.split()[-1] for part in arguments.split(", ") if "!" in part)
+    schema = f"({arguments}, str backend) -> {result}"
+    operators[name] = torch.library.custom_op(f"yaie::{name}", run or by_api, mutates_args=written, schema=schema)
+    operators[name].register_fake(fake)
 
 
-@rms_norm.register_fake
-def _(x, weight, eps, backend):
+def _nothing(*_: Any) -> None:
+    return None
+
+
+def _like(x: torch.Tensor, *_: Any) -> torch.Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@custom_op("yaie::add_rms_norm", mutates_args=("residual",))
-def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float, backend: str) -> Tensor:
-    return api.rms_norm(x, weight, eps, residual=residual, backend=backend)
+def _some_victims(last_used: torch.Tensor, *_: Any) -> torch.Tensor:
+    return last_used.new_empty(torch.library.get_ctx().new_dynamic_size())  # known only when the operation has run
 
 
-@add_rms_norm.register_fake
-def _(x, residual, weight, eps, backend):
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+def _match_prefixes(edges, starts, children, page_size, tokens, lengths, backend):
+    positions = api.match_prefixes(FlatTree(edges, starts, children, page_size), tokens, lengths, backend=backend)
+    return tuple(part.clone() for part in positions)  # an operator's results may not share memory
 
 
-@custom_op("yaie::rope", mutates_args=("x",))
-def rope(x: Tensor, cos: Tensor, sin: Tensor, backend: str) -> None:
-    api.rope(x, cos, sin, backend=backend)
-
-
-@rope.register_fake
-def _(x, cos, sin, backend):
-    return None
-
-
-@custom_op("yaie::silu_mul", mutates_args=())
-def silu_mul(gate_up: Tensor, backend: str) -> Tensor:
-    return api.silu_mul(gate_up, backend=backend)
-
-
-@silu_mul.register_fake
-def _(gate_up, backend):
-    return gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2)
-
-
-@custom_op("yaie::embedding", mutates_args=())
-def embedding(table: Tensor, token_ids: Tensor, backend: str) -> Tensor:
-    return api.embedding(table, token_ids, backend=backend)
-
-
-@embedding.register_fake
-def _(table, token_ids, backend):
-    return table.new_empty(token_ids.shape[0], table.shape[1])
-
-
-@custom_op("yaie::copy_blocks", mutates_args=("key_cache", "value_cache"))
-def copy_blocks(key_cache: Tensor, value_cache: Tensor, block_mapping: Tensor, backend: str) -> None:
-    api.copy_blocks(key_cache, value_cache, block_mapping, backend=backend)
-
-
-@copy_blocks.register_fake
-def _(key_cache, value_cache, block_mapping, backend):
-    return None
-
-
-@custom_op("yaie::reshape_and_cache", mutates_args=("key_cache", "value_cache"))
-def reshape_and_cache(
-    key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor, backend: str
-) -> None:
-    api.reshape_and_cache(key, value, key_cache, value_cache, slot_mapping, backend=backend)
-
-
-@reshape_and_cache.register_fake
-def _(key, value, key_cache, value_cache, slot_mapping, backend):
-    return None
-
-
-@custom_op("yaie::gather_pages", mutates_args=())
-def gather_pages(cache: Tensor, block_table: Tensor, context_len: int, backend: str) -> Tensor:
-    return api.gather_pages(cache, block_table, context_len, backend=backend)
-
-
-@gather_pages.register_fake
-def _(cache, block_table, context_len, backend):
-    return cache.new_empty(context_len, *cache.shape[2:])
-
-
-@custom_op("yaie::attention_forward", mutates_args=())
-def attention_forward(
-    query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float | None, backend: str
-) -> Tensor:
-    out = api.attention_forward(query, key, value, causal=causal, scale=scale, backend=backend)
-    return out.contiguous()
-
-
-@attention_forward.register_fake
-def _(query, key, value, causal, scale, backend):
-    return torch.empty_like(query, memory_format=torch.contiguous_format)
-
-
-@custom_op("yaie::paged_attention_forward", mutates_args=())
-def paged_attention_forward(
-    query: Tensor,
-    key_cache: Tensor,
-    value_cache: Tensor,
-    block_tables: Tensor,
-    context_lens: Tensor,
-    query_lens: Sequence[int] | None,
-    scale: float | None,
-    backend: str,
-) -> Tensor:
-    out = api.paged_attention_forward(
-        query, key_cache, value_cache, block_tables, context_lens, query_lens=query_lens, scale=scale, backend=backend
-    )
-    return out.contiguous()
-
-
-@paged_attention_forward.register_fake
-def _(query, key_cache, value_cache, block_tables, context_lens, query_lens, scale, backend):
-    return torch.empty_like(query, memory_format=torch.contiguous_format)
-
-
-@custom_op("yaie::match_prefixes", mutates_args=())
-def match_prefixes(
-    edges: Tensor, starts: Tensor, children: Tensor, page_size: int, tokens: Tensor, lengths: Tensor, backend: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    tree = FlatTree(edges, starts, children, page_size)
-    nodes, inside, matched = api.match_prefixes(tree, tokens, lengths, backend=backend)
-    return nodes.clone(), inside.clone(), matched.clone()  # an operator's results may not share memory
-
-
-@match_prefixes.register_fake
-def _(edges, starts, children, page_size, tokens, lengths, backend):
-    return tuple(tokens.new_empty(tokens.shape[0]) for _ in Positions._fields)
-
-
-@custom_op("yaie::choose_victims", mutates_args=())
-def choose_victims(last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int, backend: str) -> Tensor:
-    return api.choose_victims(last_used, sizes, evictable, num_tokens, backend=backend)
-
-
-@choose_victims.register_fake
-def _(last_used, sizes, evictable, num_tokens, backend):
-    num_victims = torch.library.get_ctx().new_dynamic_size()  # known only when the operation has run
-    return last_used.new_empty(num_victims)
-
-
-@custom_op("yaie::sample", mutates_args=())
-def sample(
-    logits: Tensor,
-    temperature: Tensor,
-    top_p: Tensor,
-    top_k: Tensor,
-    min_p: Tensor,
-    seeds: Tensor,
-    steps: Tensor,
-    backend: str,
-) -> Tensor:
-    return api.sample(
+_define("rms_norm", "Tensor x, Tensor weight, float eps -> Tensor", _like)
+_define(
+    "add_rms_norm",
+    "Tensor x, Tensor(a!) residual, Tensor weight, float eps -> Tensor",
+    _like,
+    lambda x, residual, weight, eps, backend: api.rms_norm(x, weight, eps, residual=residual, backend=backend),
+)
+_define("rope", "Tensor(a!) x, Tensor cos, Tensor sin -> ()", _nothing)
+_define(
+    "silu_mul",
+    "Tensor gate_up -> Tensor",
+    lambda gate_up, _: gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2),
+)
+_define(
+    "embedding",
+    "Tensor table, Tensor token_ids -> Tensor",
+    lambda table, token_ids, _: table.new_empty(token_ids.shape[0], table.shape[1]),
+)
+_define("copy_blocks", "Tensor(a!) key_cache, Tensor(b!) value_cache, Tensor block_mapping -> ()", _nothing)
+_define(
+    "reshape_and_cache",
+    "Tensor key, Tensor value, Tensor(a!) key_cache, Tensor(b!) value_cache, Tensor slot_mapping -> ()",
+    _nothing,
+)
+_define(
+    "gather_pages",
+    "Tensor cache, Tensor block_table, int context_len -> Tensor",
+    lambda cache, table, context_len, _: cache.new_empty(context_len, *cache.shape[2:]),
+)
+_define(
+    "attention_forward",
+    "Tensor query, Tensor key, Tensor value, bool causal, float? scale -> Tensor",
+    _like,
+    lambda query, key, value, causal, scale, backend: api.attention_forward(
+        query, key, value, causal=causal, scale=scale, backend=backend
+    ).contiguous(),
+)
+_define(
+    "paged_attention_forward",
+    "Tensor query, Tensor key_cache, Tensor value_cache, Tensor block_tables, Tensor context_lens, int[]? query_lens, "
+    "float? scale -> Tensor",
+    _like,
+    lambda query, keys, values, tables, context_lens, query_lens, scale, backend: api.paged_attention_forward(
+        query, keys, values, tables, context_lens, query_lens=query_lens, scale=scale, backend=backend
+    ).contiguous(),
+)
+_define(
+    "match_prefixes",
+    "Tensor edges, Tensor starts, Tensor children, int page_size, Tensor tokens, Tensor lengths -> "
+    "(Tensor, Tensor, Tensor)",
+    lambda edges, starts, children, page_size, tokens, *_: tuple(tokens.new_empty(tokens.shape[0]) for _ in range(3)),
+    _match_prefixes,
+)
+_define("choose_victims", "Tensor last_used, Tensor sizes, Tensor evictable, int num_tokens -> Tensor", _some_victims)
+_define(
+    "sample",
+    "Tensor logits, Tensor temperature, Tensor top_p, Tensor top_k, Tensor min_p, Tensor seeds, Tensor steps -> Tensor",
+    lambda logits, *_: logits.new_empty(logits.shape[:-1], dtype=torch.int64),
+    lambda logits, temperature, top_p, top_k, min_p, seeds, steps, backend: api.sample(
         logits, temperature, top_p, top_k, min_p=min_p, seeds=seeds.tolist(), steps=steps.tolist(), backend=backend
-    )
-
-
-@sample.register_fake
-def _(logits, temperature, top_p, top_k, min_p, seeds, steps, backend):
-    return logits.new_empty(logits.shape[:-1], dtype=torch.int64)
+    ),
+)

@@ -1,44 +1,43 @@
 """From logits to a token: penalties, temperature, top-k, top-p, min-p, then one draw per row.
 
-The steps run in that order. Each filter takes logits and returns logits in which a dropped token is -inf, so
-a later filter sees what is left, renormalised. Logits are float32 from the first step on, sums of
-probabilities float64.
+The steps run in that order. Each filter takes logits and returns logits in which a dropped token is -inf, so a later
+filter sees what is left, renormalised. Logits are float32 from the first step on, sums of probabilities float64.
 
-A row's token depends on its own logits, parameters and generator only, to the last bit: nothing is reduced
-across rows, and with a generator per row a request draws the same numbers alone and in any batch.
+A row's token depends on its own logits, parameters and generator only, to the last bit: nothing is reduced across rows.
+Every row draws one number, whatever its temperature: with a generator per row a request draws the same numbers alone
+and in any batch, and its later numbers do not depend on its parameters.
 
-Equal logits: where a filter must choose among them, the lower token id goes first. So top-k keeps exactly k
-tokens, top-p the smallest set, temperature 0 takes the lowest id, and top_k=1 is greedy.
+Equal logits: where a filter must choose among them, the lower token id goes first. So top-k keeps exactly k tokens,
+top-p the smallest set, temperature 0 takes the lowest id, and top_k=1 is greedy.
 
-Sources: top-p from Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020); repetition penalty
-from Keskar et al., "CTRL" (2019); presence penalty as in the OpenAI API; min-p from Nguyen et al., "Turning
-Up the Heat: Min-p Sampling" (2024).
+Sources: top-p from Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020); repetition penalty from
+Keskar et al., "CTRL" (2019); presence penalty as in the OpenAI API; min-p from Nguyen et al., "Turning Up the Heat:
+Min-p Sampling" (2024).
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-Parameter = float | Sequence[float] | torch.Tensor
+Parameter = float | Sequence[float] | Tensor
 Generators = torch.Generator | Sequence[torch.Generator | None] | None
-Tokens = Sequence[Sequence[int]] | torch.Tensor
+Tokens = Sequence[Sequence[int]] | Tensor
 
 # --- the steps: each on logits [num_seqs, vocab_size], float32, with parameters [num_seqs] ------------------
 
 
-def apply_temperature(logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """Divide each row by its temperature; at temperature 0 keep only the largest logit (greedy).
+def apply_temperature(logits: Tensor, temperature: Tensor) -> Tensor:
+    """`(logits - largest of the row) / temperature`; at temperature 0 (greedy) 0 at the largest logit, -inf elsewhere.
+
+    Subtracting first changes no probability and keeps a tiny temperature from overflowing. Of equal largest logits
+    greedy keeps the lowest id.
 
     Args:
         logits: `[num_seqs, vocab_size]`, float32; -inf is allowed, but not in a whole row.
         temperature: `[num_seqs]`, at least 0. Below 1 sharpens, above 1 flattens.
-
-    Returns:
-        `[num_seqs, vocab_size]`: `(logits - largest of the row) / temperature`. Subtracting first changes no
-        probability and keeps a tiny temperature from overflowing. In a row with temperature 0: 0 at the
-        largest logit (the lowest id among equals), -inf elsewhere.
     """
     is_greedy = (temperature == 0)[:, None]
     shifted = logits - logits.amax(dim=-1, keepdim=True)
@@ -47,7 +46,7 @@ def apply_temperature(logits: torch.Tensor, temperature: torch.Tensor) -> torch.
     return torch.where(is_greedy, best, scaled)
 
 
-def keep_largest(logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def keep_largest(logits: Tensor, counts: Tensor) -> Tensor:
     """Keep the `counts[row]` largest logits of each row, the rest become -inf; among equals lower ids are kept.
 
     Args:
@@ -64,7 +63,7 @@ def keep_largest(logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     return logits.masked_fill(~(above | (equal & (equal.cumsum(dim=-1) <= room))), -math.inf)
 
 
-def keep_top_k(logits: torch.Tensor, top_k: torch.Tensor) -> torch.Tensor:
+def keep_top_k(logits: Tensor, top_k: Tensor) -> Tensor:
     """Keep the `top_k[row]` most likely tokens of each row; dropped tokens become -inf.
 
     Args:
@@ -76,7 +75,7 @@ def keep_top_k(logits: torch.Tensor, top_k: torch.Tensor) -> torch.Tensor:
     return keep_largest(logits, counts)
 
 
-def keep_top_p(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
     """Keep the smallest set of most likely tokens whose probability reaches `top_p[row]`; the rest become -inf.
 
     The token that crosses the threshold is kept: 0.7 of `[.5, .3, .15, .05]` keeps two tokens.
@@ -92,7 +91,7 @@ def keep_top_p(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     return keep_largest(logits, counts.masked_fill(keeps_all, logits.shape[-1]))
 
 
-def largest_until(probs: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+def largest_until(probs: Tensor, mass: Tensor) -> Tensor:
     """The largest probabilities of each row in descending order, float64: enough to reach `mass` in every row.
 
     Sorting a few is much cheaper than sorting a vocabulary of 100,000.
@@ -105,26 +104,22 @@ def largest_until(probs: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
         count *= 8
 
 
-def keep_min_p(logits: torch.Tensor, min_p: torch.Tensor) -> torch.Tensor:
+def keep_min_p(logits: Tensor, min_p: Tensor) -> Tensor:
     """Keep tokens at least `min_p[row]` times as likely as the likeliest; the rest become -inf."""
     below_largest = logits - logits.amax(dim=-1, keepdim=True)
     return logits.masked_fill(below_largest < min_p[:, None].log(), -math.inf)
 
 
 def apply_penalties(
-    logits: torch.Tensor,
-    in_prompt: torch.Tensor,
-    in_output: torch.Tensor,
-    repetition_penalty: torch.Tensor,
-    presence_penalty: torch.Tensor,
-) -> torch.Tensor:
+    logits: Tensor, in_prompt: Tensor, in_output: Tensor, repetition_penalty: Tensor, presence_penalty: Tensor
+) -> Tensor:
     """Make tokens that occurred before less likely.
 
     Args:
         logits: `[num_seqs, vocab_size]`.
         in_prompt, in_output: `[num_seqs, vocab_size]`, bool: tokens of the prompt, of the output so far.
-        repetition_penalty: `[num_seqs]`; for tokens of prompt and output a positive logit is divided by it
-            and a negative one multiplied. 1 changes nothing.
+        repetition_penalty: `[num_seqs]`; for tokens of prompt and output a positive logit is divided by it and a
+            negative one multiplied. 1 changes nothing.
         presence_penalty: `[num_seqs]`; subtracted from the logits of tokens of the output. 0 changes nothing.
     """
     repetition_penalty = repetition_penalty[:, None]
@@ -133,16 +128,11 @@ def apply_penalties(
     return logits - in_output * presence_penalty[:, None]
 
 
-def draw_uniforms(num_seqs: int, generator: Generators = None) -> torch.Tensor:
-    """One number from [0, 1) per row, float64.
+def draw_uniforms(num_seqs: int, generator: Generators = None) -> Tensor:
+    """One number from [0, 1) per row: `[num_seqs]`, float64, on the CPU.
 
-    Args:
-        num_seqs: number of rows.
-        generator: a list with one generator per row: row `i` takes its number from `generator[i]`, so what it
-            gets does not depend on the other rows. One generator (None: torch's own) serves all rows in turn.
-
-    Returns:
-        `[num_seqs]`, on the CPU.
+    With a generator per row, row `i` takes its number from `generator[i]`, so what it gets does not depend on the other
+    rows. One generator (None: torch's own) serves all rows in turn.
     """
     if generator is None or isinstance(generator, torch.Generator):
         generator = [generator] * num_seqs
@@ -153,14 +143,15 @@ def draw_uniforms(num_seqs: int, generator: Generators = None) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-def draw_tokens(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+def draw_tokens(probs: Tensor, uniforms: Tensor) -> Tensor:
     """Draw one token per row by inverting the cumulative distribution.
 
-    Token `i` gets the numbers from (probability of all tokens before `i`) up to, not including, that plus its
-    own. A token of probability 0 gets none.
+    Token `i` gets the numbers from (probability of all tokens before `i`) up to, not including, that plus its own. A
+    token of probability 0 gets none.
 
     Args:
-        probs: `[num_seqs, vocab_size]`, not negative, each row with a positive sum (it need not be 1).
+        probs: `[num_seqs, vocab_size]`, not negative, each row with a positive sum (it need not be 1). A row with NaN
+            gives `vocab_size`.
         uniforms: `[num_seqs]`, float64, from [0, 1).
 
     Returns:
@@ -181,28 +172,23 @@ class SamplingKernel:
 
     def sample(
         self,
-        logits: torch.Tensor,
+        logits: Tensor,
         temperature: Parameter = 1.0,
         top_p: Parameter = 1.0,
-        top_k: int | Sequence[int] | torch.Tensor = -1,
+        top_k: int | Sequence[int] | Tensor = -1,
         generator: Generators = None,
-        *,
-        min_p: Parameter = 0.0,
-        repetition_penalty: Parameter = 1.0,
-        presence_penalty: Parameter = 0.0,
-        prompt_tokens: Tokens | None = None,
-        output_tokens: Tokens | None = None,
-    ) -> torch.Tensor:
+        **more: Any,
+    ) -> Tensor:
         """Draw one token per row.
 
         Args:
             logits: `[num_seqs, vocab_size]` or `[vocab_size]`, any floating dtype.
-            temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty: one value for all rows, or
-                one per row (sequence or tensor). See the functions of this module for their meaning.
-            generator: one per row (list), or one for all rows, which then depend on their order. Greedy rows
-                draw too, so that a request's later numbers do not depend on its parameters.
-            prompt_tokens, output_tokens: token ids of each row so far (a sequence per row), or a bool mask
-                `[num_seqs, vocab_size]`; only the penalties need them.
+            temperature, top_p, top_k: one value for all rows, or one per row (sequence or tensor). See the functions of
+                this module for their meaning.
+            generator: one per row (list), or one for all rows, which then depend on their order.
+            more: by name, `min_p` (0), `repetition_penalty` (1) and `presence_penalty` (0), likewise; `prompt_tokens`,
+                `output_tokens`: token ids of each row so far (a sequence per row), or a bool mask `[num_seqs,
+                vocab_size]`; only the penalties need them.
 
         Returns:
             Token ids `[num_seqs]`, int64 (`[]` for 1-D logits), on the device of logits.
@@ -210,35 +196,18 @@ class SamplingKernel:
         Raises:
             ValueError: naming the row: a parameter out of range, NaN or +inf, or no token left to choose.
         """
-        rows, settings = prepare(
-            logits, temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, prompt_tokens, output_tokens
-        )
+        rows, settings = checked(logits, temperature, top_p, top_k, **more)
         check_generators(generator, len(rows))
         probs = filtered_probabilities(rows, settings)
         return draw_tokens(probs, draw_uniforms(len(rows), generator)).view(logits.shape[:-1])
 
-    def probabilities(
-        self,
-        logits: torch.Tensor,
-        temperature: Parameter = 1.0,
-        top_p: Parameter = 1.0,
-        top_k: int | Sequence[int] | torch.Tensor = -1,
-        *,
-        min_p: Parameter = 0.0,
-        repetition_penalty: Parameter = 1.0,
-        presence_penalty: Parameter = 0.0,
-        prompt_tokens: Tokens | None = None,
-        output_tokens: Tokens | None = None,
-    ) -> torch.Tensor:
+    def probabilities(self, logits: Tensor, *args: Any, **more: Any) -> Tensor:
         """The distribution that `sample` draws from: float32, shaped like logits. Arguments as for `sample`."""
-        rows, settings = prepare(
-            logits, temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, prompt_tokens, output_tokens
-        )
-        return filtered_probabilities(rows, settings).view(logits.shape)
+        return filtered_probabilities(*checked(logits, *args, **more)).view(logits.shape)
 
 
 class Settings(NamedTuple):
-    """What the filters of each row are set to: lists of `num_seqs` numbers that have been checked."""
+    """What the filters of each row are set to: `num_seqs` numbers each."""
 
     temperature: list[float]
     top_p: list[float]
@@ -246,63 +215,57 @@ class Settings(NamedTuple):
     min_p: list[float]
 
 
-def prepare(
-    logits: torch.Tensor,
-    temperature: Parameter = 1.0,
-    top_p: Parameter = 1.0,
-    top_k: int | Sequence[int] | torch.Tensor = -1,
-    min_p: Parameter = 0.0,
-    repetition_penalty: Parameter = 1.0,
-    presence_penalty: Parameter = 0.0,
-    prompt_tokens: Tokens | None = None,
-    output_tokens: Tokens | None = None,
-    *,
-    check_logits: bool = True,
-) -> tuple[torch.Tensor, Settings]:
-    """Check the arguments of `SamplingKernel.sample` and apply the penalties: all that comes before the filters.
-
-    Args:
-        check_logits: False where the one who calls finds NaN and infinities by itself.
-
-    Returns:
-        Logits `[num_seqs, vocab_size]`, float32 where penalties were applied or `check_logits` is True, and the
-        settings of each row.
-    """
+def checked(logits: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Settings]:
+    """`prepare`, after a check of all arguments and of the logits; ValueError as `SamplingKernel.sample` says."""
     if logits.ndim not in (1, 2) or not logits.is_floating_point() or logits.shape[-1] == 0:
         raise ValueError(
             f"logits must be floating, [num_seqs, vocab_size] or [vocab_size], got {logits.dtype} {list(logits.shape)}"
         )
     logits = logits.reshape(-1, logits.shape[-1])
+    given = dict(zip(("temperature", "top_p", "top_k"), args, strict=False)) | more
+    for name, (rule, is_allowed) in RULES.items():
+        _check_parameter(name, given.get(name, 1), len(logits), rule, is_allowed)
+    for name in ("prompt_tokens", "output_tokens"):
+        _check_tokens(name, given.get(name), logits)
+    rows, settings = prepare(logits, *args, **more)
+    rows = rows.float()
+    check_rows(rows)
+    return rows, settings
+
+
+def prepare(
+    logits: Tensor,
+    temperature: Parameter = 1.0,
+    top_p: Parameter = 1.0,
+    top_k: int | Sequence[int] | Tensor = -1,
+    *,
+    min_p: Parameter = 0.0,
+    repetition_penalty: Parameter = 1.0,
+    presence_penalty: Parameter = 0.0,
+    prompt_tokens: Tokens | None = None,
+    output_tokens: Tokens | None = None,
+) -> tuple[Tensor, Settings]:
+    """All that comes before the filters: penalties, and one value of each setting per row. Nothing is checked.
+
+    Returns:
+        Logits `[num_seqs, vocab_size]`, float32 where penalties were applied, and the settings.
+    """
+    logits = logits.reshape(-1, logits.shape[-1])
     num_seqs = len(logits)
-    settings = Settings(
-        _per_row("temperature", temperature, num_seqs, lambda t: t >= 0, "at least 0"),
-        _per_row("top_p", top_p, num_seqs, lambda p: 0 < p <= 1, "above 0 and at most 1"),
-        _per_row("top_k", top_k, num_seqs, lambda k: k == -1 or k >= 1, "-1 (all) or at least 1", whole=True),
-        _per_row("min_p", min_p, num_seqs, lambda p: 0 <= p <= 1, "from 0 to 1"),
-    )
-    repetition = _per_row("repetition_penalty", repetition_penalty, num_seqs, lambda r: r > 0, "above 0")
-    presence = _per_row("presence_penalty", presence_penalty, num_seqs, lambda _: True, "a number")
-    if check_logits:
-        logits = logits.float()
-        check_rows(logits)
+    settings = Settings(*(_per_row(value, num_seqs) for value in (temperature, top_p, top_k, min_p)))
+    repetition, presence = _per_row(repetition_penalty, num_seqs), _per_row(presence_penalty, num_seqs)
     if any(r != 1 for r in repetition) or any(p != 0 for p in presence):
-        logits = logits.float()
-        in_prompt, in_output = (
-            _occurrences(name, tokens, logits)
-            for name, tokens in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens))
-        )
+        occurrences = (_occurrences(tokens, logits) for tokens in (prompt_tokens, output_tokens))
         penalties = (torch.tensor(x, device=logits.device, dtype=torch.float32) for x in (repetition, presence))
-        logits = apply_penalties(logits, in_prompt, in_output, *penalties)
-        if check_logits:
-            check_rows(logits)
+        logits = apply_penalties(logits.float(), *occurrences, *penalties)
     return logits, settings
 
 
-def filtered_probabilities(logits: torch.Tensor, settings: Settings) -> torch.Tensor:
+def filtered_probabilities(logits: Tensor, settings: Settings) -> Tensor:
     """Temperature, top-k, top-p and min-p: logits `[num_seqs, vocab_size]`, float32, to probabilities."""
     temperature, top_p, top_k, min_p = settings
 
-    def on_device(values: list, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    def on_device(values: list, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.tensor(values, device=logits.device, dtype=dtype)
 
     # Where some row is filtered, also the logits of rows with temperature 1 become distances from their largest: what
@@ -319,7 +282,7 @@ def filtered_probabilities(logits: torch.Tensor, settings: Settings) -> torch.Te
     return logits.softmax(dim=-1)
 
 
-def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> torch.Tensor:
+def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
     """Number `steps[row]` of the sequence that belongs to `seeds[row]`, from [0, 1), float64 `[num_seqs]`.
 
     A counter-based generator: the number is worked out from seed and step alone, so there is no state to keep, a
@@ -344,24 +307,38 @@ def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> torch.Tensor
     return torch.tensor(numbers, dtype=torch.float64) / 2**53
 
 
-def _per_row(
-    name: str, value: Parameter, num_seqs: int, allowed: Callable[[float], bool], rule: str, whole: bool = False
-) -> list:
-    """The parameter as one number per row, each checked."""
+# What each parameter must be, and the sentence that says so.
+RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "temperature": ("at least 0", lambda t: t >= 0),
+    "top_p": ("above 0 and at most 1", lambda p: 0 < p <= 1),
+    "top_k": ("-1 (all) or at least 1", lambda k: k == -1 or k >= 1),
+    "min_p": ("from 0 to 1", lambda p: 0 <= p <= 1),
+    "repetition_penalty": ("above 0", lambda r: r > 0),
+    "presence_penalty": ("a number", lambda p: True),
+}
+
+
+def _per_row(value: Parameter, num_seqs: int) -> list:
+    """A parameter as one number per row."""
     if hasattr(value, "tolist"):  # a tensor or an array
         value = value.tolist()
-    several = isinstance(value, Sequence) and not isinstance(value, str)
-    values = list(value) if several else [value] * num_seqs
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * num_seqs
+
+
+def _check_parameter(
+    name: str, value: Parameter, num_seqs: int, rule: str, is_allowed: Callable[[float], bool]
+) -> None:
+    values = _per_row(value, num_seqs)
     if len(values) != num_seqs:
         raise ValueError(f"{name} has {len(values)} values for {num_seqs} rows of logits")
+    kinds = int if name == "top_k" else (int, float)
     for row, number in enumerate(values):
-        is_number = isinstance(number, int if whole else (int, float)) and not isinstance(number, bool)
-        if not is_number or not math.isfinite(number) or not allowed(number):
+        is_number = isinstance(number, kinds) and not isinstance(number, bool)
+        if not is_number or not math.isfinite(number) or not is_allowed(number):
             raise ValueError(f"row {row}: {name} must be {rule}, got {number!r}")
-    return values
 
 
-def check_rows(logits: torch.Tensor) -> None:
+def check_rows(logits: Tensor) -> None:
     """Raise ValueError naming the first row with NaN, +inf or nothing but -inf in it."""
     largest = logits.amax(dim=-1)  # NaN if any logit is
     if largest.isfinite().all():
@@ -374,6 +351,7 @@ def check_rows(logits: torch.Tensor) -> None:
 
 
 def check_generators(generator: Generators, num_seqs: int) -> None:
+    """Raise ValueError unless there is one generator, or one for each row."""
     if generator is None or isinstance(generator, torch.Generator):
         return
     if len(generator) != num_seqs:
@@ -383,21 +361,25 @@ def check_generators(generator: Generators, num_seqs: int) -> None:
             raise ValueError(f"row {row}: generator must be a torch.Generator or None, got {type(entry).__name__}")
 
 
-def _occurrences(name: str, tokens: Tokens | None, logits: torch.Tensor) -> torch.Tensor:
-    """Which tokens occur in each row, `[num_seqs, vocab_size]`, bool."""
+def _check_tokens(name: str, tokens: Tokens | None, logits: Tensor) -> None:
     num_seqs, vocab_size = logits.shape
-    if isinstance(tokens, torch.Tensor) and tokens.dtype == torch.bool:
+    if isinstance(tokens, Tensor) and tokens.dtype == torch.bool:
         if tokens.shape != logits.shape:
             raise ValueError(f"{name} must be a mask of shape {list(logits.shape)}, got {list(tokens.shape)}")
-        return tokens.to(logits.device)
-    seen = torch.zeros(logits.shape, dtype=torch.bool)
-    if tokens is not None:
-        tokens = tokens.tolist() if isinstance(tokens, torch.Tensor) else tokens
+    elif tokens is not None:
         if len(tokens) != num_seqs:
             raise ValueError(f"{name} has {len(tokens)} sequences for {num_seqs} rows of logits")
         for row, ids in enumerate(tokens):
             ids = torch.as_tensor(ids, dtype=torch.int64)
             if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
                 raise ValueError(f"row {row}: {name} has ids outside the vocabulary of {vocab_size}")
-            seen[row, ids] = True
+
+
+def _occurrences(tokens: Tokens | None, logits: Tensor) -> Tensor:
+    """Which tokens occur in each row, `[num_seqs, vocab_size]`, bool."""
+    if isinstance(tokens, Tensor) and tokens.dtype == torch.bool:
+        return tokens.to(logits.device)
+    seen = torch.zeros(logits.shape, dtype=torch.bool)
+    for row, ids in enumerate(() if tokens is None else tokens):
+        seen[row, torch.as_tensor(ids, dtype=torch.int64)] = True
     return seen.to(logits.device)

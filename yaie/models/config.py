@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yaie.kernels.radix_attention import rope_inv_freq
+from yaie.kernels.rope import rope_inv_freq
 
 # Architectures that this decoder computes exactly, and where their configurations differ from Llama's: the class in
 # transformers gives a missing field this value.

@@ -1,12 +1,12 @@
 """One decoder for Llama, Mistral, Qwen2 and Qwen3: what they compute differs only in biases and two norms.
 
-The model knows nothing about caches. A block hands query, key and value of its new tokens to a function `attend`
-and gets the attention output back; the three ways to run the model differ in that function alone:
+It is written once, over the operations of a backend (`yaie.kernels.ops`); matrix products are torch's. It knows nothing
+about caches: a block hands query, key and value of its new tokens to a function `attend` and gets the attention output
+back. The three ways to run the model differ in that function alone:
 
 * `forward_naive`: the keys are those of the tokens given. Slow and plain, the oracle of everything else.
 * `forward_contiguous`: the keys of earlier tokens come first, in one tensor per layer that grows.
-* `forward`: keys and values are stored in pages of a shared pool, many sequences at once. The engine runs this, on
-  torch or on the kernels of another backend.
+* `forward`: keys and values are stored in pages of a shared pool, many sequences at once. The engine runs this.
 
 Layouts: hidden states `[num_tokens, hidden_size]`; query, key and value `[num_tokens, heads, head_dim]`.
 """
@@ -19,33 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yaie.kernels import api, radix_attention
+from yaie.kernels import attention, rope
 from yaie.kernels.kv_cache import KVCacheManager
-from yaie.kernels.model_ops import rms_norm, silu_mul
-from yaie.models import fused
+from yaie.kernels.ops import Operations, TorchOperations
+from yaie.kernels.ops import operations as by_name
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
 
-TORCH = api.Unchecked("torch", torch.empty(0))
+PLAIN = TorchOperations(rungs={"attention": 1, "rms_norm": 1, "rope": 1})
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Past = list[tuple[Tensor, Tensor]]
-
-
-def swiglu(x: Tensor, gate_up: Callable[[Tensor], Tensor], down: Callable[[Tensor], Tensor]) -> Tensor:
-    """The feed-forward half of a block: widen each row to gate and up, let the gate act (`silu_mul`), narrow it again.
-
-    Args:
-        x: `[num_tokens, hidden_size]`.
-        gate_up: a linear layer to `[num_tokens, 2 * intermediate_size]`, two layers in one matrix product: the first
-            half of the columns is the gate, the second half is up.
-        down: a linear layer from `[num_tokens, intermediate_size]` back to `[num_tokens, hidden_size]`.
-
-    Returns:
-        `[num_tokens, hidden_size]`.
-
-    Source: Shazeer, "GLU Variants Improve Transformer" (2020).
-    """
-    return down(silu_mul(gate_up(x)))
 
 
 class Module(nn.Module):
@@ -59,7 +42,11 @@ class Module(nn.Module):
 
 
 class Linear(Module, nn.Linear):
-    """A linear layer."""
+    """A linear layer; its call is the matrix product itself."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        parts = self._parameters  # nn.Module finds `self.weight` by a search in Python
+        return F.linear(x, parts["weight"], parts["bias"])
 
 
 class SelfAttention(Module):
@@ -75,18 +62,19 @@ class SelfAttention(Module):
         self.q_norm = nn.Parameter(torch.ones(config.head_dim)) if config.qk_norm else None
         self.k_norm = nn.Parameter(torch.ones(config.head_dim)) if config.qk_norm else None
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, operations: Operations) -> Tensor:
         """`[num_tokens, hidden_size]` to the same. `cos` and `sin` are those of the tokens' positions."""
-        num_heads, num_rotated = self.num_heads, self.num_heads + self.num_kv_heads
-        projected = self.qkv_proj(x).view(len(x), -1, self.head_dim)
-        query_key, value = projected[:, :num_rotated], projected[:, num_rotated:]
-        if self.q_norm is not None:
-            query = rms_norm(query_key[:, :num_heads], self.q_norm, self.eps)
-            key = rms_norm(query_key[:, num_heads:], self.k_norm, self.eps)
-            query_key = torch.cat((query, key), dim=1)
-        # Query and key turn alike, so one call rotates both.
-        rotated = radix_attention.rotate(query_key, cos, sin)
-        return self.o_proj(attend(rotated[:, :num_heads], rotated[:, num_heads:], value).flatten(1))
+        num_rotated = self.num_heads + self.num_kv_heads
+        heads = self.qkv_proj(x).view(x.shape[0], -1, self.head_dim)
+        query, key, value = heads.split_with_sizes((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
+        if self.q_norm is None:
+            operations.rope(heads[:, :num_rotated], cos, sin)  # query and key turn alike, so one call rotates both
+        else:
+            query = operations.rms_norm(query, self.q_norm, self.eps, None)
+            key = operations.rms_norm(key, self.k_norm, self.eps, None)
+            operations.rope(query, cos, sin)
+            operations.rope(key, cos, sin)
+        return self.o_proj(attend(query, key, value).flatten(1))
 
 
 class DecoderBlock(Module):
@@ -101,25 +89,26 @@ class DecoderBlock(Module):
         self.gate_up_proj = Linear(config.hidden_size, 2 * config.intermediate_size, config.mlp_bias)
         self.down_proj = Linear(config.intermediate_size, config.hidden_size, config.mlp_bias)
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        """Add to each token's hidden state what attention says, then what the MLP says.
+    def forward(
+        self, change: Tensor, residual: Tensor, cos: Tensor, sin: Tensor, attend: Attend, operations: Operations
+    ) -> Tensor:
+        """Attention, then the MLP, each on a normalised copy of the residual stream, to which its result is added.
 
-        Each half works on a normalised copy (`rms_norm`, with `input_norm` before attention and
-        `post_attention_norm` before the MLP, and `self.eps`) and its result is added to the hidden state itself,
-        which is never normalised: this residual stream is how a layer passes on what it does not change.
+        The stream itself is never normalised: it is how a layer passes on what it does not change. Each sum is left to
+        the norm that comes after it (`operations.rms_norm` with `residual`), which has the numbers in hand anyway.
 
         Args:
-            hidden: `[num_tokens, hidden_size]`.
-            cos, sin: rotation of each token's position, for `self.attention`.
-            attend: for `self.attention`; computes attention over the keys that each token may see.
+            change: `[num_tokens, hidden_size]`, what is still to be added to the stream.
+            residual: `[num_tokens, hidden_size]`, the stream so far; changed in place.
+            cos, sin, attend: for `self.attention`.
 
         Returns:
-            `[num_tokens, hidden_size]`. The MLP is `swiglu` with `self.gate_up_proj` and `self.down_proj`.
+            `[num_tokens, hidden_size]`, what the MLP says: the change that the next block has to add.
         """
-        normed = rms_norm(hidden, self.input_norm, self.eps)
-        hidden = hidden + self.attention(normed, cos, sin, attend)
-        normed = rms_norm(hidden, self.post_attention_norm, self.eps)
-        return hidden + swiglu(normed, self.gate_up_proj, self.down_proj)
+        normed = operations.rms_norm(change, self.input_norm, self.eps, residual)
+        change = self.attention(normed, cos, sin, attend, operations)
+        normed = operations.rms_norm(change, self.post_attention_norm, self.eps, residual)
+        return self.down_proj(operations.silu_mul(self.gate_up_proj(normed)))
 
 
 class Llama(Module):
@@ -153,60 +142,51 @@ class Llama(Module):
     def device(self) -> torch.device:
         return self.embed_tokens.weight.device
 
-    def inv_freq_on(self, device: torch.device) -> Tensor:
-        """`inv_freq` on a device, copied there once: with a copy in every step the CPU would wait for the GPU."""
-        if self.inv_freq.device != device:
-            self.inv_freq = self.inv_freq.to(device)
-        return self.inv_freq
-
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary, `[n, vocab_size]` float32, from `[n, hidden_size]`."""
         return F.linear(hidden, self.lm_head).float()
 
     @torch.inference_mode()
     def forward(
-        self, batch: Batch, kv_cache: KVCacheManager, operations: api.Unchecked = TORCH, plan: Any = None
+        self, batch: Batch, kv_cache: KVCacheManager, operations: Operations | None = None, plan: Any = None
     ) -> Tensor:
         """One step of the engine: store keys and values of the new tokens, attend over pages.
 
         Args:
             batch: the new tokens and where everything lies.
             kv_cache: its pool is written at `batch.slot_mapping`, in every layer.
-            operations: what computes. With torch's, the blocks below run; with others', `yaie.models.fused`.
+            operations: what computes; None: torch's.
             plan: for the attention over these pages, from the same `operations`; None: it is made here.
 
         Returns:
             `[num_tokens, hidden_size]`, normalised, ready for `logits` (for the rows that need them).
         """
-        key_caches, value_caches = kv_cache.key_cache.unbind(0), kv_cache.value_cache.unbind(0)
-        pages = batch.block_tables, batch.lengths, batch.query_lens
+        operations = operations or by_name("torch")
+        caches = list(zip(kv_cache.key_cache.unbind(0), kv_cache.value_cache.unbind(0), strict=True))
         if plan is None:
-            plan = operations.plan_attention(*pages, key_caches[0])
+            plan = operations.plan_attention(batch.block_tables, batch.lengths, batch.query_lens, caches[0][0])
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            caches = key_caches[layer], value_caches[layer]
-            operations.reshape_and_cache(key, value, *caches, batch.slot_mapping)
-            return operations.paged_attention_forward(query, *caches, *pages, None, plan)
+            operations.reshape_and_cache(key, value, *caches[layer], batch.slot_mapping)
+            return operations.paged_attention_forward(query, *caches[layer], None, None, None, None, plan)
 
-        if operations.backend == "torch":
-            return self._run(batch.token_ids, batch.positions, attend)
-        return fused.run(self, operations, batch.token_ids, batch.positions, attend)
+        return self._run(batch.token_ids, batch.positions, attend, operations)
 
     @torch.inference_mode()
     def forward_naive(self, token_ids: Tensor) -> Tensor:
         """Logits `[num_tokens, vocab_size]` of one sequence `[num_tokens]`, computed without any cache."""
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            mask = radix_attention.causal_mask(len(query), len(key), 0, query.device)
-            out, _ = radix_attention.attention(query[None], key[None], value[None], mask)
+            mask = attention.causal_mask(len(query), len(key), 0, query.device)
+            out, _ = attention.attention(query[None], key[None], value[None], mask)
             return out[0].to(query.dtype)
 
         positions = torch.arange(len(token_ids), device=token_ids.device)
-        return self.logits(self._run(token_ids, positions, attend))
+        return self.logits(self._run(token_ids, positions, attend, PLAIN))
 
     @torch.inference_mode()
     def forward_contiguous(self, token_ids: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
-        """The next tokens of one sequence, with keys and values of the earlier ones kept in one piece per layer.
+        """The next tokens of one sequence, with keys and values of the earlier ones contiguous, per layer.
 
         Args:
             token_ids: `[num_tokens]`, the tokens that come after the past.
@@ -223,19 +203,24 @@ class Llama(Module):
             if past:
                 key, value = torch.cat((past[layer][0], key)), torch.cat((past[layer][1], value))
             grown.append((key, value))
-            out, _ = radix_attention.causal_attention(query[None], key[None], value[None], past_len)
+            out, _ = attention.causal_attention(query[None], key[None], value[None], past_len)
             return out[0].to(query.dtype)
 
         positions = torch.arange(past_len, past_len + len(token_ids), device=token_ids.device)
-        return self.logits(self._run(token_ids, positions, attend)), grown
+        return self.logits(self._run(token_ids, positions, attend, by_name("torch"))), grown
 
-    def _run(self, token_ids: Tensor, positions: Tensor, attend: Callable[..., Tensor]) -> Tensor:
+    def _run(
+        self, token_ids: Tensor, positions: Tensor, attend: Callable[..., Tensor], operations: Operations
+    ) -> Tensor:
         """Through all layers: token ids and positions `[num_tokens]` to hidden states `[num_tokens, hidden_size]`."""
-        hidden = self.embed_tokens(token_ids)
-        cos, sin = radix_attention.rope_cos_sin(positions, self.inv_freq_on(positions.device))
+        if self.inv_freq.device != positions.device:  # once: with a copy in every step the CPU would wait for the GPU
+            self.inv_freq = self.inv_freq.to(positions.device)
+        cos, sin = rope.rope_cos_sin(positions, self.inv_freq)
+        change = operations.embedding(self.embed_tokens.weight, token_ids)
+        residual = torch.zeros_like(change)
         for layer, block in enumerate(self.layers):
-            hidden = block(hidden, cos, sin, partial(attend, layer))
-        return rms_norm(hidden, self.norm, self.config.rms_norm_eps)
+            change = block(change, residual, cos, sin, partial(attend, layer), operations)
+        return operations.rms_norm(change, self.norm, self.config.rms_norm_eps, residual)
 
     def checkpoint_views(self) -> dict[str, Tensor]:
         """Every tensor of a Hugging Face checkpoint of this model by its name there, as a view of our weights.
@@ -276,10 +261,7 @@ class Llama(Module):
 def generate_greedy(
     model: Llama, token_ids: list[int], max_new_tokens: int, stop_token_ids: Collection[int] = ()
 ) -> list[int]:
-    """Continue a text with the most likely token, again and again, with the cache of earlier keys and values.
-
-    The whole prompt goes through `model.forward_contiguous` once; after that each call gets only the newest token and
-    the past that the call before returned. The last row of the logits is about the next token.
+    """Continue a text with the most likely token, again and again; each token goes through the model once.
 
     Args:
         token_ids: the prompt, at least one token.

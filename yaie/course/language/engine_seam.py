@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
 
 import yaie.cuda
-from yaie.course import REPOSITORY
 from yaie.course.language.base import Swap
-from yaie.kernels import native
-from yaie.kernels.native import paged_attention
+from yaie.kernels import ops
+from yaie.kernels.ops.launching import load
 
-CSRC = REPOSITORY / "csrc"
+CSRC = ops.CSRC
+_sources: dict[str, str] = {}  # by path under csrc/: the texts that are compiled now
+_rungs: dict[str, int] = {}  # those that run a learner's part
+_limit = 20.0
 
 
 def module(name: str, backend: str = "emulator", check: bool = True) -> yaie.cuda.Module:
@@ -25,40 +28,55 @@ def module(name: str, backend: str = "emulator", check: bool = True) -> yaie.cud
     """
     if backend == "auto":
         backend = "cuda" if torch.cuda.is_available() else "emulator"
-    return native.module(name, backend, check=check and backend == "emulator")
+    return load(name, backend, _sources.get(name), check and backend == "emulator", _limit)
 
 
 def sources() -> Mapping[str, str]:
     """The texts that are compiled now instead of the files' own, by their paths under `csrc/`."""
-    return native.replaced
+    return _sources
 
 
 def add_source(swap: Swap, name: str, make: Callable[[str | None], str]) -> None:
     """Let the engine compile another text for `csrc/<name>` while the swap is in: `make(what it compiles else)`."""
-    swap.add_made(native.replaced, name, make)
+    swap.add_made(_sources, name, make)
 
 
 def add_rungs(swap: Swap, rungs: Mapping[str, int]) -> None:
-    """Let the engine take these rungs of its ladders while the swap is in."""
-    if "paged_decode" in rungs:
-        swap.add(paged_attention, "rung", rungs["paged_decode"])
+    """Let the engine take these rungs of its ladders, and all texts added so far, while the swap is in."""
+    known = {name for family in ops.KernelOperations.__mro__ for name in vars(family).get("RUNGS", ())}
+    for name in rungs.keys() & known:
+        swap.add_made(_rungs, name, lambda old, new=rungs[name]: max(old or 0, new))
+    for backend in ("cuda", "emulator"):
+        if ops.obstacle(backend) is None:
+            swap.add_made(ops.shared, backend, lambda _, backend=backend: _kernels(backend))
+
+
+def _kernels(backend: str) -> Any:
+    return _made(backend, tuple(_sources.items()), tuple(_rungs.items()))
+
+
+@cache
+def _made(backend: str, sources: tuple, rungs: tuple) -> Any:
+    return ops.KernelOperations(backend, sources=dict(sources), rungs=dict(rungs))
 
 
 def use_readable_twins(swap: Swap) -> None:
-    """Have the engine call the functions of `yaie.kernels`, where PyTorch has faster ones, while the swap is in.
-
-    Today the engine notices by itself that one of them has been replaced.
-    """
+    """Have the engine call the functions of `yaie.kernels`, where PyTorch has faster ones, while the swap is in."""
+    tables = {}
+    for family in ops.TorchOperations.__mro__:
+        tables |= vars(family).get("RUNGS", {})
+    swap.add(ops.shared, "torch", ops.TorchOperations(rungs={name: min(table) for name, table in tables.items()}))
 
 
 def in_place(operations: Any) -> Any:
     """The operations that an engine takes now instead of those that it was made with."""
-    return operations
+    return ops.operations(operations.name)
 
 
 def limit_calls(seconds: float) -> None:
     """Have the emulator stop a call after so many seconds: an endless loop is to be named in time."""
-    native.time_limit = seconds
+    global _limit
+    _limit = seconds
 
 
 def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:
@@ -66,26 +84,30 @@ def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:
 
     Raises `yaie.cuda.CompileError` without a compiler.
     """
-    yaie.cuda.prepare([(text, CSRC / name) for name, text in texts], native.CHECK_FLAGS)
+    yaie.cuda.prepare([(text, CSRC / name) for name, text in texts])
 
 
 @contextmanager
 def looked_up(operations: Any, saw: Callable[[str, bool], None]) -> Iterator[None]:
     """Tell of each kernel file that the operations look up: its path under `csrc/`, and whether a learner's function is
     in it."""
-    load = native._load
+    launch = getattr(operations, "launch", None)  # torch's have none
+    if launch is None:
+        yield
+        return
 
-    def watching_load(name: str, backend: str, check: bool, text: str | None, limit: float) -> Any:
-        saw(name, text is not None)
-        return load(name, backend, check, text, limit)
+    class Seen:
+        def __getitem__(self, launcher: tuple[str, str]) -> Callable:
+            saw(launcher[0], launcher[0] in operations.sources)
+            return launch[launcher]
 
-    native._load = watching_load
+    operations.launch = Seen()
     try:
         yield
     finally:
-        native._load = load
+        operations.launch = launch
 
 
 def backend_of(operations: Any) -> str:
     """The name of the backend of an engine's operations."""
-    return operations.backend
+    return operations.name

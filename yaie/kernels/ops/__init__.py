@@ -1,0 +1,146 @@
+"""The operations of an engine, a class for each way to compute them.
+
+`TorchOperations` runs everywhere and is the reference. `KernelOperations` launches the kernels of csrc/, on a GPU
+("cuda") or under the emulator ("emulator", for looking at kernels and not for speed). Both have the same methods; each
+family of them is one file here, with its contract, torch's and the kernels' way, and the checks that `kernels.api`
+makes. The types of a method are those of its contract.
+
+Nothing is checked inside an operation, and nothing waits for the device: arguments are right, or the results are not.
+Only what a backend cannot do at all (a dtype, a shape) it refuses, with `BackendError`, before anything has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from yaie.kernels.ops import attention, memory, model, paged_attention, radix, sampling
+from yaie.kernels.ops.launching import CSRC, TIME_LIMIT, BackendError, obstacle
+
+__all__ = [
+    "BACKENDS",
+    "CSRC",
+    "BackendError",
+    "KernelOperations",
+    "Operations",
+    "TorchOperations",
+    "available_backends",
+    "obstacle",
+    "operations",
+    "resolve",
+    "shared",
+]
+BACKENDS = ("torch", "cuda", "emulator")
+
+
+class Operations(
+    attention.Attention, memory.Memory, paged_attention.PagedAttention, model.Model, radix.Radix, sampling.Sampling
+):
+    """The operations, whoever computes them.
+
+    Attributes:
+        name: "torch", "cuda" or "emulator".
+        rungs: for each operation with several implementations the one that runs (of kernels: at most).
+    """
+
+    name: str
+    rungs: Mapping[str, int]
+
+
+class TorchOperations(
+    attention.Torch, memory.Torch, paged_attention.Torch, model.Torch, radix.Torch, sampling.Torch, Operations
+):
+    """The operations by PyTorch. `rungs`: {"attention": 1} keeps scores in memory, 2 takes PyTorch's flash kernel where
+    that applies; likewise "rms_norm" and "rope".
+    """
+
+    name = "torch"
+
+
+class KernelOperations(
+    paged_attention.Kernels,
+    attention.Kernels,
+    memory.Kernels,
+    model.Kernels,
+    radix.Kernels,
+    sampling.Kernels,
+    Operations,
+):
+    """The operations by the kernels of csrc/.
+
+    Args:
+        backend: "cuda" or "emulator".
+        rungs: which rung of an operation that has several, such as {"paged_decode": 2}; without, the fastest that takes
+            the input.
+        sources: by path under csrc/ ("memory/copy_blocks.cu") the text to compile instead of the file's own.
+        check: the emulator looks for races, overruns and the like.
+        time_limit: seconds after which the emulator stops a call.
+        flags: more options for the compiler.
+
+    Raises:
+        ValueError: no such backend, rung or file.
+        BackendError: the backend cannot run on this machine.
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        *,
+        rungs: Mapping[str, int] | None = None,
+        sources: Mapping[str, str] | None = None,
+        check: bool = False,
+        time_limit: float = TIME_LIMIT,
+        flags: Sequence[str] = (),
+    ) -> None:
+        if backend not in ("cuda", "emulator"):
+            raise ValueError(f"kernels run in 'cuda' or 'emulator', got {backend!r}")
+        if reason := obstacle(backend):
+            raise BackendError(f"backend {backend!r} cannot run here: {reason}")
+        super().__init__(backend, rungs=rungs, sources=sources, check=check, time_limit=time_limit, flags=flags)
+
+
+shared: dict[str, Operations] = {}  # by name, filled by `operations`
+
+
+def operations(backend: str) -> Operations:
+    """The operations of a backend by its name, the same object each time; nothing is compiled yet."""
+    if backend not in shared:
+        if backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {('auto', *BACKENDS)}, got {backend!r}")
+        shared[backend] = TorchOperations() if backend == "torch" else KernelOperations(backend)
+    return shared[backend]
+
+
+def resolve(backend: str, on_gpu: bool, obstacle: Callable[[str], str | None]) -> str:
+    """The backend that computes for a caller who asked for `backend`.
+
+    A backend that was asked for by its name computes, or nobody does. "auto" on the CPU is torch, and never the
+    emulator, which is for looking at kernels; on a GPU it is cuda, unless something is in the way: then torch.
+
+    Args:
+        backend: "auto" or one of `BACKENDS`.
+        on_gpu: whether the tensors are on a GPU.
+        obstacle: what is in the way of a backend, None if nothing is. Asked only where the answer counts.
+
+    Raises:
+        ValueError: there is no such backend.
+        BackendError: the named backend cannot run here, or not on tensors that are where these are.
+    """
+    if backend == "auto":
+        return "cuda" if on_gpu and obstacle("cuda") is None else "torch"
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {('auto', *BACKENDS)}, got {backend!r}")
+    if reason := obstacle(backend):
+        raise BackendError(f"backend {backend!r} cannot run here: {reason}")
+    if backend != "torch" and on_gpu != (backend == "cuda"):
+        places = ("the CPU", "a GPU")
+        raise BackendError(
+            f"backend {backend!r} takes tensors on {places[backend == 'cuda']}, got one on {places[on_gpu]}"
+        )
+    return backend
+
+
+def available_backends(operation: str) -> list[str]:
+    """The backends that can run `operation` on this machine."""
+    if not hasattr(Operations, operation):
+        raise ValueError(f"there is no operation {operation!r}")
+    return [backend for backend in BACKENDS if obstacle(backend) is None]

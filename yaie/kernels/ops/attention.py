@@ -1,0 +1,187 @@
+"""Attention over contiguous keys and values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from yaie.kernels import attention
+from yaie.kernels.ops import checks
+from yaie.kernels.ops.checks import require, shape
+from yaie.kernels.ops.launching import BackendError, Family, Launching, dtype_code
+
+LARGEST_HEAD_DIM = 256  # what the kernels of attention have registers and shared memory for
+MOST_BLOCKS = 65535  # of a grid in its second and third direction
+
+
+class Attention(ABC):
+    @abstractmethod
+    def attention_forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        causal: bool = True,
+        seq_lens: Sequence[int] | None = None,
+        scale: float | None = None,
+    ) -> Tensor:
+        """Softmax attention over contiguous keys and values.
+
+        Args:
+            query: `[num_seqs, q_len, num_heads, head_dim]`.
+            key, value: `[num_seqs, kv_len, num_kv_heads, head_dim]`; `num_kv_heads` divides `num_heads`.
+            causal: each query sees keys up to its own position; the queries are the last `q_len` of `kv_len`.
+            seq_lens: `[num_seqs]`, real tokens of each sequence, padding after them; needs `q_len == kv_len`. Padding
+                is neither seen nor computed: its output is 0.
+            scale: factor of the scores; None means `1 / sqrt(head_dim)`.
+
+        Returns:
+            Like query, in its dtype.
+        """
+
+
+class Torch(Family, Attention):
+    RUNGS = {
+        "attention": {1: "attention.attention: all scores in memory", 2: "PyTorch's flash kernel where it applies"}
+    }
+
+    def attention_forward(self, query, key, value, causal=True, seq_lens=None, scale=None):
+        q_len, kv_len = query.shape[1], key.shape[1]
+        if query.numel() == 0 or kv_len == 0:
+            return torch.zeros_like(query)
+        offset, fast = kv_len - q_len if causal else kv_len, self.rungs["attention"] > 1
+        if seq_lens is None:
+            return attention.causal_attention(query, key, value, offset, None, scale, fast=fast)[0].to(query.dtype)
+        out = torch.zeros_like(query)
+        for s, n in enumerate(seq_lens):
+            if n:
+                part = query[s : s + 1, :n], key[s : s + 1, :n], value[s : s + 1, :n]
+                out[s, :n] = attention.causal_attention(*part, 0 if causal else n, None, scale, fast=fast)[0][0]
+        return out
+
+
+class Kernels(Launching, Attention):
+    RUNGS = {
+        "flash_attention": {
+            rung: (f"flash_attention/{name}.cu", name)
+            for rung, name in enumerate(
+                (
+                    "flash_attention_1_naive",
+                    "flash_attention_2_tiles",
+                    "flash_attention_3_registers",
+                    "flash_attention_4_tensor_cores",
+                ),
+                start=1,
+            )
+        }
+    }
+    STEP_FILES = (RUNGS["flash_attention"][4][0],)
+
+    def attention_forward(self, query, key, value, causal=True, seq_lens=None, scale=None):
+        (num_seqs, q_len), kv_len = query.shape[:2], key.shape[1]
+        if query.numel() == 0 or kv_len == 0:
+            return torch.zeros_like(query)
+        if seq_lens is None:
+            packed = [tensor.flatten(0, 1) for tensor in (query, key, value)]
+            starts = torch.arange(num_seqs + 1, dtype=torch.int32, device=query.device)
+            out = self.flash_attention(*packed, starts * q_len, starts * kv_len, q_len, kv_len, causal, scale)
+            return out.view(query.shape)
+        packed = [torch.cat([t[s, :n] for s, n in enumerate(seq_lens)]) for t in (query, key, value)]  # no padding
+        starts = torch.tensor([0, *seq_lens], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(query.device)
+        flat = self.flash_attention(*packed, starts, starts, q_len, kv_len, causal, scale)
+        out = torch.zeros_like(query)
+        for s, rows in enumerate(flat.split(list(seq_lens))):
+            out[s, : len(rows)] = rows
+        return out
+
+    def flash_attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        cu_seqlens_q: Tensor,
+        cu_seqlens_k: Tensor,
+        max_q_len: int,
+        max_kv_len: int,
+        causal: bool = True,
+        scale: float | None = None,
+    ) -> Tensor:
+        """Attention of packed sequences of different lengths by the rung that was asked for, or the best.
+
+        Args:
+            query: `[total_q, num_heads, head_dim]`, the sequences one after the other.
+            key, value: `[total_k, num_kv_heads, head_dim]`, of query's dtype.
+            cu_seqlens_q, cu_seqlens_k: `[num_seqs + 1]`, int32: where the rows of each sequence begin, and the total.
+            max_q_len, max_kv_len: the longest sequence, in queries and in keys. Given, because reading them from the
+                tensors would make the CPU wait for the GPU.
+            causal: each query sees keys up to its own position; the queries are the last ones of their sequence.
+
+        Returns:
+            Like query. A query that sees no key gets 0.
+
+        Raises:
+            BackendError: a dtype or head_dim that no rung, or not the one that was asked for, can do.
+        """
+        if key.dtype != query.dtype or value.dtype != query.dtype:
+            raise BackendError(f"flash attention takes one dtype, got {query.dtype}, {key.dtype} and {value.dtype}")
+        total_q, num_heads, head_dim = query.shape
+        code = dtype_code(query, "flash attention takes")
+        check_head_dim(head_dim, "flash attention")
+        best = 4 if query.dtype.itemsize == 2 else 3  # tensor cores take 16-bit types
+        rung = self.asked.get("flash_attention", best)
+        if rung > best:
+            raise BackendError(f"rung {rung} of flash attention cannot do {query.dtype}; rung {best} can")
+        num_seqs = len(cu_seqlens_q) - 1
+        if max(num_seqs, num_heads) > MOST_BLOCKS:
+            raise BackendError(f"flash attention takes up to {MOST_BLOCKS} sequences and heads, not {num_seqs}")
+        scale = head_dim**-0.5 if scale is None else scale
+        if rung == 4 and scale <= 0:  # it looks for the largest score before it scales
+            query, scale = (-query, -scale) if scale < 0 else (torch.zeros_like(query), 1.0)
+        out = torch.empty_like(query, memory_format=torch.contiguous_format)
+        tensors = [_aligned(query), _aligned(key), _aligned(value), out]
+        lengths: list = [cu_seqlens_q, cu_seqlens_k, num_seqs, max_q_len]
+        if rung == 1:  # the only one that keeps scores in memory
+            tensors.append(query.new_empty(total_q, num_heads, max_kv_len, dtype=torch.float32))
+            lengths.append(max_kv_len)
+        self.launch[Kernels.RUNGS["flash_attention"][rung]](
+            *tensors, *lengths, num_heads, key.shape[1], head_dim, scale, int(causal), code
+        )
+        return out
+
+
+def check_head_dim(head_dim: int, what: str) -> None:
+    """Raise `BackendError` for a head_dim that the kernels of attention do not take."""
+    if head_dim % 8 or not 8 <= head_dim <= LARGEST_HEAD_DIM:
+        raise BackendError(f"{what} takes a head_dim that is a multiple of 8 up to {LARGEST_HEAD_DIM}, not {head_dim}")
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """Contiguous, and at an address from which 16 bytes can be read at once."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
+
+
+def check_attention_forward(
+    query: Tensor, key: Tensor, value: Tensor, causal: bool, seq_lens: Sequence[int] | Tensor | None
+) -> list[int] | None:
+    """Returns `seq_lens` as a list."""
+    require(query.ndim == 4, f"query must be [num_seqs, q_len, num_heads, head_dim], got {shape(query)}")
+    num_seqs, q_len, num_heads, head_dim = query.shape
+    require(
+        key.ndim == 4 and key.shape == value.shape and (key.shape[0], key.shape[3]) == (num_seqs, head_dim),
+        f"key and value must be [num_seqs={num_seqs}, kv_len, num_kv_heads, head_dim={head_dim}], "
+        f"got {shape(key)} and {shape(value)}",
+    )
+    kv_len = key.shape[1]
+    checks.heads(num_heads, key.shape[2])
+    require(not causal or q_len <= kv_len, f"causal: q_len={q_len} queries cannot be the last of {kv_len} tokens")
+    checks.devices(query, key=key, value=value)
+    if seq_lens is None:
+        return None
+    seq_lens = checks.lengths("seq_lens", seq_lens, num_seqs)
+    require(q_len == kv_len, f"seq_lens needs q_len == kv_len, got {q_len} and {kv_len}")
+    require(all(0 <= n <= q_len for n in seq_lens), f"seq_lens must lie in 0..{q_len}, got {seq_lens}")
+    return seq_lens

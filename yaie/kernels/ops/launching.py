@@ -1,0 +1,133 @@
+"""How a file of csrc/ becomes launchers: loaded when it is first needed, and each looked up once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+import yaie.cuda
+
+CSRC = Path(__file__).resolve().parents[3] / "csrc"
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as in csrc/common.cuh
+TIME_LIMIT = 20.0  # seconds after which the emulator stops a call: no launch of the engine takes one
+
+Launcher = tuple[str, str]  # a file under csrc/ and the name of a launcher in it
+
+
+class BackendError(RuntimeError):
+    """A backend cannot compute what it was asked for here; the message says what is in the way."""
+
+
+class Family:
+    """What all families of operations share: the choice of a rung where an operation has several.
+
+    Attributes:
+        RUNGS: for each such operation what stands behind each number, from the plainest to the fastest.
+        rungs: the rung of each operation. asked: those that were asked for.
+    """
+
+    RUNGS: ClassVar[Mapping[str, Mapping[int, Any]]] = {}
+
+    def __init__(self, rungs: Mapping[str, int] | None = None) -> None:
+        self.asked = dict(rungs or {})
+        known = {name: table for family in type(self).__mro__ for name, table in vars(family).get("RUNGS", {}).items()}
+        for name, rung in self.asked.items():
+            if rung not in known.get(name, ()):
+                there = ", ".join(f"{each} {sorted(table)}" for each, table in known.items())
+                raise ValueError(f"there is no rung {rung!r} of {name!r}; there are {there}")
+        self.rungs = {name: max(table) for name, table in known.items()} | self.asked
+
+
+class Launching(Family):
+    """What the families that launch kernels share.
+
+    Attributes:
+        name: "cuda" or "emulator".
+        launch: by (file, launcher) the Python function of a launcher; compiled and looked up when first asked for.
+        STEP_FILES: the files whose kernels a step of the engine may launch.
+    """
+
+    STEP_FILES: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        backend: str,
+        *,
+        rungs: Mapping[str, int] | None = None,
+        sources: Mapping[str, str] | None = None,
+        check: bool = False,
+        time_limit: float = TIME_LIMIT,
+        flags: Sequence[str] = (),
+    ) -> None:
+        super().__init__(rungs)
+        self.name = backend
+        self.sources, self.check = dict(sources or {}), check
+        self._options = check, time_limit, tuple(flags)
+        if unknown := [file for file in self.sources if not (CSRC / file).is_file()]:
+            raise ValueError(f"sources are named by their path under csrc/, such as 'memory/copy_blocks.cu': {unknown}")
+        self.launch = _Launchers(self.module)
+
+    def module(self, file: str) -> yaie.cuda.Module:
+        """The launchers of a file ("memory/copy_blocks.cu"); with the emulator also `profile()` of the last call."""
+        return load(file, self.name, self.sources.get(file), *self._options)
+
+    def prepare(self) -> None:
+        """Compile what a step of the engine needs, several files at a time."""
+        files = [file for family in type(self).__mro__ for file in vars(family).get("STEP_FILES", ())]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self.module, files))
+
+
+class _Launchers(dict[Launcher, Callable[..., None]]):
+    def __init__(self, module: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._module = module
+
+    def __missing__(self, launcher: Launcher) -> Callable[..., None]:
+        file, name = launcher
+        self[launcher] = found = getattr(self._module(file), name)
+        return found
+
+
+@cache
+def load(
+    file: str,
+    backend: str,
+    text: str | None = None,
+    check: bool = False,
+    time_limit: float = TIME_LIMIT,
+    flags: tuple[str, ...] = (),
+) -> yaie.cuda.Module:
+    """The launchers of `csrc/<file>`, or of `text` in its place; compiled once in a process."""
+    path = CSRC / file
+    options = {"backend": backend, "check": check, "time_limit": time_limit, "flags": flags}
+    return yaie.cuda.load(path, **options) if text is None else yaie.cuda.load(text, path=path, **options)
+
+
+@cache
+def obstacle(backend: str) -> str | None:
+    """Why a backend cannot run on this machine; None if nothing is in the way."""
+    if backend == "cuda":
+        if not torch.cuda.is_available():
+            return "torch finds no GPU"
+        if yaie.cuda.find_prebuilt() is None and not yaie.cuda.find_nvcc():
+            return "its kernels are compiled with nvcc, which was not found"
+    elif backend == "emulator":
+        try:
+            yaie.cuda.find_compiler()
+        except yaie.cuda.CompileError as error:
+            return str(error)
+    return None
+
+
+def dtype_code(tensor: torch.Tensor, what: str) -> int:
+    """The number by which kernels know the dtype; BackendError for a dtype that `what` does not take."""
+    try:
+        return DTYPES[tensor.dtype]
+    except KeyError:
+        raise BackendError(f"{what} float32, float16 and bfloat16, not {tensor.dtype}") from None

@@ -1,0 +1,417 @@
+"""Attention over pages.
+
+The kernels know two shapes of work: a decode, one query of a sequence, split over several thread blocks where contexts
+are long and sequences few; and tiles of queries of a prefill. Where it pays, the pages of prefills are gathered first,
+and flash attention does the rest. Nothing reads from the device, and the number of splits follows from shapes and from
+the longest context alone, so a decode can be captured in a CUDA graph (`decode_plan`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yaie.kernels import paged
+from yaie.kernels.ops import attention, checks, memory
+from yaie.kernels.ops.checks import require, shape
+from yaie.kernels.ops.launching import BackendError, Family, Launcher, dtype_code
+
+# A thread block of a prefill has registers for this many rows, which are pairs of a token and a head of a group.
+TILE_ROWS = 16
+MOST_TILES = 65535  # in a launch: the tiles are the third direction of the grid
+# What splits are chosen by. Keys of a split: with fewer, its warps have hardly a tile each.
+FEWEST_SPLIT_TOKENS = 64
+# Thread blocks that are resident on a multiprocessor at a time: 168 registers for each of 128 threads.
+RESIDENT_BLOCKS = 3
+# The share of the resident blocks that is enough to keep memory busy (measured on an H100): the last wave is as slow as
+# if it had so many.
+SHARE_THAT_SATURATES = 0.8
+# What starting a thread block costs, in keys that it could have read instead (measured on an H100).
+START_TOKENS = 64
+# Prefills of 16-bit types with that many new tokens (on average) are worth gathering their pages for tensor cores,
+# which want keys and values side by side. Contexts of more tokens than that together would take too much memory.
+FEWEST_TO_GATHER, MOST_TO_GATHER = 32, 65536
+
+
+class PagedAttention(ABC):
+    @abstractmethod
+    def plan_attention(
+        self, block_tables: Tensor, context_lens: Sequence[int], query_lens: Sequence[int] | None, key_cache: Tensor
+    ) -> Any:
+        """What `paged_attention_forward` needs to know of a flat batch, prepared once for all layers of a step.
+
+        Args:
+            block_tables: `[num_seqs, max_blocks]`, int32 or int64; entries beyond a context may be anything.
+            context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included.
+            query_lens: `[num_seqs]`, the number of queries of each sequence: the last tokens of its context. None: one
+                each.
+            key_cache: any layer of the cache; only its shape, dtype and device are used.
+
+        Raises:
+            BackendError: the kernels do not take a cache of this dtype or shape.
+        """
+
+    @abstractmethod
+    def decode_plan(self, block_tables: Tensor, context_lens: Tensor, max_context_len: int, key_cache: Tensor) -> Any:
+        """The plan of a batch of decodes whose tables and lengths stay where they are and may change: for a CUDA graph.
+
+        Args:
+            block_tables: `[num_seqs, max_blocks]` int32. context_lens: `[num_seqs]` int32; 0 for a row that is padding.
+            max_context_len: the longest context to be fast for; longer ones are right.
+
+        Raises:
+            BackendError: as `plan_attention`; always with torch, whose attention asks the host for lengths.
+        """
+
+    @abstractmethod
+    def paged_attention_forward(
+        self,
+        query: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        block_tables: Tensor | None,
+        context_lens: Sequence[int] | None,
+        query_lens: Sequence[int] | None,
+        scale: float | None = None,
+        plan: Any = None,
+    ) -> Tensor:
+        """Causal attention over pages; the keys and values of the query tokens must be in the pages already.
+
+        Args:
+            query: flat, `[num_tokens, num_heads, head_dim]`, the tokens of each sequence next to each other.
+            key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer.
+            block_tables, context_lens, query_lens: as for `plan_attention`; not looked at if there is a plan.
+            scale: factor of the scores; None means `1 / sqrt(head_dim)`.
+            plan: from `plan_attention` or `decode_plan` of the same operations.
+
+        Returns:
+            Like query, in its dtype.
+        """
+
+
+class Torch(Family, PagedAttention):
+    def plan_attention(self, block_tables, context_lens, query_lens, key_cache):
+        _, block_size, num_kv_heads, _ = key_cache.shape
+        return paged.plan_attention(
+            block_tables, context_lens, query_lens, block_size=block_size, num_kv_heads=num_kv_heads
+        )
+
+    def decode_plan(self, block_tables, context_lens, max_context_len, key_cache):
+        raise BackendError("torch's attention over pages asks the host for lengths, so it cannot be captured")
+
+    def paged_attention_forward(
+        self, query, key_cache, value_cache, block_tables, context_lens, query_lens, scale=None, plan=None
+    ):
+        if plan is None:
+            plan = self.plan_attention(block_tables, context_lens, query_lens, key_cache)
+        attend = paged.paged_attention if plan.single is None else paged.attend_single
+        return attend(query, key_cache, value_cache, plan, scale, self.rungs["attention"] > 1)
+
+
+class Gathered(NamedTuple):
+    """The prefills of a batch for flash attention: where their keys lie, and which rows belong to which sequence.
+
+    Sequences that decode are listed, so that rows are counted as in the flat query, but have no keys here.
+    """
+
+    slots: Tensor  # [total_k] int64
+    cu_seqlens_q: Tensor  # [num_seqs + 1] int32
+    cu_seqlens_k: Tensor  # [num_seqs + 1] int32
+    max_q_len: int
+    max_kv_len: int
+
+
+class PagedPlan(NamedTuple):
+    """A batch over pages, on the device: lengths and tables only, so it serves every layer of a step."""
+
+    block_tables: Tensor  # [num_seqs, max_blocks] int32
+    num_tokens: int  # rows of the flat query
+    num_decodes: int
+    num_splits: int
+    split_tokens: int
+    context_lens: Tensor | None = None  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
+    decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
+    prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most `tile_tokens` tokens
+    tile_tokens: int = 1
+    gathered: Gathered | None = None  # instead of prefill_tiles
+
+
+def _launcher(name: str) -> Launcher:
+    return f"paged_attention/{name}.cu", name
+
+
+class Kernels(attention.Kernels, memory.Kernels, PagedAttention):
+    RUNGS = {
+        "paged_decode": {
+            1: _launcher("paged_decode_1_thread_per_head"),
+            2: _launcher("paged_decode_2_warp_per_head"),
+            3: _launcher("paged_decode_3_grouped"),
+            4: _launcher("paged_decode_4_split_kv"),
+            5: _launcher("paged_decode_5_async"),
+        }
+    }
+    PREFILL = _launcher("paged_prefill")
+    STEP_FILES = (RUNGS["paged_decode"][5][0], PREFILL[0])
+
+    def plan_attention(self, block_tables, context_lens, query_lens, key_cache, gather=None):
+        """`gather`: whether the pages of prefills are gathered first; None: where it pays."""
+        check_cache(key_cache)
+        tables = block_tables.to(torch.int32).contiguous()
+        context_lens = np.asarray(context_lens, dtype=np.int32)
+        query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int32)
+        decodes = np.flatnonzero(query_lens == 1)
+        splits = _splits(len(decodes), int(context_lens[decodes].max(initial=0)), key_cache)
+
+        def on_device(array: np.ndarray) -> Tensor:
+            # Not waiting is safe: from memory that is not pinned the driver takes a copy before it returns.
+            array = np.ascontiguousarray(array, dtype=np.int32)
+            return torch.from_numpy(array).to(key_cache.device, non_blocking=True)
+
+        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits)
+        if len(decodes) == len(query_lens):
+            return plan._replace(context_lens=on_device(context_lens))
+        starts = np.concatenate(([0], query_lens.cumsum()))
+        tiles = np.stack((decodes, starts[decodes], np.ones_like(decodes), context_lens[decodes]), axis=1)
+        if pays_to_gather(context_lens, query_lens, key_cache.dtype) if gather is None else gather:
+            gathered = _gathered(tables, context_lens, query_lens, key_cache.shape[1])
+            return plan._replace(decode_tiles=on_device(tiles) if len(decodes) else None, gathered=gathered)
+        # How many heads share a KV head is known with the query only; four is usual, and any number is right.
+        tile_tokens = TILE_ROWS // 4
+        both = on_device(np.concatenate((tiles, prefill_tiles(context_lens, query_lens, tile_tokens))))  # one copy
+        first, rest = both[: len(decodes)], both[len(decodes) :]
+        return plan._replace(
+            decode_tiles=first if len(first) else None,
+            prefill_tiles=rest if len(rest) else None,
+            tile_tokens=tile_tokens,
+        )
+
+    def decode_plan(self, block_tables, context_lens, max_context_len, key_cache):
+        check_cache(key_cache)
+        num_seqs = len(block_tables)
+        # Contexts may be far shorter than the longest: each is cut into as many splits, of some keys at least.
+        num_splits, _ = _splits(num_seqs, max_context_len, key_cache)
+        return PagedPlan(block_tables, num_seqs, num_seqs, num_splits, FEWEST_SPLIT_TOKENS, context_lens)
+
+    def paged_attention_forward(
+        self, query, key_cache, value_cache, block_tables, context_lens, query_lens, scale=None, plan=None
+    ):
+        if query.dtype != key_cache.dtype:
+            raise BackendError(f"the cache must have the query's dtype, {query.dtype}, not {key_cache.dtype}")
+        if plan is None:
+            plan = self.plan_attention(block_tables, context_lens, query_lens, key_cache)
+        if len(query) != plan.num_tokens:
+            raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
+        query = query.contiguous()
+        if plan.gathered is None:
+            out = torch.empty_like(query)
+        else:  # also writes the rows of decodes, which are put right below
+            slots, *lengths = plan.gathered
+            key, value = (
+                self.gather_pages(cache.flatten(0, 1).unsqueeze(1), slots, len(slots))
+                for cache in (key_cache, value_cache)
+            )
+            out = self.flash_attention(query, key, value, *lengths, scale=scale)
+        if plan.num_decodes:
+            self._decode(query, key_cache, value_cache, plan, scale, out)
+        if plan.prefill_tiles is not None:
+            self._prefill(query, key_cache, value_cache, plan, scale, out)
+        return out
+
+    def paged_decode(
+        self,
+        query: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        block_tables: Tensor,
+        context_lens: Tensor,
+        max_context_len: int,
+        scale: float | None = None,
+    ) -> Tensor:
+        """One query `[num_seqs, num_heads, head_dim]` per sequence; lengths and tables as for `decode_plan`."""
+        plan = self.decode_plan(block_tables, context_lens, max_context_len, key_cache)
+        return self.paged_attention_forward(query, key_cache, value_cache, None, None, None, scale, plan)
+
+    def _decode(
+        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
+    ) -> None:
+        """Write the rows of `out` that belong to the plan's decodes."""
+        rung, tiles = self.rungs["paged_decode"], plan.decode_tiles
+        launch = self.launch[Kernels.RUNGS["paged_decode"][rung]]
+        if rung >= 4:
+            lse = parts = None
+            if plan.num_splits > 1:
+                lse = query.new_empty((plan.num_decodes, query.shape[1], plan.num_splits), dtype=torch.float32)
+                parts = lse.new_empty((*lse.shape, query.shape[2]))
+            shape = _shape(query, key_cache, plan, plan.num_decodes, 1, scale)
+            launch(query, key_cache, value_cache, plan.block_tables, plan.context_lens, tiles, out, parts, lse, shape)
+        elif tiles is None:
+            shape = _shape(query, key_cache, plan, plan.num_decodes, 1, scale)
+            launch(query, key_cache, value_cache, plan.block_tables, plan.context_lens, out, shape)
+        else:
+            # The plainer rungs know nothing of tiles: collect the rows of the decodes, and put the results back.
+            seqs, rows, _, lens = tiles.unbind(1)
+            query = query[rows]
+            part = torch.empty_like(query)
+            shape = _shape(query, key_cache, plan, plan.num_decodes, 1, scale)
+            launch(query, key_cache, value_cache, plan.block_tables[seqs], lens.contiguous(), part, shape)
+            out[rows] = part
+
+    def _prefill(
+        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
+    ) -> None:
+        """Write the rows of `out` that belong to the plan's tiles of prefills."""
+        launch = self.launch[Kernels.PREFILL]
+        for tiles in plan.prefill_tiles.split(MOST_TILES):
+            shape = _shape(query, key_cache, plan, len(tiles), plan.tile_tokens, scale)
+            launch(query, key_cache, value_cache, plan.block_tables, tiles, out, shape)
+
+
+class PagedShape(NamedTuple):
+    """What every launcher of csrc/paged_attention takes besides tensors; the struct there says what each number is."""
+
+    num_tiles: int
+    tile_tokens: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    block_size: int
+    max_blocks: int
+    num_splits: int
+    split_tokens: int
+    scale: float
+    dtype: int
+
+
+def _shape(
+    query: Tensor, key_cache: Tensor, plan: PagedPlan, num_tiles: int, tile_tokens: int, scale: float | None
+) -> PagedShape:
+    _, num_heads, head_dim = query.shape
+    _, block_size, num_kv_heads, _ = key_cache.shape
+    return PagedShape(
+        num_tiles, tile_tokens, num_heads, num_kv_heads, head_dim, block_size, plan.block_tables.shape[1],
+        plan.num_splits, plan.split_tokens, head_dim**-0.5 if scale is None else scale,
+        dtype_code(query, "paged attention takes"),
+    )  # fmt: skip
+
+
+def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int]:
+    """`choose_splits` for a context rounded up, so that a growing one does not make it choose anew in every step."""
+    rounded = -(-max_context_len // FEWEST_SPLIT_TOKENS) * FEWEST_SPLIT_TOKENS
+    return choose_splits(num_seqs * key_cache.shape[2], rounded, _num_multiprocessors(key_cache.device))
+
+
+@cache
+def choose_splits(num_blocks: int, max_context_len: int, num_multiprocessors: int) -> tuple[int, int]:
+    """How many thread blocks share a context, and how many keys each takes: `(num_splits, split_tokens)`.
+
+    More splits fill the card and even out its last wave of thread blocks; each costs its start.
+
+    Args:
+        num_blocks: thread blocks of an unsplit decode, `num_seqs * num_kv_heads`.
+        max_context_len: the longest context.
+    """
+    if num_blocks == 0 or max_context_len <= FEWEST_SPLIT_TOKENS:
+        return 1, FEWEST_SPLIT_TOKENS
+    num_splits = np.arange(1, -(-max_context_len // FEWEST_SPLIT_TOKENS) + 1)
+    split_tokens = -(-max_context_len // num_splits)
+    full, rest = np.divmod(num_blocks * num_splits, RESIDENT_BLOCKS * num_multiprocessors)
+    rest = rest / (RESIDENT_BLOCKS * num_multiprocessors)
+    waves = full + np.where(rest > 0, np.maximum(rest, SHARE_THAT_SATURATES), 0)
+    best = int(np.argmin(waves * (split_tokens + START_TOKENS)))
+    return int(num_splits[best]), int(split_tokens[best])
+
+
+@cache
+def _num_multiprocessors(device: torch.device) -> int:
+    """Of the card; an H100's, if the emulator stands for one."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
+
+
+def pays_to_gather(context_lens: np.ndarray, query_lens: np.ndarray, dtype: torch.dtype) -> bool:
+    """Whether the prefills of a batch are faster when their pages are gathered first."""
+    prefills = query_lens > 1
+    return (
+        dtype in (torch.float16, torch.bfloat16)
+        and query_lens[prefills].sum() >= FEWEST_TO_GATHER * prefills.sum() > 0
+        and context_lens[prefills].sum() <= MOST_TO_GATHER
+    )
+
+
+def _gathered(tables: Tensor, context_lens: np.ndarray, query_lens: np.ndarray, block_size: int) -> Gathered:
+    kv_lens = np.where(query_lens > 1, context_lens, 0)
+    ends = kv_lens.cumsum()
+    positions = np.arange(ends[-1]) - np.repeat(ends - kv_lens, kv_lens)
+    pages = np.repeat(np.arange(len(kv_lens)) * tables.shape[1], kv_lens) + positions // block_size
+    cu_seqlens = [np.concatenate(([0], lens.cumsum())) for lens in (query_lens, kv_lens)]
+    sizes = [len(pages), len(pages), len(ends) + 1, len(ends) + 1]
+    packed = torch.from_numpy(np.concatenate((pages, positions % block_size, *cu_seqlens)))
+    pages, offsets, cu_q, cu_k = packed.to(tables.device, non_blocking=True).split(sizes)
+    slots = tables.flatten()[pages].long() * block_size + offsets
+    return Gathered(slots, cu_q.int(), cu_k.int(), int(query_lens.max()), int(kv_lens.max()))
+
+
+def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray, tile_tokens: int) -> np.ndarray:
+    """Cut the queries of every sequence that has several into tiles.
+
+    Returns:
+        `[num_tiles, 4]`: sequence, first row of the flat query, number of tokens, keys that the first of them sees. The
+        tiles that see most come first, so that no thread block starts on a long one when the others are done.
+    """
+    starts = np.concatenate(([0], query_lens.cumsum()))
+    tiles = [np.empty((0, 4), dtype=np.int64)]
+    for s in np.flatnonzero(query_lens > 1).tolist():
+        first = np.arange(0, query_lens[s], tile_tokens)
+        count = np.minimum(tile_tokens, query_lens[s] - first)
+        visible = context_lens[s] - query_lens[s] + first + 1
+        tiles.append(np.stack((np.full_like(first, s), starts[s] + first, count, visible), axis=1))
+    together = np.concatenate(tiles)
+    return together[np.argsort(-together[:, 3], kind="stable")]
+
+
+def check_cache(cache: Tensor) -> None:
+    """Raise `BackendError` for a cache that the kernels do not take."""
+    num_blocks, block_size, _, head_dim = cache.shape
+    dtype_code(cache, "paged attention takes")
+    attention.check_head_dim(head_dim, "paged attention")
+    if num_blocks * block_size >= 2**31:
+        raise BackendError(f"paged attention counts slots in 31 bits, the pool has {num_blocks * block_size}")
+
+
+def check_paged_attention_forward(
+    query: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    block_tables: Tensor,
+    context_lens: Sequence[int] | Tensor,
+    query_lens: Sequence[int] | Tensor | None,
+    plan: Any,
+) -> tuple[Any, Any]:
+    """Lengths as lists; with a plan, which has been checked, as they are."""
+    checks.caches(key_cache, value_cache)
+    require(
+        query.ndim in (3, 4),
+        f"query must be [num_seqs, q_len, num_heads, head_dim] or [num_tokens, ...], got {shape(query)}",
+    )
+    num_heads, head_dim = query.shape[-2:]
+    checks.heads(num_heads, key_cache.shape[2])
+    require(head_dim == key_cache.shape[3], f"head_dim is {head_dim} in query, {key_cache.shape[3]} in the cache")
+    checks.devices(query, key_cache=key_cache, block_tables=block_tables)
+    if plan is not None:
+        return context_lens, query_lens
+    if query.ndim == 3:
+        context_lens, query_lens = checks.pages(block_tables, context_lens, query_lens, key_cache)
+        total = sum(query_lens)
+        require(len(query) == total, f"query has {len(query)} rows for query_lens that add up to {total}")
+        return context_lens, query_lens
+    num_seqs, q_len = query.shape[:2]
+    query_lens = [q_len] * num_seqs if query_lens is None else query_lens
+    context_lens, query_lens = checks.pages(block_tables, context_lens, query_lens, key_cache)
+    require(len(query_lens) == num_seqs, f"{len(query_lens)} block tables for {num_seqs} sequences")
+    require(max(query_lens, default=0) <= q_len, f"query_lens {query_lens} exceed q_len={q_len}")
+    return context_lens, query_lens

@@ -1,0 +1,135 @@
+"""Choosing the next token of every row.
+
+The kernels do temperature, top-k, top-p, min-p and the draw in one launch and without a sort, and keep exactly the
+tokens that sorting would keep: among equal logits the lower id goes first. Penalties need the tokens of each request so
+far; torch applies them before the launch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from yaie.kernels import sampling
+from yaie.kernels.ops.checks import require
+from yaie.kernels.ops.launching import BackendError, Family, Launching
+from yaie.kernels.sampling import Generators, Parameter, Settings
+
+LARGEST_VOCABULARY = 2**22  # as in csrc/sampling/row.cuh
+
+
+class Sampling(ABC):
+    @abstractmethod
+    def sample(
+        self,
+        logits: Tensor,
+        temperature: Parameter = 1.0,
+        top_p: Parameter = 1.0,
+        top_k: int | Sequence[int] | Tensor = -1,
+        generator: Generators = None,
+        *,
+        seeds: Sequence[int] | None = None,
+        steps: Sequence[int] | None = None,
+        **more: Any,
+    ) -> Tensor:
+        """Draw one token per row; every row draws one number, whatever its temperature.
+
+        Args:
+            logits, temperature, top_p, top_k, generator, more: as for `SamplingKernel.sample`.
+            seeds, steps: instead of generators, `[num_seqs]` each, from 0 to 2**63 - 1. Row `i` takes number `steps[i]`
+                of the sequence that belongs to `seeds[i]` (`sampling.counter_uniforms`). Nothing has a state, so a
+                kernel makes the numbers itself.
+
+        Returns:
+            Token ids `[num_seqs]`, int64, on the device of logits: the same from every backend, but for a draw that
+            falls within rounding (about 1e-6 of the probability) between two tokens. A row with NaN, +inf or nothing
+            but -inf gives a number of no meaning, which may be -1.
+        """
+
+
+class Torch(Family, Sampling):
+    def sample(self, logits, temperature=1.0, top_p=1.0, top_k=-1, generator=None, *, seeds=None, steps=None, **more):
+        rows, settings = sampling.prepare(logits, temperature, top_p, top_k, **more)
+        if seeds is None:
+            uniforms = sampling.draw_uniforms(len(rows), generator)
+        else:
+            uniforms = sampling.counter_uniforms(seeds, steps)
+        tokens = sampling.draw_tokens(sampling.filtered_probabilities(rows.float(), settings), uniforms)
+        return tokens.masked_fill_(tokens == rows.shape[1], -1).view(logits.shape[:-1])
+
+
+class Kernels(Launching, Sampling):
+    RUNGS = {
+        "sample": {
+            1: ("sampling/sample_1_search.cu", "sample_1_search"),
+            2: ("sampling/sample_2_radix.cu", "sample_2_radix"),
+            3: ("sampling/sample_3_list.cu", "sample_3_list"),
+        }
+    }
+
+    def sample(self, logits, temperature=1.0, top_p=1.0, top_k=-1, generator=None, *, seeds=None, steps=None, **more):
+        if logits.shape[-1] > LARGEST_VOCABULARY:
+            raise BackendError(f"sampling takes up to {LARGEST_VOCABULARY} logits in a row, not {logits.shape[-1]}")
+        rows, settings = sampling.prepare(logits, temperature, top_p, top_k, **more)
+        uniforms = sampling.draw_uniforms(len(rows), generator) if seeds is None else None
+        return self.sample_rows(rows, settings, uniforms, seeds, steps).view(logits.shape[:-1])
+
+    def sample_rows(
+        self,
+        rows: Tensor,
+        settings: Settings,
+        uniforms: Tensor | None,
+        seeds: Sequence[int] | None = None,
+        steps: Sequence[int] | None = None,
+        limits: Tensor | None = None,
+    ) -> Tensor:
+        """One launch.
+
+        Args:
+            rows: `[num_seqs, vocab_size]`; the kernels read float32, other dtypes are converted.
+            uniforms: `[num_seqs]`, float64, from [0, 1), on any device; or None, and seeds and steps.
+            limits: None, or `[num_seqs]` int64 to be filled with the limit of each row, see csrc/sampling/row.cuh.
+
+        Returns:
+            Tokens `[num_seqs]`, int64, with -1 for a row that has NaN, +inf or nothing but -inf.
+        """
+        rows = rows.float().contiguous()
+        num_seqs, vocab_size = rows.shape
+
+        def on_device(values: Any, dtype: torch.dtype) -> Tensor | None:
+            return None if values is None else torch.as_tensor(values, dtype=dtype).to(rows.device, non_blocking=True)
+
+        tokens = torch.empty(num_seqs, dtype=torch.int64, device=rows.device)
+        self.launch[Kernels.RUNGS["sample"][self.rungs["sample"]]](
+            rows,
+            on_device(settings.temperature, torch.float32),
+            on_device([min(k, vocab_size) for k in settings.top_k], torch.int32),
+            on_device(settings.top_p, torch.float64),
+            -on_device(settings.min_p, torch.float32).log(),
+            on_device(uniforms, torch.float64),
+            on_device(seeds, torch.int64),
+            on_device(steps, torch.int64),
+            tokens,
+            limits,
+            num_seqs,
+            vocab_size,
+        )
+        return tokens
+
+
+def check_seeds(num_seqs: int, generator: Generators, seeds: Sequence[int] | None, steps: Sequence[int] | None) -> None:
+    if seeds is None and steps is None:
+        sampling.check_generators(generator, num_seqs)
+        return
+    require(generator is None, "seeds take the place of generator; give one of them")
+    require(
+        seeds is not None and steps is not None and len(seeds) == len(steps) == num_seqs,
+        f"seeds and steps must have one number for each of {num_seqs} rows",
+    )
+    for name, numbers in (("seeds", seeds), ("steps", steps)):
+        inside = all(0 <= number < 2**63 for number in numbers)
+        require(inside, f"{name} must be from 0 to 2**63 - 1, got {numbers}")

@@ -1,0 +1,247 @@
+"""Attention over pages: what a batch reads is planned once, and every layer of a step follows the plan.
+
+One layer of the cache is `[num_blocks, block_size, num_kv_heads, head_dim]`. A batch is flat, `[num_tokens, num_heads,
+head_dim]`, the tokens of a sequence next to each other. Pages that several sequences have in common are read once for
+all of them, each sequence adds its own pages, and the results are merged (`attention.merge_attention`).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from yaie.kernels import attention
+
+# Tokens of KV gathered at once in a batched decode: measured, more falls out of a CPU's caches, fewer costs more calls.
+MAX_GATHERED_TOKENS = 8192
+# Reading a shared prefix apart costs about as much as gathering this many tokens (measured likewise).
+MIN_SAVED_TOKENS = 512
+
+
+def gather_pages(cache: Tensor, block_table: Tensor, context_len: int) -> Tensor:
+    """Collect the first `context_len` tokens of a sequence, which lie in pages all over the pool.
+
+    Args:
+        cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, keys or values of one layer.
+        block_table: `[at least ceil(context_len / block_size)]`, integers; entry `i` is the block that holds the tokens
+            `i * block_size ... (i + 1) * block_size - 1`. Later entries may be anything.
+
+    Returns:
+        `[context_len, num_kv_heads, head_dim]`, a copy, in order of position.
+    """
+    num_blocks = -(-context_len // cache.shape[1])
+    return cache.index_select(0, block_table[:num_blocks]).flatten(0, 1)[:context_len]
+
+
+class Pages(NamedTuple):
+    """Tokens that all queries of `rows` see, or of which the last are these queries."""
+
+    rows: Tensor | slice  # of the flat query
+    block_table: Tensor
+    num_tokens: int
+
+
+class DecodeBatch(NamedTuple):
+    """Sequences with one query each and the tokens that they do not share, padded to the longest."""
+
+    rows: Tensor | slice
+    # [num_seqs, num_kv_heads, kv_len] rows of the cache seen as [-1, head_dim]. Padding repeats the sequence's own last
+    # token, so that what another request left in the pool (a NaN, say) cannot reach this one.
+    kv_rows: Tensor
+    mask: Tensor | None  # [num_seqs, 1, kv_len], None where nothing is padded
+
+
+class AttentionPlan(NamedTuple):
+    """What to read for a batch. Depends on lengths and block tables only."""
+
+    num_tokens: int  # rows of the flat query
+    shared: Sequence[Pages] = ()  # full blocks at the start of several sequences
+    decode: Sequence[DecodeBatch] = ()
+    prefill: Sequence[Pages] = ()  # sequences with several queries
+    single: Pages | None = None  # the whole batch, if it is one decode
+
+
+def shared_prefix_groups(block_tables: np.ndarray, num_shareable: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Disjoint groups of sequences that start with the same blocks, chosen so that few blocks are read twice.
+
+    Args:
+        block_tables: `[num_seqs, max_blocks]`.
+        num_shareable: `[num_seqs]`, how many of a sequence's first blocks may be shared.
+
+    Returns:
+        Pairs (indices of at least two sequences, number of their shared blocks). A group of `n` sequences saves reading
+        its blocks `n - 1` times. Top down, a group is split by its next block where that saves more, at most 32 times.
+    """
+
+    def saved(groups: list[tuple[np.ndarray, int]]) -> int:
+        return sum((len(members) - 1) * shared for members, shared in groups)
+
+    def best(members: np.ndarray, levels: int = 32) -> list[tuple[np.ndarray, int]]:
+        if len(members) < 2 or levels == 0:
+            return []
+        limit = int(num_shareable[members].min())
+        equal = (block_tables[members, :limit] == block_tables[members[0], :limit]).all(axis=0)
+        shared = limit if equal.all() else int(equal.argmin())
+        together = [(members, shared)] if shared else []
+        longer = members[num_shareable[members] > shared]
+        next_block = block_tables[longer, shared] if len(longer) else longer
+        parts = [best(longer[next_block == block], levels - 1) for block in np.unique(next_block)]
+        apart = [group for part in parts for group in part]
+        rest = members[~np.isin(members, np.concatenate([group for group, _ in apart]))] if apart else members
+        if shared and 1 < len(rest) < len(members):
+            apart.append((rest, shared))
+        return max(together, apart, key=saved)
+
+    return best(np.arange(len(num_shareable)))
+
+
+def plan_attention(
+    block_tables: Tensor,
+    context_lens: Sequence[int] | Tensor,
+    query_lens: Sequence[int] | Tensor | None,
+    *,
+    block_size: int,
+    num_kv_heads: int,
+    min_saved_tokens: int = MIN_SAVED_TOKENS,
+) -> AttentionPlan:
+    """Decide what a batch over pages reads together.
+
+    Args:
+        block_tables: `[num_seqs, max_blocks]`, integers; entries beyond a sequence's context may be anything.
+        context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included.
+        query_lens: `[num_seqs]`, how many of the last tokens are queries; None: one each (decode).
+        min_saved_tokens: a prefix is read apart if that saves reading at least this many tokens.
+    """
+    if block_tables.shape[0] == 1 and (query_lens is None or int(query_lens[0]) == 1):
+        num_tokens = int(context_lens[0])
+        return AttentionPlan(1, single=Pages(slice(0, 1), block_tables[0, : -(-num_tokens // block_size)], num_tokens))
+    # Planned in numpy: on a few hundred numbers its calls cost a fraction of a tensor's.
+    tables = block_tables.cpu().numpy()
+    context_lens = np.asarray(context_lens, dtype=np.int64)
+    query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int64)
+    starts = np.concatenate(([0], query_lens.cumsum()))
+
+    def on_device(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(block_tables.device)
+
+    shared, num_shared = [], np.zeros_like(context_lens)
+    # Full blocks before the first query; nothing for a sequence that asks for nothing.
+    shareable = np.where(query_lens > 0, (context_lens - query_lens) // block_size, 0)
+    for members, num_blocks in shared_prefix_groups(tables, shareable):
+        if (len(members) - 1) * num_blocks * block_size < min_saved_tokens:
+            continue
+        rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
+        table = block_tables[int(members[0]), :num_blocks]
+        shared.append(Pages(on_device(rows), table, num_blocks * block_size))
+        num_shared[members] = num_blocks
+
+    own_lens = context_lens - num_shared * block_size
+    prefill = [
+        Pages(slice(starts[i], starts[i + 1]), block_tables[i, num_shared[i] :], int(own_lens[i]))
+        for i in np.flatnonzero(query_lens > 1).tolist()
+    ]
+    decode = []
+    longest_first = np.flatnonzero(query_lens == 1)
+    if len(longest_first) and own_lens[longest_first].max() * len(longest_first) > MAX_GATHERED_TOKENS:
+        longest_first = longest_first[np.argsort(-own_lens[longest_first], kind="stable")]
+    while len(longest_first):
+        kv_len = int(own_lens[longest_first].max())
+        count = max(1, MAX_GATHERED_TOKENS // kv_len)
+        members, longest_first = longest_first[:count], longest_first[count:]
+        lens = own_lens[members, None]
+        positions = np.minimum(np.arange(kv_len), lens - 1)
+        blocks = tables[members[:, None], num_shared[members, None] + positions // block_size].astype(np.int64)
+        slots = blocks * block_size + positions % block_size
+        kv_rows = slots[:, None, :] * num_kv_heads + np.arange(num_kv_heads)[:, None]
+        mask = None if (lens == kv_len).all() else on_device(np.arange(kv_len) < lens)[:, None]
+        rows = starts[members]
+        in_order = (rows[1:] - rows[:-1] == 1).all()
+        rows = slice(int(rows[0]), int(rows[-1]) + 1) if in_order else on_device(rows)
+        decode.append(DecodeBatch(rows, on_device(kv_rows), mask))
+    return AttentionPlan(int(starts[-1]), shared, decode, prefill)
+
+
+def _attend_decode(
+    query: Tensor, key_cache: Tensor, value_cache: Tensor, part: DecodeBatch, scale: float | None, fast: bool
+) -> tuple[Tensor, Tensor]:
+    """Output and lse of queries `[num_seqs, num_heads, head_dim]`, one per sequence, over what each does not share."""
+    (num_seqs, num_kv_heads, _), head_dim = part.kv_rows.shape, query.shape[-1]
+    grouped = (num_seqs, num_kv_heads, -1, head_dim)
+    kv_rows = part.kv_rows.view(-1)
+    key = key_cache.view(-1, head_dim).index_select(0, kv_rows).view(grouped)
+    value = value_cache.view(-1, head_dim).index_select(0, kv_rows).view(grouped)
+    if fast and attention.flash_kernel_takes(query, key):
+        mask = part.mask
+        if mask is not None:
+            mask = mask.expand(-1, query.shape[1] // num_kv_heads, -1)[:, None]
+        # The query heads of a group lie side by side, so that to group them is to look at them in another shape.
+        out, lse = attention.flash_attention(query.view(grouped), key, value, mask, scale)
+        return out.flatten(1, 2), lse.flatten(1)
+    out, lse = attention.attention(query[:, None], key.transpose(1, 2), value.transpose(1, 2), part.mask, scale)
+    return out[:, 0], lse[:, 0]
+
+
+def attend_single(
+    query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: AttentionPlan, scale: float | None, fast: bool
+) -> Tensor:
+    """`paged_attention` for the plan of a single decode, in few calls: it is what a chat spends most of its time on."""
+    _, table, num_tokens = plan.single
+    num_kv_heads, head_dim = key_cache.shape[2:]
+    key = key_cache.index_select(0, table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, num_tokens)
+    value = value_cache.index_select(0, table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, num_tokens)
+    if not fast or query.dtype != torch.float32 or key.dtype != torch.float32 or not query.is_cpu:
+        return attention.attention(query[None], key, value, None, scale)[0][0].to(query.dtype)
+    grouped = query.view(1, num_kv_heads, -1, head_dim)
+    out = F.scaled_dot_product_attention(grouped, key.transpose(1, 2), value.transpose(1, 2), scale=scale)
+    return out.view(query.shape)
+
+
+def paged_attention(
+    query: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    plan: AttentionPlan,
+    scale: float | None = None,
+    fast: bool = True,
+) -> Tensor:
+    """Causal attention of a flat batch over pages: each query sees its sequence's tokens up to itself.
+
+    Args:
+        query: `[num_tokens, num_heads, head_dim]`; the keys and values of these tokens lie in the pages already.
+        key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`.
+        plan: from `plan_attention`.
+        fast: as for `causal_attention`.
+
+    Returns:
+        `[num_tokens, num_heads, head_dim]` in the dtype of query.
+
+    Raises:
+        ValueError: the plan is for another number of tokens.
+    """
+    if query.shape[0] != plan.num_tokens:
+        raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {query.shape[0]}")
+    if plan.single is not None:
+        return attend_single(query, key_cache, value_cache, plan, scale, fast)
+    out = query.new_empty(query.shape, dtype=torch.promote_types(query.dtype, torch.float32))
+    lse = out.new_empty(query.shape[:-1])
+
+    def gathered(part: Pages) -> list[Tensor]:
+        return [gather_pages(cache, part.block_table, part.num_tokens)[None] for cache in (key_cache, value_cache)]
+
+    for part in plan.decode:
+        out[part.rows], lse[part.rows] = _attend_decode(query[part.rows], key_cache, value_cache, part, scale, fast)
+    for part in plan.prefill:
+        queries = query[None, part.rows]
+        offset = part.num_tokens - queries.shape[1]
+        whole = attention.causal_attention(queries, *gathered(part), offset, None, scale, fast=fast)
+        out[None, part.rows], lse[None, part.rows] = whole
+    attend = attention.fast_attention if fast else attention.attention
+    for part in plan.shared:
+        # All queries of the group as if they were one sequence's, after the prefix: its keys are read once.
+        part_out, part_lse = attend(query[None, part.rows], *gathered(part), None, scale)
+        merged = attention.merge_attention(out[part.rows], lse[part.rows], part_out[0], part_lse[0])
+        out[part.rows], lse[part.rows] = merged
+    return out.to(query.dtype)

@@ -1,0 +1,108 @@
+"""Rotary positions (RoPE): every head of a token is turned by angles that grow with the token's position.
+
+Source: Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding" (2021). Angles are float32 at least,
+whatever the dtype of the inputs: half precision cannot tell neighbouring positions apart.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+# The kinds of scaling and the entries that each needs in `rope_scaling`.
+SCALINGS = {
+    "default": (),
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+
+
+def rope_inv_freq(
+    head_dim: int,
+    theta: float = 10000.0,
+    scaling: Mapping | None = None,
+    *,
+    max_position_embeddings: int | None = None,
+    seq_len: int | None = None,
+) -> Tensor:
+    """Inverse frequencies in radians per position, `[head_dim / 2]`, float32.
+
+    Args:
+        scaling: `rope_scaling` (or `rope_parameters`) of a Hugging Face configuration.
+        max_position_embeddings: context length of training; only `dynamic` needs it.
+        seq_len: only for `dynamic`: the longest sequence that these frequencies must serve. Keys in a cache are rotated
+            already, so one run needs one `seq_len`; up to `max_position_embeddings` nothing is scaled.
+
+    Raises:
+        ValueError: an odd head_dim; a type, or an entry of `scaling`, that this function does not implement.
+
+    Source: `llama3` from the Llama 3.1 release; `dynamic` is NTK-aware scaling.
+    """
+    if head_dim <= 0 or head_dim % 2:
+        raise ValueError(f"RoPE rotates pairs of numbers: head_dim must be even and positive, got {head_dim}")
+    scaling = dict(scaling or {})
+    kinds = {scaling.pop(name) for name in ("rope_type", "type") if name in scaling}
+    kind = kinds.pop() if kinds else "default"
+    if kinds or kind not in SCALINGS:
+        raise ValueError(f"rope_type {kind!r} is not supported; supported: {', '.join(SCALINGS)}")
+    if scaling.pop("rope_theta", theta) != theta:
+        raise ValueError(f"scaling has another rope_theta than theta={theta}")
+    if set(scaling) != set(SCALINGS[kind]):
+        raise ValueError(f"rope_type {kind!r} needs entries {list(SCALINGS[kind])}, got {sorted(scaling)}")
+    factor = scaling.get("factor", 1.0)
+    if kind == "dynamic":
+        if max_position_embeddings is None:
+            raise ValueError("rope_type 'dynamic' needs max_position_embeddings")
+        stretch = max(1.0, (seq_len or 0) / max_position_embeddings)
+        theta = theta * (factor * stretch - (factor - 1)) ** (head_dim / (head_dim - 2))
+    inv_freq = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    if kind == "linear":
+        return inv_freq / factor
+    if kind == "llama3":
+        # Long waves are slowed down by `factor`, short ones kept, those in between blended.
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        waves_in_context = scaling["original_max_position_embeddings"] * inv_freq / (2 * math.pi)
+        keep = ((waves_in_context - low) / (high - low)).clamp(0, 1)
+        return (1 - keep) * inv_freq / factor + keep * inv_freq
+    return inv_freq
+
+
+def rope_cos_sin(positions: Tensor, inv_freq: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of every angle: pair `i` of a head at position `p` turns by `p * inv_freq[i]`.
+
+    `positions` `[...]` are integers; both results are `[..., 1, head_dim / 2]` in the dtype of `inv_freq`, where the 1
+    stands for the heads, which all turn alike.
+    """
+    angles = positions.to(inv_freq.dtype).unsqueeze(-1).unsqueeze(-1) * inv_freq
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn every pair of numbers of every head by its angle: `(a, b)` becomes `(a cos - b sin, b cos + a sin)`.
+
+    Pair `i` is `(x[..., i], x[..., i + head_dim / 2])`, as in Hugging Face checkpoints (not neighbours `2i`, `2i + 1`).
+
+    Args:
+        x: `[..., num_heads, head_dim]`.
+        cos, sin: `[..., 1, head_dim / 2]`, from `rope_cos_sin`.
+
+    Returns:
+        The same shape and dtype as `x`; computed in the precision of `cos`.
+    """
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
+
+
+def rotate_in_place(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """`rotate` for an `x` in the dtype of `cos`, written over `x`, in fewer calls."""
+    first, second = x.chunk(2, dim=-1)
+    across = first * sin
+    first.mul_(cos).addcmul_(second, sin, value=-1)
+    second.mul_(cos).add_(across)
+
+
+def apply_rope(x: Tensor, positions: Tensor, inv_freq: Tensor) -> Tensor:
+    """Rotate `x` `[..., num_heads, head_dim]` to `positions` `[...]`; see `rope_cos_sin` and `rotate`."""
+    return rotate(x, *rope_cos_sin(positions, inv_freq))
