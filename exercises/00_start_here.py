@@ -3,7 +3,7 @@
 # Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 # `yaie.exercise("0.1").check()` in the notebook, or `yaie check 0.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 0f479b7c0897b479
+# generated, text hash a45dee887ca07730
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ class KVCacheManager(kv_cache.KVCacheManager):
 
     # ---------- Exercise 0.1: How many blocks? (about 3 minutes) ----------
     def blocks_needed(self, num_tokens: int) -> int:
-        """The engine stores tokens in blocks of `block_size` tokens. Return the number of blocks that `num_tokens`
-        tokens need. With `self.block_size` = 16: 20 tokens need 2 blocks, 32 tokens need 2, 33 need 3.
+        """Return how many blocks a request of `num_tokens` tokens needs. A block has room for `self.block_size`
+        tokens, and a block that is only partly filled counts as a whole one.
+
+        `num_tokens` is 0 or more. The result is an `int`. With `self.block_size` = 16:
+
+        | tokens | blocks |
+        |---|---|
+        | 0 | 0 |
+        | 1 | 1 |
+        | 16 | 1 |
+        | 17 | 2 |
+        | 20 | 2 |
+        | 33 | 3 |
         """
         raise NotImplementedError("exercise 0.1: write this function")

@@ -3,7 +3,7 @@
 # Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 # `yaie.exercise("5.1").check()` in the notebook, or `yaie check 5.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 3fa32430b02f5b48
+# generated, text hash 0bfdae95bb4dc05f
 
 from __future__ import annotations
 
@@ -20,18 +20,45 @@ from yaie.models.llama import Attend, Llama, swiglu
 
 # ---------- Exercise 5.1: RMSNorm (about 10 minutes) ----------
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Divide each row by its root mean square, then multiply by `weight`. The row [1, 7] has the squares 1 and 49;
-    their mean is 25, the root is 5, so with a weight of [1, 1] and eps 0 it becomes [0.2, 1.4]. `eps` is added
-    to the mean before the root.
+    """Divide each row by its root mean square, then multiply by `weight`: `x / sqrt(mean(x ** 2) + eps) * weight`,
+    with the mean over the last dimension.
+
+    - `x`: `[..., size]` in any floating dtype.
+    - `weight`: `[size]`.
+    - `eps`: a small number that keeps a row of zeros finite.
+    - Returns a tensor with the shape and the dtype of `x`.
+
+    | row | `weight` | `eps` | result |
+    |---|---|---|---|
+    | `[1, 7]` | `[1, 1]` | 0 | `[0.2, 1.4]` |
+    | `[1, 7]` | `[10, 1]` | 0 | `[2, 1.4]` |
+    | `[1, 7]` | `[1, 1]` | 11 | `[0.167, 1.167]` |
+    | `[0, 0, 0]` | `[1, 1, 1]` | 1e-6 | `[0, 0, 0]` |
+
+    In the first row the squares are 1 and 49, their mean is 25 and its root is 5.
+
+    The squares of 16-bit numbers may overflow: in float16, 300 * 300 is infinite. The norm of such a row is
+    finite: `[300, -300, 0, 0]` becomes `[1.414, -1.414, 0, 0]`.
     """
     raise NotImplementedError("exercise 5.1: write this function")
 
 
 # ---------- Exercise 5.2: SwiGLU (about 10 minutes) ----------
 def silu_mul(gate_up: Tensor) -> Tensor:
-    """Each row of `gate_up` holds two halves: first the gate, then up. Multiply silu(gate) with up, number by
-    number. In [1, 0, 2, 3] the gate is [1, 0], its silu is [0.731, 0], and the product with up = [2, 3] is
-    [1.462, 0].
+    """Let each number of the gate decide how much of its partner in up may pass: return `silu(gate) * up`, number
+    by number, with `silu(z) = z * sigmoid(z)`.
+
+    - `gate_up`: `[..., 2 * size]`. The first half of each row is the gate, the second half is up.
+    - Returns `[..., size]`.
+
+    The row `[1, 0, 2, 3]`:
+
+    | | first number | second number |
+    |---|---|---|
+    | gate | 1 | 0 |
+    | silu(gate) | 0.731 | 0 |
+    | up | 2 | 3 |
+    | result | 1.462 | 0 |
     """
     raise NotImplementedError("exercise 5.2: write this function")
 
@@ -44,6 +71,15 @@ class DecoderBlock(llama.DecoderBlock):
         """Wire the two halves of a block: hidden + attention(norm(hidden)), then that sum + mlp(norm(sum)). The norms
         go into the halves only; what is added to is never normalised. If attention exchanged the two numbers it
         gets and multiplied them by 10, [1, 7] would become [1, 7] + 10 * [1.4, 0.2] = [15, 9] after the first half.
+
+        Each half works on a normalised copy (`rms_norm`, with `input_norm` before attention and
+        `post_attention_norm` before the MLP, and `self.eps`) and its result is added to the hidden state itself,
+        which is never normalised: this residual stream is how a layer passes on what it does not change.
+
+        Args: hidden: `[num_tokens, hidden_size]`. cos, sin: rotation of each token's position, for
+        `self.attention`. attend: for `self.attention`; computes attention over the keys that each token may see.
+
+        Returns: `[num_tokens, hidden_size]`. The MLP is `swiglu` with `self.gate_up_proj` and `self.down_proj`.
         """
         raise NotImplementedError("exercise 5.3: write this function")
 
@@ -52,8 +88,26 @@ class DecoderBlock(llama.DecoderBlock):
 def generate_greedy(
     model: Llama, token_ids: list[int], max_new_tokens: int, stop_token_ids: Collection[int] = ()
 ) -> list[int]:
-    """Send the prompt through the model once, then one token at a time, each with the past that the call before
-    returned. The next token is the one with the largest logit in the last row. With a model whose next token is
-    the sum of all tokens so far, modulo 10, the prompt [1, 2] is continued by 3, 6, 2, 4.
+    """Continue a text greedily: each next token is the one with the largest logit. The past of each call is kept,
+    so that no token goes through the model twice.
+
+    - `model.forward_contiguous(tokens, past)` takes the ids of new tokens, a tensor on `model.device`, and the
+      past (None at the start). It returns the logits `[num_new, vocab_size]`, in which row `i` is about the
+      token that follows new token `i`, and the longer past.
+    - `token_ids`: the prompt, a list of at least one token.
+    - `max_new_tokens`: how many tokens to generate at most. With 0 the model is not called.
+    - `stop_token_ids`: generation ends with the first of these.
+    - Returns the list of new tokens, without the prompt. A token that stopped generation is its last.
+
+    Take a model whose next token is the sum of all tokens so far, modulo 10, the prompt `[1, 2]`, and 3 new
+    tokens:
+
+    | call | tokens sent | the last row says |
+    |---|---|---|
+    | 1 (prefill) | `[1, 2]` | 3 |
+    | 2 (decode) | `[3]` | 6 |
+    | 3 (decode) | `[6]` | 2 |
+
+    The result is `[3, 6, 2]`. With `stop_token_ids=(6,)` there are two calls, and it is `[3, 6]`.
     """
     raise NotImplementedError("exercise 5.4: write this function")

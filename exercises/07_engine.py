@@ -3,7 +3,7 @@
 # Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 # `yaie.exercise("7.1").check()` in the notebook, or `yaie check 7.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 1624138ee23c8d8a
+# generated, text hash 56fe50d3ed90ff7d
 
 from __future__ import annotations
 
@@ -16,24 +16,82 @@ class Pages(pages.Pages):
 
     # ---------- Exercise 7.1: Reuse a cached prefix (about 15 minutes) ----------
     def reuse(self, request: Request) -> list[int]:
-        """Find the longest cached prefix of a request, lock it, note on the request what need not be computed, and
-        return the pages. With pages of 2 and [5, 6, 7, 8] cached in the pages 3 and 1, a request for [5, 6, 7, 8]
-        gets [3] and computes 7 and 8.
+        """Find the longest cached prefix of a request, lock it, and return the pages that hold it as a list, in order:
+        they become the beginning of its block table.
+
+        The last token of a request is never taken from the cache. It must be computed, because its logits give the
+        next token; a prompt that is cached to its end would leave nothing to compute.
+
+        The request notes the node that it has locked, and how many tokens it has found. These count as published
+        and as computed. Where nothing is found, the list is empty and the node is the root.
+
+        Pages of 2 tokens; `[5, 6, 7, 8]` is cached in the pages 3 and 1:
+
+        | tokens of the request | result | tokens found | because |
+        |---|---|---|---|
+        | `[5, 6, 7, 8, 9]` | `[3, 1]` | 4 | 9 is left to compute |
+        | `[5, 6, 7, 8]` | `[3]` | 2 | 8 must be computed, and 7 alone is no page |
+        | `[5, 6, 1, 2, 3]` | `[3]` | 2 | the prompts part there |
+        | `[4, 4, 4]` | `[]` | 0 | |
+
+        You may use `self.cache.match(tokens)`, which gives `(length, pages, node)`: tokens found, whole pages; an
+        int64 array of pages; the node to lock. Then `self.cache.lock(node)`, and `request.hold(node, num_published,
+        num_computed)`, which notes the node and the two numbers of tokens. `request.token_ids` is an int64 array.
         """
         raise NotImplementedError("exercise 7.1: write this function")
 
     # ---------- Exercise 7.2: Publish what is computed (about 20 minutes) ----------
     def publish(self, request: Request) -> None:
-        """Hand the whole computed pages of a running request to the prefix cache. If a twin was first, read on from
-        the twin's pages and free the duplicates. A request with the table [0, 7, 9] finds that the cache has page 4
-        for the tokens of its page 7: afterwards its table is [0, 4, 9], the cache has 0, 4 and 9, and page 7 is
-        free.
+        """Hand the whole pages that a running request has computed to the prefix cache, for others to reuse. Only what
+        is computed may be published: whoever finds a page reads it at once.
+
+        - The cache gets one reference (`self.kv.retain`) on each page that it took, and on no other.
+        - The request goes on reading its published pages, so it locks them, and gives back its old lock.
+        - Where a twin published the same tokens first, the cache keeps the twin's pages. The request reads on from
+          those. Its own are duplicates: they are freed, and counted in `self.num_duplicates`.
+
+        Pages of 4 tokens. 12 tokens are computed; page 0 was found in the cache at the beginning, and a twin has
+        published page 4 for the same tokens as page 7:
+
+        | | before | after |
+        |---|---|---|
+        | block table of the request | `[0, 7, 9]` | `[0, 4, 9]` |
+        | pages of the cache | 0, 4 | 0, 4, 9 |
+        | page 7 | in use | free, one duplicate more |
+        | `request.num_published_tokens` | 4 | 12 |
+
+        A block table never names a page that is free. `request.locked_node` is the node now locked.
+
+        You may use `self.cache.insert(tokens, pages)`, which gives `(present, length, node)` (exercise 1.3; a cache
+        that keeps nothing answers `(0, 0, root)`); `self.cache.pages_to(node)`, an array; `self.kv.block_tables`;
+        `self.kv.replace_prefix(request_id, pages)`, which makes a table begin with these pages and returns those
+        that became free; and `request.hold(node, num_published, num_computed)`, which notes the node and both
+        lengths in tokens.
         """
         raise NotImplementedError("exercise 7.2: write this function")
 
     # ---------- Exercise 7.3: Make room by eviction (about 15 minutes) ----------
     def make_room(self, num_pages: int) -> bool:
-        """See that `num_pages` pages are free. If 3 are free and 5 are wanted, evict 2 pages: with pages of 4 tokens,
-        ask the cache for 8 tokens. If it cannot give up that many, evict nothing and return False.
+        """See that at least `num_pages` pages are free. If there are fewer, let the cache evict what is missing.
+        Return whether so many are free now.
+
+        If eviction would not be enough, nothing is evicted: the request must wait in any case, and pages worth
+        keeping would be lost for nothing. Evicted pages lose the reference of the cache, which frees them, and
+        count in `self.num_evicted`.
+
+        A pool of 8 pages. The cache holds A in the pages 0 and 1 and B in page 2, A was used before B; the other 5
+        are free:
+
+        | `make_room` | result | evicted | free afterwards |
+        |---|---|---|---|
+        | 5 | True | none | 5 |
+        | 6 | True | 0 and 1: whole leaves go | 7 |
+        | 8 | True | 0, 1 and 2 | 8 |
+        | 6, with A and B locked | False | none | 5 |
+        | 9 | False | none | 5 |
+
+        You may use `self.kv.num_free_blocks`; `self.cache.evictable_size`, how many pages could be evicted;
+        `self.cache.evict(num_pages)`, which evicts at least so many and returns them as an array (exercise 1.4);
+        and `self.kv.release(pages)`, which takes the cache's reference off each page of a list.
         """
         raise NotImplementedError("exercise 7.3: write this function")

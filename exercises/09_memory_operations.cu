@@ -4,7 +4,7 @@
 // `yaie.exercise("9.1").check()` in the notebook, or `yaie check 9.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 64d6b82d8a2d0545
+// generated, text hash e5c261edd99d4c48
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -23,10 +23,23 @@
 // Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(static_cast<Unit*>(key_cache),
 //     static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
 //
-// Copy blocks inside the KV cache, in all layers, keys and values. Thread block (x, y, z) copies pair number x of
-// `block_mapping` in layer y; z = 0 is the key cache, z = 1 the value cache. Its threads share the `units_per_block`
-// units of the block. With block_mapping = [[0, 2]] and 2 layers, block 0 of each layer goes to block 2 of the same
-// layer.
+// Copy blocks of the KV cache inside the cache, in place: in every layer, keys and values.
+//
+// | argument | shape, in units |
+// |---|---|
+// | `key_cache`, `value_cache` | `[num_layers, num_blocks, units_per_block]` |
+// | `block_mapping` | `[num_pairs, 2]`: source and target |
+//
+// Thread block (x, y, z) copies pair x in layer y; z is 0 for the key cache and 1 for the value cache. It has at most
+// 256 threads, and a block of the cache may have more units. Nothing else changes. Neighbouring threads move
+// neighbouring units: the profile must show no wasted sectors.
+//
+// With block_mapping = [[0, 2]], 2 layers and 3 blocks of 2 units:
+//
+// | key cache | block 0 | block 1 | block 2, before | block 2, after |
+// |---|---|---|---|---|
+// | layer 0 | 0 1 | 2 3 | 4 5 | 0 1 |
+// | layer 1 | 6 7 | 8 9 | 10 11 | 6 7 |
 template <typename Unit>
 __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int64_t* block_mapping,
                                    int64_t num_blocks, int64_t units_per_block) {
@@ -40,17 +53,31 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 // key, value: [num_tokens, token_bytes] (all KV heads of a token, contiguous), any dtype
 // key_cache, value_cache: one layer of the pool, [num_blocks * block_size, token_bytes]
 // slot_mapping: [num_tokens]; slot = block * block_size + row. A negative slot is skipped: a batch that is padded for a
-//     CUDA graph has tokens that belong to nobody.
+//     CUDA graph has tokens of no request.
 
 // ---------- Exercise 9.2: Write new tokens into their slots (about 15 minutes) ----------
 // Launched by `launch_write`: reshape_and_cache_kernel<Unit><<<num_tokens, threads, 0, stream>>>(static_cast<const
 //     Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache),
 //     slot_mapping, units)
 //
-// Each step of the engine computes keys and values of new tokens and puts them into the cache. Thread block b copies
-// row b of `key` to row `slot_mapping[b]` of `key_cache`, and the same for `value`; its threads share the
-// `units_per_token` units of a row. A negative slot is skipped. With slot_mapping = [5, -1, 0], token 0 goes to slot 5,
-// token 2 to slot 0, and token 1 nowhere.
+// Write the keys and values of new tokens into their slots of the paged cache.
+//
+// | argument | shape, in units |
+// |---|---|
+// | `key`, `value` | `[num_tokens, units_per_token]` |
+// | `key_cache`, `value_cache` | `[num_slots, units_per_token]` |
+// | `slot_mapping` | `[num_tokens]`; a negative slot is padding and is stored nowhere |
+//
+// Thread block b stores token b: row b of `key` goes to row `slot_mapping[b]` of `key_cache`, and the same for `value`.
+// A row may have more units than the thread block has threads. Neighbouring threads move neighbouring units.
+//
+// With slot_mapping = [3, -1, 0], rows of 2 units and 4 slots of zeros:
+//
+// | token | row of `key` | slot | `key_cache` afterwards |
+// |---|---|---|---|
+// | 0 | 1 2 | 3 | row 3 is 1 2 |
+// | 1 | 3 4 | none | rows 1 and 2 stay 0 0 |
+// | 2 | 5 6 | 0 | row 0 is 5 6 |
 template <typename Unit>
 __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Unit* key_cache, Unit* value_cache,
                                          const int64_t* slot_mapping, int64_t units_per_token) {
@@ -75,9 +102,20 @@ __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Uni
 // Launched by `transpose_3_padded`: transpose_tile_kernel<1><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x,
 //     y, rows, cols)
 //
-// Write y[c][r] = x[r][c] so that reads and writes both run along rows. A thread block of 32 x 32 threads reads one
-// tile of x into shared memory, waits, and writes it to its place in y. PAD more columns in the tile keep its columns
-// out of one bank. With x of 2 rows and 3 columns, y has 3 rows and 2 columns, and y[2][0] = x[0][2].
+// Transpose a matrix of floats through a tile in shared memory: y[c][r] = x[r][c]. Reads of `x` and writes of `y` both
+// run along rows of global memory.
+//
+// `x` is `[rows, cols]` and `y` is `[cols, rows]`, of any size. A thread block has TILE x TILE threads (32 x 32) and
+// handles one tile of `x`: the one in tile column `blockIdx.x`, tile row `blockIdx.y`. Nothing outside `x` and `y` may
+// be touched. The tile has PAD extra columns, 0 or 1; with 1 there must be no bank conflicts.
+//
+// With x = [[1, 2, 3], [4, 5, 6]], y is [[1, 4], [2, 5], [3, 6]]. With 40 rows and 70 columns the grid is 3 x 2, and
+// thread block (2, 1) does this:
+//
+// | | begins at | exists there |
+// |---|---|---|
+// | reads from `x` | row 32, column 64 | 8 rows, 6 columns |
+// | writes to `y` | row 64, column 32 | 6 rows, 8 columns |
 template <int PAD>
 __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int cols) {
     // exercise 9.3: write this function
@@ -100,10 +138,18 @@ __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int co
 // ---------- Exercise 9.4: Sum in shared memory (about 20 minutes) ----------
 // Launched by `reduce_2_shared`: reduce_2_kernel<<<blocks_for(n), THREADS, 0, stream>>>(x, total, n)
 //
-// Add up n floats. Each thread block puts its 256 elements into shared memory (0 where there is none) and adds them up
-// in rounds: in each round the first half of what is left adds the second half to itself, 256 to 128 to 64 and so on,
-// until one sum is left, which one thread adds to `total[0]` with `atomicAdd`. With n = 300 there are two blocks, and
-// two calls of `atomicAdd`.
+// Add up n floats. Each thread block adds the sum of its elements to `total[0]` with a single `atomicAdd`; before that,
+// its threads gather the sum in shared memory.
+//
+// `x` is `[n]`, `total` is `[1]` and begins at 0. Every thread block has THREADS = 256 threads, and thread i of the
+// grid has element i. A thread without an element adds nothing and reads nothing.
+//
+// With x = [1, 2, 3, ...] and n = 300 the total is 45,150:
+//
+// | thread block | elements | threads without one | adds to `total[0]` |
+// |---|---|---|---|
+// | 0 | 1 to 256 | 0 | 32,896 |
+// | 1 | 257 to 300 | 212 | 12,254 |
 __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
     // exercise 9.4: write this function
 }

@@ -4,7 +4,7 @@
 // `yaie.exercise("10.2").check()` in the notebook, or `yaie check 10.2` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 1706392f5b83beb9
+// generated, text hash f730e9c259cc4a52
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -19,14 +19,25 @@
 //
 // Both take all layers, keys and values in one launch: a grid of (num_pairs, num_layers, 2) thread blocks.
 
-// ---------- Exercise 10.2: Case 1: mend it (about 5 minutes) ----------
+// ---------- Exercise 10.2: Case 1: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
 // Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(static_cast<Unit*>(key_cache),
 //     static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
 //
-// Mend `copy_blocks_kernel`: all numbers of a block must be copied, whatever the number of threads.
+// Fix `copy_blocks_kernel`: every unit of a block must be copied, for every size of a block and every number of
+// threads. Each unit is written by one thread only.
 //
-// Each thread block copies one block of one layer, of keys (blockIdx.z 0) or values (1), in units of type `Unit`.
+// | units per block | threads | wrong as found |
+// |---|---|---|
+// | 8 | 32 | nothing |
+// | 256 | 256 | nothing |
+// | 257 | 256 | the last unit keeps its old number |
+// | 1000 | 256 | the last 744 units do |
+//
+// For shapes, see exercise 9.1.
+//
+// Copy block_mapping's pair blockIdx.x in layer blockIdx.y, of keys (blockIdx.z 0) or values (1). A cache has
+// units_per_block units of type `Unit` per block and num_blocks blocks per layer. Any number of threads.
 template <typename Unit>
 __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int64_t* block_mapping,
                                    int64_t num_blocks, int64_t units_per_block) {
@@ -49,10 +60,11 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 // 1 silu_mul_1_elements   a thread makes one element of the result
 // 2 silu_mul_2_packs      a thread makes 16 bytes of it.
 //
-// Measured on an H100, 8,192 x 14,336 in bf16 (yaie/bench/results): 404 us, 243 us; torch, operation by operation, 660 us.
+// Measured on an H100, 8,192 x 14,336 in bf16 (yaie/bench/results): 404 us, 243 us; torch, operation by operation,
+// 660 us.
 //
 // As two operations of a library, silu would write its result and the product would read it again: 5 rows moved of
-// `size` each, and not 3. silu(gate) is rounded to the dtype before the product, as those two would do it.
+// `size` each instead of 3. silu(gate) is rounded to the dtype before the product, as those two would do it.
 //
 // These stand in the engine's file, and you may use them:
 //     __device__ __forceinline__ float to_float(float x);
@@ -68,14 +80,21 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 //         T at[N];
 //     };
 
-// ---------- Exercise 10.6: Case 3: mend it (about 5 minutes) ----------
+// ---------- Exercise 10.6: Case 3: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
-// Launched by `launch_silu_mul`: silu_mul_kernel<T, N><<<grid, threads, 0, stream>>>(static_cast<const P*>(gate_up),
-//     static_cast<P*>(out), packs)
+// Launched by `launch_silu_mul`: silu_mul_kernel<T, N><<<grid, threads, 0, stream>>>(input, static_cast<P*>(out),
+//     packs)
 //
-// Mend `silu_mul_kernel`: no finite gate may give infinity or NaN.
+// Fix `silu_mul_kernel`: out = silu(gate) * up, where no finite gate may give infinity or NaN.
 //
-// Thread block (r, c) makes the packs of row r from c * blockDim.x on; a row of the result has `packs` of them.
+// | gate | up | right | as found |
+// |---|---|---|---|
+// | 1.0 | 1.0 | 0.731 | the same |
+// | 100.0 | 1.0 | 100.0 | NaN |
+// | -300.0 | 1.0 | 0 | 0 |
+//
+// Make pack blockIdx.y * blockDim.x + threadIdx.x of row blockIdx.x of the result, if the row has it: it has `packs` of
+// them. Rounded to T twice: silu(gate), and the product.
 template <typename T, int N>
 __global__ void silu_mul_kernel(const Pack<T, N>* gate_up, Pack<T, N>* out, int packs) {
     const int64_t row = blockIdx.x;
@@ -102,14 +121,24 @@ __global__ void silu_mul_kernel(const Pack<T, N>* gate_up, Pack<T, N>* out, int 
 // block_table: the request's blocks, in order; entries beyond context_len are not read
 // out: [context_len, token_bytes]
 
-// ---------- Exercise 10.8: Case 4: mend it (about 5 minutes) ----------
+// ---------- Exercise 10.8: Case 4: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
 // Launched by `launch_gather`: gather_pages_kernel<Unit><<<context_len, threads, 0, stream>>>(static_cast<const
 //     Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
 //
-// Mend `gather_pages_kernel`: a token lies in the block that the table names for its position.
+// Fix `gather_pages_kernel`: the token at each position comes from the block that the block table names for it, in any
+// order of the blocks.
 //
-// Thread block p copies the token at position p: row p % block_size of block block_table[p / block_size].
+// With pages of 2 tokens, where block b holds 2 b and 2 b + 1:
+//
+// | block table | right | as found |
+// |---|---|---|
+// | [3] | 6, 7 | the same |
+// | [2, 0] | 4, 5, 0, 1 | 4, 5, 6, 7 |
+// | [5, 1, 7] | 10, 11, 2, 3, 14, 15 | 10 to 15 |
+//
+// Copy the token at position blockIdx.x of the request, units_per_token units of type `Unit`. Page number i of the
+// request is block block_table[i] of the cache; pages have block_size tokens. Any number of threads.
 template <typename Unit>
 __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
                                     int64_t units_per_token) {
@@ -132,16 +161,25 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 // These stand in the engine's file, and you may use them:
 //     constexpr int TILE = 32;  // a thread block has TILE x TILE threads
 
-// ---------- Exercise 10.10: Case 5: mend it (about 6 minutes) ----------
+// ---------- Exercise 10.10: Case 5: fix it (about 6 minutes) ----------
 // There is a mistake in this function.
 // Launched by `transpose_2_tiled`: transpose_tile_kernel<0><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x, y,
 //     rows, cols)
 // Launched by `transpose_3_padded`: transpose_tile_kernel<1><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x,
 //     y, rows, cols)
 //
-// Mend `transpose_tile_kernel` for every shape. x is [rows, cols], y is [cols, rows].
+// Fix `transpose_tile_kernel` for every shape: `x` is `[rows, cols]`, `y` is `[cols, rows]`, and y[c][r] = x[r][c].
+// Nothing outside `y` may be written.
 //
-// Read the tile along its rows, wait, write it along the rows of y. PAD is 0 (bank conflicts) or 1 (none).
+// | shape of `x` | as found |
+// |---|---|
+// | 2 x 2 | right |
+// | 1 x 2 | reads a part of the tile that was never filled |
+// | 2 x 1 | writes beyond `y` |
+//
+// Transpose a tile through shared memory, so that a warp reads neighbouring elements of x and writes neighbouring
+// elements of y. Tiles at the edge of x are not full. PAD: columns that a row of the tile has besides, 0 (bank
+// conflicts) or 1 (none).
 template <int PAD>
 __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int cols) {
     __shared__ float tile[TILE][TILE + PAD];
@@ -165,17 +203,27 @@ __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int co
 // key, value: [num_tokens, token_bytes] (all KV heads of a token, contiguous), any dtype
 // key_cache, value_cache: one layer of the pool, [num_blocks * block_size, token_bytes]
 // slot_mapping: [num_tokens]; slot = block * block_size + row. A negative slot is skipped: a batch that is padded for a
-//     CUDA graph has tokens that belong to nobody.
+//     CUDA graph has tokens of no request.
 
-// ---------- Exercise 10.12: Case 6: mend it (about 5 minutes) ----------
+// ---------- Exercise 10.12: Case 6: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
 // Launched by `launch_write`: reshape_and_cache_kernel<Unit><<<num_tokens, threads, 0, stream>>>(static_cast<const
 //     Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache),
 //     slot_mapping, units)
 //
-// Mend `reshape_and_cache_kernel`: a token with a negative slot is not stored anywhere.
+// Fix `reshape_and_cache_kernel`: a token with a negative slot is stored nowhere. All others go to their slots, slot 0
+// included.
 //
-// Thread block b writes token b: its threads share the units of the row, once for keys and once for values.
+// Tokens 1, 2, ... go to an empty pool of 4 slots:
+//
+// | slots | pool afterwards | as found |
+// |---|---|---|
+// | [3, 0] | 2, 0, 0, 1 | right |
+// | [-1] | 0, 0, 0, 0 | writes before the pool |
+// | [1, -1, 0, -4] | 3, 1, 0, 0 | writes before the pool |
+//
+// Write the keys and values of token blockIdx.x, each units_per_token units of type `Unit`, to the token's slot; write
+// nothing if that is negative. Any number of threads.
 template <typename Unit>
 __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Unit* key_cache, Unit* value_cache,
                                          const int64_t* slot_mapping, int64_t units_per_token) {
@@ -203,15 +251,21 @@ __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Uni
 //     // The sum over the 32 lanes of a warp, in lane 0. All lanes must call it.
 //     __device__ float warp_sum(float value);
 
-// ---------- Exercise 10.18: Case 9: mend it (about 5 minutes) ----------
+// ---------- Exercise 10.18: Case 9: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
 // Launched by `reduce_2_shared`: reduce_2_kernel<<<blocks_for(n), THREADS, 0, stream>>>(x, total, n)
 //
-// Mend `reduce_2_kernel`: a thread without a number must not read one, even if it does not use it.
+// Fix `reduce_2_kernel`: a thread without a number must not read one, even if it does not use it, and adds 0 to the
+// sum.
 //
-// Each thread block adds the sum of its THREADS elements to total, with one atomicAdd. It gathers the sum in shared
-// memory: in each round the first half of what is left adds the second half to itself. A thread without an element
-// contributes 0.
+// | numbers 1, 2, ..., n | sum | as found |
+// |---|---|---|
+// | 256 | 32,896 | right |
+// | 1 | 1 | right, and 255 threads read beyond the end |
+// | 300 | 45,150 | right, and 212 threads do |
+//
+// Add the sum of the THREADS elements of each thread block to total, with one atomicAdd per block: the sum is gathered
+// in shared memory, in log2(THREADS) rounds. The last block may have fewer elements.
 __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
     __shared__ float partial[THREADS];
     const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -238,8 +292,8 @@ __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
 // larger score, what was added up before is scaled down to the new maximum; so the result is the softmax over all
 // keys, although no more than 32 scores of a row exist at a time.
 //
-// What it should gain: no scores in memory, and a tile of keys and values is read once for 32 rows and not once for
-// each row. The emulator's profile() shows the bytes (lesson 13).
+// What it should gain: no scores in memory, and a tile of keys and values is read once for 32 rows instead of once
+// for each row. The emulator's profile() counts the bytes.
 //
 // What it did gain on an H100 (README.md): 9 times the speed of rung 1, and still only 8.5 TFLOP/s.
 //
@@ -256,10 +310,19 @@ __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
 //         float most, sum;
 //     };
 
-// ---------- Exercise 10.22: Case 11: mend it (about 8 minutes) ----------
+// ---------- Exercise 10.22: Case 11: fix it (about 8 minutes) ----------
 // There is a mistake in this function.
 //
-// Mend `take_scores`: `rescale` is the factor that takes sums made with the old maximum to the new one.
+// Fix `take_scores`: `rescale` must take sums that were made with the old maximum to the new one.
+//
+// The function takes the scores of one tile into the running maximum `row.most` of a row and its running sum `row.sum`,
+// the sum of exp(score - row.most). Each lane has the score of one key, and gets the weight of this key back.
+//
+// | scores, values 0, 1, 2, ... | weighted mean | as found |
+// |---|---|---|
+// | 0, 1, 2 | 1.58 | the same |
+// | 32 times 0, then 1 | 16.79 | 16.0 |
+// | 1, then 64 times 0 | 31.18 | the same |
 //
 // Take the scores of one more tile into a row's running maximum and sum. All 32 lanes call it, each with the score of
 // one key (-inf if the row may not see it), and all get the same `row`. Returns the weight of the lane's key;
@@ -277,14 +340,20 @@ __device__ float take_scores(float score, Running& row, float& rescale) {
     return weight;
 }
 
-// ---------- Exercise 10.24: Case 12: mend it (about 6 minutes) ----------
+// ---------- Exercise 10.24: Case 12: fix it (about 6 minutes) ----------
 // There is a mistake in this function.
 // Launched by `reduce_3_shuffle`: reduce_3_kernel<<<blocks, THREADS, 0, stream>>>(x, total, n)
 //
-// Mend `reduce_3_kernel`: thread blocks run at the same time, and each of them adds its sum to the same number.
+// Fix `reduce_3_kernel`: no two threads may race, and the sum must be right for any number of thread blocks. Each
+// thread block adds its own sum to `total[0]`.
 //
-// Add the sum of x to total, with any number of thread blocks of THREADS threads and one atomicAdd in each. Every thread
-// first adds up elements of its own, in steps of the whole grid.
+// | numbers 1, 2, ..., n | thread blocks | sum | as found |
+// |---|---|---|---|
+// | 256 | 1 | 32,896 | right |
+// | 257 | 2 | 33,153 | a race |
+// | 1000 | 4 | 500,500 | a race |
+//
+// Add the sum of x to total, with any number of thread blocks of THREADS threads and one atomicAdd in each.
 __global__ void reduce_3_kernel(const float* x, float* total, int64_t n) {
     __shared__ float of_warp[THREADS / 32];
     const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;

@@ -4,7 +4,7 @@
 // `yaie.exercise("11.1").check()` in the notebook, or `yaie check 11.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 03fd9454166eabd1
+// generated, text hash 4fe6ae87a877b032
 
 // ==================== csrc/model_ops/rms_norm.cu ====================
 //
@@ -17,12 +17,12 @@
 //                         divided. A residual is added by a kernel of its own before: x and the residual are read, and
 //                         the sum is written, to be read twice by the norm.
 // 2 rms_norm_2_one_pass   16 bytes at a time; a row stays in the registers of its thread block between the sum and the
-//                         division, and the residual is added on the way in (fused). Everything is read once and
-//                         written once: 4 rows moved with a residual and not 6, 2 without and not 3. (In rung 1 a row
-//                         that still lies in the cache is not read from memory again.)
+//                         division, and the residual is added as x is read (fused). Everything is read once and
+//                         written once: 4 rows moved with a residual instead of 6, 2 without instead of 3. (In rung 1 a
+//                         row that still lies in the cache is not read from memory again.)
 //
-// Measured on an H100 with a residual, 8,192 x 4,096 in bf16 (yaie/bench/results): 166 us, 98 us (2.7 TB/s, nine tenths of
-// what a copy reaches); torch, operation by operation, 595 us.
+// Measured on an H100 with a residual, 8,192 x 4,096 in bf16 (yaie/bench/results): 166 us, 98 us (2.7 TB/s, nine tenths
+// of what a copy reaches); torch, operation by operation, 595 us.
 //
 // The sum is in float. The quotient is rounded to the dtype before it is multiplied, as torch does it.
 //
@@ -33,7 +33,7 @@
 //     };
 //     // The sum over a thread block of up to 32 whole warps, in every thread. All threads must call it, and only once.
 //     __device__ float block_sum(float value);
-//     // Packs come by value: one access reads the whole pack, and not one for each element.
+//     // Packs come by value: one access reads the whole pack, instead of one for each element.
 //     template <typename T, int N> __device__ Pack<T, N> added(Pack<T, N> a, Pack<T, N> b);
 //     template <typename T, int N> __device__ float sum_of_squares(Pack<T, N> pack);
 //     template <typename T, int N> __device__ Pack<T, N> scaled(Pack<T, N> pack, float scale, Pack<T, N> weight);
@@ -44,10 +44,23 @@
 //     MOST_THREADS), 0, stream>>>(static_cast<const P*>(x), static_cast<P*>(residual), static_cast<const P*>(weight),
 //     static_cast<P*>(out), packs, eps)
 //
-// One thread block norms one row, in three steps: each thread reads its packs, adds the residual to them if there is
-// one (and writes the sum back there), and keeps them in registers; the block adds up all squares; each thread scales
-// what it has kept and writes it to `out`. With x = [1, 7], a residual of [0, 0], a weight of [1, 1] and eps 0 the mean
-// square is 25, the scale 1/5, and out = [0.2, 1.4].
+// Norm the rows of a matrix: out = v * weight / sqrt(mean of v squared + eps), where v is x, or x + residual if there
+// is a residual. Thread block r norms row r. Nothing is read or written twice.
+//
+// | argument | shape, in packs of N numbers |
+// |---|---|
+// | `x`, `out` | `[num_rows, packs]` |
+// | `residual` | `[num_rows, packs]`, holds v afterwards; or null: nothing is added |
+// | `weight` | `[packs]` |
+//
+// Thread t has the packs t, t + blockDim.x, t + 2 blockDim.x, ... of its row: at most MOST_PACKS = 4. Some threads have
+// fewer, or none. The mean is over the packs * N numbers of the row.
+//
+// With x = [1, 7], residual = [2, -3], weight = [1, 1] and eps = 0, `residual` becomes [3, 4], the mean square is 12.5,
+// and out = [0.849, 1.131].
+//
+// You may use `added(a, b)`, `sum_of_squares(pack)` and `scaled(pack, scale, weight)`, which work on packs, and
+// `block_sum(value)`: the sum over the thread block, in every thread. All threads must call `block_sum`, once.
 template <typename T, int N>
 __global__ void __launch_bounds__(MOST_THREADS)  // at most 64 registers, or 1,024 threads could not be launched
 rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* weight, Pack<T, N>* out, int packs,
@@ -59,8 +72,8 @@ rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* w
 //
 // RoPE, in place: turn every pair of numbers of every head by the angle of its token's position.
 //
-// x: [num_tokens, num_heads, head_dim], where token t begins at t * token_stride (in elements): query and key heads turn
-//     alike, so one launch takes both, and leaves alone the value heads that lie behind them
+// x: [num_tokens, num_heads, head_dim], where token t begins at t * token_stride (in elements): query and key heads
+//     turn alike, so one launch takes both, and leaves alone the value heads that lie behind them
 // cos, sin: [num_tokens, head_dim / 2], float: the angles are worked out once for a step and serve all layers
 //
 // Pair i of a head is (a, b) = (x[i], x[i + head_dim / 2]); it becomes (a cos - b sin, b cos + a sin).
@@ -89,10 +102,25 @@ rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* w
 // Launched by `launch_rope`: rope_kernel<T, N><<<num_tokens, threads_for(static_cast<int64_t>(num_heads) * packs,
 //     THREADS), 0, stream>>>(static_cast<T*>(x), cos, sin, num_heads, packs, token_stride)
 //
-// Turn the query and key heads of one token by its angles, in place. A head has two halves; number i of the first half
-// and number i of the second are a pair (a, b), which becomes (a cos - b sin, b cos + a sin). A thread turns a pack of
-// N neighbouring pairs at once. With one head [1, 2, 3, 4], cos = [0, 1] and sin = [1, 0], the pairs are (1, 3) and (2,
-// 4), and the head becomes [-3, 2, 1, 4].
+// Turn the heads of a token by the angles of its position, in place: RoPE. Thread block t turns token t, every one of
+// its `num_heads` heads.
+//
+// A head has two halves of half = packs * N numbers. Number i of the first half and number i of the second are a pair
+// (a, b). It becomes (a cos - b sin, b cos + a sin), with entry i of its token.
+//
+// | argument | meaning |
+// |---|---|
+// | `x` | head h of token t begins at `x[t * token_stride + h * 2 * half]` |
+// | `cos`, `sin` | `[num_tokens, half]`, floats, the same for all heads of a token |
+// | `packs` | packs of N numbers in half a head |
+//
+// What lies between the last head of a token and the next token stays as it is.
+//
+// One head [1, 2, 3, 4] with cos = [0, 1] and sin = [1, 0] has the pairs (1, 3) and (2, 4). The first turns by 90
+// degrees, the second by 0: the head becomes [-3, 2, 1, 4].
+//
+// You may use `*reinterpret_cast<Pack<T, N>*>(pointer)`, which reads or writes N neighbouring numbers at once, and
+// `to_float(value)` and `from_float<T>(value)`.
 template <typename T, int N>
 __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_heads, int packs, int64_t token_stride) {
     // exercise 11.2: write this function
@@ -107,10 +135,11 @@ __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_he
 // 1 silu_mul_1_elements   a thread makes one element of the result
 // 2 silu_mul_2_packs      a thread makes 16 bytes of it.
 //
-// Measured on an H100, 8,192 x 14,336 in bf16 (yaie/bench/results): 404 us, 243 us; torch, operation by operation, 660 us.
+// Measured on an H100, 8,192 x 14,336 in bf16 (yaie/bench/results): 404 us, 243 us; torch, operation by operation,
+// 660 us.
 //
 // As two operations of a library, silu would write its result and the product would read it again: 5 rows moved of
-// `size` each, and not 3. silu(gate) is rounded to the dtype before the product, as those two would do it.
+// `size` each instead of 3. silu(gate) is rounded to the dtype before the product, as those two would do it.
 //
 // These stand in the engine's file, and you may use them:
 //     __device__ __forceinline__ float to_float(float x);
@@ -127,12 +156,23 @@ __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_he
 //     };
 
 // ---------- Exercise 11.3: The gate of the MLP (about 15 minutes) ----------
-// Launched by `launch_silu_mul`: silu_mul_kernel<T, N><<<grid, threads, 0, stream>>>(static_cast<const P*>(gate_up),
-//     static_cast<P*>(out), packs)
+// Launched by `launch_silu_mul`: silu_mul_kernel<T, N><<<grid, threads, 0, stream>>>(input, static_cast<P*>(out),
+//     packs)
 //
-// Each row of `gate_up` holds `packs` packs of the gate, then as many of up. Write silu(gate) * up, number by number,
-// to the row of `out`, which has `packs` packs; silu(z) = z / (1 + exp(-z)). A thread makes one pack. With the row [1,
-// 0, 2, 3] the gate is [1, 0], up is [2, 3], and the result is [1.462, 0].
+// Open the gate of the MLP: out = silu(gate) * up, number by number, with silu(z) = z / (1 + exp(-z)).
+//
+// | argument | shape, in packs of N numbers |
+// |---|---|
+// | `gate_up` | `[num_rows, 2 * packs]`: the packs of the gate, then those of up |
+// | `out` | `[num_rows, packs]` |
+//
+// `blockIdx.x` is the row, and `blockIdx.y` counts the thread blocks that share it. Together they have a thread for
+// each pack of the row, and some too many, which must do nothing. Neighbouring threads move neighbouring packs. Compute
+// in float, and round silu(gate) to T before the product.
+//
+// The row [1, 0, 2, 3] has the gate [1, 0] and up [2, 3]. It gives [1.462, 0].
+//
+// You may use `to_float(value)`, `from_float<T>(value)`, and `pack.at[e]`, number e of a pack.
 template <typename T, int N>
 __global__ void silu_mul_kernel(const Pack<T, N>* gate_up, Pack<T, N>* out, int packs) {
     // exercise 11.3: write this function

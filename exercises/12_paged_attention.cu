@@ -4,48 +4,61 @@
 // `yaie.exercise("12.1").check()` in the notebook, or `yaie check 12.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 4ecd6f5984f2e84d
+// generated, text hash 8abacf8332dfc895
 
-// ==================== csrc/paged_attention/paged_attention.cu ====================
+// ==================== csrc/paged_attention/problem.cuh ====================
 //
-// Attention over the pages of the KV cache: a query reads the keys and values of its sequence through a block table.
+// What every kernel of paged attention gets, and where in the pages it finds a token.
 //
-// query, out: [num_seqs, num_heads, head_dim] for a decode (one query a sequence); element types as `dtype` says
+// query, out: [num_seqs, num_heads, head_dim] for a decode (one query per sequence); element types as `dtype` says
 // key_cache, value_cache: one layer of the pool, [num_blocks, block_size, num_kv_heads, head_dim], of less than 2^31
 //     slots (tokens)
 // block_tables: [num_seqs, max_blocks]; entries beyond a sequence's context are not read
 // context_lens: [num_seqs], the tokens that each query sees; 0 gives zeros
 //
 // Query head h reads KV head h / group, with group = num_heads / num_kv_heads. head_dim: multiples of 8 up to 256.
-// Scores, softmax and sums are in float. Scores are multiplied by log2(e) beforehand, so that 2^x, which the card
-// computes in one instruction, takes the place of e^x.
+// Scores, softmax and sums are in float. Scores are multiplied by log2(e) beforehand, and the weights are 2^x instead
+// of e^x: the card computes 2^x in one instruction.
+
+// ---------- Exercise 12.1: The page walk (about 10 minutes) ----------
 //
-// 1 paged_decode_1_thread_per_head  one thread does all the work of a query head. Neighbouring threads read rows that
-//                                   lie far apart, 2 bytes of each sector of 32 at a time, and the sums do not fit
-//                                   into registers. Right, and slow.
-// 2 paged_decode_2_warp_per_head    a warp per query head, its lanes side by side along head_dim: a row is read in
-//                                   whole sectors, the sums stay in registers. One key at a time: the next load waits
-//                                   for a dot product of five shuffles, and each head of a group reads the same keys.
-// 3 paged_decode_3_grouped          a warp takes the queries of four heads of a group, and tiles of several keys.
-//                                   Lanes load 16 bytes each, four loads of keys and four of values are on their way
-//                                   at a time, each is used by four heads, and one round of shuffles sums up the dot
-//                                   products of a tile. The warps of a thread block share out the context and merge.
-// 4 paged_decode_4_split_kv         the same kernel with several thread blocks per context, which write partial
-//                                   results; a second kernel merges them. It fills the card when sequences are few
-//                                   and long.
-// 5 paged_decode_5_async            what is on its way waits in shared memory and not in registers (cp.async): a whole
-//                                   tile more is on its way, and a multiprocessor has room for four thread blocks in
-//                                   the place of three. For 16-bit types, head_dim up to 128 and groups of up to four
-//                                   heads; else it is rung 4.
+// Say where in the cache a token lies, counted in tokens. With pages of 4 and the block table [1, 0], the token at
+// position 2 is row 2 of block 1, slot 6, and the token at position 5 is row 1 of block 0, slot 1.
 //
-// paged_prefill is rung 3 for queries of several tokens each: its rows are (token, head) pairs. For long prefills of
-// 16-bit types the engine collects the pages (../memory/gather_pages.cu) and calls flash_attention_4_tensor_cores.
+// pool. Page number i of the sequence is block block_table[i] of the pool; pages have block_size tokens.
+__device__ __forceinline__ int slot_of_token(const int* block_table, int position, int block_size) {
+    // exercise 12.1: write this function
+    return {};
+}
+
+// ==================== csrc/paged_attention/softmax.cuh ====================
 //
-// What they took on an H100 (2026-11-25, `python -m yaie.bench kernels --device cuda`; the record is in
-// yaie/bench/results), bfloat16, 32 heads on 8 KV heads of 128, pages of 16; in brackets the share of the speed of
-// reading alone, 3,046 GB/s:
-//     64 requests of 4,096 tokens   1: 74.4 ms   2: 4.28 ms   3: 0.460 ms (77%)   4: 0.387 ms (91%)   5: 0.375 ms (94%)
-//     1 request of 32,768 tokens    1: 339 ms    2: 32.8 ms   3: 1.06 ms (4%)     4: 0.066 ms (67%)   5: 0.063 ms (70%)
+// The softmax of a row that is never there as a whole: taken over its keys one after the other, and merged from parts.
+// All exponentials and logarithms are to base 2.
+
+// ---------- Exercise 12.2: The online softmax (about 15 minutes) ----------
+//
+// Let the running maximum grow to a new score. What was added up relative to the old maximum must be multiplied by
+// 2^(old maximum - new maximum): do so with `total`, and return the factor. With `largest` 3, `total` 5 and a score of
+// 4, `largest` becomes 4, `total` 2.5, and 0.5 is returned. A score of 1 changes nothing and returns 1.
+//
+// maximum is too large now, and must be multiplied by the factor that is returned, 2^(old maximum - new maximum); for
+// `total`, the sum of the weights, it is done here.
+__device__ __forceinline__ float grow_maximum(float score, float& largest, float& total) {
+    // exercise 12.2: write this function
+    return {};
+}
+
+// ==================== csrc/paged_attention/paged_decode_2_warp_per_head.cu ====================
+//
+// Rung 2 of paged decode: a warp per query head, its lanes side by side along head_dim.
+//
+// What changed: a row is read in whole sectors, and the sums stay in registers. It is still one key at a time: the next
+// load waits for a dot product of five shuffles, and each head of a group reads the same keys.
+//
+// What it did gain on an H100 (README.md): 17 times the speed of rung 1.
+//
+// Arguments as problem.cuh says.
 //
 // These stand in the engine's file, and you may use them:
 //     __device__ __forceinline__ float to_float(float x);
@@ -53,33 +66,17 @@
 //     __device__ __forceinline__ float to_float(__nv_bfloat16 x);
 //     // The sum (or maximum) over the 32 lanes of a warp, in every lane. All lanes must call it.
 //     __device__ __forceinline__ float warp_sum(float value);
-//     constexpr int DIMS_PER_LANE = MAX_HEAD_DIM / 32;
 //     constexpr float LOG2_E = 1.4426950408889634f;
-
-// ---------- Exercise 12.1: The page walk (about 10 minutes) ----------
-//
-// Say where in the cache a token lies, counted in tokens. With pages of 4 and the block table [1, 0], the token at
-// position 2 is row 2 of block 1, slot 6, and the token at position 5 is row 1 of block 0, slot 1.
-__device__ __forceinline__ int slot_of_token(const int* block_table, int position, int block_size) {
-    // exercise 12.1: write this function
-    return {};
-}
-
-// ---------- Exercise 12.2: The online softmax (about 15 minutes) ----------
-//
-// Let the running maximum grow to a new score. What was added up relative to the old maximum must be multiplied by
-// 2^(old maximum - new maximum): do so with `total`, and return the factor. With `largest` 3, `total` 5 and a score of
-// 4, `largest` becomes 4, `total` 2.5, and 0.5 is returned. A score of 1 changes nothing and returns 1.
-__device__ __forceinline__ float grow_maximum(float score, float& largest, float& total) {
-    // exercise 12.2: write this function
-    return {};
-}
+//     constexpr int DIMS_PER_LANE = MAX_HEAD_DIM / 32;
 
 // ---------- Exercise 12.3: A dot product by a warp (about 15 minutes) ----------
 //
 // 32 lanes compute the dot product of a query and a key together, and each of them returns it. Lane l takes the
 // elements l, l + 32, l + 64, ... With head_dim 40, lanes 0 to 7 take two elements and the others one; lane 3 takes
 // key[3] and key[35], times query[0] and query[1], which are its own.
+//
+// the query, in query[0], query[1], ..., query[DIMS_PER_LANE - 1] (0 beyond head_dim), so that a warp reads 32
+// neighbouring elements of the key at a time. All lanes must call it.
 template <typename T>
 __device__ __forceinline__ float warp_dot(const float* query, const T* key, int head_dim) {
     // exercise 12.3: write this function
@@ -91,6 +88,9 @@ __device__ __forceinline__ float warp_dot(const float* query, const T* key, int 
 // Some sets of keys were attended to apart. Each left an output and the logarithm (base 2) of its total weight. Merge
 // them: the mean of the outputs, weighted by 2^lse. With outputs 10 and 40 and lses 1 and 2, the weights are 2 and 4,
 // the result is (2 * 10 + 4 * 40) / 6 = 30, and `lse` becomes log2(6).
+//
+// parts[i * stride], and in lses[i] the base-2 logarithm of its total weight. The merged element, which is returned, is
+// the mean of the parts weighted by 2^lses[i]; `lse` receives the logarithm of the total weight of all sets.
 __device__ float merge_parts(const float* lses, const float* parts, int count, int stride, float& lse) {
     // exercise 12.4: write this function
     return {};

@@ -4,7 +4,7 @@
 // `yaie.exercise("13.1").check()` in the notebook, or `yaie check 13.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 5ecc60ee123ee929
+// generated, text hash b917da4d5d34e140
 
 // ==================== csrc/flash_attention/flash_attention_2_tiles.cu ====================
 //
@@ -15,8 +15,8 @@
 // larger score, what was added up before is scaled down to the new maximum; so the result is the softmax over all
 // keys, although no more than 32 scores of a row exist at a time.
 //
-// What it should gain: no scores in memory, and a tile of keys and values is read once for 32 rows and not once for
-// each row. The emulator's profile() shows the bytes (lesson 13).
+// What it should gain: no scores in memory, and a tile of keys and values is read once for 32 rows instead of once
+// for each row. The emulator's profile() counts the bytes.
 //
 // What it did gain on an H100 (README.md): 9 times the speed of rung 1, and still only 8.5 TFLOP/s.
 //
@@ -39,9 +39,26 @@
 
 // ---------- Exercise 13.1: Load a tile (about 15 minutes) ----------
 //
-// Copy a tile of 32 rows from global into shared memory, with all threads of the block. Row i of the tile is row `first
-// + i` of `rows`, or zeros where there are no more rows. With first = 32 and count = 33, row 0 of the tile is row 32
-// and the other 31 are zeros. Neighbouring threads take neighbouring columns.
+// Copy 32 rows of one head from global memory into a tile in shared memory, as floats. All threads of the block call it
+// together, once each for queries, keys and values.
+//
+// | argument | meaning |
+// |---|---|
+// | `rows`, `stride` | the head's first row in memory; from row to row it is `stride` elements |
+// | `first`, `count` | row 0 of the tile is row `first` of `count` |
+// | `head_dim` | numbers in a row |
+// | `tile`, `tile_stride` | the tile; from row to row it is `tile_stride` floats |
+//
+// Row i of the tile (i below KEYS = 32) is row first + i, or zeros where there is no such row. `stride` and
+// `tile_stride` may be larger than head_dim. Neighbouring threads read neighbouring columns. You may use
+// `to_float(element)`.
+//
+// With head_dim 4, stride 8, first 32, count 33 and tile_stride 5:
+//
+// | in the tile | row, columns | holds |
+// |---|---|---|
+// | `tile[0]` to `tile[3]` | 0, 0 to 3 | `rows[256]` to `rows[259]` |
+// | `tile[5]` to `tile[8]` | 1, 0 to 3 | 0, since row 33 does not exist |
 template <typename T>
 __device__ void load_tile(const T* rows, int stride, int first, int count, int head_dim, float* tile,
                           int tile_stride) {
@@ -50,11 +67,27 @@ __device__ void load_tile(const T* rows, int stride, int first, int count, int h
 
 // ---------- Exercise 13.2: Running maximum and sum (about 20 minutes) ----------
 //
-// A row has seen some tiles and comes to the next one; each lane of the warp has the score of one key. Bring the row's
-// maximum and sum up to date, give back the lane's weight exp(score - maximum), and say by which factor what was added
-// up before must be multiplied. Example with ln 2 as the unit: the row has seen the scores 1 and 0, so most = 1 and sum
-// = 1 + 1/2. The tile brings a single score of 2: most becomes 2, rescale is 1/2, the weight of the new key is 1, and
-// sum becomes 1.5 / 2 + 1 = 1.75.
+// Take the scores of one more tile of 32 keys into the running softmax of a row.
+//
+// All 32 lanes of a warp call it. `score` is the score of the lane's own key, -inf if the row may not see that key.
+// `row` is the same in all lanes.
+//
+// | | afterwards |
+// |---|---|
+// | `row.most` | the largest score of the row so far |
+// | `row.sum` | the sum of exp(score - row.most) over all keys so far |
+// | `rescale` | what sums made with the old maximum must be multiplied by |
+// | returned | the weight of the lane's own key, exp(score - row.most) |
+//
+// As long as a row has seen no key, `row.most` is -inf; then the weight is 0, and nothing becomes NaN. You may use
+// `warp_max(value)` and `warp_sum(value)`: over the 32 lanes, in every lane.
+//
+// With scores in units of ln 2: a row has seen 1 and 0, and the tile brings 2, 2 and 30 times -inf.
+//
+// | | `row.most` | `row.sum` | `rescale` | returned |
+// |---|---|---|---|---|
+// | before | 1 | 1.5 | | |
+// | after | 2 | 2.75 | 0.5 | 1, 1, and 0 in the other lanes |
 __device__ float take_scores(float score, Running& row, float& rescale) {
     // exercise 13.2: write this function
     return {};
@@ -106,10 +139,21 @@ __device__ float take_scores(float score, Running& row, float& rescale) {
 
 // ---------- Exercise 13.3: Skip the tiles that nobody sees (about 15 minutes) ----------
 //
-// Say which tiles of keys a block of TILE rows has to visit, and which of these need no mask, because all rows of the
-// block see all of their keys. Causal, 128 queries and keys, tiles of 64: the block with rows 0 to 63 visits 1 tile
-// (row 63 sees 64 keys), and none of its tiles is seen by all (row 0 sees 1 key). The block with rows 64 to 127 visits
-// 2, and the first is seen by all.
+// Say which tiles of TILE keys a block of TILE query rows has to visit, and which of those need no mask. The block has
+// the rows from `first_row` on.
+//
+// The result is a `Tiles`. The first `to_visit` tiles hold all keys that some row of the block may see; a tile of which
+// no row sees a key is not visited. The first `seen_by_all` of them are seen by all rows, as a whole.
+//
+// You may use `head.visible_keys(row)`: how many keys the row may see. They are the first ones. It knows the mask, a
+// cached prefix and the end of the keys, and may be asked for rows beyond the end. A later row never sees fewer.
+//
+// | queries, keys | rows | first row sees | last row sees | `to_visit` | `seen_by_all` |
+// |---|---|---|---|---|---|
+// | 256, 256, causal | 0 to 63 | 1 | 64 | 1 | 0 |
+// | 256, 256, causal | 128 to 191 | 129 | 192 | 3 | 2 |
+// | 64, 256, causal | 0 to 63 | 193 | 256 | 4 | 3 |
+// | 10, 70, no mask | 0 to 63 | 70 | 70 | 2 | 1 |
 template <int TILE, typename T>
 __device__ Tiles tiles_that_matter(const Head<T>& head, int first_row) {
     // exercise 13.3: write this function

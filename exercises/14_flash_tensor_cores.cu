@@ -4,7 +4,7 @@
 // `yaie.exercise("14.1").check()` in the notebook, or `yaie check 14.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 31c6f388854d79b9
+// generated, text hash 9e3c6f8769312da6
 
 // ==================== csrc/flash_attention/flash_attention_4_tensor_cores.cu ====================
 //
@@ -19,7 +19,7 @@
 //   swapped within a row (swizzled), so that neither the copies nor ldmatrix meet a bank twice: profile() shows 0
 //   conflicts.
 // - cp.async copies from global to shared memory without registers, 16 bytes a thread. Two stages of keys and values:
-//   while one is computed with, the next is on its way. One barrier for each tile.
+//   while one is computed with, the next is in flight. One barrier for each tile.
 // - A warp has 32 rows (16 for head_dim above 128), so that what it fetches of keys and values serves 32 rows at once.
 // - Weights are powers of 2, with log2(e) in the scale of the scores: that is what the hardware computes.
 // - What was added up is scaled to a new maximum only when that has grown by more than a factor of 2^8.
@@ -63,10 +63,22 @@
 
 // ---------- Exercise 14.1: Which element is mine? (about 20 minutes) ----------
 //
-// Set the scores that a row may not see to -inf. The scores of a warp are spread over its lanes as mma left them; find
-// out row and key of each element of yours. The first row of the warp is `first_row`, the first key of the tile
-// `first_key`. Example: first_row = 0, first_key = 0; element 3 of lane 5 in band 0, block 2 is row 5 / 4 + 8 = 9, key
-// 8 * 2 + (5 % 4) * 2 + 1 = 19. Row 9 sees 10 keys under a causal mask, so this score becomes -inf.
+// Set the scores of keys that a row may not see to -inf, and leave the others as they are.
+//
+// `scores[band][block][i]` are this lane's elements of the warp's scores, where mma has left them: bands of 16 rows,
+// blocks of 8 keys, and 4 elements for each lane in a 16 x 8 product. `first_row` is row 0 of band 0. `first_key` is
+// key 0 of block 0. All 32 lanes call the function.
+//
+// You may use `head.visible_keys(row)`: how many keys the row may see, from key 0 on.
+//
+// Lane 5 with first_row 0 and first_key 0, causal, as many queries as keys:
+//
+// | band, block, i | row | key | the row sees | the score |
+// |---|---|---|---|---|
+// | 0, 0, 0 | 1 | 2 | 2 keys: 0 and 1 | becomes -inf |
+// | 0, 0, 3 | 9 | 3 | 10 keys | stays |
+// | 0, 2, 3 | 9 | 19 | 10 keys | becomes -inf |
+// | 1, 2, 0 | 17 | 18 | 18 keys: 0 to 17 | becomes -inf |
 template <typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Head<T>& head, int first_row,
                                             int first_key) {
@@ -75,11 +87,24 @@ __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores,
 
 // ---------- Exercise 14.2: Scores with ldmatrix and mma (about 35 minutes) ----------
 //
-// Compute the scores of the warp's rows and all keys of the tile on tensor cores. Go through head_dim in steps of 16
-// columns (two chunks of 8). In each step fetch the left operand (16 rows x 16 columns) of each band with
-// `ldmatrix_x4`, and for every 16 keys two right operands (16 columns x 8 keys) with another; multiply them into
-// scores[band][block] and scores[band][block + 1]. With a query of ones and 4 keys of zeros, twos, zeros and zeros in
-// 16 columns, the scores are 0, 32, 0, 0.
+// Add queries x keys to the scores of a warp, on tensor cores.
+//
+// `queries` and `keys` are tiles in shared memory, arrays of 16-byte chunks: 8 columns of head_dim each. Chunk c of row
+// r is at `place<HEAD_DIM>(r, c)` (the swizzle). Warp w has the rows from 16 * BANDS * w on of the tile of queries, and
+// all 8 * BLOCKS keys. `scores[band][block]` belongs to 16 of these rows and 8 of these keys. The profile must show no
+// bank conflicts.
+//
+// You may use `yaie::ldmatrix_x4(registers, address)` and `multiply<T>(d, a, b)`: d += a * b, the mma for the type T,
+// with a[4] of 16 rows and b[2] of 8 keys.
+//
+// Columns 16 to 31 of head_dim (chunks 2 and 3), warp 1, BANDS = 2: for the fetch of
+//
+// | operand | lane 9 gives the address of |
+// |---|---|
+// | left, band 0 | row 41, chunk 2 |
+// | left, band 1 | row 57, chunk 2 |
+// | right, blocks 0 and 1 | key 1, chunk 3 |
+// | right, blocks 2 and 3 | key 17, chunk 3 |
 template <int HEAD_DIM, typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* keys,
                                            Accumulators<BANDS, BLOCKS>& scores) {
@@ -88,10 +113,23 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
 
 // ---------- Exercise 14.3: A pipeline of copies (about 20 minutes) ----------
 //
-// Come to tile number `tile`: see to it that all threads may read it, then start the copy of the next one, so that it
-// travels while this one is computed with. Two stages take turns: the next tile goes where the last one was. With 3
-// tiles the order is: (copy 0 started before), come to 0: wait for 0, start 1; come to 1: wait for 1, start 2; come to
-// 2: wait for 2.
+// Come to tile number `tile` of `num_tiles`, in a pipeline with two stages. All threads of the block call it at the top
+// of the loop over the tiles.
+//
+// When it returns, all threads may read tile `tile`, and the copy of tile + 1, if there is one, is in flight. That copy
+// goes to the stage of tile - 1; no warp may still be reading that stage.
+//
+// `start_tile(n)` starts this thread's part of the copy of tile n, but does not close a group. The copy of tile 0 was
+// started, and its group closed, before the loop.
+//
+// | call | may be read afterwards | in flight afterwards |
+// |---|---|---|
+// | `next_tile(0, 3, start_tile)` | tile 0 | tile 1 |
+// | `next_tile(1, 3, start_tile)` | tile 1 | tile 2 |
+// | `next_tile(2, 3, start_tile)` | tile 2 | nothing |
+//
+// You may use `yaie::cp_async_commit()`, which closes a group of this thread's copies, and `yaie::cp_async_wait<n>()`,
+// which waits until at most n groups of this thread are in flight.
 template <typename StartTile>
 __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
     // exercise 14.3: write this function

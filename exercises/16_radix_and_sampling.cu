@@ -4,7 +4,7 @@
 // `yaie.exercise("16.1").check()` in the notebook, or `yaie check 16.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 879bbfa775ec222a
+// generated, text hash d2f82abf00cad599
 
 // ==================== csrc/radix_ops/match_prefixes.cu ====================
 //
@@ -15,25 +15,36 @@
 // pages of their edges. Node 0 is the root.
 //
 // tokens: [num_rows, max_len], of which row r has lengths[r]
-// positions: [3, num_rows]: the node in which the walk of a row ended, how many tokens of its edge matched, and how many
-//     tokens matched in all. Only whole pages count.
+// positions: [3, num_rows]: the node in which the walk of a row ended, how many tokens of its edge matched, and
+//     how many tokens matched in all. Only whole pages count.
 //
-// 1 match_prefixes_1_thread   a thread walks for a row. Neighbouring threads read far apart, 32 sectors for a request, and
-//                             the warp is as slow as its longest match.
+// 1 match_prefixes_1_thread   a thread walks for a row. Neighbouring threads read far apart, 32 sectors for a
+//                             request, and the warp is as slow as its longest match.
 // 2 match_prefixes_2_warp     a warp walks for a row and compares 32 tokens at once, side by side in memory.
 //
 // Measured on an H100 (yaie/bench/results), prompts of 1,663 tokens: 1 row in 149 us (rung 1) and 19 us (rung 2), 1,024
-// rows in 795 us and 34 us. The CPU's own tree, asked one by one, takes 14 us and 17,000 us. One request at a time, there
-// is nothing to be gained; and the tree must be flattened and copied first.
+// rows in 795 us and 34 us. The CPU's own tree, asked one by one, takes 14 us and 17,000 us. One request at a time,
+// there is nothing to be gained; and the tree must be flattened and copied first.
 //
 // These stand in the engine's file, and you may use them:
 //     constexpr unsigned FULL_WARP = 0xffffffffu;
 
 // ---------- Exercise 16.1: Compare tokens as a warp (about 20 minutes) ----------
 //
-// Return how many tokens `a` and `b` have in common from the start, `count` at most. A warp does it together: lane l
-// compares token l, then token l + 32, and so on, and after each 32 the warp votes whether some lane has found a
-// difference. With a = [5, 6, 7, 8], b = [5, 6, 9, 8] and count = 4 every lane returns 2.
+// Return how many tokens `a` and `b` have in common from the start, at most `count`.
+//
+// All 32 lanes of a warp call the function with the same arguments, and every lane returns the same answer.
+// Neighbouring lanes compare neighbouring tokens. Nothing from a[count] or b[count] on may be read.
+//
+// | `a` and `b` | `count` | answer |
+// |---|---|---|
+// | [5, 6, 7, 8] and [5, 6, 9, 8] | 4 | 2 |
+// | 40 tokens, all equal | 40 | 40 |
+// | 40 tokens, 35 and 38 differ | 40 | 35 |
+//
+// You may use `__ballot_sync(FULL_WARP, condition)`: in every lane a number whose bit l says what lane l answered; and
+// `__ffs(bits)`: the place of the lowest set bit, counted from 1, or 0 if none is set. All 32 lanes must come to a
+// vote.
 __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int64_t count) {
     // exercise 16.1: write this function
     return {};
@@ -51,10 +62,24 @@ __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int
 // Launched by `launch_gather`: gather_pages_kernel<Unit><<<context_len, threads, 0, stream>>>(static_cast<const
 //     Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
 //
-// Collect the keys (or values) of a request from its pages into one piece, in the order of its positions. Thread block
-// p copies the token at position p: it lies in row p % block_size of block block_table[p / block_size]. Its threads
-// share the `units_per_token` units. With block_size 2 and block_table = [3, 0], position 2 comes from row 0 of block
-// 0, which is slot 0.
+// Collect the first context_len tokens of a request from its pages into `out`, in the order of their positions. Thread
+// block p copies the token at position p.
+//
+// | argument | shape, in units |
+// |---|---|
+// | `cache` | `[num_blocks, block_size, units_per_token]`, keys or values of one layer |
+// | `block_table` | the request's blocks, in order; entries beyond the context are not read |
+// | `out` | `[context_len, units_per_token]` |
+//
+// A token may have more units than the thread block has threads.
+//
+// With block_size 2, block_table = [3, 0] and context_len 3:
+//
+// | position | block of the pool | row in it | slot |
+// |---|---|---|---|
+// | 0 | 3 | 0 | 6 |
+// | 1 | 3 | 1 | 7 |
+// | 2 | 0 | 0 | 0 |
 template <typename Unit>
 __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
                                     int64_t units_per_token) {
@@ -66,12 +91,12 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 // Rung 2 of sampling: top-k and top-p by radix select. One thread block for each row; arguments as for rung 1.
 //
 // Rung 1 asks one question for each reading of a row: more, or less? Here one reading counts 2,048 groups at once, in a
-// histogram in shared memory, and settles 11 bits of the limit. Three readings settle the 31 bits of a distance, two more
-// the ids where several tokens have that distance.
+// histogram in shared memory, and settles 11 bits of the limit. Three readings settle the 31 bits of a distance, two
+// more the ids where several tokens have that distance.
 //
-// Measured on an H100, 128 rows of 131,072: top-k 50 in 143 us, five times as fast as rung 1. But top-p 0.9 in 3,920 us,
-// five times as slow: adding 64-bit numbers in shared memory is a loop of compare-and-swap (ATOMS.CAST.SPIN in the machine
-// code), and most logits fall into few groups, so that the lanes of a warp wait for each other in it.
+// Measured on an H100, 128 rows of 131,072: top-k 50 in 143 us, five times as fast as rung 1. But top-p 0.9 in 3,920
+// us, five times as slow: adding 64-bit numbers in shared memory is a loop of compare-and-swap (ATOMS.CAST.SPIN in the
+// machine code), and most logits fall into few groups, so that the lanes of a warp wait for each other in it.
 //
 // These stand in the engine's file, and you may use them:
 //     typedef unsigned long long Order;
@@ -79,9 +104,9 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //         Totals of_warp[MOST_WARPS];
 //         unsigned long long numbers[MOST_WARPS];
 //     };
-//     // By halving: the smallest limit with at least `target` items (or that much mass) up to it. `totals(limit)` counts; all threads of
-//     // the block must call this, and all get the same answer. No item lies below `low`; `high` reaches the target, and `count`
-//     // items lie up to it.
+//     // By bisection: the smallest limit with at least `target` items (or that much mass) up to it. `totals(limit)` counts;
+//     // all threads of the block must call this, and all get the same answer. No item lies below `low`; `high` reaches the
+//     // target, and `count` items lie up to it.
 //     //
 //     // It ends as soon as only one item is left between the two ends, so it takes few steps where orders are far apart.
 //     template <typename F> __device__ Order smallest_limit(F totals, bool by_mass, unsigned long long target, Order low, Order high, unsigned long long count);
@@ -98,7 +123,7 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //         }
 //
 //         // (largest - logit) / temperature, rounded as the division rounds. That is slow, so for any usual temperature the
-//         // quotient comes from a product with 1 / temperature, which is put right by what it leaves over (Markstein's method).
+//         // quotient comes from a product with 1 / temperature, which is corrected by its remainder (Markstein's method).
 //         __device__ float distance(float logit) const {
 //             const float below = largest - logit;
 //             if (temperature == 1.0f) {
@@ -122,8 +147,8 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //
 //         __device__ float distance_of(Order order) const { return __uint_as_float(static_cast<unsigned>(order >> id_bits)); }
 //
-//         // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. Three packs are on their way
-//         // from memory at once: while one waits the next is asked for. Backwards, a part is gone over from its end.
+//         // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. Three packs are in flight at
+//         // once. Backwards, a part is gone over from its end.
 //         template <typename F>
 //         __device__ void for_each(F f, bool backwards = false) const {
 //             constexpr int N = 4, AT_ONCE = 3;
@@ -166,8 +191,10 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //             return first < whole ? *reinterpret_cast<const Pack*>(logits + first) : Pack();
 //         }
 //     };
-//     // The limit of top-k and top-p together, each by halving over the whole row.
-//     static __device__ Order limit_by_halving(const Row& row, int top_k, double top_p, Scratch& scratch);
+//     // The limit of top-k and top-p together, each by bisection over the whole row.
+//     static __device__ Order limit_by_bisection(const Row& row, int top_k, double top_p, Scratch& scratch);
+//     // The order of the least likely token that min-p keeps.
+//     __device__ __forceinline__ Order limit_of_min_p(const Row& row, const Parameters& parameters);
 //     constexpr int DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS;
 //     struct Histogram {
 //         unsigned count[DIGITS];
@@ -183,11 +210,28 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 
 // ---------- Exercise 16.3: Top-k and top-p without a sort (about 25 minutes) ----------
 //
-// Find the smallest limit up to which there are `target` tokens, or that much mass, digit by digit from the highest.
-// `count_digits` counts the values of one digit among the tokens that agree with the digits found so far; `find_digit`
-// says which value the limit has there, and what lies before it. With digits of one decimal place, the orders 12, 15,
-// 31, 47 and target 3: the first digit is 3 (two orders lie before it), so one more is wanted among the orders that
-// begin with 3, and the limit is 31.
+// Return the limit of a row, without a sort: the smallest order up to which there are `target` tokens, or, if
+// `by_mass`, that much mass. All threads of a block call it for one row, and all return it.
+//
+// An order has 31 + row.id_bits bits. Its digits have DIGIT_BITS = 11 bits each; the highest begins at bit (31 +
+// row.id_bits - 1) / DIGIT_BITS * DIGIT_BITS, the lowest at bit 0. Where only one token begins with the digits found so
+// far, any limit that keeps this token and not the next will do.
+//
+// You may use
+//
+// - `count_digits(row, by_mass, found, shift, histogram)`: reads the row once, and counts the tokens that begin with
+//   the digits `found` by the digit that begins at bit `shift`; `histogram.count[d]` is the number of tokens with digit
+//   d;
+// - `find_digit(by_mass, target, histogram, scratch)`: sets `histogram.digit`, the first value of the digit up to which
+//   there are `target` tokens (or that much mass), and `histogram.before`, how many (or how much) lie before it.
+//
+// With decimal digits, the orders 12, 15, 31, 38, 39, 47 and target 4:
+//
+// | `found` | `target` | `digit` | `before` |
+// |---|---|---|---|
+// | 0 | 4 | 3 | 2 |
+// | 3 | 2 | 8 | 1 |
+// | 38 | | | the limit is 38 |
 static __device__ Order radix_limit(const Row& row, bool by_mass, unsigned long long target, Histogram& histogram,
                                     Scratch& scratch) {
     // exercise 16.3: write this function

@@ -8,12 +8,12 @@ from typing import Any
 from yaie.engine import scheduler
 from yaie.engine.output import TextStream
 from yaie.engine.pages import Pages
-from yaie.engine.request import Request, Status
+from yaie.engine.request import Request
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels.kv_cache import KVCacheManager
 
 
-def make(num_blocks: int, *, prefix_cache: bool = False, block_size: int = 4, **options) -> scheduler.Scheduler:
+def make(num_blocks: int, *, prefix_cache: bool = False, block_size: int = 4, **options: Any) -> scheduler.Scheduler:
     """A scheduler over an empty pool of one head with one number per token; no model is needed."""
     pages = Pages(KVCacheManager(num_blocks, block_size, 1, 1), prefix_cache=prefix_cache)
     return scheduler.Scheduler(pages, **options)
@@ -23,16 +23,21 @@ def make_request(arrival: int, prompt: int | list[int], num_generated: int = 0) 
     """Request "r<arrival>"; its prompt is given, or only the length of one that shares nothing with others."""
     if isinstance(prompt, int):
         prompt = [100 * (arrival + 1) + place for place in range(prompt)]
-    tokens = [*prompt, *range(5000, 5000 + num_generated)]
-    return Request(f"r{arrival}", tokens, len(prompt), SamplingParams(), arrival, 99, TextStream(None))
+    request = Request(f"r{arrival}", prompt, SamplingParams(), arrival, max_tokens=99, text=TextStream(None))
+    for number in range(num_generated):
+        request.append(5000 + number)
+    return request
 
 
 def let_run(line: scheduler.Scheduler, request: Request, num_computed: int) -> None:
     """Make a request run, by hand: pages for all of its tokens, and so many of them computed."""
     line.pages.admit(request)
     line.running.append(request)
-    request.status = Status.RUNNING
-    request.num_computed_tokens = num_computed
+    set_computed(request, num_computed)
+
+
+def set_computed(request: Request, num_computed: int) -> None:
+    request.hold(request.locked_node, request.num_published_tokens, num_computed)
 
 
 def names(value: Any) -> Any:

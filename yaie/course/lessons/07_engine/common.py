@@ -15,12 +15,11 @@ from yaie.kernels.kv_cache import KVCacheManager
 Cached = Sequence[tuple[list[int], list[int]]]  # tokens, and the pages that hold them
 
 
-def make_pages(num_blocks: int, size: int, cached: Cached = ()) -> Pages:
+def make_pages(num_blocks: int, size: int, cached: Cached = (), *, prefix_cache: bool = True) -> Pages:
     """A pool whose prefix cache holds `cached`, put there without the functions under test."""
-    pages = Pages(KVCacheManager(num_blocks, size, num_heads=1, head_dim=1))
+    pages = Pages(KVCacheManager(num_blocks, size, num_heads=1, head_dim=1), prefix_cache=prefix_cache)
     for tokens, table in cached:
-        slots = [page * size + row for page in table for row in range(size)]
-        pages.cache.insert(tokens, slots)
+        pages.cache.insert(tokens, table)
         for page in table:
             if page in pages.kv.free_block_list:
                 pages.kv.free_block_list.remove(page)
@@ -29,7 +28,7 @@ def make_pages(num_blocks: int, size: int, cached: Cached = ()) -> Pages:
 
 
 def make_request(tokens: list[int]) -> Request:
-    return Request("A", list(tokens), len(tokens), SamplingParams(), 0, 8, TextStream(None))
+    return Request("A", tokens, SamplingParams(), arrival=0, max_tokens=8, text=TextStream(None))
 
 
 def expect_locked(request: Request, tokens: list[int]) -> None:

@@ -1,7 +1,7 @@
-"""Inputs that tell broken parts of the engine from right ones: lesson 10 has learners find them before they mend.
+"""Inputs that tell broken parts of the engine from right ones: lesson 10 has learners find them before they fix them.
 
 Each function gives the input of one case, as small as it can be. What is wrong with the part is recorded once, as the
-`broken` of the exercise that mends it.
+`broken` of the exercise that fixes it.
 """
 
 from __future__ import annotations

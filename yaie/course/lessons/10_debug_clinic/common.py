@@ -46,7 +46,7 @@ def are_ints(values: Any, low: int, high: int) -> bool:
 def expose(fixing: str, function: str, text: str, run: Callable[[], Any]) -> None:
     """Raise `Mismatch` unless the broken function of exercise `fixing` gives something else than the right one.
 
-    `text` names the input. `run` calls the engine with it; a finding of the emulator is a result, too.
+    `text` names the input. `run` calls the engine with it; a finding of the emulator is a result as well.
     """
     with given(text):
         right = outcome(run)
@@ -160,13 +160,13 @@ def append_to_fork(num_blocks: int, prompt: int, more: int) -> dict[str, Any]:
 
 def evicted_after(prompts: list[list[int]]) -> list[list[int]]:
     """The tokens that are gone from an LFU cache when one token is evicted after these prompts."""
-    cache, slots = PrefixCache(page_size=1, policy="lfu"), {}
+    cache, prefixes = PrefixCache(page_size=1, policy="lfu"), {}
     for prompt in prompts:
         cache.match(prompt)
-        new = [100 * len(slots) + place for place in range(len(prompt))]
-        num_present = cache.insert(prompt, new)
-        slots |= {new[i]: prompt[: i + 1] for i in range(num_present, len(prompt))}
-    return [slots[slot] for slot in cache.evict(1).tolist()]
+        pages = [100 * len(prefixes) + place for place in range(len(prompt))]
+        num_present = cache.insert(prompt, pages).present
+        prefixes |= {pages[i]: prompt[: i + 1] for i in range(num_present, len(prompt))}
+    return [prefixes[page] for page in cache.evict(1).tolist()]
 
 
 # --- case 9: reduce_2 -------------------------------------------------------------------------------------------
@@ -191,14 +191,14 @@ def steps_of(arrivals: list[tuple[int, int]], num_steps: int = 30) -> list[dict[
         for number, (arrival, prompt) in enumerate(arrivals):
             if arrival == step:
                 tokens = [100 * number + place for place in range(prompt)]
-                scheduler.add(Request(f"r{number}", tokens, prompt, SamplingParams(), number, 6, TextStream(None)))
+                scheduler.add(Request(f"r{number}", tokens, SamplingParams(), number, 6, TextStream(None)))
         decodes = {request.request_id: 0 for request in scheduler.running if request.is_decode}
         batch = scheduler.schedule()
         record.append(decodes | {request.request_id: num_tokens for request, num_tokens in batch.items()})
         for request, num_tokens in batch.items():
-            request.num_computed_tokens += num_tokens
+            pages.advance(request, num_tokens)
             if request.num_uncomputed_tokens == 0:
-                request.token_ids.append(7)
+                request.append(7)
             if request.num_output_tokens == 6:
                 scheduler.finish(request, "length")
         if not scheduler.running and not scheduler.waiting and step >= max(a for a, _ in arrivals):

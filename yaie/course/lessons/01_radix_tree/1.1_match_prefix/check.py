@@ -63,9 +63,8 @@ def check() -> None:
         pages = f", page_size={page_size}" if page_size > 1 else ""
         with given(f"match_prefix(root of a tree that holds {sequences}, {tokens}{pages})"):
             found = radix_tree.match_prefix(root, np.array(tokens, dtype=np.int64), page_size)
-            expect(
-                isinstance(found, tuple) and len(found) == 3, True, "form of the result: Position(node, inside, length)"
-            )
+            is_position = isinstance(found, radix_tree.Position)
+            expect(is_position, True, "form of the result: Position(node, inside, length)")
             node, inside, length = found
             best = max((_common(sequence, tokens) for sequence in sequences), default=0)
             expect(length, best // page_size * page_size, "number of matched tokens (length)")

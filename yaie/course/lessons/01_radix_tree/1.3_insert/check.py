@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from yaie.course.expect import expect, given
+from yaie.course.expect import expect, expect_error, given
 from yaie.engine import prefix_cache
+from yaie.kernels import radix_tree
 
 from ..common import integrity
 
@@ -13,39 +14,69 @@ def check() -> None:
         ([[1, 2, 3, 4], [1, 2, 8]], 1),
         ([[1, 2, 3], [1, 2]], 1),
         ([[1, 2, 3], [1, 2, 3]], 1),
+        ([[1, 2, 3, 4], [1, 2, 5, 6]], 2),
         ([[1, 2, 3, 4, 5], [1, 2, 3, 9, 9], [1, 2, 3, 4, 7, 7]], 2),
         ([[1], [2, 3, 4]], 4),
         ([[1, 2, 3, 4, 5], [1, 2], [1, 2, 6], [6, 5], [1, 2, 3, 4, 5, 6]], 1),
     ):
         _check_inserts(inserts, page_size)
-    _check_insert_touches()
+    _check_insert_uses()
+    _check_insert_is_no_hit()
+    _check_insert_refuses()
 
 
 def _check_inserts(inserts: list[list[int]], page_size: int) -> None:
-    """Insert one after another and compare with a dictionary: every stored run of pages and its last page's slots."""
+    """Insert one after another and compare with a dictionary: every stored run of pages and its last page."""
     cache = prefix_cache.PrefixCache(page_size)
-    slots_of: dict[tuple[int, ...], list[int]] = {}
+    page_of: dict[tuple[int, ...], int] = {}
     for number, tokens in enumerate(inserts):
         before = f" after {inserts[:number]}" if number else ""
-        slots = [100 * (number + 1) + i for i in range(len(tokens))]
-        with given(f"PrefixCache(page_size={page_size}).insert({tokens}, {slots}){before}"):
-            ends = range(page_size, len(tokens) + 1, page_size)
-            present = sum(tuple(tokens[:end]) in slots_of for end in ends) * page_size
-            expect(cache.insert(tokens, slots), present, "number of tokens that were there already (the result)")
-            for end in ends:
-                slots_of.setdefault(tuple(tokens[:end]), slots[end - page_size : end])
+        ends = range(page_size, len(tokens) + 1, page_size)
+        # Every second caller has a page for the tokens after the last whole page as well.
+        has_partial = len(tokens) % page_size > 0 and number % 2 == 0
+        pages = [10 * (number + 1) + i for i in range(len(ends) + has_partial)]
+        with given(f"PrefixCache(page_size={page_size}).insert({tokens}, {pages}){before}"):
+            num_present = sum(tuple(tokens[:end]) in page_of for end in ends)
+            found = cache.insert(tokens, pages)
+            is_form = isinstance(found, prefix_cache.Inserted)
+            expect(is_form, True, "form of the result: Inserted(present, length, node)")
+            expect(found.present, num_present * page_size, "number of tokens that were there already (present)")
+            whole = len(ends) * page_size
+            expect(found.length, whole, "number of tokens that are there now (length)")
+            for end, page in zip(ends, pages, strict=False):
+                page_of.setdefault(tuple(tokens[:end]), page)
             match = cache.match(tokens)
-            expect(match.length, len(ends) * page_size, "number of tokens that match() finds afterwards")
-            stored = [slot for end in ends for slot in slots_of[tuple(tokens[:end])]]
-            expect(match.slots, stored, "slots that match() finds afterwards")
-            expect(cache.total_size, len(slots_of) * page_size, "total_size, in tokens")
+            expect(match.length, whole, "number of tokens that match() finds afterwards")
+            stored = [page_of[tuple(tokens[:end])] for end in ends]
+            expect(match.pages, stored, "pages that match() finds afterwards")
+            expect(radix_tree.tokens_to(found.node).tolist(), tokens[:whole], "path to the node in the result")
+            expect(cache.total_size, len(page_of), "total_size, in pages")
             integrity(cache)
 
 
-def _check_insert_touches() -> None:
+def _check_insert_uses() -> None:
     cache = prefix_cache.PrefixCache()
     cache.insert([1, 2], [10, 11])
     cache.insert([5, 6], [20, 21])
     with given("insert([1, 2], ...), insert([5, 6], ...), insert([1, 2], ...) again, then evict(2)"):
         cache.insert([1, 2], [30, 31])
-        expect(sorted(cache.evict(2).tolist()), [20, 21], "slots that LRU evicts (those of [5, 6], used before [1, 2])")
+        expect(sorted(cache.evict(2).tolist()), [20, 21], "pages that LRU evicts (those of [5, 6], used before [1, 2])")
+
+
+def _check_insert_is_no_hit() -> None:
+    cache = prefix_cache.PrefixCache(policy="lfu")
+    with given('policy "lfu": insert([1], [10]), match([1]), insert([2], [20]) three times, then evict(1)'):
+        cache.insert([1], [10])
+        cache.match([1])
+        for _ in range(3):
+            cache.insert([2], [20])
+        expect(cache.evict(1), [20], "page that LFU evicts (that of [2], which no match has found)")
+
+
+def _check_insert_refuses() -> None:
+    cache = prefix_cache.PrefixCache(page_size=2)
+    cache.insert([1, 2, 3, 4], [7, 8])
+    with given("pages of 2 tokens; insert([1, 2, 3, 4], [7, 8]), then insert([1, 2, 5, 6], [7, 8, 9])"):
+        expect_error(lambda: cache.insert([1, 2, 5, 6], [7, 8, 9]), ValueError, "answer to 3 pages for 4 tokens")
+        expect(len(list(radix_tree.iter_nodes(cache.root))), 2, "number of nodes afterwards, as before")
+        expect(cache.total_size, 2, "total_size afterwards, as before")

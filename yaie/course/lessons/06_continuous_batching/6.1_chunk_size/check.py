@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from yaie.course.expect import expect, given
 
-from ..common import make, make_request
+from ..common import make, make_request, set_computed
 
 
 def check() -> None:
@@ -12,7 +12,7 @@ def check() -> None:
     for size, num_computed, to_go, budget in cases:
         line = make(16, block_size=size)
         request = make_request(0, num_computed + to_go)
-        request.num_computed_tokens = num_computed
+        set_computed(request, num_computed)
         text = f"pages of {size}; {num_computed} tokens computed, {to_go} to go; chunk_size(request, {budget})"
         with given(text):
             at_pages = [c for c in range(1, budget + 1) if (num_computed + c) % size == 0]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from yaie.course.expect import expect, given
 from yaie.engine import scheduler
 
-from ..common import let_run, make, make_request, names
+from ..common import let_run, make, make_request, names, set_computed
 
 
 def _expect_admitted(line: scheduler.Scheduler, budget: int, expected: list[str], situation: str) -> None:
@@ -57,5 +57,5 @@ def _compute_and_end(line: scheduler.Scheduler, tokens: list[int]) -> None:
     """Leave these tokens in the prefix cache, as a request that ended does."""
     request = make_request(99, tokens)
     line.pages.admit(request)
-    request.num_computed_tokens = request.num_tokens
+    set_computed(request, request.num_tokens)
     line.pages.give_back(request)

@@ -31,7 +31,7 @@ def _check_preempt(running: list[int], waiting: list[int], victim: str, prefix_c
         let_run(line, make_request(arrival, 6, num_generated=3), 8)
     for arrival in waiting:
         line.add(make_request(arrival, 6))
-    tokens = {request.request_id: list(request.token_ids) for request in line.running}
+    tokens = {request.request_id: request.token_ids.tolist() for request in line.running}
     stay = [name for name in names(line.running) if name != victim]
     cache = " with the prefix cache" if prefix_cache else ""
     with given(f"preempt(){cache}; running: {names(line.running)}, waiting: {names(line.waiting)}"):
@@ -41,8 +41,8 @@ def _check_preempt(running: list[int], waiting: list[int], victim: str, prefix_c
         expect(names(line.waiting), [f"r{n}" for n in sorted([*waiting, int(victim[1:])])], "`waiting` afterwards")
         expect(sorted(line.pages.kv.block_tables), sorted(stay), "requests with pages afterwards")
         found = line.pages.cache.evictable_size if prefix_cache else 0
-        expect(found, 8 if prefix_cache else 0, "computed tokens of the victim that the cache keeps")
-        expect(line.pages.kv.num_free_blocks, 32 - 3 * len(stay) - found // 4, "free pages afterwards")
+        expect(found, 2 if prefix_cache else 0, "pages of the victim that the cache keeps (8 computed tokens)")
+        expect(line.pages.kv.num_free_blocks, 32 - 3 * len(stay) - found, "free pages afterwards")
         expect(request.status.value, "waiting", "status of the victim")
         expect(request.num_computed_tokens, 0, "num_computed_tokens of the victim")
         expect(request.token_ids, tokens[victim], "token_ids of the victim (prompt and generated tokens)")

@@ -24,9 +24,15 @@ def check() -> None:
         held = ", ".join(f"{known} in the pages {table}" for known, table in cached) or "nothing"
         with given(f"reuse(request with the tokens {tokens}); pages of {size}; cached: {held}"):
             expect(pages.reuse(request), expected, "pages found (the result)")
-            expect(pages.cache.protected_size, length, "number of tokens that are locked in the cache afterwards")
+            expect(pages.cache.protected_size, len(expected), "number of pages that are locked in the cache afterwards")
             expect(request.num_computed_tokens, length, "request.num_computed_tokens")
             expect(request.num_published_tokens, length, "request.num_published_tokens")
             expect_locked(request, tokens[:length])
             pages.cache.unlock(request.locked_node)
-            expect(pages.cache.protected_size, 0, "number of locked tokens once the request has unlocked its node")
+            expect(pages.cache.protected_size, 0, "number of locked pages once the request has unlocked its node")
+    pages = make_pages(8, 1, [([5], [3]), ([6], [1])])
+    with given("pages of 1; cached: [5] in page 3, then [6] in page 1; reuse(request with [5, 9]), unlock, evict(1)"):
+        request = make_request([5, 9])
+        pages.reuse(request)
+        pages.cache.unlock(request.locked_node)
+        expect(pages.cache.evict(1), [1], "page that LRU evicts ([5] has just been used)")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from yaie.course.expect import expect, given
-from yaie.engine.request import Status
 
 from ..common import Cached, expect_locked, make_pages, make_request
 
@@ -23,12 +22,11 @@ def check() -> None:
         pages = make_pages(8, size, before)
         kv = pages.kv
         request = make_request(tokens)
-        request.status = Status.RUNNING
-        request.num_computed_tokens, request.num_published_tokens = computed, reused
-        request.locked_node = pages.cache.match(tokens[:reused]).node
-        pages.cache.lock(request.locked_node)
+        node = pages.cache.match(tokens[:reused]).node
+        request.hold(node, reused, computed)
+        pages.cache.lock(node)
         for published, where in twins:
-            pages.cache.insert(published, [page * size + row for page in where for row in range(size)])
+            pages.cache.insert(published, where)
         known = {}  # beginning of a prompt -> the page that holds its last tokens
         for published, where in (*before, *twins):
             for index, page in enumerate(where):
@@ -53,14 +51,30 @@ def check() -> None:
             f"found in the cache when it began; pages of {size}; cached now: {others}"
         ):
             pages.publish(request)
-            expect(kv.block_tables["A"], new_table, "block table of the request afterwards")
             references = {page: count for page, count in enumerate(kv.cache_refs) if count}
             expect(references, dict.fromkeys(kept, 1), "references that the cache holds, for each page")
             expect(sorted(kv.free_block_list), sorted({*range(8)} - in_use), "free pages afterwards")
+            expect(kv.block_tables["A"], new_table, "block table of the request afterwards")
             expect(pages.num_duplicates, len({*table} - {*new_table}), "pages.num_duplicates")
             expect(request.num_published_tokens, num_whole * size, "request.num_published_tokens")
             expect(request.num_computed_tokens, computed, "request.num_computed_tokens (as before)")
             expect_locked(request, tokens[: num_whole * size])
-            expect(pages.cache.protected_size, num_whole * size, "number of tokens that are locked in the cache")
+            expect(pages.cache.protected_size, num_whole, "number of pages that are locked in the cache")
             pages.cache.unlock(request.locked_node)
-            expect(pages.cache.protected_size, 0, "number of locked tokens once the request has unlocked its node")
+            expect(pages.cache.protected_size, 0, "number of locked pages once the request has unlocked its node")
+    _check_cache_that_keeps_nothing()
+
+
+def _check_cache_that_keeps_nothing() -> None:
+    pages = make_pages(8, 2, prefix_cache=False)
+    request = make_request([1, 2, 3, 4, 5])
+    node = pages.cache.match([]).node
+    pages.cache.lock(node)
+    request.hold(node, 0, 4)
+    pages.kv.allocate_blocks("A", 5)
+    with given("publish(request): 4 of 5 tokens computed, pages of 2; an engine with prefix_cache=False"):
+        pages.publish(request)
+        expect(pages.kv.cache_refs, [0] * 8, "references that the cache holds, page by page")
+        expect(pages.kv.block_tables["A"], [0, 1, 2], "block table of the request afterwards")
+        expect(request.num_published_tokens, 0, "request.num_published_tokens")
+        expect(request.num_computed_tokens, 4, "request.num_computed_tokens (as before)")

@@ -5,10 +5,11 @@ from yaie.course.expect import expect, given
 from ..common import Cached, make_pages
 
 ROOM_CASES: tuple[tuple[int, Cached, list[int], int, list[int] | None], ...] = (
-    # page size, cached (oldest first), tokens that somebody has locked, pages wanted,
+    # page size, cached (oldest first), tokens that a request has locked, pages wanted,
     # pages evicted (None: there are not enough). The pool has 8 pages.
     (4, [([1] * 4, [0])], [], 7, []),
     (4, [([1] * 4, [0]), ([2] * 4, [1])], [], 7, [0]),
+    (4, [([1] * 4, [0])], [], 9, None),
     (4, [([1] * 4, [0])], [1] * 4, 8, None),
     (1, [([1], [5]), ([2], [3]), ([3], [4])], [], 7, [5, 3]),
     (4, [([1] * 4, [0]), ([2] * 4, [1]), ([3] * 4, [2])], [], 7, [0, 1]),
@@ -16,6 +17,7 @@ ROOM_CASES: tuple[tuple[int, Cached, list[int], int, list[int] | None], ...] = (
     (4, [([1] * 4, [0]), ([2] * 4, [1]), ([3] * 4, [2])], [1] * 4, 7, [1, 2]),
     (2, [([1] * 2, [0])], [], 0, []),
     (2, [([1, 2, 3, 4], [6, 7]), ([1, 2, 5, 6], [6, 5])], [], 8, [5, 6, 7]),
+    (2, [([1, 2, 3, 4], [6, 7]), ([5, 6], [0])], [], 6, [6, 7]),
 )
 
 
@@ -31,7 +33,7 @@ def check() -> None:
         with given(f"make_room({num_pages}); pages of {size}, {len(free)} of 8 free; cached: {held}{lock}"):
             expect(pages.make_room(num_pages), evicted is not None, "whether there is room (the result)")
             gone = set(evicted or ())
-            expect(pages.cache.total_size, (len(kept) - len(gone)) * size, "number of tokens in the cache afterwards")
+            expect(pages.cache.total_size, len(kept) - len(gone), "number of pages in the cache afterwards")
             expect(sorted(pages.kv.free_block_list), sorted(free | gone), "free pages afterwards")
             expect(pages.num_evicted, len(gone), "pages.num_evicted")
             references = [int(page in kept - gone) for page in range(8)]

@@ -20,4 +20,4 @@ def check() -> None:
         for number, prompt in enumerate([[7], [7, 8], [7, 8], [5], [5]]):
             cache.match(prompt)
             cache.insert(prompt, [10 * number, 10 * number + 1][: len(prompt)])
-        expect(sorted(cache.evict(2).tolist()), [11, 30], "slots of what was evicted, [8] and [5]")
+        expect(sorted(cache.evict(2).tolist()), [11, 30], "pages that were evicted, of [8] and [5]")

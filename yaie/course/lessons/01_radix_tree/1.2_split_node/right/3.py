@@ -3,7 +3,7 @@ from yaie.kernels.radix_tree import Node
 
 def split_node(node, length, page_size=1):
     tokens = node.edge.copy()
-    upper = Node(edge=tokens[:length].copy(), payload=node.payload.split(length))
+    upper = Node(edge=tokens[:length].copy(), payload=node.payload.split(length // page_size))
     upper.key = tuple(int(token) for token in tokens[:page_size])
     upper.parent = node.parent
     upper.parent.children[upper.key] = upper

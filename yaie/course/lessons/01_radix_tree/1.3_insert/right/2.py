@@ -1,13 +1,14 @@
+from yaie.engine.prefix_cache import Inserted
 from yaie.kernels import radix_tree
 
 
-def insert(self, tokens, slots, namespace=None):
-    tokens, slots = self._whole_pages(tokens, slots)
-    position = radix_tree.match_prefix(self._root_of(namespace), tokens, self.page_size)
-    end = radix_tree.cut_at(position, self.page_size)
-    self._touch(radix_tree.path_to(end))
-    if position.length == len(tokens):
-        return position.length
-    leaf = self._add_leaf(end, tokens[position.length :], slots[position.length :])
+def insert(self, tokens, pages):
+    tokens, pages = self._whole_pages(tokens, pages)
+    end = radix_tree.cut_at(self.find(tokens), self.page_size)
+    present = len(radix_tree.tokens_to(end))
+    self._use(radix_tree.path_to(end))
+    if present == len(tokens):
+        return Inserted(present, present, end)
+    leaf = self._add_leaf(end, tokens[present:], pages[present // self.page_size :])
     leaf.payload.last_used = self._clock
-    return position.length
+    return Inserted(length=len(tokens), present=present, node=leaf)

@@ -1,17 +1,16 @@
+from yaie.engine.prefix_cache import Inserted
 from yaie.kernels import radix_tree
 
 
-def insert(self, tokens, slots, namespace=None):
-    tokens, slots = self._whole_pages(tokens, slots)
-    root = self._root_of(namespace)
-    position = radix_tree.match_prefix(root, tokens, self.page_size)
-    missing = len(tokens) - position.length
+def insert(self, tokens, pages):
+    tokens, pages = self._whole_pages(tokens, pages)
+    position = radix_tree.match_prefix(self.root, tokens, self.page_size)
+    num_missing = len(pages) - position.length // self.page_size
     last = radix_tree.cut_at(position, self.page_size)
-    if missing > 0:
-        last = self._add_leaf(last, tokens[-missing:], slots[-missing:])
-    path = []
-    while last is not None:
-        path.append(last)
-        last = last.parent
-    self._touch(path)
-    return position.length
+    if num_missing > 0:
+        last = self._add_leaf(last, tokens[-num_missing * self.page_size :], pages[-num_missing:])
+    path = [last]
+    while path[-1].parent is not None:
+        path.append(path[-1].parent)
+    self._use(path, hits=0)
+    return Inserted(position.length, len(pages) * self.page_size, last)

@@ -3,9 +3,9 @@ import heapq
 import numpy as np
 
 
-def evict(self, num_tokens):
-    if num_tokens < 0:
-        raise ValueError("num_tokens must be >= 0")
+def evict(self, num_pages):
+    if num_pages < 0:
+        raise ValueError("num_pages must be >= 0")
 
     def candidates():
         while self._queue:
@@ -17,7 +17,7 @@ def evict(self, num_tokens):
                 self._offer(node)
 
     freed, leaves = np.empty(0, dtype=np.int64), candidates()
-    while len(freed) < num_tokens and (leaf := next(leaves, None)) is not None:
-        freed = np.append(freed, leaf.payload.slots)
+    while len(freed) < num_pages and (leaf := next(leaves, None)) is not None:
+        freed = np.append(freed, leaf.payload.pages)
         self._offer(self._remove_leaf(leaf))
     return freed

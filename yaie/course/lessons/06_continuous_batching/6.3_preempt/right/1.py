@@ -1,6 +1,3 @@
-from yaie.engine.request import Status
-
-
 def preempt(self):
     victim = self.running[0]
     for request in self.running:
@@ -8,7 +5,6 @@ def preempt(self):
             victim = request
     self.pages.give_back(victim)
     self.running.remove(victim)
-    victim.status = Status.WAITING
     victim.num_preemptions = victim.num_preemptions + 1
     place = sum(other.arrival < victim.arrival for other in self.waiting)
     self.waiting.insert(place, victim)

@@ -1,9 +1,5 @@
-from yaie.engine.request import Status
-
-
 def preempt(self):
     *_, victim = sorted(self.running, key=lambda request: request.arrival)
-    victim.status = Status.WAITING
     victim.num_preemptions += 1
     self.pages.give_back(victim)
     self.running = [request for request in self.running if request is not victim]

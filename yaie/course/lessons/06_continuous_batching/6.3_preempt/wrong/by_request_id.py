@@ -2,14 +2,11 @@
 from bisect import insort
 from operator import attrgetter
 
-from yaie.engine.request import Status
-
 
 def preempt(self):
     victim = max(self.running, key=attrgetter("request_id"))  # as text "r9" comes after "r10"
     self.running.remove(victim)
     self.pages.give_back(victim)
-    victim.status = Status.WAITING
     victim.num_preemptions += 1
     insort(self.waiting, victim, key=attrgetter("arrival"))
     self.preempted.append(victim)

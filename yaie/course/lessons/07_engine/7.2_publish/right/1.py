@@ -1,12 +1,10 @@
 def publish(self, request):
-    tokens, slots = self.computed_pages(request)
-    present = self.cache.insert(tokens, slots)
-    table = self.kv.block_tables[request.request_id]
-    self.kv.retain(table[present // self.block_size : len(tokens) // self.block_size])
-    length, slots, node = self.cache.match(tokens)
-    self.cache.lock(node)
+    size, name = self.block_size, request.request_id
+    num_whole = request.num_computed_tokens // size
+    done = self.cache.insert(request.token_ids[: num_whole * size], self.kv.block_tables[name][:num_whole])
+    self.kv.retain(self.kv.block_tables[name][done.present // size : done.length // size])
+    self.cache.lock(done.node)
     self.cache.unlock(request.locked_node)
-    freed = self.kv.replace_prefix(request.request_id, [int(s) // self.block_size for s in slots[:: self.block_size]])
+    freed = self.kv.replace_prefix(name, self.cache.pages_to(done.node).tolist())
     self.num_duplicates += len(freed)
-    request.locked_node = node
-    request.num_published_tokens = length
+    request.hold(done.node, done.length, request.num_computed_tokens)

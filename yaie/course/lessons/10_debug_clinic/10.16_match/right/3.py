@@ -4,14 +4,11 @@ from yaie.engine.prefix_cache import PrefixMatch
 from yaie.kernels import radix_tree
 
 
-def match(self, tokens, namespace=None):
-    tokens = radix_tree.as_int_array(tokens, "tokens")
-    position = radix_tree.match_prefix(self._root_of(namespace), tokens, self.page_size)
-    if position.length == 0:
-        return PrefixMatch(0, np.empty(0, dtype=np.int64), self.root)
+def match(self, tokens):
+    position = self.find(tokens)
     node = radix_tree.cut_at(position, self.page_size)
     path = radix_tree.path_to(node)
-    self._touch(path)
+    self._use(path)
     for step in path:
         step.payload.hits += 1
-    return PrefixMatch(position.length, np.concatenate([step.payload.slots for step in path]), node)
+    return PrefixMatch(position.length, np.concatenate([step.payload.pages for step in path]), node)
