@@ -8,6 +8,7 @@ from yaie.course import files
 from yaie.course.language import CUDA, Swap, cuda, engine_seam
 from yaie.course.registry import Exercise, Lesson
 from yaie.cuda.source import read_source
+from yaie.kernels.ops import launching
 
 PART = """#pragma once
 
@@ -74,6 +75,7 @@ def tree(tmp_path, monkeypatch):
         (folder / name).write_text(text)
     monkeypatch.setattr(cuda, "REPOSITORY", tmp_path)
     monkeypatch.setattr(engine_seam, "CSRC", tmp_path / "csrc")
+    monkeypatch.setattr(launching, "CSRC", tmp_path / "csrc")
     monkeypatch.setenv("YAIE_EXERCISES_DIR", str(tmp_path))
     for cached in (cuda.engine_text, cuda.compiled_files, cuda.fastest_rungs):
         cached.cache_clear()
