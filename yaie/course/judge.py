@@ -64,14 +64,9 @@ class Outcome:
 
     def panel(self) -> Panel:
         """The outcome, to be shown."""
-        name = self.exercise.file.name
-        return Panel(
-            f"{self.exercise.id} {self.exercise.title}: {self.status}",
-            tone=TONES[self.status],
-            text=self.headline,
-            rows=self.rows,
-            link=None if self.passed else (f"exercises/{name}", f"../exercises/{name}"),
-        )
+        title = f"{self.exercise.id} {self.exercise.title}: {self.status}"
+        link = "" if self.passed else f"exercises/{self.exercise.file.name}"
+        return Panel(title, TONES[self.status], self.headline, self.rows, link)
 
     def __str__(self) -> str:
         return str(self.panel())
