@@ -141,12 +141,8 @@ def _differ(got: Any, expected: Any, tolerance: float, where: str) -> str | None
                 return found
         extra = [key for key in got if key not in expected]
         return f"{place}the key {extra[0]!r} should not be there" if extra else None
-    if _both_numbers(got, expected):
+    if all(isinstance(x, int | float) and not isinstance(x, bool) for x in (got, expected)):
         same = got == expected or abs(got - expected) <= tolerance or (math.isnan(got) and math.isnan(expected))
     else:
         same = type(got) is type(expected) and got == expected
     return None if same else f"{place}{shown(got, limit=200)} instead of {shown(expected, limit=200)}"
-
-
-def _both_numbers(a: Any, b: Any) -> bool:
-    return all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))

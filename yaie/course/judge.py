@@ -104,7 +104,7 @@ def _not_attempted(exercise: Exercise, written: Written) -> Outcome:
 
 
 def _run(exercise: Exercise, text: str, written: Written, sandbox: Sandbox) -> Outcome:
-    exercise.language.prepare()
+    exercise.language.prepare(exercise)
     others = _attempted_others(exercise, text)
     report = _job(exercise, text, [exercise.id, *others], sandbox)
     if _passed(report):
@@ -167,7 +167,7 @@ def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) 
         with suppress(LookupError):
             body = exercise.language.changed(exercise, mistake.old, mistake.new)
             known.append((mistake, exercise.language.render(exercise.file, {exercise.id: body})))
-    exercise.language.prepare_mistakes(exercise, [text for _, text in known])
+    exercise.language.prepare(exercise, [text for _, text in known])
     changes = {"time_limit": max(2.0, exercise.time_limit / 4), "folder": str(REPOSITORY / "exercises")}
     wanted = _fingerprint(report)
     for mistake, text in known:

@@ -159,24 +159,20 @@ class Ran:
 
     def board(self) -> Table:
         """For each operation that was called: how often, on what, from which file, and whose it is."""
-        rows = []
-        for operation in self.calls:  # in the order of their first call
+        rows, kernels, computing = [], 0, 0
+        for operation, calls in self.calls.items():  # in the order of their first call
             files = sorted(self.files.get(operation, ()))
             yours = any(file in self.yours for file in files)
-            where = ", ".join(f"csrc/{file}" for file in files)
             runs_on = ("your kernel" if yours else "YAIE's kernel") if files else "torch"
             if operation == "plan_attention":
                 runs_on = "the CPU"  # it decides who reads which pages, and computes nothing
-            tone = "good" if yours else "neutral"
-            rows.append((tone, (f"`{operation}`", f"{self.calls[operation]}", runs_on, where)))
-        computing = [operation for operation in self.calls if operation != "plan_attention"]
-        kernels = sum(bool(self.files.get(operation)) for operation in computing)
-        return Table(
-            f"Who computes: backend {engine_seam.backend_of(self.operations)}",
-            ("Operation", "Calls", "Runs on", "File"),
-            rows,
-            f"{kernels} of {len(computing)} operations that compute ran on kernels of csrc/.",
-        )
+            else:
+                computing, kernels = computing + 1, kernels + bool(files)
+            cells = (f"`{operation}`", str(calls), runs_on, ", ".join(f"csrc/{file}" for file in files))
+            rows.append(("good" if yours else "neutral", cells))
+        title = f"Who computes: backend {self.operations.name}"
+        footer = f"{kernels} of {computing} operations that compute ran on kernels of csrc/."
+        return Table(title, ("Operation", "Calls", "Runs on", "File"), rows, footer)
 
 
 @contextmanager

@@ -115,16 +115,6 @@ class ExerciseFile:
         return f"{self.lesson.name}{self.language.suffix}"
 
     @property
-    def what_to_do(self) -> str:
-        """What a learner does with the functions in the file, in a line of its header."""
-        broken = {exercise.broken is not None for exercise in self.exercises}
-        if broken == {True}:
-            return "Each function below is the engine's, with a mistake put in. Fix it, save the file, check it:"
-        if broken == {False}:
-            return "Each function below is the engine's, without its body. Write it, save the file, check it:"
-        return "Write the functions that have no body, fix those with a mistake in them, save the file, check:"
-
-    @property
     def exercises(self) -> list[Exercise]:
         return [exercise for exercise in self.lesson.exercises if exercise.language is self.language]
 

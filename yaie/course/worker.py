@@ -10,6 +10,7 @@ from typing import Any
 
 from yaie.course import expect
 from yaie.course.files import exercise_path
+from yaie.course.language import engine_seam
 from yaie.course.registry import ExerciseFile, find_exercise
 
 
@@ -27,7 +28,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     exercise = find_exercise(job["exercise"])
     kind = "import"
     try:
-        exercise.language.set_up_worker(job["call_limit"])
+        engine_seam.limit_calls(job["call_limit"])
         exercise.language.install(exercise.file, job["text"], job["use"])
         kind = "error"
         exercise.check()

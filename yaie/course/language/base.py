@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -149,7 +150,7 @@ class Language(ABC):
         header = [
             f"Exercises of lesson {lesson.number:02d}: {lesson.title}.",
             "",
-            file.what_to_do,
+            "Each function below is the engine's, without its body or with a mistake put in. Write or fix it, save, check:",
             f'`yaie.exercise("{first}").check()` in the notebook, or `yaie check {first}` in a terminal.',
             "Functions that you have not written yet are filled in with the engine's own, so any order works.",
             *self.header,
@@ -210,11 +211,13 @@ class Language(ABC):
         if "\0" in text:
             raise FileProblem(f"{name} contains null bytes, so it is not text.", "Save it as UTF-8 text.")
 
-    def missing(self, exercise: Exercise, where_it_went: str) -> FileProblem:
-        """The file has no such function."""
+    def missing(self, exercise: Exercise, names: Iterable[str], seen: str = "") -> FileProblem:
+        """The file has no such function, but those names of functions. `seen` is what else there is to say of it."""
+        others = {other.function for other in exercise.file.exercises}
+        close = difflib.get_close_matches(exercise.function, set(names) - others, n=1, cutoff=0.5)
+        seen = seen or (f" It has `{close[0]}`: was it renamed?" if close else "")
         return FileProblem(
-            f"{exercise.file.name} has no function `{exercise.qualname}`, which exercise {exercise.id} is about."
-            + where_it_went,
+            f"{exercise.file.name} has no function `{exercise.qualname}`, which exercise {exercise.id} is about.{seen}",
             f"Put the function back under that name, or run `yaie reset {exercise.lesson.number}` to write the whole "
             "file anew (a backup is kept).",
         )
@@ -259,14 +262,8 @@ class Language(ABC):
 
     # --- in a check
 
-    def prepare(self) -> None:  # noqa: B027
-        """What must be there before the first check, and would take its time from the worker's clock."""
-
-    def prepare_mistakes(self, exercise: Exercise, texts: Iterable[str]) -> None:  # noqa: B027
-        """Files that will be checked one after the other; what can be done for all of them at once is done here."""
-
-    def set_up_worker(self, call_limit: float) -> None:  # noqa: B027
-        """Called in the worker before anything is loaded. `call_limit` is in seconds, for one call of the engine."""
+    def prepare(self, exercise: Exercise, texts: Iterable[str] = ()) -> None:  # noqa: B027
+        """Do what would take its time from the worker's clock, before one check or for several texts at once."""
 
     def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
         """What this language knows of an error that came out of a check, for the worker's report."""

@@ -8,7 +8,6 @@ header is put into each `.cu` file beside it that includes the header.
 
 from __future__ import annotations
 
-import difflib
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,7 +91,10 @@ class Cuda(Language):
         try:
             function = cuda_text.find(text, exercise.function)
         except NotFound as error:
-            raise self.missing(exercise, _where_it_went(exercise, pieces)) from error
+            declared = any(exercise.function in piece.defines for piece in pieces)
+            seen = " It has a declaration of that name, which ends with `;`: the body in braces is missing."
+            names = (name for piece in pieces if piece.body for name in piece.defines)
+            raise self.missing(exercise, names, seen if declared else "") from error
         attempted = not (function.is_hole or self.is_as_found(exercise, function.source))
         hash = digest(cuda_text.normal(_own(exercise.file, text, [exercise.function]))) if attempted else ""
         problem = _uncallable(exercise, function)
@@ -129,24 +131,18 @@ class Cuda(Language):
 
     # --- in a check
 
-    def prepare(self) -> None:
-        """Build the emulator. The first time this takes some seconds, and it says so."""
+    def prepare(self, exercise: Exercise, texts: Iterable[str] = ()) -> None:
+        """Build the emulator (the first time this takes some seconds), and compile the texts on all cores, in the form
+        in which the workers will ask for them."""
+        path = HOME / exercise.file.name
         try:
-            engine_seam.prepare()
+            engine_seam.prepare(
+                (under_csrc(module), spliced(exercise.file, path, text, module, exercises))
+                for text in texts
+                for module, exercises in by_compiled_file(exercise.file, {exercise.id}).items()
+            )
         except CompileError as error:
             raise SandboxError(error.message) from error
-
-    def prepare_mistakes(self, exercise: Exercise, texts: Iterable[str]) -> None:
-        """Compile them on all cores, in the form in which the workers will ask for them."""
-        path = HOME / exercise.file.name
-        engine_seam.prepare(
-            (under_csrc(module), spliced(exercise.file, path, text, module, exercises))
-            for text in texts
-            for module, exercises in by_compiled_file(exercise.file, {exercise.id}).items()
-        )
-
-    def set_up_worker(self, call_limit: float) -> None:
-        engine_seam.limit_calls(call_limit)
 
     def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
         """What a compile error or the first finding of the emulator says."""
@@ -295,16 +291,6 @@ def _offered(module: str, exercises: list[Exercise]) -> list[str]:
 
 
 # --- what a learner has written
-
-
-def _where_it_went(exercise: Exercise, pieces: list[Piece]) -> str:
-    known = {other.function for other in exercise.file.exercises}
-    defined = [name for piece in pieces if piece.body for name in piece.defines - known]
-    if close := difflib.get_close_matches(exercise.function, defined, n=1, cutoff=0.5):
-        return f" It has `{close[0]}`: was it renamed?"
-    if any(exercise.function in piece.defines for piece in pieces):
-        return " It has a declaration of that name, which ends with `;`: the body in braces is missing."
-    return ""
 
 
 def _uncallable(exercise: Exercise, function: Piece) -> FileProblem | None:

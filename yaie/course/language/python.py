@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+Named = FunctionNode | ast.ClassDef
 BINDING = ("staticmethod", "classmethod", "property")  # decorators that change how a method is called
 
 FUTURE = "from __future__ import annotations"  # the first line of code of an exercise file
@@ -105,7 +106,8 @@ class Python(Language):
         tree = self.parse(text, exercise.file.name, exercise.function)
         node = find_function(tree, exercise.qualname)
         if node is None:
-            raise self.missing(exercise, _where_it_went(exercise, tree))
+            names = (each.name for each in ast.walk(tree) if isinstance(each, FunctionNode))
+            raise self.missing(exercise, names, _elsewhere(exercise, tree))
         original = ast.parse(self.reference(exercise)).body[0]
         attempted = not (is_hole(node) or self.is_as_found(exercise, ast.unparse(node)))
         hash = _hash(exercise, tree, node) if attempted else ""
@@ -132,9 +134,8 @@ class Python(Language):
                 step = f"Indent with spaces only, four for each step. {step}"
             raise FileProblem(f"{name} has a syntax error in line {line}{shown} ({error.msg}).", step) from error
         except (RecursionError, MemoryError) as error:
-            raise FileProblem(
-                f"{name} cannot be read as Python: something in it is nested too deep.", "Write it in smaller steps."
-            ) from error
+            problem = f"{name} cannot be read as Python: something in it is nested too deep."
+            raise FileProblem(problem, "Write it in smaller steps.") from error
 
     # --- into the engine
 
@@ -163,13 +164,12 @@ class Python(Language):
                 continue
             theirs, ours = (operator.attrgetter(holder_name)(where) for where in (loaded, engine))
             if exercise.id in use:
-                added = {
-                    key: value
-                    for key, value in vars(theirs).items()
-                    if not key.startswith("__") and f"{holder_name}.{key}" not in functions
-                }
-                for key, value in {**added, name: vars(theirs)[name]}.items():
-                    swap.add(ours, key, value)
+                others = functions - {exercise.qualname}
+                added = [
+                    key for key in vars(theirs) if not key.startswith("__") and f"{holder_name}.{key}" not in others
+                ]
+                for key in dict.fromkeys([*added, name]):
+                    swap.add(ours, key, vars(theirs)[key])
             elif name in vars(theirs):
                 delattr(theirs, name)  # inherited from the engine's class again
         if any(exercise.id in use and exercise.module.startswith("yaie.kernels.") for exercise in file.exercises):
@@ -177,13 +177,8 @@ class Python(Language):
         return swap
 
     def owner(self, exercise: Exercise) -> str:
-        *holders, name = exercise.qualname.split(".")
-        holder = importlib.import_module(exercise.module)
-        for each in holders:
-            holder = getattr(holder, each)
-        function = inspect.getattr_static(holder, name)
-        function = getattr(function, "fget", None) or getattr(function, "__func__", function)
-        return Path(inspect.unwrap(function).__code__.co_filename).name
+        function = operator.attrgetter(exercise.qualname)(importlib.import_module(exercise.module))
+        return Path(inspect.unwrap(getattr(function, "fget", function)).__code__.co_filename).name
 
 
 PYTHON = Python()
@@ -200,24 +195,19 @@ def _module_source(module: str) -> tuple[str, ast.Module]:
 
 def find_function(tree: ast.Module, qualname: str) -> FunctionNode | None:
     """The definition of `qualname` ("function" or "Class.method") in a parsed file."""
-    body: list[ast.stmt] = tree.body
-    *classes, name = qualname.split(".")
-    for class_name in classes:
-        found = [node for node in body if isinstance(node, ast.ClassDef) and node.name == class_name]
-        if not found:
+    found: Any = tree
+    for name in qualname.split("."):
+        named = [each for each in found.body if isinstance(each, Named) and each.name == name]
+        if not named:
             return None
-        body = found[-1].body
-    found = [node for node in body if isinstance(node, FunctionNode) and node.name == name]
-    return found[-1] if found else None
+        found = named[-1]
+    return found if isinstance(found, FunctionNode) else None
 
 
 def is_hole(node: FunctionNode) -> bool:
     """True while the body is what the generator left: a docstring and `raise NotImplementedError`."""
     body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-    if len(body) != 1 or not isinstance(body[0], ast.Raise) or body[0].exc is None:
-        return False
-    raised = body[0].exc.func if isinstance(body[0].exc, ast.Call) else body[0].exc
-    return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
+    return len(body) == 1 and re.match(r"raise NotImplementedError\b", ast.unparse(body[0])) is not None
 
 
 def _lines(node: FunctionNode) -> tuple[int, int]:
@@ -274,19 +264,17 @@ def _names_used(exercise: Exercise) -> set[str]:
 # --- what a learner has written
 
 
-def _where_it_went(exercise: Exercise, tree: ast.Module) -> str:
+def _elsewhere(exercise: Exercise, tree: ast.Module) -> str:
+    """That the class is missing, or that the function stands in another place; empty where neither is so."""
     class_name = exercise.qualname.rpartition(".")[0]
     classes = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     if class_name and class_name not in classes:
         close = difflib.get_close_matches(class_name, classes, n=1, cutoff=0.5)
         return f" It has no class `{class_name}`" + (f", but `{close[0]}`: was the class renamed?" if close else ".")
-    known = {other.function for other in exercise.file.exercises} - {exercise.function}
-    nodes = [node for node in ast.walk(tree) if isinstance(node, FunctionNode) and node.name not in known]
-    for node in nodes:
-        if node.name == exercise.function:
+    for node in ast.walk(tree):
+        if isinstance(node, FunctionNode) and node.name == exercise.function:
             return f" Line {node.lineno} has a `{node.name}` in another place: check its indentation."
-    close = difflib.get_close_matches(exercise.function, [node.name for node in nodes], n=1, cutoff=0.5)
-    return f" It has `{close[0]}`: was it renamed?" if close else ""
+    return ""
 
 
 def _uncallable(exercise: Exercise, node: FunctionNode, original: FunctionNode) -> FileProblem | None:
@@ -355,7 +343,7 @@ class Part:
 
 
 def _part(node: ast.stmt) -> Part:
-    if isinstance(node, FunctionNode | ast.ClassDef):
+    if isinstance(node, Named):
         made = {node.name}
     elif isinstance(node, ast.Import | ast.ImportFrom):
         made = {(alias.asname or alias.name).partition(".")[0] for alias in node.names} - {"*"}
