@@ -45,7 +45,7 @@ def read(file: ExerciseFile) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors on Windows write a byte order mark
     except FileNotFoundError as error:
-        step = f"Run `yaie reset {file.lesson.number}` to have it written anew."
+        step = f"Run `yaie reset {file.lesson.number}` to have it written again."
         raise FileMissing(f"{path} is not there.", step) from error
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
@@ -85,7 +85,7 @@ def reset_exercise(exercise: Exercise) -> Path | None:
     try:
         place = exercise.language.locate(exercise, text)
     except FileProblem as problem:
-        whole = f"Fix that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file anew"
+        whole = f"Fix that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file again"
         raise FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
     lines = text.split("\n")  # not splitlines: Python counts lines by \n only
     start = place.first_line - 1
@@ -96,7 +96,7 @@ def reset_exercise(exercise: Exercise) -> Path | None:
 
 
 def reset_file(file: ExerciseFile) -> Path | None:
-    """Write an exercise file anew. Returns the backup of what was there; None if there was nothing."""
+    """Write an exercise file as it was generated. Returns the backup of what was there; None if there was nothing."""
     return _write(file, file.language.render(file))
 
 

@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import yaie.engine.llm
 from yaie.course import progress
 from yaie.course.files import FileProblem, exercise_path, read
@@ -24,13 +22,12 @@ class LLM(yaie.engine.llm.LLM):
     """The engine with the exercises that you have solved instead of its own functions.
 
     They are in place while it computes, not between steps and not for other engines. Which have passed is asked when it
-    is made. On a CPU its steps are not replayed from a recording, which would not call them.
+    is made.
     """
 
     def __init__(self, model: Any = "tiny", **options: Any) -> None:
         self._installed, self._inside = installed(passed_parts()), False
-        on_gpu = torch.cuda.is_available() and options.get("device") != "cpu" and options.get("backend") != "emulator"
-        super().__init__(model, **{"graphs": on_gpu, **options})
+        super().__init__(model, **options)
 
     def generate(self, *args: Any, **options: Any) -> list[RequestOutput]:
         with self._in_place():  # once for all steps

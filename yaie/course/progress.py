@@ -94,7 +94,7 @@ def remember(outcome: Outcome) -> str:
 
 
 def forget(exercise: Exercise) -> None:
-    """After a reset: nothing is written, and the hints begin anew."""
+    """After a reset: nothing is written, and the hints start over."""
 
     def edit(record: Record) -> None:
         record.status, record.source_hash, record.hints = NOT_ATTEMPTED, "", 0

@@ -124,7 +124,8 @@ def _supervise(job: dict[str, Any]) -> dict[str, Any]:
         if pid == 0:
             _worker(job, folder)
         os.close(held_by_worker)
-        _own_group(pid)
+        with contextlib.suppress(PermissionError, ProcessLookupError):  # it has done so, or has ended already
+            os.setpgid(pid, pid)  # a group to be killed by; both sides ask, so neither has to wait for the other
         broken_limit = _watch(pid, alive, folder, time.monotonic() + job["time_limit"])
         with contextlib.suppress(ProcessLookupError):  # the group is empty already
             os.killpg(pid, signal.SIGKILL)  # and with it children that the learner's code may have started
@@ -134,12 +135,6 @@ def _supervise(job: dict[str, Any]) -> dict[str, Any]:
         end = broken_limit or ("signal" if code < 0 else "finished" if report["result"] else "exit")
         result = json.loads(report["result"]) if end == "finished" else None
         return {**report, "end": end, "code": abs(code), "result": result}
-
-
-def _own_group(pid: int) -> None:
-    """Give the worker a process group to be killed by. Both sides ask for it, so neither has to wait for the other."""
-    with contextlib.suppress(PermissionError, ProcessLookupError):  # it has done so, or has ended already
-        os.setpgid(pid, pid)
 
 
 def _watch(pid: int, alive: int, folder: Path, deadline: float) -> str | None:
@@ -173,7 +168,7 @@ def _wait_for_stack(stack: Path) -> None:
 
 def _worker(job: dict[str, Any], folder: Path) -> NoReturn:
     """The forked process: run the job, write its result, end."""
-    _own_group(0)
+    os.setpgid(0, 0)
     output = os.open(folder / "output", os.O_WRONLY | os.O_APPEND)
     for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
         os.dup2(file, number)

@@ -150,7 +150,7 @@ class Language(ABC):
         header = [
             f"Exercises of lesson {lesson.number:02d}: {lesson.title}.",
             "",
-            "Each function below is the engine's, without its body or with a mistake put in. Write or fix it, save, check:",
+            "These functions are the engine's, with the body taken out or a mistake put in. Write or fix them, and check:",
             f'`yaie.exercise("{first}").check()` in the notebook, or `yaie check {first}` in a terminal.',
             "Functions that you have not written yet are filled in with the engine's own, so any order works.",
             *self.header,
@@ -219,7 +219,7 @@ class Language(ABC):
         return FileProblem(
             f"{exercise.file.name} has no function `{exercise.qualname}`, which exercise {exercise.id} is about.{seen}",
             f"Put the function back under that name, or run `yaie reset {exercise.lesson.number}` to write the whole "
-            "file anew (a backup is kept).",
+            "file again (a backup is kept).",
         )
 
     # --- into the engine
