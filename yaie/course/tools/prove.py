@@ -106,7 +106,7 @@ def lacks(exercise: Exercise) -> list[str]:
     paths = [exercise.folder / name for name in ("exercise.toml", "statement.md", "check.py")] + right + wrong
     texts = {path.relative_to(exercise.folder): path.read_text(encoding="utf-8") for path in paths}
     found = [
-        f"{name}, line {number}: {line[line.index('TODO') :]}"
+        f"{name}, line {number}: {line[line.index('TODO') :].rstrip('",')}"
         for name, text in texts.items()
         for number, line in enumerate(text.splitlines(), 1)
         if "TODO" in line
