@@ -20,6 +20,7 @@ from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, Sandbox
 from yaie.course.show import Panel
 
 NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
+NOT_COMPILED = "It does not compile."
 TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 
 CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
@@ -203,7 +204,7 @@ def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
     if result["kind"] == "finding":
         return f"{result['what'][0].upper()}{result['what'][1:]}.", fix
     if result["kind"] == "compile":
-        return "It does not compile.", fix
+        return NOT_COMPILED, fix
     error = f"{result['error']}: {result['message']}" if result["message"] else result["error"]
     if result["kind"] == "import":
         return f"{exercise.file.name} cannot be run: {error}", fix
