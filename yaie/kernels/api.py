@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -24,9 +23,9 @@ from yaie.kernels import sampling as twin
 from yaie.kernels.ops import (
     BackendError,
     Operations,
+    TorchOperations,
     attention,
     available_backends,
-    checks,
     memory,
     model,
     paged_attention,
@@ -41,7 +40,7 @@ Backend = str | Operations
 
 def _operation(function: Callable) -> Callable:
     """Adds the contract of the operation of the same name to what a function says about itself."""
-    contract = inspect.getdoc(getattr(Operations, function.__name__))
+    contract = inspect.getdoc(getattr(TorchOperations, function.__name__))
     function.__doc__ = "\n\n".join(filter(None, (contract, function.__doc__)))
     __all__.append(function.__name__)
     return function
@@ -52,11 +51,12 @@ def _run(backend: Backend, operation: str, tensor: Tensor, *arguments: Any, **mo
     if not isinstance(backend, str):
         return getattr(backend, operation)(*arguments, **more)
     name = ops.resolve(backend, tensor.is_cuda, ops.obstacle)
-    if backend == "auto" and name == "cuda":
-        with suppress(BackendError):  # a dtype or a shape that the kernels do not take
-            return getattr(ops.operations(name), operation)(*arguments, **more)
-        name = "torch"
-    return getattr(ops.operations(name), operation)(*arguments, **more)
+    try:
+        return getattr(ops.operations(name), operation)(*arguments, **more)
+    except BackendError:
+        if backend != "auto" or name == "torch":
+            raise
+        return getattr(ops.operations("torch"), operation)(*arguments, **more)
 
 
 @_operation
@@ -92,7 +92,7 @@ def plan_attention(
     *,
     backend: Backend = "auto",
 ) -> Any:
-    lengths = checks.pages(block_tables, context_lens, query_lens, key_cache)
+    lengths = paged_attention.check_plan_attention(block_tables, context_lens, query_lens, key_cache)
     return _run(backend, "plan_attention", key_cache, block_tables, *lengths, key_cache)
 
 

@@ -7,7 +7,6 @@ far; torch applies them before the launch.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,14 +15,13 @@ from torch import Tensor
 
 from yaie.kernels import sampling
 from yaie.kernels.ops.checks import require
-from yaie.kernels.ops.launching import BackendError, Family, Launching
+from yaie.kernels.ops.launching import BackendError, Family, Launching, named_as_file
 from yaie.kernels.sampling import Generators, Parameter, Settings
 
 LARGEST_VOCABULARY = 2**22  # as in csrc/sampling/row.cuh
 
 
-class Sampling(ABC):
-    @abstractmethod
+class Torch(Family):
     def sample(
         self,
         logits: Tensor,
@@ -49,10 +47,6 @@ class Sampling(ABC):
             falls within rounding (about 1e-6 of the probability) between two tokens. A row with NaN, +inf or nothing
             but -inf gives a number of no meaning, which may be -1.
         """
-
-
-class Torch(Family, Sampling):
-    def sample(self, logits, temperature=1.0, top_p=1.0, top_k=-1, generator=None, *, seeds=None, steps=None, **more):
         rows, settings = sampling.prepare(logits, temperature, top_p, top_k, **more)
         if seeds is None:
             uniforms = sampling.draw_uniforms(len(rows), generator)
@@ -62,12 +56,12 @@ class Torch(Family, Sampling):
         return tokens.masked_fill_(tokens == rows.shape[1], -1).view(logits.shape[:-1])
 
 
-class Kernels(Launching, Sampling):
+class Kernels(Launching):
     RUNGS = {
         "sample": {
-            1: ("sampling/sample_1_search.cu", "sample_1_search"),
-            2: ("sampling/sample_2_radix.cu", "sample_2_radix"),
-            3: ("sampling/sample_3_list.cu", "sample_3_list"),
+            1: named_as_file("sampling/sample_1_search"),
+            2: named_as_file("sampling/sample_2_radix"),
+            3: named_as_file("sampling/sample_3_list"),
         }
     }
 
@@ -104,7 +98,7 @@ class Kernels(Launching, Sampling):
             return None if values is None else torch.as_tensor(values, dtype=dtype).to(rows.device, non_blocking=True)
 
         tokens = torch.empty(num_seqs, dtype=torch.int64, device=rows.device)
-        self.launch[Kernels.RUNGS["sample"][self.rungs["sample"]]](
+        self.launch[self.chosen["sample"]](
             rows,
             on_device(settings.temperature, torch.float32),
             on_device([min(k, vocab_size) for k in settings.top_k], torch.int32),
@@ -125,7 +119,7 @@ def check_seeds(num_seqs: int, generator: Generators, seeds: Sequence[int] | Non
     if seeds is None and steps is None:
         sampling.check_generators(generator, num_seqs)
         return
-    require(generator is None, "seeds take the place of generator; give one of them")
+    require(generator is None, "give a generator or seeds, not both")
     require(
         seeds is not None and steps is not None and len(seeds) == len(steps) == num_seqs,
         f"seeds and steps must have one number for each of {num_seqs} rows",
