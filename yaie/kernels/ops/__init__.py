@@ -3,7 +3,7 @@
 `TorchOperations` runs everywhere and is the reference. `KernelOperations` launches the kernels of csrc/, on a GPU
 ("cuda") or under the emulator ("emulator", for looking at kernels and not for speed). Both have the same methods; each
 family of them is one file here. In it `Torch` has torch's way and says what an operation is, its types and contract,
-`Kernels` launches the kernels for it, and `check_...` are the checks that `kernels.api` makes.
+`Kernels` launches the kernels for it, and the function of its name, for `kernels.api`, checks its arguments first.
 
 Nothing is checked inside an operation, and nothing waits for the device: arguments are right, or the results are not.
 Only what a backend cannot do at all (a dtype, a shape) it refuses, with `BackendError`, before anything has changed.

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import attention
-from yaie.kernels.ops.checks import Sizes, lengths, require
+from yaie.kernels.ops.checks import Backend, Sizes, checked, lengths, require, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching, dtype_code, named_as_file
+
+__all__ = ["attention_forward"]
 
 LARGEST_HEAD_DIM = 256  # as in csrc/flash_attention and csrc/paged_attention
 MOST_BLOCKS = 65535  # of a grid in its second and third direction: CUDA C++ Programming Guide, compute capabilities
@@ -128,10 +130,20 @@ def _aligned(tensor: Tensor) -> Tensor:
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
-def check_attention_forward(
-    query: Tensor, key: Tensor, value: Tensor, causal: bool, seq_lens: Sequence[int] | Tensor | None
-) -> list[int] | None:
-    """Returns `seq_lens` as a list."""
+@checked(Torch)
+def attention_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    causal: bool = True,
+    seq_lens: Sequence[int] | Tensor | None = None,
+    scale: float | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """`seq_lens` `[num_seqs]` are the real tokens of each sequence, padding after them; they need `q_len == kv_len`.
+    Padding is neither seen nor computed: its output is 0.
+    """
     sizes = Sizes()
     sizes.take("num_seqs q_len num_heads head_dim", query=query)
     sizes.take("num_seqs kv_len num_kv_heads head_dim", key=key, value=value)
@@ -139,6 +151,10 @@ def check_attention_forward(
     q_len, kv_len = sizes["q_len"], sizes["kv_len"]
     require(not causal or q_len <= kv_len, f"causal: q_len={q_len} queries cannot be the last of {kv_len} tokens")
     if seq_lens is None:
-        return None
+        return run(backend, "attention_forward", query, query, key, value, causal, scale)
     require(q_len == kv_len, f"seq_lens needs q_len == kv_len, got {q_len} and {kv_len}")
-    return lengths("seq_lens", seq_lens, sizes["num_seqs"], q_len)
+    out = torch.zeros_like(query)
+    for s, n in enumerate(lengths("seq_lens", seq_lens, sizes["num_seqs"], q_len)):
+        real = query[s : s + 1, :n], key[s : s + 1, :n], value[s : s + 1, :n]
+        out[s : s + 1, :n] = run(backend, "attention_forward", query, *real, causal, scale)
+    return out

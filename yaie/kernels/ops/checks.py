@@ -1,13 +1,48 @@
-"""What the checks of all families are made of: they raise ValueErrors that name what was wrong and expected."""
+"""What the checked functions of all families are made of.
+
+Their checks raise ValueErrors that name what was wrong and what was expected. What they look at are numbers (block ids,
+slots, lengths), and to look at numbers on a GPU the CPU has to wait for it: the engine makes these numbers itself and
+calls its `Operations`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from yaie.kernels import ops
+from yaie.kernels.ops.launching import BackendError, Family
+
 INTEGERS = (torch.int32, torch.int64)
+Backend = str | Family  # "auto", the name of a backend, or its operations
+
+
+def checked(contract: type[Family]) -> Callable[[Callable], Callable]:
+    """Adds what an operation of the same name in `contract` says about itself to what a function says."""
+
+    def add(function: Callable) -> Callable:
+        said = inspect.getdoc(getattr(contract, function.__name__)), function.__doc__
+        function.__doc__ = "\n\n".join(filter(None, said))
+        return function
+
+    return add
+
+
+def run(backend: Backend, operation: str, tensor: Tensor, *arguments: Any, **more: Any) -> Any:
+    """Call an operation of the backend that computes for tensors where `tensor` is."""
+    if not isinstance(backend, str):
+        return getattr(backend, operation)(*arguments, **more)
+    name = ops.resolve(backend, tensor.is_cuda, ops.obstacle)
+    try:
+        return getattr(ops.operations(name), operation)(*arguments, **more)
+    except BackendError:
+        if backend != "auto" or name == "torch":
+            raise
+        return getattr(ops.operations("torch"), operation)(*arguments, **more)
 
 
 def require(condition: bool, message: str) -> None:
@@ -16,7 +51,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def describe(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {list(tensor.shape)}"
+    return f"{tensor.dtype} {list(tensor.shape)} on {tensor.device}"
 
 
 class Sizes(dict[str, int]):

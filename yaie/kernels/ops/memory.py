@@ -7,8 +7,10 @@ from collections import Counter
 from torch import Tensor
 
 from yaie.kernels import paged
-from yaie.kernels.ops.checks import INTEGERS, Sizes, indices, require
+from yaie.kernels.ops.checks import INTEGERS, Backend, Sizes, checked, indices, require, run
 from yaie.kernels.ops.launching import Family, Launching
+
+__all__ = ["copy_blocks", "gather_pages", "reshape_and_cache"]
 
 
 class Torch(Family):
@@ -104,7 +106,8 @@ def token_bytes(cache: Tensor) -> int:
     return cache.shape[-2] * cache.shape[-1] * cache.element_size()
 
 
-def check_copy_blocks(key_cache: Tensor, value_cache: Tensor, block_mapping: Tensor) -> None:
+@checked(Torch)
+def copy_blocks(key_cache: Tensor, value_cache: Tensor, block_mapping: Tensor, *, backend: Backend = "auto") -> None:
     sizes = Sizes()
     sizes.take_caches(key_cache, value_cache, layers=True)
     sizes.take("num_pairs 2", INTEGERS, block_mapping=block_mapping)
@@ -117,20 +120,31 @@ def check_copy_blocks(key_cache: Tensor, value_cache: Tensor, block_mapping: Ten
     require(not repeated, f"blocks {repeated} are the destination of several copies")
     both = {source for source, _ in pairs} & written.keys()
     require(not both, f"blocks {both} are source and destination")
+    run(backend, "copy_blocks", key_cache, key_cache, value_cache, block_mapping)
 
 
-def check_reshape_and_cache(
-    key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor
+@checked(Torch)
+def reshape_and_cache(
+    key: Tensor,
+    value: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    slot_mapping: Tensor,
+    *,
+    backend: Backend = "auto",
 ) -> None:
     sizes = Sizes()
     sizes.take_caches(key_cache, value_cache)
     sizes.take("num_tokens", INTEGERS, slot_mapping=slot_mapping)
     sizes.take("num_tokens num_kv_heads head_dim", key=key, value=value)
     indices("slots", slot_mapping, sizes["num_blocks"] * sizes["block_size"], padding=-1)
+    run(backend, "reshape_and_cache", key, key, value, key_cache, value_cache, slot_mapping)
 
 
-def check_gather_pages(cache: Tensor, block_table: Tensor, context_len: int) -> None:
+@checked(Torch)
+def gather_pages(cache: Tensor, block_table: Tensor, context_len: int, *, backend: Backend = "auto") -> Tensor:
     sizes = Sizes()
     sizes.take("num_blocks block_size num_kv_heads head_dim", contiguous=True, cache=cache)
     sizes.take("max_blocks", block_table=block_table)
     sizes.take_pages(block_table[None], [context_len], [0])
+    return run(backend, "gather_pages", cache, cache, block_table, context_len)

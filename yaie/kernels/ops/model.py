@@ -8,8 +8,10 @@ from torch import Tensor
 
 from yaie.kernels import model_ops
 from yaie.kernels import rope as rotary
-from yaie.kernels.ops.checks import INTEGERS, Sizes, describe, indices, require
+from yaie.kernels.ops.checks import INTEGERS, Backend, Sizes, checked, describe, indices, require, run
 from yaie.kernels.ops.launching import Family, Launching, dtype_code
+
+__all__ = ["embedding", "rms_norm", "rope", "silu_mul"]
 
 TAKES = "the kernels of model_ops take"
 
@@ -119,22 +121,26 @@ class Kernels(Launching):
         return out
 
 
-def check_rms_norm(x: Tensor, weight: Tensor, residual: Tensor | None) -> None:
+@checked(Torch)
+def rms_norm(
+    x: Tensor, weight: Tensor, eps: float, *, residual: Tensor | None = None, backend: Backend = "auto"
+) -> Tensor:
     require(
         x.ndim >= 1 and weight.shape == x.shape[-1:] and weight.dtype == x.dtype and weight.device == x.device,
-        f"weight must be [size], of the dtype and on the device of x [..., size], got {describe(weight)} on "
-        f"{weight.device} for {describe(x)} on {x.device}",
+        f"weight must be [size], of the dtype and on the device of x [..., size], got {describe(weight)} for "
+        f"{describe(x)}",
     )
     if residual is not None:
         alike = residual.shape == x.shape and residual.dtype == x.dtype and residual.device == x.device
         require(
             alike and residual.is_contiguous(),
-            f"residual must be contiguous and like x, {describe(x)} on {x.device}, got {describe(residual)} on "
-            f"{residual.device}",
+            f"residual must be contiguous and like x, {describe(x)}, got {describe(residual)}",
         )
+    return run(backend, "rms_norm", x, x, weight, eps, residual)
 
 
-def check_rope(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+@checked(Torch)
+def rope(x: Tensor, cos: Tensor, sin: Tensor, *, backend: Backend = "auto") -> None:
     sizes = Sizes()
     sizes.take("num_tokens num_heads head_dim", x=x)
     require(
@@ -145,16 +151,21 @@ def check_rope(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     sizes["head_dim/2"] = sizes["head_dim"] // 2
     for table in ({"cos": cos}, {"sin": sin}):
         sizes.take("num_tokens 1 head_dim/2", [torch.float32], contiguous=True, **table)
+    run(backend, "rope", x, x, cos, sin)
 
 
-def check_silu_mul(gate_up: Tensor) -> None:
+@checked(Torch)
+def silu_mul(gate_up: Tensor, *, backend: Backend = "auto") -> Tensor:
     two_halves = gate_up.ndim >= 1 and gate_up.shape[-1] % 2 == 0
     require(two_halves, f"gate_up must be [..., 2 * size], got {list(gate_up.shape)}")
+    return run(backend, "silu_mul", gate_up, gate_up)
 
 
-def check_embedding(table: Tensor, token_ids: Tensor) -> None:
+@checked(Torch)
+def embedding(table: Tensor, token_ids: Tensor, *, backend: Backend = "auto") -> Tensor:
     sizes = Sizes()
     sizes.take("vocab_size hidden_size", contiguous=True, table=table)
     sizes.take("num_tokens", INTEGERS, token_ids=token_ids)
     if token_ids.device.type == "cpu":
         indices("token ids", token_ids, sizes["vocab_size"])
+    return run(backend, "embedding", table, table, token_ids)

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from yaie.kernels import paged
 from yaie.kernels.ops import attention, memory
-from yaie.kernels.ops.checks import Sizes, require
+from yaie.kernels.ops.checks import Backend, Sizes, checked, require, run
 from yaie.kernels.ops.launching import BackendError, Family, Launcher, dtype_code, named_as_file
+
+__all__ = ["paged_attention_forward", "plan_attention"]
 
 # A thread block of a prefill has registers for 16 rows, which are pairs of a token and a head of a group. How many
 # heads share a KV head is known with the query only; four is usual, and any number is right.
@@ -346,41 +348,59 @@ def check_cache(cache: Tensor) -> None:
         raise BackendError(f"paged attention counts slots in 31 bits, the pool has {num_blocks * block_size}")
 
 
-def check_plan_attention(
+@checked(Torch)
+def plan_attention(
     block_tables: Tensor,
     context_lens: Sequence[int] | Tensor,
     query_lens: Sequence[int] | Tensor | None,
     key_cache: Tensor,
-) -> tuple[list[int], list[int]]:
-    """Returns the lengths as lists."""
+    *,
+    backend: Backend = "auto",
+) -> Any:
     sizes = Sizes()
     sizes.take("num_blocks block_size num_kv_heads head_dim", key_cache=key_cache)
-    return sizes.take_pages(block_tables, context_lens, query_lens)
+    lengths = sizes.take_pages(block_tables, context_lens, query_lens)
+    return run(backend, "plan_attention", key_cache, block_tables, *lengths, key_cache)
 
 
-def check_paged_attention_forward(
+@checked(Torch)
+def paged_attention_forward(
     query: Tensor,
     key_cache: Tensor,
     value_cache: Tensor,
     block_tables: Tensor,
     context_lens: Sequence[int] | Tensor,
-    query_lens: Sequence[int] | Tensor | None,
-    plan: Any,
-) -> tuple[Any, Any]:
-    """Lengths as lists; with a plan, which has been checked, as they are."""
+    *,
+    query_lens: Sequence[int] | Tensor | None = None,
+    scale: float | None = None,
+    plan: Any = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Here the query may also be `[num_seqs, q_len, num_heads, head_dim]`: the queries of a sequence come first in its
+    row (`query_lens`; None: all `q_len`), and rows beyond them give 0. A plan has been checked by `plan_attention`.
+    """
+    flat = query.ndim == 3
     sizes = Sizes()
     sizes.take_caches(key_cache, value_cache)
-    layout = "num_tokens num_heads head_dim" if query.ndim == 3 else "num_seqs q_len num_heads head_dim"
-    sizes.take(layout, query=query)
+    sizes.take("num_tokens num_heads head_dim" if flat else "num_seqs q_len num_heads head_dim", query=query)
     sizes.check_heads()
+
+    def attend(query: Tensor, *lengths: Any) -> Tensor:
+        pages = key_cache, value_cache, block_tables, *lengths
+        return run(backend, "paged_attention_forward", query, query, *pages, scale, plan)
+
     if plan is not None:
-        return context_lens, query_lens
-    if query.ndim == 4 and query_lens is None:
+        return attend(query.flatten(0, -3), context_lens, query_lens).view(query.shape)
+    if not flat and query_lens is None:
         query_lens = [sizes["q_len"]] * sizes["num_seqs"]
     context_lens, query_lens = sizes.take_pages(block_tables, context_lens, query_lens)
-    if query.ndim == 4:
-        require(max(query_lens, default=0) <= sizes["q_len"], f"query_lens {query_lens} exceed q_len={sizes['q_len']}")
-    else:
+    if flat:
         total = sum(query_lens)
         require(len(query) == total, f"query has {len(query)} rows for query_lens that add up to {total}")
-    return context_lens, query_lens
+        return attend(query, context_lens, query_lens)
+    q_len = sizes["q_len"]
+    require(max(query_lens, default=0) <= q_len, f"query_lens {query_lens} exceed q_len={q_len}")
+    real = torch.arange(q_len, device=query.device) < torch.tensor(query_lens, device=query.device)[:, None]
+    out = torch.zeros_like(query)
+    out[real] = attend(query[real], context_lens, query_lens)
+    return out

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import radix_ops
-from yaie.kernels.ops.checks import Sizes, lengths, require
+from yaie.kernels.ops import checks
+from yaie.kernels.ops.checks import Backend, Sizes, checked, require, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching
 from yaie.kernels.radix_ops import FlatTree, Positions
+
+__all__ = ["choose_victims", "match_prefixes"]
 
 
 class Torch(Family):
@@ -70,18 +73,25 @@ class Kernels(Launching):
         return victims[torch.argsort(last_used[victims], stable=True)]
 
 
-def check_match_prefixes(tree: FlatTree, tokens: Tensor, row_lengths: Sequence[int] | Tensor) -> list[int]:
-    """Returns the lengths as a list."""
+@checked(Torch)
+def match_prefixes(
+    tree: FlatTree, tokens: Tensor, lengths: Sequence[int] | Tensor, *, backend: Backend = "auto"
+) -> Positions:
     sizes = Sizes()
     sizes.take("num_rows max_len", [torch.int64], tokens=tokens)
     for name in ("edges", "starts", "children"):
         part = getattr(tree, name)
         require(part.device == tokens.device, f"{name} is on {part.device}, expected {tokens.device}")
-    return lengths("lengths", row_lengths, sizes["num_rows"], sizes["max_len"])
+    lengths = checks.lengths("lengths", lengths, sizes["num_rows"], sizes["max_len"])
+    return run(backend, "match_prefixes", tokens, tree, tokens, lengths)
 
 
-def check_choose_victims(last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int) -> None:
+@checked(Torch)
+def choose_victims(
+    last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int, *, backend: Backend = "auto"
+) -> Tensor:
     nodes = Sizes()
     nodes.take("num_nodes", [torch.int64], last_used=last_used, sizes=sizes)
     nodes.take("num_nodes", [torch.bool], evictable=evictable)
     require(num_tokens >= 0, f"num_tokens must be at least 0, got {num_tokens}")
+    return run(backend, "choose_victims", last_used, last_used, sizes, evictable, num_tokens)

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import sampling
-from yaie.kernels.ops.checks import require
+from yaie.kernels.ops.checks import Backend, checked, require, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching, named_as_file
 from yaie.kernels.sampling import Generators, Parameter, Settings
+
+__all__ = ["sample"]
 
 LARGEST_VOCABULARY = 2**22  # as in csrc/sampling/row.cuh
 
@@ -115,15 +117,29 @@ class Kernels(Launching):
         return tokens
 
 
-def check_seeds(num_seqs: int, generator: Generators, seeds: Sequence[int] | None, steps: Sequence[int] | None) -> None:
+@checked(Torch)
+def sample(
+    logits: Tensor,
+    temperature: Parameter = 1.0,
+    top_p: Parameter = 1.0,
+    top_k: int | Sequence[int] | Tensor = -1,
+    generator: Generators = None,
+    *,
+    seeds: Sequence[int] | None = None,
+    steps: Sequence[int] | None = None,
+    backend: Backend = "auto",
+    **more: Any,
+) -> Tensor:
+    """Here bad values and rows with NaN, +inf or nothing but -inf raise a ValueError that names the row."""
+    rows, settings = sampling.checked(logits, temperature, top_p, top_k, **more)
     if seeds is None and steps is None:
-        sampling.check_generators(generator, num_seqs)
-        return
-    require(generator is None, "give a generator or seeds, not both")
-    require(
-        seeds is not None and steps is not None and len(seeds) == len(steps) == num_seqs,
-        f"seeds and steps must have one number for each of {num_seqs} rows",
-    )
-    for name, numbers in (("seeds", seeds), ("steps", steps)):
-        inside = all(0 <= number < 2**63 for number in numbers)
-        require(inside, f"{name} must be from 0 to 2**63 - 1, got {numbers}")
+        sampling.check_generators(generator, len(rows))
+    else:
+        require(generator is None, "give a generator or seeds, not both")
+        alike = seeds is not None and steps is not None and len(seeds) == len(steps) == len(rows)
+        require(alike, f"seeds and steps must have one number for each of {len(rows)} rows")
+        for name, numbers in (("seeds", seeds), ("steps", steps)):
+            inside = all(0 <= number < 2**63 for number in numbers)
+            require(inside, f"{name} must be from 0 to 2**63 - 1, got {numbers}")
+    how = {"generator": generator, "min_p": settings.min_p, "seeds": seeds, "steps": steps}
+    return run(backend, "sample", rows, rows, *settings[:3], **how).view(logits.shape[:-1])
