@@ -262,6 +262,8 @@ def test_paged_attention_refuses_what_does_not_fit():
     refuses("contiguous", lambda: attend(key_cache=uneven))
     plan = api.plan_attention(tables, lens, [2, 2], key_cache)
     refuses("plan is for 4 query tokens, got 2", lambda: attend(query=query[:, :1], plan=plan))
+    plan = api.plan_attention(tables[:1], lens[:1], [1], key_cache)
+    refuses("plan is for 1 query tokens, got 2", lambda: attend(query=query[:, 0], plan=plan))
 
 
 def test_memory_operations_refuse_before_they_write():

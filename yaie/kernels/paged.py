@@ -184,11 +184,11 @@ def _attend_decode(
     return out[:, 0], lse[:, 0]
 
 
-def attend_single(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: AttentionPlan, scale: float | None, fast: bool
+def _attend_single(
+    query: Tensor, key_cache: Tensor, value_cache: Tensor, part: Pages, scale: float | None, fast: bool
 ) -> Tensor:
     """`paged_attention` for the plan of a single decode, in few calls: it is what a chat spends most of its time on."""
-    _, table, num_tokens = plan.single
+    _, table, num_tokens = part
     num_kv_heads, head_dim = key_cache.shape[2:]
     key = key_cache.index_select(0, table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, num_tokens)
     value = value_cache.index_select(0, table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, num_tokens)
@@ -224,7 +224,7 @@ def paged_attention(
     if query.shape[0] != plan.num_tokens:
         raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {query.shape[0]}")
     if plan.single is not None:
-        return attend_single(query, key_cache, value_cache, plan, scale, fast)
+        return _attend_single(query, key_cache, value_cache, plan.single, scale, fast)
     out = query.new_empty(query.shape, dtype=torch.promote_types(query.dtype, torch.float32))
     lse = out.new_empty(query.shape[:-1])
 

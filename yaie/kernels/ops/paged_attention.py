@@ -110,8 +110,7 @@ class Torch(Family, PagedAttention):
     ):
         if plan is None:
             plan = self.plan_attention(block_tables, context_lens, query_lens, key_cache)
-        attend = paged.paged_attention if plan.single is None else paged.attend_single
-        return attend(query, key_cache, value_cache, plan, scale, self.rungs["attention"] > 1)
+        return paged.paged_attention(query, key_cache, value_cache, plan, scale, self.rungs["attention"] > 1)
 
 
 class Gathered(NamedTuple):
