@@ -141,7 +141,7 @@ class Cuda(Language):
         use = [exercise.id] if exercise.broken or self.find(exercise, text).attempted else []
         swap = self.install(exercise.file, text, use)
         try:
-            return engine_seam.module(under_csrc(compiled_files(exercise.module)[0]), backend, check)
+            return engine_seam.module(under_csrc(checked_files(exercise)[0]), backend, check)
         finally:
             swap.take_out()
 
@@ -164,11 +164,11 @@ class Cuda(Language):
 
     def prepare_mistakes(self, exercise: Exercise, texts: Iterable[str]) -> None:
         """Compile them on all cores, in the form in which the workers will ask for them."""
-        path = HOME / exercise.file.name
+        path, checked = HOME / exercise.file.name, checked_files(exercise)
         engine_seam.prepare(
-            (under_csrc(module), spliced(exercise.file, path, text, module, exercises))
+            (under_csrc(module), spliced(exercise.file, path, text, module, [exercise]))
             for text in texts
-            for module, exercises in by_compiled_file(exercise.file, {exercise.id}).items()
+            for module in checked
         )
 
     def set_up_worker(self, call_limit: float) -> None:
@@ -244,6 +244,12 @@ def _leads_to(path: Path, header: Path) -> bool:
     """Whether the file is the header, or includes it directly or through others."""
     headers = _local_headers(path.read_text(encoding="utf-8"), path.parent)
     return path == header or any(_leads_to(each, header) for each in headers)
+
+
+def checked_files(exercise: Exercise) -> tuple[str, ...]:
+    """Those of the `compiled_files` that the check asks for: a header is in many, and a check names a few of them."""
+    files, text = compiled_files(exercise.module), (exercise.folder / "check.py").read_text(encoding="utf-8")
+    return tuple(file for file in files if Path(file).stem in text) or files
 
 
 def _tensor_names(exercise: Exercise) -> set[str]:
