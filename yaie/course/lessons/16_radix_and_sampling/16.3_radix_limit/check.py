@@ -19,7 +19,7 @@ def _wanted(row: torch.Tensor, top_k: int, top_p: float) -> list[int]:
 
 
 def _kept(row: torch.Tensor, top_k: int, top_p: float) -> list[int]:
-    """The tokens up to the limit that the kernel finds, in the order of row.cuh: by distance to the largest, then id."""
+    """The tokens up to the limit that the kernel finds, in the order of row.cuh: distance to the largest, then id."""
     limit, one = torch.empty(1, dtype=torch.int64), torch.ones(1)
     lists = one, torch.tensor([top_k], dtype=torch.int32), torch.tensor([top_p], dtype=torch.float64), math.inf * one
     uniforms, token = torch.tensor([0.5], dtype=torch.float64), torch.empty(1, dtype=torch.int64)
