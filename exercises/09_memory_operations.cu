@@ -4,7 +4,7 @@
 // `yaie.exercise("9.1").check()` in the notebook, or `yaie check 9.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash e5c261edd99d4c48
+// generated, text hash cc2ff4a4d0ff9dfc
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -20,8 +20,8 @@
 // Both take all layers, keys and values in one launch: a grid of (num_pairs, num_layers, 2) thread blocks.
 
 // ---------- Exercise 9.1: Copy blocks of the KV cache (about 20 minutes) ----------
-// Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(static_cast<Unit*>(key_cache),
-//     static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
+// Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads_for(units), 0,
+//     stream>>>(static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
 //
 // Copy blocks of the KV cache inside the cache, in place: in every layer, keys and values.
 //
@@ -56,9 +56,9 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 //     CUDA graph has tokens of no request.
 
 // ---------- Exercise 9.2: Write new tokens into their slots (about 15 minutes) ----------
-// Launched by `launch_write`: reshape_and_cache_kernel<Unit><<<num_tokens, threads, 0, stream>>>(static_cast<const
-//     Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache),
-//     slot_mapping, units)
+// Launched by `reshape_and_cache`: reshape_and_cache_kernel<Unit><<<num_tokens, threads_for(units), 0,
+//     stream>>>(static_cast<const Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache),
+//     static_cast<Unit*>(value_cache), slot_mapping, units)
 //
 // Write the keys and values of new tokens into their slots of the paged cache.
 //
@@ -142,7 +142,8 @@ __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int co
 // its threads gather the sum in shared memory.
 //
 // `x` is `[n]`, `total` is `[1]` and begins at 0. Every thread block has THREADS = 256 threads, and thread i of the
-// grid has element i. A thread without an element adds nothing and reads nothing.
+// grid has element i. A thread without an element adds nothing and reads nothing. The threads share the additions: none
+// of them reads more than 64 numbers from shared memory.
 //
 // With x = [1, 2, 3, ...] and n = 300 the total is 45,150:
 //

@@ -4,7 +4,7 @@
 // `yaie.exercise("10.2").check()` in the notebook, or `yaie check 10.2` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash f730e9c259cc4a52
+// generated, text hash 17277425f7058a1b
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -21,8 +21,8 @@
 
 // ---------- Exercise 10.2: Case 1: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
-// Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(static_cast<Unit*>(key_cache),
-//     static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
+// Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads_for(units), 0,
+//     stream>>>(static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
 //
 // Fix `copy_blocks_kernel`: every unit of a block must be copied, for every size of a block and every number of
 // threads. Each unit is written by one thread only.
@@ -123,8 +123,8 @@ __global__ void silu_mul_kernel(const Pack<T, N>* gate_up, Pack<T, N>* out, int 
 
 // ---------- Exercise 10.8: Case 4: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
-// Launched by `launch_gather`: gather_pages_kernel<Unit><<<context_len, threads, 0, stream>>>(static_cast<const
-//     Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
+// Launched by `gather_pages`: gather_pages_kernel<Unit><<<context_len, threads_for(units), 0,
+//     stream>>>(static_cast<const Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
 //
 // Fix `gather_pages_kernel`: the token at each position comes from the block that the block table names for it, in any
 // order of the blocks.
@@ -207,9 +207,9 @@ __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int co
 
 // ---------- Exercise 10.12: Case 6: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
-// Launched by `launch_write`: reshape_and_cache_kernel<Unit><<<num_tokens, threads, 0, stream>>>(static_cast<const
-//     Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache),
-//     slot_mapping, units)
+// Launched by `reshape_and_cache`: reshape_and_cache_kernel<Unit><<<num_tokens, threads_for(units), 0,
+//     stream>>>(static_cast<const Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache),
+//     static_cast<Unit*>(value_cache), slot_mapping, units)
 //
 // Fix `reshape_and_cache_kernel`: a token with a negative slot is stored nowhere. All others go to their slots, slot 0
 // included.

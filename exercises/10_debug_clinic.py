@@ -3,7 +3,7 @@
 # Write the functions that have no body, fix those with a mistake in them, save the file, check:
 # `yaie.exercise("10.1").check()` in the notebook, or `yaie check 10.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash c41582c03b80432f
+# generated, text hash 4b06c4840fedb9df
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def rows_and_columns() -> tuple[int, int]:
     | rows, columns | the broken kernel |
     |---|---|
     | 64, 64 | is right |
-    | 100, 100 | is right |
+    | 70, 70 | is right |
     """
     raise NotImplementedError("exercise 10.9: write this function")
 

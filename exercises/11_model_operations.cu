@@ -4,7 +4,7 @@
 // `yaie.exercise("11.1").check()` in the notebook, or `yaie check 11.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 4fe6ae87a877b032
+// generated, text hash 7924650f75ccf25b
 
 // ==================== csrc/model_ops/rms_norm.cu ====================
 //
@@ -106,7 +106,7 @@ rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* w
 // its `num_heads` heads.
 //
 // A head has two halves of half = packs * N numbers. Number i of the first half and number i of the second are a pair
-// (a, b). It becomes (a cos - b sin, b cos + a sin), with entry i of its token.
+// (a, b). It becomes (a cos - b sin, b cos + a sin), with entry i of the token's `cos` and `sin`.
 //
 // | argument | meaning |
 // |---|---|

@@ -4,7 +4,7 @@
 // `yaie.exercise("16.1").check()` in the notebook, or `yaie check 16.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash d2f82abf00cad599
+// generated, text hash 43d1a60b26e5e9fb
 
 // ==================== csrc/radix_ops/match_prefixes.cu ====================
 //
@@ -59,8 +59,8 @@ __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int
 // out: [context_len, token_bytes]
 
 // ---------- Exercise 16.2: Collect the pages of a match (about 10 minutes) ----------
-// Launched by `launch_gather`: gather_pages_kernel<Unit><<<context_len, threads, 0, stream>>>(static_cast<const
-//     Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
+// Launched by `gather_pages`: gather_pages_kernel<Unit><<<context_len, threads_for(units), 0,
+//     stream>>>(static_cast<const Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
 //
 // Collect the first context_len tokens of a request from its pages into `out`, in the order of their positions. Thread
 // block p copies the token at position p.

@@ -119,7 +119,7 @@ class Cuda(Language):
     def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> Module:
         use = [exercise.id] if exercise.broken or self.find(exercise, text).attempted else []
         with self.swap(exercise.file, text, use):
-            return engine_seam.module(under_csrc(compiled_files(exercise.module)[0]), backend, check)
+            return engine_seam.module(under_csrc(checked_files(exercise)[0]), backend, check)
 
     def owner(self, exercise: Exercise) -> str:
         texts = engine_seam.sources()
@@ -134,12 +134,12 @@ class Cuda(Language):
     def prepare(self, exercise: Exercise, texts: Iterable[str] = ()) -> None:
         """Build the emulator (the first time this takes some seconds), and compile the texts on all cores, in the form
         in which the workers will ask for them."""
-        path = HOME / exercise.file.name
+        path, checked = HOME / exercise.file.name, checked_files(exercise)
         try:
             engine_seam.prepare(
-                (under_csrc(module), spliced(exercise.file, path, text, module, exercises))
+                (under_csrc(module), spliced(exercise.file, path, text, module, [exercise]))
                 for text in texts
-                for module, exercises in by_compiled_file(exercise.file, {exercise.id}).items()
+                for module in checked
             )
         except CompileError as error:
             raise SandboxError(error.message) from error
@@ -209,6 +209,12 @@ def compiled_files(module: str) -> tuple[str, ...]:
     if not users:
         raise LookupError(f"no .cu file beside {module} includes it")
     return tuple(f"{module.rpartition('/')[0]}/{name}" for name in users)
+
+
+def checked_files(exercise: Exercise) -> tuple[str, ...]:
+    """Those of the `compiled_files` that the check asks for: a header is in many, and a check names a few of them."""
+    files, text = compiled_files(exercise.module), (exercise.folder / "check.py").read_text(encoding="utf-8")
+    return tuple(file for file in files if Path(file).stem in text) or files
 
 
 def _tensor_names(exercise: Exercise) -> set[str]:
