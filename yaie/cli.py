@@ -54,9 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.command == "dev":
-        from yaie.course.tools import scaffold
-
-        return scaffold.run(options.action, options.exercise, options.target)
+        return _develop(options.action, options.exercise, options.target)
     from yaie.course import api, judge
 
     if options.command in ("check", "watch"):
@@ -82,6 +80,25 @@ def _run(options: argparse.Namespace) -> int:
     else:
         _watch()
     return 0
+
+
+def _develop(action: str, id: str, target: str | None) -> int:
+    """Returns the exit status: 1 where a promise is broken, 2 where it was asked wrongly."""
+    from yaie.course.registry import NoSuchExercise, find_exercise
+    from yaie.course.tools import scaffold
+
+    try:
+        if action == "check":
+            return 0 if scaffold.check(find_exercise(id)) else 1
+        if target is None:
+            raise ValueError(f"name the function of the engine: yaie dev new {id} --target csrc/folder/file.cu:name")
+        print(f"Made {scaffold.new(id, target)}\nReplace each TODO in it; `yaie dev check {id}` names them.")
+        return 0
+    except NoSuchExercise:
+        raise
+    except (ValueError, LookupError, ImportError, OSError) as error:
+        print(f"yaie dev {action}: {error}")
+        return 2
 
 
 def _watch() -> None:

@@ -47,7 +47,7 @@ class WarmUp:
         assert self.stub.count(HOLE) == 1
 
     def text(self, body, after=""):
-        """The file with `body` in place of the hole and `after` at its end."""
+        """The file with `body` instead of the hole and `after` at its end."""
         lines = "".join(f"        {line}\n" for line in body.split("\n"))
         return self.stub.replace(HOLE, lines) + after
 

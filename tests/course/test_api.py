@@ -13,10 +13,10 @@ from yaie.kernels.kv_cache import KVCacheManager
 @pytest.mark.parametrize("id", ["0.1", "8.1", "10.2", "10.4"])
 def test_card_shows_the_statement(id):
     """A card with another text than the exercise file sends a learner looking for the true one."""
-    statement = find_exercise(id).statement
-    assert statement.strip() in str(api.exercise(id).card())
+    words = find_exercise(id).statement.split()
+    assert " ".join(words) in " ".join(str(api.exercise(id).card()).split())
     text = find_exercise(id).language.render(find_exercise(id).file)
-    assert set(statement.split()) <= set(text.split())
+    assert set(words) <= set(text.replace('"""', " ").split())
 
 
 def test_solution_is_the_engines_own_source_with_what_often_goes_wrong():

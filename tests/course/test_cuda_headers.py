@@ -7,6 +7,8 @@ import yaie.cuda
 from yaie.course import files
 from yaie.course.language import CUDA, Swap, cuda, engine_seam
 from yaie.course.registry import Exercise, Lesson
+from yaie.cuda.source import read_source
+from yaie.kernels.ops import launching
 
 PART = """#pragma once
 
@@ -73,11 +75,13 @@ def tree(tmp_path, monkeypatch):
         (folder / name).write_text(text)
     monkeypatch.setattr(cuda, "REPOSITORY", tmp_path)
     monkeypatch.setattr(engine_seam, "CSRC", tmp_path / "csrc")
+    monkeypatch.setattr(launching, "CSRC", tmp_path / "csrc")
     monkeypatch.setenv("YAIE_EXERCISES_DIR", str(tmp_path))
     for cached in (cuda.engine_text, cuda.compiled_files, cuda.fastest_rungs):
         cached.cache_clear()
     lesson = Lesson(99, "headers", "Headers", 1)
-    fields = {"title": "Twice", "minutes": 1, "task": "Twice `x`.", "hints": ("", "", ""), "mutants": (), "check": None}
+    fields = {"title": "Twice", "minutes": 1, "difficulty": 1, "statement": "Twice `x`.", "hints": ()}
+    fields |= {"mistakes": (), "folder": tmp_path}
     lesson.exercises.append(Exercise(id="99.1", target="csrc/scan/part.cuh:twice", lesson=lesson, **fields))
     yield lesson.exercises[0]
     for cached in (cuda.engine_text, cuda.compiled_files, cuda.fastest_rungs):
@@ -145,7 +149,7 @@ def test_lines_of_the_header_stay_its_own(tree):
     """Would catch a profile that counts the header's other functions to the learner."""
     folder = cuda.REPOSITORY / "csrc" / "scan"
     texts, _ = texts_with(tree, WRITTEN)
-    shown = yaie.cuda.build.read_source(texts["direct.cu"], folder / "direct.cu").lines()
+    shown = read_source(texts["direct.cu"], folder / "direct.cu").lines()
     after = PART.split("\n").index("__device__ __forceinline__ float thrice(float x) {")
     assert shown[str(folder / "part.cuh")][after:] == PART.split("\n")[after:]
     start = DIRECT.split("\n").index("__global__ void kernel(float* x, int n) {")

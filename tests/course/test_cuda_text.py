@@ -39,8 +39,8 @@ extern "C" int run_scale(const float* x, float* y, int n) {
 def test_finds_the_definition(name, start, lines):
     """A comment, a string, a macro, a declaration or a call taken for the definition would cut the wrong text."""
     function = cuda_text.find(TEXT, name)
-    assert cuda_text.source(TEXT, function).startswith(start)
-    assert cuda_text.source(TEXT, function).endswith("}")
+    assert function.source.startswith(start)
+    assert function.source.endswith("}")
     assert (function.first_line, function.last_line) == lines
 
 
@@ -48,19 +48,19 @@ def test_finds_the_definition(name, start, lines):
 def test_stub_keeps_the_signature_and_nothing_else(name, body):
     """A stub that lost its template line or its return would not compile."""
     function = cuda_text.find(TEXT, name)
-    stub = cuda_text.stub(TEXT, function, "note")
+    stub = cuda_text.stub(function, "note")
     assert stub == TEXT[function.start : function.body] + "\n    " + body
     emptied = TEXT[: function.start] + stub + TEXT[function.end :]
     again = cuda_text.find(emptied, name)
-    assert cuda_text.is_hole(emptied, again)
-    assert not cuda_text.is_hole(TEXT, function)
-    assert emptied[: again.start] + cuda_text.source(TEXT, function) + emptied[again.end :] == TEXT
+    assert again.is_hole
+    assert not function.is_hole
+    assert emptied[: again.start] + function.source + emptied[again.end :] == TEXT
 
 
 def test_comments_alone_are_still_a_hole():
     """A learner who has only written down a plan has not attempted the exercise."""
     text = "__global__ void f(int n) {\n  // first the index\n  /* then the guard */\n}\n"
-    assert cuda_text.is_hole(text, cuda_text.find(text, "f"))
+    assert cuda_text.find(text, "f").is_hole
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ int table[] = {1, 2}, more;
 
 def test_pieces_tell_what_each_defines():
     """Would catch: a list of values or a struct cut in two, or the parameter of a template taken for a definition."""
-    found = [(PIECES[piece.start : piece.end].split()[0], set(piece.defines)) for piece in cuda_text.pieces(PIECES)]
+    found = [(piece.source.split()[0], set(piece.defines)) for piece in cuda_text.pieces(PIECES)]
     assert found == [
         ("constexpr", {"A", "B"}),
         ("struct", {"Pair"}),
@@ -106,10 +106,9 @@ def test_pieces_tell_what_each_defines():
 
 def test_needed_follows_names_and_macros():
     """Would catch: a helper left out because only a macro or another helper names it, and one taken along in vain."""
-    kept = cuda_text.needed(PIECES, {"other"})
-    words = [PIECES[piece.start : piece.end].split()[0] for piece in kept]
+    text = cuda_text.own(PIECES, {"other"})
+    words = [piece.source.split()[0] for piece in cuda_text.pieces(text)]
     assert words == ["constexpr", "struct", "template", "__device__", "namespace"]  # helper: TWICE mentions it
-    text = cuda_text.keep_only(PIECES, kept)
     assert text.count("\n") == PIECES.count("\n")
     assert "table" not in text
     assert "using" not in text
@@ -127,8 +126,8 @@ def test_needed_follows_names_and_macros():
 def test_brace_without_a_partner_is_named(text, message):
     """A compiler names the end of the file, where nothing is wrong."""
     with pytest.raises(cuda_text.NotFound, match=message):
-        cuda_text.check_braces(text)
-    cuda_text.check_braces(TEXT)
+        cuda_text.pieces(text)
+    cuda_text.pieces(TEXT)
 
 
 @pytest.mark.parametrize(
@@ -148,4 +147,4 @@ def test_brace_without_a_partner_is_named(text, message):
 def test_signature_is_what_a_caller_must_know(declared, signature):
     """Refusing a renamed parameter would punish a good answer; accepting another type breaks the engine's launcher."""
     text = declared + " {}"
-    assert cuda_text.signature(text, cuda_text.find(text, "f")) == signature
+    assert cuda_text.signature(cuda_text.find(text, "f")) == signature

@@ -126,19 +126,20 @@ def test_variables_that_change_the_course_are_named(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("answer", "torch_cuda", "text"),
+    ("driver", "names", "torch_cuda", "text"),
     [
-        ("", "13.0", "none"),
-        ('[13, ["H100, compute capability 9.0"]]', "13.0", "H100, compute capability 9.0"),
-        ('[13, ["H100"]]', None, "torch is built for the CPU"),
-        ('[12, ["H100"]]', "13.0", "its driver knows CUDA 12, torch needs 13.0"),
-        ("[13, []]", "13.0", "a driver, but no GPU"),
+        (None, "", "13.0", "none"),
+        ("", "", "13.0", "the driver does not answer"),
+        ("CUDA Version: 13.0", "H100, 9.0", "13.0", "H100, 9.0"),
+        ("CUDA Version: 13.0", "H100, 9.0", None, "torch is built for the CPU"),
+        ("CUDA Version: 12.8", "H100, 9.0", "13.0", "its driver knows CUDA 12, torch needs 13.0"),
+        ("CUDA Version: 13.0", "", "13.0", "a driver, but no GPU"),
     ],
 )
-def test_gpu(answer, torch_cuda, text, monkeypatch, tmp_path):
-    """ "No GPU" is not enough: a CPU build of torch and an old driver are mended in different ways."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(doctor, "_output", lambda command: answer)
+def test_gpu(driver, names, torch_cuda, text, monkeypatch):
+    """ "No GPU" is not enough: a CPU build of torch and an old driver are fixed in different ways."""
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None if driver is None else f"/usr/bin/{name}")
+    monkeypatch.setattr(doctor, "_output", lambda command: driver if command == ["nvidia-smi"] else names)
     monkeypatch.setattr(doctor, "_torch_cuda", lambda: torch_cuda)
     found = finding("GPU")
     assert text in found.found

@@ -1,6 +1,7 @@
 """The generator: files that a learner edited are never overwritten, and what it takes out and leaves in."""
 
 import ast
+from dataclasses import replace
 
 import pytest
 
@@ -71,8 +72,18 @@ def test_function_is_found_by_its_qualified_name():
 
 def test_change_of_a_text_that_is_gone_is_an_error():
     """A mistake that no longer applies would be the reference, and pass."""
-    with pytest.raises(LookupError, match="occurs 0 times"):
+    with pytest.raises(LookupError, match="exactly once"):
         PYTHON.changed(find_exercise("0.1"), "no such text", "x")
+
+
+@pytest.mark.parametrize("id", ["10.4", "10.18"])
+def test_a_mistake_to_fix_whose_line_is_gone_gives_a_function_to_write(id):
+    """An engine that has moved on must not stop the other exercises of the file from being made, shown and checked."""
+    exercise = replace(find_exercise(id), broken=("no such line", "another"))
+    stub = exercise.language.stub(exercise)
+    assert stub == exercise.language.hole(exercise)
+    text = exercise.file.language.render(exercise.file, {id: stub})
+    assert not exercise.language.find(exercise, text).attempted
 
 
 def test_stub_keeps_everything_but_the_body():

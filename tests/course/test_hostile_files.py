@@ -145,7 +145,7 @@ def test_a_known_mistake_whose_line_is_gone_is_passed_over(sandbox, exercises, m
     """An engine that has changed since must not show a learner a traceback, nor lose the other mistakes."""
     exercise = find_exercise("0.1")
     gone = replace(exercise.mistakes[0], old="no such line", message="never shown")
-    changed = replace(exercise, mutants=(gone, *exercise.mistakes))
+    changed = replace(exercise, mistakes=(gone, *exercise.mistakes))
     monkeypatch.setattr(judge, "find_exercise", lambda id: changed)
     body = exercise.language.changed(exercise, exercise.mistakes[0].old, exercise.mistakes[0].new)
     outcome = judge.check("0.1", exercise.language.render(exercise.file, {"0.1": body}), sandbox)

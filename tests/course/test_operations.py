@@ -5,8 +5,9 @@ import torch
 
 from yaie import LLM, SamplingParams
 from yaie.course import parts
+from yaie.course.language import engine_seam
 from yaie.course.tools import generate
-from yaie.kernels import native
+from yaie.kernels import ops
 
 PROMPT, GREEDY = [5, 6, 7, 8], SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
 
@@ -18,10 +19,10 @@ def engine():
 
 def test_every_operation_of_a_step_is_counted(engine):
     """Would catch a board that shows what could run and not what ran, or stays in the engine afterwards."""
-    before, load = engine.runner.operations, native._load
+    before, launch = engine.runner.operations, engine.runner.operations.launch
     with parts.watch_operations(engine) as ran:
         engine.generate(PROMPT, GREEDY)
-    assert (engine.runner.operations, native._load) == (before, load)
+    assert (engine.runner.operations, before.launch) == (before, launch)
     # 3 steps of 4 layers: two norms a layer and one at the end, and so on.
     assert ran.calls == {
         "plan_attention": 3,
@@ -38,10 +39,11 @@ def test_every_operation_of_a_step_is_counted(engine):
     assert "your kernel" not in board
 
 
-def test_a_learners_kernel_is_said_to_be_theirs(engine, monkeypatch):
+def test_a_learners_kernel_is_said_to_be_theirs():
     """Would catch a board that goes by names and not by the text that was compiled."""
-    text = (native.CSRC / "model_ops" / "silu_mul.cu").read_text()
-    monkeypatch.setitem(native.replaced, "model_ops/silu_mul.cu", text + "// mine\n")
+    text = (ops.CSRC / "model_ops" / "silu_mul.cu").read_text()
+    mine = ops.KernelOperations("emulator", sources={"model_ops/silu_mul.cu": text + "// mine\n"})
+    engine = LLM("tiny", backend=mine, num_blocks=8)
     with parts.watch_operations(engine) as ran:
         engine.generate(PROMPT, GREEDY)
     rows = [line.split() for line in str(ran.board()).splitlines() if "your kernel" in line]
@@ -67,7 +69,7 @@ def test_a_solved_cuda_exercise_serves(exercises, monkeypatch):
     with parts.watch_operations(engine) as ran:
         assert engine.generate(PROMPT, GREEDY)[0].token_ids == expected[0].token_ids
     assert ran.yours == {"memory/reshape_and_cache.cu"}
-    assert not native.replaced
+    assert not engine_seam.sources()
     path = exercises / "09_memory_operations.cu"
     right, wrong = "= value[token * units_per_token + i]", "= key[token * units_per_token + i]"
     assert path.read_text().count(right) == 1

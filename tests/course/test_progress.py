@@ -109,7 +109,7 @@ def test_records_of_other_versions_are_used_and_kept(exercises):
 def test_folder_that_cannot_be_written(in_the_way, warm_up):
     """In a read-only folder the check must still be shown, with what was not stored, and the session remember it.
 
-    A folder in place of the file stands for the missing permission, which the superuser would not notice.
+    A folder instead of the file stands for the missing permission, which the superuser would not notice.
     """
     (warm_up.path.parent / in_the_way).mkdir()
     warm_up.write(warm_up.RIGHT)

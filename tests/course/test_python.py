@@ -5,9 +5,9 @@ import inspect
 import pytest
 
 from yaie.course import api, files
-from yaie.course.language import PYTHON
+from yaie.course.language import PYTHON, engine_seam
 from yaie.course.registry import Exercise, Lesson, find_exercise
-from yaie.kernels import kv_cache, native, radix_tree
+from yaie.kernels import kv_cache, radix_tree
 
 EXERCISE = find_exercise("0.1")
 ENGINE = inspect.getattr_static(kv_cache.KVCacheManager, "blocks_needed")
@@ -222,7 +222,7 @@ def test_as_found_puts_the_broken_function_in_and_out():
         assert tree.find_shared_prefixes([1, 2]) == (["a"], 2)
     assert tree.find_shared_prefixes([1, 2]) == (["a"], 1)
     with api.exercise("10.18").as_found():
-        assert "mine" in native.replaced["memory/reduce.cu"]
-    assert native.replaced == {}
+        assert "mine" in engine_seam.sources()["memory/reduce.cu"]
+    assert engine_seam.sources() == {}
     with pytest.raises(ValueError, match="no broken function"), api.exercise("0.1").as_found():
         pass

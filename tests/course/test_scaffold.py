@@ -24,7 +24,7 @@ def test_new_folder_is_an_exercise_with_all_left_to_write(target, lessons):
     folder = scaffold.new("0.2", target, lessons)
     exercise = load_lesson(lessons / "00_start_here").exercises[-1]
     assert (exercise.id, exercise.target, exercise.folder) == ("0.2", target, folder)
-    assert folder.name == {".cu": "0.2_copy_blocks", ".py": "0.2_take_blocks"}[exercise.file.suffix]
+    assert folder.name == {".cu": "0.2_copy_blocks", ".py": "0.2_take_blocks"}[exercise.language.suffix]
     assert len(prove.answers(exercise, "right")) == 3
     lacks = prove.lacks(exercise)
     files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}

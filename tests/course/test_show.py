@@ -14,7 +14,7 @@ PANEL = Panel(
     "bad",
     TEXT,
     [("It printed", "one\n  two, indented"), ("Where", "x" * 300)],
-    ("exercises/00.py", "../exercises/00.py"),
+    "exercises/00.py",
 )
 TABLE = Table("Title", ("A", "B"), [("", ("01", "Heading")), ("good", ("1.1", TEXT))], "footer\nsecond line")
 

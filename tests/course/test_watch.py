@@ -33,7 +33,7 @@ def test_changed_function_is_checked_once(warm_up):
 
 
 def test_helper_counts_as_a_change(warm_up):
-    """A mistake made or mended in a helper changes the outcome without a change of the function."""
+    """A mistake made or fixed in a helper changes the outcome without a change of the function."""
     right = warm_up.text("return up(num_tokens, self.block_size)", AFTER)
     assert titles(warm_up, right, right.replace("-(-a // b)", "a // b"), right) == [PASSED, FAILED, PASSED]
 

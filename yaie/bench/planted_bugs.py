@@ -219,7 +219,7 @@ def chunk_alone(row: Row) -> None:
 
 
 def lose_last_slot(row: Row) -> None:
-    """What belongs into the last slot of a page is never stored: slot -1 is nobody's."""
+    """What belongs into the last slot of a page is never stored: slot -1 stands for none."""
     row.slots[row.slots % BLOCK_SIZE == BLOCK_SIZE - 1] = -1
 
 

@@ -28,15 +28,9 @@ class ExerciseHandle:
         """What is asked for, and where to write it."""
         exercise = self._exercise
         rows = [("Function", f"`{exercise.qualname}`"), ("Time", f"about {exercise.minutes} minutes")]
-        if exercise.requires:
-            rows.append(("After", ", ".join(exercise.requires)))
-        name = exercise.file.name
-        return Panel(
-            f"Exercise {exercise.id}: {exercise.title}",
-            text=Markdown(exercise.statement),
-            rows=rows,
-            link=(f"exercises/{name}", f"../exercises/{name}"),
-        )
+        rows += [("After", ", ".join(exercise.requires))] if exercise.requires else []
+        title, statement = f"Exercise {exercise.id}: {exercise.title}", Markdown(exercise.statement)
+        return Panel(title, text=statement, rows=rows, link=f"exercises/{exercise.file.name}")
 
     def check(self) -> Panel:
         """Run the check on what stands in your file now, and record what came out."""
@@ -50,29 +44,21 @@ class ExerciseHandle:
         problem = progress.remember(outcome)
         if wanted and outcome.status != wanted:
             raise AssertionError(f"the test suite expects {wanted!r}:\n{outcome}")
-        panel = outcome.panel()
-        panel.rows = [*panel.rows, *_not_stored(problem)]
-        return panel
+        outcome.rows += _not_stored(problem)
+        return outcome.panel()
 
     def hint(self, number: int | None = None) -> Panel:
         """The next hint; with a number, that one (1 to 3)."""
-        exercise = self._exercise
-        if number is not None and not 1 <= number <= len(exercise.hints):
-            raise ValueError(f"hint {number} of exercise {exercise.id}: there are hints 1 to {len(exercise.hints)}")
-
-        def take(record: progress.Record) -> None:
-            nonlocal number
-            number = number or min(record.hints + 1, len(exercise.hints))
-            record.hints = max(record.hints, number)
-
-        problem = progress.change(exercise.id, take)
-        assert number is not None
-        left = len(exercise.hints) - number
-        more = (
-            f"{left} more: ask again." if left else "That was the last one; the solution notebook explains the answer."
-        )
-        title = f"Hint {number} of {len(exercise.hints)} for exercise {exercise.id}"
-        return Panel(title, text=exercise.hints[number - 1], rows=[("Then", more), *_not_stored(problem)])
+        id, hints = self._exercise.id, self._exercise.hints
+        if number is not None and not 1 <= number <= len(hints):
+            raise ValueError(f"hint {number} of exercise {id}: there are hints 1 to {len(hints)}")
+        seen = progress.load()[0].get(id, progress.Record()).hints
+        number = number or min(seen + 1, len(hints))
+        problem = progress.change(id, lambda record: setattr(record, "hints", max(record.hints, number)))
+        left = len(hints) - number
+        last = "That was the last one; the solution notebook explains the answer."
+        rows = [("Then", f"{left} more: ask again." if left else last), *_not_stored(problem)]
+        return Panel(f"Hint {number} of {len(hints)} for exercise {id}", text=hints[number - 1], rows=rows)
 
     def reset(self) -> Panel:
         """Take your answer out again; a backup is kept."""
@@ -124,7 +110,7 @@ def board() -> Table:
         if line.exercise.lesson is not lesson:
             lesson = line.exercise.lesson
             rows.append(("", (f"{lesson.number:02d}", lesson.title, "", "", "")))
-        cells = (line.exercise.id, line.exercise.title, line.status, str(line.checks), str(line.hints))
+        cells = (line.exercise.id, line.exercise.title, line.status, str(line.record.checks), str(line.record.hints))
         rows.append((TONES[line.status], cells))
     passed = sum(line.status == judge.PASSED for line in lines)
     footer = [*problems, f"{passed} of {len(lines)} passed. {next_step(lines)}"]
@@ -133,10 +119,9 @@ def board() -> Table:
 
 def next_step(lines: list[progress.Line]) -> str:
     """What comes next, in a sentence."""
-    following = progress.next_line(lines)
-    if following is None:
+    exercise = next((line.exercise for line in lines if line.status != judge.PASSED), None)
+    if exercise is None:
         return "Everything that there is has been passed."
-    exercise = following.exercise
     return f"Next: {exercise.id} {exercise.title}, in notebooks/{exercise.lesson.name}.ipynb"
 
 
@@ -156,12 +141,12 @@ def reset(what: str) -> Panel:
     try:
         if what.isdecimal():
             lesson = find_lesson(int(what))
-            name, backups = f"The file of lesson {lesson.number:02d}", _reset_files(lesson.files)
             if not lesson.files:
                 raise files.FileProblem(f"Lesson {lesson.number} has no exercises.", "There is nothing to put back.")
+            name, backups = f"The file of lesson {lesson.number:02d}", list(map(_reset_file, lesson.files))
         else:
             exercise = find_exercise(what)
-            name, backups = f"Exercise {exercise.id}", _reset_exercise(exercise)
+            name, backups = f"Exercise {exercise.id}", [_reset_exercise(exercise)]
     except files.FileProblem as problem:
         return problem_panel(problem)
     rows = [("Backup", str(backup)) for backup in backups if backup]
@@ -169,22 +154,20 @@ def reset(what: str) -> Panel:
     return Panel(f"{name} is as it was generated", rows=rows)
 
 
-def _reset_exercise(exercise: Exercise) -> list[Path | None]:
+def _reset_exercise(exercise: Exercise) -> Path | None:
     try:
         backup = files.reset_exercise(exercise)
     except files.FileMissing:
-        return _reset_files([exercise.file])
+        return _reset_file(exercise.file)
     progress.forget(exercise)
-    return [backup]
+    return backup
 
 
-def _reset_files(those: list[ExerciseFile]) -> list[Path | None]:
-    backups = []
-    for file in those:
-        backups.append(files.reset_file(file))
-        for exercise in file.exercises:
-            progress.forget(exercise)
-    return backups
+def _reset_file(file: ExerciseFile) -> Path | None:
+    backup = files.reset_file(file)
+    for exercise in file.exercises:
+        progress.forget(exercise)
+    return backup
 
 
 def problem_panel(problem: files.FileProblem) -> Panel:

@@ -1,12 +1,10 @@
 """Say what this machine can do for the course, and what to do about each thing it lacks.
 
-Every look is quick (torch is not imported for it, CUDA is asked in a process of its own) and stands by itself: where
-one cannot be made, that is its finding.
+Every look is quick (torch is not imported for it) and stands by itself: where one cannot be made, that is its finding.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -16,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -25,28 +24,7 @@ from yaie.course import REPOSITORY
 GOOD, LIMITED, BAD = "good", "limited", "bad"
 GIB = 1 << 30
 STALE = 300  # seconds after which a build's lock is taken to be left behind
-PATIENCE = 3.0  # seconds for a program to say its version
-
-# Asks the driver itself: importing torch takes seconds, and its answer does not say why there is no GPU.
-CUDA_SCRIPT = """
-import ctypes, json
-cuda = ctypes.CDLL("libcuda.so.1")
-number, device, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(100)
-assert cuda.cuInit(0) == 0
-cuda.cuDriverGetVersion(ctypes.byref(number))
-driver, found = number.value, []
-cuda.cuDeviceGetCount(ctypes.byref(number))
-for index in range(number.value):
-    cuda.cuDeviceGet(ctypes.byref(device), index)
-    cuda.cuDeviceGetName(name, 100, device)
-    capability = []
-    for attribute in (75, 76):  # compute capability, major and minor
-        value = ctypes.c_int()
-        cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-        capability.append(str(value.value))
-    found.append(name.value.decode() + ", compute capability " + ".".join(capability))
-print(json.dumps([driver // 1000, found]))
-"""
+PATIENCE = 5.0  # seconds for a program to say its version
 
 
 @dataclass(frozen=True)
@@ -99,20 +77,20 @@ def _torch() -> tuple[str, ...]:
 
 
 def _gpu() -> tuple[str, ...]:
-    """Asked in a process of its own: CUDA must not be started in the one that shows notebooks."""
     nothing = "Nothing to do: every lesson runs on the CPU and says where it differs."
-    answer = _output([sys.executable, "-c", CUDA_SCRIPT])
-    if not answer:
-        smi = shutil.which("nvidia-smi")
-        return (LIMITED, "the driver does not answer", "nvidia-smi") if smi else (LIMITED, "none", nothing)
-    driver, found = json.loads(answer)
-    names, cuda = "; ".join(found), _torch_cuda()
-    if not found:
+    if shutil.which("nvidia-smi") is None:
+        return LIMITED, "none", nothing
+    driver = re.search(r"CUDA (?:UMD )?Version: (\d+)", _output(["nvidia-smi"]))
+    if driver is None:
+        return LIMITED, "the driver does not answer", "nvidia-smi"
+    found = _output(["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"])
+    names, cuda = "; ".join(found.splitlines()), _torch_cuda()
+    if not names:
         return LIMITED, "a driver, but no GPU", nothing
     if cuda is None:
         return LIMITED, f"{names}; but torch is built for the CPU", "pip install --force-reinstall torch"
-    if int(cuda.partition(".")[0]) > driver:
-        return (LIMITED, f"{names}; its driver knows CUDA {driver}, torch needs {cuda}", "Update the NVIDIA driver.")
+    if int(cuda.partition(".")[0]) > int(driver[1]):
+        return LIMITED, f"{names}; its driver knows CUDA {driver[1]}, torch needs {cuda}", "Update the NVIDIA driver."
     return GOOD, names
 
 
@@ -163,29 +141,24 @@ def _memory() -> tuple[str, ...]:
     if free is None:
         return LIMITED, "cannot be read on this system", "Have 4 GiB free."
     found = f"{free / GIB:.1f} GiB free"
-    if free < 2 * GIB:
-        return LIMITED, found, "Close other programs: lessons want 2 GiB, building C++ up to 2 GiB more."
-    return GOOD, found
+    enough = free >= 2 * GIB
+    return (
+        (GOOD, found)
+        if enough
+        else (LIMITED, found, "Close other programs: lessons and builds of C++ want 2 GiB each.")
+    )
 
 
 def _free_memory() -> int | None:
     """Bytes that this process may still take: what the machine has free, or less where its container allows less."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), None)
-    except OSError:
-        return None
-    group = Path("/sys/fs/cgroup")
-    try:
-        allowed = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
-    except (OSError, ValueError):  # no container, or no limit ("max")
-        return free
-    return allowed if free is None else min(free, allowed)
-
-
-def _cores() -> tuple[str, ...]:
-    count = os.cpu_count() or 1
-    return (GOOD, str(count)) if count > 1 else (LIMITED, "1", "Nothing to do: checks and builds take longer.")
+    free = []
+    with suppress(OSError):
+        found = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
+        free += [int(found[1]) << 10] if found else []
+    with suppress(OSError, ValueError):  # no container, or no limit ("max")
+        group = Path("/sys/fs/cgroup")
+        free += [int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())]
+    return min(free, default=None)
 
 
 def _disk() -> tuple[str, ...]:
@@ -239,7 +212,6 @@ LOOKS: dict[str, Callable[[], tuple[str, ...]]] = {
     "JupyterLab": _jupyter,
     "Jupyter kernel": _kernel,
     "Memory": _memory,
-    "Cores": _cores,
     "Disk": _disk,
     "Exercise files": _exercises,
     "Build locks": _locks,

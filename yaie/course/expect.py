@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 # The sandbox sets this to a function that leaves the text where it survives a crash of this process.
@@ -18,19 +19,20 @@ announce: Callable[[str], None] = lambda text: None  # noqa: E731
 current_input: str = ""
 
 
+@dataclass(eq=False)
 class Mismatch(AssertionError):
     """A result that differs from what was expected. `got` and `expected` are texts, ready to be shown.
 
     `headline` stands for "The ... is wrong." where it is not the result that is.
     """
 
-    def __init__(
-        self, what: str, got: str, expected: str, first_difference: str, note: str, headline: str = ""
-    ) -> None:
-        super().__init__(what)
-        self.headline = headline
-        self.given, self.what, self.got, self.expected = current_input, what, got, expected
-        self.first_difference, self.note = first_difference, note
+    what: str
+    got: str
+    expected: str
+    first_difference: str = ""
+    note: str = ""
+    headline: str = ""
+    given: str = field(default_factory=lambda: current_input)
 
 
 @contextmanager
@@ -96,6 +98,10 @@ def shown(value: Any, form: Callable[[Any], str] = repr, limit: int = 2000) -> s
         text = value.__name__ if isinstance(value, type) else form(plain(value))
     except Exception as error:
         return f"<a {type(value).__name__}, which cannot be shown: {type(error).__name__}>"
+    return clipped(text, limit)
+
+
+def clipped(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
@@ -135,12 +141,8 @@ def _differ(got: Any, expected: Any, tolerance: float, where: str) -> str | None
                 return found
         extra = [key for key in got if key not in expected]
         return f"{place}the key {extra[0]!r} should not be there" if extra else None
-    if _both_numbers(got, expected):
+    if all(isinstance(x, int | float) and not isinstance(x, bool) for x in (got, expected)):
         same = got == expected or abs(got - expected) <= tolerance or (math.isnan(got) and math.isnan(expected))
     else:
         same = type(got) is type(expected) and got == expected
     return None if same else f"{place}{shown(got, limit=200)} instead of {shown(expected, limit=200)}"
-
-
-def _both_numbers(a: Any, b: Any) -> bool:
-    return all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))

@@ -45,7 +45,7 @@ def read(file: ExerciseFile) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors on Windows write a byte order mark
     except FileNotFoundError as error:
-        step = f"Run `yaie reset {file.lesson.number}` to have it written anew."
+        step = f"Run `yaie reset {file.lesson.number}` to have it written again."
         raise FileMissing(f"{path} is not there.", step) from error
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
@@ -83,20 +83,20 @@ def reset_exercise(exercise: Exercise) -> Path | None:
     """
     text = read(exercise.file)
     try:
-        first, last = exercise.language.span(exercise, text)
+        place = exercise.language.locate(exercise, text)
     except FileProblem as problem:
-        whole = f"Fix that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file anew"
+        whole = f"Fix that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file again"
         raise FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
     lines = text.split("\n")  # not splitlines: Python counts lines by \n only
-    start = first - 1
+    start = place.first_line - 1
     indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
     stub = exercise.language.stub(exercise)
-    lines[start:last] = [indent + line if line else "" for line in stub.split("\n")]
+    lines[start : place.last_line] = [indent + line if line else "" for line in stub.split("\n")]
     return _write(exercise.file, "\n".join(lines))
 
 
 def reset_file(file: ExerciseFile) -> Path | None:
-    """Write an exercise file anew. Returns the backup of what was there; None if there was nothing."""
+    """Write an exercise file as it was generated. Returns the backup of what was there; None if there was nothing."""
     return _write(file, file.language.render(file))
 
 

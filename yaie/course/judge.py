@@ -7,19 +7,20 @@ probably made that mistake, and its message is shown as the likely cause.
 
 from __future__ import annotations
 
+import re
 import signal
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from yaie.course import REPOSITORY, files
+from yaie.course import REPOSITORY, expect, files
 from yaie.course.language import Written
 from yaie.course.registry import Exercise, find_exercise
 from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, Sandbox
 from yaie.course.show import Panel
 
 NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
+NOT_COMPILED = "It does not compile."
 TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 
 CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
@@ -33,6 +34,11 @@ ROWS = {
     "note": "Note",
     "details": "Found",
     "compiler": "Compiler",
+}
+SIGNALS = {each.value: each.name for each in signal.Signals} | {
+    signal.SIGSEGV: "SIGSEGV: memory that is not its own was touched, or a recursion went too deep",
+    signal.SIGABRT: "SIGABRT: a C library gave up",
+    signal.SIGKILL: "SIGKILL: the system stopped it, perhaps because memory ran out",
 }
 
 _sandbox = Sandbox()
@@ -49,7 +55,6 @@ class Outcome:
     status: str
     headline: str
     rows: list[tuple[str, str]] = field(default_factory=list)
-    seconds: float = 0.0
     source_hash: str = ""
 
     @property
@@ -58,14 +63,9 @@ class Outcome:
 
     def panel(self) -> Panel:
         """The outcome, to be shown."""
-        name = self.exercise.file.name
-        return Panel(
-            f"{self.exercise.id} {self.exercise.title}: {self.status}",
-            tone=TONES[self.status],
-            text=self.headline,
-            rows=self.rows,
-            link=None if self.passed else (f"exercises/{name}", f"../exercises/{name}"),
-        )
+        title = f"{self.exercise.id} {self.exercise.title}: {self.status}"
+        link = "" if self.passed else f"exercises/{self.exercise.file.name}"
+        return Panel(title, TONES[self.status], self.headline, self.rows, link)
 
     def __str__(self) -> str:
         return str(self.panel())
@@ -80,7 +80,6 @@ def check(exercise_id: str, text: str | None = None, sandbox: Sandbox | None = N
     """Check one exercise as it stands in the learner's file (or in `text`). Records nothing."""
     exercise = find_exercise(exercise_id)
     sandbox = sandbox or _sandbox
-    started = time.monotonic()
     try:
         text = files.read(exercise.file) if text is None else text
         written = exercise.language.find(exercise, text)
@@ -91,28 +90,24 @@ def check(exercise_id: str, text: str | None = None, sandbox: Sandbox | None = N
     else:
         outcome = _run(exercise, text, written, sandbox)
     outcome.source_hash = written.hash
-    outcome.seconds = time.monotonic() - started
     return outcome
 
 
 def _not_attempted(exercise: Exercise, written: Written) -> Outcome:
-    return Outcome(
-        exercise,
-        NOT_ATTEMPTED,
-        "This function stands as you found it." if exercise.broken else "Nothing has been written here yet.",
-        [
-            ("Function", f"`{exercise.qualname}`, line {written.first_line}"),
-            ("Then", f"save the file and check again; `yaie hint {exercise.id}` gives a hint."),
-        ],
-    )
+    headline = "This function stands as you found it." if exercise.broken else "Nothing has been written here yet."
+    place = f"`{exercise.qualname}`, line {written.first_line}"
+    then = f"save the file and check again; `yaie hint {exercise.id}` gives a hint."
+    return Outcome(exercise, NOT_ATTEMPTED, headline, [("Function", place), ("Then", then)])
 
 
 def _run(exercise: Exercise, text: str, written: Written, sandbox: Sandbox) -> Outcome:
-    exercise.language.prepare()
+    exercise.language.prepare(exercise)
     others = _attempted_others(exercise, text)
     report = _job(exercise, text, [exercise.id, *others], sandbox)
     if _passed(report):
-        return Outcome(exercise, PASSED, _praise(exercise), _output_rows(report))
+        of_the_engine = not exercise.module.startswith("yaie.course.")  # else it is an input that was asked for
+        praise = "does what the engine's own does on every input tried" if of_the_engine else "gives what was asked for"
+        return Outcome(exercise, PASSED, f"`{exercise.qualname}` {praise}.", _output_rows(report))
     alone = _job(exercise, text, [exercise.id], sandbox) if others else report
     if _passed(alone):
         names = ", ".join(others)
@@ -133,25 +128,16 @@ def _attempted_others(exercise: Exercise, text: str) -> list[str]:
     """Ids of the file's other exercises that have an answer in it; broken ones count as not attempted."""
     attempted = []
     for other in exercise.file.exercises:
-        if other.id != exercise.id:
-            try:
-                if other.language.find(other, text).attempted:
-                    attempted.append(other.id)
-            except files.FileProblem:
-                continue  # reported when that exercise is checked
+        with suppress(files.FileProblem):  # reported when that exercise is checked
+            if other.id != exercise.id and other.language.find(other, text).attempted:
+                attempted.append(other.id)
     return attempted
 
 
 def _job(exercise: Exercise, text: str, use: list[str], sandbox: Sandbox, **changes: Any) -> dict[str, Any]:
-    job = {
-        "exercise": exercise.id,
-        "folder": str(files.exercises_dir()),
-        "text": text,
-        "use": use,
-        "time_limit": exercise.time_limit,
-        "call_limit": CALL_LIMIT,
-    }
-    return sandbox.run({**job, **changes})
+    limits = {"time_limit": exercise.time_limit, "call_limit": CALL_LIMIT}
+    job = {"exercise": exercise.id, "folder": str(files.exercises_dir()), "text": text, "use": use, **limits}
+    return sandbox.run(job | changes)
 
 
 def _went_wrong_outside(report: dict[str, Any]) -> bool:
@@ -178,7 +164,7 @@ def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) 
         with suppress(LookupError):
             body = exercise.language.changed(exercise, mistake.old, mistake.new)
             known.append((mistake, exercise.language.render(exercise.file, {exercise.id: body})))
-    exercise.language.prepare_mistakes(exercise, [text for _, text in known])
+    exercise.language.prepare(exercise, [text for _, text in known])
     changes = {"time_limit": max(2.0, exercise.time_limit / 4), "folder": str(REPOSITORY / "exercises")}
     wanted = _fingerprint(report)
     for mistake, text in known:
@@ -198,19 +184,16 @@ def _fingerprint(report: dict[str, Any]) -> tuple[Any, ...]:
 
 def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
     """What happened, and what to do next."""
-    end, result = report["end"], report["result"]
+    end, code, result = report["end"], report["code"], report["result"]
     fix = "Fix that line, save, and check again."
-    if end == "timeout":
-        seconds = f"{exercise.time_limit:.0f} s"
-        return f"It was still running after {seconds} and was stopped: an endless loop?", fix
-    if end == "output":
-        limit = f"{OUTPUT_LIMIT >> 10} KiB"
-        return f"It printed more than {limit} and was stopped: a print inside a loop?", fix
-    if end == "exit":
-        culprit = exercise.language.ends_process
-        return f"It ended the whole Python process (exit code {report['code']}), as `{culprit}` does.", fix
-    if end == "signal":
-        return f"It crashed the Python process with {_signal(report['code'])}.", fix
+    ended = {
+        "timeout": f"It was still running after {exercise.time_limit:.0f} s and was stopped: an endless loop?",
+        "output": f"It printed more than {OUTPUT_LIMIT >> 10} KiB and was stopped: a print inside a loop?",
+        "exit": f"It ended the whole Python process (exit code {code}), as `{exercise.language.ends_process}` does.",
+        "signal": f"It crashed the Python process with {SIGNALS.get(code) or f'signal {code}'}.",
+    }
+    if end in ended:
+        return ended[end], fix
     if result.get("memory"):
         return f"It asked for more than {MEMORY_LIMIT >> 30} GiB of memory.", fix
     if result["kind"] == "mismatch":
@@ -221,67 +204,35 @@ def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
     if result["kind"] == "finding":
         return f"{result['what'][0].upper()}{result['what'][1:]}.", fix
     if result["kind"] == "compile":
-        return "It does not compile.", fix
+        return NOT_COMPILED, fix
     error = f"{result['error']}: {result['message']}" if result["message"] else result["error"]
     if result["kind"] == "import":
         return f"{exercise.file.name} cannot be run: {error}", fix
     if _went_wrong_outside(report):
         # The error came up in the code around the function, which was given something it cannot work with.
-        return (
-            f"The code that called it could not go on: {error}",
-            "Compare what it returns and changes with what the exercise asks for.",
-        )
+        step = "Compare what it returns and changes with what the exercise asks for."
+        return f"The code that called it could not go on: {error}", step
     if result["error"] == "NotImplementedError":
-        return ("It came to the `raise NotImplementedError` of the exercise.", "Delete that line when you are done.")
+        return "It came to the `raise NotImplementedError` of the exercise.", "Delete that line when you are done."
     return f"It raised {error}", fix
 
 
-def _signal(number: int) -> str:
-    name = next((known.name for known in signal.Signals if known == number), f"signal {number}")
-    meaning = {
-        "SIGSEGV": "memory that is not its own was touched, or a recursion went too deep",
-        "SIGABRT": "a C library gave up",
-        "SIGKILL": "the system stopped it, perhaps because memory ran out",
-    }
-    return f"{name}: {meaning[name]}" if name in meaning else name
-
-
 def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tuple[str, str]]:
+    """What the report holds, and the line of the learner's file that it is about."""
     result = report["result"] or {"given": report["current_input"]}
     line, code = result.get("line"), result.get("code")
-    if not report["result"] or line is None:
-        line = _line_in_stack(exercise, report["stack"])
+    if line is None:  # the innermost line in a stack that faulthandler wrote
+        path = re.escape(str(files.exercise_path(exercise.file)))
+        found = re.search(rf'File "{path}", line (\d+)', report["stack"])
+        line = int(found[1]) if found else None
     if line and code is None:
         code = text.split("\n")[line - 1].strip()
     where = f"{exercise.file.name}, line {line}" + (f": `{code}`" if code else "") if line else ""
     rows = [*((label, result.get(key, "")) for key, label in ROWS.items()), ("Where", where)]
-    return [(label, _clip(value)) for label, value in rows if value]
-
-
-def _line_in_stack(exercise: Exercise, stack: str) -> int | None:
-    """The innermost line of the learner's file in a stack that faulthandler wrote."""
-    mark = f'File "{files.exercise_path(exercise.file)}", line '
-    for line in stack.splitlines():
-        if mark in line:
-            return int(line.partition(mark)[2].split()[0])
-    return None
+    return [(label, expect.clipped(value, 600)) for label, value in rows if value]
 
 
 def _output_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
-    lines = report["output"].splitlines()
-    if not lines:
-        return []
-    shown = [line[:200] for line in lines[:10]]
-    if len(lines) > len(shown):
-        shown.append(f"... and {len(lines) - len(shown)} more lines")
-    return [("It printed", "\n".join(shown))]
-
-
-def _praise(exercise: Exercise) -> str:
-    if exercise.module.startswith("yaie.course."):  # no part of the engine: an input that was asked for
-        return f"`{exercise.qualname}` gives what was asked for."
-    return f"`{exercise.qualname}` does what the engine's own does on every input tried."
-
-
-def _clip(text: str, limit: int = 600) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    lines = [line[:200] for line in report["output"].splitlines()]
+    more = [f"... and {len(lines) - 10} more lines"] if len(lines) > 10 else []
+    return [("It printed", "\n".join(lines[:10] + more))] if lines else []

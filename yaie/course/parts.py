@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import yaie.engine.llm
 from yaie.course import progress
 from yaie.course.files import FileProblem, exercise_path, read
@@ -24,13 +22,12 @@ class LLM(yaie.engine.llm.LLM):
     """The engine with the exercises that you have solved instead of its own functions.
 
     They are in place while it computes, not between steps and not for other engines. Which have passed is asked when it
-    is made. On a CPU its steps are not replayed from a recording, which would not call them.
+    is made.
     """
 
     def __init__(self, model: Any = "tiny", **options: Any) -> None:
         self._installed, self._inside = installed(passed_parts()), False
-        on_gpu = torch.cuda.is_available() and options.get("device") != "cpu" and options.get("backend") != "emulator"
-        super().__init__(model, **{"graphs": on_gpu, **options})
+        super().__init__(model, **options)
 
     def generate(self, *args: Any, **options: Any) -> list[RequestOutput]:
         with self._in_place():  # once for all steps
@@ -92,8 +89,7 @@ class installed(AbstractContextManager):
                 self._state = state
             else:
                 for swap in self._swaps:
-                    swap.put_in()
-                    undo.callback(swap.take_out)
+                    undo.enter_context(swap)
             self._undo.append(undo.pop_all())
 
     def __exit__(self, *error: object) -> None:
@@ -160,24 +156,20 @@ class Ran:
 
     def board(self) -> Table:
         """For each operation that was called: how often, on what, from which file, and whose it is."""
-        rows = []
-        for operation in self.calls:  # in the order of their first call
+        rows, kernels, computing = [], 0, 0
+        for operation, calls in self.calls.items():  # in the order of their first call
             files = sorted(self.files.get(operation, ()))
             yours = any(file in self.yours for file in files)
-            where = ", ".join(f"csrc/{file}" for file in files)
             runs_on = ("your kernel" if yours else "YAIE's kernel") if files else "torch"
             if operation == "plan_attention":
                 runs_on = "the CPU"  # it decides who reads which pages, and computes nothing
-            tone = "good" if yours else "neutral"
-            rows.append((tone, (f"`{operation}`", f"{self.calls[operation]}", runs_on, where)))
-        computing = [operation for operation in self.calls if operation != "plan_attention"]
-        kernels = sum(bool(self.files.get(operation)) for operation in computing)
-        return Table(
-            f"Who computes: backend {engine_seam.backend_of(self.operations)}",
-            ("Operation", "Calls", "Runs on", "File"),
-            rows,
-            f"{kernels} of {len(computing)} operations that compute ran on kernels of csrc/.",
-        )
+            else:
+                computing, kernels = computing + 1, kernels + bool(files)
+            cells = (f"`{operation}`", str(calls), runs_on, ", ".join(f"csrc/{file}" for file in files))
+            rows.append(("good" if yours else "neutral", cells))
+        title = f"Who computes: backend {self.operations.name}"
+        footer = f"{kernels} of {computing} operations that compute ran on kernels of csrc/."
+        return Table(title, ("Operation", "Calls", "Runs on", "File"), rows, footer)
 
 
 @contextmanager

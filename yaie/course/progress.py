@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from yaie.course.files import FileProblem, exercises_dir, read
 from yaie.course.judge import FAILED, NOT_ATTEMPTED, PASSED, Outcome
-from yaie.course.registry import Exercise, lessons
+from yaie.course.registry import Exercise, exercises
 
 CHANGED = "edited, not checked since"
 LOCK_LIMIT = 10.0  # seconds to wait for another notebook that is storing its own record
@@ -41,8 +41,7 @@ class Line:
 
     exercise: Exercise
     status: str
-    checks: int
-    hints: int
+    record: Record
 
 
 _not_stored: dict[str, Record] = {}  # what this process could not write
@@ -62,8 +61,9 @@ def change(id: str, edit: Callable[[Record], None]) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_LIMIT):
             stored, problem = _stored()
-            if problem:
-                _set_aside(path)
+            if problem and path.is_file():  # keep a copy under a name of its own
+                now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+                path.with_name(f"{path.name}.damaged-{now}").write_bytes(path.read_bytes())
             record = _not_stored.get(id) or _record(stored.get(id, {}))
             edit(record)
             stored[id] = {**stored.get(id, {}), **asdict(record)}  # what a newer version has added stays
@@ -94,7 +94,7 @@ def remember(outcome: Outcome) -> str:
 
 
 def forget(exercise: Exercise) -> None:
-    """After a reset: nothing is written, and the hints begin anew."""
+    """After a reset: nothing is written, and the hints start over."""
 
     def edit(record: Record) -> None:
         record.status, record.source_hash, record.hints = NOT_ATTEMPTED, "", 0
@@ -107,31 +107,18 @@ def board() -> tuple[list[Line], list[str]]:
     records, problem = load()
     problems = [problem] if problem else []
     lines = []
-    for lesson in lessons():
-        for exercise in lesson.exercises:
-            record = records.get(exercise.id, Record())
-            try:
-                status = _status(exercise, record)
-            except FileProblem as found:
-                status = CHANGED if record.source_hash else NOT_ATTEMPTED
-                if found.problem not in problems:
-                    problems.append(found.problem)
-            lines.append(Line(exercise, status, record.checks, record.hints))
+    for exercise in exercises():
+        record = records.get(exercise.id, Record())
+        try:
+            written = exercise.language.find(exercise, read(exercise.file))
+        except FileProblem as found:
+            status = CHANGED if record.source_hash else NOT_ATTEMPTED
+            problems += [found.problem] if found.problem not in problems else []
+        else:
+            known = record.source_hash == written.hash and record.status in (PASSED, FAILED)
+            status = NOT_ATTEMPTED if not written.attempted else record.status if known else CHANGED
+        lines.append(Line(exercise, status, record))
     return lines, problems
-
-
-def _status(exercise: Exercise, record: Record) -> str:
-    written = exercise.language.find(exercise, read(exercise.file))
-    if not written.attempted:
-        return NOT_ATTEMPTED
-    if record.source_hash != written.hash or record.status not in (PASSED, FAILED):
-        return CHANGED
-    return record.status
-
-
-def next_line(lines: list[Line]) -> Line | None:
-    """What comes next: the first exercise in order that has not been passed."""
-    return next((line for line in lines if line.status != PASSED), None)
 
 
 def _stored() -> tuple[dict[str, dict[str, Any]], str]:
@@ -157,13 +144,6 @@ def _record(stored: dict[str, Any]) -> Record:
     known = {each.name: stored.get(each.name) for each in fields(Record)}
     default = asdict(Record())
     return Record(**{name: value for name, value in known.items() if type(value) is type(default[name])})
-
-
-def _set_aside(path: Path) -> None:
-    """Keep a copy of a damaged file under a name of its own."""
-    if path.is_file():
-        now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-        path.with_name(f"{path.name}.damaged-{now}").write_bytes(path.read_bytes())
 
 
 def _path() -> Path:

@@ -45,10 +45,6 @@ class Mistake:
     new: str
     message: str
 
-    def fits(self, reference: str) -> bool:
-        """Whether `old` occurs exactly once in the engine's function; a mistake that does not fit cannot be tried."""
-        return f"{reference}\n".count(self.old) == 1  # with the line's end, so that the last line may go, too
-
 
 @dataclass(frozen=True)
 class Exercise:
@@ -117,17 +113,6 @@ class ExerciseFile:
     @property
     def name(self) -> str:
         return f"{self.lesson.name}{self.language.suffix}"
-
-    @property
-    def what_to_do(self) -> str:
-        """What a learner does with the functions in the file, in a line of its header."""
-        broken = [exercise.broken is not None for exercise in self.exercises]
-        if all(broken):
-            return "Each function below is the engine's, with a mistake put in. Fix it, save the file, check it:"
-        if any(broken):
-            return "Write the functions that have no body, fix those with a mistake in them, save the file, check:"
-        each = "Each function below belongs to the engine; its body has been taken out."
-        return f"{each} Write it, save the file, check it:"
 
     @property
     def exercises(self) -> list[Exercise]:
@@ -201,17 +186,18 @@ def _load_exercise(id: str, folder: Path, lesson: Lesson, earlier: tuple[str, ..
     table = _read(path, EXERCISE)
     for number, each in enumerate(table["mistakes"], 1):
         _look(each, f"{path}, mistake {number}", MISTAKE)
-    _look(table.get("broken", {"old": "", "new": ""}), f"{path}, broken", CHANGE)
+        each["message"] = _paragraphs(each["message"])
+    if broken := table.get("broken"):
+        _look(broken, f"{path}, broken", CHANGE)
     for required in table.get("requires", ()):
         if required not in earlier:
             raise FolderError(f"{path}: `requires` names exercises that come before this one; {required!r} does not")
     for name in ("statement.md", "check.py"):
         if not (folder / name).is_file():
             raise FolderError(f"{folder / name} is missing")
-    broken = table.get("broken")
     table |= {
         "hints": tuple(map(_paragraphs, table["hints"])),
-        "mistakes": tuple(Mistake(m["old"], m["new"], _paragraphs(m["message"])) for m in table["mistakes"]),
+        "mistakes": tuple(Mistake(**each) for each in table["mistakes"]),
         "requires": tuple(table.get("requires", ())),
         "broken": (broken["old"], broken["new"]) if broken else None,
         # A busy machine may take seconds to compile CUDA.
@@ -315,14 +301,10 @@ def find_exercise(id: str) -> Exercise:
     if not isinstance(id, str):  # the number 1.10 is 1.1
         raise TypeError(f'write the id of an exercise in quotes, such as "1.2"; got {id!r}')
     number = id.strip().partition(".")[0]
-    if not number.isdecimal() or int(number) not in _lesson_folders():
-        numbers = ", ".join(map(str, _lesson_folders()))
-        raise NoSuchExercise(
-            f'there is no exercise {id!r}; an id is the number of a lesson ({numbers}), a point and a number: "1.2"'
-        )
-    lesson = find_lesson(int(number))
-    for exercise in lesson.exercises:
+    there = find_lesson(int(number)).exercises if number.isdecimal() else []
+    for exercise in there:
         if exercise.id == id.strip():
             return exercise
-    known = ", ".join(exercise.id for exercise in lesson.exercises) or "none"
-    raise NoSuchExercise(f"there is no exercise {id!r}; lesson {number} has {known}")
+    ids = ", ".join(exercise.id for exercise in there) or "none"
+    known = f"lesson {number} has {ids}" if number.isdecimal() else 'an id is a lesson, a point and a number: "1.1"'
+    raise NoSuchExercise(f"there is no exercise {id!r}; {known}")

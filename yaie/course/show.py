@@ -68,13 +68,13 @@ class _View:
 
 @dataclass(repr=False)
 class Panel(_View):
-    """A title and labelled rows. `link` is (text, address relative to the notebook)."""
+    """A title and labelled rows. `link` is a file to edit, relative to the repository; notebooks lie a folder deep."""
 
     title: str
     tone: str = "neutral"
     text: str = ""
     rows: list[tuple[str, str]] = field(default_factory=list)
-    link: tuple[str, str] | None = None
+    link: str = ""
 
     def html(self) -> str:
         parts = [f"<b>{_html_sign(self.tone)} {escape(self.title)}</b>"]
@@ -88,7 +88,7 @@ class Panel(_View):
             )
             parts.append(f'<table style="margin:6px 0 0 0;color:inherit">{cells}</table>')
         if self.link:
-            parts.append(_html_link(*self.link))
+            parts.append(_html_link(self.link))
         style = f"border-left:4px solid {TONES[self.tone][1]};padding:6px 12px;margin:4px 0;max-width:860px"
         return f'<div style="{style}">{"".join(parts)}</div>'
 
@@ -120,7 +120,7 @@ class Panel(_View):
         )
 
     def _all_rows(self) -> list[tuple[str, str]]:
-        return [*self.rows, *([("Edit", self.link[0])] if self.link else [])]
+        return [*self.rows, *([("Edit", self.link)] if self.link else [])]
 
 
 @dataclass(repr=False)
@@ -173,17 +173,15 @@ def _html_sign(tone: str) -> str:
     return f'<b style="color:{colour}">{sign}</b>' if sign else ""
 
 
-def _html_link(path: str, address: str) -> str:
+def _html_link(path: str) -> str:
     """A link to a file of the repository, and a button that opens it beside the notebook.
 
     The button is for JupyterLab with the repository as its root, as `make lab` starts it; the link works everywhere.
     """
     arguments = escape(json.dumps({"path": path, "options": {"mode": "split-right"}}))
     command = f'data-commandlinker-command="docmanager:open" data-commandlinker-args="{arguments}"'
-    return (
-        f'<div style="margin-top:6px">Edit: <a href="{escape(address)}">{escape(path)}</a> '
-        f'<button {command} type="button">Open beside</button></div>'
-    )
+    button = f'<button {command} type="button">Open beside</button>'
+    return f'<div style="margin-top:6px">Edit: <a href="../{escape(path)}">{escape(path)}</a> {button}</div>'
 
 
 def _html_text(text: str) -> str:

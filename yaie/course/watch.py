@@ -28,7 +28,7 @@ def watch(saved: Iterable[set[Path]] | None = None) -> Iterator[Panel]:
 
 def _check_changed(file: ExerciseFile, known: dict[str, str]) -> Iterator[Panel]:
     try:
-        file.language.check_syntax(file, files.read(file))
+        file.language.parse(files.read(file), file.name)
     except files.FileMissing:
         return  # some editors take the old file away before they put the new one there
     except files.FileProblem as problem:
@@ -51,8 +51,7 @@ def _state(exercise: Exercise) -> str:
 
 
 def _saves() -> Iterator[set[Path]]:
-    folder = files.exercises_dir()
+    folder, names = files.exercises_dir(), {file.name for file in exercise_files()}
     folder.mkdir(parents=True, exist_ok=True)
-    names = {file.name for file in exercise_files()}
     for changes in file_changes(folder, recursive=False, watch_filter=lambda _, path: Path(path).name in names):
         yield {Path(path) for _, path in changes}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import traceback
+from dataclasses import asdict
 from typing import Any
 
 from yaie.course import expect
 from yaie.course.files import exercise_path
+from yaie.course.language import engine_seam
 from yaie.course.registry import ExerciseFile, find_exercise
 
 
@@ -26,27 +28,16 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     exercise = find_exercise(job["exercise"])
     kind = "import"
     try:
-        exercise.language.set_up_worker(job["call_limit"])
+        engine_seam.limit_calls(job["call_limit"])
         exercise.language.install(exercise.file, job["text"], job["use"])
         kind = "error"
         exercise.check()
     except expect.Mismatch as mismatch:
-        return {
-            "passed": False,
-            "kind": "mismatch",
-            "given": mismatch.given,
-            "what": mismatch.what,
-            "headline": mismatch.headline,
-            "got": mismatch.got,
-            "expected": mismatch.expected,
-            "first_difference": mismatch.first_difference,
-            "note": mismatch.note,
-            **_place(mismatch.__cause__, exercise.file),
-        }
+        report = {"kind": "mismatch", **asdict(mismatch), **_place(mismatch.__cause__, exercise.file)}
     except BaseException as error:
-        _lift_memory_limit()
-        return {
-            "passed": False,
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the report needs memory
+        report = {
             "kind": kind,
             "given": expect.current_input,
             "error": type(error).__name__,
@@ -55,7 +46,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             **_place(error, exercise.file),
             **exercise.language.report(exercise, error),
         }
-    return {"passed": True}
+    else:
+        return {"passed": True}
+    return {"passed": False, **report}
 
 
 def _place(error: BaseException | None, file: ExerciseFile) -> dict[str, Any]:
@@ -64,8 +57,3 @@ def _place(error: BaseException | None, file: ExerciseFile) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__) if error is not None else []
     own = [frame for frame in frames if frame.filename == path]
     return {"line": own[-1].lineno, "code": own[-1].line} if own else {}
-
-
-def _lift_memory_limit() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
+import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,6 @@ from yaie.course.files import FileProblem, stamped
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
 
-WIDTH = 120  # columns of a generated file
-
 
 @dataclass(frozen=True)
 class Written:
@@ -24,7 +21,7 @@ class Written:
 
     `hash` changes with the function and with whatever else in the file the function uses (helpers, imports), but not
     with comments, blank lines or the other exercises. It is empty while nothing has been written. `remark` is what
-    strikes one on reading it.
+    strikes one on reading it, `problem` why the engine cannot call it.
     """
 
     attempted: bool
@@ -32,9 +29,10 @@ class Written:
     first_line: int
     last_line: int
     remark: str = ""
+    problem: FileProblem | None = None
 
 
-class Swap:
+class Swap(AbstractContextManager):
     """Values of the engine that others replace: `put_in` and `take_out` change all of them, as often as one likes.
 
     Swaps that are put in one after the other come out in the reverse order; what each finds is what it gives back.
@@ -42,7 +40,7 @@ class Swap:
 
     def __init__(self) -> None:
         self._values: list[tuple[Any, str, Callable[[Any], Any]]] = []
-        self._replaced: list[list[Any]] = []  # for each time that it was put in
+        self._undo: list[ExitStack] = []  # for each time that it was put in
 
     def add(self, holder: Any, name: str, value: Any) -> None:
         """Let `value` replace `holder.name` (for a dict, `holder[name]`) whenever this is put in."""
@@ -53,25 +51,27 @@ class Swap:
         self._values.append((holder, name, make))
 
     def put_in(self) -> None:
-        self._replaced.append([])
-        for holder, name, make in self._values:
-            old = _entries(holder).get(name, _NOTHING)
-            value = make(None if old is _NOTHING else old)
-            self._replaced[-1].append(old)
-            _set(holder, name, value)
+        """Replace all of them. Where one cannot be made, all are as they were."""
+        with ExitStack() as undo:
+            for holder, name, make in self._values:
+                old = (holder if isinstance(holder, dict) else vars(holder)).get(name, _NOTHING)
+                undo.callback(_set, holder, name, old)
+                _set(holder, name, make(None if old is _NOTHING else old))
+            self._undo.append(undo.pop_all())
 
     def take_out(self) -> None:
         """Give back what the last `put_in` found; without one this changes nothing."""
-        old = self._replaced.pop() if self._replaced else []
-        for (holder, name, _), value in reversed(list(zip(self._values, old, strict=False))):
-            _set(holder, name, value)
+        if self._undo:
+            self._undo.pop().close()
+
+    def __enter__(self) -> None:
+        self.put_in()
+
+    def __exit__(self, *error: object) -> None:
+        self.take_out()
 
 
 _NOTHING = object()
-
-
-def _entries(holder: Any) -> Mapping[str, Any]:
-    return holder if isinstance(holder, dict) else vars(holder)
 
 
 def _set(holder: Any, name: str, value: Any) -> None:
@@ -79,6 +79,17 @@ def _set(holder: Any, name: str, value: Any) -> None:
         holder.pop(name, None) if value is _NOTHING else holder.update({name: value})
     else:
         delattr(holder, name) if value is _NOTHING else setattr(holder, name, value)
+
+
+def needed(parts: Iterable[Any], names: Set[str]) -> list[Any]:
+    """Of the parts of a file, which have `defines` and `uses`, those that define one of the names, and those that these
+    need in turn. A part that defines nothing by name may do anything and counts as needed."""
+    rest, taken = list(parts), []
+    while more := [each for each in rest if not each.defines or each.defines & names]:
+        taken += more
+        rest = [each for each in rest if each not in more]
+        names = names.union(*(each.uses for each in more))
+    return taken
 
 
 class Language(ABC):
@@ -105,24 +116,22 @@ class Language(ABC):
         """The function without its body."""
 
     def stub(self, exercise: Exercise) -> str:
-        """The function as a learner finds it: broken, or without its body."""
-        if exercise.broken:
-            return self.changed(exercise, *exercise.broken).rstrip("\n")
+        """The function as a learner finds it: broken, or without its body.
+
+        Where the mistake to put in quotes a line that the engine no longer has, it is without its body too: one
+        exercise that is out of date must not keep the others of its file from being made.
+        """
+        with suppress(LookupError):
+            if exercise.broken:
+                return self.changed(exercise, *exercise.broken).rstrip("\n")
         return self.hole(exercise)
 
     def changed(self, exercise: Exercise, old: str, new: str) -> str:
         """The reference with `old` replaced by `new`. Raises LookupError unless `old` occurs in it exactly once."""
         source = self.reference(exercise) + "\n"  # so that a change may take out the last line as it does any other
         if source.count(old) != 1:
-            raise LookupError(
-                f"exercise {exercise.id}: the text to replace occurs {source.count(old)} times, not once, "
-                f"in {exercise.target}: {old!r}"
-            )
+            raise LookupError(f"expected `old` exactly once in {exercise.target}: {old!r}")
         return source.replace(old, new)
-
-    @abstractmethod
-    def no_such_answer(self, exercise: Exercise) -> str:
-        """A body that goes wrong as no known mistake does."""
 
     def idle(self, exercise: Exercise) -> str:
         """The stub with a statement of no effect, which counts as written; empty where a stub cannot be run."""
@@ -141,7 +150,7 @@ class Language(ABC):
         header = [
             f"Exercises of lesson {lesson.number:02d}: {lesson.title}.",
             "",
-            file.what_to_do,
+            "These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:",
             f'`yaie.exercise("{first}").check()` in the notebook, or `yaie check {first}` in a terminal.',
             "Functions that you have not written yet are filled in with the engine's own, so any order works.",
             *self.header,
@@ -176,31 +185,41 @@ class Language(ABC):
     # --- what a learner has written
 
     @abstractmethod
-    def check_syntax(self, file: ExerciseFile, text: str) -> None:
-        """Raise `FileProblem` where no function can be found in the text because of what stands elsewhere in it."""
+    def parse(self, text: str, name: str, looking_for: str = "") -> Any:
+        """What a text of a learner's file `name` is made of.
 
-    @abstractmethod
-    def find(self, exercise: Exercise, text: str) -> Written:
-        """The exercise's function in the text of a learner's file.
-
-        Raises `FileProblem` where it is missing or renamed, or can no longer be called as the engine calls it.
+        Raises `FileProblem` where functions cannot be told apart; it says so where the fault is not in the function
+        `looking_for`.
         """
 
     @abstractmethod
-    def span(self, exercise: Exercise, text: str) -> tuple[int, int]:
-        """The first and the last line (from 1) of the function, whatever its parameters. Raises `FileProblem`."""
+    def locate(self, exercise: Exercise, text: str) -> Written:
+        """The exercise's function in the text of a learner's file. Raises `FileProblem` where it has none."""
+
+    def find(self, exercise: Exercise, text: str) -> Written:
+        """As `locate`, and raises `FileProblem` too where the function cannot be called as the engine calls it."""
+        written = self.locate(exercise, text)
+        if written.problem:
+            raise written.problem
+        return written
+
+    def is_as_found(self, exercise: Exercise, source: str) -> bool:
+        """Whether a function that is to be fixed has not been touched."""
+        return exercise.broken is not None and self.code(source) == self.code(self.stub(exercise))
 
     def check_text(self, name: str, text: str) -> None:
         if "\0" in text:
             raise FileProblem(f"{name} contains null bytes, so it is not text.", "Save it as UTF-8 text.")
 
-    def missing(self, exercise: Exercise, where_it_went: str) -> FileProblem:
-        """The file has no such function."""
+    def missing(self, exercise: Exercise, names: Iterable[str], seen: str = "") -> FileProblem:
+        """The file has no such function, but those names of functions. `seen` is what else there is to say of it."""
+        others = {other.function for other in exercise.file.exercises}
+        close = difflib.get_close_matches(exercise.function, set(names) - others, n=1, cutoff=0.5)
+        seen = seen or (f" It has `{close[0]}`: was it renamed?" if close else "")
         return FileProblem(
-            f"{exercise.file.name} has no function `{exercise.qualname}`, which exercise {exercise.id} is about."
-            + where_it_went,
+            f"{exercise.file.name} has no function `{exercise.qualname}`, which exercise {exercise.id} is about.{seen}",
             f"Put the function back under that name, or run `yaie reset {exercise.lesson.number}` to write the whole "
-            "file anew (a backup is kept).",
+            "file again (a backup is kept).",
         )
 
     # --- into the engine
@@ -223,32 +242,19 @@ class Language(ABC):
     def install(self, file: ExerciseFile, text: str, use: Iterable[str]) -> Swap:
         """Put functions of a learner's text into the engine. Where this fails, nothing is left in."""
         swap = self.swap(file, self.load(file, text), use)
-        try:
-            swap.put_in()
-        except BaseException:
-            swap.take_out()
-            raise
+        swap.put_in()
         return swap
 
-    @contextmanager
-    def as_found(self, exercise: Exercise) -> Iterator[None]:
-        """Have the engine call the broken function of an exercise as learners find it; at the end, its own again."""
+    def as_found(self, exercise: Exercise) -> Swap:
+        """While it is in, the engine calls the broken function of an exercise as learners find it."""
         if exercise.broken is None:
             raise ValueError(f"exercise {exercise.id} has no broken function: it is yours to write")
         file = exercise.file
-        swap = self.swap(file, self.load(file, self.render(file), learners=False), [exercise.id])
-        swap.put_in()
-        try:
-            yield
-        finally:
-            swap.take_out()
+        return self.swap(file, self.load(file, self.render(file), learners=False), [exercise.id])
 
-    @abstractmethod
     def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> Any:
-        """The compiled file of the engine with the function of a learner's text in it (`yaie.cuda.Module`).
-
-        Raises ValueError in a language that is not compiled.
-        """
+        """The compiled file of the engine with the function of a learner's text in it (`yaie.cuda.Module`)."""
+        raise ValueError(f"exercise {exercise.id} is in Python; module() is for exercises in CUDA")
 
     @abstractmethod
     def owner(self, exercise: Exercise) -> str:
@@ -256,44 +262,9 @@ class Language(ABC):
 
     # --- in a check
 
-    def prepare(self) -> None:  # noqa: B027
-        """What must be there before the first check, and would take its time from the worker's clock."""
-
-    def prepare_mistakes(self, exercise: Exercise, texts: Iterable[str]) -> None:  # noqa: B027
-        """Files that will be checked one after the other; what can be done for all of them at once is done here."""
-
-    def set_up_worker(self, call_limit: float) -> None:  # noqa: B027
-        """Called in the worker before anything is loaded. `call_limit` is in seconds, for one call of the engine."""
+    def prepare(self, exercise: Exercise, texts: Iterable[str] = ()) -> None:  # noqa: B027
+        """Do what would take its time from the worker's clock, before one check or for several texts at once."""
 
     def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
         """What this language knows of an error that came out of a check, for the worker's report."""
         return {}
-
-
-def wrapped(markdown: str, width: int) -> list[str]:
-    """The lines of a Markdown text, with paragraphs and list items filled to `width` columns; the rest stays."""
-    lines: list[str] = []
-    paragraph: list[str] = []
-    fenced = False
-
-    def fill() -> None:
-        if paragraph:
-            mark = re.match(r"\s*(?:[-*] |\d+\. )?", paragraph[0]).group()  # type: ignore[union-attr]
-            text = " ".join(line.strip() for line in paragraph)
-            options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": " " * len(mark)}
-            indent = " " * (len(mark) - len(mark.lstrip()))
-            lines.extend(textwrap.wrap(text, width, initial_indent=indent, **options))
-            paragraph.clear()
-
-    for line in markdown.strip().split("\n"):
-        fence = line.lstrip().startswith("```")
-        if fence or fenced or not line.strip() or (re.match(r"\s*[|#]|    ", line) and not paragraph):
-            fill()
-            lines.append(line.rstrip())
-            fenced ^= fence
-        else:
-            if re.match(r"\s*(?:[-*] |\d+\. )", line):
-                fill()
-            paragraph.append(line)
-    fill()
-    return lines

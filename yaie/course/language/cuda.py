@@ -8,12 +8,9 @@ header is put into each `.cu` file beside it that includes the header.
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,19 +18,18 @@ from typing import TYPE_CHECKING, Any
 from yaie.course import REPOSITORY
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import cuda_text, engine_seam
-from yaie.course.language.base import WIDTH, Language, Swap, Written, wrapped
-from yaie.course.language.cuda_text import Function, NotFound
+from yaie.course.language.base import Language, Swap, Written, needed
+from yaie.course.language.cuda_text import NotFound, Piece
 from yaie.course.sandbox import SandboxError
-from yaie.cuda import CompileError, KernelError, Module
-from yaie.cuda.lines import where_line
-from yaie.cuda.rewrite import find_launchers
+from yaie.cuda import CompileError, Finding, KernelError, Module
+from yaie.cuda.launchers import find_launchers
+from yaie.cuda.source import INCLUDED, Source, digest, where_line
 
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
 
 # Where mistakes are said to lie: always in the same place, so that each is compiled once and then found again.
 HOME = REPOSITORY / "exercises"
-INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once\b", re.MULTILINE)
 
 
@@ -44,18 +40,14 @@ class Cuda(Language):
     # --- the engine's function
 
     def reference(self, exercise: Exercise) -> str:
-        return cuda_text.source(engine_text(exercise.module), _engine_function(exercise))
+        return _engine_function(exercise).source
 
     def solution(self, exercise: Exercise) -> str:
-        return f"{_contract(exercise)}\n{self.reference(exercise)}".lstrip("\n")
+        return f"{_engine_function(exercise).comment}\n{self.reference(exercise)}".lstrip("\n")
 
     def hole(self, exercise: Exercise) -> str:
         """An empty body, which compiles and does nothing."""
-        note = f"exercise {exercise.id}: write this function"
-        return cuda_text.stub(engine_text(exercise.module), _engine_function(exercise), note)
-
-    def no_such_answer(self, exercise: Exercise) -> str:
-        return self.hole(exercise).partition("{")[0] + '{\n    printf("no such answer");\n    __trap();\n}'
+        return cuda_text.stub(_engine_function(exercise), f"exercise {exercise.id}: write this function")
 
     def idle(self, exercise: Exercise) -> str:
         return self.stub(exercise).replace("{", "{ (void)0;", 1)
@@ -74,52 +66,39 @@ class Cuda(Language):
             if exercise.module not in introduced:
                 introduced.add(exercise.module)
                 yield _introduction(exercise.module, file.exercises)
-            launches = [line for launch in _launches(exercise) for line in _hanging(f"Launched by {launch}")]
-            statement = wrapped(exercise.statement, WIDTH - 3)
-            above = self.as_comment([*self.banner(exercise), *launches, "", *statement])
+            fill = partial(textwrap.wrap, width=116, subsequent_indent="    ")
+            launches = [line for launch in _launches(exercise) for line in fill(f"Launched by {launch}")]
+            above = self.as_comment([*self.banner(exercise), *launches, "", *exercise.statement.split("\n")])
             # A broken function is the engine's, so it keeps the engine's words about what it does.
-            contract = f"//\n{_contract(exercise)}\n" if exercise.broken else ""
+            contract = f"//\n{_engine_function(exercise).comment}\n" if exercise.broken else ""
             yield f"{above}\n{contract}{functions[exercise.id]}"
 
     # --- what a learner has written
 
-    def check_syntax(self, file: ExerciseFile, text: str) -> None:
-        self._check_braces(text, file.name)
-
-    def find(self, exercise: Exercise, text: str) -> Written:
-        function = self._locate(exercise, text)
-        _check_callable(exercise, text, function)
-        attempted = not self._is_untouched(exercise, text, function)
-        hash = _hash(exercise, text, function) if attempted else ""
-        return Written(attempted, hash, function.first_line, function.last_line)
-
-    def span(self, exercise: Exercise, text: str) -> tuple[int, int]:
-        function = self._locate(exercise, text)
-        return function.first_line, function.last_line
-
-    def _is_untouched(self, exercise: Exercise, text: str, function: Function) -> bool:
-        if not exercise.broken:
-            return cuda_text.is_hole(text, function)
-        return cuda_text.normal(cuda_text.source(text, function)) == cuda_text.normal(self.stub(exercise))
-
-    def _locate(self, exercise: Exercise, text: str) -> Function:
-        self._check_braces(text, exercise.file.name, exercise.function)
-        try:
-            return cuda_text.find(text, exercise.function)
-        except NotFound as error:
-            raise self.missing(exercise, _where_it_went(exercise, text)) from error
-
-    def _check_braces(self, text: str, name: str, looking_for: str = "") -> None:
-        """Raise `FileProblem` where a brace of a learner's file has no partner, and say whose it is."""
+    def parse(self, text: str, name: str, looking_for: str = "") -> list[Piece]:
         self.check_text(name, text)
         try:
-            cuda_text.check_braces(text)
+            return cuda_text.pieces(text)
         except NotFound as error:
             step = "No function of the file can be told from the next until the braces match. Fix it and save."
             owner = re.search(r", of `(\w+)`,", str(error))
             if looking_for and owner and owner.group(1) != looking_for:
                 step = f"It is in `{owner.group(1)}`, not in `{looking_for}`. {step}"
             raise FileProblem(f"{name}: {error}.", step) from error
+
+    def locate(self, exercise: Exercise, text: str) -> Written:
+        pieces = self.parse(text, exercise.file.name, exercise.function)
+        try:
+            function = cuda_text.find(text, exercise.function)
+        except NotFound as error:
+            declared = any(exercise.function in piece.defines for piece in pieces)
+            seen = " It has a declaration of that name, which ends with `;`: the body in braces is missing."
+            names = (name for piece in pieces if piece.body for name in piece.defines)
+            raise self.missing(exercise, names, seen if declared else "") from error
+        attempted = not (function.is_hole or self.is_as_found(exercise, function.source))
+        hash = digest(cuda_text.normal(_own(exercise.file, text, [exercise.function]))) if attempted else ""
+        problem = _uncallable(exercise, function)
+        return Written(attempted, hash, function.first_line, function.last_line, problem=problem)
 
     # --- into the engine
 
@@ -139,11 +118,8 @@ class Cuda(Language):
 
     def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> Module:
         use = [exercise.id] if exercise.broken or self.find(exercise, text).attempted else []
-        swap = self.install(exercise.file, text, use)
-        try:
+        with self.swap(exercise.file, text, use):
             return engine_seam.module(under_csrc(compiled_files(exercise.module)[0]), backend, check)
-        finally:
-            swap.take_out()
 
     def owner(self, exercise: Exercise) -> str:
         texts = engine_seam.sources()
@@ -155,44 +131,34 @@ class Cuda(Language):
 
     # --- in a check
 
-    def prepare(self) -> None:
-        """Build the emulator. The first time this takes some seconds, and it says so."""
+    def prepare(self, exercise: Exercise, texts: Iterable[str] = ()) -> None:
+        """Build the emulator (the first time this takes some seconds), and compile the texts on all cores, in the form
+        in which the workers will ask for them."""
+        path = HOME / exercise.file.name
         try:
-            engine_seam.prepare()
+            engine_seam.prepare(
+                (under_csrc(module), spliced(exercise.file, path, text, module, exercises))
+                for text in texts
+                for module, exercises in by_compiled_file(exercise.file, {exercise.id}).items()
+            )
         except CompileError as error:
             raise SandboxError(error.message) from error
-
-    def prepare_mistakes(self, exercise: Exercise, texts: Iterable[str]) -> None:
-        """Compile them on all cores, in the form in which the workers will ask for them."""
-        path = HOME / exercise.file.name
-        engine_seam.prepare(
-            (under_csrc(module), spliced(exercise.file, path, text, module, exercises))
-            for text in texts
-            for module, exercises in by_compiled_file(exercise.file, {exercise.id}).items()
-        )
-
-    def set_up_worker(self, call_limit: float) -> None:
-        engine_seam.limit_calls(call_limit)
 
     def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
         """What a compile error or the first finding of the emulator says."""
 
-        def where(file: str | None, line: int | None) -> dict[str, Any]:
-            return {"line": line} if line and file == str(exercise_path(exercise.file)) else {}
+        def where(at: CompileError | Finding) -> dict[str, Any]:
+            return {"line": at.line} if at.line and at.file == str(exercise_path(exercise.file)) else {}
 
         if isinstance(error, CompileError):
             named_twice = re.search("redefinition|redeclar|conflicting decl", error.message)
             note = "The engine's own file has that name already: use its, or give yours another name."
-            return {
-                "kind": "compile",
-                "compiler": error.message,
-                "note": note if named_twice else "",
-                **where(error.file, error.line),
-            }
+            note = note if named_twice else ""
+            return {"kind": "compile", "compiler": error.message, "note": note, **where(error)}
         if isinstance(error, KernelError):
             first = error.findings[0]
             title, *details = [line.strip() for line in first.text.split("\n")]
-            place = where(first.file, first.line)
+            place = where(first)
             if place:
                 del details[0]  # the line, which is shown anyway
             return {
@@ -225,35 +191,32 @@ def engine_text(module: str) -> str:
 
 
 @cache
+def _with_headers(path: Path) -> dict[Path, str]:
+    """The texts of a file of `csrc/`, which comes last, and of all headers there that it includes, directly or not."""
+    text = path.read_text(encoding="utf-8")
+    headers = Source(path, text).headers()
+    inside = {header: text for header, text in headers.items() if header.is_relative_to(REPOSITORY.resolve() / "csrc")}
+    return {**inside, path.resolve(): text}
+
+
+@cache
 def compiled_files(module: str) -> tuple[str, ...]:
     """The `.cu` files that a function of "csrc/..." is compiled in: the file itself, or all that include the header."""
     if module.endswith(".cu"):
         return (module,)
     header = (REPOSITORY / module).resolve()
-    users = [path for path in sorted(header.parent.glob("*.cu")) if _leads_to(path.resolve(), header)]
+    users = [path.name for path in sorted(header.parent.glob("*.cu")) if header in _with_headers(path)]
     if not users:
         raise LookupError(f"no .cu file beside {module} includes it")
-    return tuple(str(Path(module).parent / path.name) for path in users)
-
-
-def _local_headers(text: str, folder: Path) -> list[Path]:
-    return [(folder / name).resolve() for name in INCLUDE.findall(text) if (folder / name).is_file()]
-
-
-def _leads_to(path: Path, header: Path) -> bool:
-    """Whether the file is the header, or includes it directly or through others."""
-    headers = _local_headers(path.read_text(encoding="utf-8"), path.parent)
-    return path == header or any(_leads_to(each, header) for each in headers)
+    return tuple(f"{module.rpartition('/')[0]}/{name}" for name in users)
 
 
 def _tensor_names(exercise: Exercise) -> set[str]:
     """The names by which the launchers of the exercise's file, and so findings, call the tensors."""
-    launchers = [
-        launcher
-        for module in compiled_files(exercise.module)
-        for launcher in find_launchers(engine_text(module), REPOSITORY / module)
-    ]
-    return {parameter.name for launcher in launchers for parameter in launcher.parameters}
+    files = ((engine_text(module), REPOSITORY / module) for module in compiled_files(exercise.module))
+    return {
+        each.name for text, path in files for launcher in find_launchers(text, path) for each in launcher.parameters
+    }
 
 
 @cache
@@ -262,32 +225,25 @@ def fastest_rungs(module: str, functions: frozenset[str]) -> dict[str, int]:
 
     A ladder is known by its launchers in the `.cu` file: `paged_decode_2_warp_per_head` is rung 2 of `paged_decode`.
     """
-    uses: dict[str, set[str]] = {}
-    for text in _with_headers(REPOSITORY / module):
-        for piece in cuda_text.pieces(text):
-            for name in piece.defines:
-                uses.setdefault(name, set()).update(piece.uses)
+    pieces = [piece for text in _with_headers(REPOSITORY / module).values() for piece in cuda_text.pieces(text)]
     rungs: dict[str, int] = {}
     for launcher in find_launchers(engine_text(module), REPOSITORY / module):
-        ladder, needed, new = re.fullmatch(r"(\w+?)_(\d+)_\w+", launcher.name), set(), {launcher.name}
-        while new:
-            needed |= new
-            new = set().union(*(uses.get(name, ()) for name in new)) - needed
-        if ladder and needed & functions:
+        ladder = re.fullmatch(r"(\w+?)_(\d+)_\w+", launcher.name)
+        if ladder and any(piece.defines & functions for piece in needed(pieces, {launcher.name})):
             rungs[ladder[1]] = max(int(ladder[2]), rungs.get(ladder[1], 0))
     return rungs
 
 
-def _engine_function(exercise: Exercise) -> Function:
+@cache
+def _function_of(module: str, name: str) -> Piece:
+    return cuda_text.find(engine_text(module), name)
+
+
+def _engine_function(exercise: Exercise) -> Piece:
     try:
-        return cuda_text.find(engine_text(exercise.module), exercise.function)
+        return _function_of(exercise.module, exercise.function)
     except NotFound as error:
         raise LookupError(f"exercise {exercise.id}: {exercise.module}: {error}") from error
-
-
-def _contract(exercise: Exercise) -> str:
-    """The comment above the engine's function; empty where there is none."""
-    return cuda_text.leading_comment(engine_text(exercise.module), _engine_function(exercise).start)
 
 
 # --- the exercise file
@@ -295,22 +251,20 @@ def _contract(exercise: Exercise) -> str:
 
 def _launches(exercise: Exercise) -> list[str]:
     """Where the engine launches the kernel: "`vector_add`: add_guarded<<<blocks, threads, 0, stream>>>(a, b, c, n)"."""
-    text = engine_text(exercise.module)
-    code = cuda_text.blanked(text)
+    launch = re.compile(rf"\b{exercise.function}\s*(?:<[^<>;]*>\s*)?<<<[^;]*(?=;)")
     found = []
-    for match in re.finditer(rf"\b{exercise.function}\s*(?:<[^<>;]*>\s*)?<<<[^;]*;", code):
-        before = [piece for piece in cuda_text.pieces(text) if piece.start < match.start()]
-        holder = re.search(r"(\w+)\s*\(", code[before[-1].start :]) if before else None
-        statement = " ".join(text[match.start() : match.end() - 1].split()).replace("( ", "(")
-        found.append(f"`{holder.group(1)}`: {statement}" if holder else statement)
+    for piece in cuda_text.pieces(engine_text(exercise.module)):
+        for match in launch.finditer(cuda_text.blanked(piece.source)) if piece.body else ():
+            statement = " ".join(piece.source[match.start() : match.end()].split()).replace("( ", "(")
+            found.append(f"`{min(piece.defines)}`: {statement}")
     return found
 
 
 def _introduction(module: str, exercises: Iterable[Exercise]) -> str:
     """What one must know of the engine's file to write its functions: its header comment, and the names it offers."""
-    text = engine_text(module)
-    header = re.match(r"(?://[^\n]*\n)+", text)
-    lines = [f"// {'=' * 20} {module} {'=' * 20}", "//", *(header.group().rstrip().split("\n") if header else [])]
+    header = re.match(r"(?://[^\n]*\n)*", engine_text(module))
+    lines = [f"// {'=' * 20} {module} {'=' * 20}", "//"]
+    lines += header.group().rstrip().split("\n") if header and header.group() else []
     offered = _offered(module, [exercise for exercise in exercises if exercise.module == module])
     if offered:
         lines += ["//", "// These stand in the engine's file, and you may use them:", *offered]
@@ -320,94 +274,51 @@ def _introduction(module: str, exercises: Iterable[Exercise]) -> str:
 def _offered(module: str, exercises: list[Exercise]) -> list[str]:
     """The engine's own names that the reference functions use, as comment lines: constants and types whole, functions
     by comment and signature."""
-    used = frozenset().union(*(cuda_text.names_used(CUDA.reference(exercise)) for exercise in exercises))
+    used = frozenset().union(*(_engine_function(exercise).uses for exercise in exercises))
     own = {exercise.function for exercise in exercises}
     lines: list[str] = []
-    for text in _with_headers(REPOSITORY / module):
-        code = cuda_text.blanked(text)
+    for text in _with_headers(REPOSITORY / module).values():
         for piece in cuda_text.pieces(text):
-            if not piece.defines & used or piece.defines & own or 'extern "C"' in text[piece.start : piece.end]:
+            if not piece.defines & used or piece.defines & own or 'extern "C"' in piece.source:
                 continue
-            whole = text[piece.start : piece.end].split("\n")
-            if code[piece.end - 1] == "}" and re.search(
-                r"\)\s*(?:const|noexcept|\s)*\{", code[piece.start : piece.end]
-            ):
-                body = code.index("{", piece.start)
-                comment = cuda_text.leading_comment(text, piece.start)
-                lines += [f"//     {line.strip()}" for line in comment.split("\n") if line]
-                whole = [" ".join(text[piece.start : body].split()) + ";"]
+            if piece.body:
+                signature = " ".join(piece.text[piece.start : piece.body - 1].split())
+                shown = [*(line.strip() for line in piece.comment.split("\n") if line), f"{signature};"]
             else:
-                whole[-1] = text[piece.start :].split("\n")[len(whole) - 1]  # with the remark behind it
-            lines += [f"//     {line}".rstrip() for line in whole]
+                shown = (piece.source + text[piece.end :].partition("\n")[0]).split("\n")  # with the remark behind it
+            lines += [f"//     {line}".rstrip() for line in shown]
     return lines
-
-
-def _with_headers(path: Path) -> list[str]:
-    """The texts of a file's local headers, of those that these include, and of the file itself, which comes last."""
-    text = path.read_text(encoding="utf-8")
-    return [*(each for header in _local_headers(text, path.parent) for each in _with_headers(header)), text]
-
-
-def _hanging(text: str) -> list[str]:
-    """A line of a comment, filled; what follows the first line stands four columns in."""
-    options = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": "    "}
-    return textwrap.wrap(text, WIDTH - 3, **options)
 
 
 # --- what a learner has written
 
 
-def _where_it_went(exercise: Exercise, text: str) -> str:
-    known = {other.function for other in exercise.file.exercises}
-    code = cuda_text.blanked(text)
-    defined = {name for piece in cuda_text.pieces(text) for name in piece.defines} - known
-    calls = [name for name in re.findall(r"(\w+)\s*\(", code) if name in defined]
-    close = difflib.get_close_matches(exercise.function, calls, n=1, cutoff=0.5)
-    if close:
-        return f" It has `{close[0]}`: was it renamed?"
-    if re.search(rf"\b{exercise.function}\s*\([^{{}}]*\)\s*;", code):
-        return " It has a declaration of that name, which ends with `;`: the body in braces is missing."
-    return ""
-
-
-def _check_callable(exercise: Exercise, text: str, function: Function) -> None:
-    """Raise `FileProblem` where the function's kind, its result or its parameters differ from the engine's."""
+def _uncallable(exercise: Exercise, function: Piece) -> FileProblem | None:
+    """How the function's kind, its result or its parameters differ from the engine's."""
     place = f"`{exercise.function}` in line {function.first_line} of {exercise.file.name}"
-    wanted, wanted_types = cuda_text.signature(engine_text(exercise.module), _engine_function(exercise))
-    found, found_types = cuda_text.signature(text, function)
+    wanted, wanted_types = cuda_text.signature(_engine_function(exercise))
+    found, found_types = cuda_text.signature(function)
     if found != wanted:
-        raise FileProblem(
+        return FileProblem(
             f"{place} is declared as `{found or 'nothing'}`; the engine's as `{wanted}`.",
             "Put the words before its name back: the engine launches it as what it was.",
         )
     extra = found_types[len(wanted_types) :]
     if found_types[: len(wanted_types)] != wanted_types or not all(each.endswith("= default") for each in extra):
-        raise FileProblem(
+        return FileProblem(
             f"{place} takes ({', '.join(found_types)}); the engine calls it with ({', '.join(wanted_types)}).",
             "Give the function the types of its parameters back: the engine's launcher relies on them. Their names are "
             "yours to choose.",
         )
+    return None
 
 
-def _hash(exercise: Exercise, text: str, function: Function) -> str:
-    """Hash of the function and of everything in the file that it needs."""
-    lines = [directive.group().strip() for directive in cuda_text.directives(text)]
-    kept = _own_pieces(exercise.file, text, [function])
-    code = [cuda_text.normal(text[piece.start : piece.end]) for piece in kept]
-    return hashlib.sha256("\n".join([*lines, *code]).encode(errors="replace")).hexdigest()[:16]
-
-
-def _own_pieces(file: ExerciseFile, text: str, functions: list[Function]) -> list[cuda_text.Piece]:
-    """The pieces of a learner's file to compile these functions: they, and what they use of the learner's own.
+def _own(file: ExerciseFile, text: str, functions: list[str]) -> str:
+    """What to compile of a learner's file for these functions: they, and what they use of the learner's own.
 
     Functions of other exercises are left out: the engine's own stand in the engine's file.
     """
-    names = {function.name for function in functions}
-    others = []
-    for other in {exercise.function for exercise in file.exercises} - names:
-        with suppress(NotFound):  # said when that exercise is checked
-            others.append(cuda_text.find(text, other).start)
-    return cuda_text.needed(text, names, without=others)
+    return cuda_text.own(text, functions, {exercise.function for exercise in file.exercises} - set(functions))
 
 
 # --- into the engine
@@ -427,27 +338,43 @@ def spliced(
 ) -> str:
     """The engine's `.cu` file `module` with the functions of the exercises from a learner's text.
 
+    The learner's text, without what belongs to other exercises, replaces the last of the functions as a whole: there it
+    may use all that the engine's file defines up to that place. The others become declarations.
+
     The lines of `text` are shown as those of `path`. `start` is the text to start from: None for the engine's own, or
     one that has other functions in it.
     """
     engine, home = start or engine_text(module), REPOSITORY / module
     for header in dict.fromkeys(each.module for each in exercises if each.module != module):
-        engine = _with_header_inside(engine, home, (REPOSITORY / header).resolve())
-    return _splice(file, path, text, home, [each.function for each in exercises], engine)
+        engine = _with_header_inside(engine, home, (REPOSITORY / header).resolve(), set())
+
+    def engines(start: int, end: int) -> str:
+        """That part of the engine's file, which says what its lines are."""
+        shown, line = where_line(engine, engine.count("\n", 0, start) + 1, home)
+        return (f'\n#line {line} "{shown}"\n' if start else "") + engine[start:end]
+
+    names = [exercise.function for exercise in exercises]
+    own, done, before = _own(file, text, names), 0, ""
+    *declared, last = sorted((cuda_text.find(engine, name) for name in names), key=lambda function: function.start)
+    for function in declared:
+        declaration = cuda_text.find(own, *function.defines).head
+        before += f"{engines(done, function.start)}{declaration};"
+        done = function.end
+    own = _with_own_headers(own, path.parent)
+    return f'{before}{engines(done, last.start)}\n#line 1 "{path}"\n{own}{engines(last.end, len(engine))}'
 
 
-def _with_header_inside(text: str, home: Path, header: Path, seen: set[Path] | None = None) -> str:
+def _with_header_inside(text: str, home: Path, header: Path, seen: set[Path]) -> str:
     """The text with the header itself instead of its `#include`.
 
     A header that includes it is put in alike: else it would bring the original. A second `#include` of one of them
     becomes an empty line, as with `#pragma once`.
     """
-    seen = set() if seen is None else seen
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):
-        match = INCLUDE.match(line)
+        match = INCLUDED.match(line)
         included = (home.parent / match[1]).resolve() if match else None
-        if included is None or not included.is_file() or not _leads_to(included, header):
+        if included is None or not included.is_file() or header not in _with_headers(included):
             continue
         if included in seen:
             lines[number - 1] = ""
@@ -459,52 +386,11 @@ def _with_header_inside(text: str, home: Path, header: Path, seen: set[Path] | N
     return "\n".join(lines)
 
 
-def _splice(file: ExerciseFile, path: Path, text: str, home: Path, names: list[str], engine: str) -> str:
-    """One file of the engine with the functions `names` from the learner's text.
+def _with_own_headers(text: str, folder: Path) -> str:
+    """A learner's text whose headers are found although it is compiled elsewhere: those in the folder of their file."""
 
-    The learner's text, without what belongs to other exercises, replaces the last of the functions as a whole: there it
-    may use all that the engine's file defines up to that place. The others become declarations.
-    """
-    theirs = [cuda_text.find(text, name) for name in names]
-    kept = _own_pieces(file, text, theirs)
-    own, includes = _without_includes(cuda_text.keep_only(text, kept), path)
-    ours = sorted((cuda_text.find(engine, name) for name in names), key=lambda function: function.start)
-    parts, done = [], 0
-    for function in ours[:-1]:
-        parts += [engine[done : function.start], _declaration(text, cuda_text.find(text, function.name))]
-        parts.append(_line(engine, function.end, home))
-        done = function.end
-    last = ours[-1]
-    parts += [engine[done : last.start], f'\n#line 1 "{path}"\n{own}', _line(engine, last.end, home)]
-    parts.append(engine[last.end :])
-    return "".join([*includes, _line(engine, 0, home) if includes else "", *parts])
+    def named_in_full(match: re.Match[str]) -> str:
+        header = folder / match[1]
+        return match.group().replace(match[1], str(header)) if header.is_file() else match.group()
 
-
-def _declaration(text: str, function: Function) -> str:
-    return " ".join(cuda_text.blanked(text[function.start : function.body - 1]).split()) + ";"
-
-
-def _line(text: str, place: int, home: Path) -> str:
-    """The directive that says where the text from `place` on came from."""
-    file, line = where_line(text, text.count("\n", 0, place) + 1, home)
-    return f'\n#line {line} "{file}"\n'
-
-
-def _without_includes(text: str, path: Path) -> tuple[str, list[str]]:
-    """The learner's text without its includes, and these to stand at the very top of the engine's file.
-
-    A header of the learner's own is looked for beside the learner's file.
-    """
-    characters, includes = list(text), []
-    for directive in cuda_text.directives(text):
-        match = re.match(r'[ \t]*#[ \t]*include[ \t]*(<[^>]*>|"[^"]*")', text[directive.start() : directive.end()])
-        if match is None:
-            continue
-        name = match.group(1)
-        beside = path.parent / name.strip('"')
-        if name.startswith('"') and beside.is_file():
-            name = f'"{beside}"'
-        line = text.count("\n", 0, directive.start()) + 1
-        includes.append(f'#line {line} "{path}"\n#include {name}\n')
-        cuda_text.blank(characters, directive.start(), directive.end())
-    return "".join(characters), includes
+    return INCLUDED.sub(named_in_full, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -43,29 +43,31 @@ def add_source(swap: Swap, name: str, make: Callable[[str | None], str]) -> None
 
 def add_rungs(swap: Swap, rungs: Mapping[str, int]) -> None:
     """Let the engine take these rungs of its ladders, and all texts added so far, while the swap is in."""
-    known = {name for family in ops.KernelOperations.__mro__ for name in vars(family).get("RUNGS", ())}
-    for name in rungs.keys() & known:
+    for name in rungs.keys() & _ladders(ops.KernelOperations).keys():
         swap.add_made(_rungs, name, lambda old, new=rungs[name]: max(old or 0, new))
     for backend in ("cuda", "emulator"):
         if ops.obstacle(backend) is None:
-            swap.add_made(ops.shared, backend, lambda _, backend=backend: _kernels(backend))
-
-
-def _kernels(backend: str) -> Any:
-    return _made(backend, tuple(_sources.items()), tuple(_rungs.items()))
+            make = partial(_kernels, backend)
+            swap.add_made(
+                ops.shared, backend, lambda _, make=make: make(tuple(_sources.items()), tuple(_rungs.items()))
+            )
 
 
 @cache
-def _made(backend: str, sources: tuple, rungs: tuple) -> Any:
+def _kernels(backend: str, sources: tuple, rungs: tuple) -> Any:
     return ops.KernelOperations(backend, sources=dict(sources), rungs=dict(rungs))
+
+
+def _ladders(operations: type) -> dict[str, Mapping[int, Any]]:
+    """The rungs of each operation that has several."""
+    tables = (vars(family).get("RUNGS", {}) for family in operations.__mro__)
+    return {name: rungs for table in tables for name, rungs in table.items()}
 
 
 def use_readable_twins(swap: Swap) -> None:
     """Have the engine call the functions of `yaie.kernels`, where PyTorch has faster ones, while the swap is in."""
-    tables = {}
-    for family in ops.TorchOperations.__mro__:
-        tables |= vars(family).get("RUNGS", {})
-    swap.add(ops.shared, "torch", ops.TorchOperations(rungs={name: min(table) for name, table in tables.items()}))
+    slowest = {name: min(rungs) for name, rungs in _ladders(ops.TorchOperations).items()}
+    swap.add(ops.shared, "torch", ops.TorchOperations(rungs=slowest))
 
 
 def in_place(operations: Any) -> Any:
@@ -106,8 +108,3 @@ def looked_up(operations: Any, saw: Callable[[str, bool], None]) -> Iterator[Non
         yield
     finally:
         operations.launch = launch
-
-
-def backend_of(operations: Any) -> str:
-    """The name of the backend of an engine's operations."""
-    return operations.name

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import copy
 import difflib
-import hashlib
 import importlib
 import inspect
 import linecache
@@ -13,19 +13,22 @@ import re
 import sys
 import types
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import engine_seam
-from yaie.course.language.base import WIDTH, Language, Swap, Written, wrapped
+from yaie.course.language.base import Language, Swap, Written, needed
+from yaie.cuda.source import digest, split_top_level
 
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+Named = FunctionNode | ast.ClassDef
 BINDING = ("staticmethod", "classmethod", "property")  # decorators that change how a method is called
 
 FUTURE = "from __future__ import annotations"  # the first line of code of an exercise file
@@ -41,8 +44,8 @@ class Python(Language):
         node = find_function(tree, exercise.qualname)
         if node is None:
             raise LookupError(f"exercise {exercise.id}: {exercise.module} has no function {exercise.qualname}")
-        lines = source.splitlines()[first_line(node) - 1 : node.end_lineno]
-        return "\n".join(line[node.col_offset :] for line in lines)
+        first, last = _lines(node)
+        return "\n".join(line[node.col_offset :] for line in source.splitlines()[first - 1 : last])
 
     def hole(self, exercise: Exercise) -> str:
         """Decorators and signature are the engine's, the docstring is the exercise's statement."""
@@ -53,11 +56,12 @@ class Python(Language):
         note = f'    raise NotImplementedError("exercise {exercise.id}: write this function")'
         return "\n".join([*header, *_docstring(exercise), note])
 
-    def no_such_answer(self, exercise: Exercise) -> str:
-        return self.hole(exercise).rpartition("\n")[0] + "\n    return 'no such answer'"
-
     def code(self, answer: str) -> str:
-        return ast.dump(ast.parse(answer))
+        tree = ast.parse(answer)
+        for node in tree.body:
+            if isinstance(node, FunctionNode) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        return ast.dump(tree)
 
     # --- the exercise file
 
@@ -65,10 +69,10 @@ class Python(Language):
         node = find_function(ast.parse(text), exercise.function)
         if node is None:
             raise LookupError(f"there is no function `{exercise.function}` in the answer")
-        lines, start, end = text.splitlines(), first_line(node) - 1, node.end_lineno
-        file = self.render(exercise.file, {exercise.id: "\n".join(lines[start:end])})
+        lines, (first, last) = text.splitlines(), _lines(node)
+        file = self.render(exercise.file, {exercise.id: "\n".join(lines[first - 1 : last])})
         # Imports of the answer come before those of the file, which override them.
-        return file.replace(FUTURE, "\n".join([FUTURE, *lines[:start], *lines[end:], ""]), 1)
+        return file.replace(FUTURE, "\n".join([FUTURE, *lines[: first - 1], *lines[last:], ""]), 1)
 
     def sections(self, file: ExerciseFile, functions: Mapping[str, str]) -> Iterator[str]:
         yield FUTURE
@@ -93,42 +97,26 @@ class Python(Language):
 
     def _above(self, exercise: Exercise) -> str:
         """The comment above a function. A broken one keeps the engine's docstring, so its statement stands here."""
-        statement = wrapped(exercise.statement, WIDTH - 6) if exercise.broken else []
+        statement = exercise.statement.split("\n") if exercise.broken else []
         return self.as_comment([*self.banner(exercise), *statement])
 
     # --- what a learner has written
 
-    def check_syntax(self, file: ExerciseFile, text: str) -> None:
-        self._parse(text, file.name)
-
-    def find(self, exercise: Exercise, text: str) -> Written:
-        tree, node = self._locate(exercise, text)
-        _check_callable(exercise, node, ast.parse(self.reference(exercise)).body[0])
-        attempted = not self._is_untouched(exercise, node)
-        hash = _hash(exercise, tree, node) if attempted else ""
-        remark = ""
-        if attempted and not _returns(node) and _returns(ast.parse(self.reference(exercise)).body[0]):
-            remark = f"`{exercise.function}` has no `return` with a value, so it returns None."
-        return Written(attempted, hash, first_line(node), node.end_lineno or node.lineno, remark)
-
-    def span(self, exercise: Exercise, text: str) -> tuple[int, int]:
-        _, node = self._locate(exercise, text)
-        return first_line(node), node.end_lineno or node.lineno
-
-    def _is_untouched(self, exercise: Exercise, node: FunctionNode) -> bool:
-        if not exercise.broken:
-            return is_hole(node)
-        return _code(ast.unparse(node)) == _code(self.stub(exercise))
-
-    def _locate(self, exercise: Exercise, text: str) -> tuple[ast.Module, FunctionNode]:
-        tree = self._parse(text, exercise.file.name, exercise.function)
+    def locate(self, exercise: Exercise, text: str) -> Written:
+        tree = self.parse(text, exercise.file.name, exercise.function)
         node = find_function(tree, exercise.qualname)
         if node is None:
-            raise self.missing(exercise, _where_it_went(exercise, tree))
-        return tree, node
+            names = (each.name for each in ast.walk(tree) if isinstance(each, FunctionNode))
+            raise self.missing(exercise, names, _elsewhere(exercise, tree))
+        original = ast.parse(self.reference(exercise)).body[0]
+        attempted = not (is_hole(node) or self.is_as_found(exercise, ast.unparse(node)))
+        hash = _hash(exercise, tree, node) if attempted else ""
+        remark = ""
+        if attempted and not _returns(node) and _returns(original):
+            remark = f"`{exercise.function}` has no `return` with a value, so it returns None."
+        return Written(attempted, hash, *_lines(node), remark, _uncallable(exercise, node, original))
 
-    def _parse(self, text: str, name: str, looking_for: str = "") -> ast.Module:
-        """Parse a learner's file; a syntax error becomes a `FileProblem` that shows the line and whose it is."""
+    def parse(self, text: str, name: str, looking_for: str = "") -> ast.Module:
         self.check_text(name, text)
         try:
             with warnings.catch_warnings():
@@ -146,22 +134,18 @@ class Python(Language):
                 step = f"Indent with spaces only, four for each step. {step}"
             raise FileProblem(f"{name} has a syntax error in line {line}{shown} ({error.msg}).", step) from error
         except (RecursionError, MemoryError) as error:
-            raise FileProblem(
-                f"{name} cannot be read as Python: something in it is nested too deep.", "Write it in smaller steps."
-            ) from error
+            problem = f"{name} cannot be read as Python: something in it is nested too deep."
+            raise FileProblem(problem, "Write it in smaller steps.") from error
 
     # --- into the engine
 
     def load(self, file: ExerciseFile, text: str, *, learners: bool = True) -> types.ModuleType:
-        if not learners:  # the learner's own file keeps its name and its lines
-            module = types.ModuleType("as_found")
-            exec(compile(text, f"{file.name} as found", "exec", dont_inherit=True), module.__dict__)
-            return module
-        path = str(exercise_path(file))
+        path = str(exercise_path(file)) if learners else f"{file.name} as found"
         module = types.ModuleType(f"exercises.{file.lesson.name}")
         module.__file__ = path
-        sys.modules[module.__name__] = module
-        linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+        if learners:
+            sys.modules[module.__name__] = module
+            linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
         exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
         return module
 
@@ -180,30 +164,21 @@ class Python(Language):
                 continue
             theirs, ours = (operator.attrgetter(holder_name)(where) for where in (loaded, engine))
             if exercise.id in use:
-                added = {
-                    key: value
-                    for key, value in vars(theirs).items()
-                    if not key.startswith("__") and f"{holder_name}.{key}" not in functions
-                }
-                for key, value in {**added, name: vars(theirs)[name]}.items():
-                    swap.add(ours, key, value)
+                others = functions - {exercise.qualname}
+                added = [
+                    key for key in vars(theirs) if not key.startswith("__") and f"{holder_name}.{key}" not in others
+                ]
+                for key in dict.fromkeys([*added, name]):
+                    swap.add(ours, key, vars(theirs)[key])
             elif name in vars(theirs):
                 delattr(theirs, name)  # inherited from the engine's class again
         if any(exercise.id in use and exercise.module.startswith("yaie.kernels.") for exercise in file.exercises):
             engine_seam.use_readable_twins(swap)
         return swap
 
-    def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> NoReturn:
-        raise ValueError(f"exercise {exercise.id} is in Python; module() is for exercises in CUDA")
-
     def owner(self, exercise: Exercise) -> str:
-        *holders, name = exercise.qualname.split(".")
-        holder = importlib.import_module(exercise.module)
-        for each in holders:
-            holder = getattr(holder, each)
-        function = inspect.getattr_static(holder, name)
-        function = getattr(function, "fget", None) or getattr(function, "__func__", function)
-        return Path(inspect.unwrap(function).__code__.co_filename).name
+        function = operator.attrgetter(exercise.qualname)(importlib.import_module(exercise.module))
+        return Path(inspect.unwrap(getattr(function, "fget", function)).__code__.co_filename).name
 
 
 PYTHON = Python()
@@ -220,80 +195,63 @@ def _module_source(module: str) -> tuple[str, ast.Module]:
 
 def find_function(tree: ast.Module, qualname: str) -> FunctionNode | None:
     """The definition of `qualname` ("function" or "Class.method") in a parsed file."""
-    body: list[ast.stmt] = tree.body
-    *classes, name = qualname.split(".")
-    for class_name in classes:
-        found = [node for node in body if isinstance(node, ast.ClassDef) and node.name == class_name]
-        if not found:
+    found: Any = tree
+    for name in qualname.split("."):
+        named = [each for each in found.body if isinstance(each, Named) and each.name == name]
+        if not named:
             return None
-        body = found[-1].body
-    found = [node for node in body if isinstance(node, FunctionNode) and node.name == name]
-    return found[-1] if found else None
+        found = named[-1]
+    return found if isinstance(found, FunctionNode) else None
 
 
 def is_hole(node: FunctionNode) -> bool:
     """True while the body is what the generator left: a docstring and `raise NotImplementedError`."""
     body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-    if len(body) != 1 or not isinstance(body[0], ast.Raise) or body[0].exc is None:
-        return False
-    raised = body[0].exc.func if isinstance(body[0].exc, ast.Call) else body[0].exc
-    return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
+    return len(body) == 1 and re.match(r"raise NotImplementedError\b", ast.unparse(body[0])) is not None
 
 
-def first_line(node: FunctionNode) -> int:
-    """The line (from 1) on which the function starts, its decorators included."""
-    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+def _lines(node: FunctionNode) -> tuple[int, int]:
+    """The first and the last line (from 1) of a function, its decorators included."""
+    return min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.end_lineno or node.lineno
 
 
 def _docstring(exercise: Exercise) -> list[str]:
     """The statement as the docstring of a function, four columns in; the function may be a method."""
-    text = "\n".join(wrapped(exercise.statement.replace('"""', "'''"), WIDTH - 12))
+    text = exercise.statement.replace('"""', "'''")
     quotes, end = ('r"""' if "\\" in text else '"""'), '\n"""' if "\n" in text or text.endswith('"') else '"""'
     return [f"    {line}".rstrip() for line in f"{quotes}{text}{end}".split("\n")]
 
 
 def _imports(file: ExerciseFile) -> str:
     """Import lines for every name that the reference functions use from their module."""
-    modules: set[str] = set()  # import ...
-    names: dict[str, set[str]] = {}  # from ... import ...
     own = {exercise.qualname.partition(".")[0] for exercise in file.exercises}
+    wanted: set[tuple[str, str]] = set()
     for exercise in file.exercises:
         if "." in exercise.qualname:
             package, _, module = exercise.module.rpartition(".")
-            names.setdefault(package, set()).add(module)
-        imported, defined = _bindings(exercise.module)
-        for name in _names_used(exercise):
-            if name in imported:
-                source, what = imported[name]
-                modules.add(what) if source is None else names.setdefault(source, set()).add(what)
-            elif name in defined and name not in own:
-                names.setdefault(exercise.module, set()).add(name)
-    lines = [(line.split()[0], f"import {line}") for line in sorted(modules)]
-    lines += [(source, f"from {source} import {', '.join(sorted(what))}") for source, what in sorted(names.items())]
-    groups: dict[str, list[str]] = {"standard": [], "other": [], "yaie": []}
-    for source, line in lines:
-        top = source.partition(".")[0]
-        groups["yaie" if top == "yaie" else "standard" if top in sys.stdlib_module_names else "other"].append(line)
-    return "\n\n".join("\n".join(group) for group in groups.values() if group)
+            wanted.add((package, module))
+        known = _bindings(exercise.module)
+        wanted |= {known[name] for name in _names_used(exercise) - own if name in known}
+    names: dict[str, list[str]] = {}
+    for source, what in sorted(wanted):
+        names.setdefault(source, []).append(what)
+    whole = [f"import {what}" for what in names.pop("", [])]
+    return "\n".join([*whole, *(f"from {source} import {', '.join(what)}" for source, what in names.items())])
 
 
-def _bindings(module: str) -> tuple[dict[str, tuple[str | None, str]], set[str]]:
-    """(name -> (module it is imported from or None, what is imported), names defined at the top level)."""
-    imported: dict[str, tuple[str | None, str]] = {}
-    defined: set[str] = set()
+def _bindings(module: str) -> dict[str, tuple[str, str]]:
+    """Where the names at the top level of a module are from: the module ("" for a module itself), and what it is."""
+    known: dict[str, tuple[str, str]] = {}
     for node in _module_source(module)[1].body:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            source = node.module if isinstance(node, ast.ImportFrom) else None
+            source = getattr(node, "module", None) or ""
             for alias in node.names:
                 name = alias.asname or (alias.name if source else alias.name.partition(".")[0])
-                imported[name] = (source, alias.name + (f" as {alias.asname}" if alias.asname else ""))
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            defined.add(node.name)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            defined.update(target.id for target in targets if isinstance(target, ast.Name))
-    imported.pop("annotations", None)  # from __future__, which every exercise file has
-    return imported, defined
+                known[name] = (source, alias.name + (f" as {alias.asname}" if alias.asname else ""))
+        else:
+            known |= dict.fromkeys(_part(node).defines, (module, ""))
+    known.pop("annotations", None)  # from __future__, which every exercise file has
+    return {name: (source, what or name) for name, (source, what) in known.items()}
 
 
 def _names_used(exercise: Exercise) -> set[str]:
@@ -306,28 +264,26 @@ def _names_used(exercise: Exercise) -> set[str]:
 # --- what a learner has written
 
 
-def _where_it_went(exercise: Exercise, tree: ast.Module) -> str:
+def _elsewhere(exercise: Exercise, tree: ast.Module) -> str:
+    """That the class is missing, or that the function stands in another place; empty where neither is so."""
     class_name = exercise.qualname.rpartition(".")[0]
     classes = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     if class_name and class_name not in classes:
         close = difflib.get_close_matches(class_name, classes, n=1, cutoff=0.5)
         return f" It has no class `{class_name}`" + (f", but `{close[0]}`: was the class renamed?" if close else ".")
-    known = {other.function for other in exercise.file.exercises} - {exercise.function}
-    nodes = [node for node in ast.walk(tree) if isinstance(node, FunctionNode) and node.name not in known]
-    for node in nodes:
-        if node.name == exercise.function:
+    for node in ast.walk(tree):
+        if isinstance(node, FunctionNode) and node.name == exercise.function:
             return f" Line {node.lineno} has a `{node.name}` in another place: check its indentation."
-    close = difflib.get_close_matches(exercise.function, [node.name for node in nodes], n=1, cutoff=0.5)
-    return f" It has `{close[0]}`: was it renamed?" if close else ""
+    return ""
 
 
-def _check_callable(exercise: Exercise, node: FunctionNode, original: FunctionNode) -> None:
-    """Raise `FileProblem` where parameters, decorators or the kind of function differ from the engine's."""
+def _uncallable(exercise: Exercise, node: FunctionNode, original: FunctionNode) -> FileProblem | None:
+    """How parameters, decorators or the kind of function differ from the engine's."""
     place = f"`{exercise.qualname}` in line {node.lineno} of {exercise.file.name}"
     wanted, found = _parameters(original), _parameters(node)
     extra = found[len(wanted) :]  # parameters of one's own are fine where the engine need not know of them
     if found[: len(wanted)] != wanted or not all("=" in parameter for parameter in extra):
-        raise FileProblem(
+        return FileProblem(
             f"{place} takes ({', '.join(found)}); the engine calls it with ({', '.join(wanted)}).",
             "Give the function its parameters back: other parts of the engine rely on them.",
         )
@@ -336,33 +292,25 @@ def _check_callable(exercise: Exercise, node: FunctionNode, original: FunctionNo
     added = [f"`@{name}`" for name in found if name not in wanted and name in BINDING]
     if missing or added:
         change = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(added)}"
-        raise FileProblem(f"{place} {change}, unlike the engine's.", "Put the lines above `def` back.")
+        return FileProblem(f"{place} {change}, unlike the engine's.", "Put the lines above `def` back.")
     if isinstance(node, ast.AsyncFunctionDef) != isinstance(original, ast.AsyncFunctionDef):
         wrong, right = ("async def", "def") if isinstance(node, ast.AsyncFunctionDef) else ("def", "async def")
-        raise FileProblem(f"{place} is defined with `{wrong}`; the engine's with `{right}`.", f"Write `{right}`.")
+        return FileProblem(f"{place} is defined with `{wrong}`; the engine's with `{right}`.", f"Write `{right}`.")
     if _yields(node) and not _yields(original):
-        raise FileProblem(
+        return FileProblem(
             f"{place} contains `yield`, which makes it a generator: calling it runs nothing yet.",
             "Return the result with `return`.",
         )
+    return None
 
 
 def _parameters(node: FunctionNode) -> list[str]:
     """Names with defaults, and the marks / and *, without annotations: [self, tokens, *, page_size=1]."""
-    spec = node.args
-    plain = [*spec.posonlyargs, *spec.args]
-    defaults = [None] * (len(plain) - len(spec.defaults)) + spec.defaults
-    names = list(map(_parameter, plain, defaults))
-    if spec.posonlyargs:
-        names.insert(len(spec.posonlyargs), "/")
-    if spec.vararg or spec.kwonlyargs:
-        names.append(f"*{spec.vararg.arg if spec.vararg else ''}")
-    names += map(_parameter, spec.kwonlyargs, spec.kw_defaults)
-    return names + ([f"**{spec.kwarg.arg}"] if spec.kwarg else [])
-
-
-def _parameter(arg: ast.arg, default: ast.expr | None) -> str:
-    return arg.arg + (f"={ast.unparse(default)}" if default is not None else "")
+    spec = copy.deepcopy(node.args)
+    for each in ast.walk(spec):
+        if isinstance(each, ast.arg):
+            each.annotation = None
+    return [parameter.strip() for parameter in split_top_level(ast.unparse(spec)) if parameter]
 
 
 def _decorators(node: FunctionNode) -> list[str]:
@@ -385,12 +333,23 @@ def _returns(node: FunctionNode) -> bool:
     return any(isinstance(child, ast.Return) and child.value is not None for child in _own_nodes(node))
 
 
-def _code(source: str) -> str:
-    """What a function says, whatever its layout and docstring."""
-    node = ast.parse(source).body[0]
-    if ast.get_docstring(node) is not None:
-        del node.body[0]
-    return ast.dump(node)
+@dataclass(frozen=True)
+class Part:
+    """A statement of a file: the names that it makes (none: it may do anything), and those in it."""
+
+    node: ast.stmt
+    defines: Set[str]
+    uses: Set[str]
+
+
+def _part(node: ast.stmt) -> Part:
+    if isinstance(node, Named):
+        made = {node.name}
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        made = {(alias.asname or alias.name).partition(".")[0] for alias in node.names} - {"*"}
+    else:
+        made = {x.id for x in ast.walk(node) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store)}
+    return Part(node, made, _names(node))
 
 
 def _hash(exercise: Exercise, tree: ast.Module, node: FunctionNode) -> str:
@@ -401,28 +360,10 @@ def _hash(exercise: Exercise, tree: ast.Module, node: FunctionNode) -> str:
     for statement in tree.body:
         inside = isinstance(statement, ast.ClassDef) and statement.name in holders
         others += statement.body if inside else [statement]
-    others = [each for each in others if each not in answers and not _is_text(each)]
-    needed, taken = _names(node), [node]
-    while found := [each for each in others if each not in taken and _is_needed(each, needed)]:
-        taken += found
-        needed = needed.union(*map(_names, found))
-    source = "\n".join(ast.unparse(each) for each in sorted(taken, key=operator.attrgetter("lineno")))
-    return hashlib.sha256(source.encode(errors="replace")).hexdigest()[:16]
-
-
-def _is_text(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def _is_needed(statement: ast.stmt, needed: set[str]) -> bool:
-    """Whether a statement makes one of the names, or makes none and so may do anything."""
-    if isinstance(statement, FunctionNode | ast.ClassDef):
-        made = {statement.name}
-    elif isinstance(statement, ast.Import | ast.ImportFrom):
-        made = {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-    else:
-        made = {x.id for x in ast.walk(statement) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store)}
-    return not made or "*" in made or bool(made & needed)
+    texts = {each for each in others if isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)}
+    parts = needed([_part(each) for each in others if each not in answers | texts], _names(node))
+    kept = sorted([node, *(part.node for part in parts)], key=operator.attrgetter("lineno"))
+    return digest(*map(ast.unparse, kept))
 
 
 def _names(node: ast.AST, *, attributes: bool = True) -> set[str]:

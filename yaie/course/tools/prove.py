@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yaie.course import judge
-from yaie.course.registry import Exercise, Mistake
+from yaie.course.registry import Exercise
 from yaie.course.sandbox import Sandbox
 
 
@@ -35,9 +35,15 @@ class Promise:
 
     exercise: Exercise
     name: str  # "mistake 2", "right/1.py"
-    text: str  # what is promised
     file: Callable[[], str]
-    kept: Callable[[judge.Outcome], bool]
+    status: str
+    said: str = ""  # a part of what the check says
+    unsaid: str = "\0"  # what it must not say
+
+    @property
+    def text(self) -> str:
+        """What is promised."""
+        return f"{self.status}: {self.said}" if self.said else self.status
 
     def broken(self, sandbox: Sandbox) -> str:
         """What is wrong; nothing where the promise is kept."""
@@ -45,7 +51,9 @@ class Promise:
             outcome = judge.check(self.exercise.id, self.file(), sandbox)
         except LookupError as error:
             return str(error)
-        return "" if self.kept(outcome) else str(outcome)
+        said = "\n".join([outcome.headline, *(f"{label}: {text}" for label, text in outcome.rows)])
+        kept = outcome.status == self.status and self.said in said and self.unsaid not in said
+        return "" if kept else str(outcome)
 
 
 def promises(exercise: Exercise) -> Iterator[Promise]:
@@ -53,39 +61,28 @@ def promises(exercise: Exercise) -> Iterator[Promise]:
     promise, language = partial(Promise, exercise), exercise.language
     with_body = partial(language.render, exercise.file)
 
-    def passed(outcome: judge.Outcome) -> bool:
-        return outcome.passed
+    def with_answer(path: Path) -> str:
+        return language.with_answer(exercise, path.read_text(encoding="utf-8"))
 
-    def told(cause: str, outcome: judge.Outcome) -> bool:
-        return outcome.status == judge.FAILED and ("Likely cause", cause) in outcome.rows
-
-    def failed(text: str, outcome: judge.Outcome) -> bool:
-        said = "\n".join([outcome.headline, *(row for _, row in outcome.rows)])
-        return outcome.status == judge.FAILED and text in said
-
-    def compiles_and_fails(outcome: judge.Outcome) -> bool:
-        return outcome.status == judge.FAILED and outcome.headline != "It does not compile."
+    def with_change(old: str, new: str) -> str:
+        return with_body({exercise.id: language.changed(exercise, old, new)})
 
     # A stub that counts as failed would greet the learner with red.
-    yield promise("stub", "is not attempted", with_body, lambda outcome: outcome.status == judge.NOT_ATTEMPTED)
+    yield promise("stub", with_body, judge.NOT_ATTEMPTED)
     if idle := language.idle(exercise):
         # A stub that does not compile is worthless to a learner. A statement of no effect makes it count as attempted.
-        yield promise("idle stub", "compiles and fails", partial(with_body, {exercise.id: idle}), compiles_and_fails)
+        yield promise("idle stub", partial(with_body, {exercise.id: idle}), judge.FAILED, unsaid=judge.NOT_COMPILED)
     # A check that refuses the engine's own function is wrong; one that insists on one way of writing is, too.
-    yield promise("reference", "passes", partial(language.solved, exercise.file), passed)
+    yield promise("reference", partial(language.solved, exercise.file), judge.PASSED)
     for path in answers(exercise, "right"):
-        yield promise(f"right/{path.name}", "passes", partial(with_answer, exercise, path), passed)
+        yield promise(f"right/{path.name}", partial(with_answer, path), judge.PASSED)
     # A mistake that passes shows a hole in the check; one with another's message misleads the learner.
     for number, mistake in enumerate(exercise.mistakes, 1):
-        change = partial(language.changed, exercise, mistake.old, mistake.new)
-        file = lambda change=change: with_body({exercise.id: change()})  # noqa: E731
-        yield promise(f"mistake {number}", f"fails: {mistake.message}", file, partial(told, mistake.message))
+        change = partial(with_change, mistake.old, mistake.new)
+        yield promise(f"mistake {number}", change, judge.FAILED, f"Likely cause: {mistake.message}")
     # A wrong answer that passed once must never pass again, nor be told something else than what is wrong.
     for path in answers(exercise, "wrong"):
-        text = expected(path)
-        yield promise(
-            f"wrong/{path.name}", f"fails: {text}", partial(with_answer, exercise, path), partial(failed, text)
-        )
+        yield promise(f"wrong/{path.name}", partial(with_answer, path), judge.FAILED, expected(path))
 
 
 def answers(exercise: Exercise, kind: str) -> list[Path]:
@@ -99,23 +96,14 @@ def expected(path: Path) -> str:
     return found[1].strip() if found else ""
 
 
-def with_answer(exercise: Exercise, path: Path) -> str:
-    """The exercise file with the function of a file of right/ or wrong/ in it, and with all else that this file has."""
-    return exercise.language.with_answer(exercise, path.read_text(encoding="utf-8"))
-
-
 def lacks(exercise: Exercise) -> list[str]:
     """What an exercise's folder still lacks or has wrong, a sentence each, beyond what `registry` refuses."""
     right, wrong = answers(exercise, "right"), answers(exercise, "wrong")
     paths = [exercise.folder / name for name in ("exercise.toml", "statement.md", "check.py")] + right + wrong
     texts = {path.relative_to(exercise.folder): path.read_text(encoding="utf-8") for path in paths}
-    found = [
-        f"{name}, line {number}: {line[line.index('TODO') :]}"
-        for name, text in texts.items()
-        for number, line in enumerate(text.splitlines(), 1)
-        if "TODO" in line
-    ]
-    if found:
+    lines = ((name, number, line) for name, text in texts.items() for number, line in enumerate(text.split("\n"), 1))
+    todo = ((name, number, re.search(r'TODO[^"]*', line)) for name, number, line in lines)
+    if found := [f"{name}, line {number}: {match[0]}" for name, number, match in todo if match]:
         return found
     if not exercise.statement:
         found.append("statement.md is empty")
@@ -137,11 +125,11 @@ def lacks(exercise: Exercise) -> list[str]:
 
 def stale(exercise: Exercise) -> list[str]:
     """The mistakes, and the one put in, that quote text which the engine's function does not have exactly once."""
-    reference = exercise.language.reference(exercise)
-    changes = [(f"mistake {number}", mistake) for number, mistake in enumerate(exercise.mistakes, 1)]
-    changes += [("broken", Mistake(*exercise.broken, ""))] if exercise.broken else []
-    return [
-        f"exercise.toml, {name}: expected `old` exactly once in {exercise.target}: {change.old!r}"
-        for name, change in changes
-        if not change.fits(reference)
-    ]
+    changes = {f"mistake {number}": (each.old, each.new) for number, each in enumerate(exercise.mistakes, 1)}
+    found = []
+    for name, change in (changes | ({"broken": exercise.broken} if exercise.broken else {})).items():
+        try:
+            exercise.language.changed(exercise, *change)
+        except LookupError as error:
+            found.append(f"exercise.toml, {name}: {error}")
+    return found

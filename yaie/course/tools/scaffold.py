@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from yaie.course.registry import LESSONS, Exercise, FolderError, Lesson, NoSuchExercise, exercise_folders, find_exercise
+from yaie.course.registry import LESSONS, Exercise, Lesson, exercise_folders
 from yaie.course.tools import prove
 
 BLANK = LESSONS / "_new"  # what is copied
@@ -57,19 +57,3 @@ def check(exercise: Exercise) -> bool:
     finally:
         sandbox.close()
     return kept
-
-
-def run(action: str, id: str, target: str | None) -> int:
-    """The command `yaie dev`. Returns the exit status: 1 where a promise is broken, 2 where it was asked wrongly."""
-    try:
-        if action == "check":
-            return 0 if check(find_exercise(id)) else 1
-        if target is None:
-            raise ValueError(f"name the function of the engine: yaie dev new {id} --target csrc/folder/file.cu:name")
-        print(f"Made {new(id, target)}\nReplace each TODO in it; `yaie dev check {id}` names them.")
-        return 0
-    except NoSuchExercise:
-        raise
-    except (FolderError, ValueError, LookupError, ImportError, OSError) as error:
-        print(f"yaie dev {action}: {error}")
-        return 2

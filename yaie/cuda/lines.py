@@ -1,1 +1,0 @@
-from .source import where_line  # noqa: F401

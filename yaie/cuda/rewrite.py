@@ -1,1 +1,0 @@
-from .launchers import find_launchers  # noqa: F401
