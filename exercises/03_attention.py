@@ -3,19 +3,20 @@
 # Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 # `yaie.exercise("3.1").check()` in the notebook, or `yaie check 3.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 5d1ae82d83e87102
+# generated, text hash 76c4385c5f92a1db
 
 from __future__ import annotations
 
 import math
 
 import torch
+from torch import Tensor
 
-from yaie.kernels.radix_attention import ungroup_heads
+from yaie.kernels.attention import ungroup_heads
 
 
 # ---------- Exercise 3.1: A causal mask with an offset (about 10 minutes) ----------
-def causal_mask(q_len: int, kv_len: int, offset: int, device: torch.device | str | None = None) -> torch.Tensor:
+def causal_mask(q_len: int, kv_len: int, offset: int, device: torch.device | str | None = None) -> Tensor:
     """Say which keys each query may see: a token sees itself and every token before it.
 
     - `q_len`: number of queries. Query `i` is the token at position `offset + i`.
@@ -38,7 +39,7 @@ def causal_mask(q_len: int, kv_len: int, offset: int, device: torch.device | str
 
 
 # ---------- Exercise 3.2: Rotate pairs (RoPE) (about 15 minutes) ----------
-def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair of numbers of each head by its angle: a pair `(a, b)` becomes `(a * cos - b * sin, b * cos +
     a * sin)`.
 
@@ -48,7 +49,8 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     - `x`: `[..., num_heads, head_dim]`, queries or keys in any floating dtype.
     - `cos`, `sin`: float32 `[..., 1, head_dim / 2]`, of the angle of each pair. The axis of length 1 stands for
       the heads, which all turn alike.
-    - Returns a tensor with the shape and the dtype of `x`.
+    - Returns a tensor with the shape and the dtype of `x`. The products and sums are float32, also for a 16-bit
+      `x`: only the result is rounded.
 
     The head `[1, 2, 3, 4]` has two pairs. The first is turned by 90 degrees, the second not at all:
 
@@ -63,7 +65,7 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 
 
 # ---------- Exercise 3.3: Group the heads that share a KV head (about 15 minutes) ----------
-def group_heads(query: torch.Tensor, num_kv_heads: int) -> torch.Tensor:
+def group_heads(query: Tensor, num_kv_heads: int) -> Tensor:
     """Put all queries that read the same KV head side by side, as if they were more tokens of one head. Then one
     matrix product serves them all, and no key or value is repeated.
 
@@ -85,7 +87,7 @@ def group_heads(query: torch.Tensor, num_kv_heads: int) -> torch.Tensor:
 
 
 # ---------- Exercise 3.4: Gather through pages (about 10 minutes) ----------
-def gather_pages(cache: torch.Tensor, block_table: torch.Tensor, context_len: int) -> torch.Tensor:
+def gather_pages(cache: Tensor, block_table: Tensor, context_len: int) -> Tensor:
     """Collect the keys (or the values) of one sequence from the pool, in order of position.
 
     - `cache`: `[num_blocks, block_size, num_kv_heads, head_dim]`, keys or values of one layer.
@@ -111,12 +113,8 @@ def gather_pages(cache: torch.Tensor, block_table: torch.Tensor, context_len: in
 
 # ---------- Exercise 3.5: Attention, and what a merge needs (about 25 minutes) ----------
 def attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor | None = None,
-    scale: float | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, scale: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Compute attention with all scores at once. A score is the dot product of a query and a key, times `scale`;
     the output is the mean of the values, weighted by the softmax of the scores.
 
@@ -126,7 +124,8 @@ def attention(
       mask for each sequence. None hides nothing.
     - `scale`: None stands for `1 / sqrt(head_dim)`.
     - Returns the output, shaped like `query`, and the lse, `[num_seqs, q_len, num_heads]`: the logarithm of the
-      sum of `exp(score)` over the keys that a query sees. Both are float32, also for float16 input.
+      sum of `exp(score)` over the keys that a query sees. Both are float32, also for float16 input, and float64
+      for float64 queries.
 
     One head of 4 numbers, the query `[2, 0, 0, 0]`, two keys:
 

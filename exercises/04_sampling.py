@@ -3,25 +3,26 @@
 # Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
 # `yaie.exercise("4.1").check()` in the notebook, or `yaie check 4.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 23d172a6d8208661
+# generated, text hash 704516ec30c622f6
 
 from __future__ import annotations
 
 import math
 
 import torch
+from torch import Tensor
 
 from yaie.kernels.sampling import Generators, largest_until
 
 
 # ---------- Exercise 4.1: Temperature (about 10 minutes) ----------
-def apply_temperature(logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+def apply_temperature(logits: Tensor, temperature: Tensor) -> Tensor:
     """Apply each row's temperature to its logits: return `(logits - largest of the row) / temperature`. A row with
     temperature 0 is greedy. It becomes 0 at its largest logit and `-inf` everywhere else.
 
     - `logits`: float32 `[num_seqs, vocab_size]`. Some may be `-inf`, but not a whole row.
-    - `temperature`: `[num_seqs]`, at least 0. One batch may mix greedy rows and others.
-    - Returns `[num_seqs, vocab_size]`, a new tensor: `logits` belongs to the caller and stays as it is.
+    - `temperature`: float32 `[num_seqs]`, at least 0. One batch may mix greedy rows and others.
+    - Returns float32 `[num_seqs, vocab_size]`, a new tensor: `logits` belongs to the caller and stays as it is.
 
     | row | temperature | result |
     |---|---|---|
@@ -37,7 +38,7 @@ def apply_temperature(logits: torch.Tensor, temperature: torch.Tensor) -> torch.
 
 
 # ---------- Exercise 4.2: Top-k (about 15 minutes) ----------
-def keep_largest(logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def keep_largest(logits: Tensor, counts: Tensor) -> Tensor:
     """Keep the `counts[row]` largest logits of each row and set the others to `-inf`. Exactly that many stay:
     among equal logits the lower ids are kept.
 
@@ -56,7 +57,7 @@ def keep_largest(logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
 
 
 # ---------- Exercise 4.3: Top-p (about 15 minutes) ----------
-def keep_top_p(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
     """Keep the nucleus of each row, the fewest tokens whose probabilities add up to at least `top_p`, taken from
     the most likely on. Set the others to `-inf`.
 
@@ -84,7 +85,7 @@ def keep_top_p(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
 
 
 # ---------- Exercise 4.4: Draw a token (about 10 minutes) ----------
-def draw_tokens(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+def draw_tokens(probs: Tensor, uniforms: Tensor) -> Tensor:
     """Draw one token per row. Lay the probabilities of a row side by side on a line, in the order of the ids. The
     row's random number, a fraction of the length of the line, points at the token to return.
 
@@ -106,7 +107,7 @@ def draw_tokens(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
 
 
 # ---------- Exercise 4.5: A generator per request (about 10 minutes) ----------
-def draw_uniforms(num_seqs: int, generator: Generators = None) -> torch.Tensor:
+def draw_uniforms(num_seqs: int, generator: Generators = None) -> Tensor:
     """Return one random number for each row, so that the numbers of a request do not depend on who shares its
     batch.
 
