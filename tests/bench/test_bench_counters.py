@@ -55,7 +55,7 @@ def test_every_metric_is_asked_for():
 
 def test_missing_launches_are_an_error(monkeypatch):
     """Would catch counts of other kernels put beside ours, and a refusal of ncu that is taken for zeros."""
-    monkeypatch.setattr(counters.native, "module", lambda *arguments: None)
+    monkeypatch.setattr(counters, "load", lambda *arguments: None)
     monkeypatch.setattr(counters, "ncu_command", lambda ncu: ["echo", "==ERROR== ERR_NVGPUCTRPERM"])
     with pytest.raises(RuntimeError, match="ERR_NVGPUCTRPERM"):
         counters.card_counts("ncu")
@@ -68,7 +68,7 @@ def test_each_launch_gets_its_own_kernel(monkeypatch):
     metric = counters.METRICS["load_sectors"]
     text = '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
     text += "".join(f'"{i}","{name}_kernel","{metric}","","{n + 1}"\n' for i, (name, n) in enumerate(rows))
-    monkeypatch.setattr(counters.native, "module", lambda *arguments: None)
+    monkeypatch.setattr(counters, "load", lambda *arguments: None)
     monkeypatch.setattr(counters, "ncu_command", lambda ncu: ["printf", "%s", text])
     counted = [counts.load_sectors for counts in counters.card_counts("ncu")]
     assert counted == [i + 1 for i in range(len(counters.LAUNCHES))]

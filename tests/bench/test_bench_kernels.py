@@ -7,16 +7,16 @@ import torch
 
 from yaie.bench import __main__ as command
 from yaie.bench import card, harness, kernels
-from yaie.bench.costs import Cost
 from yaie.bench.kernel_cases import Case, Setting, Work, families, family
-from yaie.kernels import native
+from yaie.kernels.ops import CSRC
+from yaie.profiling.costs import Cost
 
 SMALL = Setting("cpu")
 
 
 def test_every_family_of_csrc_is_measured():
     """Would catch a kernel family that nobody measures."""
-    assert {path.parent.name for path in native.CSRC.glob("*/*.cu")} == set(families())
+    assert {path.parent.name for path in CSRC.glob("*/*.cu")} == set(families())
 
 
 def make_case(answer, tolerance=0.0, **more):

@@ -6,6 +6,7 @@ import pytest
 from yaie.bench import __main__ as command
 from yaie.bench import harness, radix
 from yaie.engine.prefix_cache import PrefixCache
+from yaie.profiling.timing import Timing, measure
 
 
 def test_workload_is_the_stated_one():
@@ -69,7 +70,7 @@ def test_the_command_lists_benchmarks(capsys):
 def test_measure_separates_setup_warm_up_and_items():
     """Would catch a setup that is timed or shared between runs, and a warm-up that is counted."""
     made, ran, waited = [], [], []
-    timing = harness.measure(
+    timing = measure(
         ran.append,
         setup=lambda: made.append(None) or len(made),
         items=1000,
@@ -82,19 +83,19 @@ def test_measure_separates_setup_warm_up_and_items():
     assert timing.repeats == 3
     assert 0 < timing.q1 <= timing.median <= timing.q3 < 0.001
     with pytest.raises(ValueError, match="repeats must be at least 2"):
-        harness.measure(lambda: None, repeats=1)
+        measure(lambda: None, repeats=1)
 
 
 def test_times_are_shown_in_a_unit_that_fits():
     """Would catch microseconds that are shown as 0.00 s."""
-    shown = [str(harness.Timing(seconds, seconds, seconds, 3)) for seconds in (2.0, 5e-3, 1.25e-5, 3e-9)]
+    shown = [str(Timing(seconds, seconds, seconds, 3)) for seconds in (2.0, 5e-3, 1.25e-5, 3e-9)]
     assert shown == ["2 s (2-2)", "5 ms (5-5)", "12.5 us (12.5-12.5)", "3 ns (3-3)"]
 
 
 def test_results_are_recorded_with_their_facts(tmp_path):
     """Would catch a recorded number from which nobody can tell where it came from."""
     facts = harness.environment("radix", ["--save"])
-    path = harness.save_results("radix", facts, {"match": harness.Timing(1e-5, 9e-6, 2e-5, 7)}, folder=tmp_path)
+    path = harness.save_results("radix", facts, {"match": Timing(1e-5, 9e-6, 2e-5, 7)}, folder=tmp_path)
     recorded = json.loads(path.read_text())
     assert recorded["command"] == "python -m yaie.bench radix --save"
     assert set(recorded) == {"device", "date", "versions", "platform", "command", "times", "results"}

@@ -3,7 +3,7 @@
 import json
 
 from yaie.bench import recorded
-from yaie.bench.costs import Cost
+from yaie.profiling.costs import Cost
 
 CASES = [
     {

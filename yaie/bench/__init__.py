@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from yaie.bench.harness import Timing
+from yaie.profiling.timing import Timing, measure
 
 __all__ = ["benchmark_kernel", "profile_kernel"]
 
@@ -18,7 +18,7 @@ def benchmark_kernel(kernel_func: Callable, *args: Any, **kwargs: Any) -> tuple[
     """
     import torch
 
-    from yaie.bench import card, harness
+    from yaie.bench import card
 
     result = None
 
@@ -28,7 +28,7 @@ def benchmark_kernel(kernel_func: Callable, *args: Any, **kwargs: Any) -> tuple[
 
     if torch.cuda.is_available() and any(_on_card(value) for value in (*args, *kwargs.values())):
         return card.measure_calls([run]), result
-    return harness.measure(run, repeats=10, warmup=3), result
+    return measure(run, repeats=10, warmup=3), result
 
 
 def profile_kernel(kernel_func: Callable, *args: Any, **kwargs: Any) -> Any:

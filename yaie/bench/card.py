@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from yaie.bench.harness import Timing, timing_of
+from yaie.profiling.timing import Timing, timing_of
 
 CYCLES_PER_CALL = 400_000  # about 0.2 ms of the card's clock: longer than Python takes to queue a call
 ATTEMPTS = 3  # calls that wait for the card themselves are never queued in time

@@ -25,7 +25,7 @@ import torch
 
 from yaie.bench import harness
 from yaie.cuda import Profile
-from yaie.kernels import native
+from yaie.kernels.ops.launching import load, obstacle
 
 SIZE = 256  # rows and columns of the matrices: small enough for the emulator to count every block
 
@@ -118,7 +118,7 @@ class Counts:
 
 def emulator_counts(launch: Launch) -> Counts:
     torch.manual_seed(0)
-    module = native.module(launch.source, "emulator", check=True)
+    module = load(launch.source, "emulator", check=True)
     profile = module.profile(launch.launcher, *launch.arguments("cpu"))
     if profile.counted_blocks < profile.blocks:
         raise RuntimeError(f"{launch.title}: only {profile.counted_blocks} of {profile.blocks} blocks were counted")
@@ -170,7 +170,7 @@ def launch_all() -> None:
     """What runs under the profiler: every launch once, with nothing else in the profiled range."""
     for launch in LAUNCHES:
         torch.manual_seed(0)
-        call = getattr(native.module(launch.source, "cuda"), launch.launcher)
+        call = getattr(load(launch.source, "cuda"), launch.launcher)
         arguments = launch.arguments("cuda")
         torch.cuda.synchronize()
         torch.cuda.profiler.start()
@@ -186,11 +186,11 @@ def card_counts(ncu: str) -> list[Counts]:
         RuntimeError: ncu failed, or did not see all launches; with its output.
     """
     for launch in LAUNCHES:
-        native.module(launch.source, "cuda")  # built here, so that no compiler runs under the profiler
+        load(launch.source, "cuda")  # built here, so that no compiler runs under the profiler
     environment = {**os.environ, "LC_ALL": "C"}  # the decimal point is a point
     run = subprocess.run(ncu_command(ncu), capture_output=True, text=True, env=environment)
     kernels = parse_ncu(run.stdout)
-    in_order = iter(kernels)  # a launcher may start other kernels, too
+    in_order = iter(kernels)  # a launcher may also start other kernels
     found = [next((m for name, m in in_order if launch.kernel in name), None) for launch in LAUNCHES]
     if None in found:
         names, output = [name for name, _ in kernels], f"{run.stdout[-2000:]}\n{run.stderr[-2000:]}"
@@ -249,8 +249,8 @@ def main(arguments: list[str]) -> int:
     if options.launch_only:
         launch_all()
         return 0
-    if options.device == "cuda" and (obstacle := native.obstacle("cuda")):
-        parser.error(f"--device cuda: {obstacle}")
+    if options.device == "cuda" and (reason := obstacle("cuda")):
+        parser.error(f"--device cuda: {reason}")
     facts = harness.environment("counters", arguments, device=options.device) | {"times": "none: these are counts"}
     harness.print_header(facts)
     emulated = [emulator_counts(launch) for launch in LAUNCHES]

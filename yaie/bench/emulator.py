@@ -17,6 +17,7 @@ import torch
 import yaie.cuda
 from yaie.bench import harness
 from yaie.cuda.emulated.build import compiler_version
+from yaie.profiling import timing
 
 SOURCE = r"""
 #include <yaie_ptx.cuh>
@@ -168,7 +169,7 @@ def make_work() -> list[Work]:
 
 
 def edit_to_profile(work: Work) -> None:
-    """What a learner waits for after an edit: compile in check mode, run with all checks, count."""
+    """What one waits for after an edit: compile in check mode, run with all checks, count."""
     module = yaie.cuda.load(f"{SOURCE}\n// edited at {time.time_ns()}\n", backend="emulator")
     getattr(module, work.launcher)(*work.arguments)
     str(module.profile())
@@ -199,9 +200,9 @@ def main(arguments: list[str]) -> None:
         times = {}
         for mode, module in (("fast", fast), ("check", check)):
             run = functools.partial(getattr(module, work.launcher), *work.arguments)
-            times[mode] = harness.measure(run, repeats=options.repeats, clock=time.process_time)
+            times[mode] = timing.measure(run, repeats=options.repeats, clock=time.process_time)
             torch.testing.assert_close(work.output, work.reference(), rtol=1e-3, atol=1e-3)
-        times["torch"] = harness.measure(work.reference, repeats=options.repeats, clock=time.process_time)
+        times["torch"] = timing.measure(work.reference, repeats=options.repeats, clock=time.process_time)
         ratio = times["check"].median / times["fast"].median
         rows.append((work.title, times["torch"], times["fast"], times["check"], f"{ratio:.1f}x"))
         results[work.title] = times
@@ -209,11 +210,11 @@ def main(arguments: list[str]) -> None:
 
     decode = make_work()[2]
     edit = {
-        name: harness.measure(functools.partial(edit_to_profile, decode), repeats=options.repeats, clock=clock)
+        name: timing.measure(functools.partial(edit_to_profile, decode), repeats=options.repeats, clock=clock)
         for name, clock in (("wall", time.perf_counter), ("CPU time", cpu_time))
     }
     small = torch.zeros(1)
-    overhead = harness.measure(lambda: fast.vector_add(small, small, small.clone(), 1), items=1, repeats=50)
+    overhead = timing.measure(lambda: fast.vector_add(small, small, small.clone(), 1), items=1, repeats=50)
     print(f"edit, compile, check and profile paged decode: {edit['wall']} wall, {edit['CPU time']} CPU time")
     print(f"launch overhead: {overhead} wall")
     results |= {f"edit to profile, {name}": timing for name, timing in edit.items()}

@@ -21,6 +21,7 @@ from yaie.bench import harness
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.loader import TINY, load_model
+from yaie.profiling import timing
 
 PREFIX, OWN, GENERATED = 1000, 16, 64
 SINGLE_PROMPT, SINGLE_GENERATED = 32, 128
@@ -79,11 +80,11 @@ def first_token_times(llm: LLM, prompts: list[list[int]], clock: Callable[[], fl
 
 def time_to_first_token(
     make: Callable[[], LLM], prompts: list[list[int]], repeats: int, clock: Callable[[], float]
-) -> harness.Timing:
+) -> timing.Timing:
     """The mean over the requests, in an engine that has seen none of them; median and quartiles over `repeats`."""
     means = [statistics.mean(first_token_times(make(), prompts, clock)) for _ in range(repeats + 1)][1:]
     q1, median, q3 = statistics.quantiles(means, n=4, method="inclusive")
-    return harness.Timing(median, q1, q3, repeats)
+    return timing.Timing(median, q1, q3, repeats)
 
 
 def split_of_a_step(
@@ -168,8 +169,8 @@ def main(arguments: list[str]) -> None:
     def engine(**more: Any) -> LLM:
         return LLM(loaded, max_num_seqs=options.requests, max_num_batched_tokens=2048, **more)
 
-    def measure(run: Callable, num_tokens: int, setup: Callable | None = None) -> harness.Timing:
-        return harness.measure(run, setup=setup, items=num_tokens, repeats=options.repeats, clock=clock)
+    def measure(run: Callable, num_tokens: int, setup: Callable | None = None) -> timing.Timing:
+        return timing.measure(run, setup=setup, items=num_tokens, repeats=options.repeats, clock=clock)
 
     single = make_prompts(1, 0, SINGLE_PROMPT)
     prompts = make_prompts(options.requests, options.prefix)

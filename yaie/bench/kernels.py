@@ -23,7 +23,8 @@ import torch
 from yaie.bench import card, harness
 from yaie.bench.kernel_cases import Call, Case, Setting, Work, families, family
 from yaie.bench.recorded import source_hash
-from yaie.kernels import native
+from yaie.kernels import ops
+from yaie.profiling import timing
 
 ROOM = 12 << 30  # bytes for the inputs of one case
 LONG = 1e-3  # seconds: the launch of a call that takes longer does not count
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     setting = Setting(options.device, options.peers)
-    if obstacle := native.obstacle(setting.backend):
+    if obstacle := ops.obstacle(setting.backend):
         parser.error(f"--device {options.device}: {obstacle}")
     facts = facts_of(setting, arguments)
     harness.print_header(facts)
@@ -79,7 +80,7 @@ def facts_of(setting: Setting, arguments: list[str]) -> dict[str, Any]:
 
 def compile_all(setting: Setting, names: list[str]) -> float:
     """Build the files of all families at once. What does not compile fails where it is used."""
-    sources = [f"{name}/{path.name}" for name in names for path in sorted((native.CSRC / name).glob("*.cu"))]
+    sources = [f"{name}/{path.name}" for name in names for path in sorted((ops.CSRC / name).glob("*.cu"))]
     start = time.perf_counter()
 
     def build(source: str) -> None:
@@ -138,7 +139,7 @@ def measure_case(case: Case, setting: Setting, seconds: float) -> dict[str, Any]
                 work = works[0]
                 check(calls[0], work, work.of_ours if row["ours"] else work.of_peers, wanted, case.tolerance)
                 if group == "on_cpu":
-                    row |= {"time": harness.measure(calls[0]), "clock": "wall time"}
+                    row |= {"time": timing.measure(calls[0]), "clock": "wall time"}
                 else:
                     row |= measure(calls, setting, seconds, case.launch_bound)
             except Exception as error:
@@ -172,7 +173,7 @@ def check(
 def measure(calls: list[Call], setting: Setting, seconds: float, graph: bool) -> dict[str, Any]:
     """The time of a call, and of one within a CUDA graph if asked for."""
     if not setting.real:
-        return {"time": harness.measure(calls[0], repeats=3, clock=time.process_time)}
+        return {"time": timing.measure(calls[0], repeats=3, clock=time.process_time)}
     row: dict[str, Any] = {"time": card.measure_calls(calls, seconds)}
     if graph and row["time"].median < LONG:
         try:

@@ -21,6 +21,7 @@ import torch
 from yaie.engine.llm import LLM
 from yaie.engine.request import Request
 from yaie.engine.sampling_params import SamplingParams
+from yaie.kernels.ops import TorchOperations
 from yaie.models.batch import Batch
 from yaie.models.tiny import problems
 from yaie.models.tiny.evaluate import ChatEncoder
@@ -218,7 +219,7 @@ def chunk_alone(row: Row) -> None:
 
 
 def lose_last_slot(row: Row) -> None:
-    """What belongs into the last slot of a page is never stored: slot -1 is nobody's."""
+    """What belongs into the last slot of a page is never stored: slot -1 stands for none."""
     row.slots[row.slots % BLOCK_SIZE == BLOCK_SIZE - 1] = -1
 
 
@@ -240,13 +241,18 @@ def swap_pages(row: Row) -> None:
 def in_attention(broken: Callable) -> Callable[[LLM], None]:
     """A bug in the attention over pages: `broken(attend, query, caches, tables, context_lens, query_lens)`."""
 
+    right = TorchOperations()
+
+    class Broken(TorchOperations):
+        def plan_attention(self, *pages):
+            self.pages = pages[:3]  # the attention itself gets only the plan, which is the same for all layers
+            return right.plan_attention(*pages)
+
+        def paged_attention_forward(self, query, keys, values, *rest):
+            return broken(right.paged_attention_forward, query, (keys, values), *self.pages)
+
     def plant(llm: LLM) -> None:
-        attend = llm.runner.operations.paged_attention_forward
-
-        def call(query, keys, values, tables, context_lens, query_lens, scale, plan):
-            return broken(attend, query, (keys, values), tables, context_lens, query_lens)
-
-        llm.runner.operations.paged_attention_forward = call
+        llm.runner.operations = Broken()
 
     return plant
 

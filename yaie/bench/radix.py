@@ -15,8 +15,9 @@ from collections.abc import Callable
 import numpy as np
 
 from yaie.bench import harness
-from yaie.bench.harness import Timing
 from yaie.engine.prefix_cache import PrefixCache
+from yaie.profiling import timing
+from yaie.profiling.timing import Timing
 
 SYSTEM, FEW_SHOT, OWN, NUM_PARTS = 1024, 512, 128, 16
 EVICT_STEP = 1024
@@ -24,7 +25,7 @@ EVICT_STEP = 1024
 PUBLISHED = {"match": 13e-6, "match + insert": 124e-6, "evict all": 51e-3}
 
 
-measure = functools.partial(harness.measure, clock=time.process_time)  # one thread that only computes
+measure = functools.partial(timing.measure, clock=time.process_time)  # one thread that only computes
 
 
 class TokenTrie:
@@ -151,7 +152,7 @@ def main(arguments: list[str]) -> None:
     ours["evict all"] = time_evict(requests, pages, options.repeats)
     rows = []
     for what, published in PUBLISHED.items():
-        scale, unit = harness.unit_for(published)
+        scale, unit = timing.unit_for(published)
         rows.append((what, ours[what], f"{published * scale:g} {unit}", f"{published / ours[what].median:.1f}x"))
     harness.print_table(
         f"{workload}; eviction in steps of {EVICT_STEP:,}",

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yaie.bench.costs import Cost, Machine, least_time
 from yaie.bench.harness import RESULTS
+from yaie.profiling.costs import Cost, Machine, least_time
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 

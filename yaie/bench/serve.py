@@ -125,7 +125,7 @@ def main(arguments: list[str]) -> None:
         choices=VARIANTS,
         default=["engine"],
         help="engine: as users have it; no-graphs: every kernel of a decode step launched by itself; torch: "
-        "PyTorch's operations in the place of the kernels (default: engine)",
+        "PyTorch's operations instead of the kernels (default: engine)",
     )
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)

@@ -50,9 +50,8 @@ def bucket_for(num_seqs: int, sizes: Sequence[int]) -> int | None:
 def fill(static: Batch, batch: Batch) -> None:
     """Copy a decode batch into the tensors that a graph reads, and make the rows that are left over padding.
 
-    A row of padding must change nothing and must read nothing that is not there: its slot is -1, so that its key and
-    value are stored nowhere, its context is 0, so that it looks at no page, and its token is 0, which every vocabulary
-    has. What lies in its row of the block tables, and behind the end of the other rows, is not read.
+    A row of padding changes nothing and reads nothing that is not there: slot -1 stores nothing, a context of 0 sees no
+    page, and token 0 is in every vocabulary. Block tables are not read beyond a context.
 
     Args:
         static: of `size` sequences; its tensors are changed in place and stay where they are. `block_tables` is `[size,
@@ -71,7 +70,7 @@ def fill(static: Batch, batch: Batch) -> None:
 
 
 def eager(step: Step) -> Step:
-    """In the place of a `Capture`, where there is no GPU: every replay runs the step again."""
+    """Instead of a `Capture`, where there is no GPU: every replay runs the step again."""
     return step
 
 
@@ -186,5 +185,5 @@ class DecodeGraphs:
             all_rows.block_tables[:size],
             all_rows.context_lens[:size],
             query_lens=[1] * size,
-            host_context_lens=[0] * size,  # unknown while a graph is captured; a plan is there, so nobody asks
+            host_context_lens=[0] * size,  # unknown while a graph is captured; a plan is there, so it is not asked for
         )

@@ -1,4 +1,4 @@
-"""The operations as functions for everybody: arguments are checked here, then the chosen backend computes.
+"""The operations as functions: arguments are checked here, then the chosen backend computes.
 
 `backend` is "torch", "cuda" or "emulator", "auto" (the kernels for tensors on a GPU, torch for all others and where the
 kernels refuse), or an `Operations` object. A backend that was asked for by name and cannot do what is asked (no GPU
@@ -70,8 +70,17 @@ def attention_forward(
     scale: float | None = None,
     backend: Backend = "auto",
 ) -> Tensor:
+    """`seq_lens` `[num_seqs]` are the real tokens of each sequence, padding after them; they need `q_len == kv_len`.
+    Padding is neither seen nor computed: its output is 0.
+    """
     seq_lens = attention.check_attention_forward(query, key, value, causal, seq_lens)
-    return _run(backend, "attention_forward", query, query, key, value, causal, seq_lens, scale)
+    if seq_lens is None:
+        return _run(backend, "attention_forward", query, query, key, value, causal, scale)
+    out = torch.zeros_like(query)
+    for s, n in enumerate(seq_lens):
+        real = query[s : s + 1, :n], key[s : s + 1, :n], value[s : s + 1, :n]
+        out[s : s + 1, :n] = _run(backend, "attention_forward", query, *real, causal, scale)
+    return out
 
 
 @_operation

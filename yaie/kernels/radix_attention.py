@@ -90,7 +90,7 @@ class RadixAttentionBlock(nn.Module):
             past_key_value: keys (rotated) and values of earlier tokens, each `[num_seqs, past_len,
                 num_kv_heads, head_dim]`, as returned by an earlier call.
             use_cache: return keys and values as well.
-            attention_mask: `[num_seqs, past_len + q_len]`, 0 or False at padding, which nobody sees.
+            attention_mask: `[num_seqs, past_len + q_len]`, 0 or False at padding, which no query sees.
             seq_lens: `[num_seqs]`, instead of a mask: how many of the new tokens are real; padding follows.
 
         Returns:

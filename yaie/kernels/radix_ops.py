@@ -5,7 +5,7 @@ follow each other, all edges in one row of tokens. The functions here are the re
 `csrc/radix_ops/`; `yaie.kernels.api` chooses between them.
 
 The engine itself asks its `PrefixCache`, one request at a time: for one match a walk in Python takes less time than a
-launch, and a flat copy is out of date after the next insertion. Lesson 16 measures where that turns.
+launch, and a flat copy is out of date after the next insertion. `yaie.bench.kernels` measures where that turns.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -379,7 +380,7 @@ def _occurrences(tokens: Tokens | None, logits: Tensor) -> Tensor:
     """Which tokens occur in each row, `[num_seqs, vocab_size]`, bool."""
     if isinstance(tokens, Tensor) and tokens.dtype == torch.bool:
         return tokens.to(logits.device)
-    seen = torch.zeros(logits.shape, dtype=torch.bool)
+    seen = np.zeros(logits.shape, dtype=bool)
     for row, ids in enumerate(() if tokens is None else tokens):
-        seen[row, torch.as_tensor(ids, dtype=torch.int64)] = True
-    return seen.to(logits.device)
+        seen[row, np.asarray(ids, dtype=np.int64)] = True
+    return torch.from_numpy(seen).to(logits.device)

@@ -19,7 +19,7 @@ class Batch:
         block_tables: `[num_seqs, max_blocks]`, int64, padded with 0.
         context_lens: `[num_seqs]`, int64, tokens in the pages after this step, the new ones included.
         query_lens: new tokens of each sequence, at least 1; they sum to `num_tokens`. Numbers of the host.
-        host_context_lens: `context_lens` as numbers of the host, so that nobody has to wait for a GPU to tell them.
+        host_context_lens: `context_lens` as numbers of the host, so that no one waits for a GPU to tell them.
     """
 
     token_ids: torch.Tensor

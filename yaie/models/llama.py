@@ -32,10 +32,16 @@ Past = list[tuple[Tensor, Tensor]]
 
 
 class Module(nn.Module):
-    """An `nn.Module` whose call is its `forward` and nothing else.
+    """An `nn.Module` whose call is its `forward` and nothing else, and whose parts are also plain attributes.
 
-    PyTorch's call also looks for hooks. In a decode step of a small model the calls took 5% of the time.
+    PyTorch's call looks for hooks, and it finds parts by a search in Python. In a decode step of a small model the two
+    took 7% of the time.
     """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, nn.Module):
+            self.__dict__[name] = value
 
     def __call__(self, *args: Any) -> Any:
         return self.forward(*args)
@@ -163,12 +169,13 @@ class Llama(Module):
         """
         operations = operations or by_name("torch")
         caches = list(zip(kv_cache.key_cache.unbind(0), kv_cache.value_cache.unbind(0), strict=True))
+        pages = batch.block_tables, batch.lengths, batch.query_lens
         if plan is None:
-            plan = operations.plan_attention(batch.block_tables, batch.lengths, batch.query_lens, caches[0][0])
+            plan = operations.plan_attention(*pages, caches[0][0])
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             operations.reshape_and_cache(key, value, *caches[layer], batch.slot_mapping)
-            return operations.paged_attention_forward(query, *caches[layer], None, None, None, None, plan)
+            return operations.paged_attention_forward(query, *caches[layer], *pages, None, plan)
 
         return self._run(batch.token_ids, batch.positions, attend, operations)
 

@@ -15,8 +15,8 @@ from types import ModuleType
 
 import torch
 
-from yaie.bench.costs import Cost
-from yaie.kernels import native
+from yaie.kernels import ops
+from yaie.profiling.costs import Cost
 
 Call = Callable[[], torch.Tensor]
 
@@ -41,7 +41,13 @@ class Setting:
 
     def module(self, source: str):
         """The launchers of a file of csrc/."""
-        return native.module(source, self.backend)
+        return ops.operations(self.backend).module(source)
+
+    def operations(self, operation: str) -> dict[str, ops.KernelOperations]:
+        """By the name of its launcher, each rung of an operation."""
+        rungs = ops.operations(self.backend).known_rungs[operation]
+        names = {rung: each if isinstance(each, str) else each[1] for rung, each in rungs.items()}
+        return {names[rung]: ops.KernelOperations(self.backend, rungs={operation: rung}) for rung in rungs}
 
     def rungs(self, source: str, prefix: str) -> dict[str, Callable]:
         """The launchers of one operation, which are numbered: copy_blocks_1_elements, copy_blocks_2_vectors, ..."""

@@ -8,11 +8,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from yaie.bench.costs import prefill_cost
 from yaie.bench.kernel_cases import Call, Case, Setting, Work, package
-from yaie.kernels.native import flash_attention as native
+from yaie.kernels.ops import KernelOperations
+from yaie.profiling.costs import prefill_cost
 
-SLOW_RUNGS = (1,)  # scores in memory: only at the shortest length
+SLOW_RUNGS = ("flash_attention_1_naive",)  # scores in memory: only at the shortest length
 DTYPE = torch.bfloat16
 
 
@@ -28,21 +28,19 @@ def cases(setting: Setting) -> list[Case]:
 
 
 def case(setting: Setting, num_seqs: int, length: int, num_heads: int, head_dim: int, causal: bool) -> Case:
-    rungs = [rung for rung in native.RUNGS if rung not in SLOW_RUNGS or length <= 4096]
+    rungs = setting.operations("flash_attention")
+    rungs = {name: rung for name, rung in rungs.items() if name not in SLOW_RUNGS or length <= 4096}
 
     def make() -> Work:
         query, key, value = (setting.random(num_seqs, length, num_heads, head_dim, dtype=DTYPE) for _ in range(3))
         starts = torch.arange(0, (num_seqs + 1) * length, length, dtype=torch.int32, device=setting.device)
         packed = [x.flatten(0, 1) for x in (query, key, value)]
 
-        def run(rung: int) -> torch.Tensor:
-            out = native.flash_attention(
-                *packed, starts, starts, length, length, causal=causal, rung=rung, backend=setting.backend
-            )
-            return out.view_as(query)
+        def run(rung: KernelOperations) -> torch.Tensor:
+            return rung.flash_attention(*packed, starts, starts, length, length, causal).view_as(query)
 
         return Work(
-            ours={native.RUNGS[rung]: functools.partial(run, rung) for rung in rungs},
+            ours={name: functools.partial(run, rung) for name, rung in rungs.items()},
             peers=peers(setting, query, key, value, causal),
             wanted=lambda: plain_attention(query, key, value, causal),
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from yaie.bench.costs import Cost
 from yaie.bench.kernel_cases import Case, Setting, Work, filled
+from yaie.profiling.costs import Cost
 
 
 def cases(setting: Setting) -> list[Case]:

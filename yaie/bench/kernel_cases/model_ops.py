@@ -6,12 +6,13 @@ import functools
 
 import torch
 
-from yaie.bench.costs import Cost
 from yaie.bench.kernel_cases import Case, Setting, Work
-from yaie.kernels import model_ops as twin
-from yaie.kernels.native import model_ops as native
+from yaie.kernels import ops
+from yaie.kernels.ops import TorchOperations
+from yaie.profiling.costs import Cost
 
 DTYPE = torch.bfloat16
+TWIN = TorchOperations()
 
 
 def cases(setting: Setting) -> list[Case]:
@@ -26,13 +27,13 @@ def rms_norm(setting: Setting, tokens: int, size: int) -> Case:
         x, before = (setting.random(tokens, size, dtype=DTYPE) for _ in range(2))
         weight, residual = setting.random(size, dtype=DTYPE), before.clone()
         ours = {
-            name: functools.partial(native.rms_norm, setting.backend, x, weight, 1e-6, residual, rung=rung)
-            for rung, name in native.RMS_NORM_RUNGS.items()
+            name: functools.partial(rung.rms_norm, x, weight, 1e-6, residual)
+            for name, rung in setting.operations("rms_norm").items()
         }
         return Work(
             ours=ours,
-            peers={"torch, op by op": lambda: twin.add_rms_norm(x, residual, weight, 1e-6)},
-            wanted=lambda: twin.add_rms_norm(x, before.clone(), weight, 1e-6),
+            peers={"torch, op by op": lambda: TWIN.rms_norm(x, weight, 1e-6, residual)},
+            wanted=lambda: TWIN.rms_norm(x, weight, 1e-6, before.clone()),
             clear=lambda: residual.copy_(before),
         )
 
@@ -58,15 +59,12 @@ def rope(setting: Setting, tokens: int, size: int) -> Case:
 
         def wanted() -> torch.Tensor:
             turned = before.clone()
-            twin.rope(turned, cos, sin)
+            TWIN.rope(turned, cos, sin)
             return turned
 
-        ours = {
-            name: functools.partial(run, functools.partial(native.rope, setting.backend, rung=rung))
-            for rung, name in native.ROPE_RUNGS.items()
-        }
+        ours = {name: functools.partial(run, rung.rope) for name, rung in setting.operations("rope").items()}
         return Work(
-            ours=ours, peers={"torch, op by op": lambda: run(twin.rope)}, wanted=wanted, clear=lambda: x.copy_(before)
+            ours=ours, peers={"torch, op by op": lambda: run(TWIN.rope)}, wanted=wanted, clear=lambda: x.copy_(before)
         )
 
     moved = 2 * tokens * size * DTYPE.itemsize + tokens * head_dim * 4
@@ -81,13 +79,12 @@ def silu_mul(setting: Setting, tokens: int, size: int) -> Case:
     def make() -> Work:
         gate_up = setting.random(tokens, 2 * inner, dtype=DTYPE)
         ours = {
-            name: functools.partial(native.silu_mul, setting.backend, gate_up, rung=rung)
-            for rung, name in native.SILU_MUL_RUNGS.items()
+            name: functools.partial(rung.silu_mul, gate_up) for name, rung in setting.operations("silu_mul").items()
         }
         return Work(
             ours=ours,
-            peers={"torch, op by op": lambda: twin.silu_mul(gate_up)},
-            wanted=lambda: twin.silu_mul(gate_up.float()),
+            peers={"torch, op by op": lambda: TWIN.silu_mul(gate_up)},
+            wanted=lambda: TWIN.silu_mul(gate_up.float()),
         )
 
     moved = 3 * tokens * inner * DTYPE.itemsize
@@ -101,8 +98,8 @@ def embedding(setting: Setting, tokens: int, size: int) -> Case:
         table = setting.random(vocabulary, size, dtype=DTYPE)
         ids = torch.randint(vocabulary, (tokens,), device=setting.device)
         return Work(
-            ours={"embedding": lambda: native.embedding(setting.backend, table, ids)},
-            peers={"table[ids]": lambda: twin.embedding(table, ids)},
+            ours={"embedding": functools.partial(ops.operations(setting.backend).embedding, table, ids)},
+            peers={"table[ids]": lambda: TWIN.embedding(table, ids)},
             wanted=lambda: table[ids],
         )
 

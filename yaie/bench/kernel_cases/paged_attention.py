@@ -9,9 +9,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 
-from yaie.bench.costs import Cost, decode_cost
 from yaie.bench.kernel_cases import Call, Case, Setting, Work, package
-from yaie.kernels.native import paged_attention as native
+from yaie.kernels import ops
+from yaie.profiling.costs import Cost, decode_cost
 
 DTYPE = torch.bfloat16
 HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128  # as in Llama 3 8B and Qwen3 8B
@@ -32,18 +32,16 @@ def decode(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case
         tables = setting.permutation(num_seqs * blocks, torch.int32).view(num_seqs, blocks)
         lens = torch.full((num_seqs,), context_len, dtype=torch.int32, device=setting.device)
 
-        def run(rung: int) -> torch.Tensor:
-            return native.paged_decode(
-                query, keys, values, tables, lens, context_len, rung=rung, backend=setting.backend
-            )
-
         def wanted() -> torch.Tensor:
             return torch.stack(
                 [plain_decode(q, keys[t.long()], values[t.long()]) for q, t in zip(query, tables, strict=True)]
             )
 
         return Work(
-            ours={name: functools.partial(run, rung) for rung, name in native.RUNGS.items()},
+            ours={
+                name: functools.partial(rung.paged_decode, query, keys, values, tables, lens, context_len)
+                for name, rung in setting.operations("paged_decode").items()
+            },
             peers=peers(setting, query, keys, values, tables, page),
             wanted=wanted,
         )
@@ -69,9 +67,8 @@ def prefill(setting: Setting) -> Case:
         keys, values = (setting.random(num_seqs * blocks, page, kv_heads, head_dim, dtype=DTYPE) for _ in range(2))
         tables = setting.permutation(num_seqs * blocks, torch.int32).view(num_seqs, blocks)
         lens = ([context_len] * num_seqs, [new] * num_seqs)
-        tiles, gathered = (
-            native.plan_attention(setting.backend, tables, *lens, keys, gather=gather) for gather in (False, True)
-        )
+        kernels = ops.operations(setting.backend)
+        tiles, gathered = (kernels.plan_attention(tables, *lens, keys, gather=gather) for gather in (False, True))
         by_seq = query.view(num_seqs, new, heads, head_dim).transpose(1, 2)
         k, v = (x[tables.flatten().long()].view(num_seqs, context_len, kv_heads, head_dim) for x in (keys, values))
         in_order = (k.transpose(1, 2), v.transpose(1, 2))
@@ -85,10 +82,8 @@ def prefill(setting: Setting) -> Case:
         visible = torch.ones(new, context_len, dtype=torch.bool, device=setting.device).tril(context_len - new)
         return Work(
             ours={
-                "paged_prefill": lambda: native.paged_prefill(query, keys, values, tiles, backend=setting.backend),
-                "gather_pages, flash_attention_4": lambda: native.paged_attention_forward(
-                    setting.backend, query, keys, values, tables, *lens, None, gathered
-                ),
+                name: functools.partial(kernels.paged_attention_forward, query, keys, values, tables, *lens, None, plan)
+                for name, plan in (("paged_prefill", tiles), ("gather_pages, flash_attention_4", gathered))
             },
             peers={"SDPA, no pages": lambda: sdpa(DTYPE)},
             wanted=lambda: sdpa(torch.float32),

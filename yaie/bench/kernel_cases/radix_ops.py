@@ -7,11 +7,11 @@ import functools
 import numpy as np
 import torch
 
-from yaie.bench.costs import Cost
 from yaie.bench.kernel_cases import Case, Setting, Work, filled
 from yaie.bench.radix import make_requests, slots_for
 from yaie.engine.prefix_cache import PrefixCache
 from yaie.kernels import radix_ops as twin
+from yaie.profiling.costs import Cost
 
 
 def cases(setting: Setting) -> list[Case]:

@@ -10,10 +10,10 @@ import math
 
 import torch
 
-from yaie.bench.costs import Cost
 from yaie.bench.kernel_cases import Call, Case, Setting, Work
 from yaie.kernels import sampling as twin
-from yaie.kernels.native import sampling as native
+from yaie.kernels.ops import KernelOperations
+from yaie.profiling.costs import Cost
 
 # name: temperature, top_k, top_p
 WISHES = {
@@ -43,7 +43,9 @@ def sample(setting: Setting, name: str, rows: int, vocab_size: int) -> Case:
         def by_torch() -> torch.Tensor:
             return twin.draw_tokens(twin.filtered_probabilities(logits, settings), uniforms)
 
-        ours = {name: launcher_call(setting, rung, logits, settings, uniforms) for rung, name in native.RUNGS.items()}
+        ours = {
+            name: launcher_call(rung, logits, settings, uniforms) for name, rung in setting.operations("sample").items()
+        }
         peers = {"torch, topk of the engine's twin": by_torch}
         if temperature > 0:
             peers["torch, full sort"] = functools.partial(by_sorting, logits, temperature, top_k, top_p, uniforms)
@@ -82,11 +84,11 @@ def is_right(
     return ((share > 0) & inside).squeeze(1)
 
 
-def launcher_call(setting: Setting, rung: int, logits: torch.Tensor, settings: twin.Settings, uniforms) -> Call:
+def launcher_call(rung: KernelOperations, logits: torch.Tensor, settings: twin.Settings, uniforms) -> Call:
     """A call of one rung with everything on the device already, as a captured step would make it."""
     device, (rows, vocab_size) = logits.device, logits.shape
     tokens = torch.empty(rows, dtype=torch.int64, device=device)
-    launch = getattr(setting.module(f"sampling/{native.RUNGS[rung]}.cu"), native.RUNGS[rung])
+    launch = rung.launch[rung.known_rungs["sample"][rung.rungs["sample"]]]
     wishes = (
         torch.tensor(settings.temperature, dtype=torch.float32, device=device),
         torch.tensor(settings.top_k, dtype=torch.int32, device=device),

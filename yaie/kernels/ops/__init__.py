@@ -113,7 +113,7 @@ def operations(backend: str) -> Operations:
 def resolve(backend: str, on_gpu: bool, obstacle: Callable[[str], str | None]) -> str:
     """The backend that computes for a caller who asked for `backend`.
 
-    A backend that was asked for by its name computes, or nobody does. "auto" on the CPU is torch, and never the
+    A backend that was asked for by its name computes, or none does. "auto" on the CPU is torch, and never the
     emulator, which is for looking at kernels; on a GPU it is cuda, unless something is in the way: then torch.
 
     Args:

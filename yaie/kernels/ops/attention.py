@@ -20,13 +20,7 @@ MOST_BLOCKS = 65535  # of a grid in its second and third direction
 class Attention(ABC):
     @abstractmethod
     def attention_forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        causal: bool = True,
-        seq_lens: Sequence[int] | None = None,
-        scale: float | None = None,
+        self, query: Tensor, key: Tensor, value: Tensor, causal: bool = True, scale: float | None = None
     ) -> Tensor:
         """Softmax attention over contiguous keys and values.
 
@@ -34,8 +28,6 @@ class Attention(ABC):
             query: `[num_seqs, q_len, num_heads, head_dim]`.
             key, value: `[num_seqs, kv_len, num_kv_heads, head_dim]`; `num_kv_heads` divides `num_heads`.
             causal: each query sees keys up to its own position; the queries are the last `q_len` of `kv_len`.
-            seq_lens: `[num_seqs]`, real tokens of each sequence, padding after them; needs `q_len == kv_len`. Padding
-                is neither seen nor computed: its output is 0.
             scale: factor of the scores; None means `1 / sqrt(head_dim)`.
 
         Returns:
@@ -48,54 +40,34 @@ class Torch(Family, Attention):
         "attention": {1: "attention.attention: all scores in memory", 2: "PyTorch's flash kernel where it applies"}
     }
 
-    def attention_forward(self, query, key, value, causal=True, seq_lens=None, scale=None):
+    def attention_forward(self, query, key, value, causal=True, scale=None):
         q_len, kv_len = query.shape[1], key.shape[1]
         if query.numel() == 0 or kv_len == 0:
             return torch.zeros_like(query)
         offset, fast = kv_len - q_len if causal else kv_len, self.rungs["attention"] > 1
-        if seq_lens is None:
-            return attention.causal_attention(query, key, value, offset, None, scale, fast=fast)[0].to(query.dtype)
-        out = torch.zeros_like(query)
-        for s, n in enumerate(seq_lens):
-            if n:
-                part = query[s : s + 1, :n], key[s : s + 1, :n], value[s : s + 1, :n]
-                out[s, :n] = attention.causal_attention(*part, 0 if causal else n, None, scale, fast=fast)[0][0]
-        return out
+        return attention.causal_attention(query, key, value, offset, None, scale, fast=fast)[0].to(query.dtype)
 
 
 class Kernels(Launching, Attention):
     RUNGS = {
         "flash_attention": {
-            rung: (f"flash_attention/{name}.cu", name)
-            for rung, name in enumerate(
-                (
-                    "flash_attention_1_naive",
-                    "flash_attention_2_tiles",
-                    "flash_attention_3_registers",
-                    "flash_attention_4_tensor_cores",
-                ),
-                start=1,
-            )
+            1: ("flash_attention/flash_attention_1_naive.cu", "flash_attention_1_naive"),
+            2: ("flash_attention/flash_attention_2_tiles.cu", "flash_attention_2_tiles"),
+            3: ("flash_attention/flash_attention_3_registers.cu", "flash_attention_3_registers"),
+            4: ("flash_attention/flash_attention_4_tensor_cores.cu", "flash_attention_4_tensor_cores"),
         }
     }
     STEP_FILES = (RUNGS["flash_attention"][4][0],)
 
-    def attention_forward(self, query, key, value, causal=True, seq_lens=None, scale=None):
+    def attention_forward(self, query, key, value, causal=True, scale=None):
         (num_seqs, q_len), kv_len = query.shape[:2], key.shape[1]
         if query.numel() == 0 or kv_len == 0:
             return torch.zeros_like(query)
-        if seq_lens is None:
-            packed = [tensor.flatten(0, 1) for tensor in (query, key, value)]
-            starts = torch.arange(num_seqs + 1, dtype=torch.int32, device=query.device)
-            out = self.flash_attention(*packed, starts * q_len, starts * kv_len, q_len, kv_len, causal, scale)
-            return out.view(query.shape)
-        packed = [torch.cat([t[s, :n] for s, n in enumerate(seq_lens)]) for t in (query, key, value)]  # no padding
-        starts = torch.tensor([0, *seq_lens], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(query.device)
-        flat = self.flash_attention(*packed, starts, starts, q_len, kv_len, causal, scale)
-        out = torch.zeros_like(query)
-        for s, rows in enumerate(flat.split(list(seq_lens))):
-            out[s, : len(rows)] = rows
-        return out
+        packed = [tensor.flatten(0, 1) for tensor in (query, key, value)]
+        starts = torch.arange(num_seqs + 1, dtype=torch.int32, device=query.device)
+        return self.flash_attention(*packed, starts * q_len, starts * kv_len, q_len, kv_len, causal, scale).view_as(
+            query
+        )
 
     def flash_attention(
         self,

@@ -27,7 +27,8 @@ class Family:
     """What all families of operations share: the choice of a rung where an operation has several.
 
     Attributes:
-        RUNGS: for each such operation what stands behind each number, from the plainest to the fastest.
+        RUNGS: for each such operation of a family what stands behind each number, from the plainest to the fastest;
+            `known_rungs` has those of all families.
         rungs: the rung of each operation. asked: those that were asked for.
     """
 
@@ -35,12 +36,13 @@ class Family:
 
     def __init__(self, rungs: Mapping[str, int] | None = None) -> None:
         self.asked = dict(rungs or {})
-        known = {name: table for family in type(self).__mro__ for name, table in vars(family).get("RUNGS", {}).items()}
+        families = type(self).__mro__
+        self.known_rungs = {name: rungs for each in families for name, rungs in vars(each).get("RUNGS", {}).items()}
         for name, rung in self.asked.items():
-            if rung not in known.get(name, ()):
-                there = ", ".join(f"{each} {sorted(table)}" for each, table in known.items())
+            if rung not in self.known_rungs.get(name, ()):
+                there = ", ".join(f"{each} {sorted(rungs)}" for each, rungs in self.known_rungs.items())
                 raise ValueError(f"there is no rung {rung!r} of {name!r}; there are {there}")
-        self.rungs = {name: max(table) for name, table in known.items()} | self.asked
+        self.rungs = {name: max(rungs) for name, rungs in self.known_rungs.items()} | self.asked
 
 
 class Launching(Family):

@@ -56,8 +56,8 @@ class Model(ABC):
 
         Args:
             table: `[vocab_size, hidden_size]`, contiguous.
-            token_ids: `[num_tokens]`, int32 or int64. On a GPU nobody looks at them, because that would make the CPU
-                wait; a kernel gives NaN for an id outside the table.
+            token_ids: `[num_tokens]`, int32 or int64. On a GPU they are not looked at, because that would make the
+                CPU wait; a kernel gives NaN for an id outside the table.
         """
 
 

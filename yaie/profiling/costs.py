@@ -39,20 +39,14 @@ def decode_cost(
 ) -> Cost:
     """Attention of one new token in each of `num_seqs` sequences over `context_len` cached tokens.
 
-    Bytes: every key and every value of the cache is read once, however many query heads share it; the query is read and
-    the output is written. FLOPs: for each query head and each cached token, a dot product of head_dim numbers gives the
-    score, and head_dim numbers of the value are weighted with it and added up. A multiplication with an addition counts
-    two. The few operations of the softmax are left out.
+    Every key and value of the cache is read once, however many query heads share it; the query is read and the output
+    is written. For each query head and each cached token `head_dim` products and sums give the score, and as many weigh
+    the value. The few operations of the softmax are left out.
 
     Args:
-        num_seqs, context_len: sequences, and cached tokens of each.
         num_heads: heads of the query and of the output, `[num_seqs, num_heads, head_dim]`.
         num_kv_heads: heads of keys and values, `[num_seqs, context_len, num_kv_heads, head_dim]` each.
-        head_dim: numbers of a head.
         itemsize: bytes of a number.
-
-    Example: 1 sequence, 10 tokens, 4 heads on 2 KV heads of 8 numbers of 2 bytes. Keys and values: 2 * 10 * 2 * 8 * 2 =
-        640 bytes, query and output: 2 * 4 * 8 * 2 = 128 bytes. 4 heads * 10 tokens * (16 + 16) = 1,280 FLOPs.
     """
     cache = 2 * num_seqs * context_len * num_kv_heads * head_dim
     query_and_output = 2 * num_seqs * num_heads * head_dim
@@ -72,13 +66,7 @@ def prefill_cost(
 
 
 def least_time(cost: Cost, machine: Machine) -> float:
-    """Seconds that an operation takes at least on a machine: the roofline.
-
-    Moving the bytes and computing go on at the same time, so the longer of the two counts.
-
-    Example: 100 bytes and 500 FLOPs, on a machine with 100 bytes/s and 1,000 FLOP/s: moving takes 1 s and computing
-        0.5 s, so the least time is 1 s.
-    """
+    """Seconds that an operation takes at least on a machine: moving and computing go on at the same time."""
     return max(cost.bytes / machine.bandwidth, cost.flops / machine.peak)
 
 
