@@ -35,7 +35,7 @@ ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once\b", re.MULTILINE)
 
 class Cuda(Language):
     suffix, comment, fence, ends_process = ".cu", "//", "cpp", "exit"
-    header = ("So are launchers and includes. Helper functions and constants of your own may stand here.",)
+    header = ("So are launchers and includes. You may add helper functions and constants of your own.",)
 
     # --- the engine's function
 
@@ -80,7 +80,7 @@ class Cuda(Language):
         try:
             return cuda_text.pieces(text)
         except NotFound as error:
-            step = "No function of the file can be told from the next until the braces match. Fix it and save."
+            step = "Until the braces match, no function of the file can be read. Fix it and save."
             owner = re.search(r", of `(\w+)`,", str(error))
             if looking_for and owner and owner.group(1) != looking_for:
                 step = f"It is in `{owner.group(1)}`, not in `{looking_for}`. {step}"
@@ -273,7 +273,7 @@ def _introduction(module: str, exercises: Iterable[Exercise]) -> str:
     lines += header.group().rstrip().split("\n") if header and header.group() else []
     offered = _offered(module, [exercise for exercise in exercises if exercise.module == module])
     if offered:
-        lines += ["//", "// These stand in the engine's file, and you may use them:", *offered]
+        lines += ["//", "// The engine's file has these, and you may use them:", *offered]
     return "\n".join(lines)
 
 
