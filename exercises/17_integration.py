@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yaie.engine.cuda_graph import bucket_sizes
+from yaie.models.cuda_graph import bucket_sizes
 from yaie.kernels.backends import BackendError
 from yaie.kernels.native import module
 from yaie.kernels.native.memory import token_bytes
