@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from yaie.engine.cuda_graph import bucket_sizes
+from yaie.models.cuda_graph import bucket_sizes
 from yaie.kernels.ops import BACKENDS, memory
 from yaie.kernels.ops.launching import BackendError, obstacle
 from yaie.kernels.ops.memory import token_bytes

@@ -26,7 +26,6 @@ from typing import Any
 
 import torch
 
-from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import RequestOutput, StreamChunk, TextStream
 from yaie.engine.pages import Pages
 from yaie.engine.prompts import Prompt, encode, validate
@@ -37,6 +36,7 @@ from yaie.engine.scheduler import Scheduler
 from yaie.engine.trace import StepRecord
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
+from yaie.models.cuda_graph import DecodeGraphs
 
 # What the pool may take if `num_blocks` is not given.
 CPU_POOL_BYTES = 256 * 2**20  # a choice: a laptop does not miss it

@@ -161,7 +161,7 @@ class ModelRunner:
         self, requests: list[Request], logits: torch.Tensor, likeliest: list[int]
     ) -> dict[Request, StepResult]:
         """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, which are sound."""
-        drawn = [row for row, request in enumerate(requests) if not _plain_greedy(request)]
+        drawn = [row for row, request in enumerate(requests) if not request.params.takes_likeliest]
         if drawn:
             rows = self._on_device(torch.tensor(drawn))
             for row, token_id in zip(drawn, self._draw([requests[i] for i in drawn], logits[rows]), strict=True):
@@ -195,12 +195,6 @@ def on_host(*tensors: torch.Tensor) -> list[Any]:
         tensors = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
         torch.cuda.current_stream().synchronize()
     return [tensor.tolist() for tensor in tensors]
-
-
-def _plain_greedy(request: Request) -> bool:
-    """Whether the likeliest token is the answer, and the sampler need not be asked."""
-    params = request.params
-    return params.greedy and params.repetition_penalty == 1 and params.presence_penalty == 0
 
 
 def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int | None) -> TokenLogprobs | None:
