@@ -27,7 +27,7 @@ class LLM(yaie.engine.llm.LLM):
 
     def __init__(self, model: Any = "tiny", **options: Any) -> None:
         self._installed, self._inside = installed(passed_parts()), False
-        with self._installed:
+        with self._installed:  # it chooses its operations here, once
             super().__init__(model, **options)
 
     def generate(self, *args: Any, **options: Any) -> list[RequestOutput]:
