@@ -4,7 +4,7 @@
 // `yaie.exercise("12.1").check()` in the notebook, or `yaie check 12.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 673212ffd3bb3e95
+// generated, text hash c386c0e4fca0057f
 
 // ==================== csrc/paged_attention/problem.cuh ====================
 //
@@ -66,7 +66,7 @@ __device__ __forceinline__ int slot_of_token(const int* block_table, int positio
 // | returned | by what all sums made with the old `largest` must be multiplied |
 //
 // The weight of `score` itself is not added: the caller does that. Scores may lie hundreds apart. At first `largest` is
-// -FLT_MAX, the smallest float, and `total` is 0.
+// -FLT_MAX, the lowest float, and `total` is 0.
 //
 // | `score` | `largest`: before, after | `total`: before, after | returned |
 // |---|---|---|---|
