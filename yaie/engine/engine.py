@@ -22,18 +22,17 @@ import traceback
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from yaie.engine.output import RequestOutput, StreamChunk, TextStream
-from yaie.engine.pages import Pages
+from yaie.engine.pages import PageCounts, Pages
 from yaie.engine.prompts import Prompt, encode, validate
 from yaie.engine.request import Request, Status
 from yaie.engine.runner import ModelRunner, StepResult, choose_operations
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Scheduler
-from yaie.engine.trace import StepRecord
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
 from yaie.models.cuda_graph import DecodeGraphs
@@ -62,6 +61,17 @@ class Options:
     seed: int = 0  # a request without a seed of its own draws from this and its number, so a run can be repeated
     graphs: bool = True  # replay decode steps instead of asking for each operation, where that is possible
     trace: bool = False  # keep a `StepRecord` of every step in `Engine.trace`
+
+
+class StepRecord(NamedTuple):
+    """What one step did, as plain data: for timelines, and for the accounts of pages."""
+
+    step: int  # its number, from 0
+    # What happened to each unfinished request: (kind, number of tokens computed). The kind is "prefill", "decode",
+    # "waiting" (not begun, or begun and without a part in this step) or "preempted" (waiting to go on).
+    work: dict[str, tuple[str, int]]
+    finished: dict[str, str]  # requests that ended in this step, with their finish reason
+    pages: PageCounts  # after the step
 
 
 class Engine:
@@ -295,10 +305,10 @@ class Engine:
 
     def check_integrity(self) -> None:
         """Raise AssertionError or RuntimeError if a page, a lock or a length is not what it should be."""
-        self.pages.check_integrity(self.scheduler.running)
-        unfinished = {*self.scheduler.waiting, *self.scheduler.running}
-        assert unfinished == set(self._requests.values()), "the scheduler's requests are not the unfinished ones"
-        for request in unfinished:
+        waiting, running = self.scheduler.waiting, self.scheduler.running
+        assert {*waiting, *running} == set(self._requests.values()), "the scheduler has others than the unfinished"
+        self.pages.check_integrity(running)
+        for request in waiting:
             request.check()
 
     def _work(self, scheduled: dict[Request, int]) -> dict[str, tuple[str, int]]:

@@ -176,23 +176,20 @@ class Pages:
         assert sum(counts[:4]) == counts.pool, f"pages were lost or are counted twice: {counts}"
         tables, names = self.kv.block_tables, {request.request_id for request in running}
         assert tables.keys() == names, f"block tables of {sorted(tables)}, running are {sorted(names)}"
-        in_cache = Counter()
-        for node in radix_tree.iter_nodes(self.cache.root):
-            in_cache.update(node.payload.pages.tolist())
+        nodes = radix_tree.iter_nodes(self.cache.root)
+        in_cache = Counter(page for node in nodes for page in node.payload.pages.tolist())
         kept = +Counter(dict(enumerate(self.kv.cache_refs)))
         assert in_cache == kept, "the pages in the prefix cache are not those that the pool keeps for it"
         all_shared = set()
         for request in running:
             request.check()
-            name, node, table = request.request_id, request.locked_node, tables[request.request_id]
-            assert request.status is Status.RUNNING, f"request {name!r} is {request.status.value} and has pages"
+            who, node, table = f"request {request.request_id!r}", request.locked_node, tables[request.request_id]
+            assert request.status is Status.RUNNING, f"{who} is {request.status.value} and has pages"
             shared, private = table[: self._num_shared(request)], table[self._num_shared(request) :]
             tokens = request.token_ids[: request.num_published_tokens]
-            assert np.array_equal(tokens, radix_tree.tokens_to(node)), f"request {name!r} locks a path of other tokens"
-            assert shared == self.cache.pages_to(node).tolist(), (
-                f"the table of {name!r} does not begin with what it locks"
-            )
-            assert not in_cache.keys() & private, f"private pages of {name!r} are in the cache: {private}"
+            assert np.array_equal(tokens, radix_tree.tokens_to(node)), f"{who} locks a path of other tokens"
+            assert shared == self.cache.pages_to(node).tolist(), f"{who} locks other pages than its table begins with"
+            assert not in_cache.keys() & private, f"{who} has private pages that are in the cache: {private}"
             all_shared.update(shared)
         assert len(all_shared) == counts.protected, f"{counts.protected} pages are locked, {len(all_shared)} are read"
 

@@ -160,33 +160,32 @@ class ModelRunner:
     def next_tokens(
         self, requests: list[Request], logits: torch.Tensor, likeliest: list[int]
     ) -> dict[Request, StepResult]:
-        """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, which are sound."""
+        """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, which are sound.
+
+        `likeliest`, the largest of each row, is the answer of all requests that need no draw.
+        """
         drawn = [row for row, request in enumerate(requests) if not request.params.takes_likeliest]
         if drawn:
-            rows = self._on_device(torch.tensor(drawn))
-            for row, token_id in zip(drawn, self._draw([requests[i] for i in drawn], logits[rows]), strict=True):
+            chosen = [requests[row] for row in drawn]
+            params = [request.params for request in chosen]
+            tokens = self.operations.sample(
+                logits[self._on_device(torch.tensor(drawn))],
+                temperature=[p.temperature for p in params],
+                top_p=[p.top_p for p in params],
+                top_k=[p.top_k for p in params],
+                generator=[request.generator for request in chosen],
+                min_p=[p.min_p for p in params],
+                repetition_penalty=[p.repetition_penalty for p in params],
+                presence_penalty=[p.presence_penalty for p in params],
+                prompt_tokens=[request.prompt_token_ids for request in chosen],
+                output_tokens=[request.output_token_ids for request in chosen],
+            )
+            for row, token_id in zip(drawn, tokens.tolist(), strict=True):
                 likeliest[row] = token_id
         return {
             request: StepResult(token_id, token_logprobs(row, token_id, request.params.logprobs))
             for request, row, token_id in zip(requests, logits, likeliest, strict=True)
         }
-
-    def _draw(self, requests: list[Request], logits: torch.Tensor) -> list[int]:
-        """A token for each row, by the sampler, which draws a number for each of them, a greedy one included."""
-        params = [request.params for request in requests]
-        tokens = self.operations.sample(
-            logits,
-            temperature=[p.temperature for p in params],
-            top_p=[p.top_p for p in params],
-            top_k=[p.top_k for p in params],
-            generator=[request.generator for request in requests],
-            min_p=[p.min_p for p in params],
-            repetition_penalty=[p.repetition_penalty for p in params],
-            presence_penalty=[p.presence_penalty for p in params],
-            prompt_tokens=[request.prompt_token_ids for request in requests],
-            output_tokens=[request.output_token_ids for request in requests],
-        )
-        return tokens.tolist()
 
 
 def on_host(*tensors: torch.Tensor) -> list[Any]:
