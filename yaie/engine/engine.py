@@ -8,11 +8,11 @@ When something fails:
 - a prompt that cannot be served is refused by `add_request` with a ValueError that names the request;
 - numbers that are not finite end the request that they belong to;
 - an exception while the model runs ends the requests of that step;
-- an exception in the bookkeeping ends all requests, because it is not known any more whose pages are whose, and the
-  pool is made anew.
+- an exception in the bookkeeping ends all requests, because it is no longer known whose pages are whose, and the pool
+  is made anew.
 
-In each case the engine goes on serving, and requests that were ended have `finish_reason="error"` and say why. What is
-no error (KeyboardInterrupt) comes out of `step`. `Engine.last_error` keeps the exception with its traceback.
+In each case the engine goes on serving, and the requests that it ended have `finish_reason="error"` and say why. What
+is not an `Exception` (KeyboardInterrupt) is raised by `step`. `Engine.last_error` keeps the exception, with traceback.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
 from yaie.models.cuda_graph import DecodeGraphs
 
-# What the pool may take if `num_blocks` is not given.
-CPU_POOL_BYTES = 256 * 2**20  # a choice: a laptop does not miss it
+# What the pool may take if `num_blocks` is not given. All three are choices.
+CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
 GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
-EMULATOR_POOL_BYTES = 8 * 2**20  # each launch copies a layer of it to the emulator's memory and back
+EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to the emulator's memory and back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Options:
     # What computes: "torch", "cuda" (the kernels of csrc/ on a GPU), "emulator" (the same on the CPU, slowly: for
     # looking at them), "auto" ("cuda" on a GPU as far as its kernels go, else "torch"), or a set of operations.
     backend: str | Operations = "auto"
-    block_size: int = 16  # tokens per page
+    block_size: int = 16  # tokens per page; 16 as in vLLM
     num_blocks: int | None = None  # pages in the pool; None: as many as are useful and fit
     max_num_batched_tokens: int = 2048  # how many a step computes at most; a longer prompt is computed in chunks
     max_num_seqs: int = 64  # how many requests run at once at most
@@ -104,7 +104,7 @@ class Engine:
     # --- requests -------------------------------------------------------------------------------------------
 
     def add_request(self, prompt: Prompt, params: SamplingParams | None = None, request_id: str | None = None) -> str:
-        """Put a request in line for the coming steps and return its id.
+        """Queue a request for the coming steps and return its id.
 
         Raises ValueError, naming the request, if it could never be served: no tokens, tokens that the model does not
         know, more than the model or the pool holds, an id that is in use. Nothing has changed then.
@@ -153,7 +153,7 @@ class Engine:
 
     def _generator(self, seed: int | None) -> torch.Generator:
         if seed is None:
-            text = f"{self.options.seed} {self._num_requests}".encode()
+            text = f"{self.options.seed} {self._num_requests}".encode()  # 7 bytes, so that the seed fits 63 bits
             seed = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
         return torch.Generator().manual_seed(seed)
 

@@ -40,7 +40,7 @@ class StreamChunk:
     """What one step added to a request."""
 
     request_id: str
-    text: str  # perhaps none: a token may be half a character, or the beginning of a stop string
+    text: str  # may be empty: a token may be half a character, or the beginning of a stop string
     token_ids: list[int]
     output: RequestOutput | None = None  # the whole answer, with the last chunk of a request
     index: int = 0  # which of the prompts given to `LLM.stream`
@@ -59,7 +59,7 @@ class TextStream:
     num_taken: int = 0
 
     def push(self, token_id: int) -> bool:
-        """Add a token. Returns True if its text completed a stop string; the text ends before that then."""
+        """Add a token. Returns True if it completed a stop string; `text` then ends before that."""
         return self.detokenizer is not None and self._add(self.detokenizer.add(token_id))
 
     def finish(self) -> None:

@@ -56,8 +56,8 @@ class Pages:
     def admit(self, request: Request, num_spare: int = 0) -> bool:
         """Give a waiting request pages for all of its tokens: cached ones as far as they go, then free ones.
 
-        Succeeds only if `num_spare` pages more would be available: room for those that run already to grow. Returns
-        whether it succeeded; if not, nothing has changed, not even in what the cache knows of its use.
+        Succeeds only if `num_spare` more pages would be available: room for those that run already to grow. Returns
+        whether it succeeded; if not, nothing has changed, not even what the cache knows of its use.
         """
         found = self.cache.find(request.token_ids[:-1])
         num_new = self.kv.blocks_needed(request.num_tokens) - found.length // self.block_size
@@ -86,7 +86,7 @@ class Pages:
         return hit.pages.tolist()
 
     def grow(self, request: Request) -> bool:
-        """Make sure that a running request has a page for each of its tokens. False if no page can be had."""
+        """Make sure that a running request has a page for each of its tokens. False if none is left."""
         missing = request.num_tokens - self.kv.context_lens[request.request_id]
         if missing <= 0:
             return True
@@ -113,7 +113,7 @@ class Pages:
         return True
 
     def advance(self, request: Request, num_tokens: int) -> None:
-        """A step has computed so many tokens more. A prompt is published at once, an answer when it ends."""
+        """A step has computed `num_tokens` more tokens. A prompt is published at once, an answer when it ends."""
         was_decode = request.is_decode
         request.hold(request.locked_node, request.num_published_tokens, request.num_computed_tokens + num_tokens)
         if not was_decode:

@@ -109,7 +109,7 @@ class PrefixCache:
         return radix_tree.match_prefix(self.root, radix_tree.as_int_array(tokens, "tokens"), self.page_size)
 
     def num_unlocked(self, position: Position) -> int:
-        """Pages on the path to `position` that are not locked: as many fewer could be evicted after a lock there."""
+        """Pages on the path to `position` that are not locked: a lock there would keep that many from eviction."""
         node, num_tokens, num_unlocked = position.node, position.inside, 0
         while node.parent is not None and node.payload.lock_count == 0:  # above a locked node all are locked
             num_unlocked += num_tokens // self.page_size
@@ -122,7 +122,7 @@ class PrefixCache:
         return np.concatenate([step.payload.pages for step in radix_tree.path_to(node)])
 
     def first_missing(self, tokens: Sequence[int] | np.ndarray) -> int:
-        """Length of the shortest prefix of whole pages that is not here, and would be once its KV is published."""
+        """Length of the shortest prefix of whole pages that is not cached, and would be once its KV is published."""
         return self.find(tokens).length + self.page_size
 
     def match(self, tokens: Sequence[int] | np.ndarray) -> PrefixMatch:

@@ -29,9 +29,9 @@ class StepResult:
 
 @torch.inference_mode()
 def try_out(model: Any, kv: KVCacheManager, operations: Operations) -> None:
-    """Raise `BackendError` if kernels cannot run this model: better now than with somebody's request.
+    """Raise `BackendError` if kernels cannot run this model: better now than in the middle of a request.
 
-    One token of nobody goes through the model. It is stored nowhere, and sees what lies in the first slot.
+    One token that belongs to no request goes through the model; it is stored nowhere, and sees the first slot.
     """
     if operations.name == "cuda":  # nvcc takes its time; the emulator's files are ready in a second or two
         operations.prepare()
@@ -60,8 +60,8 @@ def choose_operations(backend: str | Operations, model: Any, kv: KVCacheManager)
 class ModelRunner:
     """Runs the model over pages. Holds nothing that belongs to a request.
 
-    On a GPU a step is only asked for, and the CPU goes on; it waits when it first looks at a number of the result. So
-    nothing here looks at one before all of the step but the draws has been asked for.
+    On a GPU the work of a step is only queued, and the CPU goes on; it waits when it first looks at a number of the
+    result. So nothing here looks at one before all of the step but the draws has been queued.
 
     operations: what computes
     graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
@@ -189,7 +189,7 @@ class ModelRunner:
 
 
 def on_host(*tensors: torch.Tensor) -> list[Any]:
-    """The numbers of tensors, as lists of theirs, after one wait for their device."""
+    """Tensors as lists, after a single wait for their device."""
     if tensors[0].is_cuda:
         tensors = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
         torch.cuda.current_stream().synchronize()
