@@ -304,7 +304,7 @@ class Engine:
         }
 
     def check_integrity(self) -> None:
-        """Raise AssertionError or RuntimeError if a page, a lock or a length is not what it should be."""
+        """Raise AssertionError if a page, a lock or a length is not what it should be."""
         waiting, running = self.scheduler.waiting, self.scheduler.running
         assert {*waiting, *running} == set(self._requests.values()), "the scheduler has others than the unfinished"
         self.pages.check_integrity(running)

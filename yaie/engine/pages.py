@@ -169,7 +169,7 @@ class Pages:
         )
 
     def check_integrity(self, running: list[Request]) -> None:
-        """Raise AssertionError or RuntimeError naming the first page that is not where it should be."""
+        """Raise AssertionError naming the first page that is not where it should be."""
         self.kv.check_integrity()
         self.cache.check_integrity()
         counts = self.counts(running)

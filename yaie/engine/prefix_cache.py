@@ -211,33 +211,27 @@ class PrefixCache:
         return np.concatenate(freed)
 
     def check_integrity(self) -> None:
-        """Raise RuntimeError naming the first thing that is wrong: links, sizes, locks, queue, a page in two places."""
+        """Raise AssertionError naming the first link, size, lock, queue entry or page that is wrong."""
         protected, all_pages = 0, []
         queued = {node: priority for priority, _, node in self._queue}
-        if len(queued) != len(self._queue):
-            raise RuntimeError("a node is in the eviction queue twice")
+        assert len(queued) == len(self._queue), "a node is in the eviction queue twice"
         radix_tree.check_links(self.root, self.page_size)
         for node in reversed(list(radix_tree.iter_nodes(self.root))):  # children before their parent
-            span = node.payload
-            if len(span.pages) * self.page_size != len(node.edge):
-                raise RuntimeError(f"{node} has {len(span.pages)} pages of {self.page_size} tokens")
+            span, size = node.payload, len(node.payload.pages)
+            assert size * self.page_size == len(node.edge), f"{node} has {size} pages of {self.page_size} tokens"
             locks = self._holders[node] + sum(child.payload.lock_count for child in node.children.values())
-            if span.lock_count != locks:
-                raise RuntimeError(f"{node} counts {span.lock_count} locks, there are {locks} on it and below it")
-            if span.queued != (node in queued):
-                raise RuntimeError(f"{node}: queued is {span.queued}, which the eviction queue contradicts")
-            if self._is_evictable(node) and not (span.queued and queued[node] <= self._priority(node)):
-                raise RuntimeError(f"{node} could be evicted, but is not in the queue or comes too late there")
-            protected += len(span.pages) if span.lock_count else 0
+            assert span.lock_count == locks, f"{node} counts {span.lock_count} locks, {locks} are on it and below it"
+            assert span.queued == (node in queued), f"{node}: queued is {span.queued}, the queue says otherwise"
+            in_time = not self._is_evictable(node) or (span.queued and queued[node] <= self._priority(node))
+            assert in_time, f"{node} could be evicted, but is not in the queue or comes too late there"
+            protected += size if span.lock_count else 0
             all_pages.append(span.pages)
-        if self.root.payload.lock_count != self._holders.total():
-            raise RuntimeError(f"locks are held on nodes that are not in the cache: {list(self._holders)}")
-        values, counts = np.unique(np.concatenate(all_pages), return_counts=True)
-        total, counted = counts.sum(), (self.total_size, self.protected_size)
-        if counted != (total, protected):
-            raise RuntimeError(f"the tree holds {total} pages, {protected} of them locked; the cache counts {counted}")
-        if (counts > 1).any():
-            raise RuntimeError(f"pages that are in more than one place: {values[counts > 1].tolist()}")
+        held = self._holders.total()
+        assert self.root.payload.lock_count == held, f"some of {held} locks are on nodes that are not in the cache"
+        pages, times = np.unique(np.concatenate(all_pages), return_counts=True)
+        assert times.max(initial=1) == 1, f"pages that are in more than one place: {pages[times > 1].tolist()}"
+        sizes, counted = (len(pages), protected), (self.total_size, self.protected_size)
+        assert sizes == counted, f"the cache counts (pages, locked pages) {counted}, there are {sizes}"
 
     # --- shared steps ---------------------------------------------------------------------------------------
 
