@@ -182,17 +182,15 @@ def iter_nodes(root: Node) -> Iterator[Node]:
 
 
 def check_links(root: Node, page_size: int = 1) -> None:
-    """Raise RuntimeError if the tree below `root` is not well formed: links both ways, keys, edges of whole pages."""
-    if root.parent is not None or len(root.edge):
-        raise RuntimeError(f"{root} is no root: it has a parent or an edge")
+    """Raise AssertionError if the tree below `root` is not well formed: links both ways, keys, edges of whole pages."""
+    assert (root.parent, len(root.edge)) == (None, 0), f"{root} is no root: it has a parent or an edge"
     for node in iter_nodes(root):
         for key, child in node.children.items():
-            if child.parent is not node:
-                raise RuntimeError(f"{child} is a child of {node}, but its parent is {child.parent}")
-            if len(child.edge) == 0 or len(child.edge) % page_size:
-                raise RuntimeError(f"{child}: its edge is not a whole number of pages of {page_size} tokens")
-            if not key == child.key == first_page(child.edge, page_size):
-                raise RuntimeError(f"{child} is filed under {key} and says {child.key}, not the first page of its edge")
+            assert child.parent is node, f"{child} is a child of {node}, but its parent is {child.parent}"
+            whole = len(child.edge) > 0 and len(child.edge) % page_size == 0
+            assert whole, f"{child}: its edge is not a whole number of pages of {page_size} tokens"
+            first = first_page(child.edge, page_size)
+            assert key == child.key == first, f"{child} is filed under {key} and says {child.key}, not {first}"
 
 
 @dataclass(slots=True)
@@ -301,12 +299,11 @@ class RadixTree:
         }
 
     def check_integrity(self) -> None:
-        """Raise RuntimeError if the tree is malformed, not compressed, or disagrees with the list of requests."""
+        """Raise AssertionError if the tree is malformed, not compressed, or disagrees with the list of requests."""
         check_links(self.root)
         ends = {}
         for node in iter_nodes(self.root):
-            if node.parent is not None and len(node.children) < 2 and not node.payload.order_of:
-                raise RuntimeError(f"{node}: no request ends here and no path branches, so it should not exist")
+            needed = node.parent is None or len(node.children) > 1 or node.payload.order_of
+            assert needed, f"{node}: no request ends here and no path branches, so it should not exist"
             ends |= dict.fromkeys(node.payload.order_of, node)
-        if ends != self._end_of:
-            raise RuntimeError(f"requests recorded at nodes {sorted(ends)}, in the list {sorted(self._end_of)}")
+        assert ends == self._end_of, f"requests recorded at nodes {sorted(ends)}, in the list {sorted(self._end_of)}"
