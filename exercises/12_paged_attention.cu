@@ -1,10 +1,10 @@
 // Exercises of lesson 12: Paged attention.
 //
-// Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 // `yaie.exercise("12.1").check()` in the notebook, or `yaie check 12.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash c386c0e4fca0057f
+// So are launchers and includes. You may add helper functions and constants of your own.
+// generated, text hash 946e6105a59a1693
 
 // ==================== csrc/paged_attention/problem.cuh ====================
 //
@@ -22,8 +22,8 @@
 
 // ---------- Exercise 12.1: The page walk (about 10 minutes) ----------
 //
-// Find the slot of a token: its place in the KV cache, counted in tokens from the start of the pool. Every kernel of
-// paged attention calls this for each key that it reads.
+// Find the slot of a token: its place in the KV cache, counted in tokens from the start of the pool.
+// Every kernel of paged attention calls this for each key that it reads.
 //
 // | argument | meaning |
 // |---|---|
@@ -55,9 +55,9 @@ __device__ __forceinline__ int slot_of_token(const int* block_table, int positio
 //
 // Take one more score into the running maximum of an online softmax.
 //
-// The softmax so far was taken relative to `largest`: a key with the score s has the weight 2^(s - largest), and
-// `total` is the sum of the weights. `largest` and `total` are references: what you assign to them changes the caller's
-// variables.
+// The softmax so far was taken relative to `largest`: a key with the score s has the weight
+// 2^(s - largest), and `total` is the sum of the weights. `largest` and `total` are references: what
+// you assign to them changes the caller's variables.
 //
 // | | afterwards |
 // |---|---|
@@ -65,8 +65,8 @@ __device__ __forceinline__ int slot_of_token(const int* block_table, int positio
 // | `total` | the sum of the same weights as before, now relative to the new `largest` |
 // | returned | by what all sums made with the old `largest` must be multiplied |
 //
-// The weight of `score` itself is not added: the caller does that. Scores may lie hundreds apart. At first `largest` is
-// -FLT_MAX, the lowest float, and `total` is 0.
+// The weight of `score` itself is not added: the caller does that. Scores may lie hundreds apart. At
+// first `largest` is -FLT_MAX, the lowest float, and `total` is 0.
 //
 // | `score` | `largest`: before, after | `total`: before, after | returned |
 // |---|---|---|---|
@@ -91,19 +91,18 @@ __device__ __forceinline__ float grow_maximum(float score, float& largest, float
 //
 // Arguments as problem.cuh says.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     __device__ __forceinline__ float to_float(float x);
 //     __device__ __forceinline__ float to_float(__half x);
 //     __device__ __forceinline__ float to_float(__nv_bfloat16 x);
 //     // The sum (or maximum) over the 32 lanes of a warp, in every lane. All lanes must call it.
 //     __device__ __forceinline__ float warp_sum(float value);
-//     constexpr float LOG2_E = 1.4426950408889634f;
 //     constexpr int DIMS_PER_LANE = MAX_HEAD_DIM / 32;
 
 // ---------- Exercise 12.3: A dot product by a warp (about 15 minutes) ----------
 //
-// Compute the dot product of a query and a key with the 32 lanes of a warp together. All lanes call it, and all lanes
-// get the result.
+// Compute the dot product of a query and a key with the 32 lanes of a warp together. All lanes call
+// it, and all lanes get the result.
 //
 // | argument | meaning |
 // |---|---|
@@ -111,8 +110,8 @@ __device__ __forceinline__ float grow_maximum(float score, float& largest, float
 // | `key` | `[head_dim]`, in global memory, the same for all lanes |
 // | `head_dim` | a multiple of 8 up to 256, not always one of 32 |
 //
-// The query is 0 beyond head_dim. Nothing behind `key[head_dim - 1]` may be read: at the end of the cache there is
-// nothing. A thread block has four warps, each with a query and a key of its own.
+// The query is 0 beyond head_dim. Nothing behind `key[head_dim - 1]` may be read: at the end of the
+// cache there is nothing. A thread block has four warps, each with a query and a key of its own.
 //
 // With head_dim 40, lanes 0 to 7 have two products each, and the others have one:
 //
@@ -122,8 +121,8 @@ __device__ __forceinline__ float grow_maximum(float score, float& largest, float
 // | 7 | query[0] * key[7] + query[1] * key[39] |
 // | 8 | query[0] * key[8] |
 //
-// You may use `to_float(element)`, and `warp_sum(value)`: the sum over the 32 lanes, in every lane. All lanes must call
-// it.
+// You may use `to_float(element)`, and `warp_sum(value)`: the sum over the 32 lanes, in every lane.
+// All lanes must call it.
 template <typename T>
 __device__ __forceinline__ float warp_dot(const float* query, const T* key, int head_dim) {
     // exercise 12.3: write this function
@@ -132,8 +131,8 @@ __device__ __forceinline__ float warp_dot(const float* query, const T* key, int 
 
 // ---------- Exercise 12.4: Merge the splits of a context (about 20 minutes) ----------
 //
-// Merge attention over several sets of keys, for one element of the output. Each set was attended to on its own: as
-// splits of a long context are, by thread blocks that know nothing of each other.
+// Merge attention over several sets of keys, for one element of the output. Each set was attended to
+// on its own: as splits of a long context are, by thread blocks that know nothing of each other.
 //
 // | argument | meaning |
 // |---|---|
@@ -142,8 +141,8 @@ __device__ __forceinline__ float warp_dot(const float* query, const T* key, int 
 // | `count` | number of sets, 1 or more |
 // | `lse` | a reference; receives log2 of the total weight of all sets together |
 //
-// The result is the mean of the parts, where part i weighs 2^lses[i]. The lses may be of any size: 2^200 does not fit
-// into a float and 2^-200 is 0 there, but their ratios count.
+// The result is the mean of the parts, where part i weighs 2^lses[i]. The lses may be of any size:
+// 2^200 does not fit into a float and 2^-200 is 0 there, but their ratios count.
 //
 // | `lses` | parts | returned | `lse` |
 // |---|---|---|---|
