@@ -275,8 +275,8 @@ class Engine:
 
     def _default_num_blocks(self) -> int:
         config, device, block_size = self.config, self.model.device, self.options.block_size
-        element = torch.empty((), dtype=self.model.dtype).element_size()
-        bytes_per_block = 2 * config.num_layers * block_size * config.num_kv_heads * config.head_dim * element
+        values_per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim  # keys and values
+        bytes_per_block = block_size * values_per_token * self.model.dtype.itemsize
         if device.type == "cuda":
             budget = int(torch.cuda.mem_get_info(device)[0] * GPU_POOL_FRACTION)
         else:

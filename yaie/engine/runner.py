@@ -12,7 +12,7 @@ import torch
 
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
-from yaie.kernels import ops
+from yaie.kernels import ops, sampling
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import BackendError, Operations
 from yaie.models.batch import Batch
@@ -167,16 +167,10 @@ class ModelRunner:
         drawn = [row for row, request in enumerate(requests) if not request.params.takes_likeliest]
         if drawn:
             chosen = [requests[row] for row in drawn]
-            params = [request.params for request in chosen]
             tokens = self.operations.sample(
                 logits[self._on_device(torch.tensor(drawn))],
-                temperature=[p.temperature for p in params],
-                top_p=[p.top_p for p in params],
-                top_k=[p.top_k for p in params],
+                **{name: [getattr(request.params, name) for request in chosen] for name in sampling.RULES},
                 generator=[request.generator for request in chosen],
-                min_p=[p.min_p for p in params],
-                repetition_penalty=[p.repetition_penalty for p in params],
-                presence_penalty=[p.presence_penalty for p in params],
                 prompt_tokens=[request.prompt_token_ids for request in chosen],
                 output_tokens=[request.output_token_ids for request in chosen],
             )

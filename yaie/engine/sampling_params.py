@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from yaie.kernels.sampling import RULES, check_parameter
+from yaie.kernels import sampling
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class SamplingParams:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
-        for name in RULES:
-            check_parameter(name, getattr(self, name), "SamplingParams")
+        for name in sampling.RULES:
+            sampling.check_parameter(name, getattr(self, name), "SamplingParams")
         self._require("presence_penalty", "from -2 to 2", lambda x: -2 <= x <= 2)  # the range of the OpenAI API
         self._require("seed", "None or 0 to 2**63 - 1", lambda x: x is None or (_is_int(x) and 0 <= x < 2**63))
         self._require("max_tokens", "an int >= 1", lambda x: _is_int(x) and x >= 1)

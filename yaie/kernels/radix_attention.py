@@ -1,32 +1,15 @@
 """The guide's attention block: projections, rotary positions, causal attention, and a cache of the past.
 
-It wraps the functions of `rope`, `attention` and `paged`, and names what the guide imports from here. The engine's own
-decoder is `yaie.models.llama`.
+It wraps the functions of `rope`, `attention` and `paged`. The engine's own decoder is `yaie.models.llama`.
 """
 
 import torch
 from torch import Tensor, nn
 
-from yaie.kernels.attention import attention, causal_attention, causal_mask, group_heads, merge_attention
+from yaie.kernels.attention import causal_attention
 from yaie.kernels.ops.checks import heads, require, shape
-from yaie.kernels.paged import AttentionPlan, gather_pages, paged_attention, plan_attention
-from yaie.kernels.rope import apply_rope, rope_cos_sin, rope_inv_freq, rotate
-
-__all__ = [
-    "RadixAttentionBlock",
-    "apply_rope",
-    "attention",
-    "causal_attention",
-    "causal_mask",
-    "gather_pages",
-    "group_heads",
-    "merge_attention",
-    "paged_attention",
-    "plan_attention",
-    "rope_cos_sin",
-    "rope_inv_freq",
-    "rotate",
-]
+from yaie.kernels.paged import AttentionPlan, paged_attention
+from yaie.kernels.rope import rope_cos_sin, rope_inv_freq, rotate
 
 
 class RadixAttentionBlock(nn.Module):

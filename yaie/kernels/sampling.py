@@ -303,7 +303,7 @@ def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64) / 2**53
 
 
-# What each parameter must be, and the sentence that says so.
+# The parameters by name: the words for what each must be, and whether a number is that.
 RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "temperature": ("at least 0", lambda t: t >= 0),
     "top_p": ("above 0 and at most 1", lambda p: 0 < p <= 1),
