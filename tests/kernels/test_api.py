@@ -377,7 +377,7 @@ def test_every_operation_chooses_its_backend(operation, monkeypatch):
         asked.append(operation)
         return args[0][:, 0] if operation == "sample" else args[0]
 
-    def refuses(*args, **kwargs):
+    def refusing(*args, **kwargs):
         raise ops.BackendError("it takes no such dtype")
 
     monkeypatch.setattr(ops, "obstacle", lambda backend: None)
@@ -387,7 +387,7 @@ def test_every_operation_chooses_its_backend(operation, monkeypatch):
     call(backend="emulator")
     call(backend=ops.shared["emulator"])
     assert asked == [operation] * 2
-    monkeypatch.setitem(ops.shared, "emulator", SimpleNamespace(**{operation: refuses}))
+    monkeypatch.setitem(ops.shared, "emulator", SimpleNamespace(**{operation: refusing}))
     with pytest.raises(ops.BackendError, match="it takes no such dtype"):
         call(backend="emulator")
 
