@@ -1,9 +1,9 @@
 # Exercises of lesson 00: Start here.
 #
-# Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 # `yaie.exercise("0.1").check()` in the notebook, or `yaie check 0.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash a45dee887ca07730
+# generated, text hash c98c343fd2da683d
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class KVCacheManager(kv_cache.KVCacheManager):
 
     # ---------- Exercise 0.1: How many blocks? (about 3 minutes) ----------
     def blocks_needed(self, num_tokens: int) -> int:
-        """Return how many blocks a request of `num_tokens` tokens needs. A block has room for `self.block_size`
-        tokens, and a block that is only partly filled counts as a whole one.
+        """Return how many blocks a request of `num_tokens` tokens needs. A block has room for
+        `self.block_size` tokens, and a block that is only partly filled counts as a whole one.
 
         `num_tokens` is 0 or more. The result is an `int`. With `self.block_size` = 16:
 

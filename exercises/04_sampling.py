@@ -1,27 +1,27 @@
 # Exercises of lesson 04: Sampling: from logits to a token.
 #
-# Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 # `yaie.exercise("4.1").check()` in the notebook, or `yaie check 4.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 23d172a6d8208661
+# generated, text hash 04a64ca41408feb0
 
 from __future__ import annotations
 
 import math
-
 import torch
-
+from torch import Tensor
 from yaie.kernels.sampling import Generators, largest_until
 
 
 # ---------- Exercise 4.1: Temperature (about 10 minutes) ----------
-def apply_temperature(logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """Apply each row's temperature to its logits: return `(logits - largest of the row) / temperature`. A row with
-    temperature 0 is greedy. It becomes 0 at its largest logit and `-inf` everywhere else.
+def apply_temperature(logits: Tensor, temperature: Tensor) -> Tensor:
+    """Apply each row's temperature to its logits: return `(logits - largest of the row) / temperature`.
+    A row with temperature 0 is greedy. It becomes 0 at its largest logit and `-inf` everywhere else.
 
     - `logits`: float32 `[num_seqs, vocab_size]`. Some may be `-inf`, but not a whole row.
-    - `temperature`: `[num_seqs]`, at least 0. One batch may mix greedy rows and others.
-    - Returns `[num_seqs, vocab_size]`, a new tensor: `logits` belongs to the caller and stays as it is.
+    - `temperature`: float32 `[num_seqs]`, at least 0. One batch may mix greedy rows and others.
+    - Returns float32 `[num_seqs, vocab_size]`, a new tensor: `logits` belongs to the caller and stays
+      as it is.
 
     | row | temperature | result |
     |---|---|---|
@@ -30,16 +30,16 @@ def apply_temperature(logits: torch.Tensor, temperature: torch.Tensor) -> torch.
     | `[0, 3, 1]` | 0 | `[-inf, 0, -inf]` |
     | `[5, 7, 7]` | 0 | `[-inf, 0, -inf]` |
 
-    Among equal logits the lowest id wins, as in the last row. No result is NaN, however small the temperature:
-    at 1e-38 the softmax of the result for `[1000, 999, 0]` is `[1, 0, 0]`.
+    Among equal logits the lowest id wins, as in the last row. No result is NaN, however
+    small the temperature: at 1e-38 the softmax of the result for `[1000, 999, 0]` is `[1, 0, 0]`.
     """
     raise NotImplementedError("exercise 4.1: write this function")
 
 
 # ---------- Exercise 4.2: Top-k (about 15 minutes) ----------
-def keep_largest(logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Keep the `counts[row]` largest logits of each row and set the others to `-inf`. Exactly that many stay:
-    among equal logits the lower ids are kept.
+def keep_largest(logits: Tensor, counts: Tensor) -> Tensor:
+    """Keep the `counts[row]` largest logits of each row and set the others to `-inf`. Exactly that many
+    stay: among equal logits the lower ids are kept.
 
     - `logits`: `[num_seqs, vocab_size]`. Some may be `-inf`.
     - `counts`: int64 `[num_seqs]`, each from 1 to `vocab_size`.
@@ -56,9 +56,9 @@ def keep_largest(logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
 
 
 # ---------- Exercise 4.3: Top-p (about 15 minutes) ----------
-def keep_top_p(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Keep the nucleus of each row, the fewest tokens whose probabilities add up to at least `top_p`, taken from
-    the most likely on. Set the others to `-inf`.
+def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
+    """Keep the nucleus of each row, the fewest tokens whose probabilities add up to at least `top_p`,
+    taken from the most likely on. Set the others to `-inf`.
 
     - `logits`: `[num_seqs, vocab_size]`. The probabilities of a row are its softmax.
     - `top_p`: float64 `[num_seqs]`, above 0 and at most 1.
@@ -73,20 +73,20 @@ def keep_top_p(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     | 0.9 | 0, 1, 2 | 0.95 |
     | 1 | all | 1 |
 
-    The token with which the sum reaches `top_p` stays. Among equally likely tokens the lower ids go first. A
-    `top_p` of 1 keeps every token, even where rounding makes the sum reach 1 too soon.
+    The token with which the sum reaches `top_p` stays. Among equally likely tokens the lower ids go
+    first. A `top_p` of 1 keeps every token, even where rounding makes the sum reach 1 too soon.
 
-    You may use `keep_largest(logits, counts)` of exercise 4.2, and `largest_until(probs, mass)`: the largest
-    probabilities of each row in descending order, float64, enough to reach `mass[row]` in every row. It saves
-    sorting the whole vocabulary.
+    You may use `keep_largest(logits, counts)` of exercise 4.2, and `largest_until(probs, mass)`: the
+    largest probabilities of each row in descending order, float64, enough to reach `mass[row]` in every
+    row. It saves sorting the whole vocabulary.
     """
     raise NotImplementedError("exercise 4.3: write this function")
 
 
 # ---------- Exercise 4.4: Draw a token (about 10 minutes) ----------
-def draw_tokens(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """Draw one token per row. Lay the probabilities of a row side by side on a line, in the order of the ids. The
-    row's random number, a fraction of the length of the line, points at the token to return.
+def draw_tokens(probs: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw one token per row. Lay the probabilities of a row side by side on a line, in the order of the
+    ids. The row's random number, a fraction of the length of the line, points at the token to return.
 
     - `probs`: `[num_seqs, vocab_size]`, not negative. The sum of a row is positive; it need not be 1.
     - `uniforms`: float64 `[num_seqs]`, from 0 up to, not including, 1.
@@ -99,24 +99,24 @@ def draw_tokens(probs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     | `[0, 1]` | 0 | 1 | a token of probability 0 has no piece |
     | `[1, 1, 2]` | 0.4 | 1 | the line is 4 long, and 0.4 of it is 1.6 |
 
-    Sums are float64. In float32 a very small piece vanishes beside the sum to its left, and its token could
-    never be drawn.
+    Sums are float64. In float32 a very small piece vanishes beside the sum to its left, and its token
+    could never be drawn.
     """
     raise NotImplementedError("exercise 4.4: write this function")
 
 
 # ---------- Exercise 4.5: A generator per request (about 10 minutes) ----------
-def draw_uniforms(num_seqs: int, generator: Generators = None) -> torch.Tensor:
-    """Return one random number for each row, so that the numbers of a request do not depend on who shares its
-    batch.
+def draw_uniforms(num_seqs: int, generator: Generators = None) -> Tensor:
+    """Return one random number for each row, so that the numbers of a request do not depend on who shares
+    its batch.
 
     - `num_seqs`: number of rows.
-    - `generator`: a list with one generator per row; row `i` takes one number from `generator[i]`. Or one
-      generator for all rows, which take from it in turn. None stands for torch's own.
+    - `generator`: a list with one generator per row; row `i` takes one number from `generator[i]`. Or
+      one generator for all rows, which take from it in turn. None stands for torch's own.
     - Returns float64 `[num_seqs]` on the CPU, from 0 up to, not including, 1.
 
-    Generator a gives the numbers a1, a2, a3, ..., generator b gives b1, b2, b3, ... Each row of the table
-    starts with fresh generators:
+    Generator a gives the numbers a1, a2, a3, ..., generator b gives b1, b2, b3, ... Each row of the
+    table starts with fresh generators:
 
     | call | first time | second time |
     |---|---|---|
@@ -124,7 +124,7 @@ def draw_uniforms(num_seqs: int, generator: Generators = None) -> torch.Tensor:
     | `draw_uniforms(2, [a, b])` | a1, b1 | a2, b2 |
     | `draw_uniforms(2, a)` | a1, a2 | a3, a4 |
 
-    You may use `torch.rand((), dtype=torch.float64, generator=g)`: the next number of `g`, or of torch's own
-    generator if `g` is None.
+    You may use `torch.rand((), dtype=torch.float64, generator=g)`: the next number of `g`, or of
+    torch's own generator if `g` is None.
     """
     raise NotImplementedError("exercise 4.5: write this function")

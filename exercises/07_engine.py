@@ -1,9 +1,9 @@
 # Exercises of lesson 07: The engine with a prefix cache: your engine talks.
 #
-# Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 # `yaie.exercise("7.1").check()` in the notebook, or `yaie check 7.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 56fe50d3ed90ff7d
+# generated, text hash 453158b460b9ecac
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Pages(pages.Pages):
 
     # ---------- Exercise 7.1: Reuse a cached prefix (about 15 minutes) ----------
     def reuse(self, request: Request) -> list[int]:
-        """Find the longest cached prefix of a request, lock it, and return the pages that hold it as a list, in order:
-        they become the beginning of its block table.
+        """Find the longest cached prefix of a request, lock it, and return the pages that hold it as a list,
+        in order: they become the beginning of its block table.
 
-        The last token of a request is never taken from the cache. It must be computed, because its logits give the
-        next token; a prompt that is cached to its end would leave nothing to compute.
+        The last token of a request is never taken from the cache. It must be computed, because its logits
+        give the next token; a prompt that is cached to its end would leave nothing to compute.
 
-        The request notes the node that it has locked, and how many tokens it has found. These count as published
-        and as computed. Where nothing is found, the list is empty and the node is the root.
+        The request notes the node that it has locked, and how many tokens it has found. These count as
+        published and as computed. Where nothing is found, the list is empty and the node is the root.
 
         Pages of 2 tokens; `[5, 6, 7, 8]` is cached in the pages 3 and 1:
 
@@ -34,24 +34,25 @@ class Pages(pages.Pages):
         | `[5, 6, 1, 2, 3]` | `[3]` | 2 | the prompts part there |
         | `[4, 4, 4]` | `[]` | 0 | |
 
-        You may use `self.cache.match(tokens)`, which gives `(length, pages, node)`: tokens found, whole pages; an
-        int64 array of pages; the node to lock. Then `self.cache.lock(node)`, and `request.hold(node, num_published,
-        num_computed)`, which notes the node and the two numbers of tokens. `request.token_ids` is an int64 array.
+        You may use `self.cache.match(tokens)`, which gives `(length, pages, node)`: tokens found, whole
+        pages; an int64 array of pages; the node to lock. Then `self.cache.lock(node)`, and
+        `request.hold(node, num_published, num_computed)`, which notes the node and the two numbers of
+        tokens. `request.token_ids` is an int64 array.
         """
         raise NotImplementedError("exercise 7.1: write this function")
 
     # ---------- Exercise 7.2: Publish what is computed (about 20 minutes) ----------
     def publish(self, request: Request) -> None:
-        """Hand the whole pages that a running request has computed to the prefix cache, for others to reuse. Only what
-        is computed may be published: whoever finds a page reads it at once.
+        """Hand the whole pages that a running request has computed to the prefix cache, for others to reuse.
+        Only what is computed may be published: whoever finds a page reads it at once.
 
         - The cache gets one reference (`self.kv.retain`) on each page that it took, and on no other.
         - The request goes on reading its published pages, so it locks them, and gives back its old lock.
-        - Where a twin published the same tokens first, the cache keeps the twin's pages. The request reads on from
-          those. Its own are duplicates: they are freed, and counted in `self.num_duplicates`.
+        - Where a twin published the same tokens first, the cache keeps the twin's pages. The request reads
+          on from those. Its own are duplicates: they are freed, and counted in `self.num_duplicates`.
 
-        Pages of 4 tokens. 12 tokens are computed; page 0 was found in the cache at the beginning, and a twin has
-        published page 4 for the same tokens as page 7:
+        Pages of 4 tokens. 12 tokens are computed; page 0 was found in the cache at the beginning, and a
+        twin has published page 4 for the same tokens as page 7:
 
         | | before | after |
         |---|---|---|
@@ -62,25 +63,25 @@ class Pages(pages.Pages):
 
         A block table never names a page that is free. `request.locked_node` is the node now locked.
 
-        You may use `self.cache.insert(tokens, pages)`, which gives `(present, length, node)` (exercise 1.3; a cache
-        that keeps nothing answers `(0, 0, root)`); `self.cache.pages_to(node)`, an array; `self.kv.block_tables`;
-        `self.kv.replace_prefix(request_id, pages)`, which makes a table begin with these pages and returns those
-        that became free; and `request.hold(node, num_published, num_computed)`, which notes the node and both
-        lengths in tokens.
+        You may use `self.cache.insert(tokens, pages)`, which gives `(present, length, node)` (exercise
+        1.3; a cache that keeps nothing answers `(0, 0, root)`); `self.cache.pages_to(node)`, an array;
+        `self.kv.block_tables`; `self.kv.replace_prefix(request_id, pages)`, which makes a table begin with
+        these pages and returns those that became free; and `request.hold(node, num_published,
+        num_computed)`, which notes the node and both lengths in tokens.
         """
         raise NotImplementedError("exercise 7.2: write this function")
 
     # ---------- Exercise 7.3: Make room by eviction (about 15 minutes) ----------
     def make_room(self, num_pages: int) -> bool:
-        """See that at least `num_pages` pages are free. If there are fewer, let the cache evict what is missing.
-        Return whether so many are free now.
+        """See that at least `num_pages` pages are free. If there are fewer, let the cache evict what is
+        missing. Return whether so many are free now.
 
-        If eviction would not be enough, nothing is evicted: the request must wait in any case, and pages worth
-        keeping would be lost for nothing. Evicted pages lose the reference of the cache, which frees them, and
-        count in `self.num_evicted`.
+        If eviction would not be enough, nothing is evicted: the request must wait in any case, and pages
+        worth keeping would be lost for nothing. Evicted pages lose the reference of the cache, which frees
+        them, and count in `self.num_evicted`.
 
-        A pool of 8 pages. The cache holds A in the pages 0 and 1 and B in page 2, A was used before B; the other 5
-        are free:
+        A pool of 8 pages. The cache holds A in the pages 0 and 1 and B in page 2, A was used before B; the
+        other 5 are free:
 
         | `make_room` | result | evicted | free afterwards |
         |---|---|---|---|
@@ -91,7 +92,7 @@ class Pages(pages.Pages):
         | 9 | False | none | 5 |
 
         You may use `self.kv.num_free_blocks`; `self.cache.evictable_size`, how many pages could be evicted;
-        `self.cache.evict(num_pages)`, which evicts at least so many and returns them as an array (exercise 1.4);
-        and `self.kv.release(pages)`, which takes the cache's reference off each page of a list.
+        `self.cache.evict(num_pages)`, which evicts at least so many and returns them as an array (exercise
+        1.4); and `self.kv.release(pages)`, which takes the cache's reference off each page of a list.
         """
         raise NotImplementedError("exercise 7.3: write this function")

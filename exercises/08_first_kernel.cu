@@ -1,10 +1,10 @@
 // Exercises of lesson 08: A first CUDA kernel.
 //
-// Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 // `yaie.exercise("8.1").check()` in the notebook, or `yaie check 8.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 121c35139f4d85d3
+// So are launchers and includes. You may add helper functions and constants of your own.
+// generated, text hash 470285f02ebcc13e
 
 // ==================== csrc/warmup/vector_add.cu ====================
 //
@@ -18,8 +18,8 @@
 //
 // Write `c[i] = a[i] + b[i]` for every i from 0 to n - 1, with one thread for each element.
 //
-// `a`, `b` and `c` are vectors of n floats. The launcher starts blocks of 256 threads and rounds their number up. A
-// thread that has no element must not touch memory.
+// `a`, `b` and `c` are vectors of n floats. The launcher starts blocks of 256 threads and rounds
+// their number up. A thread that has no element must not touch memory.
 //
 // | n | blocks | threads that add | threads with nothing to do |
 // |---|---|---|---|
@@ -33,11 +33,11 @@ __global__ void add_guarded(const float* a, const float* b, float* c, int64_t n)
 // ---------- Exercise 8.2: Any grid, any number of elements (about 10 minutes) ----------
 // Launched by `vector_add_grid_stride`: add_grid_stride<<<blocks, 256, 0, stream>>>(a, b, c, n)
 //
-// Write `c[i] = a[i] + b[i]` for every i from 0 to n - 1, whatever grid is launched: with fewer threads than elements,
-// with as many, or with more. Every element is written by one thread only.
+// Write `c[i] = a[i] + b[i]` for every i from 0 to n - 1, whatever grid is launched: with fewer
+// threads than elements, with as many, or with more. Every element is written by one thread only.
 //
-// `a`, `b` and `c` are vectors of n floats. Thread t of the T threads in the grid takes the elements t, t + T, t + 2 T
-// and so on, as long as they are below n.
+// `a`, `b` and `c` are vectors of n floats. Thread t of the T threads in the grid takes the elements
+// t, t + T, t + 2 T and so on, as long as they are below n.
 //
 // | blocks of 256 | T | n | thread | its elements |
 // |---|---|---|---|---|

@@ -1,10 +1,10 @@
 // Exercises of lesson 09: Memory operations.
 //
-// Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 // `yaie.exercise("9.1").check()` in the notebook, or `yaie check 9.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash e5c261edd99d4c48
+// So are launchers and includes. You may add helper functions and constants of your own.
+// generated, text hash c68f5084829e7296
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -20,8 +20,8 @@
 // Both take all layers, keys and values in one launch: a grid of (num_pairs, num_layers, 2) thread blocks.
 
 // ---------- Exercise 9.1: Copy blocks of the KV cache (about 20 minutes) ----------
-// Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(static_cast<Unit*>(key_cache),
-//     static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
+// Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads_for(units), 0,
+//     stream>>>(static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
 //
 // Copy blocks of the KV cache inside the cache, in place: in every layer, keys and values.
 //
@@ -30,9 +30,9 @@
 // | `key_cache`, `value_cache` | `[num_layers, num_blocks, units_per_block]` |
 // | `block_mapping` | `[num_pairs, 2]`: source and target |
 //
-// Thread block (x, y, z) copies pair x in layer y; z is 0 for the key cache and 1 for the value cache. It has at most
-// 256 threads, and a block of the cache may have more units. Nothing else changes. Neighbouring threads move
-// neighbouring units: the profile must show no wasted sectors.
+// Thread block (x, y, z) copies pair x in layer y; z is 0 for the key cache and 1 for the value cache.
+// It has at most 256 threads, and a block of the cache may have more units. Nothing else changes.
+// Neighbouring threads move neighbouring units: the profile must show no wasted sectors.
 //
 // With block_mapping = [[0, 2]], 2 layers and 3 blocks of 2 units:
 //
@@ -56,9 +56,9 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 //     CUDA graph has tokens of no request.
 
 // ---------- Exercise 9.2: Write new tokens into their slots (about 15 minutes) ----------
-// Launched by `launch_write`: reshape_and_cache_kernel<Unit><<<num_tokens, threads, 0, stream>>>(static_cast<const
-//     Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache),
-//     slot_mapping, units)
+// Launched by `reshape_and_cache`: reshape_and_cache_kernel<Unit><<<num_tokens, threads_for(units), 0,
+//     stream>>>(static_cast<const Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache),
+//     static_cast<Unit*>(value_cache), slot_mapping, units)
 //
 // Write the keys and values of new tokens into their slots of the paged cache.
 //
@@ -68,8 +68,9 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 // | `key_cache`, `value_cache` | `[num_slots, units_per_token]` |
 // | `slot_mapping` | `[num_tokens]`; a negative slot is padding and is stored nowhere |
 //
-// Thread block b stores token b: row b of `key` goes to row `slot_mapping[b]` of `key_cache`, and the same for `value`.
-// A row may have more units than the thread block has threads. Neighbouring threads move neighbouring units.
+// Thread block b stores token b: row b of `key` goes to row `slot_mapping[b]` of `key_cache`, and the
+// same for `value`. A row may have more units than the thread block has threads. Neighbouring threads
+// move neighbouring units.
 //
 // With slot_mapping = [3, -1, 0], rows of 2 units and 4 slots of zeros:
 //
@@ -93,24 +94,25 @@ __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Uni
 //                        tile lies in one bank, and its 32 reads queue up
 // 3 transpose_3_padded   one column more in the tile: the reads of a column fall into 32 different banks
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     constexpr int TILE = 32;  // a thread block has TILE x TILE threads
 
 // ---------- Exercise 9.3: Transpose through shared memory (about 25 minutes) ----------
-// Launched by `transpose_2_tiled`: transpose_tile_kernel<0><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x, y,
-//     rows, cols)
+// Launched by `transpose_2_tiled`: transpose_tile_kernel<0><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x,
+//     y, rows, cols)
 // Launched by `transpose_3_padded`: transpose_tile_kernel<1><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x,
 //     y, rows, cols)
 //
-// Transpose a matrix of floats through a tile in shared memory: y[c][r] = x[r][c]. Reads of `x` and writes of `y` both
-// run along rows of global memory.
+// Transpose a matrix of floats through a tile in shared memory: y[c][r] = x[r][c]. Reads of `x` and
+// writes of `y` both run along rows of global memory.
 //
-// `x` is `[rows, cols]` and `y` is `[cols, rows]`, of any size. A thread block has TILE x TILE threads (32 x 32) and
-// handles one tile of `x`: the one in tile column `blockIdx.x`, tile row `blockIdx.y`. Nothing outside `x` and `y` may
-// be touched. The tile has PAD extra columns, 0 or 1; with 1 there must be no bank conflicts.
+// `x` is `[rows, cols]` and `y` is `[cols, rows]`, of any size. A thread block has TILE x TILE threads
+// (32 x 32) and handles one tile of `x`: the one in tile column `blockIdx.x`, tile row `blockIdx.y`.
+// Nothing outside `x` and `y` may be touched. The tile has PAD extra columns, 0 or 1; with 1 there
+// must be no bank conflicts.
 //
-// With x = [[1, 2, 3], [4, 5, 6]], y is [[1, 4], [2, 5], [3, 6]]. With 40 rows and 70 columns the grid is 3 x 2, and
-// thread block (2, 1) does this:
+// With x = [[1, 2, 3], [4, 5, 6]], y is [[1, 4], [2, 5], [3, 6]].
+// With 40 rows and 70 columns the grid is 3 x 2, and thread block (2, 1) does this:
 //
 // | | begins at | exists there |
 // |---|---|---|
@@ -132,17 +134,18 @@ __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int co
 //
 // Float addition is not associative: the three give sums that differ in the last digits.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     constexpr int THREADS = 256;  // per thread block
 
 // ---------- Exercise 9.4: Sum in shared memory (about 20 minutes) ----------
 // Launched by `reduce_2_shared`: reduce_2_kernel<<<blocks_for(n), THREADS, 0, stream>>>(x, total, n)
 //
-// Add up n floats. Each thread block adds the sum of its elements to `total[0]` with a single `atomicAdd`; before that,
-// its threads gather the sum in shared memory.
+// Add up n floats. Each thread block adds the sum of its elements to `total[0]` with a single
+// `atomicAdd`; before that, its threads gather the sum in shared memory.
 //
-// `x` is `[n]`, `total` is `[1]` and begins at 0. Every thread block has THREADS = 256 threads, and thread i of the
-// grid has element i. A thread without an element adds nothing and reads nothing.
+// `x` is `[n]`, `total` is `[1]` and begins at 0. Every thread block has THREADS = 256 threads, and
+// thread i of the grid has element i. A thread without an element adds nothing and reads nothing. The
+// threads share the additions: none of them reads more than 64 numbers from shared memory.
 //
 // With x = [1, 2, 3, ...] and n = 300 the total is 45,150:
 //

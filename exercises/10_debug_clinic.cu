@@ -1,10 +1,10 @@
 // Exercises of lesson 10: Debug clinic: the bug hunt.
 //
-// Each function below is the engine's, with a mistake put in. Fix it, save the file, check it:
+// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 // `yaie.exercise("10.2").check()` in the notebook, or `yaie check 10.2` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash f730e9c259cc4a52
+// So are launchers and includes. You may add helper functions and constants of your own.
+// generated, text hash 683cc8c3aca3093c
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -21,11 +21,11 @@
 
 // ---------- Exercise 10.2: Case 1: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
-// Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads, 0, stream>>>(static_cast<Unit*>(key_cache),
-//     static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
+// Launched by `launch_copy`: copy_blocks_kernel<Unit><<<grid, threads_for(units), 0,
+//     stream>>>(static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache), block_mapping, num_blocks, units)
 //
-// Fix `copy_blocks_kernel`: every unit of a block must be copied, for every size of a block and every number of
-// threads. Each unit is written by one thread only.
+// Fix `copy_blocks_kernel`: every unit of a block must be copied, for every size of a block and every
+// number of threads. Each unit is written by one thread only.
 //
 // | units per block | threads | wrong as found |
 // |---|---|---|
@@ -66,7 +66,11 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 // As two operations of a library, silu would write its result and the product would read it again: 5 rows moved of
 // `size` each instead of 3. silu(gate) is rounded to the dtype before the product, as those two would do it.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
+//     template <typename T, int N>
+//     struct alignas(sizeof(T) * N) Pack {
+//         T at[N];
+//     };
 //     __device__ __forceinline__ float to_float(float x);
 //     __device__ __forceinline__ float to_float(__half x);
 //     __device__ __forceinline__ float to_float(__nv_bfloat16 x);
@@ -75,10 +79,6 @@ __global__ void copy_blocks_kernel(Unit* key_cache, Unit* value_cache, const int
 //     template <> __device__ __forceinline__ float from_float<float>(float x);
 //     template <> __device__ __forceinline__ __half from_float<__half>(float x);
 //     template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x);
-//     template <typename T, int N>
-//     struct alignas(sizeof(T) * N) Pack {
-//         T at[N];
-//     };
 
 // ---------- Exercise 10.6: Case 3: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
@@ -123,11 +123,11 @@ __global__ void silu_mul_kernel(const Pack<T, N>* gate_up, Pack<T, N>* out, int 
 
 // ---------- Exercise 10.8: Case 4: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
-// Launched by `launch_gather`: gather_pages_kernel<Unit><<<context_len, threads, 0, stream>>>(static_cast<const
-//     Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
+// Launched by `gather_pages`: gather_pages_kernel<Unit><<<context_len, threads_for(units), 0,
+//     stream>>>(static_cast<const Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
 //
-// Fix `gather_pages_kernel`: the token at each position comes from the block that the block table names for it, in any
-// order of the blocks.
+// Fix `gather_pages_kernel`: the token at each position comes from the block that the block table
+// names for it, in any order of the blocks.
 //
 // With pages of 2 tokens, where block b holds 2 b and 2 b + 1:
 //
@@ -158,18 +158,18 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //                        tile lies in one bank, and its 32 reads queue up
 // 3 transpose_3_padded   one column more in the tile: the reads of a column fall into 32 different banks
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     constexpr int TILE = 32;  // a thread block has TILE x TILE threads
 
 // ---------- Exercise 10.10: Case 5: fix it (about 6 minutes) ----------
 // There is a mistake in this function.
-// Launched by `transpose_2_tiled`: transpose_tile_kernel<0><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x, y,
-//     rows, cols)
+// Launched by `transpose_2_tiled`: transpose_tile_kernel<0><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x,
+//     y, rows, cols)
 // Launched by `transpose_3_padded`: transpose_tile_kernel<1><<<grid_of(rows, cols), dim3(TILE, TILE), 0, stream>>>(x,
 //     y, rows, cols)
 //
-// Fix `transpose_tile_kernel` for every shape: `x` is `[rows, cols]`, `y` is `[cols, rows]`, and y[c][r] = x[r][c].
-// Nothing outside `y` may be written.
+// Fix `transpose_tile_kernel` for every shape: `x` is `[rows, cols]`, `y` is `[cols, rows]`, and
+// y[c][r] = x[r][c]. Nothing outside `y` may be written.
 //
 // | shape of `x` | as found |
 // |---|---|
@@ -207,12 +207,12 @@ __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int co
 
 // ---------- Exercise 10.12: Case 6: fix it (about 5 minutes) ----------
 // There is a mistake in this function.
-// Launched by `launch_write`: reshape_and_cache_kernel<Unit><<<num_tokens, threads, 0, stream>>>(static_cast<const
-//     Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache),
-//     slot_mapping, units)
+// Launched by `reshape_and_cache`: reshape_and_cache_kernel<Unit><<<num_tokens, threads_for(units), 0,
+//     stream>>>(static_cast<const Unit*>(key), static_cast<const Unit*>(value), static_cast<Unit*>(key_cache),
+//     static_cast<Unit*>(value_cache), slot_mapping, units)
 //
-// Fix `reshape_and_cache_kernel`: a token with a negative slot is stored nowhere. All others go to their slots, slot 0
-// included.
+// Fix `reshape_and_cache_kernel`: a token with a negative slot is stored nowhere. All others go to
+// their slots, slot 0 included.
 //
 // Tokens 1, 2, ... go to an empty pool of 4 slots:
 //
@@ -246,7 +246,7 @@ __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Uni
 //
 // Float addition is not associative: the three give sums that differ in the last digits.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     constexpr int THREADS = 256;  // per thread block
 //     // The sum over the 32 lanes of a warp, in lane 0. All lanes must call it.
 //     __device__ float warp_sum(float value);
@@ -255,8 +255,8 @@ __global__ void reshape_and_cache_kernel(const Unit* key, const Unit* value, Uni
 // There is a mistake in this function.
 // Launched by `reduce_2_shared`: reduce_2_kernel<<<blocks_for(n), THREADS, 0, stream>>>(x, total, n)
 //
-// Fix `reduce_2_kernel`: a thread without a number must not read one, even if it does not use it, and adds 0 to the
-// sum.
+// Fix `reduce_2_kernel`: a thread without a number must not read one, even if it does not use it, and
+// adds 0 to the sum.
 //
 // | numbers 1, 2, ..., n | sum | as found |
 // |---|---|---|
@@ -302,7 +302,7 @@ __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
 //
 // Arguments as problem.cuh says.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     // The sum (or maximum) over the 32 lanes of a warp, in every lane. All lanes must call it.
 //     __device__ __forceinline__ float warp_sum(float value);
 //     __device__ __forceinline__ float warp_max(float value);
@@ -315,8 +315,9 @@ __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
 //
 // Fix `take_scores`: `rescale` must take sums that were made with the old maximum to the new one.
 //
-// The function takes the scores of one tile into the running maximum `row.most` of a row and its running sum `row.sum`,
-// the sum of exp(score - row.most). Each lane has the score of one key, and gets the weight of this key back.
+// The function takes the scores of one tile into the running maximum `row.most` of a row and its
+// running sum `row.sum`, the sum of exp(score - row.most). Each lane has the score of one key, and
+// gets the weight of this key back.
 //
 // | scores, values 0, 1, 2, ... | weighted mean | as found |
 // |---|---|---|
@@ -344,8 +345,8 @@ __device__ float take_scores(float score, Running& row, float& rescale) {
 // There is a mistake in this function.
 // Launched by `reduce_3_shuffle`: reduce_3_kernel<<<blocks, THREADS, 0, stream>>>(x, total, n)
 //
-// Fix `reduce_3_kernel`: no two threads may race, and the sum must be right for any number of thread blocks. Each
-// thread block adds its own sum to `total[0]`.
+// Fix `reduce_3_kernel`: no two threads may race, and the sum must be right for any number of thread
+// blocks. Each thread block adds its own sum to `total[0]`.
 //
 // | numbers 1, 2, ..., n | thread blocks | sum | as found |
 // |---|---|---|---|

@@ -1,10 +1,10 @@
 // Exercises of lesson 11: Fused model operations.
 //
-// Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 // `yaie.exercise("11.1").check()` in the notebook, or `yaie check 11.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 4fe6ae87a877b032
+// So are launchers and includes. You may add helper functions and constants of your own.
+// generated, text hash 7d5483d1fd019633
 
 // ==================== csrc/model_ops/rms_norm.cu ====================
 //
@@ -26,7 +26,7 @@
 //
 // The sum is in float. The quotient is rounded to the dtype before it is multiplied, as torch does it.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     template <typename T, int N>
 //     struct alignas(sizeof(T) * N) Pack {
 //         T at[N];
@@ -44,8 +44,8 @@
 //     MOST_THREADS), 0, stream>>>(static_cast<const P*>(x), static_cast<P*>(residual), static_cast<const P*>(weight),
 //     static_cast<P*>(out), packs, eps)
 //
-// Norm the rows of a matrix: out = v * weight / sqrt(mean of v squared + eps), where v is x, or x + residual if there
-// is a residual. Thread block r norms row r. Nothing is read or written twice.
+// Norm the rows of a matrix: out = v * weight / sqrt(mean of v squared + eps), where v is x, or
+// x + residual if there is a residual. Thread block r norms row r. Nothing is read or written twice.
 //
 // | argument | shape, in packs of N numbers |
 // |---|---|
@@ -53,14 +53,15 @@
 // | `residual` | `[num_rows, packs]`, holds v afterwards; or null: nothing is added |
 // | `weight` | `[packs]` |
 //
-// Thread t has the packs t, t + blockDim.x, t + 2 blockDim.x, ... of its row: at most MOST_PACKS = 4. Some threads have
-// fewer, or none. The mean is over the packs * N numbers of the row.
+// Thread t has the packs t, t + blockDim.x, t + 2 blockDim.x, ... of its row: at most MOST_PACKS = 4.
+// Some threads have fewer, or none. The mean is over the packs * N numbers of the row.
 //
-// With x = [1, 7], residual = [2, -3], weight = [1, 1] and eps = 0, `residual` becomes [3, 4], the mean square is 12.5,
-// and out = [0.849, 1.131].
+// With x = [1, 7], residual = [2, -3], weight = [1, 1] and eps = 0, `residual` becomes [3, 4], the
+// mean square is 12.5, and out = [0.849, 1.131].
 //
-// You may use `added(a, b)`, `sum_of_squares(pack)` and `scaled(pack, scale, weight)`, which work on packs, and
-// `block_sum(value)`: the sum over the thread block, in every thread. All threads must call `block_sum`, once.
+// You may use `added(a, b)`, `sum_of_squares(pack)` and `scaled(pack, scale, weight)`, which work on
+// packs, and `block_sum(value)`: the sum over the thread block, in every thread. All threads must call
+// `block_sum`, once.
 template <typename T, int N>
 __global__ void __launch_bounds__(MOST_THREADS)  // at most 64 registers, or 1,024 threads could not be launched
 rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* weight, Pack<T, N>* out, int packs,
@@ -84,7 +85,11 @@ rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* w
 // Measured on an H100, 8,192 tokens of 32 heads of 128 in bf16 (yaie/bench/results): 79 us, 51 us; torch, operation by
 // operation, 702 us.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
+//     template <typename T, int N>
+//     struct alignas(sizeof(T) * N) Pack {
+//         T at[N];
+//     };
 //     __device__ __forceinline__ float to_float(float x);
 //     __device__ __forceinline__ float to_float(__half x);
 //     __device__ __forceinline__ float to_float(__nv_bfloat16 x);
@@ -93,20 +98,17 @@ rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* w
 //     template <> __device__ __forceinline__ float from_float<float>(float x);
 //     template <> __device__ __forceinline__ __half from_float<__half>(float x);
 //     template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x);
-//     template <typename T, int N>
-//     struct alignas(sizeof(T) * N) Pack {
-//         T at[N];
-//     };
 
 // ---------- Exercise 11.2: RoPE in place (about 20 minutes) ----------
 // Launched by `launch_rope`: rope_kernel<T, N><<<num_tokens, threads_for(static_cast<int64_t>(num_heads) * packs,
 //     THREADS), 0, stream>>>(static_cast<T*>(x), cos, sin, num_heads, packs, token_stride)
 //
-// Turn the heads of a token by the angles of its position, in place: RoPE. Thread block t turns token t, every one of
-// its `num_heads` heads.
+// Turn the heads of a token by the angles of its position, in place: RoPE. Thread block t turns token
+// t, every one of its `num_heads` heads.
 //
-// A head has two halves of half = packs * N numbers. Number i of the first half and number i of the second are a pair
-// (a, b). It becomes (a cos - b sin, b cos + a sin), with entry i of its token.
+// A head has two halves of half = packs * N numbers. Number i of the first half and number i of the
+// second are a pair (a, b). It becomes (a cos - b sin, b cos + a sin), with entry i of the token's
+// `cos` and `sin`.
 //
 // | argument | meaning |
 // |---|---|
@@ -116,11 +118,11 @@ rms_norm_2_kernel(const Pack<T, N>* x, Pack<T, N>* residual, const Pack<T, N>* w
 //
 // What lies between the last head of a token and the next token stays as it is.
 //
-// One head [1, 2, 3, 4] with cos = [0, 1] and sin = [1, 0] has the pairs (1, 3) and (2, 4). The first turns by 90
-// degrees, the second by 0: the head becomes [-3, 2, 1, 4].
+// One head [1, 2, 3, 4] with cos = [0, 1] and sin = [1, 0] has the pairs (1, 3) and (2, 4). The first
+// turns by 90 degrees, the second by 0: the head becomes [-3, 2, 1, 4].
 //
-// You may use `*reinterpret_cast<Pack<T, N>*>(pointer)`, which reads or writes N neighbouring numbers at once, and
-// `to_float(value)` and `from_float<T>(value)`.
+// You may use `*reinterpret_cast<Pack<T, N>*>(pointer)`, which reads or writes N neighbouring numbers
+// at once, and `to_float(value)` and `from_float<T>(value)`.
 template <typename T, int N>
 __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_heads, int packs, int64_t token_stride) {
     // exercise 11.2: write this function
@@ -141,7 +143,11 @@ __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_he
 // As two operations of a library, silu would write its result and the product would read it again: 5 rows moved of
 // `size` each instead of 3. silu(gate) is rounded to the dtype before the product, as those two would do it.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
+//     template <typename T, int N>
+//     struct alignas(sizeof(T) * N) Pack {
+//         T at[N];
+//     };
 //     __device__ __forceinline__ float to_float(float x);
 //     __device__ __forceinline__ float to_float(__half x);
 //     __device__ __forceinline__ float to_float(__nv_bfloat16 x);
@@ -150,25 +156,22 @@ __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_he
 //     template <> __device__ __forceinline__ float from_float<float>(float x);
 //     template <> __device__ __forceinline__ __half from_float<__half>(float x);
 //     template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x);
-//     template <typename T, int N>
-//     struct alignas(sizeof(T) * N) Pack {
-//         T at[N];
-//     };
 
 // ---------- Exercise 11.3: The gate of the MLP (about 15 minutes) ----------
 // Launched by `launch_silu_mul`: silu_mul_kernel<T, N><<<grid, threads, 0, stream>>>(input, static_cast<P*>(out),
 //     packs)
 //
-// Open the gate of the MLP: out = silu(gate) * up, number by number, with silu(z) = z / (1 + exp(-z)).
+// Open the gate of the MLP: out = silu(gate) * up, number by number, with
+// silu(z) = z / (1 + exp(-z)).
 //
 // | argument | shape, in packs of N numbers |
 // |---|---|
 // | `gate_up` | `[num_rows, 2 * packs]`: the packs of the gate, then those of up |
 // | `out` | `[num_rows, packs]` |
 //
-// `blockIdx.x` is the row, and `blockIdx.y` counts the thread blocks that share it. Together they have a thread for
-// each pack of the row, and some too many, which must do nothing. Neighbouring threads move neighbouring packs. Compute
-// in float, and round silu(gate) to T before the product.
+// `blockIdx.x` is the row, and `blockIdx.y` counts the thread blocks that share it. Together they have
+// a thread for each pack of the row, and some too many, which must do nothing. Neighbouring threads
+// move neighbouring packs. Compute in float, and round silu(gate) to T before the product.
 //
 // The row [1, 0, 2, 3] has the gate [1, 0] and up [2, 3]. It gives [1.462, 0].
 //

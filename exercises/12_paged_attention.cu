@@ -1,10 +1,10 @@
 // Exercises of lesson 12: Paged attention.
 //
-// Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 // `yaie.exercise("12.1").check()` in the notebook, or `yaie check 12.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 8abacf8332dfc895
+// So are launchers and includes. You may add helper functions and constants of your own.
+// generated, text hash 946e6105a59a1693
 
 // ==================== csrc/paged_attention/problem.cuh ====================
 //
@@ -22,10 +22,25 @@
 
 // ---------- Exercise 12.1: The page walk (about 10 minutes) ----------
 //
-// Say where in the cache a token lies, counted in tokens. With pages of 4 and the block table [1, 0], the token at
-// position 2 is row 2 of block 1, slot 6, and the token at position 5 is row 1 of block 0, slot 1.
+// Find the slot of a token: its place in the KV cache, counted in tokens from the start of the pool.
+// Every kernel of paged attention calls this for each key that it reads.
 //
-// pool. Page number i of the sequence is block block_table[i] of the pool; pages have block_size tokens.
+// | argument | meaning |
+// |---|---|
+// | `block_table` | `block_table[i]` is the block of the pool that holds page i of the sequence |
+// | `position` | of the token in the sequence, from 0 on |
+// | `block_size` | tokens in a page, and rows in a block; 1 or more, not always a power of two |
+//
+// With pages of 4 and the block table [1, 0], the sequence lies in blocks 1 and 0 of the pool:
+//
+// | position | page | row | slot |
+// |---|---|---|---|
+// | 0 | 0 | 0 | 4 |
+// | 3 | 0 | 3 | 7 |
+// | 4 | 1 | 0 | 0 |
+// | 5 | 1 | 1 | 1 |
+//
+// Entries of the table behind the page of `position` may hold anything and are not read.
 __device__ __forceinline__ int slot_of_token(const int* block_table, int position, int block_size) {
     // exercise 12.1: write this function
     return {};
@@ -38,12 +53,28 @@ __device__ __forceinline__ int slot_of_token(const int* block_table, int positio
 
 // ---------- Exercise 12.2: The online softmax (about 15 minutes) ----------
 //
-// Let the running maximum grow to a new score. What was added up relative to the old maximum must be multiplied by
-// 2^(old maximum - new maximum): do so with `total`, and return the factor. With `largest` 3, `total` 5 and a score of
-// 4, `largest` becomes 4, `total` 2.5, and 0.5 is returned. A score of 1 changes nothing and returns 1.
+// Take one more score into the running maximum of an online softmax.
 //
-// maximum is too large now, and must be multiplied by the factor that is returned, 2^(old maximum - new maximum); for
-// `total`, the sum of the weights, it is done here.
+// The softmax so far was taken relative to `largest`: a key with the score s has the weight
+// 2^(s - largest), and `total` is the sum of the weights. `largest` and `total` are references: what
+// you assign to them changes the caller's variables.
+//
+// | | afterwards |
+// |---|---|
+// | `largest` | the largest score so far, `score` included |
+// | `total` | the sum of the same weights as before, now relative to the new `largest` |
+// | returned | by what all sums made with the old `largest` must be multiplied |
+//
+// The weight of `score` itself is not added: the caller does that. Scores may lie hundreds apart. At
+// first `largest` is -FLT_MAX, the lowest float, and `total` is 0.
+//
+// | `score` | `largest`: before, after | `total`: before, after | returned |
+// |---|---|---|---|
+// | 4 | 3, 4 | 5, 2.5 | 0.5 |
+// | 1 | 3, 3 | 5, 5 | 1 |
+// | 2 | -FLT_MAX, 2 | 0, 0 | 0 |
+//
+// You may use `fmaxf(a, b)` and `exp2f(x)`, which is 2^x.
 __device__ __forceinline__ float grow_maximum(float score, float& largest, float& total) {
     // exercise 12.2: write this function
     return {};
@@ -60,23 +91,38 @@ __device__ __forceinline__ float grow_maximum(float score, float& largest, float
 //
 // Arguments as problem.cuh says.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     __device__ __forceinline__ float to_float(float x);
 //     __device__ __forceinline__ float to_float(__half x);
 //     __device__ __forceinline__ float to_float(__nv_bfloat16 x);
 //     // The sum (or maximum) over the 32 lanes of a warp, in every lane. All lanes must call it.
 //     __device__ __forceinline__ float warp_sum(float value);
-//     constexpr float LOG2_E = 1.4426950408889634f;
 //     constexpr int DIMS_PER_LANE = MAX_HEAD_DIM / 32;
 
 // ---------- Exercise 12.3: A dot product by a warp (about 15 minutes) ----------
 //
-// 32 lanes compute the dot product of a query and a key together, and each of them returns it. Lane l takes the
-// elements l, l + 32, l + 64, ... With head_dim 40, lanes 0 to 7 take two elements and the others one; lane 3 takes
-// key[3] and key[35], times query[0] and query[1], which are its own.
+// Compute the dot product of a query and a key with the 32 lanes of a warp together. All lanes call
+// it, and all lanes get the result.
 //
-// the query, in query[0], query[1], ..., query[DIMS_PER_LANE - 1] (0 beyond head_dim), so that a warp reads 32
-// neighbouring elements of the key at a time. All lanes must call it.
+// | argument | meaning |
+// |---|---|
+// | `query` | the lane's own DIMS_PER_LANE floats: elements l, l + 32, l + 64, ... for lane l |
+// | `key` | `[head_dim]`, in global memory, the same for all lanes |
+// | `head_dim` | a multiple of 8 up to 256, not always one of 32 |
+//
+// The query is 0 beyond head_dim. Nothing behind `key[head_dim - 1]` may be read: at the end of the
+// cache there is nothing. A thread block has four warps, each with a query and a key of its own.
+//
+// With head_dim 40, lanes 0 to 7 have two products each, and the others have one:
+//
+// | lane | its products |
+// |---|---|
+// | 3 | query[0] * key[3] + query[1] * key[35] |
+// | 7 | query[0] * key[7] + query[1] * key[39] |
+// | 8 | query[0] * key[8] |
+//
+// You may use `to_float(element)`, and `warp_sum(value)`: the sum over the 32 lanes, in every lane.
+// All lanes must call it.
 template <typename T>
 __device__ __forceinline__ float warp_dot(const float* query, const T* key, int head_dim) {
     // exercise 12.3: write this function
@@ -85,12 +131,27 @@ __device__ __forceinline__ float warp_dot(const float* query, const T* key, int 
 
 // ---------- Exercise 12.4: Merge the splits of a context (about 20 minutes) ----------
 //
-// Some sets of keys were attended to apart. Each left an output and the logarithm (base 2) of its total weight. Merge
-// them: the mean of the outputs, weighted by 2^lse. With outputs 10 and 40 and lses 1 and 2, the weights are 2 and 4,
-// the result is (2 * 10 + 4 * 40) / 6 = 30, and `lse` becomes log2(6).
+// Merge attention over several sets of keys, for one element of the output. Each set was attended to
+// on its own: as splits of a long context are, by thread blocks that know nothing of each other.
 //
-// parts[i * stride], and in lses[i] the base-2 logarithm of its total weight. The merged element, which is returned, is
-// the mean of the parts weighted by 2^lses[i]; `lse` receives the logarithm of the total weight of all sets.
+// | argument | meaning |
+// |---|---|
+// | `parts`, `stride` | what set i gave for this element is `parts[i * stride]` |
+// | `lses` | `[count]`: log2 of the total weight of each set |
+// | `count` | number of sets, 1 or more |
+// | `lse` | a reference; receives log2 of the total weight of all sets together |
+//
+// The result is the mean of the parts, where part i weighs 2^lses[i]. The lses may be of any size:
+// 2^200 does not fit into a float and 2^-200 is 0 there, but their ratios count.
+//
+// | `lses` | parts | returned | `lse` |
+// |---|---|---|---|
+// | 1, 2 | 10, 40 | (2 * 10 + 4 * 40) / 6 = 30 | log2(6) = 2.58 |
+// | 5 | 7 | 7 | 5 |
+// | 201, 200 | 3, 6 | 4 | 201.58 |
+// | -200, -201 | 3, 6 | 4 | -199.42 |
+//
+// You may use `fmaxf(a, b)`, `exp2f(x)`, which is 2^x, and `log2f(x)`.
 __device__ float merge_parts(const float* lses, const float* parts, int count, int stride, float& lse) {
     // exercise 12.4: write this function
     return {};

@@ -1,10 +1,10 @@
 // Exercises of lesson 13: Flash attention: tiles.
 //
-// Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 // `yaie.exercise("13.1").check()` in the notebook, or `yaie check 13.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash b917da4d5d34e140
+// So are launchers and includes. You may add helper functions and constants of your own.
+// generated, text hash e8bc9a17d90379d7
 
 // ==================== csrc/flash_attention/flash_attention_2_tiles.cu ====================
 //
@@ -25,7 +25,7 @@
 //
 // Arguments as problem.cuh says.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     __device__ __forceinline__ float to_float(float x);
 //     __device__ __forceinline__ float to_float(__half x);
 //     __device__ __forceinline__ float to_float(__nv_bfloat16 x);
@@ -39,8 +39,8 @@
 
 // ---------- Exercise 13.1: Load a tile (about 15 minutes) ----------
 //
-// Copy 32 rows of one head from global memory into a tile in shared memory, as floats. All threads of the block call it
-// together, once each for queries, keys and values.
+// Copy 32 rows of one head from global memory into a tile in shared memory, as floats. All threads of
+// the block call it together, once each for queries, keys and values.
 //
 // | argument | meaning |
 // |---|---|
@@ -49,9 +49,9 @@
 // | `head_dim` | numbers in a row |
 // | `tile`, `tile_stride` | the tile; from row to row it is `tile_stride` floats |
 //
-// Row i of the tile (i below KEYS = 32) is row first + i, or zeros where there is no such row. `stride` and
-// `tile_stride` may be larger than head_dim. Neighbouring threads read neighbouring columns. You may use
-// `to_float(element)`.
+// Row i of the tile (i below KEYS = 32) is row first + i, or zeros where there is no such row.
+// `stride` and `tile_stride` may be larger than head_dim. Neighbouring threads read neighbouring
+// columns. You may use `to_float(element)`.
 //
 // With head_dim 4, stride 8, first 32, count 33 and tile_stride 5:
 //
@@ -69,8 +69,8 @@ __device__ void load_tile(const T* rows, int stride, int first, int count, int h
 //
 // Take the scores of one more tile of 32 keys into the running softmax of a row.
 //
-// All 32 lanes of a warp call it. `score` is the score of the lane's own key, -inf if the row may not see that key.
-// `row` is the same in all lanes.
+// All 32 lanes of a warp call it. `score` is the score of the lane's own key, -inf if the row may not
+// see that key. `row` is the same in all lanes.
 //
 // | | afterwards |
 // |---|---|
@@ -79,8 +79,8 @@ __device__ void load_tile(const T* rows, int stride, int first, int count, int h
 // | `rescale` | what sums made with the old maximum must be multiplied by |
 // | returned | the weight of the lane's own key, exp(score - row.most) |
 //
-// As long as a row has seen no key, `row.most` is -inf; then the weight is 0, and nothing becomes NaN. You may use
-// `warp_max(value)` and `warp_sum(value)`: over the 32 lanes, in every lane.
+// As long as a row has seen no key, `row.most` is -inf; then the weight is 0, and nothing becomes NaN.
+// You may use `warp_max(value)` and `warp_sum(value)`: over the 32 lanes, in every lane.
 //
 // With scores in units of ln 2: a row has seen 1 and 0, and the tile brings 2, 2 and 30 times -inf.
 //
@@ -114,7 +114,7 @@ __device__ float take_scores(float score, Running& row, float& rescale) {
 //
 // Arguments as problem.cuh says; head_dim a multiple of 8 up to 256, all pointers 16-byte aligned.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     template <typename T>
 //     struct Head {
 //         const T *query, *key, *value;
@@ -131,22 +131,22 @@ __device__ float take_scores(float score, Running& row, float& rescale) {
 //         // kv_len tokens: row 0 sees kv_len - q_len + 1 keys and each row one more than the row before.
 //         __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + row, kv_len)); }
 //     };
-//     // The head blockIdx.y of the sequence blockIdx.z. Several query heads share a head of keys and values (GQA).
-//     template <typename T> __device__ __forceinline__ Head<T> head_of_this_block(const T* query, const T* key, const T* value, T* out, const Problem& problem);
 //     struct Tiles {
 //         int seen_by_all, to_visit;
 //     };
 
 // ---------- Exercise 13.3: Skip the tiles that nobody sees (about 15 minutes) ----------
 //
-// Say which tiles of TILE keys a block of TILE query rows has to visit, and which of those need no mask. The block has
-// the rows from `first_row` on.
+// Say which tiles of TILE keys a block of TILE query rows has to visit, and which of those need no
+// mask. The block has the rows from `first_row` on.
 //
-// The result is a `Tiles`. The first `to_visit` tiles hold all keys that some row of the block may see; a tile of which
-// no row sees a key is not visited. The first `seen_by_all` of them are seen by all rows, as a whole.
+// The result is a `Tiles`. The first `to_visit` tiles hold all keys that some row of the block may
+// see; a tile of which no row sees a key is not visited. The first `seen_by_all` of them are seen by
+// all rows, as a whole.
 //
-// You may use `head.visible_keys(row)`: how many keys the row may see. They are the first ones. It knows the mask, a
-// cached prefix and the end of the keys, and may be asked for rows beyond the end. A later row never sees fewer.
+// You may use `head.visible_keys(row)`: how many keys the row may see. They are the first ones. It
+// knows the mask, a cached prefix and the end of the keys, and may be asked for rows beyond the end. A
+// later row never sees fewer.
 //
 // | queries, keys | rows | first row sees | last row sees | `to_visit` | `seen_by_all` |
 // |---|---|---|---|---|---|

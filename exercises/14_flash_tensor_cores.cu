@@ -1,10 +1,10 @@
 // Exercises of lesson 14: Flash attention: tensor cores.
 //
-// Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 // `yaie.exercise("14.1").check()` in the notebook, or `yaie check 14.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash 9e3c6f8769312da6
+// So are launchers and includes. You may add helper functions and constants of your own.
+// generated, text hash 9c4bdccc3d01570e
 
 // ==================== csrc/flash_attention/flash_attention_4_tensor_cores.cu ====================
 //
@@ -32,7 +32,7 @@
 //
 // Arguments as problem.cuh says; head_dim a multiple of 8 up to 256, all pointers 16-byte aligned, scale above 0.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     template <typename T>
 //     struct Head {
 //         const T *query, *key, *value;
@@ -49,8 +49,6 @@
 //         // kv_len tokens: row 0 sees kv_len - q_len + 1 keys and each row one more than the row before.
 //         __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + row, kv_len)); }
 //     };
-//     // The head blockIdx.y of the sequence blockIdx.z. Several query heads share a head of keys and values (GQA).
-//     template <typename T> __device__ __forceinline__ Head<T> head_of_this_block(const T* query, const T* key, const T* value, T* out, const Problem& problem);
 //     template <int BANDS, int BLOCKS>
 //     using Accumulators = float[BANDS][BLOCKS][4];
 //     template <typename T>
@@ -65,9 +63,9 @@
 //
 // Set the scores of keys that a row may not see to -inf, and leave the others as they are.
 //
-// `scores[band][block][i]` are this lane's elements of the warp's scores, where mma has left them: bands of 16 rows,
-// blocks of 8 keys, and 4 elements for each lane in a 16 x 8 product. `first_row` is row 0 of band 0. `first_key` is
-// key 0 of block 0. All 32 lanes call the function.
+// `scores[band][block][i]` are this lane's elements of the warp's scores, where mma has left them:
+// bands of 16 rows, blocks of 8 keys, and 4 elements for each lane in a 16 x 8 product. `first_row` is
+// row 0 of band 0. `first_key` is key 0 of block 0. All 32 lanes call the function.
 //
 // You may use `head.visible_keys(row)`: how many keys the row may see, from key 0 on.
 //
@@ -89,13 +87,13 @@ __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores,
 //
 // Add queries x keys to the scores of a warp, on tensor cores.
 //
-// `queries` and `keys` are tiles in shared memory, arrays of 16-byte chunks: 8 columns of head_dim each. Chunk c of row
-// r is at `place<HEAD_DIM>(r, c)` (the swizzle). Warp w has the rows from 16 * BANDS * w on of the tile of queries, and
-// all 8 * BLOCKS keys. `scores[band][block]` belongs to 16 of these rows and 8 of these keys. The profile must show no
-// bank conflicts.
+// `queries` and `keys` are tiles in shared memory, arrays of 16-byte chunks: 8 columns of head_dim
+// each. Chunk c of row r is at `place<HEAD_DIM>(r, c)` (the swizzle). Warp w has the rows from
+// 16 * BANDS * w on of the tile of queries, and all 8 * BLOCKS keys. `scores[band][block]` belongs to
+// 16 of these rows and 8 of these keys. The profile must show no bank conflicts.
 //
-// You may use `yaie::ldmatrix_x4(registers, address)` and `multiply<T>(d, a, b)`: d += a * b, the mma for the type T,
-// with a[4] of 16 rows and b[2] of 8 keys.
+// You may use `yaie::ldmatrix_x4(registers, address)` and `multiply<T>(d, a, b)`: d += a * b, the mma
+// for the type T, with a[4] of 16 rows and b[2] of 8 keys.
 //
 // Columns 16 to 31 of head_dim (chunks 2 and 3), warp 1, BANDS = 2: for the fetch of
 //
@@ -113,14 +111,14 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
 
 // ---------- Exercise 14.3: A pipeline of copies (about 20 minutes) ----------
 //
-// Come to tile number `tile` of `num_tiles`, in a pipeline with two stages. All threads of the block call it at the top
-// of the loop over the tiles.
+// Come to tile number `tile` of `num_tiles`, in a pipeline with two stages. All threads of the block
+// call it at the top of the loop over the tiles.
 //
-// When it returns, all threads may read tile `tile`, and the copy of tile + 1, if there is one, is in flight. That copy
-// goes to the stage of tile - 1; no warp may still be reading that stage.
+// When it returns, all threads may read tile `tile`, and the copy of tile + 1, if there is one, is in
+// flight. That copy goes to the stage of tile - 1; no warp may still be reading that stage.
 //
-// `start_tile(n)` starts this thread's part of the copy of tile n, but does not close a group. The copy of tile 0 was
-// started, and its group closed, before the loop.
+// `start_tile(n)` starts this thread's part of the copy of tile n, but does not close a group. The
+// copy of tile 0 was started, and its group closed, before the loop.
 //
 // | call | may be read afterwards | in flight afterwards |
 // |---|---|---|
@@ -128,8 +126,8 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
 // | `next_tile(1, 3, start_tile)` | tile 1 | tile 2 |
 // | `next_tile(2, 3, start_tile)` | tile 2 | nothing |
 //
-// You may use `yaie::cp_async_commit()`, which closes a group of this thread's copies, and `yaie::cp_async_wait<n>()`,
-// which waits until at most n groups of this thread are in flight.
+// You may use `yaie::cp_async_commit()`, which closes a group of this thread's copies, and
+// `yaie::cp_async_wait<n>()`, which waits until at most n groups of this thread are in flight.
 template <typename StartTile>
 __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
     // exercise 14.3: write this function

@@ -1,10 +1,10 @@
 // Exercises of lesson 16: Radix and sampling operations on the GPU.
 //
-// Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 // `yaie.exercise("16.1").check()` in the notebook, or `yaie check 16.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
-// So are launchers and includes. Helper functions and constants of your own may stand here.
-// generated, text hash d2f82abf00cad599
+// So are launchers and includes. You may add helper functions and constants of your own.
+// generated, text hash 6f1a882606b96183
 
 // ==================== csrc/radix_ops/match_prefixes.cu ====================
 //
@@ -26,15 +26,16 @@
 // rows in 795 us and 34 us. The CPU's own tree, asked one by one, takes 14 us and 17,000 us. One request at a time,
 // there is nothing to be gained; and the tree must be flattened and copied first.
 //
-// These stand in the engine's file, and you may use them:
+// The engine's file has these, and you may use them:
 //     constexpr unsigned FULL_WARP = 0xffffffffu;
 
 // ---------- Exercise 16.1: Compare tokens as a warp (about 20 minutes) ----------
 //
 // Return how many tokens `a` and `b` have in common from the start, at most `count`.
 //
-// All 32 lanes of a warp call the function with the same arguments, and every lane returns the same answer.
-// Neighbouring lanes compare neighbouring tokens. Nothing from a[count] or b[count] on may be read.
+// All 32 lanes of a warp call the function with the same arguments, and every lane returns the same
+// answer. Neighbouring lanes compare neighbouring tokens. Nothing from a[count] or b[count] on may be
+// read.
 //
 // | `a` and `b` | `count` | answer |
 // |---|---|---|
@@ -42,9 +43,9 @@
 // | 40 tokens, all equal | 40 | 40 |
 // | 40 tokens, 35 and 38 differ | 40 | 35 |
 //
-// You may use `__ballot_sync(FULL_WARP, condition)`: in every lane a number whose bit l says what lane l answered; and
-// `__ffs(bits)`: the place of the lowest set bit, counted from 1, or 0 if none is set. All 32 lanes must come to a
-// vote.
+// You may use `__ballot_sync(FULL_WARP, condition)`: in every lane a number whose bit l says what lane
+// l answered; and `__ffs(bits)`: the place of the lowest set bit, counted from 1, or 0 if none is set.
+// All 32 lanes must come to a vote.
 __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int64_t count) {
     // exercise 16.1: write this function
     return {};
@@ -59,11 +60,11 @@ __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int
 // out: [context_len, token_bytes]
 
 // ---------- Exercise 16.2: Collect the pages of a match (about 10 minutes) ----------
-// Launched by `launch_gather`: gather_pages_kernel<Unit><<<context_len, threads, 0, stream>>>(static_cast<const
-//     Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
+// Launched by `gather_pages`: gather_pages_kernel<Unit><<<context_len, threads_for(units), 0,
+//     stream>>>(static_cast<const Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
 //
-// Collect the first context_len tokens of a request from its pages into `out`, in the order of their positions. Thread
-// block p copies the token at position p.
+// Collect the first context_len tokens of a request from its pages into `out`, in the order of their
+// positions. Thread block p copies the token at position p.
 //
 // | argument | shape, in units |
 // |---|---|
@@ -98,19 +99,7 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 // us, five times as slow: adding 64-bit numbers in shared memory is a loop of compare-and-swap (ATOMS.CAST.SPIN in the
 // machine code), and most logits fall into few groups, so that the lanes of a warp wait for each other in it.
 //
-// These stand in the engine's file, and you may use them:
-//     typedef unsigned long long Order;
-//     struct Scratch {
-//         Totals of_warp[MOST_WARPS];
-//         unsigned long long numbers[MOST_WARPS];
-//     };
-//     // By bisection: the smallest limit with at least `target` items (or that much mass) up to it. `totals(limit)` counts;
-//     // all threads of the block must call this, and all get the same answer. No item lies below `low`; `high` reaches the
-//     // target, and `count` items lie up to it.
-//     //
-//     // It ends as soon as only one item is left between the two ends, so it takes few steps where orders are far apart.
-//     template <typename F> __device__ Order smallest_limit(F totals, bool by_mass, unsigned long long target, Order low, Order high, unsigned long long count);
-//     constexpr Order ALL_TOKENS = ~0ull;
+// The engine's file has these, and you may use them:
 //     struct Row {
 //         const float* logits;
 //         int vocab_size, id_bits, span;
@@ -191,10 +180,11 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 //             return first < whole ? *reinterpret_cast<const Pack*>(logits + first) : Pack();
 //         }
 //     };
-//     // The limit of top-k and top-p together, each by bisection over the whole row.
-//     static __device__ Order limit_by_bisection(const Row& row, int top_k, double top_p, Scratch& scratch);
-//     // The order of the least likely token that min-p keeps.
-//     __device__ __forceinline__ Order limit_of_min_p(const Row& row, const Parameters& parameters);
+//     typedef unsigned long long Order;
+//     struct Scratch {
+//         Totals of_warp[MOST_WARPS];
+//         unsigned long long numbers[MOST_WARPS];
+//     };
 //     constexpr int DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS;
 //     struct Histogram {
 //         unsigned count[DIGITS];
@@ -210,20 +200,21 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
 
 // ---------- Exercise 16.3: Top-k and top-p without a sort (about 25 minutes) ----------
 //
-// Return the limit of a row, without a sort: the smallest order up to which there are `target` tokens, or, if
-// `by_mass`, that much mass. All threads of a block call it for one row, and all return it.
+// Return the limit of a row, without a sort: the smallest order up to which there are `target` tokens,
+// or, if `by_mass`, that much mass. All threads of a block call it for one row, and all return it.
 //
-// An order has 31 + row.id_bits bits. Its digits have DIGIT_BITS = 11 bits each; the highest begins at bit (31 +
-// row.id_bits - 1) / DIGIT_BITS * DIGIT_BITS, the lowest at bit 0. Where only one token begins with the digits found so
-// far, any limit that keeps this token and not the next will do.
+// An order has 31 + row.id_bits bits. Its digits have DIGIT_BITS = 11 bits each; the highest begins at
+// bit (31 + row.id_bits - 1) / DIGIT_BITS * DIGIT_BITS, the lowest at bit 0. Where only one token
+// begins with the digits found so far, any limit that keeps this token and not the next will do.
 //
 // You may use
 //
-// - `count_digits(row, by_mass, found, shift, histogram)`: reads the row once, and counts the tokens that begin with
-//   the digits `found` by the digit that begins at bit `shift`; `histogram.count[d]` is the number of tokens with digit
-//   d;
-// - `find_digit(by_mass, target, histogram, scratch)`: sets `histogram.digit`, the first value of the digit up to which
-//   there are `target` tokens (or that much mass), and `histogram.before`, how many (or how much) lie before it.
+// - `count_digits(row, by_mass, found, shift, histogram)`: reads the row once, and counts the tokens
+//   that begin with the digits `found` by the digit that begins at bit `shift`; `histogram.count[d]`
+//   is the number of tokens with digit d;
+// - `find_digit(by_mass, target, histogram, scratch)`: sets `histogram.digit`, the first value of the
+//   digit up to which there are `target` tokens (or that much mass), and `histogram.before`, how many
+//   (or how much) lie before it.
 //
 // With decimal digits, the orders 12, 15, 31, 38, 39, 47 and target 4:
 //

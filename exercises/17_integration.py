@@ -1,94 +1,121 @@
 # Exercises of lesson 17: Integration: your kernels serve.
 #
-# Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 # `yaie.exercise("17.1").check()` in the notebook, or `yaie check 17.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash d66f8c440f22e646
+# generated, text hash 9172fff632d1a730
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
-
-from yaie.engine.cuda_graph import bucket_sizes
-from yaie.kernels.backends import BackendError
-from yaie.kernels.native import module
-from yaie.kernels.native.memory import token_bytes
+from collections.abc import Callable, Sequence
+from yaie.kernels.ops import BACKENDS, memory
+from yaie.kernels.ops.launching import BackendError, obstacle
+from yaie.kernels.ops.memory import token_bytes
 from yaie.models.batch import Batch
+from yaie.models.cuda_graph import bucket_sizes
 
 
 # ---------- Exercise 17.1: Choose a backend (about 15 minutes) ----------
-def choose(backend: str, operation: str, on_gpu: bool, tables: Mapping[str, Mapping[str, Callable]]) -> Callable:
-    """Find the function that runs an operation for a caller who asked for a backend by name, or for "auto". With
-    the kernels {"cuda": {"rope": f}}, "auto" on a GPU gives f for "rope", and torch's function for "sample";
-    "cuda" gives f for "rope" and raises `BackendError` for "sample".
+def resolve(backend: str, on_gpu: bool, obstacle: Callable[[str], str | None]) -> str:
+    """Decide which backend computes for a caller who asked for `backend`. A backend that was asked for by
+    its name computes, or none does. "auto" always finds one: "cuda" for tensors on a GPU unless
+    something is in its way, else "torch". It never takes "emulator", which is for looking at kernels.
 
-    * A backend that was asked for by its name runs the operation itself, or nobody does: no other takes its
-      place.
-    * "auto" on the CPU is torch's function. It is never the emulator's, which is for looking at kernels.
-    * "auto" on a GPU is the kernel of "cuda", if there is one, and torch's function whenever the kernel refuses
-      the arguments (it raises `BackendError`) or if there is no kernel. Other errors of a kernel are not
-      hidden.
+    - `backend`: "auto", or one of `BACKENDS`, which are "torch", "cuda" and "emulator".
+    - `on_gpu`: whether the tensors are on a GPU.
+    - `obstacle(name)`: what is in the way of a backend, a text, or None if nothing is. It may take
+      seconds, because the engine runs a token through the model to find out. So ask it once at most,
+      and only about a backend that could be the answer.
+    - Returns "torch", "cuda" or "emulator".
 
-    Args: backend: "auto" or a key of `tables`. operation: a key of `tables["torch"]`, which has all operations.
-    on_gpu: whether the tensors are on a GPU. tables: for each backend its functions by operation.
-
-    Returns: A function that passes its arguments, by position and by name, to the right one.
-
-    Raises: BackendError: the named backend has no such operation; the message names those that have.
+    | `backend` | `on_gpu` | obstacle | result |
+    |---|---|---|---|
+    | "auto" | False | not asked | "torch" |
+    | "auto" | True | None | "cuda" |
+    | "auto" | True | "nvcc was not found" | "torch" |
+    | "cuda" | True | "nvcc was not found" | `BackendError`, which quotes the obstacle |
+    | "cuda" | False | None | `BackendError`: its kernels take tensors on a GPU |
+    | "emulator" | True | None | `BackendError`: its kernels take tensors on the CPU |
+    | "torch" | either | None | "torch" |
+    | "gpu" | either | not asked | `ValueError`: there is no such backend |
     """
     raise NotImplementedError("exercise 17.1: write this function")
 
 
-# ---------- Exercise 17.2: Call a launcher (about 15 minutes) ----------
-def reshape_and_cache(
-    backend: str, key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor
-) -> None:
-    """Call the kernel of lesson 09 that stores new keys and values in their slots. The launcher takes addresses
-    and believes you: what has another dtype, or gaps, must be made fit before. One KV head of 8 numbers in
-    float16 has 16 bytes a token.
+class Kernels(memory.Kernels):
+    """The engine's `Kernels`. The methods below replace its own; all others are inherited."""
 
-    A launcher takes addresses. It sees neither dtypes nor strides, so everything must be as it expects before
-    it is called: keys and values in the dtype of the cache, all tensors contiguous, slots int64. (The caches
-    are contiguous already, and all shapes have been checked.)
+    # ---------- Exercise 17.2: Call a launcher (about 15 minutes) ----------
+    def reshape_and_cache(self, key, value, key_cache, value_cache, slot_mapping):
+        """Call the kernel of lesson 09 that stores the keys and values of new tokens in their slots (the KV
+        append). A launcher takes addresses: it sees neither dtypes nor strides, and copies what lies there.
+        So the tensors must fit before it is called. Shapes, slots and devices are right already, and the
+        caches are contiguous.
 
-    Args: backend: "cuda" or "emulator", for `module`. key, value: `[num_tokens, num_kv_heads, head_dim]`, any
-    floating dtype, perhaps views with gaps. key_cache, value_cache: `[num_blocks, block_size, num_kv_heads,
-    head_dim]`. slot_mapping: `[num_tokens]`, int32 or int64; -1 for padding, which the kernel skips.
+        - `key`, `value`: `[num_tokens, num_kv_heads, head_dim]`, any floating dtype, perhaps with gaps.
+        - `key_cache`, `value_cache`: `[num_blocks, block_size, num_kv_heads, head_dim]`, changed in place.
+        - `slot_mapping`: `[num_tokens]`, int32 or int64. The kernel skips a token whose slot is -1.
 
-    Given: `module("memory/reshape_and_cache.cu", backend)` has the launcher `reshape_and_cache(key, value,
-    key_cache, value_cache, slot_mapping, num_tokens, token_bytes)`; `token_bytes(cache)` is the size of a
-    token's keys in bytes.
-    """
-    raise NotImplementedError("exercise 17.2: write this function")
+        `self.launch["memory/reshape_and_cache.cu", "reshape_and_cache"]` is the launcher. It takes `key,
+        value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes`. It wants contiguous tensors,
+        keys and values in the dtype of the cache, and int64 slots; `token_bytes` are the bytes of one
+        token's keys.
+
+        3 tokens with 2 KV heads of 8 numbers in float32, and a cache in float16: keys and values become
+        float16, `num_tokens` is 3 and `token_bytes` is 2 * 8 * 2 = 32.
+
+        Look at no number of a tensor (`tolist`, `item`, `if` on an element): on a GPU the CPU would wait
+        for it, and a CUDA graph could not record the call.
+
+        You may use `token_bytes(cache)`: the bytes of one token's keys in a layer of the cache.
+        """
+        raise NotImplementedError("exercise 17.2: write this function")
 
 
 # ---------- Exercise 17.3: Find the bucket (about 5 minutes) ----------
 def bucket_for(num_seqs: int, sizes: Sequence[int]) -> int | None:
-    """Graphs are captured for a few numbers of sequences. Find the smallest that holds a batch. With the buckets
-    [1, 2, 4, 8], 3 sequences go into 4, 4 into 4, and 9 do not fit: None.
+    """CUDA graphs are captured for a few numbers of sequences, the buckets. Find the smallest bucket that
+    holds a batch.
 
-    Args: num_seqs: at least 1. sizes: in ascending order, as from `bucket_sizes`.
+    - `num_seqs`: sequences of the batch, at least 1.
+    - `sizes`: the buckets in ascending order, at least one, as from `bucket_sizes`.
+    - Returns a number of `sizes`, or None if the batch is too large for all of them.
+
+    With the buckets `[1, 2, 4, 8]`:
+
+    | `num_seqs` | bucket |
+    |---|---|
+    | 3 | 4 |
+    | 4 | 4 |
+    | 5 | 8 |
+    | 9 | None: the step runs without a graph |
     """
     raise NotImplementedError("exercise 17.3: write this function")
 
 
 # ---------- Exercise 17.4: Pad a batch for a graph (about 15 minutes) ----------
 def fill(static: Batch, batch: Batch) -> None:
-    """Copy a decode batch into the tensors that a graph reads, and turn the rows that are left over into padding.
-    A batch of 3 in a bucket of 4: rows 0 to 2 are copied, and row 3 gets token 0, slot -1 and context 0.
+    """Copy a decode batch into the tensors that a CUDA graph reads, and turn the rows that are left over
+    into padding. A row of padding must change nothing, and read nothing that is not there.
 
-    A row of padding must change nothing and must read nothing that is not there: its slot is -1, so that its
-    key and value are stored nowhere, its context is 0, so that it looks at no page, and its token is 0, which
-    every vocabulary has. What lies in its row of the block tables, and behind the end of the other rows, is not
-    read.
+    - `static`: a `Batch` of `size` sequences, which the graph was captured with. The graph knows the
+      addresses of its tensors: they are changed in place and never replaced.
+    - `batch`: a `Batch` of at most `size` sequences with one new token each.
+    - Both have `token_ids`, `positions`, `slot_mapping` and `context_lens`, one number per sequence,
+      and `block_tables`, `[num_seqs, width]`. Those of `static` are at least as wide.
 
-    Args: static: of `size` sequences; its tensors are changed in place and stay where they are. `block_tables`
-    is `[size, max_blocks]`, as wide as any batch's can be. batch: of at most `size` sequences with one token
-    each.
+    A batch of 3 in a bucket of 4, whose tensors hold an earlier batch:
+
+    | row | token | position | slot | context |
+    |---|---|---|---|---|
+    | 0 | 41 | 5 | 29 | 6 |
+    | 1 | 42 | 1 | 5 | 2 |
+    | 2 | 43 | 9 | 9 | 10 |
+    | 3, padding | 0 | any | -1 | 0 |
+
+    Padding has slot -1, so its key and value are stored nowhere; context 0, so it reads no page; and
+    token 0, a row that every embedding has. Its position and its row of the block tables may be
+    anything, and so may the end of a wider row: nothing there is read.
     """
     raise NotImplementedError("exercise 17.4: write this function")

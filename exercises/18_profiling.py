@@ -1,18 +1,17 @@
 # Exercises of lesson 18: Profiling and the roofline.
 #
-# Each function below belongs to the engine; its body has been taken out. Write it, save the file, check it:
+# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
 # `yaie.exercise("18.1").check()` in the notebook, or `yaie check 18.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash f1809c28658725e8
+# generated, text hash f8385ac4f1f14f65
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from typing import Any
-
-from yaie.bench.costs import Cost, Machine
-from yaie.bench.harness import Timing, garbage_waits, timing_of
+from yaie.profiling.costs import Cost, Machine
+from yaie.profiling.timing import Timing, garbage_waits, timing_of
 
 
 # ---------- Exercise 18.1: A time that can be trusted (about 20 minutes) ----------
@@ -26,29 +25,27 @@ def measure(
     synchronize: Callable[[], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Time a function: runs to warm up that do not count, then runs that do, each timed alone. The inputs are made
-    off the clock, and the device is waited for on both sides. Runs of 9, 4, 1, 2, 90 and 3 seconds, the first
-    to warm up, have the median 3 and the quartiles 2 and 4.
+    """Time `run()` so often that one slow run does not matter. First come `warmup` runs that do not count:
+    they compile, allocate and fill caches. Then come `repeats` runs that do, and each is timed alone.
+    Nothing but the run is on the clock.
 
-    First `warmup` runs that do not count (the first run compiles, allocates and fills caches), then `repeats`
-    that do. Each counted run is timed alone, with `clock()` before and after; `timing_of` makes a `Timing` of
-    all the times. A `with` block of `garbage_waits()` keeps Python's garbage collector out of what stands in
-    it.
+    - `setup`: makes the input of a run. It is called before each run, off the clock, and `run` gets
+      what it returns. Without a `setup` (None) `run` gets no argument.
+    - `items`: how many equal things a run does. The times are for one of them.
+    - `synchronize`: waits until the device has done all that it was told to do; None if there is none.
+      Calls of a GPU return at once. What was begun before a run, by `setup` too, must not be counted
+      with it, and what the run begins must be.
+    - `clock`: gives the time in seconds.
+    - Returns a `Timing`: median and quartiles of the seconds for one item, and `repeats`.
+    - Raises a `ValueError` if `repeats` is less than 2: one run has no spread.
 
-    Args: run: what is timed. setup: called before every run, off the clock; `run` gets what it returns. Without
-    it `run` gets nothing. items: how many equal things one run does; the times are per item. repeats: at least
-    2, else there is no spread. warmup: how many runs come first and do not count. synchronize: waits until the
-    device has done all that it was told to do (`torch.cuda.synchronize`). Calls of a GPU return at once, so
-    this is called on both sides of the run: what was begun before must not be counted, and what the run began
-    must be. clock: seconds. Wall time, or `time.process_time` for code that computes in one thread: that does
-    not count the time that other processes take away from this one.
+    | runs, in seconds | arguments | median | quartiles |
+    |---|---|---|---|
+    | 9, 4, 1, 2, 90, 3 | `warmup=1, repeats=5` | 3 | 2 and 4 |
+    | 7, 7, 7, 8, 4, 6 | `warmup=3, repeats=3, items=2` | 3 | 2.5 and 3.5 |
 
-    Returns: Median and quartiles of the seconds for one item.
-
-    Raises: ValueError: `repeats` is less than 2.
-
-    Example: runs of 9, 4, 1, 2, 90 and 3 seconds with `warmup=1` and `repeats=5` have the median 3 and the
-    quartiles 2 and 4.
+    You may use `timing_of(seconds)`: the `Timing` of a list of times; and `with garbage_waits():`,
+    inside which Python collects no garbage. It must not do so while the clock runs.
     """
     raise NotImplementedError("exercise 18.1: write this function")
 
@@ -57,35 +54,50 @@ def measure(
 def decode_cost(
     num_seqs: int, context_len: int, num_heads: int, num_kv_heads: int, head_dim: int, itemsize: int
 ) -> Cost:
-    """Count what attention of one new token per sequence must move and compute, from its shapes. 1 sequence with
-    10 cached tokens, 4 query heads on 2 KV heads of 8 numbers of 2 bytes: 640 bytes of keys and values, 128 of
-    query and output, and 1,280 FLOPs.
+    """Count what attention of one new token per sequence must move and compute, from shapes alone. Every
+    key and value of the cache is read once, however many query heads share it.
 
-    Bytes: every key and every value of the cache is read once, however many query heads share it; the query is
-    read and the output is written. FLOPs: for each query head and each cached token, a dot product of head_dim
-    numbers gives the score, and head_dim numbers of the value are weighted with it and added up. A
-    multiplication with an addition counts two. The few operations of the softmax are left out.
+    | tensor | shape | moved |
+    |---|---|---|
+    | query | `[num_seqs, num_heads, head_dim]` | read |
+    | keys, values | `[num_seqs, context_len, num_kv_heads, head_dim]` each | read |
+    | output | `[num_seqs, num_heads, head_dim]` | written |
 
-    Args: num_seqs, context_len: sequences, and cached tokens of each. num_heads: heads of the query and of the
-    output, `[num_seqs, num_heads, head_dim]`. num_kv_heads: heads of keys and values, `[num_seqs, context_len,
-    num_kv_heads, head_dim]` each. head_dim: numbers of a head. itemsize: bytes of a number.
+    - `itemsize`: bytes of a number.
+    - Returns `Cost(bytes, flops)`. A multiplication and an addition are two FLOPs.
 
-    Example: 1 sequence, 10 tokens, 4 heads on 2 KV heads of 8 numbers of 2 bytes. Keys and values: 2 * 10 * 2 *
-    8 * 2 = 640 bytes, query and output: 2 * 4 * 8 * 2 = 128 bytes. 4 heads * 10 tokens * (16 + 16) = 1,280
-    FLOPs.
+    For each query head and each cached token there are `head_dim` multiplications and additions for the
+    score, and as many to add the weighted value to the output. The softmax is left out: it is little
+    work. So is the block table.
+
+    1 sequence with 10 cached tokens, 4 query heads on 2 KV heads, 8 numbers of 2 bytes in a head:
+
+    | | numbers | bytes | FLOPs |
+    |---|---|---|---|
+    | keys and values | 320 | 640 | |
+    | query and output | 64 | 128 | |
+    | 4 heads, 10 tokens, 32 FLOPs each | | | 1,280 |
+    | `Cost` | | 768 | 1,280 |
     """
     raise NotImplementedError("exercise 18.2: write this function")
 
 
 # ---------- Exercise 18.3: The least time on a machine (about 5 minutes) ----------
 def least_time(cost: Cost, machine: Machine) -> float:
-    """Predict: how long does an operation take at least, if a machine moves `machine.bandwidth` bytes and computes
-    `machine.peak` FLOPs in a second, both at the same time? 100 bytes and 500 FLOPs at 100 bytes/s and 1,000
-    FLOP/s: 1 s.
+    """Predict how many seconds an operation takes at least on a machine. The machine moves bytes and
+    computes at the same time.
 
-    Moving the bytes and computing go on at the same time, so the longer of the two counts.
+    - `cost`: a `Cost`; `cost.bytes` must move, `cost.flops` must be computed.
+    - `machine`: a `Machine`; it moves `machine.bandwidth` bytes and computes `machine.peak` FLOPs in a
+      second.
+    - Returns seconds, a float.
 
-    Example: 100 bytes and 500 FLOPs, on a machine with 100 bytes/s and 1,000 FLOP/s: moving takes 1 s and
-    computing 0.5 s, so the least time is 1 s.
+    On a machine with 100 bytes/s and 1,000 FLOP/s:
+
+    | bytes | FLOPs | moving | computing | at least |
+    |---|---|---|---|---|
+    | 100 | 500 | 1 s | 0.5 s | 1 s |
+    | 10 | 500 | 0.1 s | 0.5 s | 0.5 s |
+    | 100 | 0 | 1 s | 0 s | 1 s |
     """
     raise NotImplementedError("exercise 18.3: write this function")

@@ -104,7 +104,7 @@ def test_raise_of_the_stub_left_in_place_is_named(sandbox, exercises):
     body = "n = num_tokens\n    raise NotImplementedError('exercise 0.1')"
     outcome = judge.check("0.1", file_with(body), sandbox)
     assert outcome.status == judge.FAILED
-    assert "came to the `raise NotImplementedError`" in outcome.headline
+    assert "reached the `raise NotImplementedError`" in outcome.headline
     assert "Delete that line" in dict(outcome.rows)["Next step"]
 
 

@@ -300,4 +300,4 @@ def test_a_struct_of_a_header_is_named_by_its_line(tmp_path):
 @pytest.mark.skipif(yaie.cuda.find_nvcc() is None, reason="nvcc is not installed")
 def test_nvcc_takes_the_table(folder):
     """Would catch a launcher of this file that only g++ compiles."""
-    yaie.cuda.compile_cubin(folder / "record.cu")
+    assert yaie.cuda.compile_cubin(folder / "record.cu").kernels

@@ -9,8 +9,8 @@ import torch
 
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
-from yaie.engine.trace import timeline_rows
 from yaie.kernels import radix_tree
+from yaie.plots import timeline_rows
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 

@@ -19,10 +19,10 @@ from collections import defaultdict
 import pytest
 import torch
 
-from yaie.engine.cuda_graph import DecodeGraphs, eager
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.config import ModelConfig
+from yaie.models.cuda_graph import DecodeGraphs, eager
 from yaie.models.llama import Llama
 from yaie.models.loader import load_model
 

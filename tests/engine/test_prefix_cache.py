@@ -448,7 +448,7 @@ def test_check_integrity_sees_damage():
         cache.lock(cache.match([1, 1]).node)
         cache.check_integrity()
         damage(cache)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(AssertionError):
             cache.check_integrity()
 
 

@@ -264,6 +264,8 @@ def test_paged_attention_refuses_what_does_not_fit():
     refuses("contiguous", lambda: attend(key_cache=uneven))
     plan = api.plan_attention(tables, lens, [2, 2], key_cache)
     refuses("plan is for 4 query tokens, got 2", lambda: attend(query=query[:, :1], plan=plan))
+    plan = api.plan_attention(tables[:1], lens[:1], [1], key_cache)
+    refuses("plan is for 1 query tokens, got 2", lambda: attend(query=query[:, 0], plan=plan))
 
 
 def test_memory_operations_refuse_before_they_write():
@@ -377,7 +379,7 @@ def test_every_operation_chooses_its_backend(operation, monkeypatch):
         asked.append(operation)
         return args[0][:, 0] if operation == "sample" else args[0]
 
-    def refuses(*args, **kwargs):
+    def refusing(*args, **kwargs):
         raise ops.BackendError("it takes no such dtype")
 
     monkeypatch.setattr(ops, "obstacle", lambda backend: None)
@@ -387,7 +389,7 @@ def test_every_operation_chooses_its_backend(operation, monkeypatch):
     call(backend="emulator")
     call(backend=ops.shared["emulator"])
     assert asked == [operation] * 2
-    monkeypatch.setitem(ops.shared, "emulator", SimpleNamespace(**{operation: refuses}))
+    monkeypatch.setitem(ops.shared, "emulator", SimpleNamespace(**{operation: refusing}))
     with pytest.raises(ops.BackendError, match="it takes no such dtype"):
         call(backend="emulator")
 

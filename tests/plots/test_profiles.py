@@ -51,10 +51,10 @@ def test_bars_before_and_after(profiles):
     """Would catch: bytes that nobody asked for counted as used, and values that are not per request."""
     alt = plots.profile_bars(profiles).alt
     assert "naive: line 17, store: 131,072 bytes (used 16,384, moved along, unused 114,688)" in alt
-    assert "padded: line 34, store: 16,384 bytes (used 16,384, moved along, unused 0)" in alt
+    assert "padded: line 36, store: 16,384 bytes (used 16,384, moved along, unused 0)" in alt
     assert "naive: line 17, store: 32;" in plots.profile_bars(profiles, "sectors per request").alt
     turns = plots.profile_bars(profiles, "wavefronts per request").alt
-    assert "tiled: line 34, load: 32; padded: line 28, store: 1; padded: line 34, load: 1." in turns
+    assert "tiled: line 36, load: 32; padded: line 30, store: 1; padded: line 36, load: 1." in turns
 
 
 def test_trace_shows_who_shares_a_sector():

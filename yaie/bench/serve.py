@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from yaie.bench import harness
-from yaie.engine.cuda_graph import DecodeGraphs, bucket_sizes
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.config import ModelConfig
+from yaie.models.cuda_graph import DecodeGraphs, bucket_sizes
 from yaie.models.llama import Llama
 from yaie.models.loader import load_model
 

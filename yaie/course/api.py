@@ -121,7 +121,7 @@ def next_step(lines: list[progress.Line]) -> str:
     """What comes next, in a sentence."""
     exercise = next((line.exercise for line in lines if line.status != judge.PASSED), None)
     if exercise is None:
-        return "Everything that there is has been passed."
+        return "Everything there is has been passed."
     return f"Next: {exercise.id} {exercise.title}, in notebooks/{exercise.lesson.name}.ipynb"
 
 

@@ -73,7 +73,9 @@ def expect_no_bank_conflicts(profile: Any, *, note: str = "") -> None:
     """Raise `Mismatch` where an access to shared memory has a bank conflict."""
     worst = max(profile.lines, key=lambda line: line.bank_conflicts, default=None)
     if worst is not None and worst.bank_conflicts > 0:
-        got = f"{worst.bank_conflicts} conflicts, up to {worst.most_ways} ways ({worst.operation} in line {worst.line})"
+        got = (
+            f"conflicts: {worst.bank_conflicts}, up to {worst.most_ways} ways ({worst.operation} in line {worst.line})"
+        )
         headline = "The result is right, but threads queue up at the banks of shared memory."
         raise Mismatch("bank conflicts", got, "no bank conflict in any line", "", note, headline)
 

@@ -94,7 +94,7 @@ def check(exercise_id: str, text: str | None = None, sandbox: Sandbox | None = N
 
 
 def _not_attempted(exercise: Exercise, written: Written) -> Outcome:
-    headline = "This function stands as you found it." if exercise.broken else "Nothing has been written here yet."
+    headline = "This function is as you found it." if exercise.broken else "Nothing has been written here yet."
     place = f"`{exercise.qualname}`, line {written.first_line}"
     then = f"save the file and check again; `yaie hint {exercise.id}` gives a hint."
     return Outcome(exercise, NOT_ATTEMPTED, headline, [("Function", place), ("Then", then)])
@@ -200,7 +200,7 @@ def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
         if result["headline"]:
             look = f'yaie.exercise("{exercise.id}").module("emulator").profile(...)'
             return result["headline"], f"See what each line does in the notebook: `{look}`."
-        return f"The {result['what']} is wrong.", "Work the tried input through by hand, then fix it."
+        return f"The {result['what']} is wrong.", "Work through that input by hand, then fix the function."
     if result["kind"] == "finding":
         return f"{result['what'][0].upper()}{result['what'][1:]}.", fix
     if result["kind"] == "compile":
@@ -213,7 +213,7 @@ def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
         step = "Compare what it returns and changes with what the exercise asks for."
         return f"The code that called it could not go on: {error}", step
     if result["error"] == "NotImplementedError":
-        return "It came to the `raise NotImplementedError` of the exercise.", "Delete that line when you are done."
+        return "It reached the `raise NotImplementedError` of the exercise.", "Delete that line when you are done."
     return f"It raised {error}", fix
 
 
@@ -234,5 +234,5 @@ def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tup
 
 def _output_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [line[:200] for line in report["output"].splitlines()]
-    more = [f"... and {len(lines) - 10} more lines"] if len(lines) > 10 else []
+    more = [f"... and more: {len(lines)} lines in all"] if len(lines) > 10 else []
     return [("It printed", "\n".join(lines[:10] + more))] if lines else []

@@ -21,13 +21,14 @@ from yaie.engine.output import RequestOutput, StreamChunk
 class LLM(yaie.engine.llm.LLM):
     """The engine with the exercises that you have solved instead of its own functions.
 
-    They are in place while it computes, not between steps and not for other engines. Which have passed is asked when it
-    is made.
+    They are in place while it is made and while it computes, not between steps and not for other engines. Which have
+    passed is asked when it is made.
     """
 
     def __init__(self, model: Any = "tiny", **options: Any) -> None:
         self._installed, self._inside = installed(passed_parts()), False
-        super().__init__(model, **options)
+        with self._installed:  # it chooses its operations here, once
+            super().__init__(model, **options)
 
     def generate(self, *args: Any, **options: Any) -> list[RequestOutput]:
         with self._in_place():  # once for all steps

@@ -8,11 +8,11 @@ When something fails:
 - a prompt that cannot be served is refused by `add_request` with a ValueError that names the request;
 - numbers that are not finite end the request that they belong to;
 - an exception while the model runs ends the requests of that step;
-- an exception in the bookkeeping ends all requests, because it is not known any more whose pages are whose, and the
-  pool is made anew.
+- an exception in the bookkeeping ends all requests, because it is no longer known whose pages are whose, and the pool
+  is made anew.
 
-In each case the engine goes on serving, and requests that were ended have `finish_reason="error"` and say why. What is
-no error (KeyboardInterrupt) comes out of `step`. `Engine.last_error` keeps the exception with its traceback.
+In each case the engine goes on serving, and the requests that it ended have `finish_reason="error"` and say why. What
+is not an `Exception` (KeyboardInterrupt) is raised by `step`. `Engine.last_error` keeps the exception, with traceback.
 """
 
 from __future__ import annotations
@@ -22,26 +22,25 @@ import traceback
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from yaie.engine.cuda_graph import DecodeGraphs
 from yaie.engine.output import RequestOutput, StreamChunk, TextStream
-from yaie.engine.pages import Pages
+from yaie.engine.pages import PageCounts, Pages
 from yaie.engine.prompts import Prompt, encode, validate
 from yaie.engine.request import Request, Status
 from yaie.engine.runner import ModelRunner, StepResult, choose_operations
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Scheduler
-from yaie.engine.trace import StepRecord
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
+from yaie.models.cuda_graph import DecodeGraphs
 
-# What the pool may take if `num_blocks` is not given.
-CPU_POOL_BYTES = 256 * 2**20  # a choice: a laptop does not miss it
+# What the pool may take if `num_blocks` is not given. All three are choices.
+CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
 GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
-EMULATOR_POOL_BYTES = 8 * 2**20  # each launch copies a layer of it to the emulator's memory and back
+EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to the emulator's memory and back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class Options:
     # What computes: "torch", "cuda" (the kernels of csrc/ on a GPU), "emulator" (the same on the CPU, slowly: for
     # looking at them), "auto" ("cuda" on a GPU as far as its kernels go, else "torch"), or a set of operations.
     backend: str | Operations = "auto"
-    block_size: int = 16  # tokens per page
+    block_size: int = 16  # tokens per page; 16 as in vLLM
     num_blocks: int | None = None  # pages in the pool; None: as many as are useful and fit
     max_num_batched_tokens: int = 2048  # how many a step computes at most; a longer prompt is computed in chunks
     max_num_seqs: int = 64  # how many requests run at once at most
@@ -62,6 +61,17 @@ class Options:
     seed: int = 0  # a request without a seed of its own draws from this and its number, so a run can be repeated
     graphs: bool = True  # replay decode steps instead of asking for each operation, where that is possible
     trace: bool = False  # keep a `StepRecord` of every step in `Engine.trace`
+
+
+class StepRecord(NamedTuple):
+    """What one step did, as plain data: for timelines, and for the accounts of pages."""
+
+    step: int  # its number, from 0
+    # What happened to each unfinished request: (kind, number of tokens computed). The kind is "prefill", "decode",
+    # "waiting" (not begun, or begun and without a part in this step) or "preempted" (waiting to go on).
+    work: dict[str, tuple[str, int]]
+    finished: dict[str, str]  # requests that ended in this step, with their finish reason
+    pages: PageCounts  # after the step
 
 
 class Engine:
@@ -94,7 +104,7 @@ class Engine:
     # --- requests -------------------------------------------------------------------------------------------
 
     def add_request(self, prompt: Prompt, params: SamplingParams | None = None, request_id: str | None = None) -> str:
-        """Put a request in line for the coming steps and return its id.
+        """Queue a request for the coming steps and return its id.
 
         Raises ValueError, naming the request, if it could never be served: no tokens, tokens that the model does not
         know, more than the model or the pool holds, an id that is in use. Nothing has changed then.
@@ -143,7 +153,7 @@ class Engine:
 
     def _generator(self, seed: int | None) -> torch.Generator:
         if seed is None:
-            text = f"{self.options.seed} {self._num_requests}".encode()
+            text = f"{self.options.seed} {self._num_requests}".encode()  # 7 bytes, so that the seed fits 63 bits
             seed = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
         return torch.Generator().manual_seed(seed)
 
@@ -265,8 +275,8 @@ class Engine:
 
     def _default_num_blocks(self) -> int:
         config, device, block_size = self.config, self.model.device, self.options.block_size
-        element = torch.empty((), dtype=self.model.dtype).element_size()
-        bytes_per_block = 2 * config.num_layers * block_size * config.num_kv_heads * config.head_dim * element
+        values_per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim  # keys and values
+        bytes_per_block = block_size * values_per_token * self.model.dtype.itemsize
         if device.type == "cuda":
             budget = int(torch.cuda.mem_get_info(device)[0] * GPU_POOL_FRACTION)
         else:
@@ -294,11 +304,11 @@ class Engine:
         }
 
     def check_integrity(self) -> None:
-        """Raise AssertionError or RuntimeError if a page, a lock or a length is not what it should be."""
-        self.pages.check_integrity(self.scheduler.running)
-        unfinished = {*self.scheduler.waiting, *self.scheduler.running}
-        assert unfinished == set(self._requests.values()), "the scheduler's requests are not the unfinished ones"
-        for request in unfinished:
+        """Raise AssertionError if a page, a lock or a length is not what it should be."""
+        waiting, running = self.scheduler.waiting, self.scheduler.running
+        assert {*waiting, *running} == set(self._requests.values()), "the scheduler has others than the unfinished"
+        self.pages.check_integrity(running)
+        for request in waiting:
             request.check()
 
     def _work(self, scheduled: dict[Request, int]) -> dict[str, tuple[str, int]]:

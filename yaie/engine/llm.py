@@ -63,7 +63,7 @@ class LLM(Engine):
         return [outputs[index] for index in sorted(outputs)]
 
     def stream(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> Iterator[StreamChunk]:
-        """As `generate`, but yields text as it comes. To close the iterator aborts what is not finished."""
+        """As `generate`, but yields text as it comes. Closing the iterator aborts what is not finished."""
         prompts = as_prompts(prompts)
         many = [params or SamplingParams()] * len(prompts) if not isinstance(params, Sequence) else list(params)
         if len(many) != len(prompts):
@@ -86,7 +86,7 @@ class LLM(Engine):
                     index_of[request_id] = index
             while index_of:
                 while not queue:
-                    self._queue.extend(self.step())  # what is for others waits for a step of theirs
+                    self._queue.extend(self.step())  # chunks of other requests wait for whoever calls `step` next
                 chunk = queue.popleft()
                 index = index_of[chunk.request_id]
                 if chunk.output:

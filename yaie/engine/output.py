@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+from yaie.models.tokenizer import Detokenizer
 
 
 class TokenLogprobs(NamedTuple):
@@ -38,18 +40,10 @@ class StreamChunk:
     """What one step added to a request."""
 
     request_id: str
-    text: str  # perhaps none: a token may be half a character, or the beginning of a stop string
+    text: str  # may be empty: a token may be half a character, or the beginning of a stop string
     token_ids: list[int]
     output: RequestOutput | None = None  # the whole answer, with the last chunk of a request
     index: int = 0  # which of the prompts given to `LLM.stream`
-
-
-class Detokenizer(Protocol):
-    """Turns tokens into text, one at a time; holds back bytes that are not a whole character yet."""
-
-    def add(self, token_id: int) -> str: ...
-
-    def finish(self) -> str: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -59,41 +53,37 @@ class TextStream:
     What could still turn out to be the beginning of a stop string is in `text`, but `take` holds it back.
     """
 
-    detokenizer: Detokenizer | None
+    detokenizer: Detokenizer | None  # None: nothing will be added any more
     stop: Sequence[str] = ()
     text: str = ""
     num_taken: int = 0
-    num_held_back: int = 0
 
     def push(self, token_id: int) -> bool:
-        """Add a token. Returns True if its text completed a stop string; the text ends before that then."""
+        """Add a token. Returns True if it completed a stop string; `text` then ends before that."""
         return self.detokenizer is not None and self._add(self.detokenizer.add(token_id))
 
     def finish(self) -> None:
         """No token follows: nothing is held back any more, not even half a character."""
         if self.detokenizer is not None:
             self._add(self.detokenizer.finish())
-        self.num_held_back = 0
+        self.detokenizer = None
 
     def take(self) -> str:
         """The text that is new since the last call and certain."""
-        end = len(self.text) - self.num_held_back
+        end = len(self.text)
+        if self.detokenizer is not None:
+            end -= max((_overlap(self.text, stop) for stop in self.stop), default=0)
         new, self.num_taken = self.text[self.num_taken : end], max(end, self.num_taken)
         return new
 
     def _add(self, new: str) -> bool:
-        if not new:
-            return False
         longest = max(map(len, self.stop), default=1)
         unseen = max(0, len(self.text) - longest + 1)  # a stop string may begin in the old text
         self.text += new
         found = [at for stop in self.stop if (at := self.text.find(stop, unseen)) >= 0]
         if found:
-            self.text, self.num_held_back = self.text[: min(found)], 0
-            self.detokenizer = None  # nothing after a stop string is text
-            return True
-        self.num_held_back = max((_overlap(self.text, stop) for stop in self.stop), default=0)
-        return False
+            self.text, self.detokenizer = self.text[: min(found)], None
+        return bool(found)
 
 
 def _overlap(text: str, stop: str) -> int:

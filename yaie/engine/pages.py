@@ -56,8 +56,8 @@ class Pages:
     def admit(self, request: Request, num_spare: int = 0) -> bool:
         """Give a waiting request pages for all of its tokens: cached ones as far as they go, then free ones.
 
-        Succeeds only if `num_spare` pages more would be available: room for those that run already to grow. Returns
-        whether it succeeded; if not, nothing has changed, not even in what the cache knows of its use.
+        Succeeds only if `num_spare` more pages would be available: room for those that run already to grow. Returns
+        whether it succeeded; if not, nothing has changed, not even what the cache knows of its use.
         """
         found = self.cache.find(request.token_ids[:-1])
         num_new = self.kv.blocks_needed(request.num_tokens) - found.length // self.block_size
@@ -86,7 +86,7 @@ class Pages:
         return hit.pages.tolist()
 
     def grow(self, request: Request) -> bool:
-        """Make sure that a running request has a page for each of its tokens. False if no page can be had."""
+        """Make sure that a running request has a page for each of its tokens. False if none is left."""
         missing = request.num_tokens - self.kv.context_lens[request.request_id]
         if missing <= 0:
             return True
@@ -113,7 +113,7 @@ class Pages:
         return True
 
     def advance(self, request: Request, num_tokens: int) -> None:
-        """A step has computed so many tokens more. A prompt is published at once, an answer when it ends."""
+        """A step has computed `num_tokens` more tokens. A prompt is published at once, an answer when it ends."""
         was_decode = request.is_decode
         request.hold(request.locked_node, request.num_published_tokens, request.num_computed_tokens + num_tokens)
         if not was_decode:
@@ -169,30 +169,27 @@ class Pages:
         )
 
     def check_integrity(self, running: list[Request]) -> None:
-        """Raise AssertionError or RuntimeError naming the first page that is not where it should be."""
+        """Raise AssertionError naming the first page that is not where it should be."""
         self.kv.check_integrity()
         self.cache.check_integrity()
         counts = self.counts(running)
         assert sum(counts[:4]) == counts.pool, f"pages were lost or are counted twice: {counts}"
         tables, names = self.kv.block_tables, {request.request_id for request in running}
         assert tables.keys() == names, f"block tables of {sorted(tables)}, running are {sorted(names)}"
-        in_cache = Counter()
-        for node in radix_tree.iter_nodes(self.cache.root):
-            in_cache.update(node.payload.pages.tolist())
+        nodes = radix_tree.iter_nodes(self.cache.root)
+        in_cache = Counter(page for node in nodes for page in node.payload.pages.tolist())
         kept = +Counter(dict(enumerate(self.kv.cache_refs)))
         assert in_cache == kept, "the pages in the prefix cache are not those that the pool keeps for it"
         all_shared = set()
         for request in running:
             request.check()
-            name, node, table = request.request_id, request.locked_node, tables[request.request_id]
-            assert request.status is Status.RUNNING, f"request {name!r} is {request.status.value} and has pages"
+            who, node, table = f"request {request.request_id!r}", request.locked_node, tables[request.request_id]
+            assert request.status is Status.RUNNING, f"{who} is {request.status.value} and has pages"
             shared, private = table[: self._num_shared(request)], table[self._num_shared(request) :]
             tokens = request.token_ids[: request.num_published_tokens]
-            assert np.array_equal(tokens, radix_tree.tokens_to(node)), f"request {name!r} locks a path of other tokens"
-            assert shared == self.cache.pages_to(node).tolist(), (
-                f"the table of {name!r} does not begin with what it locks"
-            )
-            assert not in_cache.keys() & private, f"private pages of {name!r} are in the cache: {private}"
+            assert np.array_equal(tokens, radix_tree.tokens_to(node)), f"{who} locks a path of other tokens"
+            assert shared == self.cache.pages_to(node).tolist(), f"{who} locks other pages than its table begins with"
+            assert not in_cache.keys() & private, f"{who} has private pages that are in the cache: {private}"
             all_shared.update(shared)
         assert len(all_shared) == counts.protected, f"{counts.protected} pages are locked, {len(all_shared)} are read"
 

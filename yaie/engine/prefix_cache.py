@@ -4,15 +4,13 @@ A radix tree (`yaie.kernels.radix_tree`) whose nodes hold, for every page of the
 keys and values lie. A request that begins like an earlier one takes those pages and skips computing them. Tokens and
 pages are numpy int64 arrays; lists are converted, which takes longer than the match. How a request uses it:
 
-    hit = cache.match(tokens[:-1])          1. Admit. The last token is always forwarded: its logits give the next
-    cache.lock(hit.node)                       token. Lock at once: an eviction in between may take the match away.
-    table = [*hit.pages, *private]          2. Compute the rest into private pages.
-    done = cache.insert(tokens, table)      3. Publish, once the KV is written. If a twin request was first, the cache
-    cache.lock(done.node)                      keeps the twin's pages for `tokens[: done.present]`. Read on from those:
-    cache.unlock(hit.node)                     rewrite the table first, then free what was private there. A table that
-    pages = cache.pages_to(done.node)          goes on naming the duplicates soon reads another request's KV.
-    table[: len(pages)] = pages
-    cache.unlock(done.node)                 4. Finish. What was published stays until it is evicted.
+1. `match` all tokens but the last, whose logits give the next token, and `lock` the node at once: an eviction in
+   between may take the match away.
+2. Compute the rest into private pages, and `insert` all once their keys and values are written. `lock` the node where
+   they end, `unlock` that of the match. If a twin request was first, the cache keeps the twin's pages for the tokens up
+   to `present`: rewrite the block table to `pages_to(node)` first, then free the duplicates. A table that goes on
+   naming them soon reads the keys and values of another request.
+3. `unlock` at the end. What was published stays until it is evicted.
 """
 
 from __future__ import annotations
@@ -111,7 +109,7 @@ class PrefixCache:
         return radix_tree.match_prefix(self.root, radix_tree.as_int_array(tokens, "tokens"), self.page_size)
 
     def num_unlocked(self, position: Position) -> int:
-        """Pages on the path to `position` that are not locked: as many fewer could be evicted after a lock there."""
+        """Pages on the path to `position` that are not locked: a lock there would keep that many from eviction."""
         node, num_tokens, num_unlocked = position.node, position.inside, 0
         while node.parent is not None and node.payload.lock_count == 0:  # above a locked node all are locked
             num_unlocked += num_tokens // self.page_size
@@ -124,7 +122,7 @@ class PrefixCache:
         return np.concatenate([step.payload.pages for step in radix_tree.path_to(node)])
 
     def first_missing(self, tokens: Sequence[int] | np.ndarray) -> int:
-        """Length of the shortest prefix of whole pages that is not here, and would be once its KV is published."""
+        """Length of the shortest prefix of whole pages that is not cached, and would be once its KV is published."""
         return self.find(tokens).length + self.page_size
 
     def match(self, tokens: Sequence[int] | np.ndarray) -> PrefixMatch:
@@ -213,36 +211,27 @@ class PrefixCache:
         return np.concatenate(freed)
 
     def check_integrity(self) -> None:
-        """Raise RuntimeError naming the first thing that is wrong: links, sizes, locks, queue, a page in two places."""
-        total = protected = 0
-        all_pages = []
+        """Raise AssertionError naming the first link, size, lock, queue entry or page that is wrong."""
+        protected, all_pages = 0, []
         queued = {node: priority for priority, _, node in self._queue}
-        if len(queued) != len(self._queue):
-            raise RuntimeError("a node is in the eviction queue twice")
-        unseen_holders = dict(self._holders)
+        assert len(queued) == len(self._queue), "a node is in the eviction queue twice"
         radix_tree.check_links(self.root, self.page_size)
         for node in reversed(list(radix_tree.iter_nodes(self.root))):  # children before their parent
-            span, children = node.payload, node.children.values()
-            if len(span.pages) * self.page_size != len(node.edge):
-                raise RuntimeError(f"{node} has {len(span.pages)} pages of {self.page_size} tokens")
-            locks = unseen_holders.pop(node, 0) + sum(c.payload.lock_count for c in children)
-            if span.lock_count != locks:
-                raise RuntimeError(f"{node} counts {span.lock_count} locks, there are {locks} on it and below it")
-            if span.queued != (node in queued):
-                raise RuntimeError(f"{node}: queued is {span.queued}, which the eviction queue contradicts")
-            if self._is_evictable(node) and not (span.queued and queued[node] <= self._priority(node)):
-                raise RuntimeError(f"{node} could be evicted, but is not in the queue or comes too late there")
-            total += len(span.pages)
-            protected += len(span.pages) if span.lock_count else 0
+            span, size = node.payload, len(node.payload.pages)
+            assert size * self.page_size == len(node.edge), f"{node} has {size} pages of {self.page_size} tokens"
+            locks = self._holders[node] + sum(child.payload.lock_count for child in node.children.values())
+            assert span.lock_count == locks, f"{node} counts {span.lock_count} locks, {locks} are on it and below it"
+            assert span.queued == (node in queued), f"{node}: queued is {span.queued}, the queue says otherwise"
+            in_time = not self._is_evictable(node) or (span.queued and queued[node] <= self._priority(node))
+            assert in_time, f"{node} could be evicted, but is not in the queue or comes too late there"
+            protected += size if span.lock_count else 0
             all_pages.append(span.pages)
-        if unseen_holders:
-            raise RuntimeError(f"locks are held on nodes that are not in the cache: {list(unseen_holders)}")
-        counted = self.total_size, self.protected_size
-        if counted != (total, protected):
-            raise RuntimeError(f"the tree holds {total} pages, {protected} of them locked; the cache counts {counted}")
-        values, counts = np.unique(np.concatenate(all_pages), return_counts=True)
-        if (counts > 1).any():
-            raise RuntimeError(f"pages that are in more than one place: {values[counts > 1].tolist()}")
+        held = self._holders.total()
+        assert self.root.payload.lock_count == held, f"some of {held} locks are on nodes that are not in the cache"
+        pages, times = np.unique(np.concatenate(all_pages), return_counts=True)
+        assert times.max(initial=1) == 1, f"pages that are in more than one place: {pages[times > 1].tolist()}"
+        sizes, counted = (len(pages), protected), (self.total_size, self.protected_size)
+        assert sizes == counted, f"the cache counts (pages, locked pages) {counted}, there are {sizes}"
 
     # --- shared steps ---------------------------------------------------------------------------------------
 

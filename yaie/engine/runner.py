@@ -12,7 +12,7 @@ import torch
 
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
-from yaie.kernels import ops
+from yaie.kernels import ops, sampling
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import BackendError, Operations
 from yaie.models.batch import Batch
@@ -29,9 +29,9 @@ class StepResult:
 
 @torch.inference_mode()
 def try_out(model: Any, kv: KVCacheManager, operations: Operations) -> None:
-    """Raise `BackendError` if kernels cannot run this model: better now than with somebody's request.
+    """Raise `BackendError` if kernels cannot run this model: better now than in the middle of a request.
 
-    One token of nobody goes through the model. It is stored nowhere, and sees what lies in the first slot.
+    One token that belongs to no request goes through the model; it is stored nowhere, and sees the first slot.
     """
     if operations.name == "cuda":  # nvcc takes its time; the emulator's files are ready in a second or two
         operations.prepare()
@@ -60,8 +60,8 @@ def choose_operations(backend: str | Operations, model: Any, kv: KVCacheManager)
 class ModelRunner:
     """Runs the model over pages. Holds nothing that belongs to a request.
 
-    On a GPU a step is only asked for, and the CPU goes on; it waits when it first looks at a number of the result. So
-    nothing here looks at one before all of the step but the draws has been asked for.
+    On a GPU the work of a step is only queued, and the CPU goes on; it waits when it first looks at a number of the
+    result. So nothing here looks at one before all of the step but the draws has been queued.
 
     operations: what computes
     graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
@@ -160,47 +160,34 @@ class ModelRunner:
     def next_tokens(
         self, requests: list[Request], logits: torch.Tensor, likeliest: list[int]
     ) -> dict[Request, StepResult]:
-        """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, which are sound."""
-        drawn = [row for row, request in enumerate(requests) if not _plain_greedy(request)]
+        """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, which are sound.
+
+        `likeliest`, the largest of each row, is the answer of all requests that need no draw.
+        """
+        drawn = [row for row, request in enumerate(requests) if not request.params.takes_likeliest]
         if drawn:
-            rows = self._on_device(torch.tensor(drawn))
-            for row, token_id in zip(drawn, self._draw([requests[i] for i in drawn], logits[rows]), strict=True):
+            chosen = [requests[row] for row in drawn]
+            tokens = self.operations.sample(
+                logits[self._on_device(torch.tensor(drawn))],
+                **{name: [getattr(request.params, name) for request in chosen] for name in sampling.RULES},
+                generator=[request.generator for request in chosen],
+                prompt_tokens=[request.prompt_token_ids for request in chosen],
+                output_tokens=[request.output_token_ids for request in chosen],
+            )
+            for row, token_id in zip(drawn, tokens.tolist(), strict=True):
                 likeliest[row] = token_id
         return {
             request: StepResult(token_id, token_logprobs(row, token_id, request.params.logprobs))
             for request, row, token_id in zip(requests, logits, likeliest, strict=True)
         }
 
-    def _draw(self, requests: list[Request], logits: torch.Tensor) -> list[int]:
-        """A token for each row, by the sampler, which draws a number for each of them, a greedy one included."""
-        params = [request.params for request in requests]
-        tokens = self.operations.sample(
-            logits,
-            temperature=[p.temperature for p in params],
-            top_p=[p.top_p for p in params],
-            top_k=[p.top_k for p in params],
-            generator=[request.generator for request in requests],
-            min_p=[p.min_p for p in params],
-            repetition_penalty=[p.repetition_penalty for p in params],
-            presence_penalty=[p.presence_penalty for p in params],
-            prompt_tokens=[request.prompt_token_ids for request in requests],
-            output_tokens=[request.output_token_ids for request in requests],
-        )
-        return tokens.tolist()
-
 
 def on_host(*tensors: torch.Tensor) -> list[Any]:
-    """The numbers of tensors, as lists of theirs, after one wait for their device."""
+    """Tensors as lists, after a single wait for their device."""
     if tensors[0].is_cuda:
         tensors = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
         torch.cuda.current_stream().synchronize()
     return [tensor.tolist() for tensor in tensors]
-
-
-def _plain_greedy(request: Request) -> bool:
-    """Whether the likeliest token is the answer, and the sampler need not be asked."""
-    params = request.params
-    return params.greedy and params.repetition_penalty == 1 and params.presence_penalty == 0
 
 
 def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int | None) -> TokenLogprobs | None:

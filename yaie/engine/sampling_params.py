@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from yaie.kernels import sampling
+
 
 @dataclass(frozen=True)
 class SamplingParams:
@@ -31,14 +33,9 @@ class SamplingParams:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
-        infinity = float("inf")
-        # `a <= x` and never `not x < a`: NaN must not pass.
-        self._require("temperature", ">= 0", lambda x: _is_number(x) and 0 <= x < infinity)
-        self._require("top_k", "-1 or >= 1", lambda x: _is_int(x) and (x == -1 or x >= 1))
-        self._require("top_p", "above 0 and at most 1", lambda x: _is_number(x) and 0 < x <= 1)
-        self._require("min_p", "from 0 to 1", lambda x: _is_number(x) and 0 <= x <= 1)
-        self._require("repetition_penalty", "above 0", lambda x: _is_number(x) and 0 < x < infinity)
-        self._require("presence_penalty", "from -2 to 2", lambda x: _is_number(x) and -2 <= x <= 2)
+        for name in sampling.RULES:
+            sampling.check_parameter(name, getattr(self, name), "SamplingParams")
+        self._require("presence_penalty", "from -2 to 2", lambda x: -2 <= x <= 2)  # the range of the OpenAI API
         self._require("seed", "None or 0 to 2**63 - 1", lambda x: x is None or (_is_int(x) and 0 <= x < 2**63))
         self._require("max_tokens", "an int >= 1", lambda x: _is_int(x) and x >= 1)
         self._require("stop", "strings that are not empty", lambda x: all(isinstance(s, str) and s for s in x))
@@ -46,11 +43,9 @@ class SamplingParams:
         self._require("logprobs", "None or >= 0", lambda x: x is None or (_is_int(x) and x >= 0))
 
     @property
-    def greedy(self) -> bool:
-        """Whether the most likely token is taken, after the penalties. Without penalties no sampler is asked; with them
-        the sampler draws a number, as for every row, and does not use it.
-        """
-        return self.temperature == 0
+    def takes_likeliest(self) -> bool:
+        """Whether the likeliest token is the answer, so that no sampler need be asked: greedy, without penalties."""
+        return self.temperature == 0 and self.repetition_penalty == 1 and self.presence_penalty == 0
 
     def _require(self, name: str, expected: str, is_right: Callable[[Any], bool]) -> None:
         value = getattr(self, name)
@@ -60,7 +55,3 @@ class SamplingParams:
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -4,7 +4,7 @@ Every step has a budget of tokens. Requests that decode take one each, first: no
 in. What is left of the budget goes to prompts, in chunks, in the order in which they were admitted; what is left then
 admits waiting requests. When there are no pages for a token that must be decoded, the youngest request is preempted: it
 gives its pages back, waits, and is computed again later (or found again in the prefix cache). The oldest running
-request is never preempted for another, so one always gets on, and all do in the end.
+request is never preempted for another, so one always makes progress, and all finish in the end.
 
 Sources: iteration-level scheduling from Orca (Yu et al., OSDI 2022); chunked prefill beside decodes from Sarathi-Serve
 (Agrawal et al., OSDI 2024); longest prefix first from SGLang (arXiv 2312.07104).
@@ -24,7 +24,7 @@ import numpy as np
 from yaie.engine.pages import Pages
 from yaie.engine.request import Request, Status
 
-# How many waiting requests, from the oldest on, are looked at in one step. It bounds the cost of a step.
+# How many waiting requests, from the oldest on, are looked at in one step. It bounds the cost of a step; a choice.
 MAX_CONSIDERED = 128
 
 
@@ -52,7 +52,7 @@ class Scheduler:
         max_num_batched_tokens: int = 2048,  # the token budget of a step
         max_num_seqs: int = 64,  # how many requests run at once; at most the budget, so that all of them can decode
         policy: str = "fcfs",  # first come, first served, or "longest_prefix": the order of admissions
-        max_overtaken: int = 64,  # then so many later requests may be admitted before a waiting one
+        max_overtaken: int = 64,  # then that many later requests may be admitted before a waiting one; a choice
     ) -> None:
         for name, value in (("max_num_seqs", max_num_seqs), ("max_num_batched_tokens", max_num_batched_tokens)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -72,7 +72,7 @@ class Scheduler:
         self.preempted: list[Request] = []  # in the last call of `schedule`
 
     def add(self, request: Request) -> None:
-        """Put a new request at the end of the line."""
+        """Put a new request at the end of the queue."""
         self.waiting.append(request)
 
     def schedule(self) -> dict[Request, int]:

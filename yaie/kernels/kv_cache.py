@@ -9,7 +9,7 @@ to it when its last reference is dropped. References are held by
   evicts that page.
 
 A block with more than one reference is never written: `append_tokens` and `write` first replace it by a private copy
-(copy on write). Every call either succeeds or raises and changes nothing.
+(copy on write). Every call either succeeds or raises and changes nothing; a request without blocks is a KeyError.
 
 Source: vLLM (Kwon et al., "Efficient Memory Management for Large Language Model Serving with PagedAttention", SOSP
 2023).
@@ -36,8 +36,7 @@ class OutOfBlocksError(RuntimeError):
 class KVCacheBlock:
     """Block `block_id` of the pool. `keys` and `values` are views: writing to them writes to the pool.
 
-    Their shape is `[block_size, num_heads, head_dim]` when the pool has one layer and
-    `[num_layers, block_size, num_heads, head_dim]` when it has more.
+    `[block_size, num_heads, head_dim]`, with num_layers in front if the pool has more than one.
     """
 
     block_id: int
@@ -45,21 +44,21 @@ class KVCacheBlock:
     values: torch.Tensor
 
 
+@dataclass(frozen=True, eq=False)
 class _BlockViews(Sequence):
     """`manager.blocks`: views of a block are made when asked for, so a pool of many blocks stays cheap."""
 
-    def __init__(self, key_cache: torch.Tensor, value_cache: torch.Tensor):
-        self._key_cache = key_cache
-        self._value_cache = value_cache
+    key_cache: torch.Tensor
+    value_cache: torch.Tensor
 
     def __len__(self) -> int:
-        return self._key_cache.shape[1]
+        return self.key_cache.shape[1]
 
     def __getitem__(self, block_id: int) -> KVCacheBlock:
         if not 0 <= block_id < len(self):
             raise IndexError(f"block {block_id} is outside the pool of {len(self)} blocks")
-        layer = 0 if self._key_cache.shape[0] == 1 else slice(None)
-        return KVCacheBlock(block_id, self._key_cache[layer, block_id], self._value_cache[layer, block_id])
+        layer = 0 if self.key_cache.shape[0] == 1 else slice(None)
+        return KVCacheBlock(block_id, self.key_cache[layer, block_id], self.value_cache[layer, block_id])
 
 
 class KVCacheManager:
@@ -215,11 +214,7 @@ class KVCacheManager:
         return private
 
     def free_blocks(self, request_id: str) -> list[int]:
-        """Drop the request's table and references; return the blocks that no other holder has (now free).
-
-        Raises:
-            KeyError: the request has no blocks (never allocated, or freed before).
-        """
+        """Drop the request's table and references; return the blocks that no other holder has (now free)."""
         table = self._table(request_id)
         del self.block_tables[request_id], self.context_lens[request_id]
         return self._drop_references(table)
@@ -253,18 +248,10 @@ class KVCacheManager:
     def write(
         self, request_id: str, keys: torch.Tensor, values: torch.Tensor, *, start: int = 0, layer: int = 0
     ) -> None:
-        """Store keys and values for positions `start ...` of a request, in one layer.
+        """Store `[num_tokens, num_heads, head_dim]` keys and values for the positions from `start` on, in one layer.
 
-        Shared blocks that would be touched are copied first. Numbers are converted to the pool's dtype.
-
-        Args:
-            keys, values: `[num_tokens, num_heads, head_dim]`, at least one token.
-            start: position of the first token; the last must lie within the request's context length.
-
-        Raises:
-            KeyError: the request has no blocks.
-            ValueError: wrong shape, layer or position.
-            OutOfBlocksError: too few free blocks for the copies. After any error nothing has changed.
+        Numbers are converted to the pool's dtype. Shared blocks that would be touched are copied first, which may be an
+        OutOfBlocksError. A shape, layer or position that the request does not have is a ValueError.
         """
         table = self._table(request_id)
         self._check_layer(layer)
@@ -288,12 +275,7 @@ class KVCacheManager:
     def read(
         self, request_id: str, *, start: int = 0, end: int | None = None, layer: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Copies of the keys and values at positions `start .. end - 1`, each `[n, num_heads, head_dim]`.
-
-        Raises:
-            KeyError: the request has no blocks.
-            ValueError: wrong layer or positions.
-        """
+        """Copies of the keys and values at positions `start .. end - 1`, each `[num_tokens, num_heads, head_dim]`."""
         self._check_layer(layer)
         slots = self._slots(request_id, start, end)
         return self.key_cache[layer].flatten(0, 1)[slots], self.value_cache[layer].flatten(0, 1)[slots]
@@ -301,11 +283,7 @@ class KVCacheManager:
     # --- the prefix cache -----------------------------------------------------------------------------------
 
     def retain(self, block_ids: Iterable[int]) -> None:
-        """Take one reference on each block for the prefix cache: it will outlive the request that filled it.
-
-        Raises:
-            ValueError: a block is outside the pool or free. Nothing has changed then.
-        """
+        """Take one reference on each block for the prefix cache: it will outlive the request that filled it."""
         block_ids = list(block_ids)
         self._check_in_use(block_ids)
         for block_id in block_ids:
@@ -315,9 +293,7 @@ class KVCacheManager:
     def release(self, block_ids: Iterable[int]) -> list[int]:
         """Drop one reference that `retain` took on each block; return the blocks that became free.
 
-        Raises:
-            ValueError: a block was not retained that often (the reference would be another owner's). Nothing has
-                changed then.
+        ValueError if a block was not retained that often: the reference would be another owner's.
         """
         block_ids = list(block_ids)
         self._check_in_use(block_ids)
@@ -332,11 +308,8 @@ class KVCacheManager:
         """Swap a request's first blocks for others with the same contents; return those that became free.
 
         For a request that computed pages which the prefix cache already has: it goes on with the cache's, and its
-        duplicates are given back. The caller vouches that the contents are equal.
-
-        Raises:
-            KeyError: the request has no blocks.
-            ValueError: as for `allocate_blocks`, or a block would appear twice in the table. Nothing has changed then.
+        duplicates are given back. The caller vouches that the contents are equal. ValueError as for `allocate_blocks`,
+        or if a block would appear twice in the table.
         """
         table = self._table(request_id)
         self._check_prefix(prefix_blocks, self.context_lens[request_id])
@@ -352,21 +325,17 @@ class KVCacheManager:
         """Raise `AssertionError` unless every block is either free or in use by exactly its references."""
         holders = Counter(block_id for table in self.block_tables.values() for block_id in table)
         free = Counter(self.free_block_list)
-        for block_id in range(self.num_blocks):
+        outside = (free.keys() | holders.keys()) - set(range(self.num_blocks))
+        assert not outside, f"blocks outside the pool are in use or on the free list: {outside}"
+        for block_id, count in enumerate(self.ref_counts):
             expected = holders[block_id] + self.cache_refs[block_id]
-            if self.ref_counts[block_id] != expected:
-                raise AssertionError(f"block {block_id}: count {self.ref_counts[block_id]}, references {expected}")
-            if free[block_id] != (expected == 0):
-                raise AssertionError(f"block {block_id}: {expected} references, {free[block_id]}x on the free list")
-        if set(free) | set(holders) > set(range(self.num_blocks)):
-            raise AssertionError("a block id outside the pool is in use or on the free list")
-        if self.block_tables.keys() != self.context_lens.keys():
-            raise AssertionError("block_tables and context_lens name different requests")
+            assert count == expected, f"block {block_id}: count {count}, references {expected}"
+            assert free[block_id] == (count == 0), f"block {block_id}: {count} references, {free[block_id]}x free"
+        assert self.block_tables.keys() == self.context_lens.keys(), "tables and context_lens name different requests"
         for request_id, table in self.block_tables.items():
-            if len(table) != self.blocks_needed(self.context_lens[request_id]):
-                raise AssertionError(f"request {request_id!r}: {len(table)} blocks for its context length")
-            if len(set(table)) != len(table):
-                raise AssertionError(f"request {request_id!r} has a block twice: {table}")
+            needed = self.blocks_needed(self.context_lens[request_id])
+            assert len(table) == needed, f"request {request_id!r} has {len(table)} blocks and needs {needed}"
+            assert len(set(table)) == needed, f"request {request_id!r} has a block twice: {table}"
 
     # --- shared steps ---------------------------------------------------------------------------------------
 
@@ -414,10 +383,8 @@ class KVCacheManager:
         self._check_in_use(prefix_blocks)
         if len(set(prefix_blocks)) != len(prefix_blocks):
             raise ValueError(f"prefix_blocks names a block twice: {list(prefix_blocks)}")
-        if len(prefix_blocks) * self.block_size > num_tokens:
-            raise ValueError(
-                f"{len(prefix_blocks)} prefix blocks of {self.block_size} do not fit into {num_tokens} tokens"
-            )
+        if (num_cached := len(prefix_blocks) * self.block_size) > num_tokens:
+            raise ValueError(f"prefix blocks of {num_cached} tokens do not fit into a request of {num_tokens}")
 
     def _check_layer(self, layer: int) -> None:
         if not 0 <= layer < self.num_layers:

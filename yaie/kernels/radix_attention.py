@@ -1,68 +1,41 @@
 """The guide's attention block: projections, rotary positions, causal attention, and a cache of the past.
 
-It wraps the functions of `rope`, `attention` and `paged`, and names what the guide imports from here. The engine's own
-decoder is `yaie.models.llama`.
+It wraps the functions of `rope`, `attention` and `paged`. The engine's own decoder is `yaie.models.llama`.
 """
 
 import torch
 from torch import Tensor, nn
 
-from yaie.kernels.attention import attention, causal_attention, causal_mask, group_heads, merge_attention
-from yaie.kernels.paged import AttentionPlan, gather_pages, paged_attention, plan_attention
-from yaie.kernels.rope import apply_rope, rope_cos_sin, rope_inv_freq, rotate
-
-__all__ = [
-    "RadixAttentionBlock",
-    "apply_rope",
-    "attention",
-    "causal_attention",
-    "causal_mask",
-    "gather_pages",
-    "group_heads",
-    "merge_attention",
-    "paged_attention",
-    "plan_attention",
-    "rope_cos_sin",
-    "rope_inv_freq",
-    "rotate",
-]
+from yaie.kernels.attention import causal_attention
+from yaie.kernels.ops.checks import heads, require, shape
+from yaie.kernels.paged import AttentionPlan, paged_attention
+from yaie.kernels.rope import rope_cos_sin, rope_inv_freq, rotate
 
 
 class RadixAttentionBlock(nn.Module):
     """Causal self-attention with RoPE, grouped heads and a cache of the past, contiguous or in pages.
 
-    Args:
-        hidden_size: width of the model.
-        num_heads: query heads.
-        head_dim: even.
-        max_position_embeddings: what the model was trained for. No table is built, so longer inputs work.
-        num_kv_heads: KV heads, a divisor of `num_heads`; None means `num_heads`.
-        inv_freq: `[head_dim / 2]` from `rope_inv_freq`; None means RoPE with theta 10000.
-
-    Raises:
-        ValueError: sizes that do not fit together.
+    Sizes that do not fit together are a ValueError.
     """
 
     def __init__(
         self,
         hidden_size: int,
         num_heads: int,
-        head_dim: int,
-        max_position_embeddings: int = 2048,
-        num_kv_heads: int | None = None,
-        inv_freq: Tensor | None = None,
+        head_dim: int,  # even
+        max_position_embeddings: int = 2048,  # what the model was trained for; no table is built, so more works as well
+        num_kv_heads: int | None = None,  # a divisor of `num_heads`; None: `num_heads`
+        inv_freq: Tensor | None = None,  # [head_dim / 2] from `rope_inv_freq`; None: RoPE with theta 10000
     ):
         super().__init__()
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        if min(hidden_size, num_heads, num_kv_heads) <= 0 or num_heads % num_kv_heads:
-            raise ValueError(
-                f"hidden_size={hidden_size}, num_heads={num_heads}, num_kv_heads={num_kv_heads}: all must be "
-                "positive, and num_kv_heads must divide num_heads"
-            )
+        sizes = {"hidden_size": hidden_size, "num_heads": num_heads, "num_kv_heads": num_kv_heads}
+        require(min(sizes.values()) > 0, f"sizes must be positive, got {sizes}")
+        heads(num_heads, num_kv_heads)
         # A plain attribute: as a buffer it would turn into half precision with the weights (`block.half()`).
         self.inv_freq = rope_inv_freq(head_dim) if inv_freq is None else inv_freq.float()
-        if self.inv_freq.shape != (head_dim // 2,):
-            raise ValueError(f"inv_freq must have shape ({head_dim // 2},), got {tuple(self.inv_freq.shape)}")
+        half = head_dim // 2
+        require(self.inv_freq.shape == (half,), f"inv_freq must have shape ({half},), got {tuple(self.inv_freq.shape)}")
         self.hidden_size = hidden_size
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
@@ -87,8 +60,8 @@ class RadixAttentionBlock(nn.Module):
         Args:
             hidden_states: `[num_seqs, q_len, hidden_size]`, any floating dtype.
             position_ids: `[num_seqs, q_len]` or `[q_len]`; default: counting on from the length of the past.
-            past_key_value: keys (rotated) and values of earlier tokens, each `[num_seqs, past_len,
-                num_kv_heads, head_dim]`, as returned by an earlier call.
+            past_key_value: keys (rotated) and values of earlier tokens, each `[num_seqs, past_len, num_kv_heads,
+                head_dim]`, as returned by an earlier call.
             use_cache: return keys and values as well.
             attention_mask: `[num_seqs, past_len + q_len]`, 0 or False at padding, which no query sees.
             seq_lens: `[num_seqs]`, instead of a mask: how many of the new tokens are real; padding follows.
@@ -97,12 +70,10 @@ class RadixAttentionBlock(nn.Module):
             The output, shaped and typed like `hidden_states`. With `use_cache` or a past: `(output, None,
             past_key_value)`, the past in the dtype of the weights. Outputs at padding mean nothing.
 
-        Raises:
-            ValueError: shapes that do not fit, or both a mask and `seq_lens`.
+        Shapes that do not fit are a ValueError.
         """
-        if hidden_states.ndim != 3 or hidden_states.shape[-1] != self.hidden_size:
-            expected = f"[num_seqs, q_len, {self.hidden_size}]"
-            raise ValueError(f"hidden_states must be {expected}, got {tuple(hidden_states.shape)}")
+        expected = hidden_states.ndim == 3 and hidden_states.shape[-1] == self.hidden_size
+        require(expected, f"hidden_states must be [num_seqs, q_len, {self.hidden_size}], got {shape(hidden_states)}")
         num_seqs, q_len, _ = hidden_states.shape
         past_len = self._past_len(past_key_value, num_seqs)
         keep = self._keep(attention_mask, seq_lens, num_seqs, past_len, q_len, hidden_states.device)
@@ -133,8 +104,7 @@ class RadixAttentionBlock(nn.Module):
         """The same over pages: store the new keys and values in their slots, then attend over the pages.
 
         Args:
-            hidden_states: `[num_tokens, hidden_size]`, a flat batch; position_ids and slot_mapping:
-            `[num_tokens]`.
+            hidden_states: `[num_tokens, hidden_size]`, a flat batch; position_ids, slot_mapping: `[num_tokens]`.
             key_cache, value_cache: one layer of the pool; written at `slot_mapping`.
             plan: from `plan_attention`.
         """
@@ -159,30 +129,27 @@ class RadixAttentionBlock(nn.Module):
         if past is None:
             return 0
         past_len = past[0].shape[1] if past[0].ndim == 4 else -1
-        expected = (num_seqs, past_len, self.num_kv_heads, self.head_dim)
-        if past[0].shape != expected or past[1].shape != expected:
-            raise ValueError(
-                f"past_key_value must be two tensors [num_seqs={num_seqs}, past_len, num_kv_heads="
-                f"{self.num_kv_heads}, head_dim={self.head_dim}], "
-                f"got {tuple(past[0].shape)} and {tuple(past[1].shape)}"
-            )
+        expected = [num_seqs, past_len, self.num_kv_heads, self.head_dim]
+        require(
+            shape(past[0]) == shape(past[1]) == expected,
+            f"past_key_value must be two tensors [num_seqs={num_seqs}, past_len, num_kv_heads={self.num_kv_heads}, "
+            f"head_dim={self.head_dim}], got {shape(past[0])} and {shape(past[1])}",
+        )
         return past_len
 
     @staticmethod
     def _keep(attention_mask, seq_lens, num_seqs, past_len, q_len, device) -> Tensor | None:
         """The padding mask `[num_seqs, past_len + q_len]`, True at real tokens, from either way to say it."""
-        if attention_mask is not None and seq_lens is not None:
-            raise ValueError("give attention_mask or seq_lens, not both")
+        require(attention_mask is None or seq_lens is None, "give attention_mask or seq_lens, not both")
+        kv_len = past_len + q_len
         if attention_mask is not None:
-            if attention_mask.shape != (num_seqs, past_len + q_len):
-                raise ValueError(
-                    f"attention_mask must be [num_seqs={num_seqs}, past_len + q_len={past_len + q_len}], "
-                    f"got {tuple(attention_mask.shape)}"
-                )
+            expected = f"[num_seqs={num_seqs}, past_len + q_len={kv_len}]"
+            fits = attention_mask.shape == (num_seqs, kv_len)
+            require(fits, f"attention_mask must be {expected}, got {shape(attention_mask)}")
             return attention_mask.to(device).bool()
         if seq_lens is not None:
             seq_lens = torch.as_tensor(seq_lens, device=device)
-            if seq_lens.shape != (num_seqs,) or seq_lens.min() < 0 or seq_lens.max() > q_len:
-                raise ValueError(f"seq_lens must be {num_seqs} lengths from 0 to {q_len}, got {seq_lens.tolist()}")
-            return torch.arange(past_len + q_len, device=device) < past_len + seq_lens[:, None]
+            fits = seq_lens.shape == (num_seqs,) and seq_lens.min() >= 0 and seq_lens.max() <= q_len
+            require(fits, f"seq_lens must be {num_seqs} lengths from 0 to {q_len}, got {seq_lens.tolist()}")
+            return torch.arange(kv_len, device=device) < past_len + seq_lens[:, None]
         return None

@@ -5,11 +5,12 @@ follow each other, all edges in one row of tokens. The functions here are the re
 `csrc/radix_ops/`; `yaie.kernels.api` chooses between them.
 
 The engine itself asks its `PrefixCache`, one request at a time: for one match a walk in Python takes less time than a
-launch, and a flat copy is out of date after the next insertion. `yaie.bench.kernels` measures where that turns.
+launch, and a flat copy is out of date after the next insertion.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -90,18 +91,14 @@ def match_prefixes(tree: FlatTree, tokens: Tensor, lengths: Sequence[int]) -> Po
 def _find_child(
     edges: np.ndarray, starts: np.ndarray, children: np.ndarray, node: int, page: tuple[int, ...]
 ) -> int | None:
-    """The child of `node` whose edge begins with `page`, by halving."""
-    low, high = children[node], children[node + 1]
-    while low < high:
-        middle = (low + high) // 2
-        first = tuple(edges[starts[middle] : starts[middle] + len(page)])
-        if first == page:
-            return int(middle)
-        if first < page:
-            low = middle + 1
-        else:
-            high = middle
-    return None
+    """The child of `node` whose edge begins with `page`."""
+
+    def first_page(child: int) -> tuple[int, ...]:
+        return tuple(edges[starts[child] : starts[child] + len(page)])
+
+    end = int(children[node + 1])
+    child = bisect_left(range(end), page, int(children[node]), key=first_page)
+    return child if child < end and first_page(child) == page else None
 
 
 def choose_victims(last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int) -> Tensor:

@@ -6,14 +6,13 @@ and not 4,096. An edge is cut only where two sequences part or where something e
     root --[1 2]--+--[3]------ "req1" ends here
                   +--[4 4 4]-- "req2" ends here
 
-Two things in this engine are such a tree, and they differ only in the *payload* that hangs on a node:
+Two classes keep such a tree, and they differ only in the *payload* that hangs on a node:
 
 - `RadixTree` (below) hangs the ids of the requests that end there: who shares which prefix?
 - `yaie.engine.prefix_cache.PrefixCache` hangs pages, locks and times of use: what need not be computed again?
 
-Both use the one `Node`, the one `match_prefix` and the one `split_node` of this module. With pages (`page_size > 1`)
-the tree is cut between pages only: every edge is a whole number of pages long, and children are told apart by their
-whole first page.
+With pages (`page_size > 1`) the tree is cut between pages only: every edge is a whole number of pages long, and
+children are told apart by their whole first page.
 
 Tokens are 1-D numpy int64 arrays inside the tree: slicing one copies nothing, and two are compared at memory speed.
 Source of the idea: RadixAttention, in "SGLang: Efficient Execution of Structured Language Model Programs"
@@ -24,17 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
-
-
-class Payload(Protocol):
-    """What a tree hangs on its nodes. All that the tree asks of it is to follow a split."""
-
-    def split(self, num_pages: int) -> Payload:
-        """Keep what belongs to the edge from page `num_pages` on; return the payload of the pages before."""
-        ...
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -42,7 +33,8 @@ class Node:
     """A node and the edge that leads into it. Compared and hashed by identity.
 
     edge: [num_edge_tokens] the tokens between the parent and this node; empty for a root only
-    payload: what the owner of the tree hangs here
+    payload: what the owner of the tree hangs here. It follows a split of the edge: `payload.split(num_pages)` keeps
+        what belongs to the edge from page `num_pages` on, and returns the payload of the pages before
     parent: None for a root, and for a node that was taken out of its tree
     key: the name under which `parent.children` holds this node: `first_page(edge, page_size)`; None for a root
     children: the nodes that go on from here, by their first page
@@ -79,9 +71,8 @@ def as_int_array(values: Sequence[int] | np.ndarray, name: str) -> np.ndarray:
     if array.dtype == np.int64 and array.ndim == 1:
         return array
     if array.ndim != 1:
-        raise ValueError(
-            f"{name} must be a flat sequence of integers, got shape {array.shape} from {type(values).__name__}"
-        )
+        what = f"shape {array.shape} from {type(values).__name__}"
+        raise ValueError(f"{name} must be a flat sequence of integers, got {what}")
     if array.size == 0:
         return np.empty(0, dtype=np.int64)
     if array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
@@ -151,7 +142,7 @@ def cut_at(position: Position, page_size: int = 1) -> Node:
     return node if inside == len(node.edge) else split_node(node, inside, page_size)
 
 
-def add_leaf(parent: Node, tokens: np.ndarray, payload: Payload, page_size: int = 1) -> Node:
+def add_leaf(parent: Node, tokens: np.ndarray, payload: Any, page_size: int = 1) -> Node:
     """Hang a new leaf with the edge `tokens` (copied: the caller's array may change) under `parent`, and return it."""
     leaf = Node(tokens.copy(), payload, parent=parent, key=first_page(tokens, page_size))
     parent.children[leaf.key] = leaf
@@ -191,17 +182,15 @@ def iter_nodes(root: Node) -> Iterator[Node]:
 
 
 def check_links(root: Node, page_size: int = 1) -> None:
-    """Raise RuntimeError if the tree below `root` is not well formed: links both ways, keys, edges of whole pages."""
-    if root.parent is not None or len(root.edge):
-        raise RuntimeError(f"{root} is no root: it has a parent or an edge")
+    """Raise AssertionError if the tree below `root` is not well formed: links both ways, keys, edges of whole pages."""
+    assert (root.parent, len(root.edge)) == (None, 0), f"{root} is no root: it has a parent or an edge"
     for node in iter_nodes(root):
         for key, child in node.children.items():
-            if child.parent is not node:
-                raise RuntimeError(f"{child} is a child of {node}, but its parent is {child.parent}")
-            if len(child.edge) == 0 or len(child.edge) % page_size:
-                raise RuntimeError(f"{child}: its edge is not a whole number of pages of {page_size} tokens")
-            if not key == child.key == first_page(child.edge, page_size):
-                raise RuntimeError(f"{child} is filed under {key} and says {child.key}, not the first page of its edge")
+            assert child.parent is node, f"{child} is a child of {node}, but its parent is {child.parent}"
+            whole = len(child.edge) > 0 and len(child.edge) % page_size == 0
+            assert whole, f"{child}: its edge is not a whole number of pages of {page_size} tokens"
+            first = first_page(child.edge, page_size)
+            assert key == child.key == first, f"{child} is filed under {key} and says {child.key}, not {first}"
 
 
 @dataclass(slots=True)
@@ -310,12 +299,11 @@ class RadixTree:
         }
 
     def check_integrity(self) -> None:
-        """Raise RuntimeError if the tree is malformed, not compressed, or disagrees with the list of requests."""
+        """Raise AssertionError if the tree is malformed, not compressed, or disagrees with the list of requests."""
         check_links(self.root)
         ends = {}
         for node in iter_nodes(self.root):
-            if node.parent is not None and len(node.children) < 2 and not node.payload.order_of:
-                raise RuntimeError(f"{node}: no request ends here and no path branches, so it should not exist")
+            needed = node.parent is None or len(node.children) > 1 or node.payload.order_of
+            assert needed, f"{node}: no request ends here and no path branches, so it should not exist"
             ends |= dict.fromkeys(node.payload.order_of, node)
-        if ends != self._end_of:
-            raise RuntimeError(f"requests recorded at nodes {sorted(ends)}, in the list {sorted(self._end_of)}")
+        assert ends == self._end_of, f"requests recorded at nodes {sorted(ends)}, in the list {sorted(self._end_of)}"

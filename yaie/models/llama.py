@@ -104,12 +104,12 @@ class DecoderBlock(Module):
         the norm that comes after it (`operations.rms_norm` with `residual`), which has the numbers in hand anyway.
 
         Args:
-            change: `[num_tokens, hidden_size]`, what is still to be added to the stream.
+            change: `[num_tokens, hidden_size]`, the output of the block before, still to be added to the stream.
             residual: `[num_tokens, hidden_size]`, the stream so far; changed in place.
             cos, sin, attend: for `self.attention`.
 
         Returns:
-            `[num_tokens, hidden_size]`, what the MLP says: the change that the next block has to add.
+            `[num_tokens, hidden_size]`, the output of the MLP: the change that the next block has to add.
         """
         normed = operations.rms_norm(change, self.input_norm, self.eps, residual)
         change = self.attention(normed, cos, sin, attend, operations)

@@ -19,7 +19,7 @@ from yaie.plots.model import FlowStep, flow, matrix, rotation
 from yaie.plots.profiles import profile_bars, warp_access, warp_trace
 from yaie.plots.svg import Figure, filmstrip
 from yaie.plots.threads import thread_map
-from yaie.plots.timeline import Span, timeline
+from yaie.plots.timeline import Span, timeline, timeline_rows
 from yaie.plots.tree import TreeNode, radix_tree, tree_filmstrip, tree_from_cache, tree_from_graph
 from yaie.plots.widgets import Slider, slider
 
@@ -53,6 +53,7 @@ __all__ = [
     "thread_map",
     "threads_to_memory",
     "timeline",
+    "timeline_rows",
     "tree_filmstrip",
     "tree_from_cache",
     "tree_from_graph",

@@ -1,7 +1,7 @@
 """A continuous batch over time: what the scheduler did with each request in each step."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yaie.plots.svg import (
     BLUE,
@@ -78,6 +78,25 @@ def timeline(rows: Iterable[Span | tuple], *, title: str = "A continuous batch, 
         _bar(figure, x, y, (span.end - span.start) * step, span)
     draw_legend(figure, keys, MARGIN, top + grid + 8, inner)
     return figure
+
+
+def timeline_rows(records: Iterable[Any]) -> list[Span]:
+    """The bars of an engine's trace: of each record, `step` and `work`, a dict of (kind, number of tokens) by request.
+
+    Equal steps in a row are one bar, except that each chunk of a prompt is a bar of its own, labelled with its tokens.
+    """
+    rows: list[Span] = []
+    last: dict[str, int] = {}  # request -> its newest row
+    for record in records:
+        for request, (kind, num_tokens) in record.work.items():
+            at = last.get(request)
+            if at is not None and kind != "prefill" and (rows[at].end, rows[at].kind) == (record.step, kind):
+                rows[at] = rows[at]._replace(end=record.step + 1)
+            else:
+                last[request] = len(rows)
+                label = str(num_tokens) if kind == "prefill" else ""
+                rows.append(Span(request, record.step, record.step + 1, kind, label))
+    return rows
 
 
 def _checked(spans: Sequence[Span]) -> Sequence[Span]:

@@ -35,7 +35,7 @@ ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once\b", re.MULTILINE)
 
 class Cuda(Language):
     suffix, comment, fence, ends_process = ".cu", "//", "cpp", "exit"
-    header = ("So are launchers and includes. Helper functions and constants of your own may stand here.",)
+    header = ("So are launchers and includes. You may add helper functions and constants of your own.",)
 
     # --- the engine's function
 
@@ -80,7 +80,7 @@ class Cuda(Language):
         try:
             return cuda_text.pieces(text)
         except NotFound as error:
-            step = "No function of the file can be told from the next until the braces match. Fix it and save."
+            step = "Until the braces match, no function of the file can be read. Fix it and save."
             owner = re.search(r", of `(\w+)`,", str(error))
             if looking_for and owner and owner.group(1) != looking_for:
                 step = f"It is in `{owner.group(1)}`, not in `{looking_for}`. {step}"
@@ -119,7 +119,7 @@ class Cuda(Language):
     def module(self, exercise: Exercise, text: str, backend: str, check: bool) -> Module:
         use = [exercise.id] if exercise.broken or self.find(exercise, text).attempted else []
         with self.swap(exercise.file, text, use):
-            return engine_seam.module(under_csrc(compiled_files(exercise.module)[0]), backend, check)
+            return engine_seam.module(under_csrc(checked_files(exercise)[0]), backend, check)
 
     def owner(self, exercise: Exercise) -> str:
         texts = engine_seam.sources()
@@ -134,12 +134,12 @@ class Cuda(Language):
     def prepare(self, exercise: Exercise, texts: Iterable[str] = ()) -> None:
         """Build the emulator (the first time this takes some seconds), and compile the texts on all cores, in the form
         in which the workers will ask for them."""
-        path = HOME / exercise.file.name
+        path, checked = HOME / exercise.file.name, checked_files(exercise)
         try:
             engine_seam.prepare(
-                (under_csrc(module), spliced(exercise.file, path, text, module, exercises))
+                (under_csrc(module), spliced(exercise.file, path, text, module, [exercise]))
                 for text in texts
-                for module, exercises in by_compiled_file(exercise.file, {exercise.id}).items()
+                for module in checked
             )
         except CompileError as error:
             raise SandboxError(error.message) from error
@@ -211,6 +211,12 @@ def compiled_files(module: str) -> tuple[str, ...]:
     return tuple(f"{module.rpartition('/')[0]}/{name}" for name in users)
 
 
+def checked_files(exercise: Exercise) -> tuple[str, ...]:
+    """Those of the `compiled_files` that the check asks for: a header is in many, and a check names a few of them."""
+    files, text = compiled_files(exercise.module), (exercise.folder / "check.py").read_text(encoding="utf-8")
+    return tuple(file for file in files if Path(file).stem in text) or files
+
+
 def _tensor_names(exercise: Exercise) -> set[str]:
     """The names by which the launchers of the exercise's file, and so findings, call the tensors."""
     files = ((engine_text(module), REPOSITORY / module) for module in compiled_files(exercise.module))
@@ -267,7 +273,7 @@ def _introduction(module: str, exercises: Iterable[Exercise]) -> str:
     lines += header.group().rstrip().split("\n") if header and header.group() else []
     offered = _offered(module, [exercise for exercise in exercises if exercise.module == module])
     if offered:
-        lines += ["//", "// These stand in the engine's file, and you may use them:", *offered]
+        lines += ["//", "// The engine's file has these, and you may use them:", *offered]
     return "\n".join(lines)
 
 

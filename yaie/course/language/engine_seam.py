@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,16 +20,35 @@ _sources: dict[str, str] = {}  # by path under csrc/: the texts that are compile
 _rungs: dict[str, int] = {}  # those that run a learner's part
 _limit = 20.0
 
+# What is compiled for the emulator's check mode, by how a path under csrc/ starts; elsewhere all. A learner waits for
+# the compiler, and these element types (csrc/common.cuh) are the ones that checks ask for.
+FLOAT32, FLOAT16, UP_TO_128 = "-DYAIE_DTYPES=1", "-DYAIE_DTYPES=2", "-DYAIE_MAX_HEAD_DIM=128"
+QUICK = {
+    "flash_attention/flash_attention_4": (FLOAT16, UP_TO_128),  # tensor cores do not take float32
+    "flash_attention/": (FLOAT32, UP_TO_128),
+    "paged_attention/": (FLOAT32, UP_TO_128),
+    "model_ops/": ("-DYAIE_DTYPES=3",),  # float32, and float16 where results are rounded
+}
 
-def module(name: str, backend: str = "emulator", check: bool = True) -> yaie.cuda.Module:
+
+def module(name: str, backend: str = "emulator", check: bool = True, more: str = "") -> yaie.cuda.Module:
     """The launchers of `csrc/<name>` with the functions in it that are in place; what checks call.
 
     backend: "emulator", "cuda", or "auto": the GPU if there is one
-    check: with the emulator, look for races, overruns and the like
+    check: with the emulator, look for races, overruns and the like; see `QUICK` for what is compiled then
+    more: launchers to put behind those of the file, for what a check asks of a function that the engine's do not show
     """
     if backend == "auto":
         backend = "cuda" if torch.cuda.is_available() else "emulator"
-    return load(name, backend, _sources.get(name), check and backend == "emulator", _limit)
+    check = check and backend == "emulator"
+    text = _sources.get(name)
+    if more:
+        text = (text or (CSRC / name).read_text(encoding="utf-8")) + more
+    return load(name, backend, text, check, _limit, _quick_flags(name) if check else ())
+
+
+def _quick_flags(name: str) -> tuple[str, ...]:
+    return next((flags for start, flags in QUICK.items() if name.startswith(start)), ())
 
 
 def sources() -> Mapping[str, str]:
@@ -86,7 +106,11 @@ def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:
 
     Raises `yaie.cuda.CompileError` without a compiler.
     """
-    yaie.cuda.prepare([(text, CSRC / name) for name, text in texts])
+    pairs: dict[tuple[str, ...], list[tuple[str, Path]]] = {(): []}
+    for name, text in texts:
+        pairs.setdefault(_quick_flags(name), []).append((text, CSRC / name))
+    for flags, some in pairs.items():
+        yaie.cuda.prepare(some, flags)
 
 
 @contextmanager

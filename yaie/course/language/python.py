@@ -285,7 +285,7 @@ def _uncallable(exercise: Exercise, node: FunctionNode, original: FunctionNode) 
     if found[: len(wanted)] != wanted or not all("=" in parameter for parameter in extra):
         return FileProblem(
             f"{place} takes ({', '.join(found)}); the engine calls it with ({', '.join(wanted)}).",
-            "Give the function its parameters back: other parts of the engine rely on them.",
+            "Restore its parameters: other parts of the engine rely on them.",
         )
     wanted, found = _decorators(original), _decorators(node)
     missing = [f"`@{name}`" for name in wanted if name not in found]

@@ -11,6 +11,6 @@ def integrity(cache: prefix_cache.PrefixCache) -> None:
     try:
         cache.check_integrity()
         complaint = "nothing"
-    except RuntimeError as error:
+    except AssertionError as error:
         complaint = str(error)
     expect(complaint, "nothing", "what check_integrity() complains of afterwards")

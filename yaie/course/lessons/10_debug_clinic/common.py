@@ -25,9 +25,9 @@ from yaie.kernels.kv_cache import KVCacheManager, OutOfBlocksError
 from yaie.kernels.radix_tree import RadixTree
 
 
-def module(file: str) -> Any:
-    """The launchers of a file of csrc/ in the emulator, with all checks."""
-    return engine_seam.module(file)
+def module(file: str, check: bool = True) -> Any:
+    """The launchers of a file of csrc/ in the emulator, with all checks or with none."""
+    return engine_seam.module(file, check=check)
 
 
 # --- to find an input -----------------------------------------------------------------------------------------

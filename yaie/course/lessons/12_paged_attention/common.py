@@ -9,9 +9,8 @@ import torch
 
 from yaie.course.expect import expect, given
 from yaie.course.language import engine_seam
-from yaie.kernels import native
-
-FLOAT32 = native.DTYPES[torch.float32]
+from yaie.kernels.ops.launching import DTYPES
+from yaie.kernels.ops.paged_attention import PagedShape
 
 
 def decode(
@@ -35,14 +34,15 @@ def decode(
     tables = torch.tensor([table], dtype=torch.int32)
     lens = torch.tensor([context_len], dtype=torch.int32)
     tensors = [query[None].contiguous(), keys, values, tables, lens]
-    sizes = [1, num_heads, num_kv_heads, head_dim, block_size, len(table)]
-    last = [math.log(2), FLOAT32]  # the launcher turns e^x into 2^x; this scale takes that back
+    scale = math.log(2)  # the launcher turns e^x into 2^x; this takes that back
+    sizes = [1, 1, num_heads, num_kv_heads, head_dim, block_size, len(table)]
+    shape = PagedShape(*sizes, *(splits or (1, 1)), scale, DTYPES[torch.float32])
     run = getattr(engine_seam.module(f"paged_attention/{launcher}.cu"), launcher)
     if splits is None:
-        run(*tensors, out, *sizes, *last)
+        run(*tensors, out, shape)
     else:
         parts = torch.full((1, num_heads, splits[0], head_dim), math.nan)
-        run(*tensors, None, out, parts, parts[..., 0].clone(), *sizes, *splits, *last)
+        run(*tensors, None, out, parts, parts[..., 0].clone(), shape)
     return out[0]
 
 

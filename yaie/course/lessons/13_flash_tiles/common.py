@@ -9,7 +9,7 @@ import torch
 
 import yaie.cuda
 from yaie.course.language import engine_seam
-from yaie.kernels import native
+from yaie.kernels.ops.launching import DTYPES
 
 TILES, REGISTERS = "flash_attention_2_tiles", "flash_attention_3_registers"
 
@@ -38,7 +38,7 @@ def attend(
     out = torch.full_like(query, math.nan)
     sizes = [len(lengths), max(q for q, _ in lengths), query.shape[1], key.shape[1], query.shape[2]]
     launch = getattr(module(rung), rung)
-    launch(query, key, value, out, cu_q, cu_k, *sizes, math.log(2), int(causal), native.DTYPES[query.dtype])
+    launch(query, key, value, out, cu_q, cu_k, *sizes, math.log(2), int(causal), DTYPES[query.dtype])
     return out
 
 

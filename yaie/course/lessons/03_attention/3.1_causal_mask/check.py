@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import expect, given
-from yaie.kernels import radix_attention
+from yaie.kernels import attention
 
 
 def check() -> None:
@@ -19,7 +19,7 @@ def check() -> None:
         (16, 33, 15),
     ):
         with given(f"causal_mask(q_len={q_len}, kv_len={kv_len}, offset={offset})"):
-            got = radix_attention.causal_mask(q_len, kv_len, offset)
+            got = attention.causal_mask(q_len, kv_len, offset)
             expect(isinstance(got, torch.Tensor), True, "result, `isinstance(result, torch.Tensor)`")
             rows = [[key <= offset + query for key in range(kv_len)] for query in range(q_len)]
             expect(got, rows, "mask (one row per query)")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import given
-from yaie.kernels import radix_attention
+from yaie.kernels import rope
 
 from ..common import expect_tensor, numbers
 
@@ -31,6 +31,9 @@ def check() -> None:
         _check_rotation(numbers(num_tokens, num_heads, head_dim, seed=seed), turns, text)
     x = torch.tensor([[[1.0, 2.0]]], dtype=torch.float16)
     _check_rotation(x, torch.tensor([[quarter]]), "head [1, 2] in float16, a quarter turn")
+    # In float16 cos is 0.60009765625 and sin 0.7998046875: rounded before, the first number is 0.602 at best.
+    x = torch.tensor([[[9.0, 6.0]]], dtype=torch.float16)
+    _check_rotation(x, torch.tensor([[(0.6, 0.8)]]), "head [9, 6] in float16, cos 0.6, sin 0.8 (these in float32)")
 
 
 def _check_rotation(x: torch.Tensor, turns: torch.Tensor, text: str) -> None:
@@ -42,5 +45,5 @@ def _check_rotation(x: torch.Tensor, turns: torch.Tensor, text: str) -> None:
         turned = complex(a, b) * complex(*turns[token, i].tolist())
         expected[token, head, i], expected[token, head, i + pairs] = turned.real, turned.imag
     with given(f"rotate(x, cos, sin): {text}"):
-        got = radix_attention.rotate(x, turns[:, None, :, 0], turns[:, None, :, 1])
+        got = rope.rotate(x, turns[:, None, :, 0], turns[:, None, :, 1])
         expect_tensor(got, expected, "rotated x", x.dtype)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import given
-from yaie.kernels import radix_attention
+from yaie.kernels import attention
 
 from ..common import expect_tensor
 
@@ -34,5 +34,5 @@ def check() -> None:
             f"group_heads(query, {num_kv_heads}): {num_seqs} sequences, {q_len} tokens, {num_heads} heads of one "
             "number, which is 1000 * sequence + 100 * head + token"
         ):
-            got = radix_attention.group_heads(query, num_kv_heads)
+            got = attention.group_heads(query, num_kv_heads)
             expect_tensor(got, torch.tensor(expected).float(), "grouped query", torch.float32)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import expect, given
-from yaie.kernels import radix_attention
+from yaie.kernels import paged
 
 from ..common import expect_tensor
 
@@ -27,7 +27,7 @@ def check() -> None:
             "the slot and minus the slot"
         ):
             before = cache.clone()
-            got = radix_attention.gather_pages(cache, torch.tensor(table, dtype=dtype), context_len)
+            got = paged.gather_pages(cache, torch.tensor(table, dtype=dtype), context_len)
             expect_tensor(got, torch.stack(rows[:context_len]), "gathered tokens", torch.float32)
             got.zero_()
             expect(torch.equal(cache, before), True, "`cache` unchanged after the result was written to (a copy)")

@@ -5,7 +5,7 @@ import math
 import torch
 
 from yaie.course.expect import expect, given
-from yaie.kernels import radix_attention
+from yaie.kernels import attention
 
 from ..common import expect_tensor, numbers
 
@@ -17,6 +17,7 @@ def check() -> None:
     _check_attention([[1.0]], [[1.0], [2.0]], [[10.0], [20.0]], mask=[[False, False]])
     _check_attention([[100.0]], [[2.0], [1.0]], [[10.0], [20.0]])
     _check_attention([[400.0]], [[400.0], [400.0]], [[1.0], [3.0]], dtype=torch.float16)
+    _check_attention([[1.0]], [[1.0], [2.0]], [[10.0], [20.0]], dtype=torch.float64)
     for seed, (num_seqs, q_len, kv_len, num_heads, num_kv_heads, head_dim) in enumerate(
         ((1, 1, 3, 2, 1, 4), (1, 3, 3, 4, 2, 4), (2, 3, 5, 2, 2, 2), (2, 5, 17, 7, 1, 16), (1, 16, 33, 8, 4, 8))
     ):
@@ -36,7 +37,7 @@ def _check_attention(query, key, value, mask=None, scale=None, dtype=torch.float
     padded = [[*row, *[0.0] * (head_dim - 1)] for row in value]
     rows = [torch.tensor(rows, dtype=dtype)[None, :, None] for rows in (query, key, padded)]
     more = "".join(f", {name}={given}" for name, given in (("mask", mask), ("scale", scale)) if given is not None)
-    more += ", all in float16" if dtype == torch.float16 else ""
+    more += f", all in {dtype}".replace("torch.", "") if dtype != torch.float32 else ""
     text = f"query {query}, key {key}, value {value}{more} (one head)"
     _compare(*rows, None if mask is None else torch.tensor(mask), scale, text)
 
@@ -45,13 +46,14 @@ def _compare(query, key, value, mask, scale, text) -> None:
     out, lse = _attention_slowly(query, key, value, mask, scale)
     with given(f"attention({text})" if text.startswith("query") else f"attention of {text}"):
         got = (
-            radix_attention.attention(query, key, value)
+            attention.attention(query, key, value)
             if mask is None and scale is None
-            else radix_attention.attention(query, key, value, mask, scale)
+            else attention.attention(query, key, value, mask, scale)
         )
         expect(isinstance(got, tuple) and len(got) == 2, True, "form of the result: (output, lse)")
-        expect_tensor(got[0], out, "output", torch.float32)
-        expect_tensor(got[1], lse, "lse", torch.float32)
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        expect_tensor(got[0], out, "output", dtype)
+        expect_tensor(got[1], lse, "lse", dtype)
 
 
 def _attention_slowly(query, key, value, mask, scale) -> tuple[torch.Tensor, torch.Tensor]:

@@ -35,6 +35,7 @@ def check() -> None:
         with given(f"apply_temperature({shown_rows(logits)}, torch.tensor({temperature}))"):
             got = sampling.apply_temperature(logits, torch.tensor(temperature))
             expect(got, torch.tensor(expected), "result", tolerance=1e-3)
+            expect(str(got.dtype), "torch.float32", "dtype of the result")
             unchanged(logits, before)
     with given("apply_temperature(torch.tensor([[1000., 999., 0.]]), torch.tensor([1e-38])).softmax(-1)"):
         tiny = sampling.apply_temperature(torch.tensor([[1000.0, 999.0, 0.0]]), torch.tensor([1e-38]))

@@ -42,3 +42,4 @@ def check() -> None:
         with given(f"draw_tokens({text}, torch.tensor({uniforms}, dtype=torch.float64))"):
             got = sampling.draw_tokens(torch.tensor(rows), torch.tensor(uniforms, dtype=torch.float64))
             expect(got, torch.tensor(expected), "list of tokens drawn")
+            expect(str(got.dtype), "torch.int64", "dtype of the tokens")

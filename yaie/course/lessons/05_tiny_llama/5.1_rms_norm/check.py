@@ -33,3 +33,7 @@ def check() -> None:
         got = model_ops.rms_norm(half, weight, 1e-6)
         expect(got, norm_by_formula(half, weight, 1e-6), "result", tolerance=1e-2)
         expect(str(got.dtype), "torch.float16", "dtype of the result")
+    rows, weight = torch.tensor([[1.0, 2.0, 4.0]]).half(), torch.full((3,), 101.0).half()
+    with given("rms_norm(torch.tensor([[1., 2., 4.]]).half(), torch.full((3,), 101.).half(), eps=0)"):
+        rounded = norm_by_formula(rows, torch.ones(3), 0.0).half()  # the norm's: what comes next is exact in float32
+        expect(model_ops.rms_norm(rows, weight, 0.0), rounded * weight, "result (rounded before the weight)")

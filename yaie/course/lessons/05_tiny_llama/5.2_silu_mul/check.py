@@ -13,6 +13,11 @@ def check() -> None:
         gate_up = torch.tensor(rows)
         with given(f"silu_mul(torch.tensor({rows}))"):
             expect(model_ops.silu_mul(gate_up), silu_mul_by_formula(gate_up), "result", tolerance=1e-4)
+    half = torch.tensor([[1.0, 0.0, 2.0, 3.0]], dtype=torch.float16)
+    with given("silu_mul(torch.tensor([[1., 0., 2., 3.]]).half())"):
+        got = model_ops.silu_mul(half)
+        expect(got, silu_mul_by_formula(half), "result", tolerance=1e-2)
+        expect(str(got.dtype), "torch.float16", "dtype of the result")
     for shape in ((1, 2), (7, 40), (2, 3, 66)):
         gate_up = random_numbers(*shape, seed=2) * 3
         with given(f"silu_mul(random {list(shape)})"):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from yaie.course.expect import expect, given
+from yaie.kernels.ops import TorchOperations
 from yaie.models import llama
 from yaie.models.config import ModelConfig
 
@@ -15,8 +16,24 @@ from ..common import norm_by_formula, random_numbers, silu_mul_by_formula
 class _Exchange(nn.Module):
     """Stands for attention in the small cases, so that the numbers can be followed by hand."""
 
-    def forward(self, x: torch.Tensor, cos: Any, sin: Any, attend: Any) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, *rest: Any) -> torch.Tensor:
         return 10 * x.flip(-1)
+
+
+class _Watched(TorchOperations):
+    """Notes what a block asks for, rope apart, which attention asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def rms_norm(self, x, weight, eps, residual):
+        self.asked.append(f"rms_norm {'without' if residual is None else 'with'} residual")
+        return super().rms_norm(x, weight, eps, residual)
+
+    def silu_mul(self, gate_up):
+        self.asked.append("silu_mul")
+        return super().silu_mul(gate_up)
 
 
 def _block(hidden_size: int, intermediate_size: int, seed: int) -> llama.DecoderBlock:
@@ -38,12 +55,19 @@ def _block(hidden_size: int, intermediate_size: int, seed: int) -> llama.Decoder
     return block
 
 
-def _block_by_formula(block: llama.DecoderBlock, hidden: torch.Tensor, *for_attention: Any) -> torch.Tensor:
-    """The block in float64, but for the attention module, which is called as it is."""
-    normed = norm_by_formula(hidden, block.input_norm, block.eps).float()
-    middle = hidden.double() + block.attention(normed, *for_attention).double()
-    normed = norm_by_formula(middle, block.post_attention_norm, block.eps).float()
-    return middle + block.down_proj(silu_mul_by_formula(block.gate_up_proj(normed))).double()
+def _compare(block: llama.DecoderBlock, change: torch.Tensor, residual: torch.Tensor, *for_attention: Any) -> None:
+    """The block against the formula in float64, but for the attention module, which is called as it is."""
+    operations = _Watched()
+    stream = residual.double() + change.double()
+    normed = norm_by_formula(stream, block.input_norm, block.eps).float()
+    stream = stream + block.attention(normed, *for_attention, operations).double()
+    normed = norm_by_formula(stream, block.post_attention_norm, block.eps).float()
+    found = block.down_proj(silu_mul_by_formula(block.gate_up_proj(normed)))
+    got = block(change, residual, *for_attention, operations)
+    expect(got, found, "result (the output of the MLP)", tolerance=1e-3)
+    expect(residual, stream, "`residual` afterwards", tolerance=1e-3)
+    expected = ["rms_norm with residual", "rms_norm with residual", "silu_mul"]
+    expect(operations.asked, expected, "list of what was asked of `operations`")
 
 
 def check() -> None:
@@ -51,23 +75,23 @@ def check() -> None:
     block.attention = _Exchange()
     block.input_norm.copy_(torch.tensor([1.0, 1.0]))
     block.post_attention_norm.copy_(torch.tensor([2.0, 1.0]))
-    for rows in ([[1.0, 7.0]], [[3.0, -4.0], [0.5, 0.0]]):
-        hidden = torch.tensor(rows)
-        expected = _block_by_formula(block, hidden, None, None, None)
+    for stream, changes in (([[0.0, 5.0]], [[1.0, 2.0]]), ([[1.0, -4.0], [0.5, 0.0]], [[2.0, 0.0], [0.0, 3.0]])):
         with given(
-            f"block(torch.tensor({rows}), cos, sin, attend), where attention exchanges the two numbers and multiplies "
-            "them by 10, input_norm is [1, 1] and post_attention_norm is [2, 1]"
+            f"block(torch.tensor({changes}), residual, cos, sin, attend, operations), residual = "
+            f"torch.tensor({stream}), where attention exchanges the two numbers and multiplies them by 10, "
+            "input_norm is [1, 1] and post_attention_norm is [2, 1]"
         ):
-            got = block(hidden, None, None, None)
-            expect(got, expected, "hidden state", tolerance=1e-3)
+            _compare(block, torch.tensor(changes), torch.tensor(stream), None, None, None)
     for num_tokens, hidden_size, intermediate_size in ((1, 8, 12), (5, 8, 20), (17, 24, 33)):
         block = _block(hidden_size, intermediate_size, seed=num_tokens)
-        hidden = random_numbers(num_tokens, hidden_size, seed=9)
+        change, residual = (random_numbers(num_tokens, hidden_size, seed=seed) for seed in (9, 10))
         cos, sin = torch.full((num_tokens, 1, 2), 0.6), torch.full((num_tokens, 1, 2), 0.8)
 
         def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
             return query + (key + value).expand_as(query)
 
-        expected = _block_by_formula(block, hidden, cos, sin, attend)
-        with given(f"block(random [{num_tokens}, {hidden_size}], cos, sin, attend), with random weights"):
-            expect(block(hidden, cos, sin, attend), expected, "hidden state", tolerance=1e-3)
+        with given(
+            f"block(random [{num_tokens}, {hidden_size}], random residual, cos, sin, attend, operations), with random "
+            "weights"
+        ):
+            _compare(block, change, residual, cos, sin, attend)

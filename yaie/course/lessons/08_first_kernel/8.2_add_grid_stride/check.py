@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from yaie.course.expect import expect, given
+from yaie.course.expect import expect, expect_sectors, given
 from yaie.course.language import engine_seam
 
 from ..common import FILE, make_numbers
@@ -13,3 +13,6 @@ def check() -> None:
         with given(f"vector_add_grid_stride(a, b, c, {n}, {blocks}) with a = [0, 1, 2, ...], b = [1000, 2000, ...]"):
             module.vector_add_grid_stride(a, b, c, n, blocks)
             expect(c, a + b, "result c")
+    with given("profile of vector_add_grid_stride, n = 1024, 2 blocks"):
+        profile = module.profile("vector_add_grid_stride", *make_numbers(1024), 1024, 2)
+        expect_sectors(profile, 4, note="Thread t takes t, t + T, t + 2 T, ..., so that neighbours touch neighbours.")

@@ -4,7 +4,7 @@ import torch
 
 from yaie.course.expect import expect, expect_sectors, given
 from yaie.course.language import engine_seam
-from yaie.kernels import native
+from yaie.kernels.ops.launching import DTYPES
 
 from ..common import make_numbers
 
@@ -19,7 +19,7 @@ def check() -> None:
 
     def run(x: torch.Tensor, residual: torch.Tensor | None, weight: torch.Tensor, eps: float) -> torch.Tensor:
         out = torch.full_like(x, -1.0)
-        module.rms_norm_2_one_pass(x, residual, weight, out, len(x), x.shape[1], eps, native.DTYPES[x.dtype])
+        module.rms_norm_2_one_pass(x, residual, weight, out, len(x), x.shape[1], eps, DTYPES[x.dtype])
         return out
 
     ones = torch.ones(2)

@@ -4,6 +4,7 @@ import torch
 
 from yaie.course.expect import expect, expect_sectors, given
 from yaie.course.language import engine_seam
+from yaie.kernels.ops.launching import DTYPES
 
 from ..common import make_numbers
 
@@ -24,6 +25,13 @@ def check() -> None:
         with given(f"gate_up of {num_rows} rows of 2 * {size} small whole numbers"):
             module.silu_mul_2_packs(gate_up, out, num_rows, size, 0)
             expect(out, gate * torch.sigmoid(gate) * up, "out", tolerance=1e-4)
+    gate_up = torch.tensor([[1.0, 2.0, -1.0, 0.5, 5.0, 5.0, 3.0, 7.0]]).half()
+    gate, up = gate_up.double().chunk(2, dim=-1)
+    wanted = ((gate * torch.sigmoid(gate)).half().double() * up).half()
+    out = torch.full(gate.shape, -1.0).half()
+    with given(f"gate_up = {gate_up.tolist()} in float16"):
+        module.silu_mul_2_packs(gate_up, out, 1, 4, DTYPES[torch.float16])
+        expect(out, wanted, "out, in float16", note="silu(gate) is rounded to T before it is multiplied with up.")
     with given("profile of silu_mul_2_packs, 2 rows of 2 * 1024 floats"):
         profile = module.profile("silu_mul_2_packs", make_numbers(2, 2048), torch.zeros(2, 1024), 2, 1024, 0)
         expect_sectors(profile, 16)

@@ -3,8 +3,26 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import expect, given
+from yaie.course.language import engine_seam
 
 from ..common import REGISTERS, attend, module
+
+TELL = """
+__global__ void tell_tiles(int first_row_sees, int kv_len, int first_row, int* tiles) {
+    Head<float> head = {};
+    head.q_len = 1 << 20;
+    head.first_row_sees = first_row_sees;
+    head.kv_len = kv_len;
+    const Tiles told = tiles_that_matter<64>(head, first_row);
+    tiles[0] = told.seen_by_all;
+    tiles[1] = told.to_visit;
+}
+
+extern "C" int tiles_of_rows(int first_row_sees, int kv_len, int first_row, int* tiles, cudaStream_t stream) {
+    tell_tiles<<<1, 1, 0, stream>>>(first_row_sees, kv_len, first_row, tiles);
+    return cudaGetLastError();
+}
+"""
 
 
 def check() -> None:
@@ -27,6 +45,13 @@ def check() -> None:
             wanted = torch.tensor([max(n - 1, 0) / 2 for n in seen])
             expect(out[:, 0, 0], wanted, "output (the mean of the visible values)", tolerance=1e-3)
             expect(_tiles_read(q_len, 8), visits, "number of tiles of keys that all thread blocks visit together")
+    tell = engine_seam.module(f"flash_attention/{REGISTERS}.cu", more=TELL).tiles_of_rows
+    for first, last, kv_len in ((129, 192, 256), (193, 256, 256), (70, 70, 70), (37, 100, 100), (256, 256, 256)):
+        tiles = torch.full((2,), -1, dtype=torch.int32)
+        with given(f"{kv_len} keys, rows of which the first sees {first} keys and the last {last}; tiles of 64"):
+            tell(first - 128 if last > first else kv_len, kv_len, 128, tiles)
+            expect(tiles[0].item(), first // 64, "seen_by_all", note="A tile that all rows see needs no mask.")
+            expect(tiles[1].item(), -(-last // 64), "to_visit")
 
 
 def _tiles_read(q_len: int, head_dim: int) -> int:

@@ -6,24 +6,31 @@ import numpy as np
 import torch
 
 from yaie.course.expect import expect, given
-from yaie.kernels.sampling import Settings
+from yaie.course.language import engine_seam
 
 
-def _kept(rows: torch.Tensor, settings: Settings) -> list[list[int]]:
-    """The tokens that each row keeps, by a sort."""
-    kept = []
-    for row, top_k, top_p in zip(rows, settings.top_k, settings.top_p, strict=True):
-        order = np.argsort(-row.double().numpy(), kind="stable")
-        order = order[:top_k] if top_k > 0 else order
-        weights = np.exp(row.double().numpy()[order] - row.max().item())
-        before = np.cumsum(weights) - weights
-        kept.append(sorted(order[before < top_p * weights.sum()].tolist() if top_p < 1 else order.tolist()))
-    return kept
+def _wanted(row: torch.Tensor, top_k: int, top_p: float) -> list[int]:
+    """The tokens that the row keeps, by a sort."""
+    order = np.argsort(-row.double().numpy(), kind="stable")
+    order = order[:top_k] if top_k > 0 else order
+    weights = np.exp(row.double().numpy()[order] - row.max().item())
+    before = np.cumsum(weights) - weights
+    return sorted(order[before < top_p * weights.sum()].tolist() if top_p < 1 else order.tolist())
+
+
+def _kept(row: torch.Tensor, top_k: int, top_p: float) -> list[int]:
+    """The tokens up to the limit that the kernel finds, in the order of row.cuh: distance to the largest, then id."""
+    limit, one = torch.empty(1, dtype=torch.int64), torch.ones(1)
+    lists = one, torch.tensor([top_k], dtype=torch.int32), torch.tensor([top_p], dtype=torch.float64), math.inf * one
+    uniforms, token = torch.tensor([0.5], dtype=torch.float64), torch.empty(1, dtype=torch.int64)
+    launch = engine_seam.module("sampling/sample_2_radix.cu").sample_2_radix
+    launch(row[None], *lists, uniforms, None, None, token, limit, 1, len(row))
+    distance = row.max() - row
+    order = distance.view(torch.int32).long() << (len(row) - 1).bit_length() | torch.arange(len(row))
+    return (order <= limit).nonzero().flatten().tolist()
 
 
 def check() -> None:
-    from yaie.kernels.native import sampling
-
     ties = [3.0, 1.0, 3.0, 2.0, 3.0, 0.0, 2.0]
     close = (torch.arange(40) % 7 * 0.25 - torch.arange(40) * 1e-3).tolist()
     cases = [
@@ -39,11 +46,8 @@ def check() -> None:
         ([2.0, -math.inf, 2.0, 1.0], 2, 1.0),
     ]
     for logits, top_k, top_p in cases:
-        rows, settings = torch.tensor([logits]), Settings([1.0], [top_p], [top_k], [0.0])
         wishes = [f"top_k = {top_k}"] * (top_k > 0) + [f"top_p = {top_p}"] * (top_p < 1)
         shown = logits if len(logits) < 9 else f"[{logits[0]}, {logits[1]}, ...], {len(logits)} of them"
         with given(f"logits {shown}; {' and '.join(wishes)}"):
-            uniforms = torch.tensor([0.5], dtype=torch.float64)
-            _, limits = sampling.launch("emulator", rows, settings, uniforms, rung=2, check=True, with_limits=True)
-            kept = sampling.kept_by(limits, rows, settings)[0].nonzero().flatten().tolist()
-            expect(kept, _kept(rows, settings)[0], "ids of the tokens that are kept")
+            row = torch.tensor(logits)
+            expect(_kept(row, top_k, top_p), _wanted(row, top_k, top_p), "ids of the tokens that are kept")

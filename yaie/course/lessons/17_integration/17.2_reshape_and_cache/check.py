@@ -1,9 +1,22 @@
 from __future__ import annotations
 
 import torch
+from torch.overrides import TorchFunctionMode
 
-from yaie.course.expect import expect, given
-from yaie.kernels.native import memory
+from yaie.course.expect import Mismatch, expect, given
+from yaie.kernels.ops import KernelOperations
+
+
+class _NoLooks(TorchFunctionMode):
+    """Refuses what makes the CPU look at numbers of a tensor."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "")
+        if name in ("item", "tolist", "numpy", "__bool__", "__int__", "__index__", "__float__", "__contains__"):
+            note = "On a GPU the CPU would wait here until all that was asked for is done. Sizes come from shapes."
+            headline = "The CPU looks at the numbers in a tensor."
+            raise Mismatch("way there", f"`{name}` of a tensor", "no look at its numbers", "", note, headline)
+        return function(*args, **(kwargs or {}))
 
 
 def _appended(
@@ -17,7 +30,9 @@ def _appended(
         if slot >= 0:
             expected[0].flatten(0, 1)[slot] = key[token].to(dtype)
             expected[1].flatten(0, 1)[slot] = value[token].to(dtype)
-    memory.reshape_and_cache("emulator", key, value, caches[0], caches[1], torch.tensor(slots, dtype=index))
+    operations, mapping = KernelOperations("emulator", check=True), torch.tensor(slots, dtype=index)
+    with _NoLooks():
+        operations.reshape_and_cache(key, value, caches[0], caches[1], mapping)
     return caches, expected
 
 
@@ -34,7 +49,7 @@ def check() -> None:
     )
     for what, key, value, slots, dtype, index in cases:
         with given(
-            f"reshape_and_cache('emulator', key, value, key_cache, value_cache, {slots}): {what}; key "
+            f"reshape_and_cache(key, value, key_cache, value_cache, {slots}): {what}; key "
             f"{key.tolist()}, value {value.tolist()}; caches of 3 blocks of 4 slots, full of -1"
         ):
             caches, expected = _appended(key, value, slots, dtype, index)
@@ -42,7 +57,7 @@ def check() -> None:
             expect(caches[1], expected[1], "value_cache afterwards")
     projected = numbers[:24].view(3, 4, 2)
     with given(
-        "reshape_and_cache('emulator', projected[:, 2:3], projected[:, 3:], key_cache, value_cache, [4, 1, 6]): "
+        "reshape_and_cache(projected[:, 2:3], projected[:, 3:], key_cache, value_cache, [4, 1, 6]): "
         "views of one tensor projected = arange(1, 25).view(3, 4, 2)"
     ):
         caches, expected = _appended(projected[:, 2:3], projected[:, 3:], [4, 1, 6], f32, i64)

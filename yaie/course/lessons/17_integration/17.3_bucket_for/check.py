@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from yaie.course.expect import expect, given
-from yaie.engine import cuda_graph
+from yaie.models import cuda_graph
 
 
 def check() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from yaie.course.expect import expect, given
-from yaie.engine import cuda_graph
+from yaie.models import cuda_graph
 from yaie.models.batch import Batch
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 
-from yaie.bench import harness
 from yaie.course.expect import expect, expect_error, given
+from yaie.profiling import timing
 
 
 class Device:
@@ -46,34 +46,34 @@ class Device:
         return "input"
 
 
-def _expect_timing(timing: harness.Timing, median: float, q1: float, q3: float, repeats: int) -> None:
-    expect(timing.median, median, "median, in seconds", tolerance=1e-9)
-    expect((timing.q1, timing.q3), (q1, q3), "quartiles, in seconds", tolerance=1e-9)
-    expect(timing.repeats, repeats, "number of runs that count")
+def _expect_timing(measured: timing.Timing, median: float, q1: float, q3: float, repeats: int) -> None:
+    expect(measured.median, median, "median, in seconds", tolerance=1e-9)
+    expect((measured.q1, measured.q3), (q1, q3), "quartiles, in seconds", tolerance=1e-9)
+    expect(measured.repeats, repeats, "number of runs that count")
 
 
 def check() -> None:
     device = Device([9, 4, 1, 2, 90, 3])
     with given("runs of 9, 4, 1, 2, 90 and 3 seconds: measure(run, repeats=5, warmup=1)"):
-        _expect_timing(harness.measure(device.run, repeats=5, clock=device.clock), 3, 2, 4, 5)
+        _expect_timing(timing.measure(device.run, repeats=5, clock=device.clock), 3, 2, 4, 5)
         expect(device.num_runs, 6, "number of runs, those to warm up among them")
         expect(device.arguments, [()] * 6, "arguments of `run` without a `setup`")
         expect(device.saw_garbage_collection, False, "garbage collection may start while the clock runs")
     device = Device([7, 7, 7, 8, 4, 6])
     with given("runs of 7, 7, 7, 8, 4 and 6 seconds of 2 items: measure(run, repeats=3, warmup=3, items=2)"):
-        timing = harness.measure(device.run, repeats=3, warmup=3, items=2, clock=device.clock)
-        _expect_timing(timing, 3, 2.5, 3.5, 3)
+        measured = timing.measure(device.run, repeats=3, warmup=3, items=2, clock=device.clock)
+        _expect_timing(measured, 3, 2.5, 3.5, 3)
     device = Device([5, 1, 2, 3], eager=False)
     with given("runs of 5, 1, 2 and 3 seconds on a device whose calls return at once: measure(..., repeats=3)"):
-        timing = harness.measure(device.run, repeats=3, synchronize=device.wait, clock=device.clock)
-        _expect_timing(timing, 2, 1.5, 2.5, 3)
+        measured = timing.measure(device.run, repeats=3, synchronize=device.wait, clock=device.clock)
+        _expect_timing(measured, 2, 1.5, 2.5, 3)
     for eager in (True, False):
         device = Device([5, 1, 2, 3], eager=eager)
         wait = None if eager else device.wait
         what = "" if eager else ", on a device whose calls return at once"
         with given(f"a setup of 70 seconds before runs of 5, 1, 2 and 3 seconds{what}: measure(..., repeats=3)"):
-            timing = harness.measure(device.run, setup=device.prepare, repeats=3, synchronize=wait, clock=device.clock)
-            _expect_timing(timing, 2, 1.5, 2.5, 3)
+            measured = timing.measure(device.run, setup=device.prepare, repeats=3, synchronize=wait, clock=device.clock)
+            _expect_timing(measured, 2, 1.5, 2.5, 3)
             expect(device.arguments, [("input",)] * 4, "arguments of `run`, which `setup` returned")
     with given("measure(run, repeats=1)"):
-        expect_error(lambda: harness.measure(Device([1, 1]).run, repeats=1), ValueError, "one run has no spread")
+        expect_error(lambda: timing.measure(Device([1, 1]).run, repeats=1), ValueError, "one run has no spread")

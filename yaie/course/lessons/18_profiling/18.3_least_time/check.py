@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from yaie.bench import costs
 from yaie.course.expect import expect, given
+from yaie.profiling import costs
 
 
 def check() -> None:

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from yaie.kernels.radix_attention import group_heads, ungroup_heads
+from yaie.kernels.attention import group_heads, ungroup_heads
 
 
 def attention(query, key, value, mask=None, scale=None):

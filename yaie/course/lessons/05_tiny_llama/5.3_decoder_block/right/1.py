@@ -1,8 +1,5 @@
-from yaie.kernels.model_ops import rms_norm
-from yaie.models.llama import swiglu
-
-
-def forward(self, hidden, cos, sin, attend):
-    after = hidden + self.attention(rms_norm(hidden, self.input_norm, self.eps), cos, sin, attend)
-    normed = rms_norm(after, self.post_attention_norm, self.eps)
-    return after + swiglu(normed, self.gate_up_proj, self.down_proj)
+def forward(self, change, residual, cos, sin, attend, operations):
+    seen = operations.rms_norm(change, self.input_norm, self.eps, residual)
+    attended = self.attention(seen, cos, sin, attend, operations)
+    gate_up = self.gate_up_proj(operations.rms_norm(attended, self.post_attention_norm, self.eps, residual))
+    return self.down_proj(operations.silu_mul(gate_up))

@@ -1,15 +1,8 @@
-import torch
-
-from yaie.kernels.model_ops import rms_norm
-
-
-def forward(self, hidden, cos, sin, attend):
-    residual = hidden
-    hidden = rms_norm(hidden, self.input_norm, self.eps)
-    hidden = self.attention(hidden, cos, sin, attend)
-    hidden = residual + hidden
-    residual = hidden
-    hidden = rms_norm(hidden, self.post_attention_norm, self.eps)
-    gate, up = self.gate_up_proj(hidden).chunk(2, dim=-1)
-    hidden = self.down_proj(gate * torch.sigmoid(gate) * up)
-    return residual + hidden
+def forward(self, change, residual, cos, sin, attend, operations):
+    halves = (
+        (self.input_norm, lambda x: self.attention(x, cos, sin, attend, operations)),
+        (self.post_attention_norm, lambda x: self.down_proj(operations.silu_mul(self.gate_up_proj(x)))),
+    )
+    for weight, half in halves:
+        change = half(operations.rms_norm(change, weight, self.eps, residual))
+    return change

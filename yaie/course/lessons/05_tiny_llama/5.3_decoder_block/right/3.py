@@ -1,12 +1,11 @@
-from yaie.kernels.model_ops import rms_norm
-from yaie.models.llama import swiglu
+from functools import partial
 
 
-def forward(self, hidden, cos, sin, attend):
-    halves = (
-        (self.input_norm, lambda x: self.attention(x, cos, sin, attend)),
-        (self.post_attention_norm, lambda x: swiglu(x, self.gate_up_proj, self.down_proj)),
-    )
-    for weight, half in halves:
-        hidden = hidden + half(rms_norm(hidden, weight, self.eps))
-    return hidden
+def forward(self, change, residual, cos, sin, attend, operations):
+    add_and_norm = partial(operations.rms_norm, eps=self.eps, residual=residual)
+    x = add_and_norm(change, self.input_norm)
+    x = self.attention(x, cos, sin, attend, operations)
+    x = add_and_norm(x, self.post_attention_norm)
+    x = self.gate_up_proj(x)
+    x = operations.silu_mul(x)
+    return self.down_proj(x)

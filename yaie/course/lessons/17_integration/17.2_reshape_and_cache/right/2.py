@@ -1,12 +1,10 @@
 import torch
 
-from yaie.kernels.native import module
 
-
-def reshape_and_cache(backend, key, value, key_cache, value_cache, slot_mapping):
+def reshape_and_cache(self, key, value, key_cache, value_cache, slot_mapping):
     new = [x.to(key_cache.dtype).clone(memory_format=torch.contiguous_format) for x in (key, value)]
     _, _, num_kv_heads, head_dim = key_cache.shape
-    module("memory/reshape_and_cache.cu", backend).reshape_and_cache(
+    self.launch["memory/reshape_and_cache.cu", "reshape_and_cache"](
         *new,
         key_cache,
         value_cache,

@@ -1,6 +1,6 @@
 import time
 
-from yaie.bench.harness import garbage_waits, timing_of
+from yaie.profiling.timing import garbage_waits, timing_of
 
 
 def measure(run, *, setup=None, items=1, repeats=7, warmup=1, synchronize=None, clock=time.perf_counter):

@@ -2,7 +2,7 @@ import gc
 import statistics
 import time
 
-from yaie.bench.harness import timing_of
+from yaie.profiling.timing import timing_of
 
 
 def measure(run, *, setup=None, items=1, repeats=7, warmup=1, synchronize=None, clock=time.perf_counter):

@@ -1,4 +1,4 @@
-from yaie.bench.costs import Cost
+from yaie.profiling.costs import Cost
 
 
 def decode_cost(num_seqs, context_len, num_heads, num_kv_heads, head_dim, itemsize):

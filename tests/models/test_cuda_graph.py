@@ -9,14 +9,14 @@ import gc
 import pytest
 import torch
 
-from yaie.engine import cuda_graph
-from yaie.engine.cuda_graph import DecodeGraphs, bucket_for, bucket_sizes, fill
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import ops
 from yaie.kernels.kv_cache import KVCacheManager
+from yaie.models import cuda_graph
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
+from yaie.models.cuda_graph import DecodeGraphs, bucket_for, bucket_sizes, fill
 from yaie.models.llama import Llama
 
 ON_GPU = torch.cuda.is_available()

@@ -113,36 +113,31 @@ class Capture:
 class DecodeGraphs:
     """The decode steps of one model over one pool, a graph for each bucket, captured when it is first needed.
 
-    Args:
-        model: called as `model(batch, kv, operations, plan)`; `yaie.models.llama.Llama`.
-        operations: of a backend with kernels.
-        max_num_seqs: the largest bucket.
-        max_model_len: tokens that a sequence may have at most.
-        capture: makes a replay out of a step; None: a `Capture`. `eager` where there is no GPU.
-
-    Raises:
-        BackendError: the kernels do not take a cache of this dtype or shape.
+    Raises BackendError if the kernels do not take a cache of this dtype or shape.
     """
 
     def __init__(
         self,
-        model: Any,
+        model: Any,  # called as `model(batch, kv, operations, plan)`
         kv: KVCacheManager,
         operations: Operations,
-        max_num_seqs: int,
+        max_num_seqs: int,  # the largest bucket
         max_model_len: int,
-        capture: Callable[[Step], Step] | None = None,
+        capture: Callable[[Step], Step] | None = None,  # makes a replay out of a step; None: a `Capture`
     ) -> None:
         self.model, self.kv, self.operations = model, kv, operations
         self.capture = capture or Capture()
         self.sizes = bucket_sizes(max_num_seqs)
         self.max_context_len = min(max_model_len, kv.num_blocks * kv.block_size)
-        self.max_blocks = kv.blocks_needed(self.max_context_len)
         one = torch.ones(1, 1, dtype=torch.int32)
         operations.decode_plan(one, one[0], self.max_context_len, kv.key_cache[0])  # refuses now, if ever
-        self.replays: dict[int, Step] = {}
-        self._largest: Batch | None = None
+        # The tensors of the largest bucket, in the order of the fields of `Batch`. All buckets share their memory.
+        rows = self.sizes[-1]
+        fields = torch.zeros(4, rows, dtype=torch.int64, device=kv.device).unbind()
+        tables = fields[0].new_zeros(rows, kv.blocks_needed(self.max_context_len))
+        self._tensors = (*fields[:3], tables, fields[3])
         self._static: dict[int, Batch] = {}
+        self.replays: dict[int, Step] = {}
 
     def takes(self, batch: Batch) -> bool:
         """Whether every sequence of the batch has one new token, and there is a bucket for so many."""
@@ -158,7 +153,8 @@ class DecodeGraphs:
         size = bucket_for(num_seqs, self.sizes)
         assert size is not None
         if size not in self._static:
-            self._static[size] = self._rows(size)
+            # Contexts are not known yet while a graph is captured; there is a plan, so the host is not asked for them.
+            self._static[size] = Batch(*(tensor[:size] for tensor in self._tensors), [1] * size, [0] * size)
         fill(self._static[size], batch)
         if size not in self.replays:
             self.replays[size] = self.capture(lambda: self._step(self._static[size]))
@@ -169,21 +165,3 @@ class DecodeGraphs:
         # Splits are chosen for the longest context there can be: what is captured must serve all shorter ones.
         plan = self.operations.decode_plan(tables, context_lens, self.max_context_len, self.kv.key_cache[0])
         return self.model(static, self.kv, self.operations, plan)
-
-    def _rows(self, size: int) -> Batch:
-        """The tensors of a bucket. All buckets share the memory of the largest."""
-        if self._largest is None:
-            largest, device = self.sizes[-1], self.kv.device
-            fields = torch.zeros(4, largest, dtype=torch.int64, device=device).unbind()
-            tables = torch.zeros(largest, self.max_blocks, dtype=torch.int64, device=device)
-            self._largest = Batch(*fields[:3], tables, fields[3], [1] * largest)
-        all_rows = self._largest
-        return Batch(
-            all_rows.token_ids[:size],
-            all_rows.positions[:size],
-            all_rows.slot_mapping[:size],
-            all_rows.block_tables[:size],
-            all_rows.context_lens[:size],
-            query_lens=[1] * size,
-            host_context_lens=[0] * size,  # unknown while a graph is captured; a plan is there, so it is not asked for
-        )

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from yaie.course.expect import Mismatch, expect, expect_error, given
+from yaie.kernels import ops
+
+NO_NVCC = "nvcc was not found"
+
+CHOICES: tuple[tuple[str, bool, dict[str, str], str], ...] = (
+    # backend, whether on a GPU, what is in the way of whom, the answer
+    ("auto", False, {}, "torch"),
+    ("auto", True, {}, "cuda"),
+    ("auto", True, {"cuda": NO_NVCC}, "torch"),
+    ("auto", False, {"cuda": NO_NVCC, "emulator": "no compiler"}, "torch"),
+    ("auto", True, {"cuda": NO_NVCC, "emulator": "no compiler"}, "torch"),
+    ("torch", False, {"cuda": NO_NVCC}, "torch"),
+    ("torch", True, {}, "torch"),
+    ("cuda", True, {"emulator": "no compiler"}, "cuda"),
+    ("emulator", False, {"cuda": NO_NVCC}, "emulator"),
+)
+
+REFUSALS: tuple[tuple[str, bool, dict[str, str], type[Exception]], ...] = (
+    ("cuda", True, {"cuda": NO_NVCC}, ops.BackendError),
+    ("emulator", False, {"emulator": "no compiler"}, ops.BackendError),
+    ("cuda", False, {}, ops.BackendError),
+    ("emulator", True, {}, ops.BackendError),
+    ("gpu", True, {}, ValueError),
+    ("Auto", False, {}, ValueError),
+)
+
+
+def check() -> None:
+    for backend, on_gpu, obstacles, answer in CHOICES:
+        with given(_call(backend, on_gpu, obstacles)):
+            asked: list[str] = []
+            expect(ops.resolve(backend, on_gpu, _asker(obstacles, asked)), answer, "backend")
+            allowed = {"auto": ["cuda"] if on_gpu else []}.get(backend, [backend])
+            _check_questions(asked, allowed)
+    for backend, on_gpu, obstacles, error in REFUSALS:
+        with given(_call(backend, on_gpu, obstacles)):
+            asked = []
+            expect_error(lambda: ops.resolve(backend, on_gpu, _asker(obstacles, asked)), error, "answer")  # noqa: B023
+            _check_questions(asked, [backend] if backend in ops.BACKENDS else [])
+            if reason := obstacles.get(backend):
+                _check_message(backend, on_gpu, obstacles, reason)
+
+
+def _call(backend: str, on_gpu: bool, obstacles: dict[str, str]) -> str:
+    texts = ", ".join(f"{reason!r} for {name!r}" for name, reason in obstacles.items())
+    return f"resolve({backend!r}, {on_gpu}, obstacle); obstacle gives {texts + ', else ' if texts else ''}None"
+
+
+def _asker(obstacles: dict[str, str], asked: list[str]):
+    def obstacle(name: str) -> str | None:
+        asked.append(name)
+        return obstacles.get(name)
+
+    return obstacle
+
+
+def _check_questions(asked: list[str], allowed: list[str]) -> None:
+    in_vain = [name for name in asked if name not in allowed]
+    expect(in_vain, [], "list of backends that `obstacle` was asked about in vain")
+    if len(asked) > 1:
+        expect(len(asked), 1, "number of times that `obstacle` was asked")
+
+
+def _check_message(backend: str, on_gpu: bool, obstacles: dict[str, str], reason: str) -> None:
+    try:
+        ops.resolve(backend, on_gpu, obstacles.get)
+    except ops.BackendError as error:
+        if reason not in str(error):
+            raise Mismatch("message of the error", str(error), f"a sentence with {reason!r}", "", "") from None
