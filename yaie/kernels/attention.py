@@ -16,7 +16,7 @@ from torch import Tensor
 
 # The largest block of scores (float32 elements, 16 MiB) that attention over a long prompt keeps at once.
 MAX_SCORES = 2**22
-# The public scaled_dot_product_attention calls this kernel and keeps lse to itself.
+# The public scaled_dot_product_attention calls this kernel and does not return lse.
 _flash_kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
 

@@ -17,7 +17,7 @@ from yaie.kernels import attention
 
 # Tokens of KV gathered at once in a batched decode: measured, more falls out of a CPU's caches, fewer costs more calls.
 MAX_GATHERED_TOKENS = 8192
-# Reading a shared prefix apart costs about as much as gathering this many tokens (measured likewise).
+# Reading a shared prefix separately costs about as much as gathering this many tokens (measured likewise).
 MIN_SAVED_TOKENS = 512
 
 
@@ -109,7 +109,7 @@ def plan_attention(
 ) -> AttentionPlan:
     """Decide what a batch over pages reads together; see `ops.paged_attention.Torch.plan_attention`.
 
-    A prefix that sequences share is read apart if that saves reading at least `min_saved_tokens`.
+    A prefix that sequences share is read separately if that saves reading at least `min_saved_tokens`.
     """
     if block_tables.shape[0] == 1 and (query_lens is None or int(query_lens[0]) == 1):
         num_tokens = int(context_lens[0])

@@ -18,8 +18,8 @@ class Batch:
         slot_mapping: `[num_tokens]`, int64, where the token's key and value go: `block * block_size + row`.
         block_tables: `[num_seqs, max_blocks]`, int64, padded with 0.
         context_lens: `[num_seqs]`, int64, tokens in the pages after this step, the new ones included.
-        query_lens: new tokens of each sequence, at least 1; they sum to `num_tokens`. Numbers of the host.
-        host_context_lens: `context_lens` as numbers of the host, so that no one waits for a GPU to tell them.
+        query_lens: new tokens of each sequence, at least 1; they sum to `num_tokens`. On the host.
+        host_context_lens: `context_lens` on the host, so that to read them is not to wait for a GPU.
     """
 
     token_ids: torch.Tensor
@@ -32,7 +32,7 @@ class Batch:
 
     @property
     def lengths(self) -> list[int]:
-        """`context_lens` as numbers of the host."""
+        """`context_lens` on the host."""
         if self.host_context_lens is None:
             self.host_context_lens = self.context_lens.tolist()
         return self.host_context_lens

@@ -134,7 +134,7 @@ class Llama(Module):
         if config.tie_word_embeddings:
             self.lm_head = self.embed_tokens.weight
         else:
-            self.lm_head = nn.Parameter(torch.randn(config.vocab_size, config.hidden_size) * 0.02)
+            self.lm_head = nn.Parameter(torch.randn(config.vocab_size, config.hidden_size) * 0.02)  # as transformers
         self.requires_grad_(False)
         # Not a buffer: `model.half()` would round it, and positions beyond some thousands would fall together.
         with torch.device("cpu"):

@@ -117,18 +117,18 @@ class Tokenizer:
 class Detokenizer:
     """Text piece by piece while tokens arrive. All pieces joined are `tokenizer.decode` of all tokens.
 
-    A piece never ends in half a character: what might still change with the next token is held back, and
-    `finish` gives it out.
+    A piece never ends in half a character: what the next token might still change is held back until then, or until
+    `finish`.
 
-    Only a short window of tokens is decoded each time. It begins with tokens whose text is out already, because
+    Only a short window of tokens is decoded each time. It begins with tokens whose text was returned before, because
     decoders treat the start of a text differently (some drop its first space).
     """
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
         self._window: list[int] = []
-        self._num_old = 0  # tokens at the start of the window whose text is out
-        self._num_given = 0  # characters of the window's text that are out
+        self._num_old = 0  # tokens at the start of the window whose text was returned before
+        self._num_given = 0  # characters of the window's text that were returned
 
     def add(self, token_id: int) -> str:
         """The text that is certain now that this token has come; often one token's, sometimes empty."""

@@ -17,7 +17,7 @@ TAKES = "the kernels of model_ops take"
 
 
 class Torch(Family):
-    # Rungs 2 take fewer calls, and write over what is of no use any more. (torch.nn.functional.rms_norm is one call, and
+    # Rungs 2 take fewer calls, and overwrite what is no longer needed. (torch.nn.functional.rms_norm is one call, and
     # 10% slower in a decode of a small model on a CPU: it is made of as many, with their types promoted.)
     RUNGS = {
         "rms_norm": {1: "model_ops.rms_norm", 2: "in place, for float32"},

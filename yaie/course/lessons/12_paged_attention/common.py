@@ -10,7 +10,6 @@ import torch
 from yaie.course.expect import expect, given
 from yaie.course.language import engine_seam
 from yaie.kernels.ops.launching import DTYPES
-from yaie.kernels.ops.paged_attention import PagedShape
 
 
 def decode(
@@ -36,8 +35,9 @@ def decode(
     tensors = [query[None].contiguous(), keys, values, tables, lens]
     scale = math.log(2)  # the launcher turns e^x into 2^x; this takes that back
     sizes = [1, 1, num_heads, num_kv_heads, head_dim, block_size, len(table)]
-    shape = PagedShape(*sizes, *(splits or (1, 1)), scale, DTYPES[torch.float32])
-    run = getattr(engine_seam.module(f"paged_attention/{launcher}.cu"), launcher)
+    module = engine_seam.module(f"paged_attention/{launcher}.cu")
+    shape = module.structs["PagedShape"](*sizes, *(splits or (1, 1)), scale, DTYPES[torch.float32])
+    run = getattr(module, launcher)
     if splits is None:
         run(*tensors, out, shape)
     else:
