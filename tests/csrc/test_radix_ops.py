@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_refused():
             (lambda b: api.match_prefixes(tree, rows, [1, 4], backend=b), "lengths must lie in"),
             (lambda b: api.match_prefixes(tree, rows, [1], backend=b), "lengths must be 2"),
             (lambda b: api.choose_victims(rows[0], rows[1], rows[0] == 0, -1, backend=b), "at least 0"),
-            (lambda b: api.choose_victims(rows[0], rows[1], rows[0], 1, backend=b), "evictable bool"),
+            (lambda b: api.choose_victims(rows[0], rows[1], rows[0], 1, backend=b), "evictable must be bool"),
         ):
             with pytest.raises(ValueError, match=message):
                 call(backend)

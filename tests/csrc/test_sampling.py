@@ -294,7 +294,7 @@ def test_what_is_refused():
         ({"seeds": [1, 2]}, "seeds and steps"),
         ({"seeds": [1], "steps": [1]}, "seeds and steps"),
         ({"seeds": [1, -2], "steps": [1, 2]}, "seeds must be from 0"),
-        ({"seeds": [1, 2], "steps": [1, 2], "generator": torch.Generator()}, "take the place of generator"),
+        ({"seeds": [1, 2], "steps": [1, 2], "generator": torch.Generator()}, "not both"),
     ):
         for backend in ("torch", BACKEND):
             with pytest.raises(ValueError, match=message):

@@ -106,7 +106,8 @@ def test_no_backend_takes_the_place_of_the_one_that_was_named(rand, monkeypatch)
     """Would catch a silent fallback: numbers that look right and were computed by something else."""
     caches, pairs = rand(2, 3, 4, 2, 8), integers([[0, 1]])
     with monkeypatch.context() as patch:
-        patch.setattr(ops, "obstacle", lambda backend: "it has been unplugged" if backend != "torch" else None)
+        for module in (ops, ops.launching):
+            patch.setattr(module, "obstacle", lambda backend: "it has been unplugged" if backend != "torch" else None)
         with pytest.raises(api.BackendError, match=f"'{KERNELS}' cannot run here: it has been unplugged"):
             api.copy_blocks(*caches, pairs, backend=KERNELS)
         with pytest.raises(api.BackendError, match=f"'{KERNELS}' cannot run here: it has been unplugged"):
@@ -174,7 +175,7 @@ def test_auto_falls_back_on_what_a_kernel_refuses(monkeypatch):
         monkeypatch.setattr(ops, "obstacle", lambda name: None)
         monkeypatch.setitem(ops.shared, "cuda", SimpleNamespace(silu_mul=kernel))
         monkeypatch.setitem(ops.shared, "torch", SimpleNamespace(silu_mul=lambda x: "by torch"))
-        return api._run(backend, "silu_mul", OnGpu, OnGpu)
+        return ops.checks.run(backend, "silu_mul", OnGpu, OnGpu)
 
     assert call(ops.BackendError("no float64")) == "by torch"
     with pytest.raises(ops.BackendError, match="no float64"):

@@ -91,23 +91,6 @@ def flash_kernel_takes(query: Tensor, key: Tensor) -> bool:
     return query.dtype == key.dtype == torch.float32 and query.is_cpu
 
 
-def flash_attention(
-    grouped: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None
-) -> tuple[Tensor, Tensor]:
-    """Attention by PyTorch's flash kernel, for queries that see at least one key, with heads before tokens.
-
-    Args:
-        grouped: `[num_seqs, num_kv_heads, rows, head_dim]`. key, value: `[num_seqs, num_kv_heads, kv_len, head_dim]`.
-        mask: bool, `[num_seqs, 1, rows, kv_len]` or what expands to it.
-
-    Returns:
-        The output, like `grouped`, and lse `[num_seqs, num_kv_heads, rows]`.
-    """
-    if mask is not None:  # the kernel adds it to the scores
-        mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -math.inf)
-    return _flash_kernel(grouped, key, value, attn_mask=mask, scale=scale)
-
-
 def fast_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, scale: float | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -115,10 +98,11 @@ def fast_attention(
     if not flash_kernel_takes(query, key):
         return attention(query, key, value, mask, scale)
     q_len, num_kv_heads = query.shape[1], key.shape[2]
-    if mask is not None:  # grouped rows are all queries of one head, then all of the next
+    if mask is not None:  # it is added to the scores; grouped rows are all queries of one head, then all of the next
+        mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -math.inf)
         mask = (mask if mask.ndim == 3 else mask[None]).repeat(1, query.shape[2] // num_kv_heads, 1)[:, None]
     grouped = group_heads(query, num_kv_heads)
-    out, lse = flash_attention(grouped, key.transpose(1, 2), value.transpose(1, 2), mask, scale)
+    out, lse = _flash_kernel(grouped, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scale)
     return ungroup_heads(out, q_len), ungroup_heads(lse[..., None], q_len).squeeze(-1)
 
 

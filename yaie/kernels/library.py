@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from yaie.kernels import api
 from yaie.kernels.radix_ops import FlatTree
@@ -26,16 +27,21 @@ from yaie.kernels.radix_ops import FlatTree
 operators: dict[str, Any] = {}
 
 
-def _define(name: str, schema: str, fake: Callable, run: Callable | None = None) -> None:
-    """Register `torch.ops.yaie.<name>`. The last argument of each, `str backend`, is left out of its schema here."""
-
-    def by_api(*arguments: Any) -> Any:
-        return getattr(api, name)(*arguments[:-1], backend=arguments[-1])
-
+def _define(name: str, schema: str, fake: Callable, function: Callable | None = None) -> None:
+    """Register `torch.ops.yaie.<name>`, which calls `function` (None: the one of that name in `api`) by the names in
+    the schema. The last argument of each, `str backend`, is left out of its schema here.
+    """
+    function = function or getattr(api, name)
     arguments, _, result = schema.partition(" -> ")
+    names = [part.split()[-1] for part in arguments.split(", ")]
     written = tuple(part.split()[-1] for part in arguments.split(", ") if "!" in part)
+
+    def run(*values: Any) -> Any:
+        out = function(**dict(zip((*names, "backend"), values, strict=True)))
+        return out.contiguous() if isinstance(out, Tensor) else out
+
     schema = f"({arguments}, str backend) -> {result}"
-    operators[name] = torch.library.custom_op(f"yaie::{name}", run or by_api, mutates_args=written, schema=schema)
+    operators[name] = torch.library.custom_op(f"yaie::{name}", run, mutates_args=written, schema=schema)
     operators[name].register_fake(fake)
 
 
@@ -43,26 +49,25 @@ def _nothing(*_: Any) -> None:
     return None
 
 
-def _like(x: torch.Tensor, *_: Any) -> torch.Tensor:
+def _like(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _some_victims(last_used: torch.Tensor, *_: Any) -> torch.Tensor:
+def _some_victims(last_used: Tensor, *_: Any) -> Tensor:
     return last_used.new_empty(torch.library.get_ctx().new_dynamic_size())  # known only when the operation has run
 
 
-def _match_prefixes(edges, starts, children, page_size, tokens, lengths, backend):
+def _match_prefixes(edges, starts, children, page_size, tokens, lengths, backend) -> tuple[Tensor, ...]:
     positions = api.match_prefixes(FlatTree(edges, starts, children, page_size), tokens, lengths, backend=backend)
     return tuple(part.clone() for part in positions)  # an operator's results may not share memory
 
 
+def _sample(seeds: Tensor, steps: Tensor, **arguments: Any) -> Tensor:
+    return api.sample(seeds=seeds.tolist(), steps=steps.tolist(), **arguments)
+
+
 _define("rms_norm", "Tensor x, Tensor weight, float eps -> Tensor", _like)
-_define(
-    "add_rms_norm",
-    "Tensor x, Tensor(a!) residual, Tensor weight, float eps -> Tensor",
-    _like,
-    lambda x, residual, weight, eps, backend: api.rms_norm(x, weight, eps, residual=residual, backend=backend),
-)
+_define("add_rms_norm", "Tensor x, Tensor(a!) residual, Tensor weight, float eps -> Tensor", _like, api.rms_norm)
 _define("rope", "Tensor(a!) x, Tensor cos, Tensor sin -> ()", _nothing)
 _define(
     "silu_mul",
@@ -85,22 +90,12 @@ _define(
     "Tensor cache, Tensor block_table, int context_len -> Tensor",
     lambda cache, table, context_len, _: cache.new_empty(context_len, *cache.shape[2:]),
 )
-_define(
-    "attention_forward",
-    "Tensor query, Tensor key, Tensor value, bool causal, float? scale -> Tensor",
-    _like,
-    lambda query, key, value, causal, scale, backend: api.attention_forward(
-        query, key, value, causal=causal, scale=scale, backend=backend
-    ).contiguous(),
-)
+_define("attention_forward", "Tensor query, Tensor key, Tensor value, bool causal, float? scale -> Tensor", _like)
 _define(
     "paged_attention_forward",
     "Tensor query, Tensor key_cache, Tensor value_cache, Tensor block_tables, Tensor context_lens, int[]? query_lens, "
     "float? scale -> Tensor",
     _like,
-    lambda query, keys, values, tables, context_lens, query_lens, scale, backend: api.paged_attention_forward(
-        query, keys, values, tables, context_lens, query_lens=query_lens, scale=scale, backend=backend
-    ).contiguous(),
 )
 _define(
     "match_prefixes",
@@ -114,7 +109,5 @@ _define(
     "sample",
     "Tensor logits, Tensor temperature, Tensor top_p, Tensor top_k, Tensor min_p, Tensor seeds, Tensor steps -> Tensor",
     lambda logits, *_: logits.new_empty(logits.shape[:-1], dtype=torch.int64),
-    lambda logits, temperature, top_p, top_k, min_p, seeds, steps, backend: api.sample(
-        logits, temperature, top_p, top_k, min_p=min_p, seeds=seeds.tolist(), steps=steps.tolist(), backend=backend
-    ),
+    _sample,
 )

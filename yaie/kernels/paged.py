@@ -107,13 +107,9 @@ def plan_attention(
     num_kv_heads: int,
     min_saved_tokens: int = MIN_SAVED_TOKENS,
 ) -> AttentionPlan:
-    """Decide what a batch over pages reads together.
+    """Decide what a batch over pages reads together; see `ops.paged_attention.Torch.plan_attention`.
 
-    Args:
-        block_tables: `[num_seqs, max_blocks]`, integers; entries beyond a sequence's context may be anything.
-        context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included.
-        query_lens: `[num_seqs]`, how many of the last tokens are queries; None: one each (decode).
-        min_saved_tokens: a prefix is read apart if that saves reading at least this many tokens.
+    A prefix that sequences share is read apart if that saves reading at least `min_saved_tokens`.
     """
     if block_tables.shape[0] == 1 and (query_lens is None or int(query_lens[0]) == 1):
         num_tokens = int(context_lens[0])
@@ -168,31 +164,26 @@ def _attend_decode(
     query: Tensor, key_cache: Tensor, value_cache: Tensor, part: DecodeBatch, scale: float | None, fast: bool
 ) -> tuple[Tensor, Tensor]:
     """Output and lse of queries `[num_seqs, num_heads, head_dim]`, one per sequence, over what each does not share."""
-    (num_seqs, num_kv_heads, _), head_dim = part.kv_rows.shape, query.shape[-1]
-    grouped = (num_seqs, num_kv_heads, -1, head_dim)
-    kv_rows = part.kv_rows.view(-1)
-    key = key_cache.view(-1, head_dim).index_select(0, kv_rows).view(grouped)
-    value = value_cache.view(-1, head_dim).index_select(0, kv_rows).view(grouped)
-    if fast and attention.flash_kernel_takes(query, key):
-        mask = part.mask
-        if mask is not None:
-            mask = mask.expand(-1, query.shape[1] // num_kv_heads, -1)[:, None]
-        # The query heads of a group lie side by side, so that to group them is to look at them in another shape.
-        out, lse = attention.flash_attention(query.view(grouped), key, value, mask, scale)
-        return out.flatten(1, 2), lse.flatten(1)
-    out, lse = attention.attention(query[:, None], key.transpose(1, 2), value.transpose(1, 2), part.mask, scale)
+    head_dim, kv_rows = query.shape[-1], part.kv_rows.view(-1)
+    key, value = (
+        cache.view(-1, head_dim).index_select(0, kv_rows).view(*part.kv_rows.shape, head_dim).transpose(1, 2)
+        for cache in (key_cache, value_cache)
+    )
+    attend = attention.fast_attention if fast else attention.attention
+    out, lse = attend(query[:, None], key, value, part.mask, scale)
     return out[:, 0], lse[:, 0]
 
 
 def _attend_single(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, part: Pages, scale: float | None, fast: bool
+    query: Tensor, key_cache: Tensor, value_cache: Tensor, single: Pages, scale: float | None, fast: bool
 ) -> Tensor:
-    """`paged_attention` for the plan of a single decode, in few calls: it is what a chat spends most of its time on."""
-    _, table, num_tokens = part
+    """The output of a single decode, in few calls: it is what a chat spends most of its time on."""
     num_kv_heads, head_dim = key_cache.shape[2:]
-    key = key_cache.index_select(0, table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, num_tokens)
-    value = value_cache.index_select(0, table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, num_tokens)
-    if not fast or query.dtype != torch.float32 or key.dtype != torch.float32 or not query.is_cpu:
+    key, value = (
+        cache.index_select(0, single.block_table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, single.num_tokens)
+        for cache in (key_cache, value_cache)
+    )
+    if not fast or not attention.flash_kernel_takes(query, key):
         return attention.attention(query[None], key, value, None, scale)[0][0].to(query.dtype)
     grouped = query.view(1, num_kv_heads, -1, head_dim)
     out = F.scaled_dot_product_attention(grouped, key.transpose(1, 2), value.transpose(1, 2), scale=scale)
@@ -207,19 +198,9 @@ def paged_attention(
     scale: float | None = None,
     fast: bool = True,
 ) -> Tensor:
-    """Causal attention of a flat batch over pages: each query sees its sequence's tokens up to itself.
+    """Causal attention of a flat batch over pages; see `ops.paged_attention.Torch.paged_attention_forward`.
 
-    Args:
-        query: `[num_tokens, num_heads, head_dim]`; the keys and values of these tokens lie in the pages already.
-        key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`.
-        plan: from `plan_attention`.
-        fast: as for `causal_attention`.
-
-    Returns:
-        `[num_tokens, num_heads, head_dim]` in the dtype of query.
-
-    Raises:
-        ValueError: the plan is for another number of tokens.
+    `fast`: as for `causal_attention`. Raises ValueError if the plan is for another number of tokens.
     """
     if query.shape[0] != plan.num_tokens:
         raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {query.shape[0]}")

@@ -16,7 +16,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "Qwen2ForCausalLM": {"num_key_value_heads": 32},
     "Qwen3ForCausalLM": {"num_key_value_heads": 32, "head_dim": 128},
 }
-MODEL_TYPES = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
 
 # Fields that change what a model computes in ways that this decoder does not know, with the values that change nothing.
 # None, False, and a missing field always change nothing.
@@ -31,14 +30,15 @@ NEUTRAL_VALUES: dict[str, tuple] = {
     **dict.fromkeys(("rope_interleaved", "attention_chunk_size", "use_parallel_residual"), ()),
     **dict.fromkeys(("add_cross_attention", "is_encoder_decoder"), ()),
 }
-REQUIRED = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "max_position_embeddings",
-)
+# The fields that every configuration must have, positive integers, and what they are called here.
+REQUIRED = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "intermediate_size": "intermediate_size",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "max_position_embeddings": "max_position_embeddings",
+}
 
 
 class UnsupportedModelError(ValueError):
@@ -72,8 +72,7 @@ class ModelConfig:
     architecture: str = "LlamaForCausalLM"
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads")
-        for name in (*sizes, "head_dim", "max_position_embeddings"):
+        for name in (*REQUIRED.values(), "num_kv_heads", "head_dim"):
             _require_positive_int(name, getattr(self, name))
         if self.num_heads % self.num_kv_heads:
             raise UnsupportedModelError(f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}")
@@ -127,15 +126,10 @@ class ModelConfig:
         bias = (llama or qwen3) and bool(fields.get("attention_bias"))
         num_heads = fields["num_attention_heads"]
         return cls(
+            **{ours: fields[theirs] for theirs, ours in REQUIRED.items()},
             architecture=architecture,
-            vocab_size=fields["vocab_size"],
-            hidden_size=fields["hidden_size"],
-            intermediate_size=fields["intermediate_size"],
-            num_layers=fields["num_hidden_layers"],
-            num_heads=num_heads,
             num_kv_heads=_given(fields, "num_key_value_heads", num_heads),
             head_dim=_given(fields, "head_dim", fields["hidden_size"] // num_heads),
-            max_position_embeddings=fields["max_position_embeddings"],
             rms_norm_eps=_given(fields, "rms_norm_eps", 1e-6),
             rope_theta=rope_theta,
             rope_scaling=rope_scaling,
@@ -170,14 +164,12 @@ def _given(fields: Mapping[str, Any], name: str, default: Any) -> Any:
 
 
 def _architecture(fields: Mapping[str, Any]) -> str:
-    supported = ", ".join(ARCHITECTURES)
-    named = fields.get("architectures") or []
-    if not named and fields.get("model_type") in MODEL_TYPES:
-        named = [f"{MODEL_TYPES[fields['model_type']]}ForCausalLM"]
+    named, model_type = fields.get("architectures") or [], fields.get("model_type")
+    if not named:
+        named = [name for name in ARCHITECTURES if name == f"{str(model_type).capitalize()}ForCausalLM"]
     if len(named) != 1 or named[0] not in ARCHITECTURES:
-        model_type = fields.get("model_type")
         raise UnsupportedModelError(
-            f"architectures={named} (model_type={model_type!r}) is not supported; supported: {supported}"
+            f"architectures={named} ({model_type=}) is not supported; supported: {', '.join(ARCHITECTURES)}"
         )
     return named[0]
 

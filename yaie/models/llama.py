@@ -235,33 +235,28 @@ class Llama(Module):
         Writing to a view fills its part of a fused matrix (query, key and value; gate and up). With tied embeddings
         there is no `lm_head.weight`.
         """
-        config, views = self.config, {}
-        kv_size = config.num_kv_heads * config.head_dim
-
-        def add(name: str, linear: nn.Linear, *parts: tuple[str, int]) -> None:
-            for kind, parameter in linear.named_parameters():
-                pieces = parameter.data.split([size for _, size in parts]) if parts else [parameter.data]
-                for part, piece in zip([part for part, _ in parts] or [""], pieces, strict=True):
-                    views[f"{name}{part}.{kind}"] = piece
-
-        views["model.embed_tokens.weight"] = self.embed_tokens.weight.data
-        views["model.norm.weight"] = self.norm.data
+        config = self.config
+        kv_size, size = config.num_kv_heads * config.head_dim, config.intermediate_size
+        views = {"model.embed_tokens.weight": self.embed_tokens.weight.data, "model.norm.weight": self.norm.data}
         if not config.tie_word_embeddings:
             views["lm_head.weight"] = self.lm_head.data
         for layer, block in enumerate(self.layers):
-            at = f"model.layers.{layer}."
-            query_size = config.num_heads * config.head_dim
-            parts = (("q_proj", query_size), ("k_proj", kv_size), ("v_proj", kv_size))
-            add(f"{at}self_attn.", block.attention.qkv_proj, *parts)
-            add(f"{at}self_attn.o_proj", block.attention.o_proj)
-            size = config.intermediate_size
-            add(f"{at}mlp.", block.gate_up_proj, ("gate_proj", size), ("up_proj", size))
-            add(f"{at}mlp.down_proj", block.down_proj)
+            at, attention = f"model.layers.{layer}.", block.attention
+            query_key_value = {"q_proj": config.num_heads * config.head_dim, "k_proj": kv_size, "v_proj": kv_size}
+            for linear, place, parts in (
+                (attention.qkv_proj, "self_attn", query_key_value),
+                (attention.o_proj, "self_attn", {"o_proj": config.hidden_size}),
+                (block.gate_up_proj, "mlp", {"gate_proj": size, "up_proj": size}),
+                (block.down_proj, "mlp", {"down_proj": config.hidden_size}),
+            ):
+                for kind, parameter in linear.named_parameters():
+                    pieces = parameter.data.split(list(parts.values()))
+                    views |= {f"{at}{place}.{part}.{kind}": piece for part, piece in zip(parts, pieces, strict=True)}
             views[f"{at}input_layernorm.weight"] = block.input_norm.data
             views[f"{at}post_attention_layernorm.weight"] = block.post_attention_norm.data
             if config.qk_norm:
-                views[f"{at}self_attn.q_norm.weight"] = block.attention.q_norm.data
-                views[f"{at}self_attn.k_norm.weight"] = block.attention.k_norm.data
+                views[f"{at}self_attn.q_norm.weight"] = attention.q_norm.data
+                views[f"{at}self_attn.k_norm.weight"] = attention.k_norm.data
         return views
 
 

@@ -2,8 +2,8 @@
 
 `TorchOperations` runs everywhere and is the reference. `KernelOperations` launches the kernels of csrc/, on a GPU
 ("cuda") or under the emulator ("emulator", for looking at kernels and not for speed). Both have the same methods; each
-family of them is one file here, with its contract, torch's and the kernels' way, and the checks that `kernels.api`
-makes. The types of a method are those of its contract.
+family of them is one file here. In it `Torch` has torch's way and says what an operation is, its types and contract,
+`Kernels` launches the kernels for it, and the function of its name, for `kernels.api`, checks its arguments first.
 
 Nothing is checked inside an operation, and nothing waits for the device: arguments are right, or the results are not.
 Only what a backend cannot do at all (a dtype, a shape) it refuses, with `BackendError`, before anything has changed.
@@ -11,10 +11,10 @@ Only what a backend cannot do at all (a dtype, a shape) it refuses, with `Backen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from yaie.kernels.ops import attention, memory, model, paged_attention, radix, sampling
-from yaie.kernels.ops.launching import CSRC, TIME_LIMIT, BackendError, obstacle
+from yaie.kernels.ops.launching import CSRC, BackendError, obstacle
 
 __all__ = [
     "BACKENDS",
@@ -32,23 +32,7 @@ __all__ = [
 BACKENDS = ("torch", "cuda", "emulator")
 
 
-class Operations(
-    attention.Attention, memory.Memory, paged_attention.PagedAttention, model.Model, radix.Radix, sampling.Sampling
-):
-    """The operations, whoever computes them.
-
-    Attributes:
-        name: "torch", "cuda" or "emulator".
-        rungs: for each operation with several implementations the one that runs (of kernels: at most).
-    """
-
-    name: str
-    rungs: Mapping[str, int]
-
-
-class TorchOperations(
-    attention.Torch, memory.Torch, paged_attention.Torch, model.Torch, radix.Torch, sampling.Torch, Operations
-):
+class TorchOperations(attention.Torch, memory.Torch, paged_attention.Torch, model.Torch, radix.Torch, sampling.Torch):
     """The operations by PyTorch. `rungs`: {"attention": 1} keeps scores in memory, 2 takes PyTorch's flash kernel where
     that applies; likewise "rms_norm" and "rope".
     """
@@ -57,46 +41,12 @@ class TorchOperations(
 
 
 class KernelOperations(
-    paged_attention.Kernels,
-    attention.Kernels,
-    memory.Kernels,
-    model.Kernels,
-    radix.Kernels,
-    sampling.Kernels,
-    Operations,
+    paged_attention.Kernels, attention.Kernels, memory.Kernels, model.Kernels, radix.Kernels, sampling.Kernels
 ):
-    """The operations by the kernels of csrc/.
+    """The operations by the kernels of csrc/; what can be set: see `launching.Launching`."""
 
-    Args:
-        backend: "cuda" or "emulator".
-        rungs: which rung of an operation that has several, such as {"paged_decode": 2}; without, the fastest that takes
-            the input.
-        sources: by path under csrc/ ("memory/copy_blocks.cu") the text to compile instead of the file's own.
-        check: the emulator looks for races, overruns and the like.
-        time_limit: seconds after which the emulator stops a call.
-        flags: more options for the compiler.
 
-    Raises:
-        ValueError: no such backend, rung or file.
-        BackendError: the backend cannot run on this machine.
-    """
-
-    def __init__(
-        self,
-        backend: str,
-        *,
-        rungs: Mapping[str, int] | None = None,
-        sources: Mapping[str, str] | None = None,
-        check: bool = False,
-        time_limit: float = TIME_LIMIT,
-        flags: Sequence[str] = (),
-    ) -> None:
-        if backend not in ("cuda", "emulator"):
-            raise ValueError(f"kernels run in 'cuda' or 'emulator', got {backend!r}")
-        if reason := obstacle(backend):
-            raise BackendError(f"backend {backend!r} cannot run here: {reason}")
-        super().__init__(backend, rungs=rungs, sources=sources, check=check, time_limit=time_limit, flags=flags)
-
+Operations = TorchOperations | KernelOperations
 
 shared: dict[str, Operations] = {}  # by name, filled by `operations`
 
@@ -141,6 +91,6 @@ def resolve(backend: str, on_gpu: bool, obstacle: Callable[[str], str | None]) -
 
 def available_backends(operation: str) -> list[str]:
     """The backends that can run `operation` on this machine."""
-    if not hasattr(Operations, operation):
+    if not hasattr(TorchOperations, operation):
         raise ValueError(f"there is no operation {operation!r}")
     return [backend for backend in BACKENDS if obstacle(backend) is None]

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from yaie.kernels import attention
-from yaie.kernels.ops import checks
-from yaie.kernels.ops.checks import require, shape
-from yaie.kernels.ops.launching import BackendError, Family, Launching, dtype_code
+from yaie.kernels.ops.checks import Backend, Sizes, checked, lengths, require, run
+from yaie.kernels.ops.launching import BackendError, Family, Launching, dtype_code, named_as_file
 
-LARGEST_HEAD_DIM = 256  # what the kernels of attention have registers and shared memory for
-MOST_BLOCKS = 65535  # of a grid in its second and third direction
+__all__ = ["attention_forward"]
+
+LARGEST_HEAD_DIM = 256  # as in csrc/flash_attention and csrc/paged_attention
+MOST_BLOCKS = 65535  # of a grid in its second and third direction: CUDA C++ Programming Guide, compute capabilities
 
 
-class Attention(ABC):
-    @abstractmethod
+class Torch(Family):
+    RUNGS = {
+        "attention": {1: "attention.attention: all scores in memory", 2: "PyTorch's flash kernel where it applies"}
+    }
+
     def attention_forward(
         self, query: Tensor, key: Tensor, value: Tensor, causal: bool = True, scale: float | None = None
     ) -> Tensor:
@@ -33,14 +36,6 @@ class Attention(ABC):
         Returns:
             Like query, in its dtype.
         """
-
-
-class Torch(Family, Attention):
-    RUNGS = {
-        "attention": {1: "attention.attention: all scores in memory", 2: "PyTorch's flash kernel where it applies"}
-    }
-
-    def attention_forward(self, query, key, value, causal=True, scale=None):
         q_len, kv_len = query.shape[1], key.shape[1]
         if query.numel() == 0 or kv_len == 0:
             return torch.zeros_like(query)
@@ -48,13 +43,13 @@ class Torch(Family, Attention):
         return attention.causal_attention(query, key, value, offset, None, scale, fast=fast)[0].to(query.dtype)
 
 
-class Kernels(Launching, Attention):
+class Kernels(Launching):
     RUNGS = {
         "flash_attention": {
-            1: ("flash_attention/flash_attention_1_naive.cu", "flash_attention_1_naive"),
-            2: ("flash_attention/flash_attention_2_tiles.cu", "flash_attention_2_tiles"),
-            3: ("flash_attention/flash_attention_3_registers.cu", "flash_attention_3_registers"),
-            4: ("flash_attention/flash_attention_4_tensor_cores.cu", "flash_attention_4_tensor_cores"),
+            1: named_as_file("flash_attention/flash_attention_1_naive"),
+            2: named_as_file("flash_attention/flash_attention_2_tiles"),
+            3: named_as_file("flash_attention/flash_attention_3_registers"),
+            4: named_as_file("flash_attention/flash_attention_4_tensor_cores"),
         }
     }
     STEP_FILES = (RUNGS["flash_attention"][4][0],)
@@ -65,9 +60,8 @@ class Kernels(Launching, Attention):
             return torch.zeros_like(query)
         packed = [tensor.flatten(0, 1) for tensor in (query, key, value)]
         starts = torch.arange(num_seqs + 1, dtype=torch.int32, device=query.device)
-        return self.flash_attention(*packed, starts * q_len, starts * kv_len, q_len, kv_len, causal, scale).view_as(
-            query
-        )
+        out = self.flash_attention(*packed, starts * q_len, starts * kv_len, q_len, kv_len, causal, scale)
+        return out.view_as(query)
 
     def flash_attention(
         self,
@@ -89,7 +83,7 @@ class Kernels(Launching, Attention):
             cu_seqlens_q, cu_seqlens_k: `[num_seqs + 1]`, int32: where the rows of each sequence begin, and the total.
             max_q_len, max_kv_len: the longest sequence, in queries and in keys. Given, because reading them from the
                 tensors would make the CPU wait for the GPU.
-            causal: each query sees keys up to its own position; the queries are the last ones of their sequence.
+            causal, scale: as for `attention_forward`.
 
         Returns:
             Like query. A query that sees no key gets 0.
@@ -136,24 +130,31 @@ def _aligned(tensor: Tensor) -> Tensor:
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
-def check_attention_forward(
-    query: Tensor, key: Tensor, value: Tensor, causal: bool, seq_lens: Sequence[int] | Tensor | None
-) -> list[int] | None:
-    """Returns `seq_lens` as a list."""
-    require(query.ndim == 4, f"query must be [num_seqs, q_len, num_heads, head_dim], got {shape(query)}")
-    num_seqs, q_len, num_heads, head_dim = query.shape
-    require(
-        key.ndim == 4 and key.shape == value.shape and (key.shape[0], key.shape[3]) == (num_seqs, head_dim),
-        f"key and value must be [num_seqs={num_seqs}, kv_len, num_kv_heads, head_dim={head_dim}], "
-        f"got {shape(key)} and {shape(value)}",
-    )
-    kv_len = key.shape[1]
-    checks.heads(num_heads, key.shape[2])
+@checked(Torch)
+def attention_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    causal: bool = True,
+    seq_lens: Sequence[int] | Tensor | None = None,
+    scale: float | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """`seq_lens` `[num_seqs]` are the real tokens of each sequence, padding after them; they need `q_len == kv_len`.
+    Padding is neither seen nor computed: its output is 0.
+    """
+    sizes = Sizes()
+    sizes.take("num_seqs q_len num_heads head_dim", query=query)
+    sizes.take("num_seqs kv_len num_kv_heads head_dim", key=key, value=value)
+    sizes.check_heads()
+    q_len, kv_len = sizes["q_len"], sizes["kv_len"]
     require(not causal or q_len <= kv_len, f"causal: q_len={q_len} queries cannot be the last of {kv_len} tokens")
-    checks.devices(query, key=key, value=value)
     if seq_lens is None:
-        return None
-    seq_lens = checks.lengths("seq_lens", seq_lens, num_seqs)
+        return run(backend, "attention_forward", query, query, key, value, causal, scale)
     require(q_len == kv_len, f"seq_lens needs q_len == kv_len, got {q_len} and {kv_len}")
-    require(all(0 <= n <= q_len for n in seq_lens), f"seq_lens must lie in 0..{q_len}, got {seq_lens}")
-    return seq_lens
+    out = torch.zeros_like(query)
+    for s, n in enumerate(lengths("seq_lens", seq_lens, sizes["num_seqs"], q_len)):
+        real = query[s : s + 1, :n], key[s : s + 1, :n], value[s : s + 1, :n]
+        out[s : s + 1, :n] = run(backend, "attention_forward", query, *real, causal, scale)
+    return out

@@ -27,8 +27,8 @@ class Family:
     """What all families of operations share: the choice of a rung where an operation has several.
 
     Attributes:
-        RUNGS: for each such operation of a family what stands behind each number, from the plainest to the fastest;
-            `known_rungs` has those of all families.
+        RUNGS: for each such operation of a family what stands behind each number, from the plainest to the fastest: a
+            `Launcher`, where that is a kernel. `known_rungs` has those of all families.
         rungs: the rung of each operation. asked: those that were asked for.
     """
 
@@ -46,11 +46,24 @@ class Family:
 
 
 class Launching(Family):
-    """What the families that launch kernels share.
+    """Operations by the kernels of csrc/.
+
+    Args:
+        backend: "cuda" or "emulator".
+        rungs: which rung of an operation that has several, such as {"paged_decode": 2}; without, the fastest that takes
+            the input.
+        sources: by path under csrc/ ("memory/copy_blocks.cu") the text to compile instead of the file's own.
+        check: the emulator looks for races, overruns and the like.
+        time_limit: seconds after which the emulator stops a call.
+        flags: more options for the compiler.
+
+    Raises:
+        ValueError: no such backend, rung or file.
+        BackendError: the backend cannot run on this machine.
 
     Attributes:
-        name: "cuda" or "emulator".
         launch: by (file, launcher) the Python function of a launcher; compiled and looked up when first asked for.
+        chosen: the launcher of each operation that has several, by its rung.
         STEP_FILES: the files whose kernels a step of the engine may launch.
     """
 
@@ -67,11 +80,15 @@ class Launching(Family):
         flags: Sequence[str] = (),
     ) -> None:
         super().__init__(rungs)
-        self.name = backend
-        self.sources, self.check = dict(sources or {}), check
+        if backend not in ("cuda", "emulator"):
+            raise ValueError(f"kernels run in 'cuda' or 'emulator', got {backend!r}")
+        if reason := obstacle(backend):
+            raise BackendError(f"backend {backend!r} cannot run here: {reason}")
+        self.name, self.sources, self.check = backend, dict(sources or {}), check
         self._options = check, time_limit, tuple(flags)
         if unknown := [file for file in self.sources if not (CSRC / file).is_file()]:
             raise ValueError(f"sources are named by their path under csrc/, such as 'memory/copy_blocks.cu': {unknown}")
+        self.chosen = {name: self.known_rungs[name][rung] for name, rung in self.rungs.items()}
         self.launch = _Launchers(self.module)
 
     def module(self, file: str) -> yaie.cuda.Module:
@@ -96,6 +113,11 @@ class _Launchers(dict[Launcher, Callable[..., None]]):
         return found
 
 
+def named_as_file(path: str) -> Launcher:
+    """The launcher of the same name in a file, which is given by its path under csrc/ without the ending."""
+    return f"{path}.cu", path.rpartition("/")[2]
+
+
 @cache
 def load(
     file: str,
@@ -105,7 +127,7 @@ def load(
     time_limit: float = TIME_LIMIT,
     flags: tuple[str, ...] = (),
 ) -> yaie.cuda.Module:
-    """The launchers of `csrc/<file>`, or of `text` in its place; compiled once in a process."""
+    """The launchers of `csrc/<file>`, or of `text` instead of it; compiled once in a process."""
     path = CSRC / file
     options = {"backend": backend, "check": check, "time_limit": time_limit, "flags": flags}
     return yaie.cuda.load(path, **options) if text is None else yaie.cuda.load(text, path=path, **options)

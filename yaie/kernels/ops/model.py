@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from yaie.kernels import model_ops
 from yaie.kernels import rope as rotary
-from yaie.kernels.ops import checks
-from yaie.kernels.ops.checks import require, shape
+from yaie.kernels.ops.checks import INTEGERS, Backend, Sizes, checked, describe, indices, require, run
 from yaie.kernels.ops.launching import Family, Launching, dtype_code
+
+__all__ = ["embedding", "rms_norm", "rope", "silu_mul"]
 
 TAKES = "the kernels of model_ops take"
 
 
-class Model(ABC):
-    @abstractmethod
+class Torch(Family):
+    # Rungs 2 take fewer calls, and write over what is of no use any more. (torch.nn.functional.rms_norm is one call, and
+    # 10% slower in a decode of a small model on a CPU: it is made of as many, with their types promoted.)
+    RUNGS = {
+        "rms_norm": {1: "model_ops.rms_norm", 2: "in place, for float32"},
+        "rope": {1: "rope.rotate", 2: "rope.rotate_in_place, for float32"},
+    }
+
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> Tensor:
         """Divide each row by its root mean square and multiply by `weight`; with `residual`, add that to `x` first.
 
@@ -32,8 +37,13 @@ class Model(ABC):
         Returns:
             Like `x`, contiguous.
         """
+        if residual is not None:
+            x = residual.add_(x)
+        if self.rungs["rms_norm"] == 1 or x.dtype != torch.float32:
+            return model_ops.rms_norm(x, weight, eps)
+        scale = (x * x).sum(-1, keepdim=True).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
+        return (x * scale).mul_(weight)
 
-    @abstractmethod
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
         """Rotate the heads of every token to the token's position, in place (`rope.rotate`).
 
@@ -42,15 +52,18 @@ class Model(ABC):
                 apart: the query and key heads in the output of one matrix product are such a view.
             cos, sin: `[num_tokens, 1, head_dim / 2]`, float32, contiguous, from `rope.rope_cos_sin`.
         """
+        if self.rungs["rope"] == 1 or x.dtype != cos.dtype:
+            x.copy_(rotary.rotate(x, cos, sin))
+        else:
+            rotary.rotate_in_place(x, cos, sin)
 
-    @abstractmethod
     def silu_mul(self, gate_up: Tensor) -> Tensor:
         """`silu(gate) * up`, where the gate is the first half of each row of `gate_up` and up is the second.
 
         `[..., 2 * size]` to `[..., size]`, in the dtype of `gate_up`.
         """
+        return model_ops.silu_mul(gate_up)
 
-    @abstractmethod
     def embedding(self, table: Tensor, token_ids: Tensor) -> Tensor:
         """The row of `table` for every token: `[num_tokens, hidden_size]`.
 
@@ -59,51 +72,29 @@ class Model(ABC):
             token_ids: `[num_tokens]`, int32 or int64. On a GPU they are not looked at, because that would make the
                 CPU wait; a kernel gives NaN for an id outside the table.
         """
-
-
-class Torch(Family, Model):
-    # Rungs 2 take fewer calls, and write over what is of no use any more.
-    RUNGS = {
-        "rms_norm": {1: "model_ops.rms_norm", 2: "in place, for float32"},
-        "rope": {1: "rope.rotate", 2: "rope.rotate_in_place, for float32"},
-    }
-
-    def rms_norm(self, x, weight, eps, residual):
-        if residual is not None:
-            x = residual.add_(x)
-        if self.rungs["rms_norm"] == 1 or x.dtype != torch.float32:
-            return model_ops.rms_norm(x, weight, eps)
-        scale = (x * x).sum(-1, keepdim=True).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
-        return (x * scale).mul_(weight)
-
-    def rope(self, x, cos, sin):
-        if self.rungs["rope"] == 1 or x.dtype != cos.dtype:
-            x.copy_(rotary.rotate(x, cos, sin))
-        else:
-            rotary.rotate_in_place(x, cos, sin)
-
-    def silu_mul(self, gate_up):
-        return model_ops.silu_mul(gate_up)
-
-    def embedding(self, table, token_ids):
         return F.embedding(token_ids, table)
 
 
-class Kernels(Launching, Model):
+class Kernels(Launching):
     RUNGS = {
-        "rms_norm": {1: "rms_norm_1_two_pass", 2: "rms_norm_2_one_pass"},
-        "rope": {1: "rope_1_pairs", 2: "rope_2_packs"},
-        "silu_mul": {1: "silu_mul_1_elements", 2: "silu_mul_2_packs"},
+        "rms_norm": {
+            1: ("model_ops/rms_norm.cu", "rms_norm_1_two_pass"),
+            2: ("model_ops/rms_norm.cu", "rms_norm_2_one_pass"),
+        },
+        "rope": {1: ("model_ops/rope.cu", "rope_1_pairs"), 2: ("model_ops/rope.cu", "rope_2_packs")},
+        "silu_mul": {
+            1: ("model_ops/silu_mul.cu", "silu_mul_1_elements"),
+            2: ("model_ops/silu_mul.cu", "silu_mul_2_packs"),
+        },
     }
     STEP_FILES = tuple(f"model_ops/{name}.cu" for name in (*RUNGS, "embedding"))
 
     def rms_norm(self, x, weight, eps, residual):
         dtype, x = dtype_code(x, TAKES), x.contiguous()
         out, size = torch.empty_like(x), x.shape[-1]
-        launcher = Kernels.RUNGS["rms_norm"][self.rungs["rms_norm"]]
-        self.launch["model_ops/rms_norm.cu", launcher](
-            x, residual, weight.contiguous(), out, x.numel() // max(size, 1), size, eps, dtype
-        )
+        num_rows = x.numel() // max(size, 1)
+        launch = self.launch[self.chosen["rms_norm"]]
+        launch(x, residual, weight.contiguous(), out, num_rows, size, eps, dtype)
         return out
 
     def rope(self, x, cos, sin):
@@ -114,15 +105,14 @@ class Kernels(Launching, Model):
         # From the first number that turns to the last: launchers take tensors without gaps, and the gaps here are rows
         # of other heads, which the kernel steps over.
         span = x.as_strided(((num_tokens - 1) * x.stride(0) + num_heads * head_dim,), (1,))
-        launcher = Kernels.RUNGS["rope"][self.rungs["rope"]]
-        self.launch["model_ops/rope.cu", launcher](span, cos, sin, num_tokens, num_heads, head_dim, x.stride(0), dtype)
+        launch = self.launch[self.chosen["rope"]]
+        launch(span, cos, sin, num_tokens, num_heads, head_dim, x.stride(0), dtype)
 
     def silu_mul(self, gate_up):
         dtype, gate_up = dtype_code(gate_up, TAKES), gate_up.contiguous()
         size = gate_up.shape[-1] // 2
         out = gate_up.new_empty(*gate_up.shape[:-1], size)
-        launcher = Kernels.RUNGS["silu_mul"][self.rungs["silu_mul"]]
-        self.launch["model_ops/silu_mul.cu", launcher](gate_up, out, gate_up.numel() // max(2 * size, 1), size, dtype)
+        self.launch[self.chosen["silu_mul"]](gate_up, out, gate_up.numel() // max(2 * size, 1), size, dtype)
         return out
 
     def embedding(self, table, token_ids):
@@ -133,53 +123,51 @@ class Kernels(Launching, Model):
         return out
 
 
-# --- checks -------------------------------------------------------------------------------------------------
-
-
-def check_rms_norm(x: Tensor, weight: Tensor, residual: Tensor | None) -> None:
+@checked(Torch)
+def rms_norm(
+    x: Tensor, weight: Tensor, eps: float, *, residual: Tensor | None = None, backend: Backend = "auto"
+) -> Tensor:
     require(
-        x.ndim >= 1 and weight.shape == x.shape[-1:] and weight.dtype == x.dtype,
-        f"weight must be [size] in the dtype of x [..., size], got {weight.dtype} {shape(weight)} for "
-        f"{x.dtype} {shape(x)}",
+        x.ndim >= 1 and weight.shape == x.shape[-1:] and weight.dtype == x.dtype and weight.device == x.device,
+        f"weight must be [size], of the dtype and on the device of x [..., size], got {describe(weight)} for "
+        f"{describe(x)}",
     )
-    checks.devices(x, weight=weight)
     if residual is not None:
+        alike = residual.shape == x.shape and residual.dtype == x.dtype and residual.device == x.device
         require(
-            residual.shape == x.shape and residual.dtype == x.dtype and residual.is_contiguous(),
-            f"residual must be contiguous and like x, {x.dtype} {shape(x)}, got {residual.dtype} {shape(residual)}",
+            alike and residual.is_contiguous(),
+            f"residual must be contiguous and like x, {describe(x)}, got {describe(residual)}",
         )
-        checks.devices(x, residual=residual)
+    return run(backend, "rms_norm", x, x, weight, eps, residual)
 
 
-def check_rope(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+@checked(Torch)
+def rope(x: Tensor, cos: Tensor, sin: Tensor, *, backend: Backend = "auto") -> None:
+    sizes = Sizes()
+    sizes.take("num_tokens num_heads head_dim", x=x)
     require(
-        x.ndim == 3 and x.shape[2] % 2 == 0 and x.stride()[1:] == (x.shape[2], 1),
-        "x must be [num_tokens, num_heads, head_dim] with an even head_dim and the heads of a token contiguous, "
-        f"got {shape(x)} with strides {x.stride()}",
+        x.shape[2] % 2 == 0 and x.stride()[1:] == (x.shape[2], 1),
+        "x must have an even head_dim and the heads of each token contiguous, "
+        f"got {list(x.shape)} with strides {x.stride()}",
     )
-    expected = (x.shape[0], 1, x.shape[2] // 2)
-    for name, table in (("cos", cos), ("sin", sin)):
-        require(
-            table.shape == expected and table.dtype == torch.float32 and table.is_contiguous(),
-            f"{name} must be contiguous float32 {list(expected)}, got {table.dtype} {shape(table)}",
-        )
-    checks.devices(x, cos=cos, sin=sin)
+    sizes["head_dim/2"] = sizes["head_dim"] // 2
+    for table in ({"cos": cos}, {"sin": sin}):
+        sizes.take("num_tokens 1 head_dim/2", [torch.float32], contiguous=True, **table)
+    run(backend, "rope", x, x, cos, sin)
 
 
-def check_silu_mul(gate_up: Tensor) -> None:
+@checked(Torch)
+def silu_mul(gate_up: Tensor, *, backend: Backend = "auto") -> Tensor:
     two_halves = gate_up.ndim >= 1 and gate_up.shape[-1] % 2 == 0
-    require(two_halves, f"gate_up must be [..., 2 * size], got {shape(gate_up)}")
+    require(two_halves, f"gate_up must be [..., 2 * size], got {list(gate_up.shape)}")
+    return run(backend, "silu_mul", gate_up, gate_up)
 
 
-def check_embedding(table: Tensor, token_ids: Tensor) -> None:
-    require(
-        table.ndim == 2 and table.is_contiguous() and token_ids.ndim == 1,
-        "table must be [vocab_size, hidden_size], contiguous, and token_ids [num_tokens], "
-        f"got {shape(table)} and {shape(token_ids)}",
-    )
-    checks.integers("token_ids", token_ids)
-    checks.devices(table, token_ids=token_ids)
-    if token_ids.device.type == "cpu" and len(token_ids):
-        smallest, largest = (int(token) for token in token_ids.aminmax())
-        inside = smallest >= 0 and largest < len(table)
-        require(inside, f"token ids must lie in 0..{len(table) - 1}, got {smallest}..{largest}")
+@checked(Torch)
+def embedding(table: Tensor, token_ids: Tensor, *, backend: Backend = "auto") -> Tensor:
+    sizes = Sizes()
+    sizes.take("vocab_size hidden_size", contiguous=True, table=table)
+    sizes.take("num_tokens", INTEGERS, token_ids=token_ids)
+    if token_ids.device.type == "cpu":
+        indices("token ids", token_ids, sizes["vocab_size"])
+    return run(backend, "embedding", table, table, token_ids)

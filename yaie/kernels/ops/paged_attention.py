@@ -8,8 +8,8 @@ the longest context alone, so a decode can be captured in a CUDA graph (`decode_
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -18,12 +18,15 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import paged
-from yaie.kernels.ops import attention, checks, memory
-from yaie.kernels.ops.checks import require, shape
-from yaie.kernels.ops.launching import BackendError, Family, Launcher, dtype_code
+from yaie.kernels.ops import attention, memory
+from yaie.kernels.ops.checks import Backend, Sizes, checked, require, run
+from yaie.kernels.ops.launching import BackendError, Family, Launcher, dtype_code, named_as_file
 
-# A thread block of a prefill has registers for this many rows, which are pairs of a token and a head of a group.
-TILE_ROWS = 16
+__all__ = ["paged_attention_forward", "plan_attention"]
+
+# A thread block of a prefill has registers for 16 rows, which are pairs of a token and a head of a group. How many
+# heads share a KV head is known with the query only; four is usual, and any number is right.
+TILE_TOKENS = 16 // 4
 MOST_TILES = 65535  # in a launch: the tiles are the third direction of the grid
 # What splits are chosen by. Keys of a split: with fewer, its warps have hardly a tile each.
 FEWEST_SPLIT_TOKENS = 64
@@ -39,8 +42,7 @@ START_TOKENS = 64
 FEWEST_TO_GATHER, MOST_TO_GATHER = 32, 65536
 
 
-class PagedAttention(ABC):
-    @abstractmethod
+class Torch(Family):
     def plan_attention(
         self, block_tables: Tensor, context_lens: Sequence[int], query_lens: Sequence[int] | None, key_cache: Tensor
     ) -> Any:
@@ -56,8 +58,11 @@ class PagedAttention(ABC):
         Raises:
             BackendError: the kernels do not take a cache of this dtype or shape.
         """
+        _, block_size, num_kv_heads, _ = key_cache.shape
+        return paged.plan_attention(
+            block_tables, context_lens, query_lens, block_size=block_size, num_kv_heads=num_kv_heads
+        )
 
-    @abstractmethod
     def decode_plan(self, block_tables: Tensor, context_lens: Tensor, max_context_len: int, key_cache: Tensor) -> Any:
         """The plan of a batch of decodes whose tables and lengths stay where they are and may change: for a CUDA graph.
 
@@ -68,8 +73,8 @@ class PagedAttention(ABC):
         Raises:
             BackendError: as `plan_attention`; always with torch, whose attention asks the host for lengths.
         """
+        raise BackendError("torch's attention over pages asks the host for lengths, so it cannot be captured")
 
-    @abstractmethod
     def paged_attention_forward(
         self,
         query: Tensor,
@@ -93,21 +98,6 @@ class PagedAttention(ABC):
         Returns:
             Like query, in its dtype.
         """
-
-
-class Torch(Family, PagedAttention):
-    def plan_attention(self, block_tables, context_lens, query_lens, key_cache):
-        _, block_size, num_kv_heads, _ = key_cache.shape
-        return paged.plan_attention(
-            block_tables, context_lens, query_lens, block_size=block_size, num_kv_heads=num_kv_heads
-        )
-
-    def decode_plan(self, block_tables, context_lens, max_context_len, key_cache):
-        raise BackendError("torch's attention over pages asks the host for lengths, so it cannot be captured")
-
-    def paged_attention_forward(
-        self, query, key_cache, value_cache, block_tables, context_lens, query_lens, scale=None, plan=None
-    ):
         if plan is None:
             plan = self.plan_attention(block_tables, context_lens, query_lens, key_cache)
         return paged.paged_attention(query, key_cache, value_cache, plan, scale, self.rungs["attention"] > 1)
@@ -126,7 +116,8 @@ class Gathered(NamedTuple):
     max_kv_len: int
 
 
-class PagedPlan(NamedTuple):
+@dataclass
+class PagedPlan:
     """A batch over pages, on the device: lengths and tables only, so it serves every layer of a step."""
 
     block_tables: Tensor  # [num_seqs, max_blocks] int32
@@ -136,26 +127,22 @@ class PagedPlan(NamedTuple):
     split_tokens: int
     context_lens: Tensor | None = None  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
     decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
-    prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most `tile_tokens` tokens
-    tile_tokens: int = 1
+    prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most TILE_TOKENS tokens
     gathered: Gathered | None = None  # instead of prefill_tiles
+    shapes: dict[tuple, Any] = field(default_factory=dict)  # the structs that launchers take besides tensors
 
 
-def _launcher(name: str) -> Launcher:
-    return f"paged_attention/{name}.cu", name
-
-
-class Kernels(attention.Kernels, memory.Kernels, PagedAttention):
+class Kernels(attention.Kernels, memory.Kernels):
     RUNGS = {
         "paged_decode": {
-            1: _launcher("paged_decode_1_thread_per_head"),
-            2: _launcher("paged_decode_2_warp_per_head"),
-            3: _launcher("paged_decode_3_grouped"),
-            4: _launcher("paged_decode_4_split_kv"),
-            5: _launcher("paged_decode_5_async"),
+            1: named_as_file("paged_attention/paged_decode_1_thread_per_head"),
+            2: named_as_file("paged_attention/paged_decode_2_warp_per_head"),
+            3: named_as_file("paged_attention/paged_decode_3_grouped"),
+            4: named_as_file("paged_attention/paged_decode_4_split_kv"),
+            5: named_as_file("paged_attention/paged_decode_5_async"),
         }
     }
-    PREFILL = _launcher("paged_prefill")
+    PREFILL = named_as_file("paged_attention/paged_prefill")
     STEP_FILES = (RUNGS["paged_decode"][5][0], PREFILL[0])
 
     def plan_attention(self, block_tables, context_lens, query_lens, key_cache, gather=None):
@@ -166,29 +153,25 @@ class Kernels(attention.Kernels, memory.Kernels, PagedAttention):
         query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int32)
         decodes = np.flatnonzero(query_lens == 1)
         splits = _splits(len(decodes), int(context_lens[decodes].max(initial=0)), key_cache)
+        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits)
 
         def on_device(array: np.ndarray) -> Tensor:
             # Not waiting is safe: from memory that is not pinned the driver takes a copy before it returns.
             array = np.ascontiguousarray(array, dtype=np.int32)
             return torch.from_numpy(array).to(key_cache.device, non_blocking=True)
 
-        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits)
         if len(decodes) == len(query_lens):
-            return plan._replace(context_lens=on_device(context_lens))
-        starts = np.concatenate(([0], query_lens.cumsum()))
+            plan.context_lens = on_device(context_lens)
+            return plan
+        starts = query_lens.cumsum() - query_lens
         tiles = np.stack((decodes, starts[decodes], np.ones_like(decodes), context_lens[decodes]), axis=1)
         if pays_to_gather(context_lens, query_lens, key_cache.dtype) if gather is None else gather:
-            gathered = _gathered(tables, context_lens, query_lens, key_cache.shape[1])
-            return plan._replace(decode_tiles=on_device(tiles) if len(decodes) else None, gathered=gathered)
-        # How many heads share a KV head is known with the query only; four is usual, and any number is right.
-        tile_tokens = TILE_ROWS // 4
-        both = on_device(np.concatenate((tiles, prefill_tiles(context_lens, query_lens, tile_tokens))))  # one copy
-        first, rest = both[: len(decodes)], both[len(decodes) :]
-        return plan._replace(
-            decode_tiles=first if len(first) else None,
-            prefill_tiles=rest if len(rest) else None,
-            tile_tokens=tile_tokens,
-        )
+            plan.decode_tiles = on_device(tiles)
+            plan.gathered = _gathered(tables, context_lens, query_lens, key_cache.shape[1])
+        else:
+            both = on_device(np.concatenate((tiles, prefill_tiles(context_lens, query_lens))))  # one copy
+            plan.decode_tiles, plan.prefill_tiles = both.split([len(tiles), len(both) - len(tiles)])
+        return plan
 
     def decode_plan(self, block_tables, context_lens, max_context_len, key_cache):
         check_cache(key_cache)
@@ -219,7 +202,9 @@ class Kernels(attention.Kernels, memory.Kernels, PagedAttention):
         if plan.num_decodes:
             self._decode(query, key_cache, value_cache, plan, scale, out)
         if plan.prefill_tiles is not None:
-            self._prefill(query, key_cache, value_cache, plan, scale, out)
+            for tiles in plan.prefill_tiles.split(MOST_TILES):
+                shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale)
+                self.launch[Kernels.PREFILL](query, key_cache, value_cache, plan.block_tables, tiles, out, shape)
         return out
 
     def paged_decode(
@@ -240,63 +225,45 @@ class Kernels(attention.Kernels, memory.Kernels, PagedAttention):
         self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
     ) -> None:
         """Write the rows of `out` that belong to the plan's decodes."""
-        rung, tiles = self.rungs["paged_decode"], plan.decode_tiles
-        launch = self.launch[Kernels.RUNGS["paged_decode"][rung]]
-        if rung >= 4:
+        launcher, tiles, tables = self.chosen["paged_decode"], plan.decode_tiles, plan.block_tables
+        launch, caches = self.launch[launcher], (key_cache, value_cache)
+        shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale)
+        if self.rungs["paged_decode"] >= 4:
             lse = parts = None
             if plan.num_splits > 1:
                 lse = query.new_empty((plan.num_decodes, query.shape[1], plan.num_splits), dtype=torch.float32)
                 parts = lse.new_empty((*lse.shape, query.shape[2]))
-            shape = _shape(query, key_cache, plan, plan.num_decodes, 1, scale)
-            launch(query, key_cache, value_cache, plan.block_tables, plan.context_lens, tiles, out, parts, lse, shape)
+            launch(query, *caches, tables, plan.context_lens, tiles, out, parts, lse, shape)
         elif tiles is None:
-            shape = _shape(query, key_cache, plan, plan.num_decodes, 1, scale)
-            launch(query, key_cache, value_cache, plan.block_tables, plan.context_lens, out, shape)
+            launch(query, *caches, tables, plan.context_lens, out, shape)
         else:
             # The plainer rungs know nothing of tiles: collect the rows of the decodes, and put the results back.
             seqs, rows, _, lens = tiles.unbind(1)
-            query = query[rows]
-            part = torch.empty_like(query)
-            shape = _shape(query, key_cache, plan, plan.num_decodes, 1, scale)
-            launch(query, key_cache, value_cache, plan.block_tables[seqs], lens.contiguous(), part, shape)
+            part = torch.empty_like(query[rows])
+            launch(query[rows], *caches, tables[seqs], lens.contiguous(), part, shape)
             out[rows] = part
 
-    def _prefill(
-        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
-    ) -> None:
-        """Write the rows of `out` that belong to the plan's tiles of prefills."""
-        launch = self.launch[Kernels.PREFILL]
-        for tiles in plan.prefill_tiles.split(MOST_TILES):
-            shape = _shape(query, key_cache, plan, len(tiles), plan.tile_tokens, scale)
-            launch(query, key_cache, value_cache, plan.block_tables, tiles, out, shape)
-
-
-class PagedShape(NamedTuple):
-    """What every launcher of csrc/paged_attention takes besides tensors; the struct there says what each number is."""
-
-    num_tiles: int
-    tile_tokens: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    block_size: int
-    max_blocks: int
-    num_splits: int
-    split_tokens: int
-    scale: float
-    dtype: int
-
-
-def _shape(
-    query: Tensor, key_cache: Tensor, plan: PagedPlan, num_tiles: int, tile_tokens: int, scale: float | None
-) -> PagedShape:
-    _, num_heads, head_dim = query.shape
-    _, block_size, num_kv_heads, _ = key_cache.shape
-    return PagedShape(
-        num_tiles, tile_tokens, num_heads, num_kv_heads, head_dim, block_size, plan.block_tables.shape[1],
-        plan.num_splits, plan.split_tokens, head_dim**-0.5 if scale is None else scale,
-        dtype_code(query, "paged attention takes"),
-    )  # fmt: skip
+    def _shape(
+        self, launcher: Launcher, query: Tensor, key_cache: Tensor, plan: PagedPlan, num_tiles: int, scale: float | None
+    ) -> Any:
+        """What a launcher takes besides tensors, checked and made once for all layers that follow a plan."""
+        (_, num_heads, head_dim), (_, block_size, num_kv_heads, _) = query.shape, key_cache.shape
+        key = launcher, num_tiles, num_heads, scale
+        if key not in plan.shapes:
+            plan.shapes[key] = self.module(launcher[0]).structs["PagedShape"](
+                num_tiles=num_tiles,
+                tile_tokens=TILE_TOKENS if launcher == Kernels.PREFILL else 1,
+                num_heads=num_heads,
+                num_kv_heads=num_kv_heads,
+                head_dim=head_dim,
+                block_size=block_size,
+                max_blocks=plan.block_tables.shape[1],
+                num_splits=plan.num_splits,
+                split_tokens=plan.split_tokens,
+                scale=head_dim**-0.5 if scale is None else scale,
+                dtype=dtype_code(query, "paged attention takes"),
+            )
+        return plan.shapes[key]
 
 
 def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int]:
@@ -355,22 +322,21 @@ def _gathered(tables: Tensor, context_lens: np.ndarray, query_lens: np.ndarray, 
     return Gathered(slots, cu_q.int(), cu_k.int(), int(query_lens.max()), int(kv_lens.max()))
 
 
-def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray, tile_tokens: int) -> np.ndarray:
+def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray) -> np.ndarray:
     """Cut the queries of every sequence that has several into tiles.
 
     Returns:
         `[num_tiles, 4]`: sequence, first row of the flat query, number of tokens, keys that the first of them sees. The
         tiles that see most come first, so that no thread block starts on a long one when the others are done.
     """
-    starts = np.concatenate(([0], query_lens.cumsum()))
-    tiles = [np.empty((0, 4), dtype=np.int64)]
-    for s in np.flatnonzero(query_lens > 1).tolist():
-        first = np.arange(0, query_lens[s], tile_tokens)
-        count = np.minimum(tile_tokens, query_lens[s] - first)
-        visible = context_lens[s] - query_lens[s] + first + 1
-        tiles.append(np.stack((np.full_like(first, s), starts[s] + first, count, visible), axis=1))
-    together = np.concatenate(tiles)
-    return together[np.argsort(-together[:, 3], kind="stable")]
+    lens = np.where(query_lens > 1, query_lens, 0)
+    counts = -(-lens // TILE_TOKENS)
+    seqs = np.repeat(np.arange(len(lens)), counts)
+    first = (np.arange(len(seqs)) - np.repeat(counts.cumsum() - counts, counts)) * TILE_TOKENS
+    rows = (query_lens.cumsum() - query_lens)[seqs] + first
+    visible = (context_lens - lens)[seqs] + first + 1
+    tiles = np.stack((seqs, rows, np.minimum(TILE_TOKENS, lens[seqs] - first), visible), axis=1)
+    return tiles[np.argsort(-visible, kind="stable")]
 
 
 def check_cache(cache: Tensor) -> None:
@@ -382,35 +348,59 @@ def check_cache(cache: Tensor) -> None:
         raise BackendError(f"paged attention counts slots in 31 bits, the pool has {num_blocks * block_size}")
 
 
-def check_paged_attention_forward(
+@checked(Torch)
+def plan_attention(
+    block_tables: Tensor,
+    context_lens: Sequence[int] | Tensor,
+    query_lens: Sequence[int] | Tensor | None,
+    key_cache: Tensor,
+    *,
+    backend: Backend = "auto",
+) -> Any:
+    sizes = Sizes()
+    sizes.take("num_blocks block_size num_kv_heads head_dim", key_cache=key_cache)
+    lengths = sizes.take_pages(block_tables, context_lens, query_lens)
+    return run(backend, "plan_attention", key_cache, block_tables, *lengths, key_cache)
+
+
+@checked(Torch)
+def paged_attention_forward(
     query: Tensor,
     key_cache: Tensor,
     value_cache: Tensor,
     block_tables: Tensor,
     context_lens: Sequence[int] | Tensor,
-    query_lens: Sequence[int] | Tensor | None,
-    plan: Any,
-) -> tuple[Any, Any]:
-    """Lengths as lists; with a plan, which has been checked, as they are."""
-    checks.caches(key_cache, value_cache)
-    require(
-        query.ndim in (3, 4),
-        f"query must be [num_seqs, q_len, num_heads, head_dim] or [num_tokens, ...], got {shape(query)}",
-    )
-    num_heads, head_dim = query.shape[-2:]
-    checks.heads(num_heads, key_cache.shape[2])
-    require(head_dim == key_cache.shape[3], f"head_dim is {head_dim} in query, {key_cache.shape[3]} in the cache")
-    checks.devices(query, key_cache=key_cache, block_tables=block_tables)
+    *,
+    query_lens: Sequence[int] | Tensor | None = None,
+    scale: float | None = None,
+    plan: Any = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Here the query may also be `[num_seqs, q_len, num_heads, head_dim]`: the queries of a sequence come first in its
+    row (`query_lens`; None: all `q_len`), and rows beyond them give 0. A plan has been checked by `plan_attention`.
+    """
+    flat = query.ndim == 3
+    sizes = Sizes()
+    sizes.take_caches(key_cache, value_cache)
+    sizes.take("num_tokens num_heads head_dim" if flat else "num_seqs q_len num_heads head_dim", query=query)
+    sizes.check_heads()
+
+    def attend(query: Tensor, *lengths: Any) -> Tensor:
+        pages = key_cache, value_cache, block_tables, *lengths
+        return run(backend, "paged_attention_forward", query, query, *pages, scale, plan)
+
     if plan is not None:
-        return context_lens, query_lens
-    if query.ndim == 3:
-        context_lens, query_lens = checks.pages(block_tables, context_lens, query_lens, key_cache)
+        return attend(query.flatten(0, -3), context_lens, query_lens).view(query.shape)
+    if not flat and query_lens is None:
+        query_lens = [sizes["q_len"]] * sizes["num_seqs"]
+    context_lens, query_lens = sizes.take_pages(block_tables, context_lens, query_lens)
+    if flat:
         total = sum(query_lens)
         require(len(query) == total, f"query has {len(query)} rows for query_lens that add up to {total}")
-        return context_lens, query_lens
-    num_seqs, q_len = query.shape[:2]
-    query_lens = [q_len] * num_seqs if query_lens is None else query_lens
-    context_lens, query_lens = checks.pages(block_tables, context_lens, query_lens, key_cache)
-    require(len(query_lens) == num_seqs, f"{len(query_lens)} block tables for {num_seqs} sequences")
+        return attend(query, context_lens, query_lens)
+    q_len = sizes["q_len"]
     require(max(query_lens, default=0) <= q_len, f"query_lens {query_lens} exceed q_len={q_len}")
-    return context_lens, query_lens
+    real = torch.arange(q_len, device=query.device) < torch.tensor(query_lens, device=query.device)[:, None]
+    out = torch.zeros_like(query)
+    out[real] = attend(query[real], context_lens, query_lens)
+    return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -10,13 +9,14 @@ from torch import Tensor
 
 from yaie.kernels import radix_ops
 from yaie.kernels.ops import checks
-from yaie.kernels.ops.checks import require, shape
+from yaie.kernels.ops.checks import Backend, Sizes, checked, require, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching
 from yaie.kernels.radix_ops import FlatTree, Positions
 
+__all__ = ["choose_victims", "match_prefixes"]
 
-class Radix(ABC):
-    @abstractmethod
+
+class Torch(Family):
     def match_prefixes(self, tree: FlatTree, tokens: Tensor, lengths: Sequence[int]) -> Positions:
         """The longest prefix of each row that a radix tree holds, in whole pages.
 
@@ -28,8 +28,8 @@ class Radix(ABC):
         Returns:
             For each row the node in which the walk ended, the tokens of its edge that matched, and all that matched.
         """
+        return radix_ops.match_prefixes(tree, tokens, lengths)
 
-    @abstractmethod
     def choose_victims(self, last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int) -> Tensor:
         """The nodes of a prefix cache that go, first to go first, to free at least `num_tokens` (or all there are).
 
@@ -41,37 +41,28 @@ class Radix(ABC):
         Returns:
             `[num_victims]`, int64, numbers of nodes.
         """
-
-
-class Torch(Family, Radix):
-    def match_prefixes(self, tree, tokens, lengths):
-        return radix_ops.match_prefixes(tree, tokens, lengths)
-
-    def choose_victims(self, last_used, sizes, evictable, num_tokens):
         return radix_ops.choose_victims(last_used, sizes, evictable, num_tokens)
 
 
-class Kernels(Launching, Radix):
-    RUNGS = {"match_prefixes": {1: "match_prefixes_1_thread", 2: "match_prefixes_2_warp"}}
+class Kernels(Launching):
+    RUNGS = {
+        "match_prefixes": {
+            1: ("radix_ops/match_prefixes.cu", "match_prefixes_1_thread"),
+            2: ("radix_ops/match_prefixes.cu", "match_prefixes_2_warp"),
+        }
+    }
 
     def match_prefixes(self, tree, tokens, lengths):
         num_rows, max_len = tokens.shape
         positions = torch.empty(3, num_rows, dtype=torch.int64, device=tokens.device)
-        launcher = Kernels.RUNGS["match_prefixes"][self.rungs["match_prefixes"]]
-        self.launch["radix_ops/match_prefixes.cu", launcher](
-            *tree,
-            tokens.contiguous(),
-            torch.as_tensor(lengths, dtype=torch.int64).to(tokens.device, non_blocking=True),
-            positions,
-            num_rows,
-            max_len,
-        )
+        lengths = torch.as_tensor(lengths, dtype=torch.int64).to(tokens.device, non_blocking=True)
+        self.launch[self.chosen["match_prefixes"]](*tree, tokens.contiguous(), lengths, positions, num_rows, max_len)
         return Positions(*positions)
 
     def choose_victims(self, last_used, sizes, evictable, num_tokens):
         """The kernel finds the set; the few that are in it are then put in order."""
         num_nodes = len(last_used)
-        room = 63 - max(1, (num_nodes - 1).bit_length())  # bits that a node's number leaves in its order
+        room = 63 - max(1, (num_nodes - 1).bit_length())  # bits that a node's number leaves in its order, an int64
         if num_nodes and int(last_used.max()) >> room:
             raise BackendError(f"choose_victims takes ticks below 2**{room} for {num_nodes} nodes")
         chosen = torch.empty(num_nodes, dtype=torch.uint8, device=last_used.device)
@@ -82,25 +73,25 @@ class Kernels(Launching, Radix):
         return victims[torch.argsort(last_used[victims], stable=True)]
 
 
-def check_match_prefixes(tree: FlatTree, tokens: Tensor, lengths: Sequence[int] | Tensor) -> list[int]:
-    """Returns the lengths as a list."""
-    are_rows = tokens.ndim == 2 and tokens.dtype == torch.int64
-    require(are_rows, f"tokens must be int64 [num_rows, max_len], got {tokens.dtype} {shape(tokens)}")
-    checks.devices(tokens, edges=tree.edges, starts=tree.starts, children=tree.children)
-    lengths = checks.lengths("lengths", lengths, len(tokens))
-    longest = tokens.shape[1]
-    require(all(0 <= n <= longest for n in lengths), f"lengths must lie in 0..{longest}, got {lengths}")
-    return lengths
+@checked(Torch)
+def match_prefixes(
+    tree: FlatTree, tokens: Tensor, lengths: Sequence[int] | Tensor, *, backend: Backend = "auto"
+) -> Positions:
+    sizes = Sizes()
+    sizes.take("num_rows max_len", [torch.int64], tokens=tokens)
+    for name in ("edges", "starts", "children"):
+        part = getattr(tree, name)
+        require(part.device == tokens.device, f"{name} is on {part.device}, expected {tokens.device}")
+    lengths = checks.lengths("lengths", lengths, sizes["num_rows"], sizes["max_len"])
+    return run(backend, "match_prefixes", tokens, tree, tokens, lengths)
 
 
-def check_choose_victims(last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int) -> None:
-    require(
-        last_used.ndim == 1
-        and last_used.shape == sizes.shape == evictable.shape
-        and last_used.dtype == sizes.dtype == torch.int64
-        and evictable.dtype == torch.bool,
-        "last_used and sizes must be int64 and evictable bool, [num_nodes] each, got "
-        f"{last_used.dtype} {shape(last_used)}, {sizes.dtype} {shape(sizes)}, {evictable.dtype} {shape(evictable)}",
-    )
-    checks.devices(last_used, sizes=sizes, evictable=evictable)
+@checked(Torch)
+def choose_victims(
+    last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int, *, backend: Backend = "auto"
+) -> Tensor:
+    nodes = Sizes()
+    nodes.take("num_nodes", [torch.int64], last_used=last_used, sizes=sizes)
+    nodes.take("num_nodes", [torch.bool], evictable=evictable)
     require(num_tokens >= 0, f"num_tokens must be at least 0, got {num_tokens}")
+    return run(backend, "choose_victims", last_used, last_used, sizes, evictable, num_tokens)

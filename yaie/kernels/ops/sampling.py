@@ -7,7 +7,6 @@ far; torch applies them before the launch.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,15 +14,16 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import sampling
-from yaie.kernels.ops.checks import require
-from yaie.kernels.ops.launching import BackendError, Family, Launching
+from yaie.kernels.ops.checks import Backend, checked, require, run
+from yaie.kernels.ops.launching import BackendError, Family, Launching, named_as_file
 from yaie.kernels.sampling import Generators, Parameter, Settings
+
+__all__ = ["sample"]
 
 LARGEST_VOCABULARY = 2**22  # as in csrc/sampling/row.cuh
 
 
-class Sampling(ABC):
-    @abstractmethod
+class Torch(Family):
     def sample(
         self,
         logits: Tensor,
@@ -49,10 +49,6 @@ class Sampling(ABC):
             falls within rounding (about 1e-6 of the probability) between two tokens. A row with NaN, +inf or nothing
             but -inf gives a number of no meaning, which may be -1.
         """
-
-
-class Torch(Family, Sampling):
-    def sample(self, logits, temperature=1.0, top_p=1.0, top_k=-1, generator=None, *, seeds=None, steps=None, **more):
         rows, settings = sampling.prepare(logits, temperature, top_p, top_k, **more)
         if seeds is None:
             uniforms = sampling.draw_uniforms(len(rows), generator)
@@ -62,12 +58,12 @@ class Torch(Family, Sampling):
         return tokens.masked_fill_(tokens == rows.shape[1], -1).view(logits.shape[:-1])
 
 
-class Kernels(Launching, Sampling):
+class Kernels(Launching):
     RUNGS = {
         "sample": {
-            1: ("sampling/sample_1_search.cu", "sample_1_search"),
-            2: ("sampling/sample_2_radix.cu", "sample_2_radix"),
-            3: ("sampling/sample_3_list.cu", "sample_3_list"),
+            1: named_as_file("sampling/sample_1_search"),
+            2: named_as_file("sampling/sample_2_radix"),
+            3: named_as_file("sampling/sample_3_list"),
         }
     }
 
@@ -104,7 +100,7 @@ class Kernels(Launching, Sampling):
             return None if values is None else torch.as_tensor(values, dtype=dtype).to(rows.device, non_blocking=True)
 
         tokens = torch.empty(num_seqs, dtype=torch.int64, device=rows.device)
-        self.launch[Kernels.RUNGS["sample"][self.rungs["sample"]]](
+        self.launch[self.chosen["sample"]](
             rows,
             on_device(settings.temperature, torch.float32),
             on_device([min(k, vocab_size) for k in settings.top_k], torch.int32),
@@ -121,15 +117,29 @@ class Kernels(Launching, Sampling):
         return tokens
 
 
-def check_seeds(num_seqs: int, generator: Generators, seeds: Sequence[int] | None, steps: Sequence[int] | None) -> None:
+@checked(Torch)
+def sample(
+    logits: Tensor,
+    temperature: Parameter = 1.0,
+    top_p: Parameter = 1.0,
+    top_k: int | Sequence[int] | Tensor = -1,
+    generator: Generators = None,
+    *,
+    seeds: Sequence[int] | None = None,
+    steps: Sequence[int] | None = None,
+    backend: Backend = "auto",
+    **more: Any,
+) -> Tensor:
+    """Here bad values and rows with NaN, +inf or nothing but -inf raise a ValueError that names the row."""
+    rows, settings = sampling.checked(logits, temperature, top_p, top_k, **more)
     if seeds is None and steps is None:
-        sampling.check_generators(generator, num_seqs)
-        return
-    require(generator is None, "seeds take the place of generator; give one of them")
-    require(
-        seeds is not None and steps is not None and len(seeds) == len(steps) == num_seqs,
-        f"seeds and steps must have one number for each of {num_seqs} rows",
-    )
-    for name, numbers in (("seeds", seeds), ("steps", steps)):
-        inside = all(0 <= number < 2**63 for number in numbers)
-        require(inside, f"{name} must be from 0 to 2**63 - 1, got {numbers}")
+        sampling.check_generators(generator, len(rows))
+    else:
+        require(generator is None, "give a generator or seeds, not both")
+        alike = seeds is not None and steps is not None and len(seeds) == len(steps) == len(rows)
+        require(alike, f"seeds and steps must have one number for each of {len(rows)} rows")
+        for name, numbers in (("seeds", seeds), ("steps", steps)):
+            inside = all(0 <= number < 2**63 for number in numbers)
+            require(inside, f"{name} must be from 0 to 2**63 - 1, got {numbers}")
+    how = {"generator": generator, "min_p": settings.min_p, "seeds": seeds, "steps": steps}
+    return run(backend, "sample", rows, rows, *settings[:3], **how).view(logits.shape[:-1])
