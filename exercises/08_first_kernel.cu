@@ -1,10 +1,10 @@
 // Exercises of lesson 08: A first CUDA kernel.
 //
-// Each function below is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
+// Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, then check:
 // `yaie.exercise("8.1").check()` in the notebook, or `yaie check 8.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 7c46280da5bca176
+// generated, text hash 82fea1c1f78da42e
 
 // ==================== csrc/warmup/vector_add.cu ====================
 //
