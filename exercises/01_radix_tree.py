@@ -1,9 +1,9 @@
 # Exercises of lesson 01: A radix tree for shared prefixes.
 #
-# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, then check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("1.1").check()` in the notebook, or `yaie check 1.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash ad5d0691c69e23df
+# generated, text hash 4ac0844dc4f10355
 
 from __future__ import annotations
 

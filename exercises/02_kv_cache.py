@@ -1,9 +1,9 @@
 # Exercises of lesson 02: From a KV cache to pages.
 #
-# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, then check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("2.1").check()` in the notebook, or `yaie check 2.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash eb7eaef6391ea1a2
+# generated, text hash 42b07225b559f847
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # Exercises of lesson 03: Attention: mask, positions, grouped heads, pages.
 #
-# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, then check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("3.1").check()` in the notebook, or `yaie check 3.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 535b6731b239466b
+# generated, text hash bd27766503153791
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # Exercises of lesson 04: Sampling: from logits to a token.
 #
-# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, then check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("4.1").check()` in the notebook, or `yaie check 4.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash c03db2f7a3e6004e
+# generated, text hash 8c24e75686b0856c
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # Exercises of lesson 05: A tiny Llama.
 #
-# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, then check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("5.1").check()` in the notebook, or `yaie check 5.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash fc5f792ff123d89c
+# generated, text hash 8101d6ce38c7816c
 
 from __future__ import annotations
 

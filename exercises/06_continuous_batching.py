@@ -1,9 +1,9 @@
 # Exercises of lesson 06: Continuous batching.
 #
-# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, then check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("6.1").check()` in the notebook, or `yaie check 6.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 5e3f3ad52a38fbc4
+# generated, text hash 6e7bf6c79894fc9f
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # Exercises of lesson 10: Debug clinic: the bug hunt.
 #
-# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, then check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("10.1").check()` in the notebook, or `yaie check 10.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 8337d08edfd03d88
+# generated, text hash 1b7c97ebd63cceb1
 
 from __future__ import annotations
 

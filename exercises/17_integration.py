@@ -1,9 +1,9 @@
 # Exercises of lesson 17: Integration: your kernels serve.
 #
-# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, then check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("17.1").check()` in the notebook, or `yaie check 17.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 3db836107a17419b
+# generated, text hash caf48b5da713aec6
 
 from __future__ import annotations
 

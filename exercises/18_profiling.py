@@ -1,9 +1,9 @@
 # Exercises of lesson 18: Profiling and the roofline.
 #
-# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, then check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("18.1").check()` in the notebook, or `yaie check 18.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 6b62a59f5e6739f6
+# generated, text hash e1fed03330260def
 
 from __future__ import annotations
 

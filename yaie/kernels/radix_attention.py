@@ -73,8 +73,9 @@ class RadixAttentionBlock(nn.Module):
 
         Shapes that do not fit are a ValueError.
         """
-        expected = hidden_states.ndim == 3 and hidden_states.shape[-1] == self.hidden_size
-        require(expected, f"hidden_states must be [num_seqs, q_len, {self.hidden_size}], got {list(hidden_states.shape)}")
+        given = list(hidden_states.shape)
+        fits = len(given) == 3 and given[-1] == self.hidden_size
+        require(fits, f"hidden_states must be [num_seqs, q_len, {self.hidden_size}], got {given}")
         num_seqs, q_len, _ = hidden_states.shape
         past_len = self._past_len(past_key_value, num_seqs)
         keep = self._keep(attention_mask, seq_lens, num_seqs, past_len, q_len, hidden_states.device)
