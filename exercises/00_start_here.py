@@ -1,9 +1,9 @@
 # Exercises of lesson 00: Start here.
 #
-# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("0.1").check()` in the notebook, or `yaie check 0.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash c98c343fd2da683d
+# generated, text hash e749ad14be099a6f
 
 from __future__ import annotations
 

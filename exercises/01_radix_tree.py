@@ -1,15 +1,17 @@
 # Exercises of lesson 01: A radix tree for shared prefixes.
 #
-# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("1.1").check()` in the notebook, or `yaie check 1.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 7787343856c6d5cf
+# generated, text hash 4ac0844dc4f10355
 
 from __future__ import annotations
 
 import heapq
-import numpy as np
 from collections.abc import Sequence
+
+import numpy as np
+
 from yaie.engine import prefix_cache
 from yaie.engine.prefix_cache import Inserted, NO_PAGES
 from yaie.kernels import radix_tree

@@ -1,13 +1,14 @@
 # Exercises of lesson 02: From a KV cache to pages.
 #
-# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("2.1").check()` in the notebook, or `yaie check 2.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 672ec0917454c6c7
+# generated, text hash 42b07225b559f847
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 from yaie.kernels import kv_cache
 from yaie.kernels.kv_cache import OutOfBlocksError, _positive_int
 

@@ -1,15 +1,17 @@
 # Exercises of lesson 03: Attention: mask, positions, grouped heads, pages.
 #
-# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("3.1").check()` in the notebook, or `yaie check 3.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 6b96795228d540cd
+# generated, text hash bd27766503153791
 
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor
+
 from yaie.kernels.attention import ungroup_heads
 
 

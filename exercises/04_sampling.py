@@ -1,15 +1,17 @@
 # Exercises of lesson 04: Sampling: from logits to a token.
 #
-# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("4.1").check()` in the notebook, or `yaie check 4.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 04a64ca41408feb0
+# generated, text hash 8c24e75686b0856c
 
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor
+
 from yaie.kernels.sampling import Generators, largest_until
 
 

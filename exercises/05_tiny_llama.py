@@ -1,16 +1,18 @@
 # Exercises of lesson 05: A tiny Llama.
 #
-# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("5.1").check()` in the notebook, or `yaie check 5.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash a873f350b261f74a
+# generated, text hash 8101d6ce38c7816c
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
-from collections.abc import Collection
 from torch import Tensor
+
 from yaie.kernels.ops import Operations
 from yaie.models import llama
 from yaie.models.llama import Attend, Llama

@@ -1,14 +1,15 @@
 # Exercises of lesson 06: Continuous batching.
 #
-# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("6.1").check()` in the notebook, or `yaie check 6.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 91afc03cc8c7744f
+# generated, text hash 6e7bf6c79894fc9f
 
 from __future__ import annotations
 
 from bisect import insort
 from operator import attrgetter
+
 from yaie.engine import scheduler
 from yaie.engine.request import Request
 

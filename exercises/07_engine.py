@@ -1,9 +1,9 @@
 # Exercises of lesson 07: The engine with a prefix cache: your engine talks.
 #
-# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("7.1").check()` in the notebook, or `yaie check 7.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 453158b460b9ecac
+# generated, text hash 0ba930689a0b8cfd
 
 from __future__ import annotations
 

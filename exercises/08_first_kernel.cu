@@ -1,10 +1,10 @@
 // Exercises of lesson 08: A first CUDA kernel.
 //
-// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+// Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 // `yaie.exercise("8.1").check()` in the notebook, or `yaie check 8.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 470285f02ebcc13e
+// generated, text hash 95efd02fe0a37634
 
 // ==================== csrc/warmup/vector_add.cu ====================
 //

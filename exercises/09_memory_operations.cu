@@ -1,10 +1,10 @@
 // Exercises of lesson 09: Memory operations.
 //
-// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+// Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 // `yaie.exercise("9.1").check()` in the notebook, or `yaie check 9.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash c68f5084829e7296
+// generated, text hash 9798e62f3058fc85
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //

@@ -1,10 +1,10 @@
 // Exercises of lesson 10: Debug clinic: the bug hunt.
 //
-// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+// Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 // `yaie.exercise("10.2").check()` in the notebook, or `yaie check 10.2` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 683cc8c3aca3093c
+// generated, text hash 5b1c5ed2cd12add6
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //

@@ -1,14 +1,16 @@
 # Exercises of lesson 10: Debug clinic: the bug hunt.
 #
-# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("10.1").check()` in the notebook, or `yaie check 10.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash f6b8c0e8c4f0c857
+# generated, text hash 1b7c97ebd63cceb1
 
 from __future__ import annotations
 
-import numpy as np
 from collections.abc import Sequence
+
+import numpy as np
+
 from yaie.engine import prefix_cache, scheduler
 from yaie.engine.prefix_cache import PrefixMatch
 from yaie.engine.request import Request, Status

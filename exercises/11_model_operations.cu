@@ -1,10 +1,10 @@
 // Exercises of lesson 11: Fused model operations.
 //
-// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+// Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 // `yaie.exercise("11.1").check()` in the notebook, or `yaie check 11.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 7d5483d1fd019633
+// generated, text hash afbff38a0969aed8
 
 // ==================== csrc/model_ops/rms_norm.cu ====================
 //

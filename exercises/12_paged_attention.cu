@@ -1,10 +1,10 @@
 // Exercises of lesson 12: Paged attention.
 //
-// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+// Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 // `yaie.exercise("12.1").check()` in the notebook, or `yaie check 12.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 946e6105a59a1693
+// generated, text hash 52bef0d079666d99
 
 // ==================== csrc/paged_attention/problem.cuh ====================
 //

@@ -1,10 +1,10 @@
 // Exercises of lesson 13: Flash attention: tiles.
 //
-// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+// Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 // `yaie.exercise("13.1").check()` in the notebook, or `yaie check 13.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash e8bc9a17d90379d7
+// generated, text hash 628ed065ce8aa201
 
 // ==================== csrc/flash_attention/flash_attention_2_tiles.cu ====================
 //

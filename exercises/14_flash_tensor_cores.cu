@@ -1,10 +1,10 @@
 // Exercises of lesson 14: Flash attention: tensor cores.
 //
-// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+// Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 // `yaie.exercise("14.1").check()` in the notebook, or `yaie check 14.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 9c4bdccc3d01570e
+// generated, text hash fc9a3fa58bda250a
 
 // ==================== csrc/flash_attention/flash_attention_4_tensor_cores.cu ====================
 //

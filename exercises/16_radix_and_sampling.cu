@@ -1,10 +1,10 @@
 // Exercises of lesson 16: Radix and sampling operations on the GPU.
 //
-// These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+// Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 // `yaie.exercise("16.1").check()` in the notebook, or `yaie check 16.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 6f1a882606b96183
+// generated, text hash ee15ecfb9ad68331
 
 // ==================== csrc/radix_ops/match_prefixes.cu ====================
 //

@@ -1,15 +1,16 @@
 # Exercises of lesson 18: Profiling and the roofline.
 #
-# These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:
+# Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("18.1").check()` in the notebook, or `yaie check 18.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash f8385ac4f1f14f65
+# generated, text hash e1fed03330260def
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from typing import Any
+
 from yaie.profiling.costs import Cost, Machine
 from yaie.profiling.timing import Timing, garbage_waits, timing_of
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from yaie.kernels.attention import causal_attention
-from yaie.kernels.ops.checks import heads, require, shape
+from yaie.kernels.ops.checks import require
 from yaie.kernels.paged import AttentionPlan, paged_attention
 from yaie.kernels.rope import rope_cos_sin, rope_inv_freq, rotate
 
@@ -31,7 +31,8 @@ class RadixAttentionBlock(nn.Module):
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         sizes = {"hidden_size": hidden_size, "num_heads": num_heads, "num_kv_heads": num_kv_heads}
         require(min(sizes.values()) > 0, f"sizes must be positive, got {sizes}")
-        heads(num_heads, num_kv_heads)
+        divides = num_heads % num_kv_heads == 0
+        require(divides, f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads}")
         # A plain attribute: as a buffer it would turn into half precision with the weights (`block.half()`).
         self.inv_freq = rope_inv_freq(head_dim) if inv_freq is None else inv_freq.float()
         half = head_dim // 2
@@ -72,8 +73,9 @@ class RadixAttentionBlock(nn.Module):
 
         Shapes that do not fit are a ValueError.
         """
-        expected = hidden_states.ndim == 3 and hidden_states.shape[-1] == self.hidden_size
-        require(expected, f"hidden_states must be [num_seqs, q_len, {self.hidden_size}], got {shape(hidden_states)}")
+        given = list(hidden_states.shape)
+        fits = len(given) == 3 and given[-1] == self.hidden_size
+        require(fits, f"hidden_states must be [num_seqs, q_len, {self.hidden_size}], got {given}")
         num_seqs, q_len, _ = hidden_states.shape
         past_len = self._past_len(past_key_value, num_seqs)
         keep = self._keep(attention_mask, seq_lens, num_seqs, past_len, q_len, hidden_states.device)
@@ -131,9 +133,9 @@ class RadixAttentionBlock(nn.Module):
         past_len = past[0].shape[1] if past[0].ndim == 4 else -1
         expected = [num_seqs, past_len, self.num_kv_heads, self.head_dim]
         require(
-            shape(past[0]) == shape(past[1]) == expected,
+            list(past[0].shape) == list(past[1].shape) == expected,
             f"past_key_value must be two tensors [num_seqs={num_seqs}, past_len, num_kv_heads={self.num_kv_heads}, "
-            f"head_dim={self.head_dim}], got {shape(past[0])} and {shape(past[1])}",
+            f"head_dim={self.head_dim}], got {list(past[0].shape)} and {list(past[1].shape)}",
         )
         return past_len
 
@@ -145,7 +147,7 @@ class RadixAttentionBlock(nn.Module):
         if attention_mask is not None:
             expected = f"[num_seqs={num_seqs}, past_len + q_len={kv_len}]"
             fits = attention_mask.shape == (num_seqs, kv_len)
-            require(fits, f"attention_mask must be {expected}, got {shape(attention_mask)}")
+            require(fits, f"attention_mask must be {expected}, got {list(attention_mask.shape)}")
             return attention_mask.to(device).bool()
         if seq_lens is not None:
             seq_lens = torch.as_tensor(seq_lens, device=device)

@@ -150,7 +150,7 @@ class Language(ABC):
         header = [
             f"Exercises of lesson {lesson.number:02d}: {lesson.title}.",
             "",
-            "These functions are the engine's, with the body taken out or a mistake put in. Write or fix them; check:",
+            "Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:",
             f'`yaie.exercise("{first}").check()` in the notebook, or `yaie check {first}` in a terminal.',
             "Functions that you have not written yet are filled in with the engine's own, so any order works.",
             *self.header,

@@ -235,8 +235,13 @@ def _imports(file: ExerciseFile) -> str:
     names: dict[str, list[str]] = {}
     for source, what in sorted(wanted):
         names.setdefault(source, []).append(what)
-    whole = [f"import {what}" for what in names.pop("", [])]
-    return "\n".join([*whole, *(f"from {source} import {', '.join(what)}" for source, what in names.items())])
+    lines = [(what, f"import {what}") for what in names.pop("", [])]
+    lines += [(source, f"from {source} import {', '.join(what)}") for source, what in names.items()]
+    groups: list[list[str]] = [[], [], []]  # Python's own, others', ours
+    for source, line in lines:
+        top = source.partition(".")[0]
+        groups[0 if top in sys.stdlib_module_names else 1 + (top == "yaie")].append(line)
+    return "\n\n".join("\n".join(group) for group in groups if group)
 
 
 def _bindings(module: str) -> dict[str, tuple[str, str]]:
