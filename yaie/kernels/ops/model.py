@@ -17,8 +17,8 @@ TAKES = "the kernels of model_ops take"
 
 
 class Torch(Family):
-    # Rungs 2 take fewer calls, and overwrite what is no longer needed. (torch.nn.functional.rms_norm is one call, and yet
-    # made a decode step of the tiny model on a CPU about 10% slower.)
+    # Rungs 2 take fewer calls, and overwrite what is no longer needed. (torch.nn.functional.rms_norm is one call, and
+    # yet it made a decode step of the tiny model on a CPU about 10% slower.)
     RUNGS = {
         "rms_norm": {1: "model_ops.rms_norm", 2: "in place, for float32"},
         "rope": {1: "rope.rotate", 2: "rope.rotate_in_place, for float32"},
