@@ -16,14 +16,14 @@ def test_workload_is_the_stated_one():
     assert len({tokens[:1024].tobytes() for tokens in requests}) == 1
     assert len({tokens[:1536].tobytes() for tokens in requests}) == 16
     assert len({tokens.tobytes() for tokens in requests}) == 40
-    cache = radix.filled(PrefixCache, requests, radix.slots_for(requests))
+    cache = radix.filled(PrefixCache, requests, radix.pages_for(requests))
     assert cache.total_size == 1024 + 16 * 512 + 40 * 128
 
 
 def test_the_trie_finds_the_same_slots():
     """Would catch a ratio to something that does less work, or different work."""
     requests = radix.make_requests(20, scale=1 / 16)
-    slots = radix.slots_for(requests)
+    slots = radix.pages_for(requests)
     cache = radix.filled(PrefixCache, requests, slots)
     trie = radix.filled(radix.TokenTrie, [r.tolist() for r in requests], [s.tolist() for s in slots])
     assert trie.num_nodes == cache.total_size + 1
@@ -34,7 +34,7 @@ def test_the_trie_finds_the_same_slots():
 def test_evict_all_leaves_nothing():
     """Would catch an eviction loop that ends early, which would look fast."""
     requests = radix.make_requests(20)
-    cache = radix.filled(PrefixCache, requests, radix.slots_for(requests))
+    cache = radix.filled(PrefixCache, requests, radix.pages_for(requests))
     radix.evict_all(cache)
     assert cache.total_size == 0
 

@@ -217,10 +217,10 @@ print(launch(yaie_kernels.LAUNCHERS["copy_blocks_2_vectors"])(0, 0, 0, 1, 1, 1, 
 
 # Launchers of the library in this folder, as the engine gets them; what is not in it fails to be built.
 LOAD = """
-import sys, torch, yaie.cuda
+import os, torch, yaie.cuda
 from yaie.cuda.card import library
 library.build_for_card = None
-load = lambda name: yaie.cuda.load(sys.path[0] + "/" + name, backend="cuda")
+load = lambda name: yaie.cuda.load(f"{os.getcwd()}/{name}", backend="cuda")
 """
 
 

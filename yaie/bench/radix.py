@@ -86,7 +86,7 @@ def evict_all(cache: PrefixCache) -> None:
         pass
 
 
-def slots_for(requests: list[np.ndarray]) -> list[np.ndarray]:
+def pages_for(requests: list[np.ndarray]) -> list[np.ndarray]:
     """A page of its own for every token of every request."""
     ends = np.cumsum([len(tokens) for tokens in requests])
     return [np.arange(end - len(tokens), end) for tokens, end in zip(requests, ends, strict=True)]
@@ -142,7 +142,7 @@ def main(arguments: list[str]) -> None:
     facts = harness.environment("radix", arguments, clock="CPU time of the process")
     harness.print_header(facts)
     requests = make_requests(options.requests)
-    pages = slots_for(requests)
+    pages = pages_for(requests)
     lists, page_lists = [r.tolist() for r in requests], [s.tolist() for s in pages]
     full = filled(PrefixCache, requests, pages)
     full.check_integrity()
@@ -182,7 +182,7 @@ def main(arguments: list[str]) -> None:
     by_requests, by_tokens = [], []
     for factor in (1 / 4, 1 / 2, 1, 2):
         some = make_requests(max(NUM_PARTS, round(options.requests * factor)))
-        where = slots_for(some)
+        where = pages_for(some)
         times = time_cache(PrefixCache, some, where, options.repeats)
         num_tokens = filled(PrefixCache, some, where).total_size
         evict = time_evict(some, where, options.repeats)
@@ -197,7 +197,7 @@ def main(arguments: list[str]) -> None:
     few = min(options.requests, NUM_PARTS * 8)
     for scale in (1 / 4, 1, 4, 16):
         some = make_requests(few, scale)
-        times = time_cache(PrefixCache, some, slots_for(some), options.repeats)
+        times = time_cache(PrefixCache, some, pages_for(some), options.repeats)
         length = len(some[0])
         by_tokens.append(
             (length, times["match"], times["match + insert"], f"{times['match'].median / length * 1e9:.2f} ns")

@@ -109,7 +109,7 @@ def clipped(text: str, limit: int) -> str:
 
 def plain(value: Any) -> Any:
     """`value` with tensors and arrays turned into lists, so that it can be shown and compared anywhere."""
-    if hasattr(value, "tolist"):
+    if hasattr(value, "tolist") and not isinstance(value, type):
         return value.tolist()
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}

@@ -21,6 +21,7 @@ import hashlib
 import traceback
 from collections import deque
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,9 +110,13 @@ class Engine:
         Raises ValueError, naming the request, if it could never be served: no tokens, tokens that the model does not
         know, more than the model or the pool holds, an id that is in use. Nothing has changed then.
         """
-        request_id = request_id or f"request-{self._num_requests}"
+        request_id = request_id or self._free_id()
         self._add(prompt, params or SamplingParams(), request_id, self._queue)
         return request_id
+
+    def _free_id(self) -> str:
+        """An id for a request without one: its number, or the next that no unfinished request was given as its id."""
+        return next(id for n in count(self._num_requests) if (id := f"request-{n}") not in self._requests)
 
     def _add(self, prompt: Prompt, params: SamplingParams, request_id: str, queue: deque[StreamChunk]) -> None:
         """As `add_request`; the chunks of the answer go into `queue`."""

@@ -75,7 +75,7 @@ class LLM(Engine):
         index_of: dict[str, int] = {}  # unfinished
         try:
             for index, (prompt, params) in enumerate(zip(prompts, many, strict=True)):
-                request_id = f"request-{self._num_requests}"
+                request_id = self._free_id()
                 try:
                     self._add(prompt, params, request_id, queue)
                 except ValueError as error:

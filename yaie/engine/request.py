@@ -101,13 +101,13 @@ class Request:
 
     @property
     def num_uncomputed_tokens(self) -> int:
-        """Tokens still to be computed; 1 is a decode, more is a prompt or the rest of one."""
+        """Tokens still to be computed; 1 may be a decode (`is_decode`), more is a prompt or the rest of one."""
         return self.num_tokens - self.num_computed_tokens
 
     @property
     def is_decode(self) -> bool:
         """Whether only the newest generated token is left to compute."""
-        return self.num_tokens - self.num_computed_tokens == 1 and self.num_tokens > self.num_prompt_tokens
+        return self.num_uncomputed_tokens == 1 and self.num_tokens > self.num_prompt_tokens
 
     @property
     def status(self) -> Status:

@@ -35,8 +35,9 @@ def try_out(model: Any, kv: KVCacheManager, operations: Operations) -> None:
     """
     if operations.name == "cuda":  # nvcc takes its time; the emulator's files are ready in a second or two
         operations.prepare()
-    zero, nowhere = torch.zeros(2, dtype=torch.int64, device=kv.device).split(1)
-    model(Batch(zero, zero, nowhere - 1, zero[None], zero + 1, [1], [1]), kv, operations)
+    zero = torch.zeros(1, dtype=torch.int64, device=kv.device)
+    nowhere = zero - 1  # the slot of padding
+    model(Batch(zero, zero, nowhere, zero[None], zero + 1, [1], [1]), kv, operations)
 
 
 def choose_operations(backend: str | Operations, model: Any, kv: KVCacheManager) -> Operations:

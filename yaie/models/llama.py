@@ -2,7 +2,7 @@
 
 It is written once, over the operations of a backend (`yaie.kernels.ops`); matrix products are torch's. It knows nothing
 about caches: a block hands query, key and value of its new tokens to a function `attend` and gets the attention output
-back. The three ways to run the model differ in that function alone:
+back. The three ways to run the model differ in that function (and `forward_naive` takes the plainest rungs):
 
 * `forward_naive`: the keys are those of the tokens given. Slow and plain, the oracle of everything else.
 * `forward_contiguous`: the keys of earlier tokens come first, in one tensor per layer that grows.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from yaie.bench.kernel_cases import Case, Setting, Work, filled
-from yaie.bench.radix import make_requests, slots_for
+from yaie.bench.radix import make_requests, pages_for
 from yaie.engine.prefix_cache import PrefixCache
 from yaie.kernels import radix_ops as twin
 from yaie.profiling.costs import Cost
@@ -53,7 +53,7 @@ def match_prefixes(setting: Setting, num_rows: int) -> Case:
 def filled_cache(num_requests: int, scale: float) -> tuple[list[np.ndarray], PrefixCache, twin.FlatTree]:
     """The prompts, a cache that holds them, and its tree as arrays."""
     requests, cache = make_requests(num_requests, scale), PrefixCache()
-    for tokens, slots in zip(requests, slots_for(requests), strict=True):
+    for tokens, slots in zip(requests, pages_for(requests), strict=True):
         cache.insert(tokens, slots)
     return requests, cache, twin.flatten(cache.root)[0]
 

@@ -5,8 +5,9 @@
 family of them is one file here. In it `Torch` has torch's way and says what an operation is, its types and contract,
 `Kernels` launches the kernels for it, and the function of its name, for `kernels.api`, checks its arguments first.
 
-Nothing is checked inside an operation, and nothing waits for the device: arguments are right, or the results are not.
-Only what a backend cannot do at all (a dtype, a shape) it refuses, with `BackendError`, before anything has changed.
+Numbers are not checked inside an operation, and those that a step of the engine calls do not wait for the device:
+arguments are right, or the results are not. Only what a backend cannot do at all (a dtype, a shape) it refuses, with
+`BackendError`, before anything has changed.
 """
 
 from __future__ import annotations

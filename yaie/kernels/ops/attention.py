@@ -101,8 +101,8 @@ class Kernels(Launching):
         if rung > best:
             raise BackendError(f"rung {rung} of flash attention cannot do {query.dtype}; rung {best} can")
         num_seqs = len(cu_seqlens_q) - 1
-        if max(num_seqs, num_heads) > MOST_BLOCKS:
-            raise BackendError(f"flash attention takes up to {MOST_BLOCKS} sequences and heads, not {num_seqs}")
+        if (most := max(num_seqs, num_heads)) > MOST_BLOCKS:
+            raise BackendError(f"flash attention takes up to {MOST_BLOCKS} sequences and heads, not {most}")
         scale = head_dim**-0.5 if scale is None else scale
         if rung == 4 and scale <= 0:  # it looks for the largest score before it scales
             query, scale = (-query, -scale) if scale < 0 else (torch.zeros_like(query), 1.0)

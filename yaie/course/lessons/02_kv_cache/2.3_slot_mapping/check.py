@@ -26,6 +26,7 @@ def check() -> None:
         arguments = '"A"' if (start, end) == (0, None) else f'"A", {start}, {end}'
         with given(f"slot_mapping({arguments}), block_size={block_size}, table {table}, {num_tokens} tokens"):
             got = manager.slot_mapping("A") if (start, end) == (0, None) else manager.slot_mapping("A", start, end)
+            expect(type(got), list, "type of the result")
             expect(got, slots[start:end], "list of slots")
     for start, end in ((0, 7), (-1, 2), (4, 3)):
         manager = make(num_blocks=8, block_size=4)

@@ -23,7 +23,9 @@ def check() -> None:
         request = make_request(tokens)
         held = ", ".join(f"{known} in the pages {table}" for known, table in cached) or "nothing"
         with given(f"reuse(request with the tokens {tokens}); pages of {size}; cached: {held}"):
-            expect(pages.reuse(request), expected, "pages found (the result)")
+            found = pages.reuse(request)
+            expect([type(found), *map(type, found)], [list, *[int] * len(expected)], "types: a list, of ints")
+            expect(found, expected, "pages found (the result)")
             expect(pages.cache.protected_size, len(expected), "number of pages that are locked in the cache afterwards")
             expect(request.num_computed_tokens, length, "request.num_computed_tokens")
             expect(request.num_published_tokens, length, "request.num_published_tokens")
