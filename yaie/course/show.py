@@ -28,6 +28,8 @@ TONES = {
 }
 WIDTH = 100  # columns that a panel takes at most; longer lines are hard to read
 CELL = "text-align:left;vertical-align:top"
+# A notebook sets tables to the right and breaks the lines of code.
+STYLES = {"th": CELL, "td": CELL, "table": "color:inherit", "pre": "white-space:pre;overflow-x:auto;margin:0 0 12px 0"}
 COMMAND = re.compile(r"`yaie (check|hint|reset|board|doctor)(?: ([\d.]+))?`")
 
 
@@ -38,7 +40,10 @@ class Markdown(str):
     """
 
     def html(self) -> str:
-        return MarkdownIt("commonmark", {"html": False}).enable("table").render(self)
+        html = MarkdownIt("commonmark", {"html": False}).enable("table").render(self)
+        for tag, style in STYLES.items():
+            html = html.replace(f"<{tag}>", f'<{tag} style="{style}">')
+        return html
 
 
 def in_notebook(text: str) -> str:
