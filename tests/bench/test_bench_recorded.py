@@ -68,3 +68,20 @@ def test_what_the_repository_holds_can_be_read():
         assert {"device", "date", "versions", "command"} <= run.keys()
         for measured in recorded.measured_kernels(run):
             assert 0 < measured.share < 1.2, measured
+
+
+def test_a_failed_call_is_printed_as_failed(tmp_path, monkeypatch, capsys):
+    """Would catch a table of times that leaves out what failed, or that shows another family's cases."""
+    facts = {"date": "2026-01-01", "versions": {"torch": "2"}, "command": "run"}
+    family = facts | {"ceilings": {"copy": 100.0, "read": 50.0, "compute": 1e3}, "cases": CASES}
+    runs = [{"device": "card", "results": {"memory": family, "other": family}}]
+    monkeypatch.setattr(recorded, "load", lambda name: runs)
+    recorded.print_times("memory", "copy")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-5:] == [
+        "copy",
+        "a_1 4,000,000.0 us 25% of the limit",
+        "a_2 2,000,000.0 us 50% of the limit",
+        "a_3 failed: CompileError",
+        "torch 1,000,000.0 us 100% of the limit",
+    ]

@@ -230,7 +230,7 @@ def test_card_opens_a_cuda_file_in_the_editor(server, watched):
 
 
 def test_learner_fails_an_exercise_and_then_passes_it(course, server, watched):
-    """The main job of the course, through the real page: edit the file, see what is wrong, mend it, pass."""
+    """The main job of the course, through the real page: edit the file, see what is wrong, fix it, pass."""
     stub = '        raise NotImplementedError("exercise 0.1: write this function")\n'
     path = course / "exercises" / "00_start_here.py"
     as_generated = path.read_text()

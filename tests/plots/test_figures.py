@@ -181,10 +181,10 @@ def test_tree_says_what_it_shows():
     alt = plots.radix_tree(TREE, highlight=[1, 2, 3, 4, 9]).alt
     assert "4 nodes below the root, 70 tokens in all" in alt
     assert "The query 1 2 3 4 9 matches 4 tokens." in alt
-    assert "Node 1: tokens 1 2; a, b, c; 1 lock, age 0; 2 of 2 match." in alt
-    assert "Node 1.1: tokens 3 4 5; a; 0 locks, age 3; 2 of 3 match." in alt
-    assert "Node 1.2: tokens 7; b, c; 1 lock, age 0." in alt
-    assert re.search(r"Node 2: tokens 40 41 .* … 103 \(64\); d; 0 locks, age 8\.", alt)
+    assert "Node 1: tokens 1 2; a, b, c; 1 lock, last used 0; 2 of 2 match." in alt
+    assert "Node 1.1: tokens 3 4 5; a; 0 locks, last used 3; 2 of 3 match." in alt
+    assert "Node 1.2: tokens 7; b, c; 1 lock, last used 0." in alt
+    assert re.search(r"Node 2: tokens 40 41 .* … 103 \(64\); d; 0 locks, last used 8\.", alt)
 
 
 @pytest.mark.parametrize(

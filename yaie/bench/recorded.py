@@ -87,3 +87,36 @@ def best_of_each_case(measured: list[Measured]) -> list[Measured]:
         if one.ours and (one.case not in best or one.seconds < best[one.case].seconds):
             best[one.case] = one
     return list(best.values())
+
+
+def print_times(family: str, words: str = "", column: str | None = "share") -> None:
+    """Print what was recorded of a family's cases whose name contains `words`.
+
+    column: what stands beside the time of a call: its "share" of what the machine can do, its "TFLOP/s", or nothing.
+    A call that failed is printed as failed.
+    """
+    runs = [run for run in load("kernels") if measured_kernels(run) and family in run["results"]]
+    if not runs:
+        print("No measurement on a GPU has been recorded yet.")
+    for run in runs:
+        record = run["results"][family]
+        print(f"{run['device']}, {record['date']}, torch {record['versions']['torch']}: {record['command']}")
+        if family in changed_since(run):
+            print("The kernels have changed since.")
+        measured = {(one.case, one.call): one for one in measured_kernels(run) if one.family == family}
+        for case in record["cases"]:
+            if words in case["case"]:
+                print(f"\n{case['case']}")
+                for row in case["calls"]:
+                    print(f"  {row['name']:<34}" + _time(measured.get((case["case"], row["name"])), row, column))
+
+
+def _time(one: Measured | None, row: dict[str, Any], column: str | None) -> str:
+    if one is None:
+        return f"failed: {row['error']}"
+    beside = {
+        "share": f"{one.share:6.0%} of the limit",
+        "TFLOP/s": f"{one.cost.flops / one.seconds / 1e12:8,.1f} TFLOP/s",
+        None: "",
+    }
+    return f"{one.seconds * 1e6:>12,.1f} us {beside[column]}".rstrip()

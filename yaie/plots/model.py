@@ -1,4 +1,4 @@
-"""Pictures of the model: matrices and masks, the rotation of RoPE, and shapes on their way through a block."""
+"""Pictures of the model: matrices and masks, the rotation of RoPE, and shapes through a block."""
 
 import math
 from collections.abc import Mapping, Sequence

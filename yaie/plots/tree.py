@@ -40,7 +40,7 @@ class TreeNode:
 
     label: the tokens on the edge: token ids, token texts, or one string (each character then counts as a token).
     note: one line about the payload, such as "a, b" (requests) or "slots 4-7".
-    locks, age: shown where they are not None; a node with locks > 0 is drawn as locked.
+    locks, last_used: shown where they are not None; a node with locks > 0 is drawn as locked.
     children: nodes below, drawn from top to bottom in this order.
     The root has an empty label.
     """
@@ -48,7 +48,7 @@ class TreeNode:
     label: Tokens = ()
     note: str = ""
     locks: int | None = None
-    age: int | None = None
+    last_used: int | None = None
     children: Sequence["TreeNode"] = ()
 
 
@@ -83,7 +83,7 @@ def tree_from_graph(graph: Mapping[str, Any]) -> TreeNode:
     """The dict of `RadixTree.get_shared_computation_graph()` as a `TreeNode`.
 
     Reads `nodes` (dicts with `id`, `tokens`, `request_ids`, parents first) and `edges` (parent id, child id). A node
-    may also have `note`, `locks` and `age`; without a note, the requests are the note (except at the root).
+    may also have `note`, `locks` and `last_used`; without a note, the requests are the note (except at the root).
     """
     for key in ("nodes", "edges"):
         require(key in graph, f"tree_from_graph: graph has no {key!r}; its keys are {', '.join(graph)}")
@@ -99,7 +99,7 @@ def tree_from_graph(graph: Mapping[str, Any]) -> TreeNode:
         node = nodes[i]
         requests = ", ".join(map(str, node.get("request_ids", ()))) if i != roots[0] else ""
         kept = tuple(build(child) for child in below.get(i, ()))
-        return TreeNode(tuple(node["tokens"]), node.get("note", requests), node.get("locks"), node.get("age"), kept)
+        return TreeNode(tuple(node["tokens"]), node.get("note", requests), node.get("locks"), node.get("last_used"), kept)
 
     return build(roots[0])
 
@@ -219,10 +219,10 @@ def _short(tokens: Tokens, width: int) -> str:
 
 
 def _state(node: TreeNode) -> str:
-    """The line about locks and age, or nothing."""
+    """The line about locks and the last use, or nothing."""
     locks = plural(node.locks, "lock") if node.locks else "0 locks"
     parts = [locks] if node.locks is not None else []
-    return " · ".join(parts + ([f"age {node.age}"] if node.age is not None else []))
+    return " · ".join(parts + ([f"last used {node.last_used}"] if node.last_used is not None else []))
 
 
 def _lines(placed: _Placed) -> list[str]:

@@ -1,4 +1,4 @@
-// A loop in the place of the division.
+// A loop instead of the division.
 __device__ __forceinline__ int slot_of_token(const int* block_table, int position, int block_size) {
     while (position >= block_size) {
         position -= block_size;
