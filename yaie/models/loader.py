@@ -3,12 +3,16 @@
 Pickle files (`*.bin`, `*.pt`) are never opened: loading one runs whatever code its author put in.
 """
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from yaie.models.config import ModelConfig, UnsupportedModelError, read_json
 from yaie.models.llama import Llama
@@ -25,6 +29,14 @@ HUB_FILES = [
     "model.safetensors.index.json",
     "model*.safetensors",
 ]
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}  # by their names in files
+FIRST_NORM = "layers.0.input_layernorm.weight"  # every decoder has one, under the name of the decoder
+MAX_HEADER_BYTES = 4 * 2**20  # the largest models have some 150 KB
 # Old Llama checkpoints store these frequencies; they follow from config.json.
 DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
@@ -46,15 +58,24 @@ def load_model(
         ValueError: a file is damaged.
     """
     folder = find_folder(name_or_path)
-    tokenizer = Tokenizer(folder)
-    model = load_weights(folder, ModelConfig.from_folder(folder), dtype, device)
-    return model, model.config, tokenizer
+    config, tokenizer = ModelConfig.from_folder(folder), Tokenizer(folder)
+    for what, largest in (
+        ("tokenizer.json has the id", tokenizer.largest_id),
+        ("eos_token_id has", max(tokenizer.eos_token_ids, default=0)),
+    ):
+        if largest >= config.vocab_size:
+            raise UnsupportedModelError(
+                f"{folder}: {what} {largest}, but config.json has vocab_size={config.vocab_size}"
+            )
+    return load_weights(folder, config, dtype, device), config, tokenizer
 
 
 def find_folder(name_or_path: str | Path) -> Path:
     """The folder that a name stands for; see `load_model`."""
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise TypeError(f"a model is a folder or a name (str or Path), got {name_or_path!r:.80}")
     name = str(name_or_path)
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name))
     if name == "tiny":
         return TINY
     if name and path.is_dir():  # Path("") is the current folder
@@ -94,51 +115,106 @@ def load_weights(
 ) -> Llama:
     """A decoder with the weights of a folder. Every weight must be there, with the right shape, and no other.
 
-    Besides the model itself, about one tensor of the checkpoint is in memory at a time.
+    The headers of the files are compared with `config` before any weight gets its memory. Besides the model itself,
+    about one tensor of the checkpoint is in memory at a time.
     """
+    _check_target(dtype, device)
+    stored = _stored(folder)
+    head = stored.pop("lm_head.weight", None) if config.tie_word_embeddings else None
+    if head is not None:  # a shared tensor may be stored under either name, or under both
+        stored.setdefault("model.embed_tokens.weight", head)
     with torch.device("meta"):  # no memory and no random numbers for weights that are overwritten
         model = Llama(config)
+    _compare(folder, config, stored, model.checkpoint_views())
     model = model.to(dtype).to_empty(device=device).eval()
     if config.tie_word_embeddings:
         model.lm_head = model.embed_tokens.weight
     views = model.checkpoint_views()
-    missing, head = set(views), None
-    for file, name, tensor in _tensors(folder):
-        if DERIVED.fullmatch(name):
-            continue
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            head = tensor
-            continue
-        if name not in views:
-            raise UnsupportedModelError(
-                f"{file} has a tensor {name!r}, which {config.architecture} does not have with this config.json: "
-                "leaving it out would change results"
-            )
-        if tensor.shape != views[name].shape or not tensor.is_floating_point():
-            raise UnsupportedModelError(
-                f"{file}: {name!r} is {tensor.dtype} {list(tensor.shape)}, but config.json asks for floating-point "
-                f"numbers {list(views[name].shape)}"
-            )
-        views[name].copy_(tensor)
-        missing.discard(name)
-    if missing:
-        raise UnsupportedModelError(f"{folder} lacks {len(missing)} tensors, for example {min(missing)!r}")
-    if head is not None and not torch.equal(head.to(model.lm_head), model.lm_head):
-        raise UnsupportedModelError(
-            f"{folder}: tie_word_embeddings=True, but lm_head.weight differs from model.embed_tokens.weight"
-        )
+    for file in dict.fromkeys(tensor.file for tensor in stored.values()):
+        with _opened(file) as tensors:
+            for name, tensor in stored.items():
+                if tensor.file == file:
+                    views[name].copy_(tensors.get_tensor(tensor.name))
+    if head is not None:
+        with _opened(head.file) as tensors:
+            if not torch.equal(tensors.get_tensor(head.name).to(model.lm_head), model.lm_head):
+                raise UnsupportedModelError(
+                    f"{folder}: tie_word_embeddings=True, but lm_head.weight differs from model.embed_tokens.weight"
+                )
     return model
 
 
-def _tensors(folder: Path) -> Iterator[tuple[Path, str, torch.Tensor]]:
-    """All tensors of a checkpoint, one at a time: file, name, tensor."""
+class _Stored(NamedTuple):
+    """What the header of a file says about a tensor."""
+
+    file: Path
+    name: str
+    shape: list[int]
+    dtype: str
+
+
+def _check_target(dtype: torch.dtype, device: torch.device | str) -> None:
+    if dtype not in DTYPES.values():
+        raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES.values()))}, got {dtype!r}")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # each kind of device, absent or misspelt, has its own
+        raise ValueError(f"device={device!r} cannot be used here: {error}") from None
+
+
+def _compare(folder: Path, config: ModelConfig, stored: Mapping[str, _Stored], expected: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not those of `config`."""
+    for name, tensor in stored.items():
+        if name not in expected:
+            raise UnsupportedModelError(
+                f"{tensor.file} has a tensor {tensor.name!r}, which {config.architecture} does not have with this "
+                f"config.json (num_hidden_layers={config.num_layers}): leaving it out would change results"
+            )
+        shape = list(expected[name].shape)
+        if tensor.shape != shape or tensor.dtype not in DTYPES:
+            raise UnsupportedModelError(
+                f"{tensor.file}: {tensor.name!r} is {tensor.dtype} {tensor.shape}, but config.json asks for {shape}, "
+                f"in {', '.join(DTYPES)}"
+            )
+    if missing := expected.keys() - stored.keys():
+        raise UnsupportedModelError(
+            f"{folder} lacks {len(missing)} tensors, for example {min(missing)!r}, which {config.architecture} has "
+            f"with this config.json (num_hidden_layers={config.num_layers})"
+        )
+
+
+def _stored(folder: Path) -> dict[str, _Stored]:
+    """What the headers say about all tensors of a checkpoint, under the names that they usually have."""
+    found: dict[str, _Stored] = {}
     for file in _weight_files(folder):
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 (not a dict)
-                    yield file, name, tensors.get_tensor(name)
-        except SafetensorError as error:
-            raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from None
+        with _opened(file) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (not a dict)
+                if name in found:
+                    raise UnsupportedModelError(f"{file} and {found[name].file.name} both have a tensor {name!r}")
+                part = tensors.get_slice(name)
+                found[name] = _Stored(file, name, part.get_shape(), part.get_dtype())
+    # Whatever wrapped the decoder when it was saved is in front of all names; `model.` is missing if nothing did.
+    first = next((name for name in found if name.endswith(FIRST_NORM)), f"model.{FIRST_NORM}")
+    prefix = first.removesuffix(FIRST_NORM)
+    head = f"{prefix.removesuffix('model.')}lm_head.weight"
+    usual = {name: f"model.{name[len(prefix) :]}" for name in found if name.startswith(prefix)} | {
+        head: "lm_head.weight"
+    }
+    stored = {usual.get(name, name): tensor for name, tensor in found.items()}
+    return {name: tensor for name, tensor in stored.items() if not DERIVED.fullmatch(name)}
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """A safetensors file. Its library holds the header to the size of the file."""
+    try:
+        with file.open("rb") as raw:
+            if int.from_bytes(raw.read(8), "little") > MAX_HEADER_BYTES:
+                raise SafetensorError(f"its header claims more than {MAX_HEADER_BYTES} bytes")
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from None
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -149,13 +225,12 @@ def _weight_files(folder: Path) -> list[Path]:
         weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise ValueError(f"{index} has no weight_map: it should say which file holds which tensor")
-        names = sorted(set(weight_map.values()))
-        for name in names:
-            if Path(name).name != name:
-                raise ValueError(f"{index} names {name!r}: weights must lie in the folder itself")
+        for name in weight_map.values():
+            if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,200}\.safetensors", name):
+                raise ValueError(f"{index} names {name!r:.80}: expected a *.safetensors file in the folder itself")
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name} is missing, but {index.name} names it")
-        return [folder / name for name in names]
+        return [folder / name for name in sorted(set(weight_map.values()))]
     if pickles := sorted(p.name for kind in ("*.bin", "*.pt", "*.pth") for p in folder.glob(kind)):
         raise UnsupportedModelError(
             f"{folder} has its weights as pickle ({', '.join(pickles)}). Such a file can run any code when it is "
