@@ -188,6 +188,7 @@ class Llama(Module):
             out, _ = attention.attention(query[None], key[None], value[None], mask)
             return out[0].to(query.dtype)
 
+        self._check(token_ids)
         positions = torch.arange(len(token_ids), device=token_ids.device)
         return self.logits(self._run(token_ids, positions, attend, PLAIN))
 
@@ -203,6 +204,7 @@ class Llama(Module):
             Logits `[num_tokens, vocab_size]`, and for each layer key and value of all tokens so far, each
             `[past_len + num_tokens, num_kv_heads, head_dim]`.
         """
+        self._check(token_ids)
         past_len = len(past[0][0]) if past else 0
         grown: Past = []
 
@@ -215,6 +217,18 @@ class Llama(Module):
 
         positions = torch.arange(past_len, past_len + len(token_ids), device=token_ids.device)
         return self.logits(self._run(token_ids, positions, attend, by_name("torch"))), grown
+
+    def _check(self, token_ids: Tensor) -> None:
+        """Raise ValueError unless these are tokens of one sequence: a wrong one would end the use of a GPU."""
+        known, what = self.config.vocab_size, f"a {type(token_ids).__name__}"
+        if isinstance(token_ids, Tensor):
+            what = f"{token_ids.dtype} {list(token_ids.shape)}"
+            if token_ids.dtype in (torch.int32, torch.int64) and token_ids.ndim == 1 and len(token_ids):
+                least, most = int(token_ids.min()), int(token_ids.max())
+                if least >= 0 and most < known:
+                    return
+                what = f"ids from {least} to {most}"
+        raise ValueError(f"token_ids must be [num_tokens], at least one integer from 0 to {known - 1}, got {what}")
 
     def _run(
         self, token_ids: Tensor, positions: Tensor, attend: Callable[..., Tensor], operations: Operations

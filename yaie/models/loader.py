@@ -123,6 +123,11 @@ def load_weights(
     head = stored.pop("lm_head.weight", None) if config.tie_word_embeddings else None
     if head is not None:  # a shared tensor may be stored under either name, or under both
         stored.setdefault("model.embed_tokens.weight", head)
+    layers = {match[1] for name in stored if (match := re.match(r"model\.layers\.(\d+)\.", name))}
+    if len(layers) != config.num_layers:  # before so many are built
+        raise UnsupportedModelError(
+            f"{folder}: config.json has num_hidden_layers={config.num_layers}, but the weights have {len(layers)} layers"
+        )
     with torch.device("meta"):  # no memory and no random numbers for weights that are overwritten
         model = Llama(config)
     _compare(folder, config, stored, model.checkpoint_views())
@@ -168,7 +173,7 @@ def _compare(folder: Path, config: ModelConfig, stored: Mapping[str, _Stored], e
         if name not in expected:
             raise UnsupportedModelError(
                 f"{tensor.file} has a tensor {tensor.name!r}, which {config.architecture} does not have with this "
-                f"config.json (num_hidden_layers={config.num_layers}): leaving it out would change results"
+                "config.json: leaving it out would change results"
             )
         shape = list(expected[name].shape)
         if tensor.shape != shape or tensor.dtype not in DTYPES:
@@ -177,10 +182,7 @@ def _compare(folder: Path, config: ModelConfig, stored: Mapping[str, _Stored], e
                 f"in {', '.join(DTYPES)}"
             )
     if missing := expected.keys() - stored.keys():
-        raise UnsupportedModelError(
-            f"{folder} lacks {len(missing)} tensors, for example {min(missing)!r}, which {config.architecture} has "
-            f"with this config.json (num_hidden_layers={config.num_layers})"
-        )
+        raise UnsupportedModelError(f"{folder} lacks {len(missing)} tensors, for example {min(missing)!r}")
 
 
 def _stored(folder: Path) -> dict[str, _Stored]:
