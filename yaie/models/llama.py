@@ -128,13 +128,13 @@ class Llama(Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = nn.Embedding.from_pretrained(_random_rows(config, 1))
         self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
         self.norm = nn.Parameter(torch.ones(config.hidden_size))
         if config.tie_word_embeddings:
             self.lm_head = self.embed_tokens.weight
         else:
-            self.lm_head = nn.Parameter(torch.randn(config.vocab_size, config.hidden_size) * 0.02)  # as transformers
+            self.lm_head = nn.Parameter(_random_rows(config, 0.02))  # as transformers
         self.requires_grad_(False)
         # Not a buffer: `model.half()` would round it, and positions beyond some thousands would fall together.
         with torch.device("cpu"):
@@ -272,6 +272,12 @@ class Llama(Module):
                 views[f"{at}self_attn.q_norm.weight"] = attention.q_norm.data
                 views[f"{at}self_attn.k_norm.weight"] = attention.k_norm.data
         return views
+
+
+def _random_rows(config: ModelConfig, std: float) -> Tensor:
+    """A row for each token. Where there is no memory nothing is drawn, for which PyTorch would import a compiler (1 s)."""
+    rows = torch.empty(config.vocab_size, config.hidden_size)
+    return rows if rows.is_meta else rows.normal_() * std
 
 
 def generate_greedy(

@@ -126,7 +126,7 @@ def load_weights(
     layers = {match[1] for name in stored if (match := re.match(r"model\.layers\.(\d+)\.", name))}
     if len(layers) != config.num_layers:  # before so many are built
         raise UnsupportedModelError(
-            f"{folder}: config.json has num_hidden_layers={config.num_layers}, but the weights have {len(layers)} layers"
+            f"{folder}: config.json has num_hidden_layers={config.num_layers}, but the weights have {len(layers)}"
         )
     with torch.device("meta"):  # no memory and no random numbers for weights that are overwritten
         model = Llama(config)
