@@ -106,7 +106,7 @@ class ModelConfig:
                 raise ValueError("low_freq_factor must be less than high_freq_factor")
         except (ValueError, ArithmeticError) as error:
             raise UnsupportedModelError(
-                f"head_dim={self.head_dim}, rope_theta={self.rope_theta}, rope_scaling={scaling}: {error}"
+                f"head_dim={self.head_dim}, rope_theta={self.rope_theta}, rope_scaling={scaling!s:.200}: {error!s:.200}"
             ) from None
 
     def inv_freq(self):

@@ -275,7 +275,7 @@ class Llama(Module):
 
 
 def _random_rows(config: ModelConfig, std: float) -> Tensor:
-    """A row for each token. Where there is no memory nothing is drawn, for which PyTorch would import a compiler (1 s)."""
+    """A row for each token. Without memory nothing is drawn: PyTorch would import a compiler for it, in 1 s."""
     rows = torch.empty(config.vocab_size, config.hidden_size)
     return rows if rows.is_meta else rows.normal_() * std
 
