@@ -50,15 +50,12 @@ def render(template: str, variables: dict[str, Any]) -> str:
 
 def _ask(question: str) -> str:
     global _worker
-    if _worker is None:
+    if _worker is None or _worker.poll() is not None:
         command = [sys.executable, "-P", __file__]  # -P: modules beside this file are not modules of its own
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         _worker = subprocess.Popen(command, **pipes, encoding="ascii", start_new_session=True)
-    try:
-        _worker.stdin.write(question + "\n")
-        _worker.stdin.flush()
-    except BrokenPipeError:
-        return ""
+    _worker.stdin.write(question + "\n")
+    _worker.stdin.flush()
     return _worker.stdout.readline()
 
 
@@ -68,8 +65,8 @@ def _stop() -> int | None:
     worker, _worker = _worker, None
     if worker is None:
         return None
-    with worker:  # closes its pipes and waits for it
-        worker.kill()
+    worker.kill()
+    worker.communicate()  # closes its pipes and waits for it
     return worker.returncode
 
 
