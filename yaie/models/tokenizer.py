@@ -24,7 +24,6 @@ class Tokenizer:
         eos_token_ids: tokens that end a text, as `generate` of transformers takes them: from generation_config.json if
             it names any, else from config.json.
         special_tokens: `bos_token`, `eos_token` and so on, as tokenizer_config.json names them.
-        special_ids: the id of every token that `decode` skips (a role, the end of a text), by its name.
         vocab_size: number of token ids, added tokens included.
         largest_id: of the vocabulary, without added tokens.
     """
@@ -60,8 +59,7 @@ class Tokenizer:
         self.vocab_size = self._tokenizer.get_vocab_size()
         self.largest_id = max(self._tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
         added = self._tokenizer.get_added_tokens_decoder()
-        self.special_ids = {token.content: token_id for token_id, token in added.items() if token.special}
-        self._skipped = frozenset(self.special_ids.values())
+        self._skipped = frozenset(token_id for token_id, token in added.items() if token.special)
         # Tokens of sentencepiece vocabularies that are one byte each.
         names = {self._tokenizer.token_to_id(f"<0x{byte:02X}>"): byte for byte in range(256)}
         decodes_bytes = self._tokenizer.decoder is not None and self._tokenizer.decoder.decode(["<0x41>"]) == "A"
@@ -107,7 +105,7 @@ class Tokenizer:
             raise ValueError(f"ids must be token ids, integers from 0 on, got {ids!r:.80}") from None
 
     def is_special(self, token_id: int) -> bool:
-        """Does `decode` skip this token?"""
+        """Does `decode` skip this token (a role, the end of a text)?"""
         return token_id in self._skipped
 
     def is_byte(self, token_id: int) -> bool:
