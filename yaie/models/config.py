@@ -10,11 +10,12 @@ from yaie.kernels.rope import rope_inv_freq
 
 # Architectures that this decoder computes exactly, and where their configurations differ from Llama's: the class in
 # transformers gives a missing field this value.
+WINDOW = {"sliding_window": 4096, "max_window_layers": 28}
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "LlamaForCausalLM": {},
-    "MistralForCausalLM": {"num_key_value_heads": 8, "sliding_window": 4096},
-    "Qwen2ForCausalLM": {"num_key_value_heads": 32, "sliding_window": 4096, "max_window_layers": 28},
-    "Qwen3ForCausalLM": {"num_key_value_heads": 32, "head_dim": 128, "sliding_window": 4096, "max_window_layers": 28},
+    "MistralForCausalLM": {"num_key_value_heads": 8, **WINDOW},
+    "Qwen2ForCausalLM": {"num_key_value_heads": 32, **WINDOW},
+    "Qwen3ForCausalLM": {"num_key_value_heads": 32, "head_dim": 128, **WINDOW},
 }
 
 # Fields that change what a model computes in ways that this decoder does not know, with the values that change nothing.
@@ -31,12 +32,11 @@ NEUTRAL_VALUES: dict[str, tuple] = {
     **dict.fromkeys(("add_cross_attention", "is_encoder_decoder"), ()),
 }
 
-# What every field that is read must be, by its names in config.json and here: the kind, the least, and the most. The
-# limits lie far beyond every model that there is, and below what could fill the memory before the weights are seen.
+# What every field that is read must be: the kind, the least, and the most. The limits lie far beyond every model that
+# there is, and below what could fill the memory before the weights are seen.
 RULES: dict[str, tuple] = {
-    **dict.fromkeys(("num_layers", "num_hidden_layers"), (int, 1, 1000)),
-    **dict.fromkeys(("num_heads", "num_attention_heads", "num_kv_heads", "num_key_value_heads"), (int, 1, 10**4)),
-    "head_dim": (int, 1, 10**4),
+    "num_hidden_layers": (int, 1, 1000),
+    **dict.fromkeys(("num_attention_heads", "num_key_value_heads", "head_dim"), (int, 1, 10**4)),
     **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size"), (int, 1, 10**7)),
     **dict.fromkeys(("max_position_embeddings", "original_max_position_embeddings"), (int, 1, 2**31 - 1)),
     **dict.fromkeys(("sliding_window", "max_window_layers"), (int, 0, 2**63 - 1)),
@@ -51,15 +51,9 @@ RULES: dict[str, tuple] = {
     **dict.fromkeys(("rope_parameters", "rope_scaling", "auto_map"), (Mapping,)),
 }
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string", list: "a list of strings"}
-# The fields that every configuration must have, and what they are called here.
-REQUIRED = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "intermediate_size": "intermediate_size",
-    "num_hidden_layers": "num_layers",
-    "num_attention_heads": "num_heads",
-    "max_position_embeddings": "max_position_embeddings",
-}
+# The fields that have other names here, and those that every configuration must have.
+THEIRS = {"num_layers": "num_hidden_layers", "num_heads": "num_attention_heads", "num_kv_heads": "num_key_value_heads"}
+REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "max_position_embeddings")
 MAX_TEXT_BYTES = 4 * 2**20  # of a configuration or a template; as objects it takes some 20 times as much
 
 
@@ -73,8 +67,7 @@ class ModelConfig:
 
     `rope_scaling` is what `rope_inv_freq` takes. `attention_bias` adds a bias to query, key and value,
     `attention_output_bias` to the output projection; `qk_norm` normalises every head of query and key (Qwen3).
-
-    Raises UnsupportedModelError, naming the field, what it must be, and what it is.
+    UnsupportedModelError names the field, what it must be, and what it is.
     """
 
     vocab_size: int
@@ -118,13 +111,7 @@ class ModelConfig:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "ModelConfig":
-        """Read `config.json` in a folder; errors name the file.
-
-        Raises:
-            FileNotFoundError: there is none.
-            UnsupportedModelError: as from `from_dict`.
-            ValueError: it is not JSON.
-        """
+        """As `from_dict`, of `config.json` in a folder; errors name the file. ValueError: it is not JSON."""
         path = Path(folder) / "config.json"
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: a Hugging Face model folder has a config.json")
@@ -135,26 +122,23 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "ModelConfig":
-        """The configuration that the fields of a `config.json` describe.
-
-        Raises:
-            UnsupportedModelError: names the field and the value that are missing, wrong or not supported.
-        """
+        """The configuration that the fields of a `config.json` describe."""
         _check_fields(fields)
         architecture = _architecture(fields)
-        fields = {**ARCHITECTURES[architecture], **fields}
-        _check_fields(fields, REQUIRED)
+        merged = {**ARCHITECTURES[architecture], **fields}  # so null is no missing field, but what follows from others
+        fields = {name: value for name, value in merged.items() if value is not None}
+        _check_fields(fields, [THEIRS.get(name, name) for name in REQUIRED])
         _refuse_what_changes_results(architecture, fields)
         rope_theta, rope_scaling = _rope(fields)
         llama, qwen2, qwen3 = (architecture == f"{name}ForCausalLM" for name in ("Llama", "Qwen2", "Qwen3"))
         bias = (llama or qwen3) and bool(fields.get("attention_bias"))
         num_heads = fields["num_attention_heads"]
         return cls(
-            **{ours: fields[theirs] for theirs, ours in REQUIRED.items()},
+            **{name: fields[THEIRS.get(name, name)] for name in REQUIRED},
             architecture=architecture,
-            num_kv_heads=_given(fields, "num_key_value_heads", num_heads),
-            head_dim=_given(fields, "head_dim", fields["hidden_size"] // num_heads),
-            rms_norm_eps=_given(fields, "rms_norm_eps", 1e-6),
+            num_kv_heads=fields.get("num_key_value_heads", num_heads),
+            head_dim=fields.get("head_dim", fields["hidden_size"] // num_heads),
+            rms_norm_eps=fields.get("rms_norm_eps", 1e-6),
             rope_theta=rope_theta,
             rope_scaling=rope_scaling,
             tie_word_embeddings=bool(fields.get("tie_word_embeddings")),
@@ -196,7 +180,7 @@ def _check_fields(fields: Mapping[str, Any], required: Collection[str] = (), whe
     if missing := [name for name in required if fields.get(name) is None]:
         raise UnsupportedModelError(f"fields are missing: {', '.join(missing)}")
     for name, value in fields.items():
-        kind, *limits = RULES.get(name, (None,))
+        kind, *limits = RULES.get(THEIRS.get(name, name), (None,))
         if kind is None or value is None:
             continue
         if kind is Mapping:
@@ -212,10 +196,6 @@ def _is(value: Any, kind: type, least: float = 0, most: float = 0) -> bool:
     return isinstance(value, kind) and (kind is not list or all(isinstance(item, str) for item in value))
 
 
-def _given(fields: Mapping[str, Any], name: str, default: Any) -> Any:
-    return default if fields.get(name) is None else fields[name]
-
-
 def _architecture(fields: Mapping[str, Any]) -> str:
     named, model_type = fields.get("architectures"), fields.get("model_type")
     if not named:
@@ -229,22 +209,22 @@ def _architecture(fields: Mapping[str, Any]) -> str:
 
 def _refuse_what_changes_results(architecture: str, fields: Mapping[str, Any]) -> None:
     for name, neutral in NEUTRAL_VALUES.items():
-        value = fields.get(name)
-        if value is not None and value is not False and value not in neutral:
+        value = fields.get(name, False)
+        if value is not False and value not in neutral:
             expected = f"; supported: {', '.join(map(repr, neutral))}" if neutral else ""
             raise UnsupportedModelError(f"{name}={value!r:.80} is not supported{expected}")
-    if "AutoModelForCausalLM" in (fields.get("auto_map") or {}):
+    if "AutoModelForCausalLM" in fields.get("auto_map", {}):
         raise UnsupportedModelError(
             f"auto_map={fields['auto_map']!r} names code of the checkpoint's own, which is not run"
         )
-    layer_types, qwen = fields.get("layer_types"), architecture.startswith("Qwen")
-    for kind in set(layer_types or []) - {"full_attention"}:
+    layer_types, qwen = fields.get("layer_types", []), architecture.startswith("Qwen")
+    for kind in set(layer_types) - {"full_attention"}:
         raise UnsupportedModelError(f"layer_types contains {kind!r}; supported: 'full_attention'")
     window, longest = fields.get("sliding_window"), fields["max_position_embeddings"]
     # Qwen has a switch beside the size, and names the layers that have a window: those from `max_window_layers` on, or
     # those of another type. For Mistral the size alone counts; the Llama class has no window.
     switched_on = fields.get("use_sliding_window", architecture == "MistralForCausalLM")
-    if qwen and (layer_types or (fields["max_window_layers"] or 0) >= fields["num_hidden_layers"]):
+    if qwen and (layer_types or fields.get("max_window_layers", 0) >= fields["num_hidden_layers"]):
         switched_on = False
     if switched_on and window is not None and window < longest:
         raise UnsupportedModelError(
@@ -256,7 +236,7 @@ def _refuse_what_changes_results(architecture: str, fields: Mapping[str, Any]) -
 
 def _rope(fields: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]:
     """Theta and scaling, from `rope_parameters` (transformers 5) or from `rope_theta` and `rope_scaling`."""
-    given = [dict(fields[name]) for name in ("rope_parameters", "rope_scaling") if fields.get(name)]
+    given = [dict(fields[name]) for name in ("rope_parameters", "rope_scaling") if name in fields]
     thetas = {theta for theta in (fields.get("rope_theta"), *(one.pop("rope_theta", None) for one in given)) if theta}
     scalings = [_without_neutral(one) for one in given if one]
     if len(thetas) > 1 or scalings[1:] not in ([], scalings[:1]):
