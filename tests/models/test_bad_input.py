@@ -331,7 +331,7 @@ ARGUMENTS = {
     "no tokens": (lambda: generate_greedy(tiny()[0], [], 1), ValueError, "token_ids", "at least one"),
     "a token beyond the vocabulary": (lambda: generate_greedy(tiny()[0], [1024], 1), ValueError, "token_ids", "1023"),
     "a negative token": (lambda: tiny()[0].forward_naive(torch.tensor([-1])), ValueError, "token_ids", "1023"),
-    "tokens in a table": (lambda: tiny()[0].forward_naive(torch.ones(2, 2).long()), ValueError, "token_ids", "tensor([[1,"),
+    "tokens in a table": (lambda: tiny()[0].forward_naive(torch.tensor([[1]])), ValueError, "token_ids", "tensor([[1"),
     "tokens that are floats": (lambda: tiny()[0].forward_naive(torch.ones(2)), ValueError, "token_ids", "tensor([1.,"),
     "a list for a tensor": (lambda: tiny()[0].forward_contiguous([1, 2]), ValueError, "token_ids", "got [1, 2]"),
     "no sequences": (lambda: bucket_sizes(0), ValueError, "max_num_seqs", "got 0"),

@@ -404,8 +404,12 @@ def test_a_template_that_is_no_text(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"vocab_size": 1023}, r"tokenizer\.json has the id 1023, but config\.json has vocab_size=1023"),
-        ({"eos_token_id": [2, 1024]}, r"eos_token_id has 1024, but config\.json has vocab_size=1024"),
+        (
+            {"vocab_size": 1023},
+            r"tokenizer\.json or eos_token_id has the id 1023, but config\.json has vocab_size=1023",
+        ),
+        ({"eos_token_id": None, "vocab_size": 1025}, "embed_tokens"),
+        ({"eos_token_id": [2, 1024]}, r"eos_token_id has the id 1024, but config\.json has vocab_size=1024"),
     ],
 )
 def test_ids_that_the_model_does_not_know(tmp_path, change, message):

@@ -22,15 +22,12 @@ _worker: subprocess.Popen | None = None
 def render(template: str, variables: dict[str, Any]) -> str:
     """The text that a template makes of its variables, in the surroundings that `transformers` gives it.
 
-    Raises:
-        ValueError: the template refuses, fails, or needs more than the limits above; or the variables are not JSON.
+    ValueError: the template refuses, fails, or needs more than the limits above; or the variables are not JSON.
     """
     try:
         question = json.dumps([template, variables])  # plain copies: no object of ours gets to the template
-    except RecursionError:
-        raise ValueError("they are nested too deeply") from None
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"they are no JSON: {error}") from None
     with _lock:
         try:
             answer = _ask(question)
@@ -38,10 +35,8 @@ def render(template: str, variables: dict[str, Any]) -> str:
             _stop()  # an interrupt leaves an answer in the pipe, which would be taken for the next one's
             raise
         if not answer:
-            ending = _stop()
-            raise ValueError(
-                f"it did not end within {CPU_SECONDS} s and {MEMORY_BYTES >> 20} MB, and was ended (status {ending})"
-            )
+            _stop()
+            raise ValueError(f"it did not end within {CPU_SECONDS} s and {MEMORY_BYTES >> 20} MB, and was ended")
     kind, text = json.loads(answer)
     if kind == "error":
         raise ValueError(text)
@@ -50,7 +45,9 @@ def render(template: str, variables: dict[str, Any]) -> str:
 
 def _ask(question: str) -> str:
     global _worker
-    if _worker is None or _worker.poll() is not None:
+    if _worker is not None and _worker.poll() is not None:
+        _stop()  # others ended it
+    if _worker is None:
         command = [sys.executable, "-P", __file__]  # -P: modules beside this file are not modules of its own
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         _worker = subprocess.Popen(command, **pipes, encoding="ascii", start_new_session=True)
@@ -59,15 +56,12 @@ def _ask(question: str) -> str:
     return _worker.stdout.readline()
 
 
-def _stop() -> int | None:
-    """End the worker, if there is one; its exit status."""
+def _stop() -> None:
     global _worker
-    worker, _worker = _worker, None
-    if worker is None:
-        return None
-    worker.kill()
-    worker.communicate()  # closes its pipes and waits for it
-    return worker.returncode
+    if _worker is not None:
+        _worker.kill()
+        _worker.communicate()  # closes its pipes and waits for it
+        _worker = None
 
 
 def _forget() -> None:

@@ -29,13 +29,10 @@ HUB_FILES = [
     "model.safetensors.index.json",
     "model*.safetensors",
 ]
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-}  # by their names in files
-FIRST_NORM = "layers.0.input_layernorm.weight"  # every decoder has one, under the name of the decoder
+# Of weights, by their names in files.
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+FIRST_NORM = "layers.0.input_layernorm.weight"  # every decoder has one, behind the name of the decoder
 MAX_HEADER_BYTES = 4 * 2**20  # the largest models have some 150 KB
 # Old Llama checkpoints store these frequencies; they follow from config.json.
 DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
@@ -46,27 +43,19 @@ def load_model(
 ) -> tuple[Llama, ModelConfig, Tokenizer]:
     """Load a checkpoint in the format of Hugging Face: config.json, safetensors, tokenizer.json.
 
-    Args:
-        name_or_path: a folder; or "tiny", the model that ships with YAIE; or a name on the Hugging Face Hub such as
-            "Qwen/Qwen3-0.6B", fetched with `huggingface_hub` (only then is the network used).
-        dtype: the weights are converted to this.
-        device: where the weights go.
+    `name_or_path` is a folder; or "tiny", the model that ships with YAIE; or a name on the Hugging Face Hub such as
+    "Qwen/Qwen3-0.6B", fetched with `huggingface_hub` (only then is the network used). Weights are converted to `dtype`.
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing, or the name could not be fetched.
         UnsupportedModelError: the checkpoint asks for something that the decoder does not compute.
-        ValueError: a file is damaged.
+        ValueError: a file is damaged, or an argument is wrong.
     """
     folder = find_folder(name_or_path)
     config, tokenizer = ModelConfig.from_folder(folder), Tokenizer(folder)
-    for what, largest in (
-        ("tokenizer.json has the id", tokenizer.largest_id),
-        ("eos_token_id has", max(tokenizer.eos_token_ids, default=0)),
-    ):
-        if largest >= config.vocab_size:
-            raise UnsupportedModelError(
-                f"{folder}: {what} {largest}, but config.json has vocab_size={config.vocab_size}"
-            )
+    if (largest := max((tokenizer.largest_id, *tokenizer.eos_token_ids))) >= config.vocab_size:
+        known = f"config.json has vocab_size={config.vocab_size}"
+        raise UnsupportedModelError(f"{folder}: tokenizer.json or eos_token_id has the id {largest}, but {known}")
     return load_weights(folder, config, dtype, device), config, tokenizer
 
 
@@ -118,11 +107,18 @@ def load_weights(
     The headers of the files are compared with `config` before any weight gets its memory. Besides the model itself,
     about one tensor of the checkpoint is in memory at a time.
     """
-    _check_target(dtype, device)
+    if dtype not in DTYPES.values():
+        raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES.values()))}, got {dtype!r}")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # each kind of device, absent or misspelt, has its own
+        raise ValueError(f"device={device!r} cannot be used here: {error}") from None
     stored = _stored(folder)
-    head = stored.pop("lm_head.weight", None) if config.tie_word_embeddings else None
-    if head is not None:  # a shared tensor may be stored under either name, or under both
-        stored.setdefault("model.embed_tokens.weight", head)
+    tied = config.tie_word_embeddings
+    if tied:  # one tensor, stored under either name or under both
+        stored = {
+            there: stored[here] for here, there in ((HEAD, EMBEDDING), (EMBEDDING, HEAD)) if here in stored
+        } | stored
     layers = {match[1] for name in stored if (match := re.match(r"model\.layers\.(\d+)\.", name))}
     if len(layers) != config.num_layers:  # before so many are built
         raise UnsupportedModelError(
@@ -130,78 +126,57 @@ def load_weights(
         )
     with torch.device("meta"):  # no memory and no random numbers for weights that are overwritten
         model = Llama(config)
-    _compare(folder, config, stored, model.checkpoint_views())
+    expected = model.checkpoint_views()
+    _compare(folder, config, stored, expected | {HEAD: expected[EMBEDDING]} if tied else expected)
     model = model.to(dtype).to_empty(device=device).eval()
-    if config.tie_word_embeddings:
+    if tied:
         model.lm_head = model.embed_tokens.weight
-    views = model.checkpoint_views()
-    for file in dict.fromkeys(tensor.file for tensor in stored.values()):
-        with _opened(file) as tensors:
-            for name, tensor in stored.items():
-                if tensor.file == file:
-                    views[name].copy_(tensors.get_tensor(tensor.name))
-    if head is not None:
-        with _opened(head.file) as tensors:
-            if not torch.equal(tensors.get_tensor(head.name).to(model.lm_head), model.lm_head):
-                raise UnsupportedModelError(
-                    f"{folder}: tie_word_embeddings=True, but lm_head.weight differs from model.embed_tokens.weight"
-                )
+    for name, view in model.checkpoint_views().items():
+        view.copy_(stored[name].part[:])
+    if tied and not torch.equal(stored[HEAD].part[:].to(model.lm_head), model.lm_head):
+        raise UnsupportedModelError(f"{folder}: tie_word_embeddings=True, but {HEAD} differs from {EMBEDDING}")
     return model
 
 
 class _Stored(NamedTuple):
-    """What the header of a file says about a tensor."""
+    """A tensor in a file: the name there, and `part`, which knows dtype and shape and reads the numbers when asked."""
 
     file: Path
     name: str
-    shape: list[int]
-    dtype: str
-
-
-def _check_target(dtype: torch.dtype, device: torch.device | str) -> None:
-    if dtype not in DTYPES.values():
-        raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES.values()))}, got {dtype!r}")
-    try:
-        torch.empty(0, device=device)
-    except Exception as error:  # each kind of device, absent or misspelt, has its own
-        raise ValueError(f"device={device!r} cannot be used here: {error}") from None
+    part: Any
 
 
 def _compare(folder: Path, config: ModelConfig, stored: Mapping[str, _Stored], expected: Mapping[str, Tensor]) -> None:
     """Refuse weights that are not those of `config`."""
-    for name, tensor in stored.items():
+    for name, (file, there, part) in stored.items():
         if name not in expected:
             raise UnsupportedModelError(
-                f"{tensor.file} has a tensor {tensor.name!r}, which {config.architecture} does not have with this "
-                "config.json: leaving it out would change results"
+                f"{file} has a tensor {there!r}, which {config.architecture} does not have with this config.json: "
+                "leaving it out would change results"
             )
-        shape = list(expected[name].shape)
-        if tensor.shape != shape or tensor.dtype not in DTYPES:
+        got, shape = (part.get_dtype(), part.get_shape()), list(expected[name].shape)
+        if got[1] != shape or got[0] not in DTYPES:
             raise UnsupportedModelError(
-                f"{tensor.file}: {tensor.name!r} is {tensor.dtype} {tensor.shape}, but config.json asks for {shape}, "
-                f"in {', '.join(DTYPES)}"
+                f"{file}: {there!r} is {got[0]} {got[1]}, but config.json asks for {shape}, in {', '.join(DTYPES)}"
             )
     if missing := expected.keys() - stored.keys():
         raise UnsupportedModelError(f"{folder} lacks {len(missing)} tensors, for example {min(missing)!r}")
 
 
 def _stored(folder: Path) -> dict[str, _Stored]:
-    """What the headers say about all tensors of a checkpoint, under the names that they usually have."""
+    """All tensors of a checkpoint, under the names that they usually have."""
     found: dict[str, _Stored] = {}
     for file in _weight_files(folder):
         with _opened(file) as tensors:
             for name in tensors.keys():  # noqa: SIM118 (not a dict)
                 if name in found:
                     raise UnsupportedModelError(f"{file} and {found[name].file.name} both have a tensor {name!r}")
-                part = tensors.get_slice(name)
-                found[name] = _Stored(file, name, part.get_shape(), part.get_dtype())
+                found[name] = _Stored(file, name, tensors.get_slice(name))
     # Whatever wrapped the decoder when it was saved is in front of all names; `model.` is missing if nothing did.
     first = next((name for name in found if name.endswith(FIRST_NORM)), f"model.{FIRST_NORM}")
     prefix = first.removesuffix(FIRST_NORM)
-    head = f"{prefix.removesuffix('model.')}lm_head.weight"
-    usual = {name: f"model.{name[len(prefix) :]}" for name in found if name.startswith(prefix)} | {
-        head: "lm_head.weight"
-    }
+    usual = {name: f"model.{name[len(prefix) :]}" for name in found if name.startswith(prefix)}
+    usual[prefix.removesuffix("model.") + HEAD] = HEAD
     stored = {usual.get(name, name): tensor for name, tensor in found.items()}
     return {name: tensor for name, tensor in stored.items() if not DERIVED.fullmatch(name)}
 

@@ -26,15 +26,11 @@ class Tokenizer:
         special_tokens: `bos_token`, `eos_token` and so on, as tokenizer_config.json names them.
         vocab_size: number of token ids, added tokens included.
         largest_id: of the vocabulary, without added tokens.
+        byte_of: tokens that are one byte each, as sentencepiece vocabularies have them (`<0xE2>`).
     """
 
     def __init__(self, folder: str | Path):
-        """Read the tokenizer of a folder.
-
-        Raises:
-            FileNotFoundError: there is no tokenizer.json.
-            ValueError: a file is not what it should be.
-        """
+        """Read the tokenizer of a folder. FileNotFoundError: it has none; ValueError: a file is not what it should be."""
         self.folder = Path(folder)
         self._path = self.folder / "tokenizer.json"
         if not self._path.is_file():
@@ -60,26 +56,23 @@ class Tokenizer:
         self.largest_id = max(self._tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
         added = self._tokenizer.get_added_tokens_decoder()
         self._skipped = frozenset(token_id for token_id, token in added.items() if token.special)
-        # Tokens of sentencepiece vocabularies that are one byte each.
-        names = {self._tokenizer.token_to_id(f"<0x{byte:02X}>"): byte for byte in range(256)}
-        decodes_bytes = self._tokenizer.decoder is not None and self._tokenizer.decoder.decode(["<0x41>"]) == "A"
-        self._byte_of = {token_id: byte for token_id, byte in names.items() if token_id is not None and decodes_bytes}
+        decoder = self._tokenizer.decoder
+        has_bytes = decoder is not None and decoder.decode(["<0x41>"]) == "A"
+        byte_of = {self._tokenizer.token_to_id(f"<0x{byte:02X}>"): byte for byte in range(256 if has_bytes else 0)}
+        self.byte_of = {token_id: byte for token_id, byte in byte_of.items() if token_id is not None}
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text, with what the tokenizer puts around every text (Llama 3: `<|begin_of_text|>`).
 
-        Raises:
-            ValueError: it is no text, or has half a character in it (a lone surrogate).
+        ValueError: it is no text, or has half a character in it (a lone surrogate).
         """
         if not isinstance(text, str):
             raise ValueError(f"text must be a str, got {type(text).__name__}")
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            half = text[error.start]
-            raise ValueError(
-                f"text has {half!r} at place {error.start}: a lone surrogate, half of a character"
-            ) from None
+            what = f"{text[error.start]!r} at place {error.start}: a lone surrogate, half of a character"
+            raise ValueError(f"text has {what}") from None
         with _named(f"{self._path} fails on this text"):
             return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
 
@@ -91,13 +84,13 @@ class Tokenizer:
         """
         try:
             ids = list(ids)
-            if self._byte_of.keys().isdisjoint(ids):
+            if self.byte_of.keys().isdisjoint(ids):
                 return self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
             kept = [token_id for token_id in ids if not (skip_special_tokens and token_id in self._skipped)]
             tokens: list[str] = []
-            for are_bytes, run in groupby(kept, self._byte_of.__contains__):
+            for are_bytes, run in groupby(kept, self.byte_of.__contains__):
                 if are_bytes:
-                    tokens += bytes(map(self._byte_of.__getitem__, run)).decode(errors="each_byte")
+                    tokens += bytes(map(self.byte_of.__getitem__, run)).decode(errors="each_byte")
                 else:
                     tokens += filter(None, map(self._tokenizer.id_to_token, run))
             return self._tokenizer.decoder.decode(tokens)
@@ -108,10 +101,6 @@ class Tokenizer:
         """Does `decode` skip this token (a role, the end of a text)?"""
         return token_id in self._skipped
 
-    def is_byte(self, token_id: int) -> bool:
-        """Is this one byte of a sentencepiece vocabulary, such as `<0xE2>`?"""
-        return token_id in self._byte_of
-
     def detokenizer(self, prompt: Sequence[int] = ()) -> "Detokenizer":
         """A fresh `Detokenizer` for the text that follows a prompt."""
         return Detokenizer(self, prompt)
@@ -121,12 +110,8 @@ class Tokenizer:
     ) -> list[int]:
         """Token ids of a chat.
 
-        Args:
-            messages: `{"role": ..., "content": ...}` each.
-            add_generation_prompt: end with what begins the assistant's answer.
-
-        Raises:
-            ValueError: the folder has no chat template, or the template refuses these messages, fails or runs on.
+        `messages` are `{"role": ..., "content": ...}` each; `add_generation_prompt` ends them with what begins the
+        assistant's answer. ValueError: there is no chat template, or it refuses these messages, fails or runs on.
         """
         text = self.render_chat(messages, add_generation_prompt)
         return self.encode(text, add_special_tokens=False)  # the template has written them already
@@ -138,15 +123,11 @@ class Tokenizer:
                 f"{self.folder} has no chat template (chat_template in tokenizer_config.json, or "
                 "chat_template.jinja): use a model tuned for chat, or plain prompts"
             )
-        variables = {
-            "messages": messages,
-            "tools": None,
-            "documents": None,
-            "add_generation_prompt": add_generation_prompt,
-            **self.special_tokens,
-        }
+        variables = {"messages": messages, "tools": None, "documents": None} | self.special_tokens
         try:
-            return chat_template.render(self.chat_template, variables)
+            return chat_template.render(
+                self.chat_template, variables | {"add_generation_prompt": add_generation_prompt}
+            )
         except ValueError as error:
             raise ValueError(f"the chat template of {self.folder} refuses these messages: {error}") from None
 
@@ -174,7 +155,7 @@ class Detokenizer:
             return ""  # decode skips it
         self._window.append(token_id)
         text = certain = self._tokenizer.decode(self._window)
-        for _ in range(3 if self._tokenizer.is_byte(token_id) else 1):  # perhaps the first bytes of a character
+        for _ in range(3 if token_id in self._tokenizer.byte_of else 1):  # perhaps the first bytes of a character
             certain = certain.removesuffix(REPLACEMENT)
         piece = certain[self._num_given :]
         self._num_given += len(piece)
