@@ -30,7 +30,7 @@ class Tokenizer:
     """
 
     def __init__(self, folder: str | Path):
-        """Read the tokenizer of a folder. FileNotFoundError: it has none; ValueError: a file is not what it should be."""
+        """Read the tokenizer of a folder. FileNotFoundError: it has none; ValueError: a file is malformed."""
         self.folder = Path(folder)
         self._path = self.folder / "tokenizer.json"
         if not self._path.is_file():
