@@ -91,7 +91,7 @@ class FakeTokenizer:
     def decode(self, ids) -> str:
         return "".join(self.alphabet[token] for token in ids if token)
 
-    def detokenizer(self, prompt):
+    def detokenizer(self):
         return SimpleNamespace(add=lambda token: self.alphabet[token] if token else "", finish=lambda: "")
 
     def apply_chat_template(self, messages) -> list[int]:

@@ -270,7 +270,8 @@ def test_an_answer_is_what_the_whole_text_has_more_than_the_prompt(vocabulary, d
     prompt, answer = data.draw(st.lists(token, max_size=5)), data.draw(st.lists(token, max_size=12))
     before = vocabulary.decode(prompt)
     assume(not before.endswith("\ufffd"))  # else the answer may begin in a character of the prompt
-    detokenizer = vocabulary.detokenizer(prompt)
+    detokenizer = vocabulary.detokenizer()
+    detokenizer.follow(prompt)
     pieces = [*map(detokenizer.add, answer), detokenizer.finish()]
     assert "".join(pieces) == vocabulary.decode(prompt + answer)[len(before) :]
 
@@ -278,7 +279,8 @@ def test_an_answer_is_what_the_whole_text_has_more_than_the_prompt(vocabulary, d
 def test_the_first_space_of_an_answer(vocabulary):
     """Catches answers glued to their prompts: "I am" and "fine" must not read "I amfine"."""
     prompt, whole = (vocabulary.encode(text, add_special_tokens=False) for text in ("a", "a b"))
-    detokenizer = vocabulary.detokenizer(prompt)
+    detokenizer = vocabulary.detokenizer()
+    detokenizer.follow(prompt)
     assert whole[: len(prompt)] == prompt
     assert "".join(map(detokenizer.add, whole[len(prompt) :])) == " b"
     assert "".join(map(vocabulary.detokenizer().add, prompt)) == "a"

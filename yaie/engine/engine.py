@@ -135,7 +135,7 @@ class Engine:
             params=params,
             arrival=self._num_requests,
             max_tokens=min(params.max_tokens, max_len - len(token_ids)),
-            text=TextStream(self.tokenizer.detokenizer(token_ids) if self.tokenizer else None, params.stop),
+            text=TextStream(self.tokenizer.detokenizer() if self.tokenizer else None, params.stop),
             generator=self._generator(params.seed),
             queue=queue,
         )

@@ -101,9 +101,9 @@ class Tokenizer:
         """Does `decode` skip this token (a role, the end of a text)?"""
         return token_id in self._skipped
 
-    def detokenizer(self, prompt: Sequence[int] = ()) -> "Detokenizer":
-        """A fresh `Detokenizer` for the text that follows a prompt."""
-        return Detokenizer(self, prompt)
+    def detokenizer(self) -> "Detokenizer":
+        """A fresh `Detokenizer` for one text."""
+        return Detokenizer(self)
 
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
@@ -133,21 +133,26 @@ class Tokenizer:
 
 
 class Detokenizer:
-    """Text piece by piece while tokens arrive. All pieces joined are `tokenizer.decode` of all tokens; after a prompt,
-    with the space at their front that decoders drop at the front of a text.
+    """Text piece by piece while tokens arrive. All pieces joined are `tokenizer.decode` of all tokens.
 
     A piece never ends in half a character: what the next token might still change is held back until then, or until
     `finish`. Only a short window of tokens is decoded each time. It begins with tokens whose text was returned before,
-    or with the end of the prompt, because decoders treat the start of a text differently.
+    or with the end of a prompt, because decoders treat the start of a text differently.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int] = ()):
+    def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
-        last = next((token_id for token_id in reversed(prompt) if not tokenizer.is_special(token_id)), None)
-        text = "" if last is None else tokenizer.decode([last])
-        self._window: list[int] = [] if last is None or text.endswith(REPLACEMENT) else [last]
-        self._num_old = len(self._window)  # tokens at the start of the window whose text was returned before
-        self._num_given = len(text) if self._window else 0  # characters of the window's text that were returned
+        self._window: list[int] = []
+        self._num_old = 0  # tokens at the start of the window whose text was returned before
+        self._num_given = 0  # characters of the window's text that were returned
+
+    def follow(self, prompt: Sequence[int]) -> None:
+        """Begin a text that goes on from a prompt: the space at its front, which decoders drop at the front of a text,
+        is not lost."""
+        last = next((token_id for token_id in reversed(prompt) if not self._tokenizer.is_special(token_id)), None)
+        text = "" if last is None else self._tokenizer.decode([last])
+        if last is not None and not text.endswith(REPLACEMENT):  # half a character belongs to the prompt
+            self._window, self._num_old, self._num_given = [last], 1, len(text)
 
     def add(self, token_id: int) -> str:
         """The text that is certain now that this token has come; often one token's, sometimes empty."""
