@@ -152,7 +152,7 @@ class Detokenizer:
         last = next((token_id for token_id in reversed(prompt) if not self._tokenizer.is_special(token_id)), None)
         text = "" if last is None else self._tokenizer.decode([last])
         if last is not None and not text.endswith(REPLACEMENT):  # half a character belongs to the prompt
-            self._window, self._num_old, self._num_given = [last], 1, len(text)
+            self._window, self._num_old, self._num_given = [int(last)], 1, len(text)
 
     def add(self, token_id: int) -> str:
         """The text that is certain now that this token has come; often one token's, sometimes empty."""
