@@ -286,6 +286,16 @@ def test_the_first_space_of_an_answer(vocabulary):
     assert "".join(map(vocabulary.detokenizer().add, prompt)) == "a"
 
 
+def test_a_prompt_that_ends_in_half_a_character_keeps_it(vocabulary):
+    """Catches an answer whose first bytes vanish in a character of the prompt: they are what the answer's tokens say."""
+    euro = vocabulary.encode("é", add_special_tokens=False) if vocabulary.byte_of == {} else [3 + 0xC3, 3 + 0xA9]
+    assert len(euro) == 2
+    assert vocabulary.decode(euro) == "é"
+    detokenizer = vocabulary.detokenizer()
+    detokenizer.follow(euro[:1])
+    assert detokenizer.add(euro[1]) + detokenizer.finish() == vocabulary.decode(euro[1:]) == "\ufffd"
+
+
 @pytest.mark.parametrize("stop", ["\n", "\n\n", "b\n", "é", "a\nb"])
 def test_stop_strings_of_bytes_end_at_their_last_token(vocabulary, stop):
     """Catches stop strings that are found one token late, or never when the answer ends there.

@@ -176,7 +176,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _check_fields(fields: Mapping[str, Any], required: Collection[str] = (), where: str = "") -> None:
     """Hold fields to `RULES`, those of objects within them too. None is a missing value."""
     if not isinstance(fields, Mapping):
-        raise UnsupportedModelError(f"{where or 'a configuration'} must be an object, got {fields!r:.80}")
+        raise UnsupportedModelError(f"{where[:-1] or 'a configuration'} must be an object, got {fields!r:.80}")
     if missing := [name for name in required if fields.get(name) is None]:
         raise UnsupportedModelError(f"fields are missing: {', '.join(missing)}")
     for name, value in fields.items():

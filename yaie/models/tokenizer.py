@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers.models import BPE, Unigram, WordLevel
 
 from yaie.models import chat_template
 from yaie.models.config import read_json, read_text
@@ -40,10 +39,8 @@ class Tokenizer:
             )
         with _named(f"{self._path} is not a tokenizer"):
             self._tokenizer = tokenizers.Tokenizer.from_file(str(self._path))
-        if not isinstance(
-            self._tokenizer.model, BPE | Unigram | WordLevel
-        ):  # WordPiece changes text that was given out
-            kind = type(self._tokenizer.model).__name__
+        kind = type(self._tokenizer.model).__name__
+        if kind not in ("BPE", "Unigram", "WordLevel"):  # WordPiece changes text that was given out
             raise ValueError(f"{self._path}: model {kind!r} is not supported; supported: BPE, Unigram, WordLevel")
         # A folder may carry the settings of a training run; here they would cut or pad prompts without a word.
         self._tokenizer.no_truncation()
