@@ -56,7 +56,13 @@ MODELS = {
     ),
     "qwen3: a window that touches no layer": (
         "qwen3",
-        {"head_dim": 32, "use_sliding_window": True, "sliding_window": 16, "layer_types": ["full_attention"] * 2},
+        {
+            "head_dim": 32,
+            "use_sliding_window": True,
+            "sliding_window": 16,
+            "max_window_layers": 0,
+            "layer_types": ["full_attention"] * 2,
+        },
     ),
 }
 # What people do to a folder, and may: nothing of it changes a number. Changes to its config.json, and to its tensors.
