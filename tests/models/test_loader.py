@@ -124,7 +124,7 @@ def test_wrong_weights_are_refused_by_name(tmp_path):
     with pytest.raises(UnsupportedModelError, match=r"up_proj.*\[48, 31\].*\[48, 32\]"):
         load(tmp_path)
     write(tmp_path, {**weights, name: torch.zeros(48, 32, dtype=torch.int8)})
-    with pytest.raises(UnsupportedModelError, match=r"up_proj.*int8"):
+    with pytest.raises(UnsupportedModelError, match=r"up_proj.*I8"):
         load(tmp_path)
 
 

@@ -1,9 +1,8 @@
 """Decode steps from CUDA graphs: the launches of a whole step are recorded once and started with one call.
 
 A decode step of a small model is some hundred launches of a few microseconds each. The CPU needs about as long to ask
-for one as the GPU to do it, so the GPU waits. A CUDA graph is a recording of launches with all of their arguments:
-replaying it costs the CPU one call. What is recorded is fixed: which kernels, how many thread blocks, which addresses.
-So
+for one as the GPU to do it, so the GPU waits. Replaying a recording costs the CPU one call, but what is recorded is
+fixed: which kernels, how many thread blocks, which addresses. So
 
 * a graph is for one number of sequences. There is one for each of a few sizes ("buckets"), and a batch takes the next
   larger one. The rows that are left over are padding: slot -1 (stores nothing), context 0 (sees nothing);
@@ -11,8 +10,7 @@ So
 
 Only steps in which every sequence has one new token are replayed; prompts, and steps that mix both, run as usual.
 
-Captured graphs need a GPU; `DecodeGraphs` itself does not. With `capture=eager` it runs the padded batch as it is: so
-the tests see on a CPU that padding changes no token.
+Captured graphs need a GPU; with `capture=eager`, `DecodeGraphs` runs the padded batch as it is, on any machine.
 """
 
 from __future__ import annotations
@@ -32,6 +30,8 @@ Step = Callable[[], torch.Tensor]
 
 def bucket_sizes(max_num_seqs: int) -> list[int]:
     """The numbers of sequences for which graphs are made: 1, 2, 4, then multiples of 8, and the largest itself."""
+    if not isinstance(max_num_seqs, int) or max_num_seqs < 1:
+        raise ValueError(f"max_num_seqs must be an integer from 1 on, got {max_num_seqs!r}")
     sizes = {1, 2, 4, *range(8, max_num_seqs, 8), max_num_seqs}
     return sorted(size for size in sizes if size <= max_num_seqs)
 
@@ -77,22 +77,16 @@ def eager(step: Step) -> Step:
 class Capture:
     """Records the launches of steps; a call returns a function that replays them.
 
-    All recordings of one `Capture` take what they compute with from one pool of memory. So a replay may overwrite what
-    another one has left, its result included: use a result before the next replay. The pool lives as long as one of
-    its graphs does, so it belongs to the graphs of one engine: a pool of the whole process would be gone with the
-    first engine, and the second could record nothing.
+    All recordings of one `Capture` compute in one pool of memory: use a result before the next replay. The pool lives
+    as long as one of its graphs does, so each engine has its own, or the second could record nothing after the first.
     """
 
     def __init__(self) -> None:
         self._graphs: list[torch.cuda.CUDAGraph] = []
 
     def __call__(self, step: Step) -> Step:
-        """Run `step`, record it, and return a function that replays it; its result is overwritten each time.
-
-        The step runs first: kernels are compiled and loaded then, and cuBLAS gets its memory. A recording must do
-        neither.
-        """
-        side = torch.cuda.Stream()
+        """Run `step`, record it, and return a function that replays it; its result is overwritten each time."""
+        side = torch.cuda.Stream()  # a first run compiles and loads kernels, and gets memory: a recording must not
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             step()

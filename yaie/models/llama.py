@@ -32,11 +32,8 @@ Past = list[tuple[Tensor, Tensor]]
 
 
 class Module(nn.Module):
-    """An `nn.Module` whose call is its `forward` and nothing else, and whose parts are also plain attributes.
-
-    PyTorch's call looks for hooks, and it finds parts by a search in Python. In a decode step of a small model the two
-    took 7% of the time.
-    """
+    """An `nn.Module` whose call is its `forward`, and whose parts are plain attributes. PyTorch looks for hooks, and
+    finds parts by a search in Python: in a decode step of a small model the two took 7% of the time."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -118,25 +115,20 @@ class DecoderBlock(Module):
 
 
 class Llama(Module):
-    """The decoder. Weights are for inference only (no gradients); they start random, `load_model` fills them.
-
-    Attributes:
-        config: its shape.
-        inv_freq: frequencies of RoPE, float32 whatever the dtype of the weights.
-    """
+    """The decoder. Weights are for inference only (no gradients); they start random, `load_model` fills them."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = nn.Embedding.from_pretrained(_random_rows(config, 1))
         self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
         self.norm = nn.Parameter(torch.ones(config.hidden_size))
         if config.tie_word_embeddings:
             self.lm_head = self.embed_tokens.weight
         else:
-            self.lm_head = nn.Parameter(torch.randn(config.vocab_size, config.hidden_size) * 0.02)  # as transformers
+            self.lm_head = nn.Parameter(_random_rows(config, 0.02))  # as transformers
         self.requires_grad_(False)
-        # Not a buffer: `model.half()` would round it, and positions beyond some thousands would fall together.
+        # Not a buffer, float32 always: `model.half()` would round it, and late positions would fall together.
         with torch.device("cpu"):
             self.inv_freq = config.inv_freq()
 
@@ -158,14 +150,8 @@ class Llama(Module):
     ) -> Tensor:
         """One step of the engine: store keys and values of the new tokens, attend over pages.
 
-        Args:
-            batch: the new tokens and where everything lies.
-            kv_cache: its pool is written at `batch.slot_mapping`, in every layer.
-            operations: what computes; None: torch's.
-            plan: for the attention over these pages, from the same `operations`; None: it is made here.
-
-        Returns:
-            `[num_tokens, hidden_size]`, normalised, ready for `logits` (for the rows that need them).
+        `operations` (None: torch's) compute; `plan`, from the same, is for the attention over these pages (None: it is
+        made here). Returns `[num_tokens, hidden_size]`, normalised, ready for `logits` of the rows that need them.
         """
         operations = operations or by_name("torch")
         caches = list(zip(kv_cache.key_cache.unbind(0), kv_cache.value_cache.unbind(0), strict=True))
@@ -188,6 +174,7 @@ class Llama(Module):
             out, _ = attention.attention(query[None], key[None], value[None], mask)
             return out[0].to(query.dtype)
 
+        self._check(token_ids)
         positions = torch.arange(len(token_ids), device=token_ids.device)
         return self.logits(self._run(token_ids, positions, attend, PLAIN))
 
@@ -195,14 +182,11 @@ class Llama(Module):
     def forward_contiguous(self, token_ids: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """The next tokens of one sequence, with keys and values of the earlier ones contiguous, per layer.
 
-        Args:
-            token_ids: `[num_tokens]`, the tokens that come after the past.
-            past: what the call before returned; None at the start. It is not changed.
-
-        Returns:
-            Logits `[num_tokens, vocab_size]`, and for each layer key and value of all tokens so far, each
-            `[past_len + num_tokens, num_kv_heads, head_dim]`.
+        `past` is what the call before returned (None at the start); it is not changed. Returns the logits `[num_tokens,
+        vocab_size]`, and for each layer key and value of all tokens so far, each `[past_len + num_tokens, num_kv_heads,
+        head_dim]`.
         """
+        self._check(token_ids)
         past_len = len(past[0][0]) if past else 0
         grown: Past = []
 
@@ -215,6 +199,14 @@ class Llama(Module):
 
         positions = torch.arange(past_len, past_len + len(token_ids), device=token_ids.device)
         return self.logits(self._run(token_ids, positions, attend, by_name("torch"))), grown
+
+    def _check(self, token_ids: Tensor) -> None:
+        """Raise ValueError unless these are tokens of one sequence: a wrong one would end the use of a GPU."""
+        is_sequence = isinstance(token_ids, Tensor) and token_ids.ndim == 1 and len(token_ids)
+        integers, known = (torch.int32, torch.int64), self.config.vocab_size
+        if not is_sequence or token_ids.dtype not in integers or token_ids.min() < 0 or token_ids.max() >= known:
+            expected = f"token_ids must be [num_tokens], at least one integer from 0 to {known - 1}"
+            raise ValueError(f"{expected}, got {token_ids!r:.80}")
 
     def _run(
         self, token_ids: Tensor, positions: Tensor, attend: Callable[..., Tensor], operations: Operations
@@ -258,6 +250,12 @@ class Llama(Module):
                 views[f"{at}self_attn.q_norm.weight"] = attention.q_norm.data
                 views[f"{at}self_attn.k_norm.weight"] = attention.k_norm.data
         return views
+
+
+def _random_rows(config: ModelConfig, std: float) -> Tensor:
+    """A row for each token. Without memory nothing is drawn: PyTorch would import a compiler for it, in 1 s."""
+    rows = torch.empty(config.vocab_size, config.hidden_size)
+    return rows if rows.is_meta else rows.normal_() * std
 
 
 def generate_greedy(

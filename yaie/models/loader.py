@@ -3,12 +3,16 @@
 Pickle files (`*.bin`, `*.pt`) are never opened: loading one runs whatever code its author put in.
 """
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from yaie.models.config import ModelConfig, UnsupportedModelError, read_json
 from yaie.models.llama import Llama
@@ -25,6 +29,11 @@ HUB_FILES = [
     "model.safetensors.index.json",
     "model*.safetensors",
 ]
+# Of weights, by their names in files.
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+FIRST_NORM = "layers.0.input_layernorm.weight"  # every decoder has one, behind the name of the decoder
+MAX_HEADER_BYTES = 4 * 2**20  # the largest models have some 150 KB
 # Old Llama checkpoints store these frequencies; they follow from config.json.
 DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
@@ -34,27 +43,28 @@ def load_model(
 ) -> tuple[Llama, ModelConfig, Tokenizer]:
     """Load a checkpoint in the format of Hugging Face: config.json, safetensors, tokenizer.json.
 
-    Args:
-        name_or_path: a folder; or "tiny", the model that ships with YAIE; or a name on the Hugging Face Hub such as
-            "Qwen/Qwen3-0.6B", fetched with `huggingface_hub` (only then is the network used).
-        dtype: the weights are converted to this.
-        device: where the weights go.
+    `name_or_path` is a folder; or "tiny", the model that ships with YAIE; or a name on the Hugging Face Hub such as
+    "Qwen/Qwen3-0.6B", fetched with `huggingface_hub` (only then is the network used). Weights are converted to `dtype`.
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing, or the name could not be fetched.
         UnsupportedModelError: the checkpoint asks for something that the decoder does not compute.
-        ValueError: a file is damaged.
+        ValueError: a file is damaged, or an argument is wrong.
     """
     folder = find_folder(name_or_path)
-    tokenizer = Tokenizer(folder)
-    model = load_weights(folder, ModelConfig.from_folder(folder), dtype, device)
-    return model, model.config, tokenizer
+    config, tokenizer = ModelConfig.from_folder(folder), Tokenizer(folder)
+    if (largest := max((tokenizer.largest_id, *tokenizer.eos_token_ids))) >= config.vocab_size:
+        known = f"config.json has vocab_size={config.vocab_size}"
+        raise UnsupportedModelError(f"{folder}: tokenizer.json or eos_token_id has the id {largest}, but {known}")
+    return load_weights(folder, config, dtype, device), config, tokenizer
 
 
 def find_folder(name_or_path: str | Path) -> Path:
     """The folder that a name stands for; see `load_model`."""
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise TypeError(f"a model is a folder or a name (str or Path), got {name_or_path!r:.80}")
     name = str(name_or_path)
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name))
     if name == "tiny":
         return TINY
     if name and path.is_dir():  # Path("") is the current folder
@@ -94,51 +104,94 @@ def load_weights(
 ) -> Llama:
     """A decoder with the weights of a folder. Every weight must be there, with the right shape, and no other.
 
-    Besides the model itself, about one tensor of the checkpoint is in memory at a time.
+    The headers of the files are compared with `config` before any weight gets its memory. Besides the model itself,
+    about one tensor of the checkpoint is in memory at a time.
     """
+    if dtype not in DTYPES.values():
+        raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES.values()))}, got {dtype!r}")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # each kind of device, absent or misspelt, has its own
+        raise ValueError(f"device={device!r} cannot be used here: {error}") from None
+    stored = _stored(folder)
+    tied = config.tie_word_embeddings
+    if tied:  # one tensor, stored under either name or under both
+        stored = {
+            there: stored[here] for here, there in ((HEAD, EMBEDDING), (EMBEDDING, HEAD)) if here in stored
+        } | stored
+    layers = {match[1] for name in stored if (match := re.match(r"model\.layers\.(\d+)\.", name))}
+    if len(layers) != config.num_layers:  # before so many are built
+        raise UnsupportedModelError(
+            f"{folder}: config.json has num_hidden_layers={config.num_layers}, but the weights have {len(layers)}"
+        )
     with torch.device("meta"):  # no memory and no random numbers for weights that are overwritten
         model = Llama(config)
+    expected = model.checkpoint_views()
+    _compare(folder, config, stored, expected | {HEAD: expected[EMBEDDING]} if tied else expected)
     model = model.to(dtype).to_empty(device=device).eval()
-    if config.tie_word_embeddings:
+    if tied:
         model.lm_head = model.embed_tokens.weight
-    views = model.checkpoint_views()
-    missing, head = set(views), None
-    for file, name, tensor in _tensors(folder):
-        if DERIVED.fullmatch(name):
-            continue
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            head = tensor
-            continue
-        if name not in views:
-            raise UnsupportedModelError(
-                f"{file} has a tensor {name!r}, which {config.architecture} does not have with this config.json: "
-                "leaving it out would change results"
-            )
-        if tensor.shape != views[name].shape or not tensor.is_floating_point():
-            raise UnsupportedModelError(
-                f"{file}: {name!r} is {tensor.dtype} {list(tensor.shape)}, but config.json asks for floating-point "
-                f"numbers {list(views[name].shape)}"
-            )
-        views[name].copy_(tensor)
-        missing.discard(name)
-    if missing:
-        raise UnsupportedModelError(f"{folder} lacks {len(missing)} tensors, for example {min(missing)!r}")
-    if head is not None and not torch.equal(head.to(model.lm_head), model.lm_head):
-        raise UnsupportedModelError(
-            f"{folder}: tie_word_embeddings=True, but lm_head.weight differs from model.embed_tokens.weight"
-        )
+    for name, view in model.checkpoint_views().items():
+        view.copy_(stored[name].part[:])
+    if tied and not torch.equal(stored[HEAD].part[:].to(model.lm_head), model.lm_head):
+        raise UnsupportedModelError(f"{folder}: tie_word_embeddings=True, but {HEAD} differs from {EMBEDDING}")
     return model
 
 
-def _tensors(folder: Path) -> Iterator[tuple[Path, str, torch.Tensor]]:
-    """All tensors of a checkpoint, one at a time: file, name, tensor."""
+class _Stored(NamedTuple):
+    """A tensor in a file: the name there, and `part`, which knows dtype and shape and reads the numbers when asked."""
+
+    file: Path
+    name: str
+    part: Any
+
+
+def _compare(folder: Path, config: ModelConfig, stored: Mapping[str, _Stored], expected: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not those of `config`."""
+    for name, (file, there, part) in stored.items():
+        if name not in expected:
+            raise UnsupportedModelError(
+                f"{file} has a tensor {there!r}, which {config.architecture} does not have with this config.json: "
+                "leaving it out would change results"
+            )
+        got, shape = (part.get_dtype(), part.get_shape()), list(expected[name].shape)
+        if got[1] != shape or got[0] not in DTYPES:
+            raise UnsupportedModelError(
+                f"{file}: {there!r} is {got[0]} {got[1]}, but config.json asks for {shape}, in {', '.join(DTYPES)}"
+            )
+    if missing := expected.keys() - stored.keys():
+        raise UnsupportedModelError(f"{folder} lacks {len(missing)} tensors, for example {min(missing)!r}")
+
+
+def _stored(folder: Path) -> dict[str, _Stored]:
+    """All tensors of a checkpoint, under the names that they usually have."""
+    found: dict[str, _Stored] = {}
     for file in _weight_files(folder):
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 (not a dict)
-                    yield file, name, tensors.get_tensor(name)
-        except SafetensorError as error:
-            raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from None
+        with _opened(file) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (not a dict)
+                if name in found:
+                    raise UnsupportedModelError(f"{file} and {found[name].file.name} both have a tensor {name!r}")
+                found[name] = _Stored(file, name, tensors.get_slice(name))
+    # Whatever wrapped the decoder when it was saved is in front of all names; `model.` is missing if nothing did.
+    first = next((name for name in found if name.endswith(FIRST_NORM)), f"model.{FIRST_NORM}")
+    prefix = first.removesuffix(FIRST_NORM)
+    usual = {name: f"model.{name[len(prefix) :]}" for name in found if name.startswith(prefix)}
+    usual[prefix.removesuffix("model.") + HEAD] = HEAD
+    stored = {usual.get(name, name): tensor for name, tensor in found.items()}
+    return {name: tensor for name, tensor in stored.items() if not DERIVED.fullmatch(name)}
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """A safetensors file. Its library holds the header to the size of the file."""
+    try:
+        with file.open("rb") as raw:
+            if int.from_bytes(raw.read(8), "little") > MAX_HEADER_BYTES:
+                raise SafetensorError(f"its header claims more than {MAX_HEADER_BYTES} bytes")
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from None
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -149,13 +202,12 @@ def _weight_files(folder: Path) -> list[Path]:
         weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise ValueError(f"{index} has no weight_map: it should say which file holds which tensor")
-        names = sorted(set(weight_map.values()))
-        for name in names:
-            if Path(name).name != name:
-                raise ValueError(f"{index} names {name!r}: weights must lie in the folder itself")
+        for name in weight_map.values():
+            if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,200}\.safetensors", name):
+                raise ValueError(f"{index} names {name!r:.80}: expected a *.safetensors file in the folder itself")
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name} is missing, but {index.name} names it")
-        return [folder / name for name in names]
+        return [folder / name for name in sorted(set(weight_map.values()))]
     if pickles := sorted(p.name for kind in ("*.bin", "*.pt", "*.pth") for p in folder.glob(kind)):
         raise UnsupportedModelError(
             f"{folder} has its weights as pickle ({', '.join(pickles)}). Such a file can run any code when it is "
