@@ -3,13 +3,13 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("2.1").check()` in the notebook, or `yaie check 2.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 42b07225b559f847
+# generated, text hash feca9b5e5fb0662f
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from yaie.kernels import kv_cache
+from yaie.kernels import checks, kv_cache
 from yaie.kernels.kv_cache import OutOfBlocksError, _positive_int
 
 

@@ -3,7 +3,7 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("10.1").check()` in the notebook, or `yaie check 10.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 1b7c97ebd63cceb1
+# generated, text hash 34fca115d47d8dc9
 
 from __future__ import annotations
 
@@ -177,14 +177,9 @@ class KVCacheManager(kv_cache.KVCacheManager):
         """Make room for `num_tokens` more tokens and return their slots, in order.
 
         A partly filled last block that others share is copied first, because the new tokens will be written into it.
-
-        Raises:
-            KeyError: the request has no blocks.
-            ValueError: `num_tokens` is not a positive integer.
-            OutOfBlocksError: fewer blocks are free than needed. After any error nothing has changed.
         """
         table = self._table(request_id)
-        _positive_int("num_tokens", num_tokens)
+        num_tokens = _positive_int("num_tokens", num_tokens)
         context_len = self.context_lens[request_id]
         num_new_blocks = self.blocks_needed(context_len + num_tokens) - len(table)
         copies_tail = context_len % self.block_size != 0 and self.ref_counts[table[-1]] > 1

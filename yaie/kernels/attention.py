@@ -86,16 +86,19 @@ def attention(
     return ungroup_heads(out, q_len), ungroup_heads(lse, q_len).squeeze(-1)
 
 
-def flash_kernel_takes(query: Tensor, key: Tensor) -> bool:
-    """Whether PyTorch's flash kernel for the CPU, which never keeps all scores at once, computes this."""
-    return query.dtype == key.dtype == torch.float32 and query.is_cpu
+def flash_kernel_takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether PyTorch's flash kernel for the CPU, which never keeps all scores at once, computes this. (It takes for
+    granted, and does not check, that the numbers of a head lie side by side.)
+    """
+    in_float32 = query.dtype == key.dtype == value.dtype == torch.float32 and query.is_cpu
+    return in_float32 and query.stride(-1) == key.stride(-1) == value.stride(-1) == 1
 
 
 def fast_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, scale: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """`attention` for queries that see at least one key, by PyTorch's flash kernel where that takes them."""
-    if not flash_kernel_takes(query, key):
+    if not flash_kernel_takes(query, key, value):
         return attention(query, key, value, mask, scale)
     q_len, num_kv_heads = query.shape[1], key.shape[2]
     if mask is not None:  # it is added to the scores; grouped rows are all queries of one head, then all of the next

@@ -9,17 +9,24 @@ to it when its last reference is dropped. References are held by
   evicts that page.
 
 A block with more than one reference is never written: `append_tokens` and `write` first replace it by a private copy
-(copy on write). Every call either succeeds or raises and changes nothing; a request without blocks is a KeyError.
+(copy on write). Every call either succeeds or raises and changes nothing: KeyError for a request without blocks,
+OutOfBlocksError where fewer blocks are free than needed, ValueError for arguments that do not fit.
 
 Source: vLLM (Kwon et al., "Efficient Memory Management for Large Language Model Serving with PagedAttention", SOSP
 2023).
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+
+from yaie.kernels import checks
+
+_positive_int = partial(checks.integer, least=1)
 
 
 class OutOfBlocksError(RuntimeError):
@@ -55,6 +62,8 @@ class _BlockViews(Sequence):
         return self.key_cache.shape[1]
 
     def __getitem__(self, block_id: int) -> KVCacheBlock:
+        if not checks.is_integer(block_id):
+            raise TypeError(f"a block is named by an integer, got {checks.describe(block_id)}")
         if not 0 <= block_id < len(self):
             raise IndexError(f"block {block_id} is outside the pool of {len(self)} blocks")
         layer = 0 if self.key_cache.shape[0] == 1 else slice(None)
@@ -89,16 +98,26 @@ class KVCacheManager:
         self.num_heads = _positive_int("num_heads", num_heads)
         self.head_dim = _positive_int("head_dim", head_dim)
         self.num_layers = _positive_int("num_layers", num_layers)
-        shape = (num_layers, num_blocks, block_size, num_heads, head_dim)
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise ValueError(f"dtype must be a floating torch.dtype, got {dtype!r}")
+        try:
+            device = None if device is None else torch.device(device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device must be None or name a device, got {device!r}: {error}") from error
+        absent = device is not None and device.type == "cuda" and not torch.cuda.is_available()
+        checks.require(not absent, f"device must be one of this machine, which has no GPU, got {device!r}")
+        shape = (self.num_layers, self.num_blocks, self.block_size, self.num_heads, self.head_dim)
+        num_bytes = math.prod(shape) * dtype.itemsize
+        checks.require(num_bytes < 2**47, f"a pool {list(shape)} of {num_bytes} bytes is more than can be addressed")
         self.key_cache = torch.zeros(shape, dtype=dtype, device=device)
         self.value_cache = torch.zeros(shape, dtype=dtype, device=device)
         self.blocks = _BlockViews(self.key_cache, self.value_cache)
         self.block_tables: dict[str, list[int]] = {}
         self.context_lens: dict[str, int] = {}
         # A stack, used at its end: list.pop(0) would move every other id. Reversed, so block 0 goes first.
-        self.free_block_list: list[int] = list(reversed(range(num_blocks)))
-        self.ref_counts: list[int] = [0] * num_blocks
-        self.cache_refs: list[int] = [0] * num_blocks
+        self.free_block_list: list[int] = list(reversed(range(self.num_blocks)))
+        self.ref_counts: list[int] = [0] * self.num_blocks
+        self.cache_refs: list[int] = [0] * self.num_blocks
 
     @property
     def dtype(self) -> torch.dtype:
@@ -134,12 +153,12 @@ class KVCacheManager:
         Raises:
             ValueError: the request already has a table, `num_tokens` is not a positive integer, or `prefix_blocks`
                 names a block twice, a free block, or more tokens than `num_tokens`.
-            OutOfBlocksError: fewer blocks are free than needed. After any error nothing has changed.
         """
+        checks.request_id("request_id", request_id)
         if request_id in self.block_tables:
             raise ValueError(f"request {request_id!r} already has blocks; free them or use append_tokens")
-        _positive_int("num_tokens", num_tokens)
-        self._check_prefix(prefix_blocks, num_tokens)
+        num_tokens = _positive_int("num_tokens", num_tokens)
+        prefix_blocks = self._check_prefix(prefix_blocks, num_tokens)
         num_new_blocks = self.blocks_needed(num_tokens) - len(prefix_blocks)
         new_blocks = self._take_blocks(request_id, num_new_blocks)
         for block_id in prefix_blocks:
@@ -152,14 +171,9 @@ class KVCacheManager:
         """Make room for `num_tokens` more tokens and return their slots, in order.
 
         A partly filled last block that others share is copied first, because the new tokens will be written into it.
-
-        Raises:
-            KeyError: the request has no blocks.
-            ValueError: `num_tokens` is not a positive integer.
-            OutOfBlocksError: fewer blocks are free than needed. After any error nothing has changed.
         """
         table = self._table(request_id)
-        _positive_int("num_tokens", num_tokens)
+        num_tokens = _positive_int("num_tokens", num_tokens)
         context_len = self.context_lens[request_id]
         num_new_blocks = self.blocks_needed(context_len + num_tokens) - len(table)
         copies_tail = context_len % self.block_size != 0 and self.ref_counts[table[-1]] > 1
@@ -176,14 +190,11 @@ class KVCacheManager:
         The child gets its own table with the same block ids, so each of those blocks has one more reference.
         Both may go on: whoever first writes to a shared block copies that block (`copy_on_write`).
 
-        Returns:
-            The block ids of the child in order, a copy of `block_tables[child_id]`.
-
-        Raises:
-            KeyError: the parent has no blocks.
-            ValueError: the child already has blocks. After any error nothing has changed.
+        Returns the block ids of the child in order, a copy of `block_tables[child_id]`. A child that has blocks already
+        is a ValueError.
         """
         table = self._table(parent_id)
+        checks.request_id("child_id", child_id)
         if child_id in self.block_tables:
             raise ValueError(f"request {child_id!r} already has blocks; fork needs a new request id")
         for block_id in table:
@@ -197,13 +208,9 @@ class KVCacheManager:
 
         A block that only this request refers to stays. A shared one is replaced, in this table only, by a fresh block
         with the same keys and values in every layer; the shared block loses one reference.
-
-        Raises:
-            KeyError: the request has no blocks.
-            OutOfBlocksError: a copy is needed and no block is free. Nothing has changed then.
         """
         table = self._table(request_id)
-        shared = table[block_index]
+        shared = table[checks.integer("block_index", block_index, 0, len(table) - 1)]
         if self.ref_counts[shared] == 1:
             return shared
         (private,) = self._take_blocks(request_id, 1)
@@ -224,20 +231,15 @@ class KVCacheManager:
 
         Slot `s` is row `s % block_size` of block `s // block_size`.
 
-        Args:
-            end: one past the last position; `None` means the request's context length.
-
-        Returns:
-            `end - start` slots, in order of position. With blocks of 4 and the block table `[7, 2]`, the positions 3
-            and 4 lie in the slots 31 and 8.
-
-        Raises:
-            KeyError: the request has no blocks.
-            ValueError: not `0 <= start <= end <= context_lens[request_id]`.
+        Returns `end - start` slots, in order of position; `end` is the request's context length if None. With blocks of
+        4 and the block table `[7, 2]`, the positions 3 and 4 lie in the slots 31 and 8. ValueError unless
+        `0 <= start <= end <= context_lens[request_id]`.
         """
         table = self._table(request_id)
         context_len = self.context_lens[request_id]
         end = context_len if end is None else end
+        if type(start) is not int or type(end) is not int:  # numpy's, or none
+            start, end = checks.integers("start and end", [start, end], least=-checks.LARGEST)
         if not 0 <= start <= end <= context_len:
             raise ValueError(f"positions {start}..{end} are outside request {request_id!r} of {context_len} tokens")
         size = self.block_size
@@ -250,18 +252,17 @@ class KVCacheManager:
     ) -> None:
         """Store `[num_tokens, num_heads, head_dim]` keys and values for the positions from `start` on, in one layer.
 
-        Numbers are converted to the pool's dtype. Shared blocks that would be touched are copied first, which may be an
-        OutOfBlocksError. A shape, layer or position that the request does not have is a ValueError.
+        Numbers are converted to the pool's dtype. Shared blocks that would be touched are copied first.
         """
         table = self._table(request_id)
         self._check_layer(layer)
-        num_tokens = keys.shape[0] if keys.ndim == 3 else 0
-        expected = (num_tokens, self.num_heads, self.head_dim)
-        if num_tokens == 0 or keys.shape != expected or values.shape != expected:
-            raise ValueError(
-                f"keys {tuple(keys.shape)} and values {tuple(values.shape)} must both be [num_tokens >= 1, "
-                f"num_heads={self.num_heads}, head_dim={self.head_dim}]"
-            )
+        sizes = checks.Sizes(num_heads=self.num_heads, head_dim=self.head_dim)
+        sizes.take("num_tokens num_heads head_dim", checks.FLOATS, keys=keys, values=values)
+        num_tokens = sizes["num_tokens"]
+        checks.require(num_tokens > 0, "keys and values must be [num_tokens >= 1, num_heads, head_dim], got no tokens")
+        start = checks.integer("start", start, -checks.LARGEST)
+        # Copies: views of the pool itself may be given. Made before anything changes, for whatever torch refuses.
+        keys, values = (x.to(self.device, self.dtype, copy=True) for x in (keys, values))
         self.slot_mapping(request_id, start, start + num_tokens)  # refuses positions outside the request
         touched = range(start // self.block_size, self.blocks_needed(start + num_tokens))
         shared = [index for index in touched if self.ref_counts[table[index]] > 1]
@@ -269,8 +270,8 @@ class KVCacheManager:
         for index in shared:
             self.copy_on_write(request_id, index)
         slots = self._slots(request_id, start, start + num_tokens)
-        self.key_cache[layer].flatten(0, 1)[slots] = keys.to(self.device, self.dtype)
-        self.value_cache[layer].flatten(0, 1)[slots] = values.to(self.device, self.dtype)
+        self.key_cache[layer].flatten(0, 1)[slots] = keys
+        self.value_cache[layer].flatten(0, 1)[slots] = values
 
     def read(
         self, request_id: str, *, start: int = 0, end: int | None = None, layer: int = 0
@@ -284,8 +285,7 @@ class KVCacheManager:
 
     def retain(self, block_ids: Iterable[int]) -> None:
         """Take one reference on each block for the prefix cache: it will outlive the request that filled it."""
-        block_ids = list(block_ids)
-        self._check_in_use(block_ids)
+        block_ids = self._check_in_use("block_ids", block_ids)
         for block_id in block_ids:
             self.ref_counts[block_id] += 1
             self.cache_refs[block_id] += 1
@@ -295,8 +295,7 @@ class KVCacheManager:
 
         ValueError if a block was not retained that often: the reference would be another owner's.
         """
-        block_ids = list(block_ids)
-        self._check_in_use(block_ids)
+        block_ids = self._check_in_use("block_ids", block_ids)
         for block_id, count in Counter(block_ids).items():
             if count > self.cache_refs[block_id]:
                 raise ValueError(f"block {block_id} released {count}x, but retained {self.cache_refs[block_id]}x")
@@ -308,11 +307,10 @@ class KVCacheManager:
         """Swap a request's first blocks for others with the same contents; return those that became free.
 
         For a request that computed pages which the prefix cache already has: it goes on with the cache's, and its
-        duplicates are given back. The caller vouches that the contents are equal. ValueError as for `allocate_blocks`,
-        or if a block would appear twice in the table.
+        duplicates are given back. The caller vouches that the contents are equal.
         """
         table = self._table(request_id)
-        self._check_prefix(prefix_blocks, self.context_lens[request_id])
+        prefix_blocks = self._check_prefix(prefix_blocks, self.context_lens[request_id])
         if repeated := set(prefix_blocks) & set(table[len(prefix_blocks) :]):
             raise ValueError(f"blocks {sorted(repeated)} hold later tokens of request {request_id!r}")
         replaced = table[: len(prefix_blocks)]
@@ -340,9 +338,10 @@ class KVCacheManager:
     # --- shared steps ---------------------------------------------------------------------------------------
 
     def _table(self, request_id: str) -> list[int]:
-        if request_id not in self.block_tables:
-            raise KeyError(f"request {request_id!r} has no blocks: never allocated, or freed")
-        return self.block_tables[request_id]
+        try:
+            return self.block_tables[request_id]
+        except (KeyError, TypeError):
+            raise KeyError(f"request {request_id!r} has no blocks: never allocated, or freed") from None
 
     def _slots(self, request_id: str, start: int, end: int | None) -> torch.Tensor:
         return torch.tensor(self.slot_mapping(request_id, start, end), dtype=torch.int64, device=self.device)
@@ -372,26 +371,23 @@ class KVCacheManager:
         self.free_block_list.extend(reversed(freed))
         return freed
 
-    def _check_in_use(self, block_ids: Sequence[int]) -> None:
+    def _check_in_use(self, name: str, block_ids: Iterable[int]) -> list[int]:
+        block_ids = checks.integers(name, block_ids, least=-checks.LARGEST)
         for block_id in block_ids:
             if not 0 <= block_id < self.num_blocks:
                 raise ValueError(f"block {block_id} is outside the pool of {self.num_blocks} blocks")
             if self.ref_counts[block_id] == 0:
                 raise ValueError(f"block {block_id} is free: its contents may be overwritten at any time")
+        return block_ids
 
-    def _check_prefix(self, prefix_blocks: Sequence[int], num_tokens: int) -> None:
-        self._check_in_use(prefix_blocks)
+    def _check_prefix(self, prefix_blocks: Sequence[int], num_tokens: int) -> list[int]:
+        prefix_blocks = self._check_in_use("prefix_blocks", prefix_blocks)
         if len(set(prefix_blocks)) != len(prefix_blocks):
             raise ValueError(f"prefix_blocks names a block twice: {list(prefix_blocks)}")
         if (num_cached := len(prefix_blocks) * self.block_size) > num_tokens:
             raise ValueError(f"prefix blocks of {num_cached} tokens do not fit into a request of {num_tokens}")
+        return prefix_blocks
 
     def _check_layer(self, layer: int) -> None:
-        if not 0 <= layer < self.num_layers:
+        if not checks.is_integer(layer) or not 0 <= layer < self.num_layers:
             raise ValueError(f"layer {layer} is outside the pool of {self.num_layers} layers")
-
-
-def _positive_int(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    return value

@@ -6,7 +6,7 @@ all of them, each sequence adds its own pages, and the results are merged (`atte
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yaie.kernels import attention
+from yaie.kernels.checks import describe
 
 # Tokens of KV gathered at once in a batched decode: measured, more falls out of a CPU's caches, fewer costs more calls.
 MAX_GATHERED_TOKENS = 8192
@@ -36,8 +37,8 @@ def gather_pages(cache: Tensor, block_table: Tensor, context_len: int) -> Tensor
     return cache.index_select(0, block_table[:num_blocks]).flatten(0, 1)[:context_len]
 
 
-class Pages(NamedTuple):
-    """Tokens that all queries of `rows` see, or of which the last are these queries."""
+class PagedKeys(NamedTuple):
+    """Tokens in pages that all queries of `rows` see, or of which the last are these queries."""
 
     rows: Tensor | slice  # of the flat query
     block_table: Tensor
@@ -58,10 +59,10 @@ class AttentionPlan(NamedTuple):
     """What to read for a batch. Depends on lengths and block tables only."""
 
     num_tokens: int  # rows of the flat query
-    shared: Sequence[Pages] = ()  # full blocks at the start of several sequences
+    shared: Sequence[PagedKeys] = ()  # full blocks at the start of several sequences
     decode: Sequence[DecodeBatch] = ()
-    prefill: Sequence[Pages] = ()  # sequences with several queries
-    single: Pages | None = None  # the whole batch, if it is one decode
+    prefill: Sequence[PagedKeys] = ()  # sequences with several queries
+    single: PagedKeys | None = None  # the whole batch, if it is one decode
 
 
 def shared_prefix_groups(block_tables: np.ndarray, num_shareable: np.ndarray) -> list[tuple[np.ndarray, int]]:
@@ -113,7 +114,8 @@ def plan_attention(
     """
     if block_tables.shape[0] == 1 and (query_lens is None or int(query_lens[0]) == 1):
         num_tokens = int(context_lens[0])
-        return AttentionPlan(1, single=Pages(slice(0, 1), block_tables[0, : -(-num_tokens // block_size)], num_tokens))
+        table = block_tables[0, : -(-num_tokens // block_size)]
+        return AttentionPlan(1, single=PagedKeys(slice(0, 1), table, num_tokens))
     # Planned in numpy: on a few hundred numbers its calls cost a fraction of a tensor's.
     tables = block_tables.cpu().numpy()
     context_lens = np.asarray(context_lens, dtype=np.int64)
@@ -131,12 +133,12 @@ def plan_attention(
             continue
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
         table = block_tables[int(members[0]), :num_blocks]
-        shared.append(Pages(on_device(rows), table, num_blocks * block_size))
+        shared.append(PagedKeys(on_device(rows), table, num_blocks * block_size))
         num_shared[members] = num_blocks
 
     own_lens = context_lens - num_shared * block_size
     prefill = [
-        Pages(slice(starts[i], starts[i + 1]), block_tables[i, num_shared[i] :], int(own_lens[i]))
+        PagedKeys(slice(starts[i], starts[i + 1]), block_tables[i, num_shared[i] :], int(own_lens[i]))
         for i in np.flatnonzero(query_lens > 1).tolist()
     ]
     decode = []
@@ -160,6 +162,14 @@ def plan_attention(
     return AttentionPlan(int(starts[-1]), shared, decode, prefill)
 
 
+def check_plan(plan: Any, kind: type, query: Tensor) -> None:
+    """Raise `ValueError` for what is no plan of these operations, or a plan for other queries."""
+    if not isinstance(plan, kind):
+        raise ValueError(f"plan must be from plan_attention of the same backend, got {describe(plan)}")
+    if len(query) != plan.num_tokens:
+        raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
+
+
 def _attend_decode(
     query: Tensor, key_cache: Tensor, value_cache: Tensor, part: DecodeBatch, scale: float | None, fast: bool
 ) -> tuple[Tensor, Tensor]:
@@ -175,7 +185,7 @@ def _attend_decode(
 
 
 def _attend_single(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, single: Pages, scale: float | None, fast: bool
+    query: Tensor, key_cache: Tensor, value_cache: Tensor, single: PagedKeys, scale: float | None, fast: bool
 ) -> Tensor:
     """The output of a single decode, in few calls: it is what a chat spends most of its time on."""
     num_kv_heads, head_dim = key_cache.shape[2:]
@@ -183,7 +193,7 @@ def _attend_single(
         cache.index_select(0, single.block_table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, single.num_tokens)
         for cache in (key_cache, value_cache)
     )
-    if not fast or not attention.flash_kernel_takes(query, key):
+    if not fast or not attention.flash_kernel_takes(query, key, value):
         return attention.attention(query[None], key, value, None, scale)[0][0].to(query.dtype)
     grouped = query.view(1, num_kv_heads, -1, head_dim)
     out = F.scaled_dot_product_attention(grouped, key.transpose(1, 2), value.transpose(1, 2), scale=scale)
@@ -200,16 +210,15 @@ def paged_attention(
 ) -> Tensor:
     """Causal attention of a flat batch over pages; see `ops.paged_attention.Torch.paged_attention_forward`.
 
-    `fast`: as for `causal_attention`. Raises ValueError if the plan is for another number of tokens.
+    `fast`: as for `causal_attention`.
     """
-    if query.shape[0] != plan.num_tokens:
-        raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {query.shape[0]}")
+    check_plan(plan, AttentionPlan, query)
     if plan.single is not None:
         return _attend_single(query, key_cache, value_cache, plan.single, scale, fast)
     out = query.new_empty(query.shape, dtype=torch.promote_types(query.dtype, torch.float32))
     lse = out.new_empty(query.shape[:-1])
 
-    def gathered(part: Pages) -> list[Tensor]:
+    def gathered(part: PagedKeys) -> list[Tensor]:
         return [gather_pages(cache, part.block_table, part.num_tokens)[None] for cache in (key_cache, value_cache)]
 
     for part in plan.decode:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from yaie.kernels.attention import causal_attention
-from yaie.kernels.ops.checks import require
+from yaie.kernels.checks import FLOATS, INTEGERS, Sizes, describe, flag, integer, integers, require, tensor
 from yaie.kernels.paged import AttentionPlan, paged_attention
 from yaie.kernels.rope import rope_cos_sin, rope_inv_freq, rotate
 
@@ -30,13 +30,18 @@ class RadixAttentionBlock(nn.Module):
         super().__init__()
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         sizes = {"hidden_size": hidden_size, "num_heads": num_heads, "num_kv_heads": num_kv_heads}
-        require(min(sizes.values()) > 0, f"sizes must be positive, got {sizes}")
+        sizes["max_position_embeddings"] = max_position_embeddings
+        hidden_size, num_heads, num_kv_heads, _ = (integer(name, size, 1) for name, size in sizes.items())
         divides = num_heads % num_kv_heads == 0
         require(divides, f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads}")
         # A plain attribute: as a buffer it would turn into half precision with the weights (`block.half()`).
-        self.inv_freq = rope_inv_freq(head_dim) if inv_freq is None else inv_freq.float()
+        default = rope_inv_freq(head_dim)
+        if inv_freq is not None:
+            tensor("inv_freq", inv_freq, FLOATS)
+        self.inv_freq = default if inv_freq is None else inv_freq.float()
         half = head_dim // 2
         require(self.inv_freq.shape == (half,), f"inv_freq must have shape ({half},), got {tuple(self.inv_freq.shape)}")
+        require(bool(self.inv_freq.isfinite().all()), f"inv_freq must be finite, got {self.inv_freq.tolist()[:8]}")
         self.hidden_size = hidden_size
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
@@ -73,14 +78,18 @@ class RadixAttentionBlock(nn.Module):
 
         Shapes that do not fit are a ValueError.
         """
-        given = list(hidden_states.shape)
-        fits = len(given) == 3 and given[-1] == self.hidden_size
-        require(fits, f"hidden_states must be [num_seqs, q_len, {self.hidden_size}], got {given}")
+        sizes = Sizes()
+        sizes.device = self.q_proj.weight.device
+        sizes.take(f"num_seqs q_len {self.hidden_size}", FLOATS, hidden_states=hidden_states)
+        use_cache = flag("use_cache", use_cache)
         num_seqs, q_len, _ = hidden_states.shape
         past_len = self._past_len(past_key_value, num_seqs)
         keep = self._keep(attention_mask, seq_lens, num_seqs, past_len, q_len, hidden_states.device)
         if position_ids is None:
             position_ids = torch.arange(past_len, past_len + q_len, device=hidden_states.device)
+        tensor("position_ids", position_ids, INTEGERS)
+        fits = list(position_ids.shape) in ([q_len], [1, q_len], [num_seqs, q_len])
+        require(fits, f"position_ids must be [{q_len}] or [{num_seqs}, {q_len}], got {list(position_ids.shape)}")
         query, key, value = self._project(hidden_states, position_ids)
         if keep is not None:
             # A weight of 0 does not silence a NaN, so padding must not keep its values.
@@ -130,14 +139,13 @@ class RadixAttentionBlock(nn.Module):
     def _past_len(self, past: tuple[Tensor, Tensor] | None, num_seqs: int) -> int:
         if past is None:
             return 0
-        past_len = past[0].shape[1] if past[0].ndim == 4 else -1
-        expected = [num_seqs, past_len, self.num_kv_heads, self.head_dim]
-        require(
-            list(past[0].shape) == list(past[1].shape) == expected,
-            f"past_key_value must be two tensors [num_seqs={num_seqs}, past_len, num_kv_heads={self.num_kv_heads}, "
-            f"head_dim={self.head_dim}], got {list(past[0].shape)} and {list(past[1].shape)}",
-        )
-        return past_len
+        pair = isinstance(past, tuple | list | Tensor) and len(past) == 2
+        require(pair, f"past_key_value must be two tensors, keys and values, got {describe(past)}")
+        sizes = Sizes(num_seqs=num_seqs, num_kv_heads=self.num_kv_heads, head_dim=self.head_dim)
+        sizes.device = self.q_proj.weight.device
+        layout, (key, value) = "num_seqs past_len num_kv_heads head_dim", past
+        sizes.take(layout, FLOATS, **{"past_key_value[0]": key, "past_key_value[1]": value})
+        return sizes["past_len"]
 
     @staticmethod
     def _keep(attention_mask, seq_lens, num_seqs, past_len, q_len, device) -> Tensor | None:
@@ -145,13 +153,17 @@ class RadixAttentionBlock(nn.Module):
         require(attention_mask is None or seq_lens is None, "give attention_mask or seq_lens, not both")
         kv_len = past_len + q_len
         if attention_mask is not None:
+            tensor("attention_mask", attention_mask)
             expected = f"[num_seqs={num_seqs}, past_len + q_len={kv_len}]"
             fits = attention_mask.shape == (num_seqs, kv_len)
-            require(fits, f"attention_mask must be {expected}, got {list(attention_mask.shape)}")
+            require(fits, f"attention_mask must be {expected}, got {describe(attention_mask)}")
+            added = attention_mask.is_floating_point()  # such a mask has 0 at tokens that are seen
+            require(not added, f"attention_mask must be bool or integers, got {attention_mask.dtype}")
             return attention_mask.to(device).bool()
         if seq_lens is not None:
-            seq_lens = torch.as_tensor(seq_lens, device=device)
-            fits = seq_lens.shape == (num_seqs,) and seq_lens.min() >= 0 and seq_lens.max() <= q_len
-            require(fits, f"seq_lens must be {num_seqs} lengths from 0 to {q_len}, got {seq_lens.tolist()}")
-            return torch.arange(kv_len, device=device) < past_len + seq_lens[:, None]
+            lens = integers("seq_lens", seq_lens)
+            fits = len(lens) == num_seqs and all(0 <= n <= q_len for n in lens)
+            require(fits, f"seq_lens must be {num_seqs} lengths from 0 to {q_len}, got {lens}")
+            ends = torch.tensor(lens, dtype=torch.int64, device=device) + past_len
+            return torch.arange(kv_len, device=device) < ends[:, None]
         return None

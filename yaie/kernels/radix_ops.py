@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yaie.kernels import checks
 from yaie.kernels.radix_tree import Node
 
 
@@ -51,6 +52,8 @@ class Positions(NamedTuple):
 
 def flatten(root: Node, page_size: int = 1) -> tuple[FlatTree, list[Node]]:
     """Lay out the tree below `root`; also the nodes by their number, to find payloads and parents."""
+    checks.require(isinstance(root, Node), f"root must be a Node, such as `tree.root`, got {checks.describe(root)}")
+    page_size = checks.integer("page_size", page_size, 1)
     nodes, children = [root], [1]
     for node in nodes:  # grows while we go over it: level by level
         nodes += sorted(node.children.values(), key=lambda child: child.key)
@@ -61,11 +64,7 @@ def flatten(root: Node, page_size: int = 1) -> tuple[FlatTree, list[Node]]:
 
 
 def match_prefixes(tree: FlatTree, tokens: Tensor, lengths: Sequence[int]) -> Positions:
-    """For each row, walk from the root as far as the tree goes: `radix_tree.match_prefix` on the flat tree.
-
-    Args:
-        tokens: `[num_rows, max_len]`, int64; row `r` has `lengths[r]` tokens, what comes after them may be anything.
-    """
+    """`ops.radix.Torch.match_prefixes`: from the root as far as the tree goes, as `radix_tree.match_prefix` does."""
     edges, starts, children = (part.numpy() for part in (tree.edges.cpu(), tree.starts.cpu(), tree.children.cpu()))
     page = tree.page_size
     found = []
@@ -102,19 +101,11 @@ def _find_child(
 
 
 def choose_victims(last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int) -> Tensor:
-    """Which nodes an LRU cache evicts to free at least `num_tokens` tokens, first to go first.
+    """`ops.radix.Torch.choose_victims`: what an LRU cache evicts.
 
-    The nodes go by `last_used`, the smallest first, until enough is freed; among equals the higher number goes first.
     A use touches a node and all above it, so a parent is never older than its children and, with the higher number
     first, never goes before them: one pass over all nodes gives the order in which `PrefixCache.evict` takes leaf
-    after leaf.
-
-    Args:
-        last_used, sizes: `[num_nodes]`, int64: tick of the last use, at least 0; tokens on the edge.
-        evictable: `[num_nodes]`, bool: unlocked, and not the root.
-
-    Returns:
-        `[num_victims]`, int64: all evictable nodes if they hold less than `num_tokens` together.
+    after leaf. (`sizes` are tokens on the edges, `evictable` is what is unlocked and not the root.)
     """
     numbers = torch.arange(len(last_used), device=last_used.device).flip(0)
     order = numbers[torch.argsort(last_used.flip(0), stable=True)]

@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from yaie.kernels import checks
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Node:
@@ -66,7 +68,7 @@ def as_int_array(values: Sequence[int] | np.ndarray, name: str) -> np.ndarray:
     """
     try:
         array = np.asarray(values)
-    except ValueError as error:  # rows of unequal length
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of unequal length, tensors that numpy does not take
         raise ValueError(f"{name} must be a flat sequence of integers: {error}") from error
     if array.dtype == np.int64 and array.ndim == 1:
         return array
@@ -223,10 +225,7 @@ class RadixTree:
 
     def insert_request(self, request_id: str, token_ids: Sequence[int]) -> None:
         """Add a request with its tokens (copied). An id that is known already is moved to its new tokens."""
-        if not isinstance(request_id, str):
-            raise TypeError(f"request_id must be a str, got {type(request_id).__name__}: {request_id!r}")
-        if not request_id:
-            raise ValueError("request_id must not be empty")
+        checks.request_id("request_id", request_id)
         tokens = as_int_array(token_ids, "token_ids")
         if request_id in self._end_of:
             self.remove_request(request_id)
@@ -240,6 +239,7 @@ class RadixTree:
 
     def remove_request(self, request_id: str) -> None:
         """Forget a request and every token that only it had. Raises KeyError if the id is unknown."""
+        checks.request_id("request_id", request_id)
         if request_id not in self._end_of:
             raise KeyError(f"no request {request_id!r} in this tree, which holds {len(self._end_of)} requests")
         node = self._end_of.pop(request_id)

@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yaie.kernels import checks, radix_tree
+
 Parameter = float | Sequence[float] | Tensor
 Generators = torch.Generator | Sequence[torch.Generator | None] | None
 Tokens = Sequence[Sequence[int]] | Tensor
@@ -210,17 +212,20 @@ class Settings(NamedTuple):
 
 
 def checked(logits: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Settings]:
-    """`prepare`, with all arguments and the logits checked; ValueError as `SamplingKernel.sample` says."""
-    if logits.ndim not in (1, 2) or not logits.is_floating_point() or logits.shape[-1] == 0:
-        raise ValueError(
-            f"logits must be floating, [num_seqs, vocab_size] or [vocab_size], got {logits.dtype} {list(logits.shape)}"
-        )
+    """`prepare` with everything checked first."""
+    checks.tensor("logits", logits)
+    if logits.ndim not in (1, 2) or logits.dtype not in checks.FLOATS or logits.shape[-1] == 0:
+        got = checks.describe(logits)
+        raise ValueError(f"logits must be floating, [num_seqs, vocab_size] or [vocab_size], got {got}")
     logits = logits.reshape(-1, logits.shape[-1])
     given = dict(zip(("temperature", "top_p", "top_k"), args, strict=False)) | more
     for name in RULES:
-        values = _per_row(given.get(name, 1), len(logits))
-        if len(values) != len(logits):
-            raise ValueError(f"{name} has {len(values)} values for {len(logits)} rows of logits")
+        value = given.get(name, 1)
+        if isinstance(value, Tensor):
+            checks.tensor(name, value)
+        values = _per_row(value, len(logits))
+        alike = len(values) == len(logits)
+        checks.require(alike, f"{name} has {len(values)} values for {len(logits)} rows of logits")
         for row, value in enumerate(values):
             check_parameter(name, value, f"row {row}")
     for name in ("prompt_tokens", "output_tokens"):
@@ -303,14 +308,15 @@ def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64) / 2**53
 
 
-# The parameters by name: the words for what each must be, and whether a number is that.
+# The parameters by name: the words for what each must be, and whether a number is that. No step
+# leaves the range of float32 for logits up to 1e36.
 RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "temperature": ("at least 0", lambda t: t >= 0),
     "top_p": ("above 0 and at most 1", lambda p: 0 < p <= 1),
-    "top_k": ("-1 (all) or at least 1", lambda k: k == -1 or k >= 1),
+    "top_k": ("-1 (all) or from 1 to 2**63 - 1", lambda k: k == -1 or 1 <= k <= checks.LARGEST),
     "min_p": ("from 0 to 1", lambda p: 0 <= p <= 1),
-    "repetition_penalty": ("above 0", lambda r: r > 0),
-    "presence_penalty": ("a number", lambda p: True),
+    "repetition_penalty": ("from 0.01 to 100", lambda r: 0.01 <= r <= 100),
+    "presence_penalty": ("from -1e30 to 1e30", lambda p: -1e30 <= p <= 1e30),
 }
 
 
@@ -322,11 +328,13 @@ def _per_row(value: Parameter, num_seqs: int) -> list:
 
 
 def check_parameter(name: str, value: Any, whose: str) -> None:
-    """Raise ValueError that names `whose` parameter it is, unless it is a finite number that follows its rule."""
-    rule, is_allowed = RULES[name]
-    is_number = isinstance(value, int if name == "top_k" else int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not is_allowed(value):
-        raise ValueError(f"{whose}: {name} must be {rule}, got {value!r}")
+    """Raise ValueError that names `whose` parameter it is, unless it is a number that follows its rule."""
+    (rule, is_allowed), is_integer = RULES[name], name == "top_k"
+    is_right = checks.is_integer(value) if is_integer else checks.is_number(value)
+    if not is_right:
+        rule = f"{'an integer' if is_integer else 'a finite number'}, {rule}"
+    if not is_right or not is_allowed(value):
+        raise ValueError(f"{whose}: {name} must be {rule}, got {checks.describe(value)}")
 
 
 def check_rows(logits: Tensor) -> None:
@@ -345,6 +353,8 @@ def check_generators(generator: Generators, num_seqs: int) -> None:
     """Raise ValueError unless there is one generator, or one for each row."""
     if generator is None or isinstance(generator, torch.Generator):
         return
+    if not isinstance(generator, Sequence):
+        raise ValueError(f"generator must be a torch.Generator or a list of them, got {checks.describe(generator)}")
     if len(generator) != num_seqs:
         raise ValueError(f"generator has {len(generator)} entries for {num_seqs} rows of logits")
     for row, entry in enumerate(generator):
@@ -354,15 +364,19 @@ def check_generators(generator: Generators, num_seqs: int) -> None:
 
 def _check_tokens(name: str, tokens: Tokens | None, logits: Tensor) -> None:
     num_seqs, vocab_size = logits.shape
+    if isinstance(tokens, Tensor):
+        checks.tensor(name, tokens)
     if isinstance(tokens, Tensor) and tokens.dtype == torch.bool:
         if tokens.shape != logits.shape:
             raise ValueError(f"{name} must be a mask of shape {list(logits.shape)}, got {list(tokens.shape)}")
     elif tokens is not None:
+        if not isinstance(tokens, Sequence | np.ndarray | Tensor) or isinstance(tokens, str | bytes):
+            raise ValueError(f"{name} must be a sequence of token ids per row, got {checks.describe(tokens)}")
         if len(tokens) != num_seqs:
             raise ValueError(f"{name} has {len(tokens)} sequences for {num_seqs} rows of logits")
         for row, ids in enumerate(tokens):
-            ids = torch.as_tensor(ids, dtype=torch.int64)
-            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
+            ids = radix_tree.as_int_array(ids, f"row {row}: {name}")
+            if len(ids) and not 0 <= ids.min() <= ids.max() < vocab_size:
                 raise ValueError(f"row {row}: {name} has ids outside the vocabulary of {vocab_size}")
 
 

@@ -15,21 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from yaie.kernels.ops import attention, memory, model, paged_attention, radix, sampling
-from yaie.kernels.ops.launching import CSRC, BackendError, obstacle
+from yaie.kernels.ops.launching import CSRC as CSRC
+from yaie.kernels.ops.launching import BackendError, obstacle
 
-__all__ = [
-    "BACKENDS",
-    "CSRC",
-    "BackendError",
-    "KernelOperations",
-    "Operations",
-    "TorchOperations",
-    "available_backends",
-    "obstacle",
-    "operations",
-    "resolve",
-    "shared",
-]
 BACKENDS = ("torch", "cuda", "emulator")
 
 
@@ -54,9 +42,9 @@ shared: dict[str, Operations] = {}  # by name, filled by `operations`
 
 def operations(backend: str) -> Operations:
     """The operations of a backend by its name, the same object each time; nothing is compiled yet."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
     if backend not in shared:
-        if backend not in BACKENDS:
-            raise ValueError(f"backend must be one of {('auto', *BACKENDS)}, got {backend!r}")
         shared[backend] = TorchOperations() if backend == "torch" else KernelOperations(backend)
     return shared[backend]
 
@@ -92,6 +80,7 @@ def resolve(backend: str, on_gpu: bool, obstacle: Callable[[str], str | None]) -
 
 def available_backends(operation: str) -> list[str]:
     """The backends that can run `operation` on this machine."""
-    if not hasattr(TorchOperations, operation):
-        raise ValueError(f"there is no operation {operation!r}")
+    known = [name for name in dir(TorchOperations) if name[0] != "_" and callable(getattr(TorchOperations, name))]
+    if operation not in known:
+        raise ValueError(f"operation must be one of {known}, got {operation!r}")
     return [backend for backend in BACKENDS if obstacle(backend) is None]

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import attention
-from yaie.kernels.ops.checks import Backend, Sizes, checked, lengths, require, run
-from yaie.kernels.ops.launching import BackendError, Family, Launching, dtype_code, named_as_file
+from yaie.kernels.checks import FLOATS, Sizes, flag, integers, require, scale_of_scores
+from yaie.kernels.ops.checks import Backend, checked, run
+from yaie.kernels.ops.launching import MAX_GRID, BackendError, Family, Launching, aligned, dtype_code, named_as_file
 
 __all__ = ["attention_forward"]
 
 LARGEST_HEAD_DIM = 256  # as in csrc/flash_attention and csrc/paged_attention
-MOST_BLOCKS = 65535  # of a grid in its second and third direction: CUDA C++ Programming Guide, compute capabilities
 
 
 class Torch(Family):
@@ -101,13 +101,13 @@ class Kernels(Launching):
         if rung > best:
             raise BackendError(f"rung {rung} of flash attention cannot do {query.dtype}; rung {best} can")
         num_seqs = len(cu_seqlens_q) - 1
-        if (most := max(num_seqs, num_heads)) > MOST_BLOCKS:
-            raise BackendError(f"flash attention takes up to {MOST_BLOCKS} sequences and heads, not {most}")
+        if (most := max(num_seqs, num_heads)) > MAX_GRID:
+            raise BackendError(f"flash attention takes up to {MAX_GRID} sequences and heads, not {most}")
         scale = head_dim**-0.5 if scale is None else scale
         if rung == 4 and scale <= 0:  # it looks for the largest score before it scales
             query, scale = (-query, -scale) if scale < 0 else (torch.zeros_like(query), 1.0)
         out = torch.empty_like(query, memory_format=torch.contiguous_format)
-        tensors = [_aligned(query), _aligned(key), _aligned(value), out]
+        tensors = [aligned(query), aligned(key), aligned(value), out]
         lengths: list = [cu_seqlens_q, cu_seqlens_k, num_seqs, max_q_len]
         if rung == 1:  # the only one that keeps scores in memory
             tensors.append(query.new_empty(total_q, num_heads, max_kv_len, dtype=torch.float32))
@@ -122,12 +122,6 @@ def check_head_dim(head_dim: int, what: str) -> None:
     """Raise `BackendError` for a head_dim that the kernels of attention do not take."""
     if head_dim % 8 or not 8 <= head_dim <= LARGEST_HEAD_DIM:
         raise BackendError(f"{what} takes a head_dim that is a multiple of 8 up to {LARGEST_HEAD_DIM}, not {head_dim}")
-
-
-def _aligned(tensor: Tensor) -> Tensor:
-    """Contiguous, and at an address from which 16 bytes can be read at once."""
-    tensor = tensor.contiguous()
-    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
 @checked(Torch)
@@ -145,16 +139,17 @@ def attention_forward(
     Padding is neither seen nor computed: its output is 0.
     """
     sizes = Sizes()
-    sizes.take("num_seqs q_len num_heads head_dim", query=query)
-    sizes.take("num_seqs kv_len num_kv_heads head_dim", key=key, value=value)
+    sizes.take("num_seqs q_len num_heads head_dim", FLOATS, query=query)
+    sizes.take("num_seqs kv_len num_kv_heads head_dim", [query.dtype], key=key, value=value)
     sizes.check_heads()
+    causal, scale = flag("causal", causal), scale_of_scores(scale)
     q_len, kv_len = sizes["q_len"], sizes["kv_len"]
     require(not causal or q_len <= kv_len, f"causal: q_len={q_len} queries cannot be the last of {kv_len} tokens")
     if seq_lens is None:
         return run(backend, "attention_forward", query, query, key, value, causal, scale)
     require(q_len == kv_len, f"seq_lens needs q_len == kv_len, got {q_len} and {kv_len}")
     out = torch.zeros_like(query)
-    for s, n in enumerate(lengths("seq_lens", seq_lens, sizes["num_seqs"], q_len)):
+    for s, n in enumerate(integers("seq_lens", seq_lens, sizes["num_seqs"], most=q_len)):
         real = query[s : s + 1, :n], key[s : s + 1, :n], value[s : s + 1, :n]
         out[s : s + 1, :n] = run(backend, "attention_forward", query, *real, causal, scale)
     return out

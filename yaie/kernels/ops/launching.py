@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 import torch
 
 import yaie.cuda
+from yaie.kernels import checks
 
 CSRC = Path(__file__).resolve().parents[3] / "csrc"
+MAX_GRID = 65535  # blocks in its second and third direction: CUDA C++ Programming Guide, compute capabilities
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as in csrc/common.cuh
 TIME_LIMIT = 20.0  # seconds after which the emulator stops a call: no launch of the engine takes one
 
@@ -28,7 +30,8 @@ class Family:
 
     Attributes:
         RUNGS: for each such operation of a family what stands behind each number, from the plainest to the fastest: a
-            `Launcher`, where that is a kernel. `known_rungs` has those of all families.
+            `Launcher`, where that is a kernel. A rung computes all that its file has code for, and raises
+            `BackendError` for the rest. `known_rungs` has those of all families.
         rungs: the rung of each operation. asked: those that were asked for.
     """
 
@@ -39,7 +42,7 @@ class Family:
         families = type(self).__mro__
         self.known_rungs = {name: rungs for each in families for name, rungs in vars(each).get("RUNGS", {}).items()}
         for name, rung in self.asked.items():
-            if rung not in self.known_rungs.get(name, ()):
+            if not checks.is_integer(rung) or rung not in self.known_rungs.get(name, ()):
                 there = ", ".join(f"{each} {sorted(rungs)}" for each, rungs in self.known_rungs.items())
                 raise ValueError(f"there is no rung {rung!r} of {name!r}; there are {there}")
         self.rungs = {name: max(rungs) for name, rungs in self.known_rungs.items()} | self.asked
@@ -81,7 +84,7 @@ class Launching(Family):
     ) -> None:
         super().__init__(rungs)
         if backend not in ("cuda", "emulator"):
-            raise ValueError(f"kernels run in 'cuda' or 'emulator', got {backend!r}")
+            raise ValueError(f"backend: kernels run in 'cuda' or 'emulator', got {backend!r}")
         if reason := obstacle(backend):
             raise BackendError(f"backend {backend!r} cannot run here: {reason}")
         self.name, self.sources, self.check = backend, dict(sources or {}), check
@@ -155,3 +158,9 @@ def dtype_code(tensor: torch.Tensor, what: str) -> int:
         return DTYPES[tensor.dtype]
     except KeyError:
         raise BackendError(f"{what} float32, float16 and bfloat16, not {tensor.dtype}") from None
+
+
+def aligned(tensor: torch.Tensor) -> torch.Tensor:
+    """Contiguous, and at an address from which 16 bytes can be read at once."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()

@@ -7,8 +7,9 @@ from collections import Counter
 from torch import Tensor
 
 from yaie.kernels import paged
-from yaie.kernels.ops.checks import INTEGERS, Backend, Sizes, checked, indices, require, run
-from yaie.kernels.ops.launching import Family, Launching
+from yaie.kernels.checks import INTEGERS, Sizes, aligned_cache, indices, integer, require, writable
+from yaie.kernels.ops.checks import Backend, checked, run
+from yaie.kernels.ops.launching import Family, Launching, aligned
 
 __all__ = ["copy_blocks", "gather_pages", "reshape_and_cache"]
 
@@ -36,11 +37,14 @@ class Torch(Family):
             key, value: `[num_tokens, num_kv_heads, head_dim]`, any floating dtype, also views with gaps.
             key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer.
             slot_mapping: `[num_tokens]`, int32 or int64: slot `s` is row `s % block_size` of block `s // block_size`;
-                -1 stores nothing (padding). Slots must differ; this is not checked.
+                -1 stores nothing (padding). Slots must differ.
         """
         if key.dtype != key_cache.dtype:
             key, value = key.to(key_cache.dtype), value.to(key_cache.dtype)
-        keys, values, slots = key_cache.flatten(0, 1), value_cache.flatten(0, 1), slot_mapping.long()
+        # Views: of a cache with gaps, which has none, `flatten` would make a copy, and values would be lost.
+        shape = -1, *key_cache.shape[2:]
+        keys, values = key_cache.view(shape), value_cache.view(shape)
+        slots = slot_mapping.long()
         # On a CPU torch looks at every index anyway, so padding is looked for only when it has complained.
         if not (slots.is_cuda and bool((slots < 0).any())):
             try:
@@ -111,6 +115,7 @@ def copy_blocks(key_cache: Tensor, value_cache: Tensor, block_mapping: Tensor, *
     sizes = Sizes()
     sizes.take_caches(key_cache, value_cache, layers=True)
     sizes.take("num_pairs 2", INTEGERS, block_mapping=block_mapping)
+    writable({"key_cache": key_cache, "value_cache": value_cache}, {"block_mapping": block_mapping})
     num_blocks, pairs = sizes["num_blocks"], block_mapping.tolist()
     for source, destination in pairs:
         inside = 0 <= source < num_blocks and 0 <= destination < num_blocks
@@ -137,7 +142,13 @@ def reshape_and_cache(
     sizes.take_caches(key_cache, value_cache)
     sizes.take("num_tokens", INTEGERS, slot_mapping=slot_mapping)
     sizes.take("num_tokens num_kv_heads head_dim", key=key, value=value)
+    sizes.take("num_tokens num_kv_heads head_dim", [key.dtype], value=value)
     indices("slots", slot_mapping, sizes["num_blocks"] * sizes["block_size"], padding=-1)
+    slots, counts = slot_mapping[slot_mapping >= 0].unique(return_counts=True)
+    require(bool((counts == 1).all()), f"slots must differ, got {slots[counts > 1].tolist()[:8]} more than once")
+    given = {"key": key, "value": value, "slot_mapping": slot_mapping}
+    writable({"key_cache": key_cache, "value_cache": value_cache}, given)
+    key, value = aligned(key), aligned(value)
     run(backend, "reshape_and_cache", key, key, value, key_cache, value_cache, slot_mapping)
 
 
@@ -145,6 +156,8 @@ def reshape_and_cache(
 def gather_pages(cache: Tensor, block_table: Tensor, context_len: int, *, backend: Backend = "auto") -> Tensor:
     sizes = Sizes()
     sizes.take("num_blocks block_size num_kv_heads head_dim", contiguous=True, cache=cache)
-    sizes.take("max_blocks", block_table=block_table)
+    aligned_cache("cache", cache)
+    sizes.take("max_blocks", INTEGERS, block_table=block_table)
+    context_len = integer("context_len", context_len)
     sizes.take_pages(block_table[None], [context_len], [0])
     return run(backend, "gather_pages", cache, cache, block_table, context_len)

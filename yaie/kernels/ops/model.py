@@ -8,7 +8,8 @@ from torch import Tensor
 
 from yaie.kernels import model_ops
 from yaie.kernels import rope as rotary
-from yaie.kernels.ops.checks import INTEGERS, Backend, Sizes, checked, describe, indices, require, run
+from yaie.kernels.checks import FLOATS, INTEGERS, Sizes, describe, indices, number, require, writable
+from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import Family, Launching, dtype_code
 
 __all__ = ["embedding", "rms_norm", "rope", "silu_mul"]
@@ -41,7 +42,7 @@ class Torch(Family):
             x = residual.add_(x)
         if self.rungs["rms_norm"] == 1 or x.dtype != torch.float32:
             return model_ops.rms_norm(x, weight, eps)
-        scale = (x * x).sum(-1, keepdim=True).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
+        scale = (x * x).sum(-1, keepdim=True).mul_(1 / max(1, x.shape[-1])).add_(eps).rsqrt_()
         return (x * scale).mul_(weight)
 
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
@@ -127,39 +128,38 @@ class Kernels(Launching):
 def rms_norm(
     x: Tensor, weight: Tensor, eps: float, *, residual: Tensor | None = None, backend: Backend = "auto"
 ) -> Tensor:
-    require(
-        x.ndim >= 1 and weight.shape == x.shape[-1:] and weight.dtype == x.dtype and weight.device == x.device,
-        f"weight must be [size], of the dtype and on the device of x [..., size], got {describe(weight)} for "
-        f"{describe(x)}",
-    )
+    sizes = Sizes()
+    sizes.take("... size", FLOATS, x=x)
+    sizes.take("size", [x.dtype], weight=weight)
+    eps = number("eps", eps, 0)
     if residual is not None:
-        alike = residual.shape == x.shape and residual.dtype == x.dtype and residual.device == x.device
-        require(
-            alike and residual.is_contiguous(),
-            f"residual must be contiguous and like x, {describe(x)}, got {describe(residual)}",
-        )
+        sizes.take("... size", [x.dtype], contiguous=True, residual=residual)
+        require(residual.shape == x.shape, f"residual must be like x, {describe(x)}, got {describe(residual)}")
+        writable({"residual": residual}, {"x": x, "weight": weight})
     return run(backend, "rms_norm", x, x, weight, eps, residual)
 
 
 @checked(Torch)
 def rope(x: Tensor, cos: Tensor, sin: Tensor, *, backend: Backend = "auto") -> None:
     sizes = Sizes()
-    sizes.take("num_tokens num_heads head_dim", x=x)
+    sizes.take("num_tokens num_heads head_dim", FLOATS, x=x)
+    apart = x.shape[0] < 2 or x.stride(0) >= x.shape[1] * x.shape[2]
     require(
-        x.shape[2] % 2 == 0 and x.stride()[1:] == (x.shape[2], 1),
-        "x must have an even head_dim and the heads of each token contiguous, "
+        x.shape[2] % 2 == 0 and (x.numel() == 0 or (x.stride()[1:] == (x.shape[2], 1) and apart)),
+        "x must have an even head_dim, the heads of each token contiguous and tokens apart, "
         f"got {list(x.shape)} with strides {x.stride()}",
     )
     sizes["head_dim/2"] = sizes["head_dim"] // 2
     for table in ({"cos": cos}, {"sin": sin}):
         sizes.take("num_tokens 1 head_dim/2", [torch.float32], contiguous=True, **table)
+    writable({"x": x}, {"cos": cos, "sin": sin})
     run(backend, "rope", x, x, cos, sin)
 
 
 @checked(Torch)
 def silu_mul(gate_up: Tensor, *, backend: Backend = "auto") -> Tensor:
-    two_halves = gate_up.ndim >= 1 and gate_up.shape[-1] % 2 == 0
-    require(two_halves, f"gate_up must be [..., 2 * size], got {list(gate_up.shape)}")
+    Sizes().take("... 2*size", FLOATS, gate_up=gate_up)
+    require(gate_up.shape[-1] % 2 == 0, f"gate_up must be [..., 2 * size], got {list(gate_up.shape)}")
     return run(backend, "silu_mul", gate_up, gate_up)
 
 

@@ -18,16 +18,16 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import paged
+from yaie.kernels.checks import FLOATS, Sizes, require, scale_of_scores
 from yaie.kernels.ops import attention, memory
-from yaie.kernels.ops.checks import Backend, Sizes, checked, require, run
-from yaie.kernels.ops.launching import BackendError, Family, Launcher, dtype_code, named_as_file
+from yaie.kernels.ops.checks import Backend, checked, run
+from yaie.kernels.ops.launching import MAX_GRID, BackendError, Family, Launcher, aligned, dtype_code, named_as_file
 
 __all__ = ["paged_attention_forward", "plan_attention"]
 
 # A thread block of a prefill has registers for 16 rows, which are pairs of a token and a head of a group. How many
 # heads share a KV head is known with the query only; four is usual, and any number is right.
 TILE_TOKENS = 16 // 4
-MOST_TILES = 65535  # in a launch: the tiles are the third direction of the grid
 # What splits are chosen by. Keys of a split: with fewer, its warps have hardly a tile each.
 FEWEST_SPLIT_TOKENS = 64
 # Thread blocks that are resident on a multiprocessor at a time: 168 registers for each of 128 threads.
@@ -140,7 +140,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             2: named_as_file("paged_attention/paged_decode_2_warp_per_head"),
             3: named_as_file("paged_attention/paged_decode_3_grouped"),
             4: named_as_file("paged_attention/paged_decode_4_split_kv"),
-            5: named_as_file("paged_attention/paged_decode_5_async"),
+            5: named_as_file("paged_attention/paged_decode_5_async"),  # 16-bit types; its file has rung 4 for others
         }
     }
     PREFILL = named_as_file("paged_attention/paged_prefill")
@@ -188,8 +188,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             raise BackendError(f"the cache must have the query's dtype, {query.dtype}, not {key_cache.dtype}")
         if plan is None:
             plan = self.plan_attention(block_tables, context_lens, query_lens, key_cache)
-        if len(query) != plan.num_tokens:
-            raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
+        paged.check_plan(plan, PagedPlan, query)
         query = query.contiguous()
         if plan.gathered is None:
             out = torch.empty_like(query)
@@ -203,7 +202,7 @@ class Kernels(attention.Kernels, memory.Kernels):
         if plan.num_decodes:
             self._decode(query, key_cache, value_cache, plan, scale, out)
         if plan.prefill_tiles is not None:
-            for tiles in plan.prefill_tiles.split(MOST_TILES):
+            for tiles in plan.prefill_tiles.split(MAX_GRID):  # tiles are the third direction of the grid
                 shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale)
                 self.launch[Kernels.PREFILL](query, key_cache, value_cache, plan.block_tables, tiles, out, shape)
         return out
@@ -359,7 +358,7 @@ def plan_attention(
     backend: Backend = "auto",
 ) -> Any:
     sizes = Sizes()
-    sizes.take("num_blocks block_size num_kv_heads head_dim", key_cache=key_cache)
+    sizes.take("num_blocks block_size num_kv_heads head_dim", FLOATS, key_cache=key_cache)
     lengths = sizes.take_pages(block_tables, context_lens, query_lens)
     return run(backend, "plan_attention", key_cache, block_tables, *lengths, key_cache)
 
@@ -380,11 +379,13 @@ def paged_attention_forward(
     """Here the query may also be `[num_seqs, q_len, num_heads, head_dim]`: the queries of a sequence come first in its
     row (`query_lens`; None: all `q_len`), and rows beyond them give 0. A plan has been checked by `plan_attention`.
     """
-    flat = query.ndim == 3
     sizes = Sizes()
-    sizes.take_caches(key_cache, value_cache)
-    sizes.take("num_tokens num_heads head_dim" if flat else "num_seqs q_len num_heads head_dim", query=query)
+    sizes.take_caches(key_cache, value_cache, FLOATS)
+    flat = isinstance(query, Tensor) and query.ndim == 3
+    sizes.take("num_tokens num_heads head_dim" if flat else "num_seqs q_len num_heads head_dim", FLOATS, query=query)
     sizes.check_heads()
+    scale = scale_of_scores(scale)
+    query = aligned(query)
 
     def attend(query: Tensor, *lengths: Any) -> Tensor:
         pages = key_cache, value_cache, block_tables, *lengths

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import radix_ops
-from yaie.kernels.ops import checks
-from yaie.kernels.ops.checks import Backend, Sizes, checked, require, run
+from yaie.kernels.checks import LARGEST, Sizes, describe, integer, integers, require
+from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching
 from yaie.kernels.radix_ops import FlatTree, Positions
 
@@ -79,11 +79,27 @@ def match_prefixes(
 ) -> Positions:
     sizes = Sizes()
     sizes.take("num_rows max_len", [torch.int64], tokens=tokens)
-    for name in ("edges", "starts", "children"):
-        part = getattr(tree, name)
-        require(part.device == tokens.device, f"{name} is on {part.device}, expected {tokens.device}")
-    lengths = checks.lengths("lengths", lengths, sizes["num_rows"], sizes["max_len"])
+    _check_tree(tree, sizes)
+    lengths = integers("lengths", lengths, sizes["num_rows"], most=sizes["max_len"])
     return run(backend, "match_prefixes", tokens, tree, tokens, lengths)
+
+
+def _check_tree(tree: FlatTree, sizes: Sizes) -> None:
+    """Require a tree in which a walk ends, and stays inside the arrays."""
+    require(isinstance(tree, FlatTree), f"tree must be a FlatTree, from radix_ops.flatten, got {describe(tree)}")
+    edges, starts, children, _ = tree
+    page = integer("tree.page_size", tree.page_size, 1)
+    sizes.take("num_edge_tokens", [torch.int64], contiguous=True, edges=edges)
+    sizes.take("num_nodes+1", [torch.int64], contiguous=True, starts=starts, children=children)
+    lens, numbers = starts.diff(), torch.arange(len(children), device=children.device)
+    right = len(starts) > 1 and int(starts[0]) == 0 and int(starts[-1]) == len(edges) and int(lens[0]) == 0
+    right = right and bool(((lens >= 0) & (lens % page == 0)).all()) and bool((lens[1:] > 0).all())
+    right = right and bool((children[:-1] > numbers[:-1]).all()) and bool((children.diff() >= 0).all())
+    require(
+        right and int(children[-1]) == len(lens) and int(children[0]) == 1,
+        f"tree must be as radix_ops.flatten gives it, in pages of {page}, got edges {list(edges.shape)}, starts and "
+        f"children {list(starts.shape)} that describe no tree",
+    )
 
 
 @checked(Torch)
@@ -93,5 +109,8 @@ def choose_victims(
     nodes = Sizes()
     nodes.take("num_nodes", [torch.int64], last_used=last_used, sizes=sizes)
     nodes.take("num_nodes", [torch.bool], evictable=evictable)
-    require(num_tokens >= 0, f"num_tokens must be at least 0, got {num_tokens}")
+    num_tokens = integer("num_tokens", num_tokens)
+    for name, numbers in (("last_used", last_used), ("sizes", sizes)):
+        require(not bool((numbers < 0).any()), f"{name} must be at least 0, got {numbers.tolist()[:8]}")
+    require(float(sizes.double().sum()) < LARGEST, "sizes must add up to less than 2**63")
     return run(backend, "choose_victims", last_used, last_used, sizes, evictable, num_tokens)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import sampling
-from yaie.kernels.ops.checks import Backend, checked, require, run
+from yaie.kernels.checks import LARGEST, integers, require
+from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching, named_as_file
 from yaie.kernels.sampling import Generators, Parameter, Settings
 
@@ -105,7 +106,7 @@ class Kernels(Launching):
             on_device(settings.temperature, torch.float32),
             on_device([min(k, vocab_size) for k in settings.top_k], torch.int32),
             on_device(settings.top_p, torch.float64),
-            -on_device(settings.min_p, torch.float32).log(),
+            on_device(settings.min_p, torch.float32).log().abs(),  # not -log: of 1 that is -0
             on_device(uniforms, torch.float64),
             on_device(seeds, torch.int64),
             on_device(steps, torch.int64),
@@ -136,10 +137,12 @@ def sample(
         sampling.check_generators(generator, len(rows))
     else:
         require(generator is None, "give a generator or seeds, not both")
-        alike = seeds is not None and steps is not None and len(seeds) == len(steps) == len(rows)
+        together = seeds is not None and steps is not None
+        require(together, "seeds and steps go together, got None for one of them")
+        seeds, steps = integers("seeds", seeds, least=-LARGEST), integers("steps", steps, least=-LARGEST)
+        alike = len(seeds) == len(steps) == len(rows)
         require(alike, f"seeds and steps must have one number for each of {len(rows)} rows")
         for name, numbers in (("seeds", seeds), ("steps", steps)):
-            inside = all(0 <= number < 2**63 for number in numbers)
-            require(inside, f"{name} must be from 0 to 2**63 - 1, got {numbers}")
+            require(min(numbers, default=0) >= 0, f"{name} must be from 0 to 2**63 - 1, got {numbers}")
     how = {"generator": generator, "min_p": settings.min_p, "seeds": seeds, "steps": steps}
     return run(backend, "sample", rows, rows, *settings[:3], **how).view(logits.shape[:-1])
