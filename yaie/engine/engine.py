@@ -27,7 +27,7 @@ import hashlib
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -122,8 +122,9 @@ class Engine:
         self._queue: deque[Delivery] = deque()  # of the requests that came by `add_request`
         self._forgotten: deque[Request] = deque()  # whoever wanted their answers is gone
         self._lock = threading.RLock()  # held by the thread that works on the engine
-        self._inside = threading.Lock()  # held while the books are written: a call from inside sees it
-        self._for_stream = threading.Lock()  # held while a stream makes a step, which then hands out nothing
+        # Generators that run while the books are written, and while steps are made for a stream (those hand out
+        # nothing). `gi_running` is right however they end; a flag would be left standing by a cut before its reset.
+        self._writing, self._filling = self._write(str), self._fill(self._queue)
         self._sound = False  # are the books whole?
         self.operations: Operations | None = None
         self._make_pool()
@@ -140,6 +141,7 @@ class Engine:
         made: list[Request] = []
         try:
             with self._lock:  # until it is queued, so that an id that is free stays so
+                self._tidy()
                 request_id = self._free_id() if request_id is None else request_id
                 self._add(prompt, SamplingParams() if params is None else params, request_id, self._queue, made)
             return request_id
@@ -249,7 +251,7 @@ class Engine:
         try:
             with self._lock:
                 self._change(self._step)
-                if not self._for_stream.locked():
+                if not self._filling.gi_running:
                     taken.extend(self._queue)
                     self._queue.clear()
             return [delivery.chunk for delivery in taken]
@@ -261,28 +263,37 @@ class Engine:
     def _next_chunk(self, queue: deque[Delivery]) -> StreamChunk:
         """The next chunk of a stream, after as many steps as it takes. What they give to others waits for those."""
         with self._lock:
-            while not queue:
-                if self._for_stream.locked():  # by this thread, which has the lock
+            if not queue:
+                if self._filling.gi_running:  # in this thread, which has the lock
                     raise RuntimeError(FROM_INSIDE)
-                with self._for_stream:
-                    self.step()
+                self._filling = self._fill(queue)
+                next(self._filling)
             return queue.popleft().chunk
+
+    def _fill(self, queue: deque[Delivery]) -> Generator:
+        while not queue:
+            self.step()
+        yield
 
     def _change(self, action: Callable[..., None], *arguments: Any) -> None:
         """Write the books by `action`. If it is cut, they are not sound, and who comes next makes them anew."""
         with self._lock:
-            if self._inside.locked():
+            if self._writing.gi_running:
                 raise RuntimeError(FROM_INSIDE)
-            with self._inside:
-                if not self._sound:
-                    self._start_over()
-                self._sound = False
-                action(*arguments)
-                self._sound = True
+            self._writing = self._write(action, *arguments)
+            next(self._writing)
+
+    def _write(self, action: Callable[..., None], *arguments: Any) -> Generator:
+        if not self._sound:
+            self._start_over()
+        self._sound = False
+        action(*arguments)
+        self._sound = True
+        yield
 
     def _tidy(self) -> None:
         """Make the books whole, and abort what is forgotten; if they are being written, the next step does."""
-        if not self._inside.locked():
+        if not self._writing.gi_running:
             self._change(self._abort_forgotten)
 
     def _step(self) -> None:

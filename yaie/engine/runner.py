@@ -180,9 +180,9 @@ class ModelRunner:
             for row, token_id in zip(drawn, tokens.tolist(), strict=True):
                 likeliest[row] = token_id
                 requests[row].num_drawn = requests[row].num_output_tokens + 1
-        results = {}
+        results, vocab_size = {}, logits.shape[-1]
         for request, row, token_id in zip(requests, logits, likeliest, strict=True):
-            if 0 <= token_id < len(row):
+            if 0 <= token_id < vocab_size:
                 results[request] = StepResult(token_id, token_logprobs(row, token_id, request.params.logprobs))
             else:  # what a draw gives from numbers that are not finite
                 results[request] = StepResult(error="its parameters leave no probabilities to draw from")
