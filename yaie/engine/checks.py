@@ -17,7 +17,7 @@ def as_int(value: Any) -> Any:
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
-def is_int(value: object, least: int, most: float = float("inf")) -> bool:
+def is_int(value: object, least: float, most: float = float("inf")) -> bool:
     """Whether a value is an int, and no bool, within these bounds."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 

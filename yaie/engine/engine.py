@@ -226,7 +226,8 @@ class Engine:
 
         No text shows a special token, so such a string would never be found there.
         """
-        ids = set(params.stop_token_ids)
+        ids, last = set(params.stop_token_ids), self.config.vocab_size - 1
+        require(max(ids, default=0) <= last, "stop_token_ids", f"ids that the model knows, 0 to {last}", [*ids])
         if self.tokenizer and not params.ignore_eos:
             ids.update(self.tokenizer.eos_token_ids)
         is_special = getattr(self.tokenizer, "is_special", None)
@@ -403,7 +404,11 @@ class Engine:
         self.kv = self.pages = self.scheduler = self.runner = None  # the old pool is freed before the new one is made
         model, config, options = self.model, self.config, self.options
         shape = self.num_blocks, options.block_size, config.num_kv_heads, config.head_dim
-        self.kv = KVCacheManager(*shape, model.dtype, config.num_layers, model.device)
+        try:
+            self.kv = KVCacheManager(*shape, model.dtype, config.num_layers, model.device)
+        except (RuntimeError, TypeError, OverflowError) as error:  # of torch, whose words are about bytes
+            pool = f"num_blocks={self.num_blocks} of block_size={options.block_size}"
+            raise ValueError(f"{pool}: there is no memory for such a pool ({error})") from error
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         self.scheduler = Scheduler(self.pages, options)
         self.operations = self.operations or choose_operations(options.backend, model, self.kv)

@@ -76,8 +76,9 @@ class LLM(Engine):
     def stream(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> Iterator[StreamChunk]:
         """As `generate`, but yields text as it comes. Closing the iterator aborts what is not finished."""
         prompts = as_prompts(prompts)
-        many = list(params) if isinstance(params, list | tuple) else [params or SamplingParams()] * len(prompts)
-        for one in many if params != {} else [params]:
+        one = SamplingParams() if params is None else params
+        many = list(params) if isinstance(params, list | tuple) else [one] * len(prompts)
+        for one in many:
             require(isinstance(one, SamplingParams), "params", "a SamplingParams, or a list with one for each", one)
         if len(many) != len(prompts):
             raise ValueError(f"{len(prompts)} prompts need one SamplingParams or {len(prompts)}, got {len(many)}")

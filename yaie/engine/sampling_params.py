@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 from yaie.engine.checks import as_int, is_int, require
-from yaie.kernels import sampling
 
-# Beyond these a kernel's float32 or int64 would overflow.
-LIMITS = {
+# The words for what each parameter must be, and whether a value is that. A kernel computes in float32 and int64, so
+# what would overflow or vanish there is refused.
+RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "temperature": ("0 (greedy) or from 1e-30 to 1e30", lambda t: t == 0 or 1e-30 <= t <= 1e30),
-    "repetition_penalty": ("from 1e-30 to 1e30", lambda r: 1e-30 <= r <= 1e30),
+    "top_k": ("-1 (all) or an int from 1 to 2**31 - 1", lambda k: is_int(k, -1, 2**31 - 1) and k != 0),
+    "top_p": ("above 0 and at most 1", lambda p: 0 < p <= 1),
+    "min_p": ("from 0 to 1", lambda p: 0 <= p <= 1),
+    "repetition_penalty": ("above 0: from 1e-30 to 1e30", lambda r: 1e-30 <= r <= 1e30),
     "presence_penalty": ("from -2 to 2", lambda p: -2 <= p <= 2),  # the range of the OpenAI API
-    "top_k": ("-1 (all) or from 1 to 2**31 - 1", lambda k: k < 2**31),
+    "seed": ("None or an int from 0 to 2**63 - 1", lambda s: s is None or is_int(s, 0, 2**63 - 1)),
+    "max_tokens": ("an int >= 1", lambda n: is_int(n, 1)),
+    "stop": ("strings that are not empty, and that UTF-8 has", lambda stop: all(map(_is_text, stop))),
+    "stop_token_ids": ("a list of ints >= 0", lambda ids: all(is_int(token_id, 0) for token_id in ids)),
+    "ignore_eos": ("True or False", lambda yes: isinstance(yes, bool)),
+    "logprobs": ("None or an int >= 0", lambda n: n is None or is_int(n, 0)),
 }
 
 
@@ -41,52 +49,34 @@ class SamplingParams:
     logprobs: int | None = None  # how many of the likeliest tokens to report besides the chosen one; None: nothing
 
     def __post_init__(self) -> None:
-        for name in sampling.RULES:
-            self._set(name, as_int(getattr(self, name)) if name == "top_k" else _as_float(getattr(self, name)))
-            sampling.check_parameter(name, getattr(self, name), "SamplingParams")
-            expected, is_right = LIMITS.get(name, ("", lambda _: True))
-            self._require(is_right(getattr(self, name)), name, expected)
-        for name in ("seed", "max_tokens", "logprobs"):
-            self._set(name, as_int(getattr(self, name)))
-        self._require(self.seed is None or is_int(self.seed, 0, 2**63 - 1), "seed", "None or an int, 0 to 2**63 - 1")
-        self._require(is_int(self.max_tokens, 1), "max_tokens", "an int >= 1")
-        self._require(self.logprobs is None or is_int(self.logprobs, 0), "logprobs", "None or an int >= 0")
-        self._require(isinstance(self.ignore_eos, bool), "ignore_eos", "True or False")
-        self._set("stop", self._tuple_of("stop", _is_text, "strings that are not empty"))
-        self._set("stop_token_ids", self._tuple_of("stop_token_ids", lambda id: is_int(id, 0), "ints >= 0"))
+        plain = {"float": _as_float, "int": as_int, "int | None": as_int, "bool": lambda value: value}
+        for name, (expected, is_right) in RULES.items():
+            given = getattr(self, name)
+            value = plain.get(self.__annotations__[name], _as_tuple)(given)
+            require(is_right(value), f"SamplingParams: {name}", expected, given)
+            object.__setattr__(self, name, value)  # frozen for all others
 
     @property
     def takes_likeliest(self) -> bool:
         """Whether the likeliest token is the answer, so that no sampler need be asked: greedy, without penalties."""
         return self.temperature == 0 and self.repetition_penalty == 1 and self.presence_penalty == 0
 
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)  # frozen for all others
 
-    def _require(self, is_right: bool, name: str, expected: str) -> None:
-        require(is_right, f"SamplingParams: {name}", expected, getattr(self, name))
-
-    def _tuple_of(self, name: str, is_right: Any, expected: str) -> tuple:
-        """A value that may be None, one str or several of something, as a tuple."""
-        value = getattr(self, name)
-        if value is None or isinstance(value, str):
-            value = () if value is None else (value,)
-        self._require(isinstance(value, Iterable) and not isinstance(value, bytes | Mapping), name, expected)
-        values = tuple(as_int(item) for item in value)
-        require(all(map(is_right, values)), f"SamplingParams: {name}", expected, value)
-        return values
-
-
-def _as_float(value: Any) -> Any:
-    """A real number of any kind (numpy's too, but no bool) as a float; whatever else it is as it is."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return value
+def _as_float(value: Any) -> float:
+    """A real number of any kind (numpy's too, but no bool); NaN, which follows no rule, for whatever else it is."""
     try:
-        return float(value)
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else float("nan")
     except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
+        return float("nan")
+
+
+def _as_tuple(value: Any) -> tuple:
+    """None, one str, or several of something; (None,), which follows no rule, for whatever else it is."""
+    if value is None or isinstance(value, str):
+        return () if value is None else (value,)
+    several = isinstance(value, Iterable) and not isinstance(value, bytes | Mapping)
+    return tuple(map(as_int, value)) if several else (None,)
 
 
 def _is_text(value: object) -> bool:
-    """Whether an answer could have it: half a surrogate pair never comes out of a decoder."""
     return isinstance(value, str) and value != "" and not any("\ud800" <= letter <= "\udfff" for letter in value)
