@@ -7,18 +7,15 @@ When something fails, nothing that was handed in is lost, nothing is handed out 
 
 - a prompt that cannot be served is refused by `add_request` with a ValueError that names the request;
 - numbers that are not finite, a draw from nothing and text that cannot be decoded end the request that they belong to;
-- an exception while the model runs ends the requests of that step;
-- an exception in the bookkeeping ends all requests, because it is no longer known whose pages are whose;
-- a step that is cut (KeyboardInterrupt) ends nobody. It raises, and whoever calls next finds the books half written
-  (`_sound`): pool and scheduler are made anew, and each request goes on from the tokens that were handed out.
+- an exception while the model runs ends the requests of that step, one in the bookkeeping all requests, because it is
+  no longer known whose pages are whose; they have `finish_reason="error"`, and `Engine.last_error` the exception;
+- a step that is cut (KeyboardInterrupt) ends nobody. Whoever calls next finds the books half written (`_sound`): pool
+  and scheduler are made anew, and each request goes on from its delivered tokens. A token is delivered when it is in
+  its request's queue; until then it can be computed again;
+- a stream that is closed, or collected as garbage, which may happen in the middle of a step, notes its requests in
+  `_forgotten`. They are aborted at once, or by the next step.
 
-In each case the engine goes on serving. Requests that it ended have `finish_reason="error"` and say why, and
-`Engine.last_error` keeps the exception, with traceback.
-
-So that a cut may fall anywhere: what a step gives a request becomes true when it is put into the request's queue, and
-until then it can be computed again. Whoever reads a queue holds the lock. One thread at a time works on an engine, the
-others wait; a call from inside a step is refused, but the end of a forgotten stream, which the garbage collector may
-bring at any time, is noted (`_forgotten`), and the next step aborts its requests.
+One thread at a time works on an engine (`_lock`, also to read a queue); a call from inside a step is refused.
 """
 
 from __future__ import annotations
@@ -52,8 +49,9 @@ from yaie.models.cuda_graph import DecodeGraphs
 # What the pool may take if `num_blocks` is not given. All three are choices.
 CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
 GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
-FROM_INSIDE = "the engine was called from inside one of its own steps"
 EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to the emulator's memory and back
+
+FROM_INSIDE = "the engine was called from inside one of its own steps"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +74,10 @@ class Options(Limits):
         super().__post_init__()
         if not hasattr(self.backend, "sample"):  # no set of operations, so a name
             ops.resolve(self.backend, self.backend == "cuda", lambda name: None)  # ValueError for an unknown one
-        for name in ("block_size", "num_blocks", "max_model_len"):
-            value, may_be_none = getattr(self, name), name != "block_size"
-            ok = is_int(value, 1) or (value is None and may_be_none)
-            require(ok, name, "an int >= 1" + " or None" * may_be_none, value)
+        require(is_int(self.block_size, 1), "block_size", "an int >= 1", self.block_size)
+        for name in ("num_blocks", "max_model_len"):
+            value = getattr(self, name)
+            require(value is None or is_int(value, 1), name, "an int >= 1 or None", value)
         for name in ("prefix_cache", "graphs", "trace"):
             require(isinstance(getattr(self, name), bool), name, "True or False", getattr(self, name))
         require(self.eviction in list(EVICTIONS), "eviction", f"one of {', '.join(EVICTIONS)}", self.eviction)
@@ -160,6 +158,7 @@ class Engine:
         require(isinstance(request_id, str) and request_id != "", "request_id", "a str that is not empty", request_id)
         require(isinstance(params, SamplingParams), "params", "a SamplingParams", params)
         num_blocks, block_size = self.num_blocks, self.options.block_size
+        max_len = min(self.max_model_len, num_blocks * block_size)
         try:
             token_ids = encode(prompt, self.tokenizer)
             if request_id in self._requests:
@@ -173,7 +172,7 @@ class Engine:
             token_ids,
             params=params,
             arrival=self._num_requests,
-            max_tokens=min(params.max_tokens, min(self.max_model_len, num_blocks * block_size) - len(token_ids)),
+            max_tokens=min(params.max_tokens, max_len - len(token_ids)),
             text=self._new_text(params),
             generator=self._generator(params.seed),
             queue=queue,
@@ -222,10 +221,7 @@ class Engine:
         return TextStream(self.tokenizer.detokenizer() if self.tokenizer else None, params.stop)
 
     def _stop_ids(self, params: SamplingParams) -> frozenset[int]:
-        """The tokens that end an answer: named ones, the model's own, and stop strings that are special tokens.
-
-        No text shows a special token, so such a string would never be found there.
-        """
+        """The tokens that end an answer. A stop string that is a special token is one of them: no text shows it."""
         ids, last = set(params.stop_token_ids), self.config.vocab_size - 1
         require(max(ids, default=0) <= last, "stop_token_ids", f"ids that the model knows, 0 to {last}", [*ids])
         if self.tokenizer and not params.ignore_eos:

@@ -37,6 +37,9 @@ class LLM(Engine):
     dtype: of the weights and the KV cache; None: float32 on the CPU, bfloat16 on a GPU
     device: None: a GPU if there is one, unless the backend is the emulator
     options: those of `yaie.engine.engine.Options`
+
+    Threads may share it: a lock lets one work at a time while the others wait, and each gets what it would get alone.
+    A call from inside a step (a signal's handler) is refused with a RuntimeError, and nothing has changed.
     """
 
     def __init__(
@@ -55,11 +58,11 @@ class LLM(Engine):
         if isinstance(model, str | Path):
             from yaie.models.loader import load_model
 
-            device = _device_of(checked.backend) if device is None else _checked_device(device)
-            dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
+            device = _device_of(device, checked.backend)
+            dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
             model = load_model(model, dtype, device)
-        is_loaded = isinstance(model, tuple) and len(model) == 3
-        require(is_loaded, "model", "'tiny', a folder, a name on the Hub, or what load_model returned", model)
+        what = "'tiny', a folder, a name on the Hub, or what load_model returned"
+        require(isinstance(model, tuple) and len(model) == 3, "model", what, model)
         super().__init__(*model, checked)
 
     def generate(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> list[RequestOutput]:
@@ -109,22 +112,14 @@ class LLM(Engine):
             self._tidy()
 
 
-def _device_of(backend: str | ops.Operations) -> str:
-    """Where a model must be for a backend; for "auto" and "torch" a GPU if there is one."""
+def _device_of(device: str | torch.device | None, backend: str | ops.Operations) -> str:
+    """Where a model goes: where it was asked for, else a GPU if there is one and the backend takes it."""
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there_are = ["cpu", "cuda", *gpus] if gpus else ["cpu"]
+    if device is not None:
+        require(str(device) in there_are, "device", f"one that torch finds here ({', '.join(there_are)})", device)
+        return str(device)
     name = name_of(backend)
     if name != "auto":
-        ops.resolve(name, name == "cuda", ops.obstacle)  # raises for an unknown name, and where there is no GPU
-    return "cuda" if name != "emulator" and torch.cuda.is_available() else "cpu"
-
-
-def _checked_device(device: str | torch.device) -> torch.device:
-    """ValueError for a device that this machine does not have."""
-    try:
-        device = torch.device(device)
-    except (RuntimeError, TypeError):
-        device = require(False, "device", "'cpu', 'cuda' or 'cuda:N'", device)
-    require(device.type in ("cpu", "cuda"), "device", "'cpu', 'cuda' or 'cuda:N'", str(device))
-    if device.type == "cuda":
-        there_are = torch.cuda.device_count()
-        require((device.index or 0) < there_are, "device", f"one of the {there_are} GPUs that torch finds", str(device))
-    return device
+        ops.resolve(name, name == "cuda", ops.obstacle)  # raises where there is no GPU, or no compiler
+    return "cuda" if gpus and name != "emulator" else "cpu"

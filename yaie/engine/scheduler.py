@@ -58,8 +58,8 @@ class Limits:
         for name in ("max_num_batched_tokens", "max_num_seqs"):
             require(is_int(getattr(self, name), 1), name, "an int >= 1", getattr(self, name))
         least = f"at least max_num_seqs={self.max_num_seqs}, so that all of them can decode"
-        budget = self.max_num_batched_tokens
-        require(budget >= self.max_num_seqs, "max_num_batched_tokens", least, budget)
+        enough = self.max_num_batched_tokens >= self.max_num_seqs
+        require(enough, "max_num_batched_tokens", least, self.max_num_batched_tokens)
         require(self.policy in list(POLICIES), "policy", f"one of {', '.join(POLICIES)}", self.policy)
 
 
