@@ -136,6 +136,21 @@ def test_a_stream_whose_request_is_aborted_ends_with_it(fake):
     llm.check_integrity()
 
 
+def test_after_an_abort_nothing_more_comes(fake):
+    """Would catch chunks of a request that was ended, which come because a stream made the steps."""
+    llm = LLM(fake, **OPTIONS)
+    gone, stays = (llm.add_request([n, n + 1], DRAWN) for n in (3, 5))
+    next(llm.stream([7, 8], DRAWN))
+    output = llm.abort(gone)
+    assert output.token_ids == alone(fake, [3, 4])[: len(output.token_ids)] != []
+    assert llm.add_request([9], DRAWN, gone) == gone
+    chunks = llm.step()
+    assert {chunk.request_id: chunk.token_ids for chunk in chunks if chunk.request_id == gone} == {
+        gone: alone(fake, [9])[:1]
+    }
+    assert {chunk.request_id for chunk in chunks} == {gone, stays}
+
+
 def test_the_interrupt_of_one_stream_is_not_that_of_another(fake, monkeypatch):
     """Would catch a stream that waits for ever, or ends, because Ctrl-C hit while another one made the step."""
     llm = LLM(fake, **OPTIONS)

@@ -22,6 +22,14 @@ def is_int(value: object, least: float, most: float = float("inf")) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
+def is_text(value: object) -> bool:
+    """Whether a value is a str that UTF-8 has: a decoder never gives half a surrogate pair, and no tokenizer takes it."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
 def shown(value: object) -> str:
     """A value for a message: its repr, cut; the name of its type where it has none."""
     try:

@@ -190,9 +190,10 @@ class Engine:
     def abort(self, request_id: str) -> RequestOutput:
         """End a request now and return what it has. What it computed may be reused. KeyError if it is not running.
 
-        If it is of a stream, the stream ends with it.
+        If it is of a stream, the stream ends with it; if not, `step` returns nothing more of it.
         """
         with self._lock:
+            self._tidy()
             request = self._requests.get(request_id) if isinstance(request_id, str) else None
             if request is None:
                 raise KeyError(f"no unfinished request {shown(request_id)}")
@@ -251,7 +252,7 @@ class Engine:
                 if not self._filling.gi_running:
                     taken.extend(self._queue)
                     self._queue.clear()
-            return [delivery.chunk for delivery in taken]
+            return [delivery.chunk for delivery in taken if delivery.request.finish_reason != "abort"]
         except BaseException:
             if taken and (not self._queue or self._queue[0] is not taken[0]):  # cut on the way out
                 self._queue.extendleft(reversed(taken))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Number
 from typing import Any
 
-from yaie.engine.checks import as_int, require, shown
+from yaie.engine.checks import as_int, is_text, require, shown
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]  # ids also as an array or a tensor
 
@@ -31,6 +31,8 @@ def encode(prompt: Prompt, tokenizer: Any) -> list[int]:
             _check_message(place, message)
     if tokenizer is None:
         raise ValueError("this model has no tokenizer, so prompts must be token ids")
+    for text in [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]:
+        require(is_text(text) or not isinstance(text, str), "its text", "without halves of surrogate pairs", text)
     try:
         return tokenizer.encode(prompt) if isinstance(prompt, str) else tokenizer.apply_chat_template(prompt)
     except ValueError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from yaie.engine.checks import as_int, is_int, require
+from yaie.engine.checks import as_int, is_int, is_text, require
 
 # The words for what each parameter must be, and whether a value is that. A kernel computes in float32 and int64, so
 # what would overflow or vanish there is refused.
@@ -20,7 +20,10 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "presence_penalty": ("from -2 to 2", lambda p: -2 <= p <= 2),  # the range of the OpenAI API
     "seed": ("None or an int from 0 to 2**63 - 1", lambda s: s is None or is_int(s, 0, 2**63 - 1)),
     "max_tokens": ("an int >= 1", lambda n: is_int(n, 1)),
-    "stop": ("strings that are not empty, and that UTF-8 has", lambda stop: all(map(_is_text, stop))),
+    "stop": (
+        "strings that are not empty, and that UTF-8 has",
+        lambda stop: all(is_text(text) and text for text in stop),
+    ),
     "stop_token_ids": ("a list of ints >= 0", lambda ids: all(is_int(token_id, 0) for token_id in ids)),
     "ignore_eos": ("True or False", lambda yes: isinstance(yes, bool)),
     "logprobs": ("None or an int >= 0", lambda n: n is None or is_int(n, 0)),
@@ -76,7 +79,3 @@ def _as_tuple(value: Any) -> tuple:
         return () if value is None else (value,)
     several = isinstance(value, Iterable) and not isinstance(value, bytes | Mapping)
     return tuple(map(as_int, value)) if several else (None,)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != "" and not any("\ud800" <= letter <= "\udfff" for letter in value)
