@@ -88,8 +88,8 @@ class StepRecord(NamedTuple):
     """What one step did, as plain data: for timelines, and for the accounts of pages."""
 
     step: int  # its number, from 0
-    # What happened to each unfinished request: (kind, number of tokens computed). The kind is "prefill", "decode",
-    # "waiting" (not begun, or begun and without a part in this step) or "preempted" (waiting to go on).
+    # Of each unfinished request: how many tokens were computed, and why: "prefill" or "decode"; or why not: "waiting"
+    # (not begun, or without a part in this step) or "preempted".
     work: dict[str, tuple[str, int]]
     finished: dict[str, str]  # requests that ended in this step, with their finish reason
     pages: PageCounts  # after the step

@@ -1,8 +1,9 @@
 """The prefix cache: KV that is already computed, found again by its tokens.
 
 A radix tree (`yaie.kernels.radix_tree`) whose nodes hold, for every page of their edge, the page of the pool where its
-keys and values lie. A request that begins like an earlier one takes those pages and skips computing them; how, is in
-`yaie.engine.pages`. Tokens and pages are numpy int64 arrays; lists are converted, which takes longer than the match.
+keys and values lie. A request that begins like an earlier one takes those pages and skips computing them; how, and what
+becomes of duplicates, says `Pages` (`reuse`, `publish`). Tokens and pages are numpy int64 arrays; lists are converted,
+which takes longer than the match.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ class PrefixCache:
         pages: [num_pages], where the KV of each page of tokens lies
 
         Returns what was present, and what is now. If others have published `tokens` up to `present` first, the caller's
-        own pages for these are duplicates, which it stops reading and frees (`Pages.publish`). Other numbers
+        own pages for these are duplicates, which it stops reading and frees (see the top of this file). Other numbers
         of pages, or negative ones, are a TypeError or ValueError, and nothing has changed.
         """
         tokens, pages = self._whole_pages(tokens, pages)
