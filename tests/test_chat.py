@@ -20,6 +20,14 @@ def llm() -> LLM:
     return LLM("tiny", num_blocks=64)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_arrives():
+    """Whoever started these tests may have told them to ignore it, as `nohup` in the background does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def chat_with(llm, lines, monkeypatch, params=None) -> tuple[Chat, int]:
     """Type these lines; a class among them is raised, as `input` would; after the last comes Ctrl-D."""
     typed = iter([*lines, EOFError])

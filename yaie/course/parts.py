@@ -31,11 +31,11 @@ class LLM(yaie.engine.llm.LLM):
             super().__init__(model, **options)
 
     def generate(self, *args: Any, **options: Any) -> list[RequestOutput]:
-        with self._in_place():  # once for all steps
+        with self._lock, self._in_place():  # once for all steps
             return super().generate(*args, **options)
 
     def step(self) -> list[StreamChunk]:
-        with self._in_place():
+        with self._lock, self._in_place():
             return super().step()
 
     @property

@@ -3,23 +3,28 @@
 One step (`Engine.step`): `Scheduler.schedule` chooses requests and gives them pages, `ModelRunner.run` computes their
 tokens, each request takes what it got, and a chunk of its answer goes into the queue of the request.
 
-When something fails:
+When something fails, nothing that was handed in is lost, nothing is handed out twice, and whoever waits is woken:
 
 - a prompt that cannot be served is refused by `add_request` with a ValueError that names the request;
-- numbers that are not finite end the request that they belong to;
-- an exception while the model runs ends the requests of that step;
-- an exception in the bookkeeping ends all requests, because it is no longer known whose pages are whose, and the pool
-  is made anew.
+- numbers that are not finite, a draw from nothing and text that cannot be decoded end the request that they belong to;
+- an exception while the model runs ends the requests of that step, one in the bookkeeping all requests, because it is
+  no longer known whose pages are whose; they have `finish_reason="error"`, and `Engine.last_error` the exception;
+- a step that is cut (KeyboardInterrupt) ends nobody. Whoever calls next finds the books half written (`_sound`): pool
+  and scheduler are made anew, and each request goes on from its delivered tokens. A token is delivered when it is in
+  its request's queue; until then it can be computed again;
+- a stream that is closed, or collected as garbage, which may happen in the middle of a step, notes its requests in
+  `_forgotten`. They are aborted at once, or by the next step.
 
-In each case the engine goes on serving, and the requests that it ended have `finish_reason="error"` and say why. What
-is not an `Exception` (KeyboardInterrupt) is raised by `step`. `Engine.last_error` keeps the exception, with traceback.
+One thread at a time works on an engine (`_lock`, also to read a queue); a call from inside a step is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 import traceback
 from collections import deque
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -27,13 +32,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from yaie.engine.output import RequestOutput, StreamChunk, TextStream
+from yaie.engine.checks import is_int, require, shown
+from yaie.engine.output import Delivery, RequestOutput, StreamChunk, TextStream
 from yaie.engine.pages import PageCounts, Pages
+from yaie.engine.prefix_cache import POLICIES as EVICTIONS
 from yaie.engine.prompts import Prompt, encode, validate
 from yaie.engine.request import Request, Status
 from yaie.engine.runner import ModelRunner, StepResult, choose_operations
 from yaie.engine.sampling_params import SamplingParams
-from yaie.engine.scheduler import Scheduler
+from yaie.engine.scheduler import Limits, Scheduler
+from yaie.kernels import ops
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
 from yaie.models.cuda_graph import DecodeGraphs
@@ -43,33 +51,45 @@ CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
 GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
 EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to the emulator's memory and back
 
+FROM_INSIDE = "the engine was called from inside one of its own steps"
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """How an engine is set up: the keywords of `LLM` besides those of its model."""
+class Options(Limits):
+    """How an engine is set up: the keywords of `LLM` besides those of its model. ValueError naming a wrong one."""
 
     # What computes: "torch", "cuda" (the kernels of csrc/ on a GPU), "emulator" (the same on the CPU, slowly: for
     # looking at them), "auto" ("cuda" on a GPU as far as its kernels go, else "torch"), or a set of operations.
     backend: str | Operations = "auto"
     block_size: int = 16  # tokens per page; 16 as in vLLM
     num_blocks: int | None = None  # pages in the pool; None: as many as are useful and fit
-    max_num_batched_tokens: int = 2048  # how many a step computes at most; a longer prompt is computed in chunks
-    max_num_seqs: int = 64  # how many requests run at once at most
     max_model_len: int | None = None  # prompt and answer together; None: what the model was trained for
     prefix_cache: bool = True  # keep computed pages and reuse them for prompts that begin alike
-    policy: str = "fcfs"  # who is admitted first: "fcfs" or "longest_prefix"
     eviction: str = "lru"  # which cached pages go first: "lru", "lfu" or "fifo"
     seed: int = 0  # a request without a seed of its own draws from this and its number, so a run can be repeated
     graphs: bool = True  # replay decode steps instead of asking for each operation, where that is possible
     trace: bool = False  # keep a `StepRecord` of every step in `Engine.trace`
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not hasattr(self.backend, "sample"):  # no set of operations, so a name
+            ops.resolve(self.backend, self.backend == "cuda", lambda name: None)  # ValueError for an unknown one
+        require(is_int(self.block_size, 1), "block_size", "an int >= 1", self.block_size)
+        for name in ("num_blocks", "max_model_len"):
+            value = getattr(self, name)
+            require(value is None or is_int(value, 1), name, "an int >= 1 or None", value)
+        for name in ("prefix_cache", "graphs", "trace"):
+            require(isinstance(getattr(self, name), bool), name, "True or False", getattr(self, name))
+        require(self.eviction in list(EVICTIONS), "eviction", f"one of {', '.join(EVICTIONS)}", self.eviction)
+        require(is_int(self.seed, float("-inf")), "seed", "an int", self.seed)
 
 
 class StepRecord(NamedTuple):
     """What one step did, as plain data: for timelines, and for the accounts of pages."""
 
     step: int  # its number, from 0
-    # What happened to each unfinished request: (kind, number of tokens computed). The kind is "prefill", "decode",
-    # "waiting" (not begun, or begun and without a part in this step) or "preempted" (waiting to go on).
+    # Of each unfinished request: how many tokens were computed, and why: "prefill" or "decode"; or why not: "waiting"
+    # (not begun, or without a part in this step) or "preempted".
     work: dict[str, tuple[str, int]]
     finished: dict[str, str]  # requests that ended in this step, with their finish reason
     pages: PageCounts  # after the step
@@ -87,9 +107,8 @@ class Engine:
         self.model, self.config, self.tokenizer, self.options = model, config, tokenizer, options
         longest = config.max_position_embeddings
         self.max_model_len = options.max_model_len or longest
-        if self.max_model_len > longest:
-            raise ValueError(f"max_model_len={self.max_model_len} is more than the model's {longest}")
-        self._num_blocks = options.num_blocks or self._default_num_blocks()
+        require(self.max_model_len <= longest, "max_model_len", f"at most the model's {longest}", self.max_model_len)
+        self.num_blocks = options.num_blocks or self._default_num_blocks()
         self.trace: list[StepRecord] | None = [] if options.trace else None
         self.last_error: BaseException | None = None
         self.num_steps = 0
@@ -98,9 +117,16 @@ class Engine:
         self._totals = dict.fromkeys(
             ("finished", "prompt_tokens", "cached_tokens", "computed_tokens", "generated_tokens", "preemptions"), 0
         )
-        self._queue: deque[StreamChunk] = deque()  # of the requests that came by `add_request`
+        self._queue: deque[Delivery] = deque()  # of the requests that came by `add_request`
+        self._forgotten: deque[Request] = deque()  # whoever wanted their answers is gone
+        self._lock = threading.RLock()  # held by the thread that works on the engine
+        # Generators that run while the books are written, and while steps are made for a stream (those hand out
+        # nothing). `gi_running` is right however they end; a flag would be left standing by a cut before its reset.
+        self._writing, self._filling = self._write(str), self._fill(self._queue)
+        self._sound = False  # are the books whole?
         self.operations: Operations | None = None
         self._make_pool()
+        self._sound = True
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -110,51 +136,104 @@ class Engine:
         Raises ValueError, naming the request, if it could never be served: no tokens, tokens that the model does not
         know, more than the model or the pool holds, an id that is in use. Nothing has changed then.
         """
-        request_id = request_id or self._free_id()
-        self._add(prompt, params or SamplingParams(), request_id, self._queue)
-        return request_id
+        made: list[Request] = []
+        try:
+            with self._lock:  # until it is queued, so that an id that is free stays so
+                self._tidy()
+                request_id = self._free_id() if request_id is None else request_id
+                self._add(prompt, SamplingParams() if params is None else params, request_id, self._queue, made)
+            return request_id
+        except BaseException:
+            self._forgotten.extend(made)  # cut: its caller does not have the id
+            raise
 
     def _free_id(self) -> str:
         """An id for a request without one: its number, or the next that no unfinished request was given as its id."""
         return next(id for n in count(self._num_requests) if (id := f"request-{n}") not in self._requests)
 
-    def _add(self, prompt: Prompt, params: SamplingParams, request_id: str, queue: deque[StreamChunk]) -> None:
-        """As `add_request`; the chunks of the answer go into `queue`."""
-        kv = self.kv
+    def _add(
+        self, prompt: Prompt, params: SamplingParams, request_id: str, queue: deque[Delivery], made: list[Request]
+    ) -> None:
+        """As `add_request`; chunks of the answer go into `queue`, the request, before it is queued, into `made`."""
+        require(isinstance(request_id, str) and request_id != "", "request_id", "a str that is not empty", request_id)
+        require(isinstance(params, SamplingParams), "params", "a SamplingParams", params)
+        num_blocks, block_size = self.num_blocks, self.options.block_size
+        max_len = min(self.max_model_len, num_blocks * block_size)
         try:
             token_ids = encode(prompt, self.tokenizer)
             if request_id in self._requests:
                 raise ValueError("this id belongs to an unfinished request")
-            validate(token_ids, self.config.vocab_size, self.max_model_len, kv.num_blocks, kv.block_size)
+            validate(token_ids, self.config.vocab_size, self.max_model_len, num_blocks, block_size)
+            stop_ids = self._stop_ids(params)
         except ValueError as error:
             raise ValueError(f"request {request_id!r}: {error}") from error
-        max_len = min(self.max_model_len, kv.num_blocks * kv.block_size)
         request = Request(
             request_id,
             token_ids,
             params=params,
             arrival=self._num_requests,
             max_tokens=min(params.max_tokens, max_len - len(token_ids)),
-            text=TextStream(self.tokenizer.detokenizer() if self.tokenizer else None, params.stop),
+            text=self._new_text(params),
             generator=self._generator(params.seed),
             queue=queue,
+            stop_ids=stop_ids,
         )
+        made.append(request)
+        self._change(self._insert, request)
+
+    def _insert(self, request: Request) -> None:
         self._num_requests += 1
-        self._totals["prompt_tokens"] += len(token_ids)
-        self._requests[request_id] = request
+        self._totals["prompt_tokens"] += request.num_prompt_tokens
+        self._requests[request.request_id] = request
         self.scheduler.add(request)
 
     def abort(self, request_id: str) -> RequestOutput:
-        """End a request now and return what it has. What it computed may be reused. KeyError if it is not running."""
-        if request_id not in self._requests:
-            raise KeyError(f"no unfinished request {request_id!r}")
-        request = self._requests[request_id]
-        self._finish(request, "abort")
-        return self._output(request)
+        """End a request now and return what it has. What it computed may be reused. KeyError if it is not running.
+
+        If it is of a stream, the stream ends with it; if not, `step` returns nothing more of it.
+        """
+        with self._lock:
+            self._tidy()
+            request = self._requests.get(request_id) if isinstance(request_id, str) else None
+            if request is None:
+                raise KeyError(f"no unfinished request {shown(request_id)}")
+            self._change(self._abort, request)
+            return self._output(request)
+
+    def _abort(self, request: Request) -> None:
+        self.scheduler.finish(request, "abort")
+        if request.queue is self._queue:
+            self._forget(request)  # who aborts is who waits
+        else:
+            self._deliver(request)
+
+    def _abort_forgotten(self) -> None:
+        while self._forgotten:
+            request = self._forgotten[0]
+            if self._requests.get(request.request_id) is request:
+                self._abort(request)
+            self._forgotten.popleft()
 
     @property
     def has_unfinished_requests(self) -> bool:
         return bool(self._requests)
+
+    def _new_text(self, params: SamplingParams) -> TextStream:
+        return TextStream(self.tokenizer.detokenizer() if self.tokenizer else None, params.stop)
+
+    def _stop_ids(self, params: SamplingParams) -> frozenset[int]:
+        """The tokens that end an answer. A stop string that is a special token is one of them: no text shows it."""
+        ids, last = set(params.stop_token_ids), self.config.vocab_size - 1
+        require(max(ids, default=0) <= last, "stop_token_ids", f"ids that the model knows, 0 to {last}", [*ids])
+        if self.tokenizer and not params.ignore_eos:
+            ids.update(self.tokenizer.eos_token_ids)
+        is_special = getattr(self.tokenizer, "is_special", None)
+        for stop in params.stop if is_special else ():
+            tokens = self.tokenizer.encode(stop, add_special_tokens=False)
+            if any(map(is_special, tokens)):
+                require(len(tokens) == 1, "a stop string", "text, or one special token and nothing else", stop)
+                ids.update(tokens)
+        return frozenset(ids)
 
     def _generator(self, seed: int | None) -> torch.Generator:
         if seed is None:
@@ -166,33 +245,81 @@ class Engine:
 
     def step(self) -> list[StreamChunk]:
         """Compute one step and return what it gave to each request that was added with `add_request`."""
-        if self._requests:
-            self._step()
-        chunks = list(self._queue)
-        self._queue.clear()
-        return chunks
+        taken: list[Delivery] = []
+        try:
+            with self._lock:
+                self._change(self._step)
+                if not self._filling.gi_running:
+                    taken.extend(self._queue)
+                    self._queue.clear()
+            return [delivery.chunk for delivery in taken if delivery.request.finish_reason != "abort"]
+        except BaseException:
+            if taken and (not self._queue or self._queue[0] is not taken[0]):  # cut on the way out
+                self._queue.extendleft(reversed(taken))
+            raise
+
+    def _next_chunk(self, queue: deque[Delivery]) -> StreamChunk:
+        """The next chunk of a stream, after as many steps as it takes. What they give to others waits for those."""
+        with self._lock:
+            if not queue:
+                if self._filling.gi_running:  # in this thread, which has the lock
+                    raise RuntimeError(FROM_INSIDE)
+                self._filling = self._fill(queue)
+                next(self._filling)
+            return queue.popleft().chunk
+
+    def _fill(self, queue: deque[Delivery]) -> Generator:
+        while not queue:
+            self.step()
+        yield
+
+    def _change(self, action: Callable[..., None], *arguments: Any) -> None:
+        """Write the books by `action`. If it is cut, they are not sound, and who comes next makes them anew."""
+        with self._lock:
+            if self._writing.gi_running:
+                raise RuntimeError(FROM_INSIDE)
+            self._writing = self._write(action, *arguments)
+            next(self._writing)
+
+    def _write(self, action: Callable[..., None], *arguments: Any) -> Generator:
+        if not self._sound:
+            self._start_over()
+        self._sound = False
+        action(*arguments)
+        self._sound = True
+        yield
+
+    def _tidy(self) -> None:
+        """Make the books whole, and abort what is forgotten; if they are being written, the next step does."""
+        if not self._writing.gi_running:
+            self._change(self._abort_forgotten)
 
     def _step(self) -> None:
         """One step, with what happens if it fails: see the top of this file."""
+        self._abort_forgotten()
+        if not self._requests:
+            return None
         try:
             scheduled = self.scheduler.schedule()
             if not scheduled:
                 raise RuntimeError(f"the scheduler has {len(self._requests)} requests and chose none of them")
             self._totals["preemptions"] += len(self.scheduler.preempted)
             work = self._work(scheduled) if self.trace is not None else {}
-        except BaseException as error:
-            return self._start_over(error)
-        try:
-            results = self.runner.run(scheduled)
-        except Exception as error:
-            self.last_error = error
-            results = dict.fromkeys(scheduled, StepResult(error=_describe(error)))
-        try:
+            self._sound = True  # while the model computes, nobody writes the books
+            try:
+                results = self.runner.run(scheduled)
+            except Exception as error:
+                self.last_error = error
+                results = dict.fromkeys(scheduled, StepResult(error=_describe(error)))
+            self._sound = False
             for request, num_tokens in scheduled.items():
                 self._take(request, num_tokens, results[request])
-                self._emit(request, results[request].token_id)
-        except BaseException as error:
-            return self._start_over(error)
+        except Exception as error:
+            self.last_error = error
+            for request in list(self._requests.values()):
+                request.finish("error", f"request {request.request_id!r}: {_describe(error)}")
+                self._deliver(request)
+            return self._start_over()
         if self.trace is not None:
             finished = {request.request_id: request.finish_reason for request in scheduled if request.is_finished}
             self.trace.append(StepRecord(self.num_steps, work, finished, self.pages.counts(self.scheduler.running)))
@@ -202,31 +329,41 @@ class Engine:
     def _take(self, request: Request, num_tokens: int, result: StepResult) -> None:
         """A request takes what a step gave it: computed tokens, perhaps a new token, perhaps its end."""
         if result.error is not None:
-            self._finish(request, "error", f"request {request.request_id!r}: {result.error}", keep=False)
-            return
+            error = f"request {request.request_id!r}: {result.error}"
+            self.scheduler.finish(request, "error", error, keep=False)
+            return self._deliver(request)
         self.pages.advance(request, num_tokens)
         self._totals["computed_tokens"] += num_tokens
         if result.token_id is None:
-            return
+            return self._deliver(request)
         request.append(result.token_id)
         self._totals["generated_tokens"] += 1
         if result.logprobs is not None:
             request.logprobs.append(result.logprobs)
         if reason := self._reason_to_end(request, result.token_id):
-            self._finish(request, reason)
+            self.scheduler.finish(request, *reason)
+        return self._deliver(request, result.token_id)
 
-    def _reason_to_end(self, request: Request, token_id: int) -> str | None:
-        params = request.params
-        ends = not params.ignore_eos and self.tokenizer and token_id in self.tokenizer.eos_token_ids
-        if ends or token_id in params.stop_token_ids or request.text.push(token_id):
-            return "stop"
-        return "length" if request.num_output_tokens >= request.max_tokens else None
+    def _reason_to_end(self, request: Request, token_id: int) -> tuple[str, str | None] | None:
+        """Why a request ends with this token, and what went wrong; None if it goes on."""
+        try:
+            if token_id in request.stop_ids or request.text.push(token_id):
+                return "stop", None
+            if request.num_output_tokens < request.max_tokens:
+                return None
+            return "stop" if request.text.finish() else "length", None
+        except Exception as error:  # foreign code: a decoder that fails on these tokens
+            self.last_error, request.text.detokenizer = error, None
+            return "error", f"request {request.request_id!r}: {_describe(error)}"
 
-    def _emit(self, request: Request, token_id: int | None = None) -> None:
+    def _deliver(self, request: Request, *token_ids: int) -> None:
         """Put what is new into the queue of the request; with its end comes its output."""
         output = self._output(request) if request.is_finished else None
-        token_ids = [] if token_id is None else [token_id]
-        request.queue.append(StreamChunk(request.request_id, request.text.take(), token_ids, output))
+        chunk = StreamChunk(request.request_id, request.text.take(), list(token_ids), output)
+        request.queue.append(Delivery(request, request.num_output_tokens, chunk))  # from here on it is true
+        request.num_delivered_tokens = request.num_output_tokens
+        if output:
+            self._forget(request)
 
     def _output(self, request: Request) -> RequestOutput:
         return RequestOutput(
@@ -240,38 +377,37 @@ class Engine:
             error=request.error,
         )
 
-    def _finish(self, request: Request, reason: str, error: str | None = None, *, keep: bool = True) -> None:
-        self.scheduler.finish(request, reason, error, keep=keep)
-        self._forget(request)
-
     def _forget(self, request: Request) -> None:
         del self._requests[request.request_id]
         self._totals["finished"] += 1
         self._totals["cached_tokens"] += request.num_cached_tokens or 0
 
-    def _start_over(self, error: BaseException) -> None:
-        """After an exception in the bookkeeping: end all requests and make the pool anew."""
-        self.last_error = error
-        requests = list(self._requests.values())
-        for request in requests:
-            request.finish("error", f"request {request.request_id!r}: {_describe(error)}")
-            self._forget(request)
+    def _start_over(self) -> None:
+        """Make pool and scheduler anew; whoever has not ended waits there with the tokens that were delivered."""
         self._make_pool()
-        for request in requests:
-            self._emit(request)
-        if not isinstance(error, Exception):
-            raise error
+        for request in list(self._requests.values()):
+            last = next((delivery for delivery in reversed(request.queue) if delivery.request is request), None)
+            if last and last.chunk.output:
+                self._forget(request)
+                continue
+            if last:  # it may have been cut before it was counted
+                request.num_delivered_tokens = max(request.num_delivered_tokens, last.num_output_tokens)
+            request.rewind(request.num_delivered_tokens, self._new_text(request.params))
+            self.scheduler.add(request)
 
     # --- the pool and what works on it ----------------------------------------------------------------------
 
     def _make_pool(self) -> None:
         self.kv = self.pages = self.scheduler = self.runner = None  # the old pool is freed before the new one is made
         model, config, options = self.model, self.config, self.options
-        shape = self._num_blocks, options.block_size, config.num_kv_heads, config.head_dim
-        self.kv = KVCacheManager(*shape, model.dtype, config.num_layers, model.device)
+        shape = self.num_blocks, options.block_size, config.num_kv_heads, config.head_dim
+        try:
+            self.kv = KVCacheManager(*shape, model.dtype, config.num_layers, model.device)
+        except (RuntimeError, TypeError, OverflowError) as error:  # of torch, whose words are about bytes
+            pool = f"num_blocks={self.num_blocks} of block_size={options.block_size}"
+            raise ValueError(f"{pool}: there is no memory for such a pool ({error})") from error
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
-        limits = {"max_num_batched_tokens": options.max_num_batched_tokens, "max_num_seqs": options.max_num_seqs}
-        self.scheduler = Scheduler(self.pages, **limits, policy=options.policy)
+        self.scheduler = Scheduler(self.pages, options)
         self.operations = self.operations or choose_operations(options.backend, model, self.kv)
         graphs = None
         if options.graphs and self.operations.name == "cuda":
@@ -296,25 +432,28 @@ class Engine:
 
         hit_rate: the part of all prompt tokens that was found in the prefix cache
         """
-        totals = self._totals
-        return {
-            "steps": self.num_steps,
-            "waiting": len(self.scheduler.waiting),
-            "running": len(self.scheduler.running),
-            **totals,
-            "hit_rate": totals["cached_tokens"] / max(1, totals["prompt_tokens"]),
-            "evicted_pages": self.pages.num_evicted,
-            "duplicate_pages": self.pages.num_duplicates,
-            "pages": self.pages.counts(self.scheduler.running)._asdict(),
-        }
+        with self._lock:
+            self._tidy()
+            return {
+                "steps": self.num_steps,
+                "waiting": len(self.scheduler.waiting),
+                "running": len(self.scheduler.running),
+                **self._totals,
+                "hit_rate": self._totals["cached_tokens"] / max(1, self._totals["prompt_tokens"]),
+                "evicted_pages": self.pages.num_evicted,
+                "duplicate_pages": self.pages.num_duplicates,
+                "pages": self.pages.counts(self.scheduler.running)._asdict(),
+            }
 
     def check_integrity(self) -> None:
         """Raise AssertionError if a page, a lock or a length is not what it should be."""
-        waiting, running = self.scheduler.waiting, self.scheduler.running
-        assert {*waiting, *running} == set(self._requests.values()), "the scheduler has others than the unfinished"
-        self.pages.check_integrity(running)
-        for request in waiting:
-            request.check()
+        with self._lock:
+            self._tidy()
+            waiting, running = self.scheduler.waiting, self.scheduler.running
+            assert {*waiting, *running} == set(self._requests.values()), "the scheduler has others than the unfinished"
+            self.pages.check_integrity(running)
+            for request in waiting:
+                request.check()
 
     def _work(self, scheduled: dict[Request, int]) -> dict[str, tuple[str, int]]:
         """What the coming step does with each unfinished request, for the trace."""

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from yaie.engine.checks import require
 from yaie.engine.engine import Engine, Options, name_of
-from yaie.engine.output import RequestOutput, StreamChunk
+from yaie.engine.output import Delivery, RequestOutput, StreamChunk
 from yaie.engine.prompts import Prompt, as_prompts
+from yaie.engine.request import Request
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import ops
 
 Params = SamplingParams | Sequence[SamplingParams] | None  # one for all prompts, or one for each
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 class LLM(Engine):
@@ -33,6 +37,9 @@ class LLM(Engine):
     dtype: of the weights and the KV cache; None: float32 on the CPU, bfloat16 on a GPU
     device: None: a GPU if there is one, unless the backend is the emulator
     options: those of `yaie.engine.engine.Options`
+
+    Threads may share it: a lock lets one work at a time while the others wait, and each gets what it would get alone.
+    A call from inside a step (a signal's handler) is refused with a RuntimeError, and nothing has changed.
     """
 
     def __init__(
@@ -40,16 +47,22 @@ class LLM(Engine):
         model: str | Path | tuple = "tiny",
         *,
         dtype: torch.dtype | None = None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         **options: Any,
     ) -> None:
-        checked = Options(**options)  # a misspelt one is refused before anything is loaded
+        names = [field.name for field in fields(Options)]  # a misspelt one is refused before anything is loaded
+        if unknown := ", ".join(name for name in options if name not in names):
+            raise TypeError(f"LLM has no option {unknown}; there are model, dtype, device, {', '.join(names)}")
+        checked = Options(**options)
+        require(dtype is None or dtype in DTYPES, "dtype", f"one of {DTYPES}", dtype)
         if isinstance(model, str | Path):
             from yaie.models.loader import load_model
 
-            device = device or _device_of(checked.backend)
+            device = _device_of(device, checked.backend)
             dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
             model = load_model(model, dtype, device)
+        what = "'tiny', a folder, a name on the Hub, or what load_model returned"
+        require(isinstance(model, tuple) and len(model) == 3, "model", what, model)
         super().__init__(*model, checked)
 
     def generate(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> list[RequestOutput]:
@@ -59,48 +72,54 @@ class LLM(Engine):
         which goes through the model's chat template. A prompt that cannot be served has an output with
         `finish_reason="error"`, and the others are served.
         """
-        outputs = {chunk.index: chunk.output for chunk in self.stream(prompts, params) if chunk.output}
+        with closing(self.stream(prompts, params)) as stream:
+            outputs = {chunk.index: chunk.output for chunk in stream if chunk.output}
         return [outputs[index] for index in sorted(outputs)]
 
     def stream(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> Iterator[StreamChunk]:
         """As `generate`, but yields text as it comes. Closing the iterator aborts what is not finished."""
         prompts = as_prompts(prompts)
-        many = [params or SamplingParams()] * len(prompts) if not isinstance(params, Sequence) else list(params)
+        one = SamplingParams() if params is None else params
+        many = list(params) if isinstance(params, list | tuple) else [one] * len(prompts)
+        for one in many:
+            require(isinstance(one, SamplingParams), "params", "a SamplingParams, or a list with one for each", one)
         if len(many) != len(prompts):
             raise ValueError(f"{len(prompts)} prompts need one SamplingParams or {len(prompts)}, got {len(many)}")
         return self._stream(prompts, many)
 
     def _stream(self, prompts: list[Prompt], many: list[SamplingParams]) -> Iterator[StreamChunk]:
-        queue: deque[StreamChunk] = deque()
-        index_of: dict[str, int] = {}  # unfinished
+        queue: deque[Delivery] = deque()
+        index_of: dict[str, int] = {}
+        made: list[Request] = []
         try:
             for index, (prompt, params) in enumerate(zip(prompts, many, strict=True)):
-                request_id = self._free_id()
-                try:
-                    self._add(prompt, params, request_id, queue)
-                except ValueError as error:
-                    self._num_requests += 1  # its number is taken, so those after it draw as they would without it
-                    output = RequestOutput(request_id, "", [], [], 0, "error", error=str(error))
-                    yield StreamChunk(request_id, "", [], output, index)
-                else:
+                with self._lock:
+                    request_id = self._free_id()
                     index_of[request_id] = index
-            while index_of:
-                while not queue:
-                    self._queue.extend(self.step())  # chunks of other requests wait for whoever calls `step` next
-                chunk = queue.popleft()
-                index = index_of[chunk.request_id]
-                if chunk.output:
-                    del index_of[chunk.request_id]
-                yield replace(chunk, index=index)
+                    try:
+                        self._add(prompt, params, request_id, queue, made)
+                    except ValueError as error:
+                        self._num_requests += 1  # its number is taken, so those after it draw as they would without it
+                        output = RequestOutput(request_id, "", [], [], 0, "error", error=str(error))
+                        queue.append(Delivery(None, 0, StreamChunk(request_id, "", [], output)))
+            num_left = len(prompts)
+            while num_left:
+                chunk = self._next_chunk(queue)
+                num_left -= chunk.output is not None
+                yield replace(chunk, index=index_of[chunk.request_id])
         finally:
-            for request_id in index_of:
-                if request_id in self._requests:
-                    self.abort(request_id)
+            self._forgotten.extend(made)
+            self._tidy()
 
 
-def _device_of(backend: str | ops.Operations) -> str:
-    """Where a model must be for a backend; for "auto" and "torch" a GPU if there is one."""
+def _device_of(device: str | torch.device | None, backend: str | ops.Operations) -> str:
+    """Where a model goes: where it was asked for, else a GPU if there is one and the backend takes it."""
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there_are = ["cpu", "cuda", *gpus] if gpus else ["cpu"]
+    if device is not None:
+        require(str(device) in there_are, "device", f"one that torch finds here ({', '.join(there_are)})", device)
+        return str(device)
     name = name_of(backend)
     if name != "auto":
-        ops.resolve(name, name == "cuda", ops.obstacle)  # raises for an unknown name, and where there is no GPU
-    return "cuda" if name != "emulator" and torch.cuda.is_available() else "cpu"
+        ops.resolve(name, name == "cuda", ops.obstacle)  # raises where there is no GPU, or no compiler
+    return "cuda" if gpus and name != "emulator" else "cpu"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yaie.models.tokenizer import Detokenizer
 
@@ -46,6 +46,14 @@ class StreamChunk:
     index: int = 0  # which of the prompts given to `LLM.stream`
 
 
+class Delivery(NamedTuple):
+    """A chunk on its way to whoever waits for it."""
+
+    request: Any  # whose it is; None if it was refused
+    num_output_tokens: int  # that it has with this chunk
+    chunk: StreamChunk
+
+
 @dataclass(eq=False, slots=True)
 class TextStream:
     """The text of an answer while it grows. It ends before the first stop string, which may span several tokens.
@@ -62,11 +70,10 @@ class TextStream:
         """Add a token. Returns True if it completed a stop string; `text` then ends before that."""
         return self.detokenizer is not None and self._add(self.detokenizer.add(token_id))
 
-    def finish(self) -> None:
-        """No token follows: nothing is held back any more, not even half a character."""
-        if self.detokenizer is not None:
-            self._add(self.detokenizer.finish())
-        self.detokenizer = None
+    def finish(self) -> bool:
+        """No token follows: nothing is held back any more, not even half a character. Returns as `push`."""
+        detokenizer, self.detokenizer = self.detokenizer, None
+        return detokenizer is not None and self._add(detokenizer.finish())
 
     def take(self) -> str:
         """The text that is new since the last call and certain."""

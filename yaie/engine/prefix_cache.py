@@ -1,16 +1,9 @@
 """The prefix cache: KV that is already computed, found again by its tokens.
 
 A radix tree (`yaie.kernels.radix_tree`) whose nodes hold, for every page of their edge, the page of the pool where its
-keys and values lie. A request that begins like an earlier one takes those pages and skips computing them. Tokens and
-pages are numpy int64 arrays; lists are converted, which takes longer than the match. How a request uses it:
-
-1. `match` all tokens but the last, whose logits give the next token, and `lock` the node at once: an eviction in
-   between may take the match away.
-2. Compute the rest into private pages, and `insert` all once their keys and values are written. `lock` the node where
-   they end, `unlock` that of the match. If a twin request was first, the cache keeps the twin's pages for the tokens up
-   to `present`: rewrite the block table to `pages_to(node)` first, then free the duplicates. A table that goes on
-   naming them soon reads the keys and values of another request.
-3. `unlock` at the end. What was published stays until it is evicted.
+keys and values lie. A request that begins like an earlier one takes those pages and skips computing them; how, and what
+becomes of duplicates, says `Pages` (`reuse`, `publish`). Tokens and pages are numpy int64 arrays; lists are converted,
+which takes longer than the match.
 """
 
 from __future__ import annotations
@@ -23,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from yaie.engine.checks import is_int, require
 from yaie.kernels import radix_tree
 from yaie.kernels.radix_tree import Node, Position
 
@@ -83,10 +77,8 @@ class PrefixCache:
     """
 
     def __init__(self, page_size: int = 1, policy: str = "lru") -> None:
-        if not isinstance(page_size, int) or isinstance(page_size, bool) or page_size < 1:
-            raise ValueError(f"page_size must be an int >= 1, got {page_size!r}")
-        if policy not in POLICIES:
-            raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+        require(is_int(page_size, 1), "page_size", "an int >= 1", page_size)
+        require(policy in list(POLICIES), "policy", f"one of {', '.join(POLICIES)}", policy)
         self.page_size = page_size
         self.policy = policy
         self.root = Node(np.empty(0, dtype=np.int64), Span(NO_PAGES, 0, 0))

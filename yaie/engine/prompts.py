@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from numbers import Number
 from typing import Any
 
-Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
+from yaie.engine.checks import as_int, is_text, require, shown
+
+Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]  # ids also as an array or a tensor
+
+KINDS = "a str, a list of token ids (or an array of integers) or a list of messages"
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    """One prompt or many, as a list of prompts. A list of ints is one prompt, and so is a list of messages."""
+    """One prompt or many, as a list of prompts. A list of ids is one prompt, and so is a list of messages."""
     if isinstance(prompts, str):
         return [prompts]
-    prompts = list(prompts)
-    if prompts and isinstance(prompts[0], int | Mapping):
-        return [prompts]
-    return prompts
+    prompts = _as_list(prompts, "prompts", f"{KINDS}, or a list of these")
+    return [prompts] if prompts and isinstance(prompts[0], Number | Mapping) else prompts
 
 
 def encode(prompt: Prompt, tokenizer: Any) -> list[int]:
     """The token ids of a text, of a chat by the model's chat template, or of a list of ids: those, unchecked."""
     if not isinstance(prompt, str):
-        try:
-            prompt = list(prompt)
-        except TypeError:
-            kind = type(prompt).__name__
-            raise ValueError(f"a prompt is a str, a list of token ids or a list of messages, got {kind}") from None
-    if isinstance(prompt, list) and not (prompt and isinstance(prompt[0], Mapping)):
-        return prompt
+        prompt = _as_list(prompt, "a prompt", KINDS)
+        if not prompt or not isinstance(prompt[0], Mapping):
+            return [as_int(token_id) for token_id in prompt]
+        for place, message in enumerate(prompt):
+            _check_message(place, message)
     if tokenizer is None:
         raise ValueError("this model has no tokenizer, so prompts must be token ids")
+    for text in [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]:
+        require(is_text(text) or not isinstance(text, str), "its text", "without halves of surrogate pairs", text)
     try:
-        if isinstance(prompt, str):
-            return tokenizer.encode(prompt)
-        for place, message in enumerate(prompt):
-            for key in ("role", "content"):
-                if key not in message:
-                    raise ValueError(f"message {place} has no {key!r}: {message!r}")
-        return tokenizer.apply_chat_template(prompt)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+        return tokenizer.encode(prompt) if isinstance(prompt, str) else tokenizer.apply_chat_template(prompt)
+    except ValueError:
+        raise
+    except Exception as error:  # of a library or a template that knows nothing of us: of this prompt all the same
+        raise ValueError(f"the tokenizer cannot take it: {type(error).__name__}: {error}") from error
 
 
 def validate(token_ids: Sequence[int], vocab_size: int, max_model_len: int, num_blocks: int, block_size: int) -> None:
@@ -50,9 +49,26 @@ def validate(token_ids: Sequence[int], vocab_size: int, max_model_len: int, num_
         for place, token_id in enumerate(token_ids):
             if not isinstance(token_id, int) or isinstance(token_id, bool) or not 0 <= token_id < vocab_size:
                 known = f"the model knows the ids 0 to {vocab_size - 1}"
-                raise ValueError(f"token {place} of the prompt is {token_id!r}; {known}")
+                raise ValueError(f"token {place} of the prompt is {shown(token_id)}; {known}")
     what, pool = f"a prompt of {len(token_ids)} tokens", f"{num_blocks} pages of {block_size} tokens"
     if len(token_ids) >= max_model_len:
         raise ValueError(f"{what} leaves no room for an answer; prompt and answer together may have {max_model_len}")
     if len(token_ids) >= num_blocks * block_size:
         raise ValueError(f"{what} does not fit; the pool holds {pool}, {num_blocks * block_size} in all")
+
+
+def _as_list(value: Any, name: str, expected: str) -> list:
+    """What has an order as a list; arrays and tensors as Python's own numbers."""
+    if isinstance(value, Mapping):
+        raise ValueError(f"{name} must be {expected}; a message goes into a list: [{shown(value)}]")
+    ordered = isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview | Set)
+    require(ordered and getattr(value, "ndim", 1) > 0, name, expected, value)
+    return value.tolist() if hasattr(value, "tolist") else list(value)
+
+
+def _check_message(place: int, message: Any) -> None:
+    require(isinstance(message, Mapping), f"message {place}", "a dict with role and content", message)
+    for key, kinds, expected in (("role", str, "a str"), ("content", str | list | None, "a str")):
+        if key not in message:
+            raise ValueError(f"message {place} has no {key!r}: {shown(message)}")
+        require(isinstance(message[key], kinds), f"{key!r} of message {place}", expected, message[key])

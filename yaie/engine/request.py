@@ -24,8 +24,9 @@ from dataclasses import InitVar, dataclass, field
 import numpy as np
 import torch
 
-from yaie.engine.output import StreamChunk, TextStream, TokenLogprobs
+from yaie.engine.output import Delivery, TextStream, TokenLogprobs
 from yaie.engine.sampling_params import SamplingParams
+from yaie.kernels import sampling
 from yaie.kernels.radix_tree import Node
 
 
@@ -46,12 +47,15 @@ class Request:
     max_tokens: int  # to generate: what was asked for, or less if the model or the pool ends before
     text: TextStream  # of the answer, as far as it is known to be text and not the beginning of a stop string
     generator: torch.Generator | None = None  # its own, so that its text does not depend on who shares its batch
-    queue: deque[StreamChunk] = field(default_factory=deque)  # where the chunks of its answer go; others may share it
+    queue: deque[Delivery] = field(default_factory=deque)  # where the chunks of its answer go; others may share it
+    stop_ids: frozenset[int] = frozenset()  # tokens that end the answer
     num_tokens: int = field(init=False)
     num_prompt_tokens: int = field(init=False)
     num_computed_tokens: int = field(init=False)  # their keys and values are in the pages of this request
     num_published_tokens: int = field(init=False)  # of those, in pages that belong to the prefix cache; whole pages
     locked_node: Node | None = field(init=False)  # where these end in the prefix cache; None if it has no pages
+    num_drawn: int | None = 0  # numbers that its generator has given
+    num_delivered_tokens: int = 0  # of the answer: those in chunks that went into the queue
     num_cached_tokens: int | None = None  # found in the prefix cache when it was first admitted
     num_overtaken: int = 0  # how many later requests were admitted while it waited
     num_preemptions: int = 0
@@ -80,6 +84,31 @@ class Request:
         """End it: no token follows, and no text is held back any more."""
         self.finish_reason, self.error = reason, error
         self.text.finish()
+
+    def rewind(self, num_output_tokens: int, text: TextStream) -> None:
+        """Wait, with so many generated tokens, as if what came after them had never been: it is computed again.
+
+        text: a new one; it is brought to where that of the request was
+        """
+        self.num_tokens = self.num_prompt_tokens + num_output_tokens
+        self.hold(None, 0, 0)
+        self.finish_reason = self.error = None
+        del self.logprobs[num_output_tokens:]
+        self.text = text
+        for token_id in self.output_token_ids.tolist():
+            text.push(token_id)
+        text.take()
+
+    def begin_draw(self) -> None:
+        """See that the generator gives the number for the next token; one for each came before it.
+
+        A draw may be cut before its token is delivered, and must give the same number when it is made again. Until it
+        is counted in `num_drawn`, nobody knows where the generator is.
+        """
+        if self.generator is not None and self.num_drawn != self.num_output_tokens:
+            self.generator.manual_seed(self.generator.initial_seed())
+            sampling.draw_uniforms(self.num_output_tokens, self.generator)
+        self.num_drawn = None
 
     # Views, int64.
 

@@ -168,6 +168,8 @@ class ModelRunner:
         drawn = [row for row, request in enumerate(requests) if not request.params.takes_likeliest]
         if drawn:
             chosen = [requests[row] for row in drawn]
+            for request in chosen:
+                request.begin_draw()
             tokens = self.operations.sample(
                 logits[self._on_device(torch.tensor(drawn))],
                 **{name: [getattr(request.params, name) for request in chosen] for name in sampling.RULES},
@@ -177,10 +179,14 @@ class ModelRunner:
             )
             for row, token_id in zip(drawn, tokens.tolist(), strict=True):
                 likeliest[row] = token_id
-        return {
-            request: StepResult(token_id, token_logprobs(row, token_id, request.params.logprobs))
-            for request, row, token_id in zip(requests, logits, likeliest, strict=True)
-        }
+                requests[row].num_drawn = requests[row].num_output_tokens + 1
+        results, vocab_size = {}, logits.shape[-1]
+        for request, row, token_id in zip(requests, logits, likeliest, strict=True):
+            if 0 <= token_id < vocab_size:
+                results[request] = StepResult(token_id, token_logprobs(row, token_id, request.params.logprobs))
+            else:  # what a draw gives from numbers that are not finite
+                results[request] = StepResult(error="its parameters leave no probabilities to draw from")
+        return results
 
 
 def on_host(*tensors: torch.Tensor) -> list[Any]:

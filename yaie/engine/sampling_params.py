@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
-from yaie.kernels import sampling
+from yaie.engine.checks import as_int, is_int, is_text, require
+
+# The words for what each parameter must be, and whether a value is that. A kernel computes in float32 and int64, so
+# what would overflow or vanish there is refused.
+RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "temperature": ("0 (greedy) or from 1e-30 to 1e30", lambda t: t == 0 or 1e-30 <= t <= 1e30),
+    "top_k": ("-1 (all) or an int from 1 to 2**31 - 1", lambda k: is_int(k, -1, 2**31 - 1) and k != 0),
+    "top_p": ("above 0 and at most 1", lambda p: 0 < p <= 1),
+    "min_p": ("from 0 to 1", lambda p: 0 <= p <= 1),
+    "repetition_penalty": ("above 0: from 1e-30 to 1e30", lambda r: 1e-30 <= r <= 1e30),
+    "presence_penalty": ("from -2 to 2", lambda p: -2 <= p <= 2),  # the range of the OpenAI API
+    "seed": ("None or an int from 0 to 2**63 - 1", lambda s: s is None or is_int(s, 0, 2**63 - 1)),
+    "max_tokens": ("an int >= 1", lambda n: is_int(n, 1)),
+    "stop": (
+        "strings that are not empty, and that UTF-8 has",
+        lambda stop: all(is_text(text) and text for text in stop),
+    ),
+    "stop_token_ids": ("a list of ints >= 0", lambda ids: all(is_int(token_id, 0) for token_id in ids)),
+    "ignore_eos": ("True or False", lambda yes: isinstance(yes, bool)),
+    "logprobs": ("None or an int >= 0", lambda n: n is None or is_int(n, 0)),
+}
 
 
 @dataclass(frozen=True)
@@ -14,7 +35,7 @@ class SamplingParams:
     """What a request asks for. Every value is checked here, so nothing of it can fail later, inside a batch.
 
     Two requests with the same prompt, parameters and seed get the same text, whoever shares their batch. Raises
-    ValueError (or TypeError) naming the parameter.
+    ValueError naming the parameter.
     """
 
     temperature: float = 1.0  # 0 takes the most likely token (greedy); higher is more varied
@@ -25,33 +46,36 @@ class SamplingParams:
     presence_penalty: float = 0.0  # above 0 makes every token of the answer less likely to come again
     seed: int | None = None  # None: one that follows from the engine's own and the number of the request
     max_tokens: int = 256
-    stop: str | Sequence[str] = ()  # strings (or one) that end the answer; the text ends before them
-    stop_token_ids: Sequence[int] = ()  # tokens that end the answer, besides the model's own
+    stop: str | Sequence[str] | None = ()  # strings (or one) that end the answer; the text ends before them
+    stop_token_ids: Sequence[int] | None = ()  # tokens that end the answer, besides the model's own
     ignore_eos: bool = False  # do not end at the model's own end token (for benchmarks)
     logprobs: int | None = None  # how many of the likeliest tokens to report besides the chosen one; None: nothing
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
-        for name in sampling.RULES:
-            sampling.check_parameter(name, getattr(self, name), "SamplingParams")
-        self._require("presence_penalty", "from -2 to 2", lambda x: -2 <= x <= 2)  # the range of the OpenAI API
-        self._require("seed", "None or 0 to 2**63 - 1", lambda x: x is None or (_is_int(x) and 0 <= x < 2**63))
-        self._require("max_tokens", "an int >= 1", lambda x: _is_int(x) and x >= 1)
-        self._require("stop", "strings that are not empty", lambda x: all(isinstance(s, str) and s for s in x))
-        self._require("stop_token_ids", "ints >= 0", lambda x: all(_is_int(t) and t >= 0 for t in x))
-        self._require("logprobs", "None or >= 0", lambda x: x is None or (_is_int(x) and x >= 0))
+        plain = {"float": _as_float, "int": as_int, "int | None": as_int, "bool": lambda value: value}
+        for name, (expected, is_right) in RULES.items():
+            given = getattr(self, name)
+            value = plain.get(self.__annotations__[name], _as_tuple)(given)
+            require(is_right(value), f"SamplingParams: {name}", expected, given)
+            object.__setattr__(self, name, value)  # frozen for all others
 
     @property
     def takes_likeliest(self) -> bool:
         """Whether the likeliest token is the answer, so that no sampler need be asked: greedy, without penalties."""
         return self.temperature == 0 and self.repetition_penalty == 1 and self.presence_penalty == 0
 
-    def _require(self, name: str, expected: str, is_right: Callable[[Any], bool]) -> None:
-        value = getattr(self, name)
-        if not is_right(value):
-            raise ValueError(f"SamplingParams: {name} must be {expected}, got {value!r}")
+
+def _as_float(value: Any) -> float:
+    """A real number of any kind (numpy's too, but no bool); NaN, which follows no rule, for whatever else it is."""
+    try:
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else float("nan")
+    except OverflowError:
+        return float("nan")
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _as_tuple(value: Any) -> tuple:
+    """None, one str, or several of something; (None,), which follows no rule, for whatever else it is."""
+    if value is None or isinstance(value, str):
+        return () if value is None else (value,)
+    several = isinstance(value, Iterable) and not isinstance(value, bytes | Mapping)
+    return tuple(map(as_int, value)) if several else (None,)

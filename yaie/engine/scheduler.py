@@ -15,17 +15,21 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
+from yaie.engine.checks import is_int, require
 from yaie.engine.pages import Pages
 from yaie.engine.request import Request, Status
 
 # How many waiting requests, from the oldest on, are looked at in one step. It bounds the cost of a step; a choice.
 MAX_CONSIDERED = 128
+# Then that many later requests may be admitted before a waiting one; a choice.
+MAX_OVERTAKEN = 64
 
 
 def longest_prefix(scheduler: Scheduler, request: Request) -> Any:
@@ -42,31 +46,33 @@ POLICIES: dict[str, Callable[[Scheduler, Request], Any]] = {
 }
 
 
-class Scheduler:
-    """Chooses the requests of each step and gives them pages."""
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What bounds a step, and who is admitted first. ValueError naming what could never work."""
 
-    def __init__(
-        self,
-        pages: Pages,
-        *,
-        max_num_batched_tokens: int = 2048,  # the token budget of a step
-        max_num_seqs: int = 64,  # how many requests run at once; at most the budget, so that all of them can decode
-        policy: str = "fcfs",  # first come, first served, or "longest_prefix": the order of admissions
-        max_overtaken: int = 64,  # then that many later requests may be admitted before a waiting one; a choice
-    ) -> None:
-        for name, value in (("max_num_seqs", max_num_seqs), ("max_num_batched_tokens", max_num_batched_tokens)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be an int >= 1, got {value!r}")
-        if max_num_seqs > max_num_batched_tokens:
-            budget = f"max_num_batched_tokens={max_num_batched_tokens}"
-            raise ValueError(f"{budget} must be at least max_num_seqs={max_num_seqs}, so that all of them can decode")
-        if policy not in POLICIES:
-            raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    max_num_batched_tokens: int = 2048  # how many a step computes at most; a longer prompt is computed in chunks
+    max_num_seqs: int = 64  # how many requests run at once; at most the budget, so that all of them can decode
+    policy: str = "fcfs"  # who is admitted first: "fcfs" (first come, first served) or "longest_prefix"
+
+    def __post_init__(self) -> None:
+        for name in ("max_num_batched_tokens", "max_num_seqs"):
+            require(is_int(getattr(self, name), 1), name, "an int >= 1", getattr(self, name))
+        least = f"at least max_num_seqs={self.max_num_seqs}, so that all of them can decode"
+        enough = self.max_num_batched_tokens >= self.max_num_seqs
+        require(enough, "max_num_batched_tokens", least, self.max_num_batched_tokens)
+        require(self.policy in list(POLICIES), "policy", f"one of {', '.join(POLICIES)}", self.policy)
+
+
+class Scheduler:
+    """Chooses the requests of each step and gives them pages. Its limits come as `Limits`, or by their names."""
+
+    def __init__(self, pages: Pages, limits: Limits | None = None, **by_name: Any) -> None:
+        limits = limits or Limits(**by_name)
         self.pages = pages
-        self.max_num_batched_tokens = max_num_batched_tokens
-        self.max_num_seqs = max_num_seqs
-        self.policy = policy
-        self.max_overtaken = max_overtaken
+        self.max_num_batched_tokens = limits.max_num_batched_tokens
+        self.max_num_seqs = limits.max_num_seqs
+        self.policy = limits.policy
+        self.max_overtaken = MAX_OVERTAKEN
         self.waiting: deque[Request] = deque()  # in the order of arrival
         self.running: list[Request] = []  # in the order of admission
         self.preempted: list[Request] = []  # in the last call of `schedule`

@@ -1,0 +1,298 @@
+"""Ctrl-C at any line of the engine: nothing handed in is lost, nothing handed out twice, the same tokens come.
+
+The brothers, each of which a cut at some line of this file's runs would show:
+
+- a request that is lost, or that goes on for nobody: cut in `add_request`, `schedule`, `_take`, `abort`
+- a chunk that is lost on its way out of `step`, or that comes twice: cut in `step`, `_deliver`
+- a token that is drawn again with the next number: cut after the draw, in `run` or `_take`
+- text, logprobs or stop strings that go on from another place than the tokens: cut in `_take`
+- an engine that is dead: a second cut while pool and scheduler are made anew
+- a stream that waits for ever, or that takes others with it: cut in another's step
+"""
+
+import random
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from yaie.engine import engine as engine_module
+from yaie.engine.llm import LLM
+from yaie.engine.sampling_params import SamplingParams
+
+YAIE = str(Path(engine_module.__file__).parents[1])
+OPTIONS = {"block_size": 4, "num_blocks": 7, "max_num_seqs": 3, "max_num_batched_tokens": 8}
+DRAWN = SamplingParams(temperature=1.5, seed=5, max_tokens=6, ignore_eos=True, logprobs=1)
+WORK = {
+    "greedy": ([3, 4, 5, 6, 7, 8, 9, 10, 11], SamplingParams(temperature=0, max_tokens=5, ignore_eos=True)),
+    "drawn": ([3, 4, 5, 6, 9], DRAWN),
+    "stopped": ([12, 13], SamplingParams(temperature=0.7, seed=9, max_tokens=9, ignore_eos=True, stop=["zz", "Q"])),
+}
+
+
+class CutAt:
+    """Raises KeyboardInterrupt before the lines of the engine with these numbers, counted from entering on."""
+
+    def __init__(self, *numbers: int, opcodes: bool = False) -> None:
+        self.numbers, self.count, self.opcodes = set(numbers), 0, opcodes
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self.trace)
+        return self
+
+    def __exit__(self, *error) -> None:
+        sys.settrace(self.before)
+
+    def trace(self, frame, event, arg):
+        if not frame.f_code.co_filename.startswith(YAIE):
+            return None
+        frame.f_trace_opcodes = self.opcodes
+        if event == ("opcode" if self.opcodes else "line"):
+            self.count += 1
+            if self.count in self.numbers:
+                raise KeyboardInterrupt
+        return self.trace
+
+
+def again(call, *arguments):
+    """Call until it is not cut, as a program does that goes on after Ctrl-C."""
+    while True:
+        try:
+            return call(*arguments)
+        except KeyboardInterrupt:
+            continue
+
+
+def serve(llm: LLM, cut: CutAt) -> dict[str, tuple]:
+    """Each request's answer, put together from chunks, with all that is promised about them checked."""
+    got = {name: ([], "", None) for name in WORK}
+    with cut:
+        for name, (tokens, params) in WORK.items():
+            again(llm.add_request, tokens, params, name)
+        while again(lambda: llm.has_unfinished_requests):
+            chunks = again(llm.step)
+            for chunk in chunks:
+                token_ids, text, output = got[chunk.request_id]
+                assert output is None, "a chunk after the last"
+                got[chunk.request_id] = (token_ids + chunk.token_ids, text + chunk.text, chunk.output)
+    for chunk in llm.step():  # cut after the last step, before it was handed out
+        token_ids, text, output = got[chunk.request_id]
+        assert output is None, "a chunk after the last"
+        got[chunk.request_id] = (token_ids + chunk.token_ids, text + chunk.text, chunk.output)
+    llm.check_integrity()
+    stats = llm.stats()
+    assert stats["running"] == stats["waiting"] == 0
+    assert stats["pages"]["free"] + stats["pages"]["evictable"] == OPTIONS["num_blocks"]
+    for name, (token_ids, text, output) in got.items():
+        assert output is not None, f"{name} was lost"
+        assert (token_ids, text) == (output.token_ids, output.text), f"{name} got other chunks than its output"
+    return {
+        name: (output.token_ids, output.text, output.finish_reason, output.logprobs)
+        for name, (_, _, output) in got.items()
+    }
+
+
+def places(fake, num: int, seed: int) -> list[int]:
+    """`num` of the lines of an uncut run, and how many there are."""
+    cut = CutAt()
+    serve(LLM(fake, **OPTIONS), cut)
+    return sorted(random.Random(seed).sample(range(1, cut.count), num))
+
+
+def test_a_cut_at_any_line_loses_and_doubles_nothing(fake):
+    """Would catch each of the brothers above but the last two; some of the lines, others each time the seed changes."""
+    right = serve(LLM(fake, **OPTIONS), CutAt())
+    for place in places(fake, 120, seed=1):
+        assert serve(LLM(fake, **OPTIONS), CutAt(place)) == right, f"cut at line {place}"
+
+
+def test_a_second_cut_while_the_engine_recovers(fake):
+    """Would catch an engine that is dead, or that forgets what the first cut left, after Ctrl-C pressed twice."""
+    right = serve(LLM(fake, **OPTIONS), CutAt())
+    rng = random.Random(2)
+    for place in places(fake, 80, seed=2):
+        again_at = place + rng.randrange(1, 60)
+        assert serve(LLM(fake, **OPTIONS), CutAt(place, again_at, again_at + 9)) == right, f"cut at line {place}"
+
+
+# Streams: whoever waits is woken
+
+
+def test_a_stream_whose_request_is_aborted_ends_with_it(fake):
+    """Would catch a stream that spins for ever because its request was ended from outside."""
+    llm = LLM(fake, **OPTIONS)
+    stream = llm.stream([[3, 4], [5, 6]], DRAWN)
+    first = next(stream)
+    output = llm.abort(first.request_id)
+    chunks = list(stream)
+    ends = [chunk for chunk in chunks if chunk.output]
+    assert [chunk.output.finish_reason for chunk in ends] == ["abort", "length"]
+    assert ends[0].output == output
+    assert [c for c in chunks if c.request_id == first.request_id] == [ends[0]]
+    llm.check_integrity()
+
+
+def test_after_an_abort_nothing_more_comes(fake):
+    """Would catch chunks of a request that was ended, which come because a stream made the steps."""
+    llm = LLM(fake, **OPTIONS)
+    gone, stays = (llm.add_request([n, n + 1], DRAWN) for n in (3, 5))
+    next(llm.stream([7, 8], DRAWN))
+    output = llm.abort(gone)
+    assert output.token_ids == alone(fake, [3, 4])[: len(output.token_ids)] != []
+    assert llm.add_request([9], DRAWN, gone) == gone
+    chunks = llm.step()
+    assert [chunk.token_ids for chunk in chunks if chunk.request_id == gone] == [alone(fake, [9])[:1]]
+    assert {chunk.request_id for chunk in chunks} == {gone, stays}
+
+
+def test_the_interrupt_of_one_stream_is_not_that_of_another(fake, monkeypatch):
+    """Would catch a stream that waits for ever, or ends, because Ctrl-C hit while another one made the step."""
+    llm = LLM(fake, **OPTIONS)
+    kept, cut = llm.stream([3, 4], DRAWN), llm.stream([5, 6], DRAWN)
+    number = llm.add_request([7, 8], DRAWN)
+    chunks = [next(kept)]
+    next(cut)
+    for name in ("append", "finish"):  # in `_take`, and in the bookkeeping of an end
+        with monkeypatch.context() as cutting:
+            cutting.setattr(engine_module.Request, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                next(cut)
+        assert len(llm._requests) <= 3
+        cut = llm.stream([9], SamplingParams(temperature=0, max_tokens=1))
+    chunks += list(kept)
+    assert chunks[-1].output.token_ids == alone(fake, [3, 4])
+    assert [token for chunk in chunks for token in chunk.token_ids] == chunks[-1].output.token_ids
+    rest = [chunk for _ in range(20) for chunk in llm.step()]
+    assert {chunk.request_id for chunk in rest} == {number}
+    assert rest[-1].output.token_ids == alone(fake, [7, 8])
+
+
+def interrupted(*arguments, **options):
+    raise KeyboardInterrupt
+
+
+def alone(fake, tokens) -> list[int]:
+    return LLM(fake, **OPTIONS).generate(tokens, DRAWN)[0].token_ids
+
+
+@pytest.mark.parametrize("place", ["schedule", "model", "take"])
+def test_a_forgotten_stream_may_be_collected_in_the_middle_of_a_step(fake, place, monkeypatch):
+    """Would catch pages that are given back while a step counts on them: it ended everyone."""
+    llm = LLM(fake, **OPTIONS)
+    forgotten = [llm.stream([[5, 6], [9, 8, 7]], DRAWN)]
+    next(forgotten[0])
+    mine = llm.add_request([3, 4], DRAWN)
+    owner, name = {
+        "schedule": (engine_module.Scheduler, "schedule"),
+        "model": (engine_module.ModelRunner, "run"),
+        "take": (engine_module.Request, "append"),
+    }[place]
+    original = getattr(owner, name)
+
+    def collecting(*arguments):
+        forgotten.clear()
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, collecting)
+    chunks = llm.step()
+    assert not forgotten
+    chunks += llm.step()
+    assert list(llm._requests) == [mine]
+    llm.check_integrity()
+    while llm.has_unfinished_requests:
+        chunks += llm.step()
+    assert chunks[-1].output.token_ids == alone(fake, [3, 4])
+
+
+def test_a_call_from_inside_a_step_is_refused_and_changes_nothing(fake, monkeypatch):
+    """Would catch a step in a step, as from a signal's handler: both would give the same pages away."""
+    llm = LLM(fake, **OPTIONS)
+    mine = llm.add_request([3, 4], DRAWN)
+    original, said = engine_module.ModelRunner.run, []
+
+    def calling(*arguments):
+        for call in (
+            llm.step,
+            lambda: llm.abort(mine),
+            lambda: llm.add_request([1]),
+            lambda: llm.generate([1]),
+            lambda: next(llm.stream([1])),
+        ):
+            with pytest.raises(RuntimeError, match="inside one of its own steps"):
+                call()
+            said.append(call)
+        return original(*arguments)
+
+    monkeypatch.setattr(engine_module.ModelRunner, "run", calling)
+    chunks = llm.step()
+    monkeypatch.undo()
+    assert len(said) == 5
+    assert list(llm._requests) == [mine]
+    while llm.has_unfinished_requests:
+        chunks += llm.step()
+    assert chunks[-1].output.token_ids == alone(fake, [3, 4])
+    llm.check_integrity()
+
+
+def test_a_consumer_may_use_the_engine_between_two_chunks(fake):
+    """Would catch a lock that a stream keeps while its consumer works."""
+    llm = LLM(fake, **OPTIONS)
+    right = alone(fake, [5, 6])
+    for chunk in llm.stream([3, 4], DRAWN):
+        assert llm.generate([5, 6], DRAWN)[0].token_ids == right
+        llm.check_integrity()
+        last = chunk
+    assert last.output.token_ids == alone(fake, [3, 4])
+
+
+# Threads
+
+
+def test_eight_threads(fake):
+    """Would catch threads that take each other's chunks, steps or pages; one that waits while another one is served."""
+    llm = LLM(fake, **{**OPTIONS, "num_blocks": 24, "max_num_seqs": 6, "max_num_batched_tokens": 24})
+    right = {n: alone(fake, [n, n + 1, n + 2]) for n in range(1, 50)}
+    problems, stop = [], time.monotonic() + 3
+
+    def work(number: int) -> None:
+        rng = random.Random(number)
+        try:
+            while time.monotonic() < stop and not problems:
+                ns = [rng.randrange(1, 50) for _ in range(rng.randrange(1, 4))]
+                prompts, how = [[n, n + 1, n + 2] for n in ns], rng.randrange(4)
+                if how == 0:
+                    assert [output.token_ids for output in llm.generate(prompts, DRAWN)] == [right[n] for n in ns]
+                elif how == 1:
+                    got = {index: [] for index in range(len(ns))}
+                    for chunk in llm.stream(prompts, DRAWN):
+                        got[chunk.index] += chunk.token_ids
+                    assert list(got.values()) == [right[n] for n in ns]
+                elif how == 2:
+                    stream = llm.stream(prompts, DRAWN)
+                    next(stream)
+                    stream.close()
+                else:
+                    chunk = next(stream := llm.stream(prompts[0], DRAWN))
+                    with suppress(KeyError):  # it may have ended
+                        llm.abort(chunk.request_id)
+                    assert (chunk.output or list(stream)[-1].output).finish_reason in ("abort", "length")
+                done[number] += 1
+        except BaseException as error:
+            problems.append(error)
+
+    done = [0] * 8
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "a thread waits for ever"
+    assert not problems, problems
+    assert min(done) > 0
+    assert llm.step() == []
+    llm.check_integrity()
+    assert not llm.has_unfinished_requests
