@@ -24,7 +24,7 @@ import hashlib
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -45,6 +45,7 @@ from yaie.kernels import ops
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
 from yaie.models.cuda_graph import DecodeGraphs
+from yaie.models.tokenizer import Detokenizer
 
 # What the pool may take if `num_blocks` is not given. All three are choices.
 CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
@@ -173,7 +174,7 @@ class Engine:
             params=params,
             arrival=self._num_requests,
             max_tokens=min(params.max_tokens, max_len - len(token_ids)),
-            text=self._new_text(params),
+            text=self._new_text(params, token_ids),
             generator=self._generator(params.seed),
             queue=queue,
             stop_ids=stop_ids,
@@ -218,8 +219,11 @@ class Engine:
     def has_unfinished_requests(self) -> bool:
         return bool(self._requests)
 
-    def _new_text(self, params: SamplingParams) -> TextStream:
-        return TextStream(self.tokenizer.detokenizer() if self.tokenizer else None, params.stop)
+    def _new_text(self, params: SamplingParams, prompt: Sequence[int]) -> TextStream:
+        detokenizer = self.tokenizer.detokenizer() if self.tokenizer else None
+        if isinstance(detokenizer, Detokenizer):  # others have no spaces to lose
+            detokenizer.follow(prompt)
+        return TextStream(detokenizer, params.stop)
 
     def _stop_ids(self, params: SamplingParams) -> frozenset[int]:
         """The tokens that end an answer. A stop string that is a special token is one of them: no text shows it."""
@@ -392,7 +396,7 @@ class Engine:
                 continue
             if last:  # it may have been cut before it was counted
                 request.num_delivered_tokens = max(request.num_delivered_tokens, last.num_output_tokens)
-            request.rewind(request.num_delivered_tokens, self._new_text(request.params))
+            request.rewind(request.num_delivered_tokens, self._new_text(request.params, request.prompt_token_ids))
             self.scheduler.add(request)
 
     # --- the pool and what works on it ----------------------------------------------------------------------
