@@ -141,7 +141,7 @@ def _run_tests(copy: Path, tests: list[str], seed: int) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
     os.chdir(copy)
-    sys.path[0] = str(copy)  # it was the folder that `python -m` was called in
+    sys.path.insert(0, str(copy))
     sys.dont_write_bytecode = True  # two changes within a second can have one size, and would have one .pyc
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(copy), "YAIE_TEST_SEED": str(seed)}
     os.environ["YAIE_CACHE_DIR"] = str(copy / "cache")
