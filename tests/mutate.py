@@ -5,8 +5,8 @@
 A change is one operator, bound, constant, condition, statement, order of arguments, or jump. It is made in a copy of
 the repository, so whatever stops this, the working tree is as it was. The tests of `yaie/engine/pages.py` are those in
 `tests/engine`, the ones that name it first, until one fails; a hang counts as failed. Each run is a fork of this
-process, which has imported torch and nothing of `yaie`: that saves seconds. The same files, seed and count give the
-same changes, so `--only 3 17` tries two of them again.
+process, which has imported what takes seconds, and nothing of `yaie`. The same files, seed and count give the same
+changes, so `--only 3 17` tries two of them again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import importlib
 import multiprocessing
 import os
 import random
@@ -185,7 +186,8 @@ def main(arguments: list[str] | None = None) -> int:
     drawn = enumerate(random.Random(options.seed).sample(pool, min(options.count, len(pool))))
     chosen = sorted((file, number, change) for number, (file, change) in drawn if number in (options.only or [number]))
     tried, survived, seconds = Counter(), Counter(), {}
-    import torch  # noqa: F401  (each fork would take seconds to import it)
+    for name in ("torch", "hypothesis.strategies", "nbval.plugin", "scipy.stats"):
+        importlib.import_module(name)  # each fork would take seconds for them
 
     with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
         copy = Path(folder, "copy")
