@@ -315,6 +315,18 @@ def test_check_links_sees_damage():
             radix_tree.check_links(root)
 
 
+def test_check_integrity_sees_damage():
+    """Would catch a check that passes everything: the machine below trusts it after each step."""
+    tree = build({"a": [1, 2, 3]})
+    radix_tree.split(tree._end_of["a"], 1)
+    with pytest.raises(AssertionError, match="no request ends here and no path branches"):
+        tree.check_integrity()
+    tree = build({"a": [1, 2], "b": [1, 3]})
+    tree._end_of["a"] = tree._end_of["b"]
+    with pytest.raises(AssertionError, match=r"requests recorded at nodes \['a', 'b'\]"):
+        tree.check_integrity()
+
+
 class RadixTreeMachine(RuleBasedStateMachine):
     """Any sequence of calls on a tree and on a plain dict of id to tokens, which must agree after each."""
 

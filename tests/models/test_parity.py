@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+import transformers
 
 from yaie.models.config import ModelConfig
 from yaie.models.llama import generate_greedy
 from yaie.models.loader import load_weights
-
-transformers = pytest.importorskip("transformers")
 
 LLAMA3 = {
     "rope_type": "llama3",
