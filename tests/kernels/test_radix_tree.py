@@ -318,7 +318,7 @@ def test_check_links_sees_damage():
 def test_check_integrity_sees_damage():
     """Would catch a check that passes everything: the machine below trusts it after each step."""
     tree = build({"a": [1, 2, 3]})
-    radix_tree.split(tree._end_of["a"], 1)
+    radix_tree.split_node(tree._end_of["a"], 1)
     with pytest.raises(AssertionError, match="no request ends here and no path branches"):
         tree.check_integrity()
     tree = build({"a": [1, 2], "b": [1, 3]})
