@@ -15,8 +15,24 @@ from yaie.plots import timeline_rows
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 
 
+class Checked(LLM):
+    """Each greedy answer must be the one that the model gives alone, also in a test that looks at how it ended."""
+
+    def generate(self, prompts, params=None):
+        outputs = super().generate(prompts, params)
+        many = params if isinstance(params, list) else [params or SamplingParams()] * len(outputs)
+        for output, one in zip(outputs, many, strict=True):
+            if (one.temperature, one.repetition_penalty, one.presence_penalty) == (0, 1, 0):
+                assert output.token_ids == self.model.greedy(output.prompt_token_ids, len(output.token_ids))
+            if output.finish_reason == "length" and self.tokenizer:
+                assert output.text == self.tokenizer.decode(output.token_ids)
+        return outputs
+
+
 def engine(fake, **options) -> LLM:
-    return LLM(fake, **{"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_num_batched_tokens": 32, **options})
+    return Checked(
+        fake, **{"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_num_batched_tokens": 32, **options}
+    )
 
 
 def prompt(length: int, seed: int) -> list[int]:
