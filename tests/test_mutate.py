@@ -1,7 +1,6 @@
 """The tool that looks for tests that would not notice: what it changes, which tests it runs, what it leaves behind."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,14 +72,14 @@ def test_survivors_are_shown_and_nothing_else_is_left(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     done = subprocess.run(
-        [sys.executable, "-B", "-m", "tests.mutate", "yaie/x/y.py", "--seed", "0", "--count", "99"],
+        [sys.executable, "-B", "-m", "tests.mutate", "yaie/x/y.py", "--seed", "0", "--count", "99", "--only", "0", "6"],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path), "YAIE_CACHE_DIR": str(tmp_path / "none")},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     tried, killed, survived = map(int, done.stdout.split()[-3:])
-    assert (tried, killed, survived) == (9, 6, 3), done.stdout
-    assert "y.py:2  survived" in done.stdout
+    assert (tried, killed, survived) == (2, 1, 1), done.stdout
+    assert "y.py:2  survived, number 6" in done.stdout
     assert "+    if n >= 3:" in done.stdout
     left = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == here
@@ -91,6 +90,5 @@ def test_a_hang_counts_as_noticed(tmp_path, monkeypatch):
     monkeypatch.setenv("YAIE_CACHE_DIR", str(tmp_path / "none"))
     (tmp_path / "test_it.py").write_text("import time\n\n\ndef test_it():\n    time.sleep(600)\n")
     assert not mutate.passes(tmp_path, ["test_it.py"], seed=0, limit=1)
-    shutil.copy(tmp_path / "test_it.py", tmp_path / "test_fast.py")
     (tmp_path / "test_fast.py").write_text("def test_it():\n    assert True\n")
     assert mutate.passes(tmp_path, ["test_fast.py"], seed=0)
