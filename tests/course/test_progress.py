@@ -158,3 +158,15 @@ def test_hints_come_one_after_another(exercises):
     assert api.exercise("0.1").hint(1).title.startswith("Hint 1")
     with pytest.raises(ValueError, match="there are hints 1 to 3"):
         api.exercise("0.1").hint(4)
+
+
+def test_what_was_stored_late_is_forgotten_here(exercises):
+    """What this process could not store must not hide, once it is stored, what another notebook records after that."""
+    in_the_way = exercises / ".progress.json.lock"
+    in_the_way.mkdir()
+    assert "cannot be written" in progress.change("0.1", lambda record: setattr(record, "checks", 3))
+    assert progress.load()[0]["0.1"].checks == 3
+    in_the_way.rmdir()
+    count_checks(1)
+    (exercises / ".progress.json").write_text(json.dumps({"0.1": {"checks": 9}}))
+    assert progress.load()[0]["0.1"].checks == 9
