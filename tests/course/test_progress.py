@@ -170,3 +170,14 @@ def test_what_was_stored_late_is_forgotten_here(exercises):
     count_checks(1)
     (exercises / ".progress.json").write_text(json.dumps({"0.1": {"checks": 9}}))
     assert progress.load()[0]["0.1"].checks == 9
+
+
+def test_a_reset_starts_over(warm_up):
+    """The hints of the attempt before, or its pass, are not those of the one that begins."""
+    warm_up.write(warm_up.RIGHT)
+    api.exercise("0.1").check()
+    api.exercise("0.1").hint()
+    api.exercise("0.1").reset()
+    record = progress.load()[0]["0.1"]
+    assert (record.status, record.source_hash, record.hints, record.checks) == (judge.NOT_ATTEMPTED, "", 0, 1)
+    assert api.exercise("0.1").hint().title.startswith("Hint 1")
