@@ -405,3 +405,18 @@ def test_bad_input_is_named(call, message):
     """Would catch: an error from deep inside the drawing that says nothing about the argument."""
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("values", "in_the_bar"),
+    [
+        ({"a": 300, "b": 700}, ["A 300", "B 700"]),
+        ({"a": 40, "b": 960}, ["A", "B 960"]),
+        ({"a": 1, "b": 999}, ["B 999"]),
+        ({"a": 0, "b": 999}, ["B 999"]),
+    ],
+)
+def test_a_part_says_as_much_as_has_room(values, in_the_bar):
+    """Would catch a letter that is drawn over the edge of a part too narrow for it, into its neighbour."""
+    texts = re.findall(r">([^<>]+)</text>", plots.bars({"x": values}).svg())
+    assert texts == ["x", *in_the_bar, f"{sum(values.values()):,}", "A", "a", "B", "b"]
