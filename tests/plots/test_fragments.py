@@ -34,3 +34,10 @@ def test_chunk_map_counts_turns():
     assert "1 turn." in chunk_map(lambda row, chunk: 9 * row + chunk).alt
     with pytest.raises(ValueError, match="two chunks into one slot"):
         chunk_map(lambda row, chunk: chunk)
+
+
+@pytest.mark.parametrize("owners", [[], [[]]])
+def test_a_map_of_nothing_is_refused(owners):
+    """Would catch an error from deep inside the drawing for a matrix without a row, or without a column."""
+    with pytest.raises(ValueError, match="^fragment_map: owners is empty; expected at least one row"):
+        fragment_map(owners)
