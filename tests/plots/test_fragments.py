@@ -39,5 +39,5 @@ def test_chunk_map_counts_turns():
 @pytest.mark.parametrize("owners", [[], [[]]])
 def test_a_map_of_nothing_is_refused(owners):
     """Would catch an error from deep inside the drawing for a matrix without a row, or without a column."""
-    with pytest.raises(ValueError, match="^fragment_map: owners is empty; expected at least one row"):
+    with pytest.raises(ValueError, match=r"^fragment_map: owners is empty; expected at least one row"):
         fragment_map(owners)
