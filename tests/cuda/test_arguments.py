@@ -15,7 +15,9 @@ import pytest
 import torch
 
 import yaie.cuda
+from yaie.cuda.arguments import Rules
 from yaie.cuda.card import library, prebuilt
+from yaie.cuda.launchers import find_launchers
 from yaie.cuda.source import read_source
 
 HEADER = "#pragma once\n#include <stdint.h>\nstruct Shape { int32_t rows, columns; bool causal; double scale; };\n"
@@ -301,3 +303,35 @@ def test_a_struct_of_a_header_is_named_by_its_line(tmp_path):
 def test_nvcc_takes_the_table(folder):
     """Would catch a launcher of this file that only g++ compiles."""
     assert yaie.cuda.compile_cubin(folder / "record.cu").kernels
+
+
+@pytest.mark.parametrize(
+    ("types", "taken"),
+    [
+        ("float, float2, float3, float4", [torch.float32]),
+        ("double, double2", [torch.float64]),
+        ("half, __half, half2, __half2", [torch.float16]),
+        ("__nv_bfloat16, nv_bfloat16, __nv_bfloat162, nv_bfloat162", [torch.bfloat16]),
+        ("char, signed char, int8_t", [torch.int8]),
+        ("unsigned char, uint8_t, uchar4", [torch.uint8]),
+        ("short, int16_t", [torch.int16]),
+        ("unsigned short, uint16_t", [torch.uint16, torch.int16]),
+        ("int, int32_t, int2, int3, int4", [torch.int32]),
+        ("unsigned, unsigned int, uint32_t, uint2, uint4", [torch.uint32, torch.int32]),
+        ("long, long long, int64_t, longlong2", [torch.int64]),
+        ("unsigned long, unsigned long long, uint64_t, size_t", [torch.uint64, torch.int64]),
+        ("bool", [torch.bool]),
+    ],
+)
+def test_the_tensors_that_a_pointer_takes(types, taken):
+    """Would catch a spelling of a type that no tensor fits, or one that takes bits for another number."""
+    every = [value for value in vars(torch).values() if isinstance(value, torch.dtype)]
+    for spelling in types.split(", "):
+        (launcher,) = find_launchers(f'extern "C" void f(const {spelling}* x) {{}}', None)
+        rule = Rules(launcher, "cpu").each[0]
+        fitting = {dtype for dtype in every if dtype in rule.dtypes}
+        assert fitting == set(taken), spelling
+        for dtype in taken:
+            assert rule.convert(torch.empty(3, dtype=dtype)).dtype == dtype
+        with pytest.raises(TypeError, match=rf"so it must be {taken[0]}.*got torch.complex64"):
+            rule.convert(torch.empty(3, dtype=torch.complex64))
