@@ -335,3 +335,28 @@ def test_the_tensors_that_a_pointer_takes(types, taken):
             assert rule.convert(torch.empty(3, dtype=dtype)).dtype == dtype
         with pytest.raises(TypeError, match=rf"so it must be {taken[0]}.*got torch.complex64"):
             rule.convert(torch.empty(3, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize(
+    ("types", "low", "high"),
+    [
+        ("char, signed char, int8_t", -(2**7), 2**7 - 1),
+        ("unsigned char, uint8_t", 0, 2**8 - 1),
+        ("short, int16_t", -(2**15), 2**15 - 1),
+        ("unsigned short, uint16_t", 0, 2**16 - 1),
+        ("int, int32_t", -(2**31), 2**31 - 1),
+        ("unsigned, unsigned int, uint32_t", 0, 2**32 - 1),
+        ("long, long long, int64_t", -(2**63), 2**63 - 1),
+        ("unsigned long, unsigned long long, uint64_t, size_t", 0, 2**64 - 1),
+    ],
+)
+def test_the_numbers_that_a_parameter_takes(types, low, high):
+    """Would catch a spelling that a pointer may have and a number may not (once int16_t), and a limit off by one."""
+    for spelling in types.split(", "):
+        (launcher,) = find_launchers(f'extern "C" void f({spelling} n) {{}}', None)
+        rule = Rules(launcher, "cpu").each[0]
+        assert (rule.exact, rule.limits) == (int, (low, high))
+        assert [rule.convert(value).value for value in (low, 7, high)] == [low, 7, high]
+        for value in (low - 1, high + 1):
+            with pytest.raises(ValueError, match=f"`n` = {value} does not fit {spelling}"):
+                rule.convert(value)
