@@ -180,9 +180,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tests", nargs="+", help="run these in place of the files' mirrors")
     parser.add_argument("--only", nargs="+", type=int, metavar="NUMBER", help="of these changes, as a run printed them")
     options = parser.parse_args(arguments)
-    pool = [
-        (file.resolve().relative_to(ROOT), change) for file in options.files for change in changes(file.read_bytes())
-    ]
+    sources = {file.resolve().relative_to(ROOT): file.read_bytes() for file in options.files}
+    pool = [(file, change) for file, source in sources.items() for change in changes(source)]
     drawn = enumerate(random.Random(options.seed).sample(pool, min(options.count, len(pool))))
     chosen = sorted((file, number, change) for number, (file, change) in drawn if number in (options.only or [number]))
     tried, survived, seconds = Counter(), Counter(), {}
@@ -193,20 +192,20 @@ def main(arguments: list[str] | None = None) -> int:
         copy = Path(folder, "copy")
         shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
         for file, number, change in chosen:
-            tests = options.tests or tests_of(file)
+            tests, source = options.tests or tests_of(file), sources[file]
             if file not in seconds:
                 started = time.monotonic()
                 if not passes(copy, tests, options.seed):
                     sys.exit(f"The tests of {file} fail without a change:\n{(copy / 'output.txt').read_text()[-4000:]}")
                 seconds[file] = time.monotonic() - started
-            source = (ROOT / file).read_bytes()
-            (copy / file).write_bytes(changed(source, change))
+            new = changed(source, change)
+            (copy / file).write_bytes(new)
             tried[file] += 1
             if passes(copy, tests, options.seed, limit=30 + 5 * seconds[file]):
                 survived[file] += 1
-                old, new = source.decode().splitlines(), changed(source, change).decode().splitlines()
                 print(f"{file}:{len(source[: change[0] + 1].splitlines())}  survived, number {number}")
-                print(*list(difflib.unified_diff(old, new, lineterm="", n=1))[2:], "", sep="\n", flush=True)
+                lines = [text.decode().splitlines() for text in (source, new)]
+                print(*list(difflib.unified_diff(*lines, lineterm="", n=1))[2:], "", sep="\n", flush=True)
             (copy / file).write_bytes(source)
     print(f"{'file':50} tried  killed  survived")
     for file in [*tried, "all"]:
