@@ -420,3 +420,11 @@ def test_a_part_says_as_much_as_has_room(values, in_the_bar):
     """Would catch a letter that is drawn over the edge of a part too narrow for it, into its neighbour."""
     texts = re.findall(r">([^<>]+)</text>", plots.bars({"x": values}).svg())
     assert texts == ["x", *in_the_bar, f"{sum(values.values()):,}", "A", "a", "B", "b"]
+
+
+@pytest.mark.parametrize(("first", "num_steps", "shown"), [(0, 4, 1), (0, 60, 2), (10**6, 60, 5), (10**15, 60, 10)])
+def test_steps_are_numbered_as_often_as_there_is_room(first, num_steps, shown):
+    """Would catch: numbers of steps written over each other, or so few that no step can be found."""
+    svg = plots.timeline([Span("A", first, first + num_steps, "decode")]).svg()
+    numbers = [int(text) for text in re.findall(r'text-anchor="middle"[^>]*>(\d+)</text>', svg)]
+    assert numbers == list(range(first, first + num_steps, shown))
