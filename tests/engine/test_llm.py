@@ -437,6 +437,23 @@ def test_who_asks_the_sampler(fake, monkeypatch):
     assert rows == [[0, 0.5]]
 
 
+@pytest.mark.parametrize("penalty", [-2, -1, 0, 1, 2])
+def test_a_penalty_counts_whatever_its_value(fake, penalty):
+    """Would catch one value that is taken for "no penalty" and goes the short way, past the sampler."""
+    prompts = [prompt(n, seed=n) for n in (3, 6, 9)]
+    params = SamplingParams(temperature=0, presence_penalty=penalty, max_tokens=12, ignore_eos=True)
+    expected = []
+    for tokens in prompts:
+        answer = []
+        for _ in range(12):
+            row = fake[0].row([*tokens, *answer]).clone()
+            row[list(set(answer))] -= penalty
+            answer.append(int(row.argmax()))
+        expected.append(answer)
+    assert [output.token_ids for output in engine(fake).generate(prompts, params)] == expected
+    assert (expected == [fake[0].greedy(tokens, 12) for tokens in prompts]) == (penalty == 0)
+
+
 def next_key(tokens: list[int]) -> int:
     places = torch.arange(1, len(tokens) + 1)
     return int((torch.tensor(tokens) + 1) @ (places * places + 17 * places)) * 2654435761 % 2**32 % 1009
