@@ -360,3 +360,19 @@ def test_the_numbers_that_a_parameter_takes(types, low, high):
         for value in (low - 1, high + 1):
             with pytest.raises(ValueError, match=f"`n` = {value} does not fit {spelling}"):
                 rule.convert(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('extern "C" int a(int n) { return n; } int b(int n) { return n; }', ["a"]),
+        ('extern "C" { int a(int n) { if (n) { return 1; } return 0; } void b(float* x) {} }', ["a", "b"]),
+        ('extern "C" { int n; int a(int n) { return n; } } namespace s { int x; int b(int n) { return n; } }', ["a"]),
+        ('extern "C" { int a(int n) { return n; }', ["a"]),
+        ('extern "C" { } extern "C" { void a(int n) {} } extern "C" void b() {}', ["a", "b"]),
+        ('extern "C" int a(int n); extern "C" int b(int n) { return n; }', ["b"]),
+    ],
+)
+def test_where_the_launchers_of_a_file_end(text, names):
+    """Would catch functions behind a closed block that are taken for launchers, and a file that ends in a block."""
+    assert [launcher.name for launcher in find_launchers(text, None)] == names
