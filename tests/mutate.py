@@ -166,10 +166,11 @@ def passes(copy: Path, tests: list[str], seed: int, limit: float | None = None) 
 
 
 def _link(old: str, new: str) -> None:
-    try:
-        os.link(old, new)
-    except OSError:  # another file system
-        shutil.copy2(old, new)
+    with contextlib.suppress(FileNotFoundError):  # another process may tidy the cache up meanwhile
+        try:
+            os.link(old, new)
+        except OSError:  # another file system
+            shutil.copy2(old, new)
 
 
 def main(arguments: list[str] | None = None) -> int:
