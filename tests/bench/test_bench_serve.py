@@ -76,3 +76,21 @@ def test_the_workload_is_as_asked():
     assert {each.temperature for each in params} == {0.5}
     assert {each.max_tokens for each in params} == {100, 101, 102} == set(map(len, prompts))
     assert {token < 300 for prompt in prompts for token in prompt} == {True}
+
+
+@pytest.mark.parametrize(
+    ("variant", "options"), [("engine", {}), ("no-graphs", {"graphs": False}), ("torch", {"backend": "torch"})]
+)
+def test_a_variant_is_what_its_name_says(monkeypatch, variant, options):
+    """Would catch a comparison of an engine with itself."""
+    seen = {}
+
+    def engine(model, **options):
+        seen.update(options)
+        raise InterruptedError
+
+    monkeypatch.setattr(serve, "LLM", engine)
+    model = serve.make_model("tiny", torch.float32, "cpu")
+    with pytest.raises(InterruptedError):
+        serve.run(model, variant, "auto", [[5]], [])
+    assert {name: seen[name] for name in ("backend", "graphs") if name in seen} == {"backend": "auto"} | options
