@@ -1,11 +1,13 @@
 """The repository itself: what lies at its top, what its set-up files promise, what the README says."""
 
 import ast
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 
 import pytest
 import torch
@@ -68,6 +70,17 @@ def test_every_requirement_is_bounded():
     for extra in [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]:
         for line in extra:
             assert re.search(r"<|==|^yaie\[|^setuptools", line), line
+
+
+def test_what_is_installed_lies_within_the_ranges():
+    """Would catch tests of versions that nobody who installs the project can get, as huggingface_hub 2 once was."""
+    from packaging.requirements import Requirement
+
+    for extra in [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]:
+        for needed in map(Requirement, extra):
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                version = metadata.version(needed.name)
+                assert needed.specifier.contains(version, prereleases=True), f"{needed}, and {version} is installed"
 
 
 def test_readme_lists_every_lesson():
@@ -142,3 +155,17 @@ def test_draws_can_be_had_again():
     assert torch.initial_seed() == int(os.environ["YAIE_TEST_SEED"])
     for path in (REPOSITORY / "tests").rglob("*.py"):
         assert not re.search(r"torch\.seed\(\)", path.read_text()), path
+
+
+def test_nothing_that_must_be_there_is_skipped_over():
+    """A package that the tests require and cannot import is a failure: skipped, the suite stays green with half of it
+    not run. Brothers: transformers, matplotlib, ipywidgets, jupyter_client, huggingface_hub, torch. Only what an
+    operating system may lack (`pty`), a card, nvcc, a browser or a cross compiler may be missing.
+    """
+    skipped = [
+        f"{path.name}: {name}"
+        for path in TESTS
+        for name in re.findall(r"importorskip\(\s*[\"']([\w.]+)", path.read_text())
+        if name not in sys.stdlib_module_names
+    ]
+    assert skipped == []

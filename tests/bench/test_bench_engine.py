@@ -25,7 +25,6 @@ def test_workload_is_the_stated_one():
 
 def test_both_sides_do_the_same_work(tiny):
     """Would catch a ratio to something that generates fewer tokens or other ones."""
-    pytest.importorskip("transformers")
     prompts = engine.make_prompts(3, prefix=40)
     ours = engine.engine_generate(LLM(tiny), prompts, 12)
     theirs = engine.transformers_generate(engine.load_transformers(), prompts, 12)
@@ -63,7 +62,6 @@ def test_the_split_adds_up_and_leaves_the_engine_as_it_was(tiny):
 
 def test_the_command_runs_and_shows_its_facts(capsys):
     """Would catch a benchmark that breaks, or numbers without device, date, versions, command and spread."""
-    pytest.importorskip("transformers")
     threads = torch.get_num_threads()
     assert command.main(["engine", "--requests", "2", "--repeats", "2", "--prefix", "20"]) == 0
     torch.set_num_threads(threads)

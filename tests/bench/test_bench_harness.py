@@ -59,3 +59,30 @@ def test_profile_kernel_of_an_emulated_launcher_shows_its_lines(capsys):
     module = yaie.cuda.load(CSRC / "memory" / "transpose.cu", backend="emulator")
     profile_kernel(module.transpose_1_naive, torch.zeros(32, 32), torch.zeros(32, 32), 32, 32)
     assert "sectors/req" in capsys.readouterr().out
+
+
+def test_facts_are_those_of_this_run():
+    """Would catch a command that cannot be typed again, and a file that another device would overwrite."""
+    facts = harness.environment("kernels", ["--family", "memory"], clock="CPU time")
+    assert facts["command"] == "python -m yaie.bench kernels --family memory"
+    assert facts["times"].startswith("CPU time; medians")
+    assert facts["versions"]["torch"] == torch.__version__
+    assert facts["device"] == harness.cpu_name() != ""
+    assert harness.results_path("a", {"device": "NVIDIA H100 80GB HBM3 (1)"}).name == "a-nvidia-h100-80gb-hbm3-1.json"
+
+
+def test_a_table_lines_up(capsys):
+    """Would catch numbers that are not under one another, so that nobody sees which one is larger."""
+    harness.print_header({"device": "card", "versions": {"a": "1", "b": "2"}})
+    harness.print_table("Title", ("name", "n"), [("x", 10), ("longer", 7)])
+    assert capsys.readouterr().out.splitlines() == [
+        "device:    card",
+        "versions:  a 1, b 2",
+        "",
+        "Title",
+        "  name     n",
+        "  ------  --",
+        "  x       10",
+        "  longer   7",
+        "",
+    ]

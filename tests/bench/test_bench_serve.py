@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from yaie.bench import serve
+from yaie.engine.sampling_params import SamplingParams
 
 
 def test_workload_is_nano_vllms():
@@ -54,3 +56,41 @@ def test_it_runs_and_reports(capsys):
     assert rows[0]["speed"] == "1.00"
     ratio = float(rows[0]["seconds"]) / float(rows[1]["seconds"])
     assert abs(float(rows[1]["speed"]) - ratio) < 0.5
+
+
+def test_one_run_counts_its_own_load_only():
+    """Would catch the warm-up in the counts, and requests that were refused and make the engine look fast."""
+    model = serve.make_model("tiny", torch.float32, "cpu")
+    params = [SamplingParams(temperature=0, max_tokens=4, ignore_eos=True)] * 2
+    counted = serve.run(model, "torch", "auto", [[5, 6, 7], [8]], params)
+    assert (counted["backend"], counted["cuda_graphs"]) == ("torch", False)
+    assert (counted["generated_tokens"], counted["steps"], counted["preemptions"]) == (8, 4, 0)
+    assert counted["tokens_per_second"] == 8 / counted["seconds"]
+    with pytest.raises(RuntimeError, match=r"^1 of 2 requests failed, the first with: .*token 0 of the prompt"):
+        serve.run(model, "torch", "auto", [[5], [model[1].vocab_size]], params)
+
+
+def test_the_workload_is_as_asked():
+    """Would catch a temperature or a length that the command takes and the load does not have."""
+    prompts, params = serve.workload(50, 300, temperature=0.5, longest=102)
+    assert {each.temperature for each in params} == {0.5}
+    assert {each.max_tokens for each in params} == {100, 101, 102} == set(map(len, prompts))
+    assert {token < 300 for prompt in prompts for token in prompt} == {True}
+
+
+@pytest.mark.parametrize(
+    ("variant", "options"), [("engine", {}), ("no-graphs", {"graphs": False}), ("torch", {"backend": "torch"})]
+)
+def test_a_variant_is_what_its_name_says(monkeypatch, variant, options):
+    """Would catch a comparison of an engine with itself."""
+    seen = {}
+
+    def engine(model, **options):
+        seen.update(options)
+        raise InterruptedError
+
+    monkeypatch.setattr(serve, "LLM", engine)
+    model = serve.make_model("tiny", torch.float32, "cpu")
+    with pytest.raises(InterruptedError):
+        serve.run(model, variant, "auto", [[5]], [])
+    assert {name: seen[name] for name in ("backend", "graphs") if name in seen} == {"backend": "auto"} | options

@@ -97,7 +97,7 @@ def test_another_python_than_the_repositorys(monkeypatch, tmp_path):
 
 def test_kernel(monkeypatch, tmp_path):
     """Notebooks ask for the kernel python3; one that is missing or starts another Python is a puzzle in the browser."""
-    manager = pytest.importorskip("jupyter_client.kernelspec")
+    from jupyter_client import kernelspec as manager
 
     class Missing:
         def get_kernel_spec(self, name):

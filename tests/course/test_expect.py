@@ -1,5 +1,8 @@
 """What checks are written with: the first difference must be the first, and no learner's object may break a report."""
 
+from types import SimpleNamespace
+from typing import NamedTuple
+
 import pytest
 import torch
 
@@ -89,3 +92,78 @@ def test_shown_survives_any_object():
     assert shown([Unshowable()]).startswith("<a list, which cannot be shown")
     assert shown("x" * 5000).endswith("(5002 characters)")
     assert len(shown("x" * 5000)) < 2100
+
+
+def test_a_limit_is_allowed_itself():
+    """A threshold that leaves out its own value refuses the very answer that the statement names."""
+    assert first_difference(1.5, 1.0, tolerance=0.5) is None
+    assert first_difference(1.5, 1.0, tolerance=0.49) == "1.5 instead of 1.0"
+    assert expect.clipped("abc", 3) == "abc"
+    assert expect.clipped("abcd", 3) == "abc... (4 characters)"
+
+
+def counted(*lines):
+    """A profile with these lines: space, sectors per request, bank conflicts."""
+    names = ("space", "sectors_per_request", "bank_conflicts")
+    named = [SimpleNamespace(line=number, operation="load", most_ways=2) for number, _ in enumerate(lines, start=7)]
+    for line, values in zip(named, lines, strict=True):
+        vars(line).update(zip(names, values, strict=True))
+    return SimpleNamespace(lines=named)
+
+
+def test_what_a_kernel_may_move():
+    """A line that moves as much as allowed is right, one that moves more is named, and shared memory has no sectors."""
+    for right in (counted(), counted(("global", 4, 0), ("shared", 32, 0))):
+        expect.expect_sectors(right, 4)
+        expect.expect_no_bank_conflicts(right)
+    with pytest.raises(Mismatch) as caught:
+        expect.expect_sectors(counted(("global", 4, 0), ("global", 32, 0), ("global", 4.1, 0)), 4)
+    assert caught.value.got == "32.0 sectors per request (load in line 8)"
+    assert caught.value.expected == "at most 4 sectors per request in every line"
+    assert caught.value.note.startswith("Neighbouring threads")
+    with pytest.raises(Mismatch) as caught:
+        expect.expect_no_bank_conflicts(counted(("shared", 0, 1), ("shared", 0, 3), ("shared", 0, 0)))
+    assert caught.value.got == "conflicts: 3, up to 2 ways (load in line 8)"
+
+
+def test_what_is_tried_is_announced_and_taken_back(monkeypatch):
+    """The text that survives a crash must be of what ran when it came."""
+    said = []
+    monkeypatch.setattr(expect, "announce", said.append)
+    with expect.given("outer"), expect.given("inner"):
+        assert expect.current_input == "inner"
+    assert said == ["outer", "inner", "outer", ""]
+    assert expect.current_input == ""
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, KeyboardInterrupt])
+def test_what_says_more_than_a_wrong_kind_of_error(error):
+    """A hog, an endless recursion and an interrupt must not be told as "another error was raised"."""
+
+    def call():
+        raise error
+
+    with pytest.raises(error):
+        expect.expect_error(call, ValueError, "error")
+
+
+class Pair(NamedTuple):
+    a: int
+    b: object
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([1, 2], "[1, 2]"),
+        ((1, [2]), "(1, [2])"),
+        (Pair(1, torch.tensor([2])), "(1, [2])"),
+        ({"a": torch.tensor(2)}, "{'a': 2}"),
+        (torch.zeros(0), "[]"),
+        (torch.Tensor, "Tensor"),
+        ("x", "'x'"),
+    ],
+)
+def test_shown_as_a_learner_would_write_it(value, text):
+    """A list that is shown as a tuple, or a tensor with its wrapping, is not what was expected or came."""
+    assert shown(value) == text

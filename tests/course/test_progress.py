@@ -158,3 +158,26 @@ def test_hints_come_one_after_another(exercises):
     assert api.exercise("0.1").hint(1).title.startswith("Hint 1")
     with pytest.raises(ValueError, match="there are hints 1 to 3"):
         api.exercise("0.1").hint(4)
+
+
+def test_what_was_stored_late_is_forgotten_here(exercises):
+    """What this process could not store must not hide, once it is stored, what another notebook records after that."""
+    in_the_way = exercises / ".progress.json.lock"
+    in_the_way.mkdir()
+    assert "cannot be written" in progress.change("0.1", lambda record: setattr(record, "checks", 3))
+    assert progress.load()[0]["0.1"].checks == 3
+    in_the_way.rmdir()
+    count_checks(1)
+    (exercises / ".progress.json").write_text(json.dumps({"0.1": {"checks": 9}}))
+    assert progress.load()[0]["0.1"].checks == 9
+
+
+def test_a_reset_starts_over(warm_up):
+    """The hints of the attempt before, or its pass, are not those of the one that begins."""
+    warm_up.write(warm_up.RIGHT)
+    api.exercise("0.1").check()
+    api.exercise("0.1").hint()
+    api.exercise("0.1").reset()
+    record = progress.load()[0]["0.1"]
+    assert (record.status, record.source_hash, record.hints, record.checks) == (judge.NOT_ATTEMPTED, "", 0, 1)
+    assert api.exercise("0.1").hint().title.startswith("Hint 1")

@@ -15,7 +15,9 @@ import pytest
 import torch
 
 import yaie.cuda
+from yaie.cuda.arguments import Rules
 from yaie.cuda.card import library, prebuilt
+from yaie.cuda.launchers import find_launchers
 from yaie.cuda.source import read_source
 
 HEADER = "#pragma once\n#include <stdint.h>\nstruct Shape { int32_t rows, columns; bool causal; double scale; };\n"
@@ -301,3 +303,76 @@ def test_a_struct_of_a_header_is_named_by_its_line(tmp_path):
 def test_nvcc_takes_the_table(folder):
     """Would catch a launcher of this file that only g++ compiles."""
     assert yaie.cuda.compile_cubin(folder / "record.cu").kernels
+
+
+@pytest.mark.parametrize(
+    ("types", "taken"),
+    [
+        ("float, float2, float3, float4", [torch.float32]),
+        ("double, double2", [torch.float64]),
+        ("half, __half, half2, __half2", [torch.float16]),
+        ("__nv_bfloat16, nv_bfloat16, __nv_bfloat162, nv_bfloat162", [torch.bfloat16]),
+        ("char, signed char, int8_t", [torch.int8]),
+        ("unsigned char, uint8_t, uchar4", [torch.uint8]),
+        ("short, int16_t", [torch.int16]),
+        ("unsigned short, uint16_t", [torch.uint16, torch.int16]),
+        ("int, int32_t, int2, int3, int4", [torch.int32]),
+        ("unsigned, unsigned int, uint32_t, uint2, uint4", [torch.uint32, torch.int32]),
+        ("long, long long, int64_t, longlong2", [torch.int64]),
+        ("unsigned long, unsigned long long, uint64_t, size_t", [torch.uint64, torch.int64]),
+        ("bool", [torch.bool]),
+    ],
+)
+def test_the_tensors_that_a_pointer_takes(types, taken):
+    """Would catch a spelling of a type that no tensor fits, or one that takes bits for another number."""
+    every = [value for value in vars(torch).values() if isinstance(value, torch.dtype)]
+    for spelling in types.split(", "):
+        (launcher,) = find_launchers(f'extern "C" void f(const {spelling}* x) {{}}', None)
+        rule = Rules(launcher, "cpu").each[0]
+        fitting = {dtype for dtype in every if dtype in rule.dtypes}
+        assert fitting == set(taken), spelling
+        for dtype in taken:
+            assert rule.convert(torch.empty(3, dtype=dtype)).dtype == dtype
+        with pytest.raises(TypeError, match=rf"so it must be {taken[0]}.*got torch.complex64"):
+            rule.convert(torch.empty(3, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize(
+    ("types", "low", "high"),
+    [
+        ("char, signed char, int8_t", -(2**7), 2**7 - 1),
+        ("unsigned char, uint8_t", 0, 2**8 - 1),
+        ("short, int16_t", -(2**15), 2**15 - 1),
+        ("unsigned short, uint16_t", 0, 2**16 - 1),
+        ("int, int32_t", -(2**31), 2**31 - 1),
+        ("unsigned, unsigned int, uint32_t", 0, 2**32 - 1),
+        ("long, long long, int64_t", -(2**63), 2**63 - 1),
+        ("unsigned long, unsigned long long, uint64_t, size_t", 0, 2**64 - 1),
+    ],
+)
+def test_the_numbers_that_a_parameter_takes(types, low, high):
+    """Would catch a spelling that a pointer may have and a number may not (once int16_t), and a limit off by one."""
+    for spelling in types.split(", "):
+        (launcher,) = find_launchers(f'extern "C" void f({spelling} n) {{}}', None)
+        rule = Rules(launcher, "cpu").each[0]
+        assert (rule.exact, rule.limits) == (int, (low, high))
+        assert [rule.convert(value).value for value in (low, 7, high)] == [low, 7, high]
+        for value in (low - 1, high + 1):
+            with pytest.raises(ValueError, match=f"`n` = {value} does not fit {spelling}"):
+                rule.convert(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('extern "C" int a(int n) { return n; } int b(int n) { return n; }', ["a"]),
+        ('extern "C" { int a(int n) { if (n) { return 1; } return 0; } void b(float* x) {} }', ["a", "b"]),
+        ('extern "C" { int n; int a(int n) { return n; } } namespace s { int x; int b(int n) { return n; } }', ["a"]),
+        ('extern "C" { int a(int n) { return n; }', ["a"]),
+        ('extern "C" { } extern "C" { void a(int n) {} } extern "C" void b() {}', ["a", "b"]),
+        ('extern "C" int a(int n); extern "C" int b(int n) { return n; }', ["b"]),
+    ],
+)
+def test_where_the_launchers_of_a_file_end(text, names):
+    """Would catch functions behind a closed block that are taken for launchers, and a file that ends in a block."""
+    assert [launcher.name for launcher in find_launchers(text, None)] == names

@@ -79,6 +79,22 @@ class FakeModel:
         return tokens[len(prompt) :]
 
 
+class FakeDetokenizer:
+    """Holds back a capital letter from A to M until the next token, as a real one does with half a character."""
+
+    def __init__(self) -> None:
+        self.held = ""
+
+    def add(self, token: int) -> str:
+        text = self.held + (FakeTokenizer.alphabet[token] if token else "")
+        self.held = text[-1:] if "A" <= text[-1:] <= "M" else ""
+        return text[: len(text) - len(self.held)]
+
+    def finish(self) -> str:
+        text, self.held = self.held, ""
+        return text
+
+
 class FakeTokenizer:
     """Token 0 is the end; the others are letters and digits, one character each."""
 
@@ -92,7 +108,7 @@ class FakeTokenizer:
         return "".join(self.alphabet[token] for token in ids if token)
 
     def detokenizer(self):
-        return SimpleNamespace(add=lambda token: self.alphabet[token] if token else "", finish=lambda: "")
+        return FakeDetokenizer()
 
     def apply_chat_template(self, messages) -> list[int]:
         return self.encode("".join(message["content"] for message in messages))

@@ -15,8 +15,24 @@ from yaie.plots import timeline_rows
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 
 
+class Checked(LLM):
+    """Each greedy answer must be the one that the model gives alone, also in a test that looks at how it ended."""
+
+    def generate(self, prompts, params=None):
+        outputs = super().generate(prompts, params)
+        many = params if isinstance(params, list) else [params or SamplingParams()] * len(outputs)
+        for output, one in zip(outputs, many, strict=True):
+            if (one.temperature, one.repetition_penalty, one.presence_penalty) == (0, 1, 0):
+                assert output.token_ids == self.model.greedy(output.prompt_token_ids, len(output.token_ids))
+            if output.finish_reason == "length" and self.tokenizer:
+                assert output.text == self.tokenizer.decode(output.token_ids)
+        return outputs
+
+
 def engine(fake, **options) -> LLM:
-    return LLM(fake, **{"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_num_batched_tokens": 32, **options})
+    return Checked(
+        fake, **{"block_size": 4, "num_blocks": 64, "max_num_seqs": 8, "max_num_batched_tokens": 32, **options}
+    )
 
 
 def prompt(length: int, seed: int) -> list[int]:
@@ -419,6 +435,23 @@ def test_who_asks_the_sampler(fake, monkeypatch):
     params = SamplingParams(temperature=0, max_tokens=1, ignore_eos=True)
     llm.generate([[1]] * 3, [params, replace(params, repetition_penalty=1.5), replace(params, temperature=0.5)])
     assert rows == [[0, 0.5]]
+
+
+@pytest.mark.parametrize("penalty", [-2, -1, 0, 1, 2])
+def test_a_penalty_counts_whatever_its_value(fake, penalty):
+    """Would catch one value that is taken for "no penalty" and goes the short way, past the sampler."""
+    prompts = [prompt(n, seed=n) for n in (3, 6, 9)]
+    params = SamplingParams(temperature=0, presence_penalty=penalty, max_tokens=12, ignore_eos=True)
+    expected = []
+    for tokens in prompts:
+        answer = []
+        for _ in range(12):
+            row = fake[0].row([*tokens, *answer]).clone()
+            row[list(set(answer))] -= penalty
+            answer.append(int(row.argmax()))
+        expected.append(answer)
+    assert [output.token_ids for output in engine(fake).generate(prompts, params)] == expected
+    assert (expected == [fake[0].greedy(tokens, 12) for tokens in prompts]) == (penalty == 0)
 
 
 def next_key(tokens: list[int]) -> int:

@@ -217,6 +217,23 @@ def test_a_publication_is_one_walk_of_the_tree(monkeypatch):
     assert all(isinstance(tokens, np.ndarray) and tokens.base is not None for tokens in walks)  # views, no copies
 
 
+def test_a_prompt_is_published_at_once_and_an_answer_at_its_end():
+    """Would catch a prompt that others find only when its answer has ended, and a walk of the tree for each token."""
+    bench = Bench()
+    request = bench.admit(1, 2, 3, 4, 5)
+    bench.pages.advance(request, 3)
+    assert (request.num_computed_tokens, len(bench.cached(1, 2, 3, 4))) == (3, 1)
+    bench.pages.advance(request, 2)
+    assert (request.num_computed_tokens, len(bench.cached(1, 2, 3, 4))) == (5, 2)
+    for token in (6, 7):
+        request.append(token)
+        assert bench.pages.grow(request)
+        bench.pages.advance(request, 1)
+    assert (request.num_computed_tokens, len(bench.cached(1, 2, 3, 4, 5, 6))) == (7, 2)
+    bench.end(request)
+    assert len(bench.cached(1, 2, 3, 4, 5, 6, 7)) == 3
+
+
 def test_what_a_failed_step_left_is_not_published():
     """Would catch keys and values of unknown content in the cache."""
     bench = Bench()

@@ -309,6 +309,14 @@ def test_a_request_waits_for_the_prefix_that_another_computes_just_now():
     assert line.requests[1].num_cached_tokens == 24
 
 
+def test_a_request_waits_for_a_prefix_beside_other_prompts():
+    """Would catch the wait that ends as soon as anybody computes a prompt of another kind in the same step."""
+    line = Line(prefix_cache=True)
+    line.add(6), line.add([*range(8), 100]), line.add([*range(8), 101])
+    assert line.step() == {"r0": 6, "r1": 9}
+    assert line.step() == {"r0": 1, "r1": 1, "r2": 1}
+
+
 def test_twins_that_were_admitted_together(monkeypatch):
     """Would catch a table that names freed duplicates (the integrity check of every step looks at all tables)."""
     monkeypatch.setattr(Scheduler, "is_being_computed", lambda self, request: False)

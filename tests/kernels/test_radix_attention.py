@@ -66,7 +66,7 @@ LLAMA3 = {
 @pytest.mark.parametrize("theta", [10000.0, 500000.0])
 def test_inverse_frequencies_are_those_of_transformers(scaling, seq_len, theta):
     """Catches a wrong base, exponent or blend in any of the four kinds of RoPE."""
-    transformers = pytest.importorskip("transformers")
+    import transformers
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
     config = transformers.LlamaConfig(
@@ -90,7 +90,8 @@ def test_the_old_name_of_the_entry_is_read():
 
 def test_rotation_is_that_of_transformers():
     """Catches pairs taken as neighbours, a turn the wrong way round, and positions that are ignored."""
-    modeling = pytest.importorskip("transformers.models.llama.modeling_llama")
+    from transformers.models.llama import modeling_llama as modeling
+
     query, key = rand(2, 7, 4, 16), rand(2, 7, 2, 16, seed=1)
     positions = torch.tensor([[0, 1, 2, 3, 4, 5, 6], [9, 3, 500, 0, 1, 1, 70]])
     inv_freq = rope.rope_inv_freq(16)
@@ -459,7 +460,7 @@ def test_block_against_the_oracle(num_kv_heads):
 
 def test_block_is_the_attention_of_transformers():
     """Catches a convention of our own in weights, heads or rotation: checkpoints would not load."""
-    transformers = pytest.importorskip("transformers")
+    import transformers
     from transformers.models.llama import modeling_llama
 
     config = transformers.LlamaConfig(

@@ -121,7 +121,7 @@ def test_removal_undoes_insertion():
     assert edges(tree) == [[1, 2, 3, 4]]
     tree.remove_request("a")
     assert edges(tree) == []
-    with pytest.raises(KeyError, match="'a'"):
+    with pytest.raises(KeyError, match="no request 'a' in this tree, which holds 0 requests"):
         tree.remove_request("a")
 
 
@@ -313,6 +313,31 @@ def test_check_links_sees_damage():
         setattr(node, damage, {"parent": None, "key": (7,), "edge": np.empty(0, dtype=np.int64)}[damage])
         with pytest.raises(AssertionError):
             radix_tree.check_links(root)
+    node.key, root.children = (), {(): node}  # an edge without tokens, filed as one
+    with pytest.raises(AssertionError, match="not a whole number of pages"):
+        radix_tree.check_links(root)
+
+
+def test_a_node_is_shown_with_its_first_tokens():
+    """Would catch dots after a whole edge, or none after a cut one."""
+    shown = [str(path_tree(list(range(length))).children[0,]) for length in (1, 8, 9)]
+    assert shown == [
+        "<Node [0] 1 tokens, 0 children>",
+        "<Node [0 1 2 3 4 5 6 7] 8 tokens, 0 children>",
+        "<Node [0 1 2 3 4 5 6 7 ...] 9 tokens, 0 children>",
+    ]
+
+
+def test_check_integrity_sees_damage():
+    """Would catch a check that passes everything: the machine below trusts it after each step."""
+    tree = build({"a": [1, 2, 3]})
+    radix_tree.split_node(tree._end_of["a"], 1)
+    with pytest.raises(AssertionError, match="no request ends here and no path branches"):
+        tree.check_integrity()
+    tree = build({"a": [1, 2], "b": [1, 3]})
+    tree._end_of["a"] = tree._end_of["b"]
+    with pytest.raises(AssertionError, match=r"requests recorded at nodes \['a', 'b'\]"):
+        tree.check_integrity()
 
 
 class RadixTreeMachine(RuleBasedStateMachine):

@@ -4,13 +4,12 @@ import json
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from yaie.models.config import ModelConfig, UnsupportedModelError
 from yaie.models.llama import generate_greedy
 from yaie.models.loader import load_weights
-
-transformers = pytest.importorskip("transformers")
 
 LLAMA3 = {
     "rope_type": "llama3",

@@ -274,7 +274,8 @@ def test_bars_of_two_figures_with_one_scale_can_be_compared():
 
 
 def test_matrix_takes_a_tensor():
-    torch = pytest.importorskip("torch")
+    import torch
+
     assert plots.matrix(torch.eye(2)).svg() == plots.matrix([[1.0, 0.0], [0.0, 1.0]]).svg()
 
 
@@ -404,3 +405,26 @@ def test_bad_input_is_named(call, message):
     """Would catch: an error from deep inside the drawing that says nothing about the argument."""
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("values", "in_the_bar"),
+    [
+        ({"a": 300, "b": 700}, ["A 300", "B 700"]),
+        ({"a": 40, "b": 960}, ["A", "B 960"]),
+        ({"a": 1, "b": 999}, ["B 999"]),
+        ({"a": 0, "b": 999}, ["B 999"]),
+    ],
+)
+def test_a_part_says_as_much_as_has_room(values, in_the_bar):
+    """Would catch a letter that is drawn over the edge of a part too narrow for it, into its neighbour."""
+    texts = re.findall(r">([^<>]+)</text>", plots.bars({"x": values}).svg())
+    assert texts == ["x", *in_the_bar, f"{sum(values.values()):,}", "A", "a", "B", "b"]
+
+
+@pytest.mark.parametrize(("first", "num_steps", "shown"), [(0, 4, 1), (0, 60, 2), (10**6, 60, 5), (10**15, 60, 10)])
+def test_steps_are_numbered_as_often_as_there_is_room(first, num_steps, shown):
+    """Would catch: numbers of steps written over each other, or so few that no step can be found."""
+    svg = plots.timeline([Span("A", first, first + num_steps, "decode")]).svg()
+    numbers = [int(text) for text in re.findall(r'text-anchor="middle"[^>]*>(\d+)</text>', svg)]
+    assert numbers == list(range(first, first + num_steps, shown))

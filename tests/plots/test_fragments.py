@@ -1,5 +1,7 @@
 """Figures of tiles, fragments and chunks: they must agree with what the kernels do."""
 
+import re
+
 import pytest
 
 from yaie.plots.fragments import chunk_map, fragment_map, score_tiles
@@ -34,3 +36,19 @@ def test_chunk_map_counts_turns():
     assert "1 turn." in chunk_map(lambda row, chunk: 9 * row + chunk).alt
     with pytest.raises(ValueError, match="two chunks into one slot"):
         chunk_map(lambda row, chunk: chunk)
+
+
+@pytest.mark.parametrize("owners", [[], [[]]])
+def test_a_map_of_nothing_is_refused(owners):
+    """Would catch an error from deep inside the drawing for a matrix without a row, or without a column."""
+    with pytest.raises(ValueError, match=r"^fragment_map: owners is empty; expected at least one row"):
+        fragment_map(owners)
+
+
+def test_the_columns_have_their_title_above_them():
+    """Would catch: a place whose x and y are swapped, which is still on the canvas."""
+    svg = fragment_map([[(0, 0), (1, 0)]]).svg()
+    title = [int(place) for place in re.search(r'<text x="(\d+)" y="(\d+)"[^>]*>column', svg).groups()]
+    cell = [int(place) for place in re.search(r'<rect x="(\d+)" y="(\d+)"', svg).groups()]
+    assert title[0] == cell[0]
+    assert title[1] < cell[1]

@@ -1,5 +1,6 @@
 """Figures from a profile: the counts in them are those of the profile, and they are the same on every run."""
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -162,3 +163,19 @@ def test_bad_input_is_named(profiles, call, message):
     """Would catch: an error from deep inside the drawing that says nothing about the argument."""
     with pytest.raises(ValueError, match=message):
         call(profiles)
+
+
+def test_what_an_instruction_costs_stands_beside_it():
+    """Would catch: the cost of one row drawn beside another, and a box as wide as its threads and the next."""
+    figure = plots.warp_trace(
+        [Step([8 * i for i in range(32)]), Step([128 * i for i in range(16)], lanes=tuple(range(0, 32, 2)))]
+    )
+    svg = figure.svg()
+    heads, costs = (
+        [int(y) for y in re.findall(rf'y="(\d+)"[^>]*>{words}</text>', svg)]
+        for words in ("global load of x", r"\d+ sectors")
+    )
+    assert len(heads) == len(costs) == 2
+    assert all(abs(head - cost) < 15 for head, cost in zip(heads, costs, strict=True))
+    boxes = [box for box in figure.boxes if box.kind == "rect"]
+    assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :] if a.top == b.top and a.right >= b.left]

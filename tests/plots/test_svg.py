@@ -70,8 +70,9 @@ def test_fit_keeps_the_width(text, width, bold):
 
 def test_text_width_covers_the_font():
     """Would catch: a width table that is too small, by comparing it with the font's own metrics."""
-    matplotlib = pytest.importorskip("matplotlib")
-    ft2font = pytest.importorskip("matplotlib.ft2font")
+    import matplotlib
+    from matplotlib import ft2font
+
     for name, bold in (("DejaVuSans.ttf", False), ("DejaVuSans-Bold.ttf", True)):
         font = ft2font.FT2Font(f"{matplotlib.get_data_path()}/fonts/ttf/{name}")
         for char in [chr(code) for code in range(32, 127)] + list("×·…→−éπ∞µ"):

@@ -15,7 +15,6 @@ def _slider(**more) -> plots.Slider:
 
 def test_moving_the_slider_redraws_the_figure():
     """Would catch: a slider that changes nothing."""
-    pytest.importorskip("ipywidgets")
     control, picture = _slider().widget.children
     assert picture.value == plots.bars({"value": 1}).html()
     control.value = 3
@@ -24,7 +23,6 @@ def test_moving_the_slider_redraws_the_figure():
 
 def test_stored_output_does_not_depend_on_the_run():
     """Would catch: random widget ids in a stored notebook, and text that nbval cannot compare."""
-    pytest.importorskip("ipywidgets")
     first, second = _slider(), _slider()
     a, b = first._repr_mimebundle_(), second._repr_mimebundle_()
     assert a["text/html"] == b["text/html"] == first.still.html()

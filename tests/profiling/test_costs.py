@@ -25,3 +25,22 @@ def test_the_slower_of_moving_and_computing_counts():
     assert costs.bound_by(costs.Cost(bytes=100, flops=500), machine) == "memory"
     assert costs.bound_by(costs.Cost(bytes=10, flops=500), machine) == "compute"
     assert costs.Cost(bytes=10, flops=500).intensity == 50
+
+
+def test_every_size_counts_as_often_as_it_should():
+    """Would catch a factor that is one in the example: each size is another prime here, and twice as much of it."""
+    sizes = {"num_seqs": 3, "num_heads": 10, "num_kv_heads": 5, "head_dim": 7, "itemsize": 2}
+    assert costs.decode_cost(context_len=11, **sizes) == (
+        (2 * 3 * 11 * 5 * 7 + 2 * 3 * 10 * 7) * 2,
+        4 * 3 * 11 * 10 * 7,
+    )
+    for causal, scores in ((False, 11 * 11), (True, 11 * 12 / 2)):
+        moved = (2 * 3 * 11 * 5 * 7 + 2 * 3 * 11 * 10 * 7) * 2
+        assert costs.prefill_cost(q_len=11, causal=causal, **sizes) == (moved, 4 * 3 * 10 * scores * 7)
+
+
+def test_at_the_ridge_memory_is_named():
+    """Would catch another answer where moving and computing take equally long, and where there is nothing to do."""
+    machine = costs.Machine(bandwidth=100, peak=1000)
+    assert costs.bound_by(costs.Cost(bytes=10, flops=100), machine) == "memory"
+    assert costs.bound_by(costs.Cost(bytes=0, flops=0), machine) == "memory"

@@ -14,7 +14,6 @@ import argparse
 import csv
 import io
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import torch
 
 from yaie.bench import harness
 from yaie.cuda import Profile
+from yaie.cuda.card.nvcc import find_tool
 from yaie.kernels.ops.launching import load, obstacle
 
 SIZE = 256  # rows and columns of the matrices: small enough for the emulator to count every block
@@ -151,12 +151,6 @@ METRICS = {
 }
 
 
-def find_ncu() -> str | None:
-    """ncu on the PATH, in $CUDA_HOME, or in /usr/local/cuda; None where there is none."""
-    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    return shutil.which("ncu") or shutil.which("ncu", path=f"{home}/bin")
-
-
 def ncu_command(ncu: str) -> list[str]:
     """Profile what a child process launches between `cudaProfilerStart` and `cudaProfilerStop`, as CSV."""
     return [
@@ -256,7 +250,7 @@ def main(arguments: list[str]) -> int:
     emulated = [emulator_counts(launch) for launch in LAUNCHES]
     measured: list[Counts] | None = None
     if options.device == "cuda":
-        ncu = find_ncu()
+        ncu = find_tool("ncu")
         if ncu is None:
             parser.error("ncu (Nsight Compute) was not found; it comes with the CUDA toolkit")
         version = subprocess.run([ncu, "--version"], capture_output=True, text=True).stdout

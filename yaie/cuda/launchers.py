@@ -21,9 +21,10 @@ NUMBERS: dict[str, type] = {
     **dict.fromkeys(["unsigned", "unsigned int", "uint32_t"], ctypes.c_uint32),
     **dict.fromkeys(["long", "long long", "int64_t"], ctypes.c_int64),
     **dict.fromkeys(["unsigned long", "unsigned long long", "uint64_t", "size_t"], ctypes.c_uint64),
-    "short": ctypes.c_int16,
-    "int8_t": ctypes.c_int8,
-    "uint8_t": ctypes.c_uint8,
+    **dict.fromkeys(["short", "int16_t"], ctypes.c_int16),
+    **dict.fromkeys(["unsigned short", "uint16_t"], ctypes.c_uint16),
+    **dict.fromkeys(["char", "signed char", "int8_t"], ctypes.c_int8),
+    **dict.fromkeys(["unsigned char", "uint8_t"], ctypes.c_uint8),
     "float": ctypes.c_float,
     "double": ctypes.c_double,
 }

@@ -114,7 +114,7 @@ def _checked(spans: Sequence[Span]) -> Sequence[Span]:
 def _axis(figure: Figure, x: int, top: int, step: int, first: int, last: int, height: int) -> None:
     """Step numbers above light columns; with narrow columns only every second, fifth, ... number."""
     widest = text_width(str(last), SMALL) + 6
-    every = next(n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, last - first + 1) if n * step >= widest)
+    every = next(n for n in (1, 2, 5, 10, 20) if n * step >= widest)  # a column is 12 wide or more
     figure.text(MARGIN, top + 13, "step", size=SMALL, fill=MUTED)
     for number in range(first, last + 1):
         left = x + (number - first) * step

@@ -8,10 +8,14 @@ import shutil
 FLAGS = ["-std=c++17", "-lineinfo", "--extended-lambda"]
 
 
+def find_tool(name: str) -> str | None:
+    """A program of the CUDA toolkit on the PATH, in $CUDA_HOME, or in /usr/local/cuda; None where there is none."""
+    home = os.environ.get("CUDA_HOME") or "/usr/local/cuda"
+    return shutil.which(name) or shutil.which(name, path=f"{home}/bin")
+
+
 def find_nvcc() -> str | None:
-    """nvcc on the PATH, in $CUDA_HOME, or in /usr/local/cuda; None where there is none."""
-    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    return shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")
+    return find_tool("nvcc")
 
 
 def runs_on(architectures: list[str], capability: tuple[int, int]) -> bool:
