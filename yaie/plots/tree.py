@@ -99,7 +99,9 @@ def tree_from_graph(graph: Mapping[str, Any]) -> TreeNode:
         node = nodes[i]
         requests = ", ".join(map(str, node.get("request_ids", ()))) if i != roots[0] else ""
         kept = tuple(build(child) for child in below.get(i, ()))
-        return TreeNode(tuple(node["tokens"]), node.get("note", requests), node.get("locks"), node.get("last_used"), kept)
+        return TreeNode(
+            tuple(node["tokens"]), node.get("note", requests), node.get("locks"), node.get("last_used"), kept
+        )
 
     return build(roots[0])
 
