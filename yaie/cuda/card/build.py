@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..cache import cache_directory, into_cache, prune
+from ..cache import folder, into_cache, short_name
 from ..compiler import CompileError, explain, run
 from ..launchers import Launcher, layout_checks
 from ..source import INCLUDE, Source, digest, read_source
@@ -56,7 +56,7 @@ def build_for_card(source: Source, launchers: Sequence[Launcher], flags: Sequenc
             raise explain(str(error), source) from error
         return Path(built)
 
-    return into_cache(cache_directory() / f"{source.path.stem}-card-{key}.so", make)
+    return into_cache(folder() / f"{short_name(source)}-card-{key}.so", make)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def compile_cubin(
     if not nvcc:
         raise CompileError("nvcc was not found; compiling for a card needs the CUDA toolkit (no GPU is needed)")
     options = ["-cubin", f"-arch={arch}", *FLAGS, "-Werror", "all-warnings", "-Xptxas", "-v", *flags]
-    with tempfile.TemporaryDirectory(prefix="cubin-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="building-", dir=folder()) as temporary:
         directory = Path(temporary)
         (directory / "kernel.cu").write_text(f'#line 1 "{source.path}"\n{source.text}')
         include = ["-I", INCLUDE, "-I", source.path.parent]
@@ -102,9 +102,8 @@ def compile_cubin(
         if result.returncode:
             raise explain(result.stderr, source)
         data = (directory / "kernel.cubin").read_bytes()
-    target = cache_directory() / f"{source.path.stem}-{arch}-{digest(data)}.cubin"
-    target.write_bytes(data)
-    prune(target.parent)
+        target = folder() / f"{short_name(source)}-{arch}-{digest(data)}.cubin"
+        into_cache(target, lambda _: directory / "kernel.cubin")
     return Cubin(arch, target, tuple(_read_usage(result.stderr)))
 
 

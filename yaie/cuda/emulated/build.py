@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..arguments import callable_launchers
-from ..cache import cache_directory, into_cache
+from ..cache import folder, into_cache, short_name
 from ..compiler import CompileError, explain, run
 from ..launchers import Launcher, layout_checks
 from ..source import INCLUDE, Source, SourceError, digest
@@ -118,7 +118,7 @@ def build_runtime(compiler: str) -> Path:
             raise CompileError(f"the emulator's runtime does not link with {compiler}:\n{result.stderr}")
         return directory / "runtime.so"
 
-    return into_cache(cache_directory() / f"runtime-{key}.so", make)
+    return into_cache(folder() / f"runtime-{key}.so", make)
 
 
 # ---- a file
@@ -182,7 +182,7 @@ def build_for_emulator(
             raise CompileError(f"{source.path.name} does not link:\n{result.stderr}", str(source.path))
         return directory / "kernel.so"
 
-    target = cache_directory() / f"{source.path.stem}-{key}.so"
+    target = folder() / f"{short_name(source)}-{key}.so"
     return into_cache(target, make), launchers
 
 
@@ -194,8 +194,8 @@ def precompiled_header(compiler: str, options: tuple[str, ...]) -> list[str]:
     """
     if is_clang(compiler):
         return []
-    directory = cache_directory() / f"headers-{digest(headers_digest(), compiler_version(compiler), *options)}"
-    directory.mkdir(exist_ok=True)
+    directory = folder() / f"headers-{digest(headers_digest(), compiler_version(compiler), *options)}"
+    directory.mkdir(parents=True, exist_ok=True)
 
     def make(temporary: Path) -> Path:
         as_header = ["c++-header" if option == "c++" else option for option in options]
