@@ -256,6 +256,7 @@ def callable_launchers(source: Source) -> tuple[Launcher, ...]:
     """The launchers of a file. Raises CompileError for one that cannot be read, or with a parameter that Python cannot
     fill."""
     try:
+        source.refuse_conflicts()
         launchers = find_launchers(source.text, source.path)
     except SourceError as error:
         raise CompileError(str(error), str(error.file), error.line) from None

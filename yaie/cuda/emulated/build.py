@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ..arguments import callable_launchers
 from ..cache import folder, into_cache, short_name
-from ..compiler import CompileError, explain, run
+from ..compiler import CompileError, UnsupportedError, explain, run
 from ..launchers import Launcher, layout_checks
-from ..source import INCLUDE, Source, SourceError, digest
-from .rewrite import Rewritten, call_wrappers, rewrite
+from ..source import INCLUDE, Source, SourceError, digest, encoded, quoted
+from .rewrite import Unsupported, call_wrappers, rewrite
 
 HERE = Path(__file__).parent
 RUNTIME = HERE / "runtime"
@@ -86,8 +86,9 @@ def flags_for(compiler: str, check: bool) -> list[str]:
 
 @functools.lru_cache
 def headers_digest() -> str:
-    """Of our headers' text and place: a build names the headers' files in its line numbers, and findings rely on it."""
-    files = sorted([*EMULATOR_INCLUDE.iterdir(), *INCLUDE.iterdir()])
+    """Of our headers' text and place (a build names the headers' files in its line numbers, and findings rely on it), and
+    of what rewrites a file."""
+    files = sorted([*EMULATOR_INCLUDE.rglob("*"), *INCLUDE.iterdir(), *HERE.glob("*.py")])
     return digest(str(HERE), *(f.read_bytes() for f in files if f.is_file()))
 
 
@@ -124,56 +125,28 @@ def build_runtime(compiler: str) -> Path:
 # ---- a file
 
 
-def rewrite_tree(source: Source) -> tuple[str, dict[str, str]]:
-    """The rewritten file and its rewritten local headers, by the name that they get in the build directory."""
-    headers: dict[str, str] = {}
-
-    def header_name(path: Path) -> str:
-        return f"{digest(str(path))}-{path.name}"
-
-    def visit(path: Path, text: str) -> str:
-        result: Rewritten = rewrite(text, path, header_name)
-        for include in result.includes:
-            name = header_name(include)
-            if name not in headers:
-                headers[name] = ""  # entered before the visit: headers may include each other
-                headers[name] = visit(include, include.read_text())
-        return result.text
-
-    return visit(source.path, source.text), headers
-
-
 def build_for_emulator(
     source: Source, compiler: str, check: bool, flags: Sequence[str] = ()
 ) -> tuple[Path, tuple[Launcher, ...]]:
     """The built library and its launchers; a build whose inputs have not changed is taken from the cache."""
     launchers = callable_launchers(source)
-    try:
-        text, headers = rewrite_tree(source)
-    except SourceError as error:
-        raise CompileError(str(error), str(error.file), error.line) from None
-    text = f'#include "yaie_emulator.h"\n{text}{layout_checks(launchers)}{call_wrappers(launchers)}'
     options = [*flags_for(compiler, check), *flags]
-    key = digest(
-        text,
-        *(x for item in sorted(headers.items()) for x in item),
-        headers_digest(),
-        compiler_version(compiler),
-        *options,
-    )
+    inputs = (source.fingerprint(), str(source.path), headers_digest(), compiler_version(compiler))
+    added = f"{layout_checks(launchers)}{call_wrappers(launchers)}"
+    target = folder() / f"{short_name(source)}-{digest(*inputs, added, *options)}.so"
 
     def make(directory: Path) -> Path:
-        (directory / "kernel.cpp").write_text(text)
-        for name, content in headers.items():
-            (directory / name).write_text("#pragma once\n" + content if "#pragma once" not in content else content)
-        include = ["-I", directory, "-I", EMULATOR_INCLUDE, "-I", INCLUDE, "-I", source.path.parent]
-        compile_it = [*options, *include, "-c", "kernel.cpp", "-o", "kernel.o"]
-        # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.
-        defined_only = all(flag.startswith("-D") for flag in flags)
-        quick = precompiled_header(compiler, tuple(flags_for(compiler, check))) if defined_only else []
-        result = run([compiler, *quick, *compile_it], directory)
-        if quick and result.returncode and "PCH" in result.stderr:  # it could not be mapped into memory here
-            result = run([compiler, *compile_it], directory)
+        preprocessed = preprocess(source, compiler, check, flags, directory)
+        try:
+            text = rewrite(preprocessed, source.path)
+        except Unsupported as error:
+            raise UnsupportedError(str(error), str(error.file), error.line) from None
+        except SourceError as error:
+            raise CompileError(str(error), str(error.file), error.line) from None
+        (directory / "kernel.ii").write_bytes(encoded(text + added))
+        # It is preprocessed: nothing of ours or of the system may be expanded once more.
+        language = ["-x", "c++-cpp-output", *(["-fpreprocessed"] if not is_clang(compiler) else [])]
+        result = run([compiler, *options, *language, "-c", "kernel.ii", "-o", "kernel.o"], directory)
         if result.returncode:
             raise explain(result.stderr, source)
         # A step of its own, without -fsanitize=thread: the real sanitizer must not be linked.
@@ -182,8 +155,28 @@ def build_for_emulator(
             raise CompileError(f"{source.path.name} does not link:\n{result.stderr}", str(source.path))
         return directory / "kernel.so"
 
-    target = folder() / f"{short_name(source)}-{key}.so"
     return into_cache(target, make), launchers
+
+
+def preprocess(source: Source, compiler: str, check: bool, flags: Sequence[str], directory: Path) -> str:
+    """The file with its macros, conditionals and headers resolved by the compiler.
+
+    Our own header stays out of it where g++ can take it precompiled: a line of the result asks for it.
+    """
+    (directory / "kernel.cu").write_bytes(encoded(f'#include "yaie_emulator.h"\n#line 1 {quoted(source.path)}\n{source.text}'))
+    options = [*flags_for(compiler, check), *flags]
+    # Ours are headers of the system to the compiler, and so to the rewriting, which does not read them.
+    include = ["-isystem", EMULATOR_INCLUDE, "-isystem", INCLUDE, "-iquote", source.path.parent, "-I", source.path.parent]
+    command = [*options, *include, "-E", "kernel.cu", "-o", "kernel.i"]
+    # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.
+    defined_only = all(flag.startswith("-D") for flag in flags)
+    quick = precompiled_header(compiler, tuple(flags_for(compiler, check))) if defined_only else []
+    result = run([compiler, *quick, *command], directory)
+    if quick and result.returncode and "PCH" in result.stderr:  # it could not be mapped into memory here
+        result = run([compiler, *command], directory)
+    if result.returncode:
+        raise explain(result.stderr, source)
+    return (directory / "kernel.i").read_bytes().decode("utf-8", "surrogateescape")
 
 
 @functools.lru_cache
@@ -209,4 +202,4 @@ def precompiled_header(compiler: str, options: tuple[str, ...]) -> list[str]:
         into_cache(directory / "yaie_emulator.h.gch", make)
     except (CompileError, OSError):
         return []
-    return ["-I", str(directory)]
+    return ["-fpch-preprocess", "-I", str(directory)]

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-# Headers of the toolkit that the emulator's own header already covers.
-COVERED_HEADERS = {
-    "cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "device_launch_parameters.h", "device_functions.h",
-    "vector_types.h", "vector_functions.h", "assert.h", "cassert",
-}  # fmt: skip
-MAPPED_HEADERS = {"cooperative_groups/reduce.h": "cooperative_groups.h"}
-
 ON_A_CARD = "Run it on a GPU with load(..., backend='cuda')."
 REFUSED_HEADERS = {
     "cub/": "CUB",
@@ -56,6 +49,9 @@ ENDS_PROGRAM = {"exit", "_exit", "_Exit", "quick_exit", "abort"}
 
 
 def refusal(what: str) -> str:
-    """A directive that stops the compiler with our sentence, if and only if the preprocessor reaches it."""
-    quoted = what.replace('"', r"\"")
-    return f"yaie refuses: the emulator does not have {quoted}. {ON_A_CARD}"
+    return f"the emulator does not have {what}. {ON_A_CARD}"
+
+
+def refused_header(name: str) -> str | None:
+    """What asks for a header that is not here, if it is one of the toolkit or of its relatives."""
+    return next((what for prefix, what in REFUSED_HEADERS.items() if name.startswith(prefix)), None)

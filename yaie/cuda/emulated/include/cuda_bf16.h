@@ -25,9 +25,9 @@ static inline float __low2float(__nv_bfloat162 h) { return h.x; }
 static inline float __high2float(__nv_bfloat162 h) { return h.y; }
 static inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 h) { return h.bits; }
 static inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) { __nv_bfloat16 h; h.bits = bits; return h; }
-static __forceinline__ __nv_bfloat16 atomicAdd(__nv_bfloat16* address, __nv_bfloat16 value) {
+static EMU_INLINE __nv_bfloat16 atomicAdd(__nv_bfloat16* address, __nv_bfloat16 value) {
   return emu::atomic(address, [=](__nv_bfloat16 old) -> __nv_bfloat16 { return old + value; });
 }
-static __forceinline__ __nv_bfloat162 atomicAdd(__nv_bfloat162* address, __nv_bfloat162 value) {
+static EMU_INLINE __nv_bfloat162 atomicAdd(__nv_bfloat162* address, __nv_bfloat162 value) {
   return emu::atomic(address, [=](__nv_bfloat162 old) -> __nv_bfloat162 { return old + value; });
 }

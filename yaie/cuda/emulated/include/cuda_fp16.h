@@ -29,9 +29,9 @@ static inline float __high2float(__half2 h) { return h.y; }
 static inline unsigned short __half_as_ushort(__half h) { return h.bits; }
 static inline short __half_as_short(__half h) { return static_cast<short>(h.bits); }
 static inline __half __ushort_as_half(unsigned short bits) { __half h; h.bits = bits; return h; }
-static __forceinline__ __half atomicAdd(__half* address, __half value) {
+static EMU_INLINE __half atomicAdd(__half* address, __half value) {
   return emu::atomic(address, [=](__half old) -> __half { return old + value; });
 }
-static __forceinline__ __half2 atomicAdd(__half2* address, __half2 value) {
+static EMU_INLINE __half2 atomicAdd(__half2* address, __half2 value) {
   return emu::atomic(address, [=](__half2 old) -> __half2 { return old + value; });
 }

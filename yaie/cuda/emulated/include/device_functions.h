@@ -16,7 +16,7 @@ static inline void __nanosleep(unsigned) { emu_pause(); }
 static inline void __trap(EMU_SITE) { emu_trap("__trap()", site); }
 static inline void __brkpt() {}
 static inline long long clock64() { return emu_clock(); }
-static inline int clock() { return static_cast<int>(emu_clock()); }
+static inline int emu_clock32() { return static_cast<int>(emu_clock()); }
 
 // ---- warp functions
 template <class T>
@@ -92,7 +92,7 @@ EMU_UNCHECKED T compare_and_swap(T* address, Update update) {
 }
 
 template <class T, class Update>
-__forceinline__ T atomic(T* address, Update update) {
+EMU_INLINE T atomic(T* address, Update update) {
   emu_note_atomic(address, sizeof(T));
   return compare_and_swap(address, update);
 }
@@ -101,11 +101,11 @@ __forceinline__ T atomic(T* address, Update update) {
 
 // The _block and _system forms differ from the plain ones only in scope, which one process does not have.
 #define EMU_ATOMIC(name, T, result)                                                                    \
-  static __forceinline__ T atomic##name(T* address, T value) {                                         \
+  static EMU_INLINE T atomic##name(T* address, T value) {                                         \
     return emu::atomic(address, [=](T old) -> T { return result; });                                   \
   }                                                                                                    \
-  static __forceinline__ T atomic##name##_block(T* address, T value) { return atomic##name(address, value); } \
-  static __forceinline__ T atomic##name##_system(T* address, T value) { return atomic##name(address, value); }
+  static EMU_INLINE T atomic##name##_block(T* address, T value) { return atomic##name(address, value); } \
+  static EMU_INLINE T atomic##name##_system(T* address, T value) { return atomic##name(address, value); }
 #define EMU_ATOMIC_INTEGERS(name, result)         \
   EMU_ATOMIC(name, int, result)                   \
   EMU_ATOMIC(name, unsigned, result)              \
@@ -128,23 +128,23 @@ EMU_ATOMIC(Exch, float, value)
 EMU_ATOMIC(Add, double, old + value)
 
 #define EMU_ATOMIC_CAS(T)                                                                              \
-  static __forceinline__ T atomicCAS(T* address, T compare, T value) {                                 \
+  static EMU_INLINE T atomicCAS(T* address, T compare, T value) {                                 \
     return emu::atomic(address, [=](T old) -> T { return old == compare ? value : old; });             \
   }                                                                                                    \
-  static __forceinline__ T atomicCAS_block(T* a, T compare, T value) { return atomicCAS(a, compare, value); } \
-  static __forceinline__ T atomicCAS_system(T* a, T compare, T value) { return atomicCAS(a, compare, value); }
+  static EMU_INLINE T atomicCAS_block(T* a, T compare, T value) { return atomicCAS(a, compare, value); } \
+  static EMU_INLINE T atomicCAS_system(T* a, T compare, T value) { return atomicCAS(a, compare, value); }
 EMU_ATOMIC_CAS(int)
 EMU_ATOMIC_CAS(unsigned)
 EMU_ATOMIC_CAS(unsigned long long)
 EMU_ATOMIC_CAS(unsigned short)
 
 // The vector forms (sm_90) are atomic per element, on the card too.
-static __forceinline__ float2 atomicAdd(float2* address, float2 value) {
+static EMU_INLINE float2 atomicAdd(float2* address, float2 value) {
   auto* p = reinterpret_cast<float*>(address);
   float x = atomicAdd(p, value.x), y = atomicAdd(p + 1, value.y);
   return make_float2(x, y);
 }
-static __forceinline__ float4 atomicAdd(float4* address, float4 value) {
+static EMU_INLINE float4 atomicAdd(float4* address, float4 value) {
   auto* p = reinterpret_cast<float*>(address);
   float x = atomicAdd(p, value.x), y = atomicAdd(p + 1, value.y);
   float z = atomicAdd(p + 2, value.z), w = atomicAdd(p + 3, value.w);
@@ -247,7 +247,7 @@ static inline int __dp4a(int a, int b, int c) {
 }
 namespace emu {
 template <class To, class From>
-__forceinline__ To bit_cast(From from) {
+EMU_INLINE To bit_cast(From from) {
   static_assert(sizeof(To) == sizeof(From), "");
   To to;
   __builtin_memcpy(&to, &from, sizeof to);
@@ -262,14 +262,14 @@ static inline double __longlong_as_double(long long x) { return emu::bit_cast<do
 static inline long long __double_as_longlong(double x) { return emu::bit_cast<long long>(x); }
 
 // ---- memory: the cache hints mean nothing on a CPU, which has no model of the card's caches
-template <class T> __forceinline__ T __ldg(const T* p) { return *p; }
-template <class T> __forceinline__ T __ldcg(const T* p) { return *p; }
-template <class T> __forceinline__ T __ldca(const T* p) { return *p; }
-template <class T> __forceinline__ T __ldcs(const T* p) { return *p; }
-template <class T> __forceinline__ T __ldlu(const T* p) { return *p; }
-template <class T> __forceinline__ void __stcg(T* p, T v) { *p = v; }
-template <class T> __forceinline__ void __stcs(T* p, T v) { *p = v; }
-template <class T> __forceinline__ void __stwb(T* p, T v) { *p = v; }
-template <class T> __forceinline__ void __stwt(T* p, T v) { *p = v; }
+template <class T> EMU_INLINE T __ldg(const T* p) { return *p; }
+template <class T> EMU_INLINE T __ldcg(const T* p) { return *p; }
+template <class T> EMU_INLINE T __ldca(const T* p) { return *p; }
+template <class T> EMU_INLINE T __ldcs(const T* p) { return *p; }
+template <class T> EMU_INLINE T __ldlu(const T* p) { return *p; }
+template <class T> EMU_INLINE void __stcg(T* p, T v) { *p = v; }
+template <class T> EMU_INLINE void __stcs(T* p, T v) { *p = v; }
+template <class T> EMU_INLINE void __stwb(T* p, T v) { *p = v; }
+template <class T> EMU_INLINE void __stwt(T* p, T v) { *p = v; }
 static inline size_t __cvta_generic_to_shared(const void* p) { return reinterpret_cast<size_t>(p); }
 static inline size_t __cvta_generic_to_global(const void* p) { return reinterpret_cast<size_t>(p); }
