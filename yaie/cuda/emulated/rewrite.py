@@ -60,7 +60,7 @@ class Rewriter:
 
     def run(self) -> str:
         self._refuse()
-        check_rules(self.words, self.found, self.device_code)
+        check_rules(self.words, self.found)
         self._rewrite_words()
         self._rewrite_shared()
         for i in range(len(self.words) - 1, -1, -1):  # inner launches first
@@ -260,7 +260,7 @@ class Rewriter:
                 names.append(words[name] + pack)
             texts.append(words.span(first, default - 1))
         begin, end = kernel.body
-        words.before(begin, f"{{ auto emu_body = []({', '.join(texts)}) ")
+        words.before(begin, f"{{ auto emu_body = []({', '.join(texts)}) __attribute__((noinline)) ")
         words.after(end, f"; ::emu::run_kernel({', '.join(['emu_body', '::emu::Site::here()', *names])}); }}")
 
     def _parameter_name(self, first: int, last: int) -> int:

@@ -48,8 +48,12 @@ class Words:
         markers = list(MARKER.finditer(text))
         starts = [0, *(m.start() for m in markers)]
         ends = [*starts[1:], len(text)]
-        of_system = [False, *("3" in m[3].split() for m in markers)]
-        for start, end, skip in zip(starts, ends, of_system, strict=True):
+        # By file, as it was entered: within a file, the flag also comes and goes with macros of other files.
+        of_system: dict[str, bool] = {}
+        for marker in markers:
+            of_system.setdefault(marker[2], "3" in marker[3].split())
+        skips = [False, *(of_system[m[2]] for m in markers)]
+        for start, end, skip in zip(starts, ends, skips, strict=True):
             part = text[start:end]
             if skip and not SPEAKS_CUDA.search(part):
                 self._pieces.append(part)
