@@ -32,7 +32,6 @@ class Function:
     attributes: frozenset[str]
     constant: bool  # constexpr or consteval
     in_class: bool
-    is_static: bool
 
     @property
     def is_kernel(self) -> bool:
@@ -157,7 +156,6 @@ class _Scope:
                 frozenset(texts & ATTRIBUTES),
                 not texts.isdisjoint({"constexpr", "consteval"}),
                 self.in_class,
-                "static" in texts,
             )
         )
 

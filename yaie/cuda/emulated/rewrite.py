@@ -230,16 +230,33 @@ class Rewriter:
         return best
 
     def _closing_angles(self, i: int) -> int:
-        """The last of the three > that end a launch's configuration."""
-        words, k = self.words, i + 1
+        """The last of the three > that end a launch's configuration: three more than close template arguments in it."""
+        words, k, opened = self.words, i + 1, 0
         while k < len(words) and words[k] not in (")", "]", "}", ";"):
             if words[k] in ("(", "[", "{"):
                 k = words.pair[k]
-            elif words[k] == ">" and words[k + 1] == ">" and words[k + 2] == ">" and words[k + 3] != ">":
-                return k + 2
+            elif words[k] == "<" and is_name(words[k - 1]):
+                opened += 1
+            elif words[k] == ">":
+                run = k
+                while words[run + 1] == ">":
+                    run += 1
+                if run - k >= 2 and (run - k + 1 - opened >= 3 or not self._more_angles(run + 1)):
+                    return run
+                opened -= run - k + 1
+                k = run
             k += 1
         words.fail(i, "<<< without >>>")
         return -1
+
+    def _more_angles(self, i: int) -> bool:
+        """Whether another >>> follows in the statement; then one before it only closes template arguments."""
+        words = self.words
+        while words[i] and words[i] not in (";", "}", ")", "]", "<<<"):
+            if words[i] == words[i + 1] == words[i + 2] == ">":
+                return True
+            i = words.pair[i] + 1 if words[i] in ("(", "[", "{") else i + 1
+        return False
 
     # ---- __global__ void kernel(parameters) { body }
 

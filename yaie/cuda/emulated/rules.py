@@ -69,8 +69,8 @@ class _Rules:
         words, name = self.words, kernel.name
         if not kernel.attributes.isdisjoint({"__device__", "__host__"}):
             words.fail(kernel.at, f"kernel {name}: __global__ does not go with __device__ or __host__")
-        if kernel.in_class and not kernel.is_static:
-            words.fail(kernel.at, f"kernel {name}: a member function cannot be a kernel, unless it is static")
+        if kernel.in_class:
+            words.fail(kernel.at, f"kernel {name}: a member function cannot be a kernel")
         self._check_return(kernel)
         opened, closed = kernel.parameters
         for first, last in words.split(opened + 1, closed - 1):
@@ -83,7 +83,7 @@ class _Rules:
                         f"kernel {name}: `{words.plain(first, last)}` is a reference, which would refer to the host's "
                         "memory; take it by value, or a pointer to device memory",
                     )
-            if first == last and words[first] == ".":
+            if words[first] == "..." and first == last:
                 words.fail(first, f"kernel {name}: a kernel has no `...` parameters")
 
     def _check_return(self, kernel: Function) -> None:
@@ -110,9 +110,12 @@ class _Rules:
         words, (first, last) = self.words, function.body
         own = self._own_names(function)
         lambdas = [] if function.on_device else self._device_lambdas(first, last)
+        in_attribute = -1
         for i in range(first + 1, last):
             word = words[i]
-            if not is_name(word) or word in own or words[i - 1] in (".", "->") or words[i - 1] == "__global__":
+            if word in ("__attribute__", "alignas"):
+                in_attribute = words.pair.get(i + 1, i)
+            if i <= in_attribute or not is_name(word) or word in own or words[i - 1] in (".", "->") or words[i - 1] == "__global__":
                 continue
             device_only = function.on_device_only or any(a <= i <= b for a, b in lambdas)
             qualified = words[i - 1] == "::"

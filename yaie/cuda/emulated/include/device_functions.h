@@ -152,14 +152,6 @@ static EMU_INLINE float4 atomicAdd(float4* address, float4 value) {
 }
 
 // ---- arithmetic
-template <class A, class B, class = std::enable_if_t<std::is_arithmetic<A>::value && std::is_arithmetic<B>::value>>
-constexpr std::common_type_t<A, B> min(A a, B b) {
-  return static_cast<std::common_type_t<A, B>>(b) < static_cast<std::common_type_t<A, B>>(a) ? b : a;
-}
-template <class A, class B, class = std::enable_if_t<std::is_arithmetic<A>::value && std::is_arithmetic<B>::value>>
-constexpr std::common_type_t<A, B> max(A a, B b) {
-  return static_cast<std::common_type_t<A, B>>(a) < static_cast<std::common_type_t<A, B>>(b) ? b : a;
-}
 using std::abs;
 using std::isfinite;
 using std::isinf;
@@ -203,15 +195,6 @@ static inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<uns
 static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return static_cast<unsigned long long>(static_cast<unsigned __int128>(a) * b >> 64);
 }
-static inline int __float2int_rn(float x) { return static_cast<int>(rintf(x)); }
-static inline int __float2int_rz(float x) { return static_cast<int>(x); }
-static inline int __float2int_rd(float x) { return static_cast<int>(floorf(x)); }
-static inline int __float2int_ru(float x) { return static_cast<int>(ceilf(x)); }
-static inline unsigned __float2uint_rn(float x) { return static_cast<unsigned>(rintf(x)); }
-static inline unsigned __float2uint_rz(float x) { return static_cast<unsigned>(x); }
-static inline float __int2float_rn(int x) { return static_cast<float>(x); }
-static inline float __uint2float_rn(unsigned x) { return static_cast<float>(x); }
-static inline float __double2float_rn(double x) { return static_cast<float>(x); }
 
 // ---- bits
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }

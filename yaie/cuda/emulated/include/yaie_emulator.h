@@ -36,7 +36,9 @@ constexpr int warpSize = 32;
 #define EMU_SITE emu::Site site = emu::Site::here()
 
 #include "cuda_runtime.h"
+#include "cuda_runtime_api.h"
 #include "device_functions.h"
+#include "device_math.h"
 
 namespace emu {
 
@@ -89,6 +91,15 @@ void run_kernel(Body body, Site site, Arguments... arguments) {
 }
 
 }  // namespace emu
+
+// By cudaLaunchKernel, if the compiler knows the kernel's type.
+template <class... Parameters>
+cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, void** arguments, size_t shared = 0,
+                             cudaStream_t stream = nullptr, EMU_SITE) {
+  emu::Launch launch("cudaLaunchKernel", site, grid, block, shared, stream);
+  emu::call_with(kernel, arguments, std::index_sequence_for<Parameters...>());
+  return cudaPeekAtLastError();
+}
 
 // Stands for exit() and abort(), which would take Python with them.
 namespace emu {
