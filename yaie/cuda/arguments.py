@@ -11,6 +11,7 @@ import ctypes
 import dataclasses
 import functools
 import inspect
+import keyword
 import math
 import operator
 from collections.abc import Mapping, Sequence
@@ -238,18 +239,30 @@ class Rules:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.launcher.name}{self.signature}: {error}") from None
-        return [bound.arguments.get(p.name) for p in self.launcher.parameters]
+        return [bound.arguments.get(name) for name in self.signature.parameters]
 
 
 def signature_of(launcher: Launcher) -> inspect.Signature:
     """Its signature in Python: streams at the end may be left out."""
     parameters: list[inspect.Parameter] = []
     optional = True
-    for p in reversed(launcher.parameters):
+    for p, name in reversed(list(zip(launcher.parameters, python_names(launcher), strict=True))):
         optional = optional and p.type in STREAMS
         default = None if optional else inspect.Parameter.empty
-        parameters.insert(0, inspect.Parameter(p.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
+        parameters.insert(0, inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
     return inspect.Signature(parameters)
+
+
+def python_names(launcher: Launcher) -> list[str]:
+    """The names by which Python passes the parameters: keywords of Python take an underscore, as in `lambda_`."""
+    taken = {p.name for p in launcher.parameters}
+    names = []
+    for p in launcher.parameters:
+        name = p.name
+        while keyword.iskeyword(name) or (name != p.name and name in taken):
+            name += "_"
+        names.append(name)
+    return names
 
 
 def callable_launchers(source: Source) -> tuple[Launcher, ...]:

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .source import Source, read_text
@@ -14,7 +14,6 @@ from .source import Source, read_text
 HERE = Path(__file__).parent
 MESSAGE = re.compile(r"^(?P<file>.+?):(?P<line>\d+):(?:(?P<column>\d+):)?\s+(?:fatal )?error:\s+(?P<text>.*)$", re.M)
 PLACE = re.compile(r"^(?:In file included from |\s+from )?(?P<file>.+?):(?P<line>\d+)(?:[:,]\d*[:,]?|$)", re.M)
-MISSING_HEADER = re.compile(r"([\w/.+-]+): No such file or directory|'([\w/.+-]+)' file not found|cannot open source file \"(.*)\"")
 
 
 class CompileError(RuntimeError):
@@ -66,8 +65,13 @@ def run(command: Sequence[object], directory: Path) -> subprocess.CompletedProce
     return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
 
-def explain(stderr: str, source: Source) -> CompileError:
-    """The first error in the file's own words and lines; what happened inside our headers is left in ``.full``."""
+def explain(
+    stderr: str, source: Source, refuse: Callable[[str], str | None] = lambda text: None
+) -> CompileError:
+    """The first error in the file's own words and lines; what happened inside our headers is left in ``.full``.
+
+    ``refuse`` has a sentence for errors that mean that the emulator does not have something.
+    """
     stderr = re.sub(r"^(.+?)\((\d+)\): (?:fatal )?error", r"\1:\2: error", stderr, flags=re.M)  # as nvcc writes a place
     match = MESSAGE.search(stderr)
     if not match:
@@ -77,7 +81,8 @@ def explain(stderr: str, source: Source) -> CompileError:
     if _is_internal(file, own):  # an error inside a header of ours was caused by the file's own line that led there
         led = next((m for m in PLACE.finditer(stderr) if m["file"] in own), None)
         file, line = (led["file"], int(led["line"])) if led else (str(source.path), None)
-    text, refused = in_our_words(match["text"])
+    refused = refuse(match["text"])
+    text = refused or in_our_words(match["text"])
     shown = f"{Path(file).name}:{line}: {text}" if line else f"{Path(file).name}: {text}"
     if code := _source_line(file, line, source):
         shown += f"\n    {code}"
@@ -88,13 +93,11 @@ def _is_internal(file: str, own: set[str]) -> bool:
     return file not in own and (file.startswith((f"{HERE}/", "/usr/")) or file == "yaie-launchers")
 
 
-def in_our_words(text: str) -> tuple[str, bool]:
-    """A compiler's sentence without the names that the rewriting brought in, or ours for what the emulator does not
-    have; and whether it is that."""
-    text = re.sub(r"emu_(threadIdx|blockIdx|blockDim|gridDim)\(\)", r"\1", text)
-    text = re.sub(r"emu_(printf|clock)(32)?", r"\1", text)
-    text = re.sub(r"; did you mean '(?:emu|EMU|yaie|_)\w*'\?", "", text)
-    return text, False
+def in_our_words(text: str) -> str:
+    """A compiler's sentence without the names that the rewriting brought in."""
+    text = re.sub(r"(?:::)?emu_(threadIdx|blockIdx|blockDim|gridDim)\(\)", r"\1", text)
+    text = re.sub(r"emu_(printf|clock)(?:32)?", r"\1", text)
+    return re.sub(r"; did you mean '[^']*(?:emu|EMU|yaie)[^']*'\?", "", text)
 
 
 def _source_line(file: str, line: int | None, source: Source) -> str:

@@ -16,6 +16,7 @@ from ..compiler import CompileError, UnsupportedError, explain, run
 from ..launchers import Launcher, layout_checks
 from ..source import INCLUDE, Source, SourceError, digest, encoded, quoted
 from .rewrite import Unsupported, call_wrappers, rewrite
+from .unsupported import explain_refusal
 
 HERE = Path(__file__).parent
 RUNTIME = HERE / "runtime"
@@ -148,7 +149,7 @@ def build_for_emulator(
         language = ["-x", "c++-cpp-output", *(["-fpreprocessed"] if not is_clang(compiler) else [])]
         result = run([compiler, *options, *language, "-c", "kernel.ii", "-o", "kernel.o"], directory)
         if result.returncode:
-            raise explain(result.stderr, source)
+            raise explain(result.stderr, source, explain_refusal)
         # A step of its own, without -fsanitize=thread: the real sanitizer must not be linked.
         result = run([compiler, "-shared", "-Wl,-Bsymbolic", "-o", "kernel.so", "kernel.o"], directory)
         if result.returncode:
@@ -175,7 +176,7 @@ def preprocess(source: Source, compiler: str, check: bool, flags: Sequence[str],
     if quick and result.returncode and "PCH" in result.stderr:  # it could not be mapped into memory here
         result = run([compiler, *command], directory)
     if result.returncode:
-        raise explain(result.stderr, source)
+        raise explain(result.stderr, source, explain_refusal)
     return (directory / "kernel.i").read_bytes().decode("utf-8", "surrogateescape")
 
 
