@@ -87,3 +87,27 @@ def test_nvcc_takes_it(file: Path):
     """Would catch a corpus of CUDA that is none."""
     done = subprocess.run([yaie.cuda.find_nvcc(), *NVCC, str(file)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+REFUSED = sorted((HERE / "refused").glob("*.cu"))
+
+
+@pytest.mark.parametrize("file", REFUSED, ids=lambda f: f.stem)
+def test_what_nvcc_refuses_is_refused(file: Path):
+    """Would catch code that runs here and does not compile for a card, and an error that names another line."""
+    text = file.read_text()
+    with pytest.raises(yaie.cuda.CompileError) as caught:
+        yaie.cuda.load(file, backend="emulator")
+    assert text.splitlines()[0].removeprefix("// says: ") in str(caught.value)
+    here = 1 + text[: text.index("// HERE")].count("\n")
+    assert str(caught.value).startswith(f"{file.name}:{here}: ")
+    assert (caught.value.file, caught.value.line) == (str(file), here)
+
+
+@needs_nvcc
+@pytest.mark.parametrize("file", REFUSED, ids=lambda f: f.stem)
+def test_nvcc_refuses_it(file: Path):
+    """Would catch a rule that nvcc does not have."""
+    done = subprocess.run([yaie.cuda.find_nvcc(), *NVCC, str(file)], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "error" in done.stdout + done.stderr

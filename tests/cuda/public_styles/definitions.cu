@@ -57,7 +57,7 @@ extern "C" int qualifiers(float *x, const float *y) {
 }
 
 // call: unnamed_parameters(x=f(32))
-// want: x = x + 2
+// want: x = (x + 1) + 1
 __global__ void ignores(float *x, int, const float *, unsigned = 3) { x[threadIdx.x] += 1; }
 extern "C" int unnamed_parameters(float *x) {
   ignores<<<1, 32>>>(x, 1, nullptr);

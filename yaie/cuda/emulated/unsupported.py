@@ -101,7 +101,7 @@ def refused_header(name: str) -> str | None:
 
 
 UNDECLARED = re.compile(
-    r"(?:use of undeclared identifier '(\w+)'|'(?:\w+::)*(\w+)' (?:was not declared|has not been declared|does not name a type|"
+    r"(?:'(\w+)' in namespace '[^']*' does not name|'(\w+)' in 'class|use of undeclared identifier '(\w+)'|'(?:\w+::)*(\w+)' (?:was not declared|has not been declared|does not name a type|"
     r"is not a member of|undeclared)|unknown type name '(\w+)'|no (?:type|member|template) named '(\w+)' in)"
 )
 NO_HEADER = re.compile(r"([\w/.+-]+): No such file or directory|'([\w/.+-]+)' file not found")
