@@ -73,8 +73,9 @@ def test_forms(check):
 
 def rewritten(text: str, directory: Path) -> str:
     compiler = builder.find_compiler()
-    preprocessed = builder.preprocess(read_source(text, directory / "x.cu"), compiler, True, (), directory)
-    return rewrite(preprocessed, directory / "x.cu")
+    command = [compiler, *builder.flags_for(compiler, True)]
+    preprocessed = builder.preprocess(read_source(text, directory / "x.cu"), command, [], directory)
+    return rewrite(preprocessed.stdout, directory / "x.cu")
 
 
 def test_lines_stay(tmp_path):

@@ -28,7 +28,7 @@ from .cache import extension_directory
 from .card.build import Cubin, KernelUsage, compile_cubin
 from .card.nvcc import find_nvcc
 from .card.prebuilt import find_prebuilt
-from .compiler import CompileError, UnsupportedError
+from .compiler import CompileError, UnsupportedError, as_compile_errors
 from .emulated.build import build_for_emulator, build_runtime, find_compiler
 from .emulated.library import Options
 from .findings import Finding, KernelError
@@ -88,7 +88,8 @@ def load(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
-    source = read_source(path_or_source, path)
+    with as_compile_errors():
+        source = read_source(path_or_source, path)
     if backend == "auto":
         import torch
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from .compiler import CompileError
+from .compiler import CompileError, as_compile_errors
 from .launchers import NUMBERS, STREAMS, Launcher, Parameter, Struct, find_launchers
-from .source import Source, SourceError
+from .source import Source
 
 # The dtypes that a pointer type takes; the first is the one that messages ask for.
 POINTERS: dict[str, tuple[torch.dtype, ...]] = {
@@ -268,11 +268,9 @@ def python_names(launcher: Launcher) -> list[str]:
 def callable_launchers(source: Source) -> tuple[Launcher, ...]:
     """The launchers of a file. Raises CompileError for one that cannot be read, or with a parameter that Python cannot
     fill."""
-    try:
+    with as_compile_errors():
         source.refuse_conflicts()
         launchers = find_launchers(source.text, source.path)
-    except SourceError as error:
-        raise CompileError(str(error), str(error.file), error.line) from None
     for launcher in launchers:
         for p in launcher.parameters:
             known = p.type in POINTERS if p.pointer else p.type in NUMBERS or p.type in STREAMS or p.struct

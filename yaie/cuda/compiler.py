@@ -6,14 +6,15 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from .source import Source, read_text
+from .source import Source, SourceError, read_text
 
 HERE = Path(__file__).parent
-MESSAGE = re.compile(r"^(?P<file>.+?):(?P<line>\d+):(?:(?P<column>\d+):)?\s+(?:fatal )?error:\s+(?P<text>.*)$", re.M)
-PLACE = re.compile(r"^(?:In file included from |\s+from )?(?P<file>.+?):(?P<line>\d+)(?:[:,]\d*[:,]?|$)", re.M)
+ERROR = r":(?P<line>\d+):(?:\d+:)?\s+(?:fatal )?error:\s+(?P<text>.*)$"
+PLACE = r"^(?:In file included from |\s+from )?(?P<file>{names}):(?P<line>\d+)(?:[:,]|$)"
 
 
 class CompileError(RuntimeError):
@@ -26,6 +27,16 @@ class CompileError(RuntimeError):
 
 class UnsupportedError(CompileError):
     """The file uses something that the emulator does not have; the message names it and says where to run it."""
+
+
+@contextmanager
+def as_compile_errors() -> Iterator[None]:
+    """What we cannot read in a file is to the caller what a compiler cannot."""
+    try:
+        yield
+    except SourceError as error:
+        kind = UnsupportedError if error.unsupported else CompileError
+        raise kind(str(error), str(error.file), error.line) from None
 
 
 # Runs a command, and kills its group of processes as soon as the pipe on its standard input ends: when we say so, or when
@@ -65,21 +76,20 @@ def run(command: Sequence[object], directory: Path) -> subprocess.CompletedProce
     return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
 
-def explain(
-    stderr: str, source: Source, refuse: Callable[[str], str | None] = lambda text: None
-) -> CompileError:
+def explain(stderr: str, source: Source, refuse: Callable[[str], str | None] = lambda text: None) -> CompileError:
     """The first error in the file's own words and lines; what happened inside our headers is left in ``.full``.
 
     ``refuse`` has a sentence for errors that mean that the emulator does not have something.
     """
     stderr = re.sub(r"^(.+?)\((\d+)\): (?:fatal )?error", r"\1:\2: error", stderr, flags=re.M)  # as nvcc writes a place
-    match = MESSAGE.search(stderr)
+    own = own_files(source)
+    names = "|".join(map(re.escape, sorted(own, key=len, reverse=True)))  # first, for a path may hold colons and words
+    match = re.search(f"^(?P<file>{names}|.+?){ERROR}", stderr, re.M)
     if not match:
         return CompileError(f"{source.path.name} does not compile:\n{stderr.strip()}", str(source.path), full=stderr)
-    own = {str(source.path), *source.lines(), *map(str, source.headers())}
     file, line = match["file"], int(match["line"])
-    if _is_internal(file, own):  # an error inside a header of ours was caused by the file's own line that led there
-        led = next((m for m in PLACE.finditer(stderr) if m["file"] in own), None)
+    if is_internal(file, own):  # an error inside a header of ours was caused by the file's own line that led there
+        led = re.search(PLACE.format(names=names), stderr, re.M)
         file, line = (led["file"], int(led["line"])) if led else (str(source.path), None)
     refused = refuse(match["text"])
     text = refused or in_our_words(match["text"])
@@ -89,7 +99,13 @@ def explain(
     return (UnsupportedError if refused else CompileError)(shown, file, line, stderr)
 
 
-def _is_internal(file: str, own: set[str]) -> bool:
+def own_files(source: Source) -> set[str]:
+    """The user's files that a source is made of, as compilers name them."""
+    return {str(source.path), *source.lines(), *map(str, source.headers())}
+
+
+def is_internal(file: str, own: set[str]) -> bool:
+    """Whether a file is ours, the system's or the compiler's, and not one of the user's `own`."""
     return file not in own and (file.startswith((f"{HERE}/", "/usr/")) or file == "yaie-launchers")
 
 

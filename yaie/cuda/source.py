@@ -28,11 +28,11 @@ CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: .*)?$", re.M)
 
 
 class SourceError(SyntaxError):
-    """Something that we cannot read in a file; carries file and line."""
+    """Something that we cannot read in a file, or do not have (``unsupported``); carries file and line."""
 
-    def __init__(self, message: str, file: Path, line: int) -> None:
+    def __init__(self, message: str, file: Path, line: int, unsupported: bool = False) -> None:
         super().__init__(f"{file.name}:{line}: {message}")
-        self.file, self.line, self.message = file, line, message
+        self.file, self.line, self.message, self.unsupported = file, line, message, unsupported
 
 
 def read_text(path: Path) -> str:
@@ -78,7 +78,9 @@ class Source:
             if match := CONFLICT.search(text):
                 file, line = where_line(text, text.count("\n", 0, match.start()) + 1, path)
                 raise SourceError(
-                    f"`{match[0]}` is a conflict marker of version control; keep one of the two versions", Path(file), line
+                    f"`{match[0]}` is a conflict marker of version control; keep one of the two versions",
+                    Path(file),
+                    line,
                 )
 
     def headers(self) -> dict[Path, str]:
@@ -102,7 +104,8 @@ class Source:
 
 
 def read_source(path_or_source: str | os.PathLike, path: str | os.PathLike | None = None) -> Source:
-    """A path, or CUDA C++ text (recognised by its line breaks or braces), which is shown as ``source.cu``.
+    """A path, or CUDA C++ text, which is shown as ``source.cu``: a string with line breaks, or with braces if there is no
+    file of that name.
 
     With ``path``, the first argument is text that stands for the content of that file: messages name it, and
     local headers are looked for beside it. Lines that come from other files say so with ``#line``.
@@ -110,7 +113,8 @@ def read_source(path_or_source: str | os.PathLike, path: str | os.PathLike | Non
     text = os.fspath(path_or_source)
     if path is not None:
         return Source(Path(path).resolve(), text)
-    if "\n" in text or "{" in text:
+    is_text = isinstance(path_or_source, str) and ("\n" in text or ("{" in text and not os.path.isfile(text)))
+    if is_text:
         return Source(Path("source.cu").absolute(), text)
     path = Path(text).resolve()
     if not path.is_file():

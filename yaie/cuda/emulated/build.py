@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ..arguments import callable_launchers
 from ..cache import folder, into_cache, short_name
-from ..compiler import CompileError, UnsupportedError, explain, run
+from ..compiler import CompileError, as_compile_errors, explain, run
 from ..launchers import Launcher, layout_checks
-from ..source import INCLUDE, Source, SourceError, digest, encoded, quoted
-from .rewrite import Unsupported, call_wrappers, rewrite
+from ..source import INCLUDE, Source, digest, encoded, quoted
+from .rewrite import call_wrappers, rewrite
 from .unsupported import explain_refusal
 
 HERE = Path(__file__).parent
@@ -136,18 +136,14 @@ def build_for_emulator(
     added = f"{layout_checks(launchers)}{call_wrappers(launchers)}"
     target = folder() / f"{short_name(source)}-{digest(*inputs, added, *options)}.so"
 
+    # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.
+    defined_only = all(flag.startswith("-D") for flag in flags)
+
     def make(directory: Path) -> Path:
-        preprocessed = preprocess(source, compiler, check, flags, directory)
-        try:
-            text = rewrite(preprocessed, source.path)
-        except Unsupported as error:
-            raise UnsupportedError(str(error), str(error.file), error.line) from None
-        except SourceError as error:
-            raise CompileError(str(error), str(error.file), error.line) from None
-        (directory / "kernel.ii").write_bytes(encoded(text + added))
-        # It is preprocessed: nothing of ours or of the system may be expanded once more.
-        language = ["-x", "c++-cpp-output", *(["-fpreprocessed"] if not is_clang(compiler) else [])]
-        result = run([compiler, *options, *language, "-c", "kernel.ii", "-o", "kernel.o"], directory)
+        quick = precompiled_header(compiler, tuple(flags_for(compiler, check))) if defined_only else []
+        result = compile_rewritten(source, [compiler, *options], quick, added, directory)
+        if quick and result.returncode and "PCH" in result.stderr:  # it could not be mapped into memory here
+            result = compile_rewritten(source, [compiler, *options], [], added, directory)
         if result.returncode:
             raise explain(result.stderr, source, explain_refusal)
         # A step of its own, without -fsanitize=thread: the real sanitizer must not be linked.
@@ -159,25 +155,34 @@ def build_for_emulator(
     return into_cache(target, make), launchers
 
 
-def preprocess(source: Source, compiler: str, check: bool, flags: Sequence[str], directory: Path) -> str:
-    """The file with its macros, conditionals and headers resolved by the compiler.
+def compile_rewritten(
+    source: Source, command: Sequence[str], quick: Sequence[str], added: str, directory: Path
+) -> subprocess.CompletedProcess:
+    """Makes kernel.o of the file, rewritten, and of the text `added` to it; gives the run that failed, or the last."""
+    preprocessed = preprocess(source, command, quick, directory)
+    if preprocessed.returncode:
+        return preprocessed
+    with as_compile_errors():
+        text = rewrite(preprocessed.stdout, source.path)
+    (directory / "kernel.ii").write_bytes(encoded(text + added))
+    # Nothing of ours or of the system may be expanded once more.
+    language = ["-x", "c++-cpp-output", *([] if is_clang(command[0]) else ["-fpreprocessed"])]
+    return run([*command, *language, "-c", "kernel.ii", "-o", "kernel.o"], directory)
 
-    Our own header stays out of it where g++ can take it precompiled: a line of the result asks for it.
+
+def preprocess(
+    source: Source, command: Sequence[str], quick: Sequence[str], directory: Path
+) -> subprocess.CompletedProcess:
+    """The file (as standard output) with its macros, conditionals and headers resolved by the compiler.
+
+    With the options `quick` our own header stays out of it: a line of the result asks for it as precompiled.
     """
-    (directory / "kernel.cu").write_bytes(encoded(f'#include "yaie_emulator.h"\n#line 1 {quoted(source.path)}\n{source.text}'))
-    options = [*flags_for(compiler, check), *flags]
+    text = f'#include "yaie_emulator.h"\n#line 1 {quoted(source.path)}\n{source.text}'
+    (directory / "kernel.cu").write_bytes(encoded(text))
     # Ours are headers of the system to the compiler, and so to the rewriting, which does not read them.
-    include = ["-isystem", EMULATOR_INCLUDE, "-isystem", INCLUDE, "-iquote", source.path.parent, "-I", source.path.parent]
-    command = [*options, *include, "-E", "kernel.cu", "-o", "kernel.i"]
-    # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.
-    defined_only = all(flag.startswith("-D") for flag in flags)
-    quick = precompiled_header(compiler, tuple(flags_for(compiler, check))) if defined_only else []
-    result = run([compiler, *quick, *command], directory)
-    if quick and result.returncode and "PCH" in result.stderr:  # it could not be mapped into memory here
-        result = run([compiler, *command], directory)
-    if result.returncode:
-        raise explain(result.stderr, source, explain_refusal)
-    return (directory / "kernel.i").read_bytes().decode("utf-8", "surrogateescape")
+    ours = ["-isystem", EMULATOR_INCLUDE, "-isystem", INCLUDE]
+    beside = ["-iquote", source.path.parent, "-I", source.path.parent]
+    return run([command[0], *quick, *command[1:], *beside, *ours, "-E", "kernel.cu"], directory)
 
 
 @functools.lru_cache

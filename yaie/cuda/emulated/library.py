@@ -6,7 +6,6 @@ import ctypes
 import functools
 import json
 import re
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,11 +15,11 @@ from pathlib import Path
 import torch
 
 from ..arguments import Rules
-from ..compiler import HERE
+from ..compiler import is_internal, own_files, run
 from ..findings import KernelError, SourceLine, Tensors, launch_error, make_findings
 from ..launchers import STREAMS, Launcher, Parameter
 from ..profile import Profile, make_profile
-from ..source import Source
+from ..source import Source, read_text
 from .build import build_for_emulator, build_runtime, find_compiler
 
 BOUNDS, RACES, COUNTERS = 1, 2, 4  # checks of `emu_begin`, as in runtime.h
@@ -152,6 +151,7 @@ class EmulatorLibrary:
         self.library = ctypes.CDLL(str(self.path))
         self.report: dict = {}
         self.trace_block, self.trace_warp = (0, 0, 0), 0
+        self._own = own_files(source)
         self._places: dict[int, SourceLine] = {}
 
     def call(
@@ -220,14 +220,14 @@ class EmulatorLibrary:
     def sources(self) -> dict[str, list[str]]:
         own = self.source.lines()
         files = {p.file for p in self._places.values()} - own.keys()
-        return {f: Path(f).read_text().splitlines() for f in files if Path(f).is_file()} | own
+        return {f: read_text(Path(f)).split("\n") for f in files if Path(f).is_file()} | own
 
     def places(self, pcs: set[int]) -> dict[int, SourceLine]:
         """The file's own line for each instruction: the innermost inlined frame that is not in a header of ours."""
         new = sorted(pc for pc in pcs if pc and pc not in self._places)
         if new:
             command = ["addr2line", "-i", "-a", "-e", str(self.path), *(hex(pc) for pc in new)]
-            self._read_places(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            self._read_places(run(command, self.path.parent).stdout)
         return self._places
 
     def _read_places(self, text: str) -> None:
@@ -237,7 +237,7 @@ class EmulatorLibrary:
                 pc = int(line, 16)
             elif (match := re.match(r"(.*):(\d+)", line)) and pc not in self._places:
                 file, number = match[1], int(match[2])
-                internal = file.startswith(str(HERE)) or file.startswith("/usr/") or file == "??"
+                internal = is_internal(file, self._own) or file == "??"
                 if number and not internal:
                     self._places[pc] = SourceLine(file, number)
 

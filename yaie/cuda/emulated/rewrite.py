@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..launchers import Launcher
-from ..source import SourceError
 from .declarations import Declarations, Function, find_declarations
 from .rules import check_rules
 from .unsupported import ENDS_PROGRAM, REFUSED_NAMES, refusal
@@ -35,10 +34,6 @@ SILENT = {"__global__", "__device__", "__host__", "__managed__", "__grid_constan
 # Words after which an expression begins, though they look like names.
 BEFORE_EXPRESSION = {"return", "else", "do", "case", "throw", "co_return", "co_await", "goto"}
 BEFORE_CONDITION = {"if", "while", "for", "switch", "constexpr"}
-
-
-class Unsupported(SourceError):
-    """Something that the emulator does not have."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ class Rewriter:
             if word in REFUSED_NAMES and words[i - 1] not in (".", "->"):
                 if word in ("asm", "__asm__") and self._is_empty_asm(i):
                     continue
-                words.fail(i, refusal(REFUSED_NAMES[word]), Unsupported)
+                words.fail(i, refusal(REFUSED_NAMES[word]), unsupported=True)
 
     def _is_empty_asm(self, i: int) -> bool:
         """`asm volatile("" ::: "memory")` keeps the compiler from moving accesses, in any compiler."""
@@ -168,7 +163,7 @@ class Rewriter:
     def _rewrite_launch(self, i: int) -> None:
         words = self.words
         if any(first <= i <= last for first, last in self.device_code):
-            words.fail(i, refusal("kernels that launch kernels (dynamic parallelism)"), Unsupported)
+            words.fail(i, refusal("kernels that launch kernels (dynamic parallelism)"), unsupported=True)
         first = self._start_of_expression(i)
         close = self._closing_angles(i)
         if words[close + 1] != "(":
@@ -247,7 +242,6 @@ class Rewriter:
                 k = run
             k += 1
         words.fail(i, "<<< without >>>")
-        return -1
 
     def _more_angles(self, i: int) -> bool:
         """Whether another >>> follows in the statement; then one before it only closes template arguments."""
@@ -277,6 +271,7 @@ class Rewriter:
                 names.append(words[name] + pack)
             texts.append(words.span(first, default - 1))
         begin, end = kernel.body
+        # A function of its own, so that each place in it has a line of the file, however little is left of a loop.
         words.before(begin, f"{{ auto emu_body = []({', '.join(texts)}) __attribute__((noinline)) ")
         words.after(end, f"; ::emu::run_kernel({', '.join(['emu_body', '::emu::Site::here()', *names])}); }}")
 
@@ -290,7 +285,9 @@ class Rewriter:
             return next((k for k in inner if words[k] == "*" and is_name(words[k + 1]) and words[k - 1] == "("), -2) + 1
         types = {"int", "float", "double", "char", "bool", "short", "long", "unsigned", "signed", "const"}
         plain = is_name(words[i]) and words[i] not in types and i > first
-        return i if plain and words[i - 1] not in ("::", "const", "struct", "typename") or self._is_named(first, i) else -1
+        return (
+            i if plain and words[i - 1] not in ("::", "const", "struct", "typename") or self._is_named(first, i) else -1
+        )
 
     def _is_named(self, first: int, i: int) -> bool:
         """`const T x` has a name, `const T` none."""
@@ -374,7 +371,6 @@ class Rewriter:
             if words[k] == "(" and words[k + 1] in ("*", "&") and words[k - 1] != "__attribute__":
                 return k + 2  # T (*p)[4]
         words.fail(i, "a __shared__ declaration without a name")
-        return -1
 
     def _is_class_body(self, first: int, brace: int) -> bool:
         return any(self.words[k] in ("struct", "class", "union", "enum") for k in range(first, brace))

@@ -14,7 +14,20 @@ from .words import Words, is_name
 
 SPECIFIERS = {"static", "inline", "extern", "__inline__", "__inline", "__forceinline__", "__noinline__", "constexpr"}
 KEYWORDS = {"return", "else", "case", "throw", "new", "delete", "sizeof", "do", "goto", "co_return", "not", "and", "or"}
-BUILT_IN_TYPES = {"auto", "int", "float", "double", "char", "bool", "unsigned", "long", "short", "void", "size_t", "const"}
+BUILT_IN_TYPES = {
+    "auto",
+    "int",
+    "float",
+    "double",
+    "char",
+    "bool",
+    "unsigned",
+    "long",
+    "short",
+    "void",
+    "size_t",
+    "const",
+}
 STATEMENT_ENDS = {";", "{", "}", "const", "static", ":"}
 DEVICE_MEMORY = {"__device__", "__constant__", "__managed__", "__shared__"}
 # Functions of C, C++ and the CUDA runtime that exist on the host only, and that kernels are found to call.
@@ -53,7 +66,9 @@ class _Rules:
         words = self.words
         for variable in found.variables:
             texts = {words[i] for i in range(variable.first, variable.last + 1)}
-            if variable.in_class or not texts.isdisjoint(DEVICE_MEMORY | {"class", "struct", "union", "enum", "template"}):
+            if variable.in_class or not texts.isdisjoint(
+                DEVICE_MEMORY | {"class", "struct", "union", "enum", "template"}
+            ):
                 continue
             constant = not texts.isdisjoint({"const", "constexpr"})
             for first, last in words.split(variable.first, variable.last):
@@ -115,7 +130,13 @@ class _Rules:
             word = words[i]
             if word in ("__attribute__", "alignas"):
                 in_attribute = words.pair.get(i + 1, i)
-            if i <= in_attribute or not is_name(word) or word in own or words[i - 1] in (".", "->") or words[i - 1] == "__global__":
+            if (
+                i <= in_attribute
+                or not is_name(word)
+                or word in own
+                or words[i - 1] in (".", "->")
+                or words[i - 1] == "__global__"
+            ):
                 continue
             device_only = function.on_device_only or any(a <= i <= b for a, b in lambdas)
             qualified = words[i - 1] == "::"
@@ -138,9 +159,13 @@ class _Rules:
             return  # parts of the standard library are constexpr
         if device_only and (name in self.on_host or name in HOST_LIBRARY):
             caller = f"kernel {function.name}" if function.is_kernel else f"__device__ function {function.name}"
-            words.fail(i, f"{caller} calls {name}(), which is a function of the host; only __device__ functions can be called")
+            words.fail(
+                i, f"{caller} calls {name}(), which is a function of the host; only __device__ functions can be called"
+            )
         if not function.on_device and not device_only and not function.constant and name in self.on_device:
-            words.fail(i, f"host function {function.name} calls {name}(), which is a __device__ function; make it __host__ too")
+            words.fail(
+                i, f"host function {function.name} calls {name}(), which is a __device__ function; make it __host__ too"
+            )
 
     def _is_called(self, i: int) -> bool:
         words = self.words

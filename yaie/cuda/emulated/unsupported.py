@@ -91,7 +91,9 @@ def undeclared(name: str) -> str | None:
     """Our sentence for a name that no header declares, if it is one of CUDA's."""
     for pattern, what in NAMES_OF_CUDA.items():
         if re.fullmatch(pattern, name):
-            return refusal(what.format(name=name)) if what else f"{name} exists only in kernels and __device__ functions"
+            return (
+                refusal(what.format(name=name)) if what else f"{name} exists only in kernels and __device__ functions"
+            )
     return None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from ..source import SourceError, unquoted
 
@@ -99,9 +100,9 @@ class Words:
         last = markers[-1]
         return unquoted(last[2]), int(last[1]) + before.count("\n", last.end()) - 1
 
-    def fail(self, i: int, message: str, kind: type[SourceError] = SourceError) -> None:
+    def fail(self, i: int, message: str, unsupported: bool = False) -> NoReturn:
         file, line = self.place(i)
-        raise kind(message, Path(file), line)
+        raise SourceError(message, Path(file), line, unsupported)
 
     # ---- changes
 
