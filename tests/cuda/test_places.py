@@ -17,8 +17,8 @@ WRONG = "__global__ void k(float *x) {\n  x[threadIdx.x] = missing;\n}\n"
 RACE = "__global__ void k(float *x) {\n  x[0] = threadIdx.x;\n  x[99] = 1;\n}\n"
 LAUNCHER = 'extern "C" int launch(float *x) { k<<<1, 64>>>(x); return cudaGetLastError(); }\n'
 ODD_NAMES = [
-    "with space", 'with"quote', "it's", "a:12:3: error: b", "usr", "Ünïcødé", "日本", "per%cent {brace}", "back\\slash", "new#1",
-    "$HOME", "-Wall", "(1)", "ends.cu",
+    "with space", 'with"quote', "it's", "a:12:3: error: b", "usr", "Ünïcødé", "日本", "per%cent {brace}", "back\\slash",
+    "new#1", "$HOME", "-Wall", "(1)", "ends.cu",
 ]  # fmt: skip
 
 

@@ -11,7 +11,6 @@ library, 16-bit types, atomics, warp functions, constants, cooperative groups, t
 """
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 

@@ -14,6 +14,7 @@ from .source import Source, SourceError, read_text
 
 HERE = Path(__file__).parent
 ERROR = r":(?P<line>\d+):(?:\d+:)?\s+(?:fatal )?error:\s+(?P<text>.*)$"
+NOT_A_WAY = r"^(?!In file included from |\s+from )"  # lines that lead to an error
 PLACE = r"^(?:In file included from |\s+from )?(?P<file>{names}):(?P<line>\d+)(?:[:,]|$)"
 
 
@@ -39,8 +40,8 @@ def as_compile_errors() -> Iterator[None]:
         raise kind(str(error), str(error.file), error.line) from None
 
 
-# Runs a command, and kills its group of processes as soon as the pipe on its standard input ends: when we say so, or when
-# this process has gone, however it went. Compilers have children of their own, which would go on for minutes.
+# Runs a command, and kills its group of processes as soon as the pipe on its standard input ends: when we say so, or
+# when this process has gone, however it went. Compilers have children of their own, which would go on for minutes.
 GUARDED = 'exec 3<&0 </dev/null; { read -r _ <&3; kill -9 0; } >/dev/null 2>&1 & exec 3<&-; exec "$@"'
 
 
@@ -84,7 +85,7 @@ def explain(stderr: str, source: Source, refuse: Callable[[str], str | None] = l
     stderr = re.sub(r"^(.+?)\((\d+)\): (?:fatal )?error", r"\1:\2: error", stderr, flags=re.M)  # as nvcc writes a place
     own = own_files(source)
     names = "|".join(map(re.escape, sorted(own, key=len, reverse=True)))  # first, for a path may hold colons and words
-    match = re.search(f"^(?P<file>{names}|.+?){ERROR}", stderr, re.M)
+    match = re.search(f"{NOT_A_WAY}(?P<file>{names}|.+?){ERROR}", stderr, re.M)
     if not match:
         return CompileError(f"{source.path.name} does not compile:\n{stderr.strip()}", str(source.path), full=stderr)
     file, line = match["file"], int(match["line"])

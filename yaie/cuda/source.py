@@ -104,8 +104,8 @@ class Source:
 
 
 def read_source(path_or_source: str | os.PathLike, path: str | os.PathLike | None = None) -> Source:
-    """A path, or CUDA C++ text, which is shown as ``source.cu``: a string with line breaks, or with braces if there is no
-    file of that name.
+    """A path, or CUDA C++ text, which is shown as ``source.cu``: a string with line breaks, or with braces if there is
+    no file of that name.
 
     With ``path``, the first argument is text that stands for the content of that file: messages name it, and
     local headers are looked for beside it. Lines that come from other files say so with ``#line``.

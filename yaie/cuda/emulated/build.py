@@ -87,8 +87,8 @@ def flags_for(compiler: str, check: bool) -> list[str]:
 
 @functools.lru_cache
 def headers_digest() -> str:
-    """Of our headers' text and place (a build names the headers' files in its line numbers, and findings rely on it), and
-    of what rewrites a file."""
+    """Of what a build is made of beside the file: our headers, with their place (a build names their files in its line
+    numbers, and findings rely on it), and what rewrites a file."""
     files = sorted([*EMULATOR_INCLUDE.rglob("*"), *INCLUDE.iterdir(), *HERE.glob("*.py")])
     return digest(str(HERE), *(f.read_bytes() for f in files if f.is_file()))
 

@@ -1,4 +1,4 @@
-"""What a translation unit declares at its top level and in its classes: functions with their CUDA attributes, variables.
+"""What a file declares at its top level and in its classes: functions with their CUDA attributes, and variables.
 
 Not a parser of C++: it finds where each declaration begins and ends, what is a parameter list and what a body, which
 is all that the rewriting and nvcc's rules need.
@@ -95,7 +95,8 @@ class _Scope:
         """Reads a declaration up to its brace; whether it ends with the brace that closes it."""
         words, head = self.words, list(self._head(start, brace))
         texts = [words[i] for i in head]
-        if "namespace" in texts or texts[:1] == ["extern"] and all(t in ("extern",) or t[0] == '"' for t in texts):
+        is_linkage = len(texts) == 2 and texts[0] == "extern" and texts[1][0] == '"'
+        if "namespace" in texts or is_linkage:
             self.read(brace + 1, close)
             return True
         parameters = self._parameter_list(head)

@@ -1,9 +1,9 @@
 """Turns CUDA C++ into C++ that g++ and clang++ accept, line for line.
 
-The compiler preprocesses the file first, and what is rewritten is its output. So macros, line continuations, conditional
-code and headers are the compiler's business, as they are nvcc's, and a launch in a macro is a launch like any other. That
-costs one more run of the preprocessor (about 20 ms, because g++ takes our header precompiled there too) and keeps an edit
-to its finding within a second.
+The compiler preprocesses the file first, and what is rewritten is its output. So macros, line continuations,
+conditional code and headers are the compiler's business, as they are nvcc's, and a launch in a macro is a launch like
+any other. That costs one more run of the preprocessor (20 to 40 ms, because g++ takes our header precompiled there too) and
+keeps an edit to its finding within a second.
 
 Why words and not a parser: tree-sitter's CUDA grammar sees macros unexpanded and gives up inside them, which is where
 most faults were; clang as a library needs CUDA's own headers and reads the standard library anew for each edit. On
@@ -30,6 +30,8 @@ from .unsupported import ENDS_PROGRAM, REFUSED_NAMES, refusal
 from .words import Words, is_name
 
 BUILT_IN = {"threadIdx", "blockIdx", "blockDim", "gridDim"}
+NUMBER_TYPES = {"int", "float", "double", "char", "bool", "short", "long", "unsigned", "signed", "const"}
+NO_TYPES = {"const", "volatile", "struct", "class", "typename"}
 SILENT = {"__global__", "__device__", "__host__", "__managed__", "__grid_constant__"}
 # Words after which an expression begins, though they look like names.
 BEFORE_EXPRESSION = {"return", "else", "do", "case", "throw", "co_return", "co_await", "goto"}
@@ -209,7 +211,7 @@ class Rewriter:
         return before == "]" or (is_name(before) and before not in BEFORE_EXPRESSION | BEFORE_CONDITION)
 
     def _template_name(self, closed: int) -> int:
-        """The name whose template arguments end at `closed`; a known kernel's rather than one inside of its arguments."""
+        """The name whose template arguments end at `closed`; rather a known kernel's than one in its arguments."""
         words, depth, k, best = self.words, 0, closed, -1
         while k >= 0 and words[k] not in (";", "(", "[", "{", "}"):
             if words[k] in (")", "]"):
@@ -225,7 +227,7 @@ class Rewriter:
         return best
 
     def _closing_angles(self, i: int) -> int:
-        """The last of the three > that end a launch's configuration: three more than close template arguments in it."""
+        """The last of the three > that end a configuration: three more than close template arguments in it."""
         words, k, opened = self.words, i + 1, 0
         while k < len(words) and words[k] not in (")", "]", "}", ";"):
             if words[k] in ("(", "[", "{"):
@@ -241,7 +243,7 @@ class Rewriter:
                 opened -= run - k + 1
                 k = run
             k += 1
-        words.fail(i, "<<< without >>>")
+        return words.fail(i, "<<< without >>>")
 
     def _more_angles(self, i: int) -> bool:
         """Whether another >>> follows in the statement; then one before it only closes template arguments."""
@@ -276,24 +278,16 @@ class Rewriter:
         words.after(end, f"; ::emu::run_kernel({', '.join(['emu_body', '::emu::Site::here()', *names])}); }}")
 
     def _parameter_name(self, first: int, last: int) -> int:
-        """The word that names a parameter, -1 if there is none: the last one, but for arrays and pointers to functions."""
+        """The word that names a parameter, -1 without: the last one, but for arrays and pointers to functions."""
         words, i = self.words, last
         while i > first and words[i] == "]":
             i = words.pair[i] - 1
         if words[i] == ")":  # int (*f)(int)
             inner = range(first, i)
             return next((k for k in inner if words[k] == "*" and is_name(words[k + 1]) and words[k - 1] == "("), -2) + 1
-        types = {"int", "float", "double", "char", "bool", "short", "long", "unsigned", "signed", "const"}
-        plain = is_name(words[i]) and words[i] not in types and i > first
-        return (
-            i if plain and words[i - 1] not in ("::", "const", "struct", "typename") or self._is_named(first, i) else -1
-        )
-
-    def _is_named(self, first: int, i: int) -> bool:
-        """`const T x` has a name, `const T` none."""
-        words = self.words
-        kinds = [k for k in range(first, i) if is_name(words[k]) and words[k] not in ("const", "volatile", "struct")]
-        return bool(kinds) and is_name(words[i]) and words[i - 1] == "const"
+        kinds = [k for k in range(first, i) if is_name(words[k]) and words[k] not in NO_TYPES]  # of `const T`: none
+        named = is_name(words[i]) and words[i] not in NUMBER_TYPES and words[i - 1] != "::"
+        return i if named and kinds else -1
 
     # ---- __shared__
 
@@ -370,7 +364,7 @@ class Rewriter:
                 return k
             if words[k] == "(" and words[k + 1] in ("*", "&") and words[k - 1] != "__attribute__":
                 return k + 2  # T (*p)[4]
-        words.fail(i, "a __shared__ declaration without a name")
+        return words.fail(i, "a __shared__ declaration without a name")
 
     def _is_class_body(self, first: int, brace: int) -> bool:
         return any(self.words[k] in ("struct", "class", "union", "enum") for k in range(first, brace))

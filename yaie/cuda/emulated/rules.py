@@ -1,8 +1,8 @@
 """nvcc's rules that g++ does not know: what a kernel may look like, and who may call whom.
 
-Names are looked up as far as words tell: a function by its last name, all overloads together. What depends on types (a
-host lambda given to a kernel, a host function called by a template that is never used, a member function) cannot be known
-here; it is passed, and a card's compiler says it.
+Names are looked up as far as words tell: a function by its last name, all overloads together. What depends on types
+(a host lambda given to a kernel, a host function called by a template that is never used, a member function) cannot be
+known here; it is passed, and a card's compiler says it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ BUILT_IN_TYPES = {
     "const",
 }
 STATEMENT_ENDS = {";", "{", "}", "const", "static", ":"}
+NO_VARIABLES = {"class", "struct", "union", "enum", "template"}
 DEVICE_MEMORY = {"__device__", "__constant__", "__managed__", "__shared__"}
 # Functions of C, C++ and the CUDA runtime that exist on the host only, and that kernels are found to call.
 HOST_LIBRARY = {
-    "rand", "srand", "fprintf", "puts", "putchar", "fflush", "fopen", "fclose", "getenv", "scanf", "strlen", "strcmp", "time",
-    "cudaMemcpy", "cudaMemset", "cudaFree", "cudaMemcpyAsync", "cudaDeviceSynchronize", "cudaGetLastError",
+    "rand", "srand", "fprintf", "puts", "putchar", "fflush", "fopen", "fclose", "getenv", "scanf", "strlen", "strcmp",
+    "time",     "cudaMemcpy", "cudaMemset", "cudaFree", "cudaMemcpyAsync", "cudaDeviceSynchronize",
 }  # fmt: skip
 HOST_STREAMS = {"cout", "cerr", "endl"}
 
@@ -145,8 +146,8 @@ class _Rules:
             elif device_only and not qualified and word in self.host_variables:
                 words.fail(
                     i,
-                    f"`{word}` is a variable of the host, which device code cannot reach; pass it as an argument, or make it "
-                    "__device__ or __constant__",
+                    f"`{word}` is a variable of the host, which device code cannot reach; pass it as an argument, or "
+                    "make it __device__ or __constant__",
                 )
             if device_only and qualified and words[i - 2] == "std" and word in HOST_STREAMS:
                 words.fail(i, f"std::{word} is of the host, which device code cannot reach; use printf")
@@ -197,8 +198,7 @@ class _Rules:
             typed = is_name(before) and before not in KEYWORDS
             if before in ("*", "&", "&&"):  # a declarator, and not a product
                 typed = words[i - 2] in BUILT_IN_TYPES or (is_name(words[i - 2]) and words[i - 3] in STATEMENT_ENDS)
-            if is_name(words[i]) and typed and words[i + 1] in ("=", ";", ",", "[", "{", ":", ")"):
-                own.add(words[i])
-            elif is_name(words[i]) and before == ">" and words[i + 1] in ("=", ";", "{"):
+            declared = typed and words[i + 1] in ("=", ";", ",", "[", "{", ":", ")")
+            if is_name(words[i]) and (declared or (before == ">" and words[i + 1] in ("=", ";", "{"))):
                 own.add(words[i])
         return own

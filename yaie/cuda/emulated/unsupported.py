@@ -69,7 +69,7 @@ REFUSED_NAMES = {
 # Names of CUDA, by which what no header of ours declares is known to be one of them. The first group that matches says
 # what it is; of older names, what has taken their place.
 NAMES_OF_CUDA = {
-    r"__(?:shfl|shfl_up|shfl_down|shfl_xor|any|all|ballot)": "{name}(), which CUDA 9 replaced by {name}_sync(mask, ...)",
+    r"__(?:shfl|shfl_up|shfl_down|shfl_xor|any|all|ballot)": "{name}(), now {name}_sync(mask, ...)",
     r"cudaThreadSynchronize": "cudaThreadSynchronize(), which cudaDeviceSynchronize() has replaced",
     r"(?:cuda|cu)[A-Z]\w*|CU[a-z]\w*|CUDA(?:RT)?_\w+": "{name}",
     r"tex\w+|surf\w+|texture|surface": "{name} (textures and surfaces)",
@@ -103,8 +103,17 @@ def refused_header(name: str) -> str | None:
 
 
 UNDECLARED = re.compile(
-    r"(?:'(\w+)' in namespace '[^']*' does not name|'(\w+)' in 'class|use of undeclared identifier '(\w+)'|'(?:\w+::)*(\w+)' (?:was not declared|has not been declared|does not name a type|"
-    r"is not a member of|undeclared)|unknown type name '(\w+)'|no (?:type|member|template) named '(\w+)' in)"
+    "|".join(
+        (
+            r"'(\w+)' in namespace '[^']*' does not name",
+            r"'(\w+)' in 'class",
+            r"'(?:\w+::)*(\w+)' (?:was not|has not been) declared",
+            r"'(?:\w+::)*(\w+)' (?:does not name a type|is not a member of|undeclared)",
+            r"use of undeclared identifier '(\w+)'",
+            r"unknown type name '(\w+)'",
+            r"no (?:type|member|template) named '(\w+)' in",
+        )
+    )
 )
 NO_HEADER = re.compile(r"([\w/.+-]+): No such file or directory|'([\w/.+-]+)' file not found")
 

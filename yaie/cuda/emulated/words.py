@@ -1,8 +1,8 @@
 """The words of preprocessed C++, and changes to them that leave every line where it was.
 
-The compiler's own preprocessor runs first, so here are no comments, macros, continuations or conditionals any more; what
-is left of it are markers (`# 12 "file" 3`), which say where the lines come from. What comes from headers of the system
-is passed on unread, unless it holds words of CUDA.
+The compiler's own preprocessor runs first, so here are no comments, macros, continuations or conditionals any more;
+what is left of it are markers (`# 12 "file" 3`), which say where the lines come from. What comes from headers of the
+system is passed on unread, unless it holds words of CUDA.
 """
 
 from __future__ import annotations

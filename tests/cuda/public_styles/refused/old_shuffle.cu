@@ -1,4 +1,4 @@
-// says: __shfl_down(), which CUDA 9 replaced by __shfl_down_sync
+// says: __shfl_down(), now __shfl_down_sync
 __global__ void k(float *x) {
   x[threadIdx.x] += __shfl_down(x[threadIdx.x], 1);  // HERE
 }
