@@ -2,7 +2,7 @@
 
 The compiler preprocesses the file first, and what is rewritten is its output. So macros, line continuations,
 conditional code and headers are the compiler's business, as they are nvcc's, and a launch in a macro is a launch like
-any other. That costs one more run of the preprocessor (20 to 40 ms, because g++ takes our header precompiled there too) and
+any other. That costs one more run of the preprocessor (20 to 40 ms, as g++ takes our header precompiled there too) and
 keeps an edit to its finding within a second.
 
 Why words and not a parser: tree-sitter's CUDA grammar sees macros unexpanded and gives up inside them, which is where
