@@ -35,6 +35,7 @@ COMMON_FLAGS = [
     "-ffp-contract=fast",  # nvcc contracts a*b+c too
     "-fstack-clash-protection",  # a local array that is too large meets the guard page, not its neighbour's stack
     "-ftls-model=initial-exec",
+    "-fsanitize=return",  # the end of a function without its return is reported instead of running on
 ]
 FAST_FLAGS = ["-O2"]
 # -O1 and no vectoriser: one access in the source stays one access, of its own size, on its own line.
@@ -43,12 +44,14 @@ GCC_FLAGS = ["-fno-gnu-unique", "-fmax-errors=5"]
 GCC_CHECK_FLAGS = [
     *("-fno-tree-sra", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-tree-loop-distribute-patterns"),
     *("-fno-crossjumping", "-fno-thread-jumps", "-fno-ipa-icf"),  # code that serves twice stays in one place
-    *("--param", "tsan-instrument-func-entry-exit=0"),
+    *("--param", "tsan-instrument-func-entry-exit=0", "--param", "tsan-distinguish-volatile=1"),
 ]
+# g++ does not report these calls, so they go through the runtime.
+CHECK_LINK_FLAGS = [f"-Wl,--wrap={name}" for name in ("memcpy", "memmove", "memset")]
 CLANG_FLAGS = ["-ferror-limit=5"]
 CLANG_CHECK_FLAGS = [
     *("-fno-vectorize", "-fno-slp-vectorize", "-fno-unroll-loops", "-mllvm", "-tsan-instrument-func-entry-exit=0"),
-    *("-mllvm", "-tsan-instrument-read-before-write=1"),
+    *("-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-distinguish-volatile=1"),
 ]
 
 
@@ -160,6 +163,7 @@ def build_for_emulator(
         headers_digest(),
         compiler_version(compiler),
         *options,
+        *(CHECK_LINK_FLAGS if check else []),
     )
 
     def make(directory: Path) -> Path:
@@ -177,7 +181,8 @@ def build_for_emulator(
         if result.returncode:
             raise explain(result.stderr, source)
         # A step of its own, without -fsanitize=thread: the real sanitizer must not be linked.
-        result = run([compiler, "-shared", "-Wl,-Bsymbolic", "-o", "kernel.so", "kernel.o"], directory)
+        link = [compiler, "-shared", "-Wl,-Bsymbolic", *(CHECK_LINK_FLAGS if check else []), "-o", "kernel.so", "kernel.o"]
+        result = run(link, directory)
         if result.returncode:
             raise CompileError(f"{source.path.name} does not link:\n{result.stderr}", str(source.path))
         return directory / "kernel.so"

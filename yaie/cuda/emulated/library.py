@@ -34,7 +34,7 @@ def runtime(compiler: str) -> ctypes.CDLL:
     library = ctypes.CDLL(str(build_runtime(compiler)), mode=ctypes.RTLD_GLOBAL)
     pointer, text = ctypes.c_void_p, ctypes.c_char_p
     signatures: dict[str, tuple[object, list]] = {
-        "emu_begin": (None, [*[ctypes.c_uint] * 2, *[ctypes.c_double] * 2, *[ctypes.c_uint] * 4]),
+        "emu_begin": (None, [*[ctypes.c_uint] * 2, *[ctypes.c_double] * 2, *[ctypes.c_uint] * 4, ctypes.c_int]),
         "emu_guarded_alloc": (pointer, [ctypes.c_size_t, ctypes.c_size_t]),
         "emu_guarded_free": (ctypes.c_bool, [pointer]),
         "emu_guarded_protect": (None, [pointer]),
@@ -168,7 +168,7 @@ class EmulatorLibrary:
         self.trace_block, self.trace_warp = trace_block, trace_warp
         with call_lock:
             o = self.options
-            self.runtime.emu_begin(checks, o.workers, o.time_limit, o.event_budget, *trace_block, trace_warp)
+            self.runtime.emu_begin(checks, o.workers, o.time_limit, o.event_budget, *trace_block, trace_warp, 0xFF)
             memory = DeviceMemory(self.runtime, 256 if self.check else 16)
             try:
                 self._run(launcher, values, memory)

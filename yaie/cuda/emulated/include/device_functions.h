@@ -91,18 +91,19 @@ EMU_UNCHECKED T compare_and_swap(T* address, Update update) {
   return old;
 }
 
-template <class T, class Update>
+template <AtomicOp op = kUpdate, class T, class Update>
 __forceinline__ T atomic(T* address, Update update) {
-  emu_note_atomic(address, sizeof(T));
+  emu_note_atomic(address, sizeof(T), op);
   return compare_and_swap(address, update);
 }
 
 }  // namespace emu
 
 // The _block and _system forms differ from the plain ones only in scope, which one process does not have.
-#define EMU_ATOMIC(name, T, result)                                                                    \
+#define EMU_ATOMIC(name, T, result) EMU_ATOMIC_OF(emu::kUpdate, name, T, result)
+#define EMU_ATOMIC_OF(op, name, T, result)                                                             \
   static __forceinline__ T atomic##name(T* address, T value) {                                         \
-    return emu::atomic(address, [=](T old) -> T { return result; });                                   \
+    return emu::atomic<op>(address, [=](T old) -> T { return result; });                               \
   }                                                                                                    \
   static __forceinline__ T atomic##name##_block(T* address, T value) { return atomic##name(address, value); } \
   static __forceinline__ T atomic##name##_system(T* address, T value) { return atomic##name(address, value); }
@@ -111,7 +112,6 @@ __forceinline__ T atomic(T* address, Update update) {
   EMU_ATOMIC(name, unsigned, result)              \
   EMU_ATOMIC(name, unsigned long long, result)
 EMU_ATOMIC_INTEGERS(Add, old + value)
-EMU_ATOMIC_INTEGERS(Exch, value)
 EMU_ATOMIC_INTEGERS(Min, value < old ? value : old)
 EMU_ATOMIC_INTEGERS(Max, old < value ? value : old)
 EMU_ATOMIC_INTEGERS(And, old & value)
@@ -124,12 +124,15 @@ EMU_ATOMIC(Max, long long, old < value ? value : old)
 EMU_ATOMIC(Inc, unsigned, old >= value ? 0 : old + 1)
 EMU_ATOMIC(Dec, unsigned, old == 0 || old > value ? value : old - 1)
 EMU_ATOMIC(Add, float, old + value)
-EMU_ATOMIC(Exch, float, value)
+EMU_ATOMIC_OF(emu::kExchange, Exch, int, ((void)old, value))
+EMU_ATOMIC_OF(emu::kExchange, Exch, unsigned, ((void)old, value))
+EMU_ATOMIC_OF(emu::kExchange, Exch, unsigned long long, ((void)old, value))
+EMU_ATOMIC_OF(emu::kExchange, Exch, float, ((void)old, value))
 EMU_ATOMIC(Add, double, old + value)
 
 #define EMU_ATOMIC_CAS(T)                                                                              \
   static __forceinline__ T atomicCAS(T* address, T compare, T value) {                                 \
-    return emu::atomic(address, [=](T old) -> T { return old == compare ? value : old; });             \
+    return emu::atomic<emu::kCompare>(address, [=](T old) -> T { return old == compare ? value : old; });             \
   }                                                                                                    \
   static __forceinline__ T atomicCAS_block(T* a, T compare, T value) { return atomicCAS(a, compare, value); } \
   static __forceinline__ T atomicCAS_system(T* a, T compare, T value) { return atomicCAS(a, compare, value); }

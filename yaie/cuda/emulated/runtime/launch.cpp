@@ -136,16 +136,6 @@ Address instruction_of(const ucontext_t* context) {
 #endif
 }
 
-void fail_in_host(const char* kind, Address pc, std::string detail) {
-  Finding f{kind};
-  f.kernel = "the launcher (host code)";
-  if (in_module_text(pc)) f.place.pc = static_cast<uint32_t>(pc - session.module_base);
-  f.detail = std::move(detail);
-  f.fatal = true;
-  add_finding(std::move(f));
-  leave_call();
-}
-
 void fail_at(Engine* e, const char* kind, uint32_t pc, std::string detail) {
   Finding f{kind};
   f.place.block = e->block;
@@ -294,6 +284,7 @@ Engine* prepare_engine(Job* job) {
   if (!mine) {
     mine = new Engine{};
     create_arena(mine);
+    mine->doubts = new_doubts();
     use_signal_stack();
   }
   Engine* e = mine;
@@ -406,6 +397,18 @@ int num_workers(const Job& job) {
 
 }  // namespace
 
+bool in_host_call() { return in_call && pthread_equal(pthread_self(), call_thread) && !current_engine; }
+
+void fail_in_host(const char* kind, Address pc, std::string detail) {
+  Finding f{kind};
+  f.kernel = "the launcher (host code)";
+  if (in_module_text(pc)) f.place.pc = static_cast<uint32_t>(pc - session.module_base);
+  f.detail = std::move(detail);
+  f.fatal = true;
+  add_finding(std::move(f));
+  leave_call();
+}
+
 void leave_host_call() {
   if (!in_call) _exit(1);  // while the library is loaded (a static initialiser), there is no call to leave
   leave_call();
@@ -460,15 +463,21 @@ EXPORT void emu_launch(const LaunchRequest* request) {
   job.request = request;
   job.num_threads = request->block.x * request->block.y * request->block.z;
   job.num_blocks = static_cast<long>(request->grid.x) * request->grid.y * request->grid.z;
-  session.fenced = false;
+  forget_order();
   session.first_stamp = session.next_stamp;
   session.next_stamp += static_cast<uint32_t>(job.num_blocks);
   if (session.checks) watch_module_data();
   auto start = Clock::now();
   int workers = num_workers(job);
+  long before = session.deep_blocks;
   if (workers <= 1) run_blocks(&job);
   else run_on_workers(workers, [&] { run_blocks(&job); });
   double ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  long deep = session.deep_blocks - before;
+  if (session.checks && deep < job.num_blocks && !job.failed) {
+    add_remark(format("%s: %ld of %ld blocks were checked for races; the others for accesses outside an array only", request->kernel,
+                      deep, job.num_blocks));
+  }
   Index3 g = request->grid, b = request->block;
   session.launches += format("%s{\"kernel\":\"%s\",\"grid\":[%u,%u,%u],\"block\":[%u,%u,%u],\"dynamic_shared\":%zu,\"ms\":%.4f}",
                              session.launches.empty() ? "" : ",", request->kernel, g.x, g.y, g.z, b.x, b.y, b.z,
