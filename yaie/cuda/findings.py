@@ -71,7 +71,6 @@ TITLES = {
     "bad_launch": "bad launch",
     "trap": "undefined behaviour",
     "host_fault": "the launcher itself failed",
-    "host_access": "host code touches device memory",
     "copy_direction": "a copy in the wrong direction",
     "missing_return": "a function ends without returning a value",
     "launch_error": "the launcher returned an error",
@@ -251,6 +250,8 @@ def _cause_of(raw: dict, across: bool) -> str:
         return _cause_of_overrun(raw)
     if raw["kind"] == "uninitialised" and raw["place"]["access"] == ATOMIC:
         return "uninitialised_atomic"
+    if raw["kind"] == "host_fault" and raw["array"]:
+        return "host_access"
     if raw["kind"] == "exit_before_barrier" and raw["again"]:
         return "barrier_again"
     return _cause_of_race(raw, across) if raw["kind"] == "race" else raw["kind"]

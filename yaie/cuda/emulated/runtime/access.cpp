@@ -10,7 +10,7 @@ Place place_of(Engine* e, const Stamp& stamp, int access) {
   p.block = block_index_of(e->job, stamp.block - session.first_stamp);
   p.thread = thread_index_of(e->job, stamp.thread);
   p.pc = stamp.pc;
-  p.access = stamp.strength == kAtomicStrength ? kAtomic : access;
+  p.access = stamp.strength() == kAtomicStrength ? kAtomic : access;
   return p;
 }
 
@@ -128,8 +128,8 @@ void settle_unwritten_reads(Engine* e) {
     for (auto& u : s.unwritten_reads) {
       const Stamp& write = s.writes[u.cell];
       bool set_by_other = write.block == e->block_stamp && write.thread != u.thread;
-      if (set_by_other && (u.kind == kRead || write.strength != kAtomicStrength)) continue;  // reported as a race
-      Stamp stamp{e->block_stamp, u.pc, static_cast<uint16_t>(u.thread), 0, 0, kPlain, 0};
+      if (set_by_other && (u.kind == kRead || write.strength() != kAtomicStrength)) continue;  // reported as a race
+      Stamp stamp{e->block_stamp, u.pc, static_cast<uint16_t>(u.thread), 0, 0, kPlain};
       add_finding(finding_about(e, "uninitialised", target_of(s), stamp, u.kind, s.begin + u.offset, u.size));
     }
     s.unwritten_reads.clear();
@@ -269,13 +269,13 @@ EXPORT void emu_cp_async(void* shared, const void* global, unsigned bytes, unsig
     report_bad_address(e, to, bytes, kWrite, pc_of(return_address));
   }
   if (e->checks) {
-    if (source_bytes) on_access(from, source_bytes, kRead, return_address, {false});
+    if (source_bytes) on_access(from, source_bytes, kRead, return_address, kAnyAddress);
     if (from & (bytes - 1) && source_bytes) {
       std::string name = "the source of cp.async";
       report_misaligned(e, from, bytes, kRead, pc_of(return_address), {&name, from, 0, 0, false, false});
     }
     e->starts_copy = true;
-    on_access(to, bytes, kWrite, return_address, {true});
+    on_access(to, bytes, kWrite, return_address, kAligned);
     e->starts_copy = false;
     if (e->checks & kRaces) mark_in_flight(e, to, bytes, pc_of(return_address));
   }
@@ -299,7 +299,7 @@ EXPORT void emu_cp_async_wait(unsigned groups_left) {
 EXPORT void emu_ldmatrix(uint32_t* registers, const void* row, int matrices, bool transposed, Site site) {
   Engine* e = current_engine;
   auto address = reinterpret_cast<Address>(row);
-  if (e->checks && emu_lane() < 8u * unsigned(matrices)) on_access(address, 16, kRead, RETURN_ADDRESS, {true});
+  if (e->checks && emu_lane() < 8u * unsigned(matrices)) on_access(address, 16, kRead, RETURN_ADDRESS, kAligned);
   gather_matrices(registers, row, matrices, transposed, site);
 }
 

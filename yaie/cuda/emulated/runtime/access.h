@@ -45,10 +45,10 @@ inline bool unordered(const Stamp& earlier, const Stamp& now, bool shared) {
   if (LIKELY(earlier.block == now.block)) {
     if (earlier.barrier_epoch != now.barrier_epoch || earlier.thread == now.thread) return false;
     if (earlier.thread / kLanes == now.thread / kLanes && earlier.warp_epoch != now.warp_epoch) return false;
-    return !(earlier.strength & now.strength & kAtomicStrength);
+    return !(earlier.order & now.order & kAtomicStrength);
   }
   if (shared || earlier.block < session.first_stamp) return false;
-  return !(earlier.strength & now.strength & kAtomicStrength);
+  return !(earlier.order & now.order & kAtomicStrength);
 }
 
 inline void remember_reader(Readers& readers, const Stamp& now) {
@@ -122,7 +122,8 @@ inline bool is_private(Engine* e, Address a) {  // this thread's stack, or the k
 
 inline Stamp stamp_of(Engine* e, uint32_t pc, Strength strength) {
   Thread* t = e->thread;
-  return {e->block_stamp, pc, static_cast<uint16_t>(t->index), e->barrier_epoch, t->warp_epoch, strength, t->fences};
+  return {e->block_stamp, pc, static_cast<uint16_t>(t->index), e->barrier_epoch, t->warp_epoch,
+          static_cast<uint16_t>(t->fences << 2 | strength)};
 }
 
 inline bool is_vector_size(unsigned size) { return size <= 16 && !(size & (size - 1)); }
@@ -133,24 +134,23 @@ inline __attribute__((always_inline)) void log_access(Engine* e, Address a, unsi
   if (UNLIKELY(log.size() >= kLogLimit)) log_is_full(e);
 }
 
-struct How {  // an access is made, beyond its kind
-  bool aligned;
-  Strength strength = kPlain;
-  bool takes_old = true;  // an atomic's result depends on what was there
-};
+// How an access is made, beyond its kind: a Strength in the lower two bits, and
+enum How : unsigned { kAnyAddress = 0, kAligned = 4, kIgnoresOld = 8 };  // kIgnoresOld: an atomic that only replaces
+inline Strength strength_of(unsigned how) { return static_cast<Strength>(how & 3); }
 
-inline void on_shared(Engine* e, Address a, unsigned size, int kind, uint32_t pc, How how) {
+inline void on_shared(Engine* e, Address a, unsigned size, int kind, uint32_t pc, unsigned how) {
   SharedArray* s = e->last_array;
   if (UNLIKELY(a - s->begin >= s->bytes)) s = find_array(e, a);
   if (UNLIKELY(!s || a + size > s->begin + s->bytes)) report_bad_address(e, a, size, kind, pc);
-  if (UNLIKELY(how.aligned && (a & (size - 1)) && is_vector_size(size))) {
+  if (UNLIKELY((how & kAligned) && (a & (size - 1)) && is_vector_size(size))) {
     report_misaligned(e, a, size, kind, pc, {&s->name, s->begin, s->bytes, 0, true, false});
   }
-  if (e->checks & kRaces) check_shared_cells(e, *s, stamp_of(e, pc, how.strength), kind, a, size, how.takes_old);
+  if (e->checks & kRaces) check_shared_cells(e, *s, stamp_of(e, pc, strength_of(how)), kind, a, size, !(how & kIgnoresOld));
   if (e->checks & kCounters) log_access(e, a, size, Space::kShared, kind, pc);
 }
 
-inline __attribute__((always_inline)) void on_access(Address a, unsigned size, int kind, Address return_address, How how) {
+inline __attribute__((always_inline)) void on_access(Address a, unsigned size, int kind, Address return_address,
+                                                     unsigned how) {
   Engine* e = current_engine;
   if (UNLIKELY(!e)) return check_host_access(a, size, kind, return_address);
   if (!e->thread || !e->checks) return;
@@ -163,23 +163,24 @@ inline __attribute__((always_inline)) void on_access(Address a, unsigned size, i
   Range* r = e->last_range;
   if (UNLIKELY(a - r->begin >= r->end - r->begin)) {
     if (is_private(e, a)) return;
-    if (a - session.module_begin < session.module_end - session.module_begin) return check_module_data(e, a, size, kind, pc, how.strength);
+    if (a - session.module_begin < session.module_end - session.module_begin) return check_module_data(e, a, size, kind, pc, strength_of(how));
     r = find_range(e, a);
     if (UNLIKELY(!r)) report_bad_address(e, a, size, kind, pc);
   }
   ++e->events;
   if (UNLIKELY(a + size > r->end)) report_bad_address(e, a, size, kind, pc);
-  if (UNLIKELY(how.aligned && (a & (size - 1)) && is_vector_size(size))) {
+  if (UNLIKELY((how & kAligned) && (a & (size - 1)) && is_vector_size(size))) {
     report_misaligned(e, a, size, kind, pc, {&r->name, r->begin, r->end - r->begin, r->item, false, false});
   }
   if (UNLIKELY(r->read_only && kind != kRead)) report_const_write(e, r, a, size, kind, pc);
   // Nobody can write a read-only tensor, so its readers need no shadow.
-  if ((e->checks & kRaces) && !r->read_only) check_global_race(e, r, stamp_of(e, pc, how.strength), kind, a, size);
+  if ((e->checks & kRaces) && !r->read_only) check_global_race(e, r, stamp_of(e, pc, strength_of(how)), kind, a, size);
   if (e->checks & kCounters) log_access(e, a, size, Space::kGlobal, kind, pc);
 }
 
 // An access by which threads may tell each other something. It sees what the last one told, and tells on.
-inline __attribute__((always_inline)) void on_strong_access(Address a, unsigned size, int kind, Address return_address, How how) {
+inline __attribute__((always_inline)) void on_strong_access(Address a, unsigned size, int kind, Address return_address,
+                                                            unsigned how) {
   Engine* e = current_engine;
   bool checked = e && e->thread && e->checks;
   if (checked && kind != kWrite) acquire_flag(e, a);
@@ -187,13 +188,14 @@ inline __attribute__((always_inline)) void on_strong_access(Address a, unsigned 
   if (checked && kind != kRead) release_flag(e, a, kind == kAtomic);
 }
 
-inline __attribute__((always_inline)) void on_volatile(Address a, unsigned size, int kind, Address return_address, bool aligned) {
-  on_strong_access(a, size, kind, return_address, {aligned, kVolatile});
+inline __attribute__((always_inline)) void on_volatile(Address a, unsigned size, int kind, Address return_address,
+                                                       unsigned how) {
+  on_strong_access(a, size, kind, return_address, how | kVolatile);
   if (kind == kRead) on_spin(a, return_address);
 }
 
 inline __attribute__((always_inline)) void on_atomic(Address a, unsigned size, AtomicOp op, Address return_address) {
-  on_strong_access(a, size, kAtomic, return_address, {true, kAtomicStrength, op != kExchange});
+  on_strong_access(a, size, kAtomic, return_address, kAligned | kAtomicStrength | (op == kExchange ? kIgnoresOld : 0u));
   if (op == kCompare && current_engine && current_engine->thread) forgive_first_read(current_engine, a);
   on_spin(a, return_address);
 }

@@ -399,8 +399,9 @@ int num_workers(const Job& job) {
 
 bool in_host_call() { return in_call && pthread_equal(pthread_self(), call_thread) && !current_engine; }
 
-void fail_in_host(const char* kind, Address pc, std::string detail) {
+void fail_in_host(const char* kind, Address pc, std::string detail, std::string array) {
   Finding f{kind};
+  f.array = std::move(array);
   f.kernel = "the launcher (host code)";
   if (in_module_text(pc)) f.place.pc = static_cast<uint32_t>(pc - session.module_base);
   f.detail = std::move(detail);

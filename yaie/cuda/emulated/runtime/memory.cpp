@@ -139,8 +139,8 @@ void check_host_access(Address a, size_t bytes, int kind, Address return_address
   for (auto& r : session.ranges) {
     if (r.module_data || a >= r.end || a + bytes <= r.begin) continue;
     const char* did = kind == kRead ? "reads" : "writes";
-    fail_in_host("host_access", return_address - 1,
-                 format("it %s `%s`, which is device memory: only kernels and cudaMemcpy can", did, r.name.c_str()));
+    fail_in_host("host_fault", return_address - 1,
+                 format("it %s `%s`, which is device memory: only kernels and cudaMemcpy can", did, r.name.c_str()), r.name);
   }
 }
 

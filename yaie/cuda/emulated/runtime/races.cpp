@@ -56,14 +56,14 @@ struct Reach {
 };
 
 bool published(const Stamp& a, const Release& r, bool same_block) {
-  if (a.thread == r.thread) return a.fences < (same_block ? r.fences : r.device_fences) || (a.strength && a.fences <= r.fences);
+  if (a.thread == r.thread) return a.fences() < (same_block ? r.fences : r.device_fences) || (a.strength() && a.fences() <= r.fences);
   if (same_block) return false;  // a barrier between the two would have ordered them already
   bool same_warp = a.thread / kLanes == r.thread / kLanes;
   if (r.device_fences && (a.barrier_epoch < r.fence_barrier || (same_warp && a.warp_epoch < r.fence_warp))) return true;
   auto own = device_fences.find(fence_key(a.block, a.thread));
   if (own == device_fences.end()) return false;
   for (auto& fence : own->second) {
-    if (fence.number < a.fences) continue;
+    if (fence.number < a.fences()) continue;
     return fence.barrier_epoch < r.barrier_epoch || (same_warp && fence.warp_epoch < r.warp_epoch);
   }
   return false;
@@ -111,9 +111,9 @@ bool happens_before(Engine* e, const Stamp& earlier, const Stamp& now) {
 // Polling: one side sets what the other reads again and again. In shared memory volatile alone is no excuse (code written
 // for warps that moved in step used it), so there the setter must have fenced.
 bool is_polling(const Stamp& a, int kind_a, const Stamp& b, int kind_b, bool shared) {
-  if (!a.strength || !b.strength || (kind_a == kRead) == (kind_b == kRead)) return false;
+  if (!a.strength() || !b.strength() || (kind_a == kRead) == (kind_b == kRead)) return false;
   const Stamp& writer = kind_a == kRead ? b : a;
-  return !shared || writer.strength == kAtomicStrength || writer.fences > 0;
+  return !shared || writer.strength() == kAtomicStrength || writer.fences() > 0;
 }
 
 void forget_unwritten(SharedArray& s, Address a, unsigned size) {
@@ -128,7 +128,7 @@ void forget_unwritten(SharedArray& s, Address a, unsigned size) {
 __attribute__((noinline, cold)) bool report_race(Engine* e, const Target& target, const Stamp& now, int kind, Address a,
                                                  unsigned size, const Stamp& earlier, int earlier_kind, const Readers& readers,
                                                  SharedArray* shared) {
-  if (earlier_kind == kWrite && earlier.strength == kAtomicStrength) earlier_kind = kAtomic;
+  if (earlier_kind == kWrite && earlier.strength() == kAtomicStrength) earlier_kind = kAtomic;
   if (is_polling(earlier, earlier_kind, now, kind, shared)) return false;
   if ((e->has_seen || !e->seen.empty()) && happens_before(e, earlier, now)) return false;
   Finding f = pair_finding(e, "race", target, now, kind, a, size, earlier, earlier_kind);
@@ -152,7 +152,7 @@ __attribute__((noinline, cold)) bool report_race(Engine* e, const Target& target
   }
   bool first_read = (kind == kRead && earlier_kind == kAtomic) || (kind == kAtomic && earlier_kind == kRead);
   const Stamp& reader = kind == kRead ? now : earlier;
-  if (first_read && !reader.strength && reader.block == now.block && d.reads.size() < kMaxReads) {
+  if (first_read && !reader.strength() && reader.block == now.block && d.reads.size() < kMaxReads) {
     d.reads.push_back({a, reader.thread, std::move(f)});
   } else {
     add_finding(std::move(f));
@@ -162,7 +162,7 @@ __attribute__((noinline, cold)) bool report_race(Engine* e, const Target& target
 
 static void forgive_in(Engine* e, Readers& readers) {
   for (Stamp* r : {&readers.last, &readers.other}) {
-    if (r->block == e->block_stamp && r->thread == e->thread->index) r->strength = kAtomicStrength;
+    if (r->block == e->block_stamp && r->thread == e->thread->index) r->order |= kAtomicStrength;
   }
 }
 

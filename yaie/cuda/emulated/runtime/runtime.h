@@ -68,8 +68,10 @@ enum Strength : uint8_t { kPlain, kVolatile, kAtomicStrength };
 struct Stamp {
   uint32_t block, pc;
   uint16_t thread, barrier_epoch, warp_epoch;
-  uint16_t strength : 2;
-  uint16_t fences : 14;  // that the thread had passed
+  uint16_t order;  // strength, and above its two bits how many fences the thread had passed
+
+  unsigned strength() const { return order & 3; }
+  unsigned fences() const { return order >> 2; }
 };
 constexpr unsigned kMaxFences = (1u << 14) - 1;
 struct Readers {
@@ -160,13 +162,14 @@ struct Thread {
   alignas(16) unsigned char payload[kPayload];
   // its history since the last meeting
   uint16_t warp_epoch;
+  uint16_t fences;
   std::vector<Access> log;
   std::vector<AsyncCopy> copies;
   unsigned copy_group;
   Address spin_address;
   unsigned spins;
   // what its fences order
-  uint16_t fences, device_fences, fence_barrier, fence_warp;
+  uint16_t device_fences, fence_barrier, fence_warp;
   Releases seen;  // flags of others that it has read
 };
 
@@ -376,7 +379,7 @@ inline bool same_place(Site a, Site b) {
   return a.line == b.line && a.column == b.column && (a.file == b.file || !strcmp(a.file, b.file));
 }
 bool in_host_call();                        // the calling thread runs a launcher's host code
-[[noreturn]] void fail_in_host(const char* kind, Address pc, std::string detail);
+[[noreturn]] void fail_in_host(const char* kind, Address pc, std::string detail, std::string array = "");
 void check_host_access(Address a, size_t bytes, int kind, Address return_address);
 struct Variable {
   Address begin, end;

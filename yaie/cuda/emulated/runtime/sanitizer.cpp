@@ -6,21 +6,21 @@ using namespace emu;
 extern "C" {
 
 #define TSAN_ACCESS(N)                                                                                                    \
-  EXPORT void __tsan_read##N(void* p) { on_access((Address)p, N, kRead, RETURN_ADDRESS, {true}); }                           \
-  EXPORT void __tsan_write##N(void* p) { on_access((Address)p, N, kWrite, RETURN_ADDRESS, {true}); }                         \
-  EXPORT void __tsan_unaligned_read##N(void* p) { on_access((Address)p, N, kRead, RETURN_ADDRESS, {false}); }                \
-  EXPORT void __tsan_unaligned_write##N(void* p) { on_access((Address)p, N, kWrite, RETURN_ADDRESS, {false}); }              \
-  EXPORT void __tsan_volatile_read##N(void* p) { on_volatile((Address)p, N, kRead, RETURN_ADDRESS, true); }                \
-  EXPORT void __tsan_volatile_write##N(void* p) { on_volatile((Address)p, N, kWrite, RETURN_ADDRESS, true); }              \
-  EXPORT void __tsan_unaligned_volatile_read##N(void* p) { on_volatile((Address)p, N, kRead, RETURN_ADDRESS, false); }     \
-  EXPORT void __tsan_unaligned_volatile_write##N(void* p) { on_volatile((Address)p, N, kWrite, RETURN_ADDRESS, false); }   \
+  EXPORT void __tsan_read##N(void* p) { on_access((Address)p, N, kRead, RETURN_ADDRESS, kAligned); }                           \
+  EXPORT void __tsan_write##N(void* p) { on_access((Address)p, N, kWrite, RETURN_ADDRESS, kAligned); }                         \
+  EXPORT void __tsan_unaligned_read##N(void* p) { on_access((Address)p, N, kRead, RETURN_ADDRESS, kAnyAddress); }                \
+  EXPORT void __tsan_unaligned_write##N(void* p) { on_access((Address)p, N, kWrite, RETURN_ADDRESS, kAnyAddress); }              \
+  EXPORT void __tsan_volatile_read##N(void* p) { on_volatile((Address)p, N, kRead, RETURN_ADDRESS, kAligned); }                \
+  EXPORT void __tsan_volatile_write##N(void* p) { on_volatile((Address)p, N, kWrite, RETURN_ADDRESS, kAligned); }              \
+  EXPORT void __tsan_unaligned_volatile_read##N(void* p) { on_volatile((Address)p, N, kRead, RETURN_ADDRESS, kAnyAddress); }     \
+  EXPORT void __tsan_unaligned_volatile_write##N(void* p) { on_volatile((Address)p, N, kWrite, RETURN_ADDRESS, kAnyAddress); }   \
   EXPORT void __tsan_read_write##N(void* p) {                                                                             \
-    on_access((Address)p, N, kRead, RETURN_ADDRESS, {true});                                                                 \
-    on_access((Address)p, N, kWrite, RETURN_ADDRESS, {true});                                                                \
+    on_access((Address)p, N, kRead, RETURN_ADDRESS, kAligned);                                                                 \
+    on_access((Address)p, N, kWrite, RETURN_ADDRESS, kAligned);                                                                \
   }                                                                                                                       \
   EXPORT void __tsan_unaligned_read_write##N(void* p) {                                                                   \
-    on_access((Address)p, N, kRead, RETURN_ADDRESS, {false});                                                                \
-    on_access((Address)p, N, kWrite, RETURN_ADDRESS, {false});                                                               \
+    on_access((Address)p, N, kRead, RETURN_ADDRESS, kAnyAddress);                                                                \
+    on_access((Address)p, N, kWrite, RETURN_ADDRESS, kAnyAddress);                                                               \
   }
 TSAN_ACCESS(1)
 TSAN_ACCESS(2)
@@ -29,7 +29,7 @@ TSAN_ACCESS(8)
 TSAN_ACCESS(16)
 
 static void on_range(void* p, size_t bytes, int kind, Address return_address) {
-  if (bytes) on_access((Address)p, static_cast<unsigned>(bytes), kind, return_address, {false});
+  if (bytes) on_access((Address)p, static_cast<unsigned>(bytes), kind, return_address, kAnyAddress);
 }
 EXPORT void __tsan_read_range(void* p, size_t n) { on_range(p, n, kRead, RETURN_ADDRESS); }
 EXPORT void __tsan_write_range(void* p, size_t n) { on_range(p, n, kWrite, RETURN_ADDRESS); }
