@@ -79,6 +79,7 @@ TITLES = {
 
 READ, WRITE, ATOMIC = 0, 1, 2  # as in interface.h
 ACCESS = {READ: "read", WRITE: "write", ATOMIC: "atomic update", -1: "access"}
+AN_ACCESS = {kind: f"a{'n' * name.startswith('a')} {name}" for kind, name in ACCESS.items()}
 
 
 @dataclass(frozen=True)
@@ -289,12 +290,12 @@ def _title(raw: dict, place: dict) -> str:
     if not raw["kernel"] or "host code" in raw["kernel"] or raw["kernel"].startswith("cuda"):
         return f"{title}{' in ' + raw['kernel'] if raw['kernel'] else ''}"
     who = f"{title} in {raw['kernel']}, block {_show(place['block'])} thread {_show(place['thread'])}"
-    return f"{who} makes a {ACCESS[place['access']]}" if raw["kind"] == "race" else who
+    return f"{who} makes {AN_ACCESS[place['access']]}" if raw["kind"] == "race" else who
 
 
 def _other_side(kind: str, other: dict, across: bool, line: SourceLine | None, lines: dict[str, list[str]]) -> str:
     who = f"thread {_show(other['thread'])}" + (f" of block {_show(other['block'])}" if across else "")
-    did = f"made a {ACCESS[other['access']]} of the same bytes" if kind == "race" else "started this copy"
+    did = f"made {AN_ACCESS[other['access']]} of the same bytes" if kind == "race" else "started this copy"
     return f"\n  and {who} {did}" + (line.show(lines) if line else "")
 
 

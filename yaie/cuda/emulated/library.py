@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import io
 import json
 import re
 import subprocess
@@ -24,6 +26,7 @@ from ..source import Source
 from .build import build_for_emulator, build_runtime, find_compiler
 
 BOUNDS, RACES, COUNTERS = 1, 2, 4  # checks of `emu_begin`, as in runtime.h
+POISON, OTHER_POISON = 0xFF, 0x55  # bytes of what is undefined: NaN or -1, and large numbers
 
 call_lock = threading.RLock()  # the emulator's runtime serves one call at a time
 
@@ -40,6 +43,7 @@ def runtime(compiler: str) -> ctypes.CDLL:
         "emu_guarded_protect": (None, [pointer]),
         "emu_register": (None, [pointer, ctypes.c_size_t, text, ctypes.c_uint, ctypes.c_bool]),
         "emu_call": (ctypes.c_bool, [pointer, ctypes.POINTER(pointer), ctypes.POINTER(ctypes.c_int)]),
+        "emu_rewind": (None, []),
         "emu_report": (text, []),
         "emu_trace": (text, []),
         "emu_output": (text, []),
@@ -104,6 +108,9 @@ class DeviceMemory:
             ctypes.memmove(copy.address, copy.storage.data_ptr() + copy.first, size)
             if not copy.writable:
                 self.library.emu_guarded_protect(copy.address)
+        self.register()
+
+    def register(self) -> None:
         for p, tensor in self.tensors:
             address, bytes_ = self.address_of(tensor), tensor.numel() * tensor.element_size()
             read_only = not self._copy_of(tensor).writable
@@ -116,6 +123,14 @@ class DeviceMemory:
     def address_of(self, tensor: torch.Tensor) -> int:
         copy = self._copy_of(tensor)
         return copy.address + tensor.storage_offset() * tensor.element_size() - copy.first
+
+    def contents(self) -> list[bytes]:
+        return [ctypes.string_at(copy.address, copy.end - copy.first) for copy in self.copies if copy.writable]
+
+    def fill_again(self) -> None:
+        for copy in self.copies:
+            if copy.writable:
+                ctypes.memmove(copy.address, copy.storage.data_ptr() + copy.first, copy.end - copy.first)
 
     def copy_back(self) -> None:
         for copy in self.copies:
@@ -164,16 +179,19 @@ class EmulatorLibrary:
     ) -> None:
         rules = self.rules[launcher.name]
         values = [rule.convert(value) for rule, value in zip(rules.each, rules.bind(args, kwargs), strict=True)]
-        checks = BOUNDS | RACES | COUNTERS if self.check else 0
-        self.trace_block, self.trace_warp = trace_block, trace_warp
+        self.trace_block, self.trace_warp = tuple(trace_block), trace_warp
         with call_lock:
-            o = self.options
-            self.runtime.emu_begin(checks, o.workers, o.time_limit, o.event_budget, *trace_block, trace_warp, 0xFF)
+            self._begin(POISON)
             memory = DeviceMemory(self.runtime, 256 if self.check else 16)
             try:
                 self._run(launcher, values, memory)
             finally:
                 memory.free()
+
+    def _begin(self, poison: int) -> None:
+        o, checks = self.options, BOUNDS | RACES | COUNTERS if self.check else 0
+        traced = (*self.trace_block, self.trace_warp)
+        self.runtime.emu_begin(checks, o.workers, o.time_limit, o.event_budget, *traced, poison)
 
     def _run(self, launcher: Launcher, values: Sequence, memory: DeviceMemory) -> None:
         tensors = [
@@ -191,8 +209,24 @@ class EmulatorLibrary:
             cells.append(value)
         error = self._call_launcher(launcher, cells)
         self.report = json.loads(self.runtime.emu_report())
+        if self.report["suspects"] and not self.report["findings"] and self._depends_on_poison(launcher, cells, memory):
+            self.report["findings"] = self.report["suspects"]
         self._raise_findings(launcher, error, {p.name: tuple(tensor.shape) for p, tensor in tensors})
         memory.copy_back()
+
+    def _depends_on_poison(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory) -> bool:
+        """Makes the call again with other bytes for all that is undefined, and leaves the first call's results.
+
+        A value that is undefined may be shuffled in as long as nobody uses it; whether anybody does shows in the results.
+        """
+        first = memory.contents()
+        memory.fill_again()
+        self.runtime.emu_rewind()
+        self._begin(OTHER_POISON)
+        memory.register()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._call_launcher(launcher, cells)
+        return bool(json.loads(self.runtime.emu_report())["findings"]) or memory.contents() != first
 
     def _call_launcher(self, launcher: Launcher, cells: Sequence) -> int:
         arguments = (ctypes.c_void_p * max(1, len(cells)))(*(ctypes.addressof(c) for c in cells))

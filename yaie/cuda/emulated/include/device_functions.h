@@ -3,10 +3,11 @@
 #include "yaie_emulator.h"
 
 // ---- barriers and fences
-static inline void __syncthreads(EMU_SITE) { emu_barrier(emu::kBarrier, 0, site); }
-static inline int __syncthreads_count(int p, EMU_SITE) { return emu_barrier(emu::kBarrierCount, p, site); }
-static inline int __syncthreads_and(int p, EMU_SITE) { return emu_barrier(emu::kBarrierAnd, p, site); }
-static inline int __syncthreads_or(int p, EMU_SITE) { return emu_barrier(emu::kBarrierOr, p, site); }
+// Inlined, so that two barriers of one macro are two calls.
+static __forceinline__ void __syncthreads(EMU_SITE) { emu_barrier(emu::kBarrier, 0, site); }
+static __forceinline__ int __syncthreads_count(int p, EMU_SITE) { return emu_barrier(emu::kBarrierCount, p, site); }
+static __forceinline__ int __syncthreads_and(int p, EMU_SITE) { return emu_barrier(emu::kBarrierAnd, p, site); }
+static __forceinline__ int __syncthreads_or(int p, EMU_SITE) { return emu_barrier(emu::kBarrierOr, p, site); }
 static inline void __syncwarp(unsigned mask = ~0u, EMU_SITE) { emu_syncwarp(mask, site); }
 static inline unsigned __activemask(EMU_SITE) { return emu_active_mask(site); }
 static inline void __threadfence() { emu_fence(emu::kFenceDevice); }

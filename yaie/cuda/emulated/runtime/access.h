@@ -196,7 +196,7 @@ inline __attribute__((always_inline)) void on_volatile(Address a, unsigned size,
 
 inline __attribute__((always_inline)) void on_atomic(Address a, unsigned size, AtomicOp op, Address return_address) {
   on_strong_access(a, size, kAtomic, return_address, kAligned | kAtomicStrength | (op == kExchange ? kIgnoresOld : 0u));
-  if (op == kCompare && current_engine && current_engine->thread) forgive_first_read(current_engine, a);
+  if (op == kCompare && current_engine && current_engine->thread) forgive_first_read(current_engine, a, size);
   on_spin(a, return_address);
 }
 

@@ -143,6 +143,7 @@ Place place_of(Engine* e, const Thread& t) {
 void check_same_barrier(Engine* e, const Thread& first) {
   for (auto& t : e->threads) {
     if (t.state != State::kAtBarrier) continue;
+    if (t.barrier_call != first.barrier_call) e->mixed_barriers = t.site.line;
     if (same_place(t.site, first.site) && t.barrier_op == first.barrier_op) continue;
     const char* one = t.site.line == first.site.line ? "another one of line" : "the one of line";
     Finding f{"barrier_divergence"};
@@ -159,13 +160,13 @@ void check_nobody_left(Engine* e, const Thread& waiting) {
   if (e->live == e->job->num_threads) return;
   auto gone = std::find_if(e->threads.begin(), e->threads.end(), [](Thread& t) { return t.state == State::kDone; });
   bool same_line = gone->barrier_call && gone->barrier_site.line == waiting.site.line;
-  if (same_line && gone->barrier_call != waiting.barrier_call) {  // barriers of one macro have one line and column
+  if (e->mixed_barriers == waiting.site.line) {  // barriers of one macro have one line and column, and have met
     Finding f{"barrier_divergence"};
     f.place = f.other = place_of(e, waiting);
     f.other.thread = gone->index3;
     f.has_other = true;
-    f.detail = format("line %d has more than one barrier, and not all threads come to each: thread %s waits at one that thread "
-                      "%s did not come to", waiting.site.line, show(waiting.index3).c_str(), show(gone->index3).c_str());
+    f.detail = format("line %d has more than one barrier, and not all threads come to each: thread %s came to more of them than "
+                      "thread %s", waiting.site.line, show(waiting.index3).c_str(), show(gone->index3).c_str());
     fail(std::move(f));
   }
   Finding f{"exit_before_barrier"};
@@ -379,6 +380,7 @@ void run_block(Engine* e, long block) {
   e->block = block_index_of(job, block);
   e->block_stamp = session.first_stamp + static_cast<uint32_t>(block);
   e->barrier_epoch = 1;
+  e->mixed_barriers = 0;
   e->unstarted = 0;
   e->live = job->num_threads;
   e->at_barrier = 0;

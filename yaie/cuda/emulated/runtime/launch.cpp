@@ -27,11 +27,12 @@ constexpr int kMaxWorkers = 16;  // every worker owns up to 1024 stacks, and a p
 
 int find_module(dl_phdr_info* info, size_t, void* wanted) {
   auto pc = *static_cast<Address*>(wanted);
-  Address low = ~Address(0), high = 0, text = 0, text_end = 0, data = 0, data_end = 0;
+  Address low = ~Address(0), high = 0, text = 0, text_end = 0, data = 0, data_end = 0, relro_end = 0;
   for (int i = 0; i < info->dlpi_phnum; ++i) {
     const auto& segment = info->dlpi_phdr[i];
-    if (segment.p_type != PT_LOAD) continue;
     Address begin = info->dlpi_addr + segment.p_vaddr, end = begin + segment.p_memsz;
+    if (segment.p_type == PT_GNU_RELRO) relro_end = end;
+    if (segment.p_type != PT_LOAD) continue;
     low = std::min(low, begin);
     high = std::max(high, end);
     if (segment.p_flags & PF_X) text = begin, text_end = end;
@@ -42,7 +43,7 @@ int find_module(dl_phdr_info* info, size_t, void* wanted) {
   session.module_path = info->dlpi_name;
   session.module_begin = low, session.module_end = high;
   session.text_begin = text, session.text_end = text_end;
-  session.data_begin = data, session.data_end = data_end;
+  session.data_begin = std::min(std::max(data, relro_end), data_end), session.data_end = data_end;
   return 1;
 }
 
@@ -490,6 +491,7 @@ EXPORT bool emu_call(int (*wrapper)(void**), void** arguments, int* result) {
   auto pc = reinterpret_cast<Address>(wrapper);
   if (!in_module_text(pc)) dl_iterate_phdr(find_module, &pc);
   call_thread = pthread_self();
+  if (session.checks) save_module_data();
   use_signal_stack();
   start_watching();
   install_handlers();

@@ -118,6 +118,10 @@ void begin_memory() {
   }
 }
 
+void save_module_data() {
+  session.data_before.assign(reinterpret_cast<const char*>(session.data_begin), session.data_end - session.data_begin);
+}
+
 void watch_module_data() {
   session.ranges.erase(std::remove_if(session.ranges.begin(), session.ranges.end(), [](Range& r) { return r.module_data; }),
                        session.ranges.end());
@@ -186,6 +190,11 @@ EXPORT void* emu_device_malloc(size_t bytes, const char* name) {
   memset(p, 0xff, bytes);
   add_range(reinterpret_cast<Address>(p), bytes, name, 0, false, false);
   return p;
+}
+
+// Puts the module's variables back to what they were before the last call.
+EXPORT void emu_rewind() {
+  memcpy(reinterpret_cast<char*>(session.data_begin), session.data_before.data(), session.data_before.size());
 }
 
 EXPORT bool emu_device_free(void* pointer) {

@@ -182,13 +182,16 @@ void settle_block(Engine* e) {
   e->doubts->reads.clear();
 }
 
-void forgive_first_read(Engine* e, Address a) {
+void forgive_first_read(Engine* e, Address a, unsigned size) {
   if (!(e->checks & kRaces)) return;
-  if (SharedArray* s = find_array(e, a)) forgive_in(e, s->reads[(a - s->begin) >> s->shift]);
-  else if (e->last_range->shadow.reads) forgive_in(e, e->last_range->shadow.reads[(a - e->last_range->begin) >> e->last_range->shadow.shift]);
+  auto forgive = [&](Readers* reads, Address begin, unsigned shift) {
+    for (size_t i = (a - begin) >> shift; i <= (a + size - 1 - begin) >> shift; ++i) forgive_in(e, reads[i]);
+  };
+  const Range* r = e->last_range;
+  if (SharedArray* s = find_array(e, a)) forgive(s->reads.data(), s->begin, s->shift);
+  else if (r->shadow.reads && a - r->begin < r->end - r->begin) forgive(r->shadow.reads, r->begin, r->shadow.shift);
   auto& reads = e->doubts->reads;
-  unsigned thread = e->thread->index;
-  auto is_it = [&](const Doubts::Read& r) { return r.address == a && r.thread == thread; };
+  auto is_it = [&](const Doubts::Read& x) { return x.address == a && x.thread == e->thread->index; };
   reads.erase(std::remove_if(reads.begin(), reads.end(), is_it), reads.end());
 }
 

@@ -210,6 +210,7 @@ struct Engine {
   std::vector<Thread*> ready;  // ring buffer
   size_t ready_head, ready_tail;
   unsigned unstarted, live, at_barrier;
+  int mixed_barriers;  // a line of which two different barriers have met
   // shared memory
   char* arena = nullptr;
   size_t arena_bytes, arena_used;
@@ -246,7 +247,7 @@ void settle_block(Engine* e);              // at the block's end
 void share_seen(Engine* e, Thread* threads, unsigned n, unsigned lanes);  // threads that meet have seen what one of them has
 void acquire_flag(Engine* e, Address a);
 void release_flag(Engine* e, Address a, bool update);
-void forgive_first_read(Engine* e, Address a);  // of the place that the thread now compares and swaps
+void forgive_first_read(Engine* e, Address a, unsigned size);  // of the place that the thread now compares and swaps
 void forget_order();                            // a launch begins
 
 extern thread_local Engine* current_engine __attribute__((tls_model("initial-exec")));
@@ -348,7 +349,7 @@ struct Session {
   Address argument_begin = 0;
   Address module_base = 0, module_begin = 0, module_end = 0, text_begin = 0, text_end = 0;
   Address data_begin = 0, data_end = 0;
-  std::string module_path;
+  std::string module_path, data_before;
 };
 extern Session session;
 
@@ -394,6 +395,7 @@ void settle_unwritten_reads(Engine* engine);
 void drop_copies(Engine* engine, Thread* thread);
 void create_arena(Engine* engine);
 void begin_memory();        // forgets the last call's tensors
+void save_module_data();    // so that the call can be made again
 void watch_module_data();   // the __device__ variables of the module that is about to run
 void gather_matrices(uint32_t* registers, const void* row, int matrices, bool transposed, Site site);
 [[noreturn]] void report_bad_address(Engine* engine, Address address, unsigned size, int kind, uint32_t pc);
