@@ -20,18 +20,18 @@ CAUSES = {
     "const_write": "the launcher promises not to change this tensor (const), and a cast took the promise away.",
     "race": "no __syncthreads() (or, inside one warp, __syncwarp()) lies between the two.",
     "race_blocks": "nothing orders two blocks of one launch: give each block its own elements, or use two launches.",
-    "race_update": "several threads read an element, change it and write it back: use an atomic, or let one thread do it.",
-    "race_stores": "several threads store different values in one element: the index should differ from thread to thread.",
+    "race_update": "threads read an element, change it and write it back: use an atomic, or let one thread do it.",
+    "race_stores": "threads store different values in one element: the index should differ from thread to thread.",
     "race_atomic": "an atomic orders nothing but other atomics: a plain access needs a barrier or a launch between.",
     "uninitialised": "no thread of this block wrote that element: a loop is too short, or a guard skips it.",
-    "uninitialised_atomic": "an atomic adds to what is there, and nobody set it: one thread must, before a __syncthreads().",
+    "uninitialised_atomic": "an atomic changes what is there, and nobody set it: one thread must, then __syncthreads().",
     "cp_async_not_waited": "the data of a cp.async arrives only at cp_async_wait<n>(), followed by __syncthreads().",
     "barrier_divergence": "__syncthreads() stands in a condition that is not the same for all threads of the block.",
     "exit_before_barrier": "an early `return` before a __syncthreads(): let threads skip the work, not the barrier.",
     "barrier_again": "a loop takes some threads round more often than others, with a barrier in it.",
-    "warp_divergence": "a condition sends the lanes of one warp to different calls, and all named in a mask must make the same.",
-    "exit_before_warp_function": "an early `return`, or a loop that some lanes leave sooner: let lanes skip the work, not the call.",
-    "shuffle_source": "a shuffle may read only from lanes that make the same call: the mask, the distance or the width is wrong.",
+    "warp_divergence": "a condition sends lanes to different calls, and all that a mask names must make the same.",
+    "exit_before_warp_function": "an early `return`, or a loop that some lanes leave sooner: skip the work, not the call.",
+    "shuffle_source": "only lanes that make the same call can be read: mask, distance or width is wrong.",
     "warp_mask": "the mask of a warp function must name the calling lane and every other lane that calls it.",
     "deadlock": "threads wait for others that never come: a barrier or warp function stands in a condition.",
     "endless_loop": "the loop's condition never becomes false, or it waits for a block that runs later.",
@@ -44,6 +44,7 @@ CAUSES = {
     "host_fault": "host code uses a pointer that is null or points nowhere, or goes past the end of an array.",
     "host_access": "a launcher is host code: do it in a kernel, or copy with cudaMemcpy first.",
     "copy_direction": "the kind of a copy names where source and destination lie; cudaMemcpyDefault asks the pointers.",
+    "unset_variable": "a local variable has no first value, or gets it only on some paths.",
     "missing_return": "a path through the function ends without a return statement.",
     "launch_error": "the launcher returned an error code of its own.",
     "unsupported": "run it on a GPU with load(..., backend='cuda').",
@@ -72,6 +73,7 @@ TITLES = {
     "trap": "undefined behaviour",
     "host_fault": "the launcher itself failed",
     "copy_direction": "a copy in the wrong direction",
+    "unset_variable": "use of an uninitialised variable",
     "missing_return": "a function ends without returning a value",
     "launch_error": "the launcher returned an error",
     "unsupported": "not in the emulator",
@@ -135,6 +137,17 @@ def launch_error(launcher: Launcher, error: str, source: Source) -> Finding:
     return Finding(
         "launch_error", launcher.name, str(source.path), launcher.line, zero, zero, text, CAUSES["launch_error"]
     )
+
+
+def unset_variable(launcher: str, file: str, line: int, name: str) -> dict:
+    """A raw finding, as the runtime's: a local variable is used before it is set, and the results depend on it."""
+    place = {"block": [0, 0, 0], "thread": [0, 0, 0], "pc": 0, "file": file, "line": line, "access": -1}
+    flags = dict.fromkeys(
+        ("size", "offset", "array_bytes", "item", "shared", "dynamic", "variable", "again", "update"), 0
+    )
+    detail = f"`{name}` is used before it is set, and the results of {launcher} depend on what it holds by chance"
+    names = {"kind": "unset_variable", "kernel": "", "array": "", "detail": detail}
+    return {**names, **dict.fromkeys(numbers, 0), "place": place, "other": None, "count": 1}
 
 
 @dataclass

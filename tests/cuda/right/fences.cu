@@ -337,3 +337,16 @@ extern "C" int groups(const int* x, int* y) {
   groups_kernel<<<1, 64>>>(x, y);
   return cudaGetLastError();
 }
+
+// call: first_or_larger(x=randn(64), y=zeros(4))
+// want: y = x.view(16, 4).amax(0)
+// The compiler cannot see that `most` is always set.
+__global__ void first_or_larger_kernel(const float* x, float* y, int n) {
+  float most;
+  for (int i = 0; i < n; ++i) most = i == 0 ? x[threadIdx.x] : fmaxf(most, x[4 * i + threadIdx.x]);
+  y[threadIdx.x] = most;
+}
+extern "C" int first_or_larger(const float* x, float* y) {
+  first_or_larger_kernel<<<1, 4>>>(x, y, 16);
+  return cudaGetLastError();
+}

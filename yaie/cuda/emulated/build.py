@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +30,7 @@ COMPILER_CANDIDATES = [
 ]
 
 COMMON_FLAGS = [
-    *("-x", "c++", "-std=c++17", "-fPIC", "-w", "-g1", "-gdwarf-4"),
+    *("-x", "c++", "-std=c++17", "-fPIC", "-g1", "-gdwarf-4"),
     "-fno-strict-aliasing",  # reinterpret_cast<half2*>(&int4) is everyday CUDA
     "-fno-finite-loops",  # an endless loop must stay one, to be reported
     "-fno-math-errno",
@@ -37,11 +39,12 @@ COMMON_FLAGS = [
     "-ftls-model=initial-exec",
     "-fsanitize=return",  # the end of a function without its return is reported instead of running on
 ]
-FAST_FLAGS = ["-O2"]
+FAST_FLAGS = ["-O2", "-w"]
 # -O1 and no vectoriser: one access in the source stays one access, of its own size, on its own line.
-CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls"]
+CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls", "-Wuninitialized"]
 GCC_FLAGS = ["-fno-gnu-unique", "-fmax-errors=5"]
 GCC_CHECK_FLAGS = [
+    "-Wmaybe-uninitialized",
     *("-fno-tree-sra", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-tree-loop-distribute-patterns"),
     *("-fno-crossjumping", "-fno-thread-jumps", "-fno-ipa-icf"),  # code that serves twice stays in one place
     *("--param", "tsan-instrument-func-entry-exit=0", "--param", "tsan-distinguish-volatile=1"),
@@ -50,6 +53,7 @@ GCC_CHECK_FLAGS = [
 CHECK_LINK_FLAGS = [f"-Wl,--wrap={name}" for name in ("memcpy", "memmove", "memset")]
 CLANG_FLAGS = ["-ferror-limit=5"]
 CLANG_CHECK_FLAGS = [
+    "-Wsometimes-uninitialized",
     *("-fno-vectorize", "-fno-slp-vectorize", "-fno-unroll-loops", "-mllvm", "-tsan-instrument-func-entry-exit=0"),
     *("-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-distinguish-volatile=1"),
 ]
@@ -180,15 +184,44 @@ def build_for_emulator(
             result = run([compiler, *compile_it], directory)
         if result.returncode:
             raise explain(result.stderr, source)
+        unset = unset_variables(result.stderr)
         # A step of its own, without -fsanitize=thread: the real sanitizer must not be linked.
-        link = [compiler, "-shared", "-Wl,-Bsymbolic", *(CHECK_LINK_FLAGS if check else []), "-o", "kernel.so", "kernel.o"]
+        link = [
+            compiler,
+            "-shared",
+            "-Wl,-Bsymbolic",
+            *(CHECK_LINK_FLAGS if check else []),
+            "-o",
+            "kernel.so",
+            "kernel.o",
+        ]
         result = run(link, directory)
         if result.returncode:
             raise CompileError(f"{source.path.name} does not link:\n{result.stderr}", str(source.path))
+        with (directory / "kernel.so").open("ab") as file:  # linkers and loaders do not read what comes after the end
+            file.write(UNSET_MARK + json.dumps(unset).encode())
         return directory / "kernel.so"
 
     target = cache_directory() / f"{source.path.stem}-{key}.so"
     return into_cache(target, make), launchers
+
+
+UNSET_MARK = b"yaie-unset"
+UNSET = re.compile(
+    r"^(?P<file>[^\n]+?):(?P<line>\d+):\d+: warning: .{0,9}?(?:variable )?[\u2018'](?P<name>[^\u2019']+)[\u2019']"
+    r" (?:is|may be) (?:used )?uninitialized",
+    re.M,
+)
+
+
+def unset_variables(stderr: str) -> list[tuple[str, int, str]]:
+    """The local variables that the compiler thinks are, or may be, used before they are set: file, line and name."""
+    return sorted({(m["file"], int(m["line"]), m["name"]) for m in UNSET.finditer(stderr)})
+
+
+def read_unset_variables(library: Path) -> list[tuple[str, int, str]]:
+    _, _, text = library.read_bytes().rpartition(UNSET_MARK)
+    return [tuple(each) for each in json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]]
 
 
 @functools.lru_cache

@@ -12,18 +12,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from ..arguments import Rules
-from ..compiler import HERE
-from ..findings import KernelError, SourceLine, Tensors, launch_error, make_findings
+from ..compiler import HERE, CompileError
+from ..findings import KernelError, SourceLine, Tensors, launch_error, make_findings, unset_variable
 from ..launchers import STREAMS, Launcher, Parameter
 from ..profile import Profile, make_profile
 from ..source import Source
-from .build import build_for_emulator, build_runtime, find_compiler
+from .build import build_for_emulator, build_runtime, find_compiler, read_unset_variables
 
 BOUNDS, RACES, COUNTERS = 1, 2, 4  # checks of `emu_begin`, as in runtime.h
 POISON, OTHER_POISON = 0xFF, 0x55  # bytes of what is undefined: NaN or -1, and large numbers
@@ -127,6 +127,10 @@ class DeviceMemory:
     def contents(self) -> list[bytes]:
         return [ctypes.string_at(copy.address, copy.end - copy.first) for copy in self.copies if copy.writable]
 
+    def put(self, contents: Sequence[bytes]) -> None:
+        for copy, content in zip((c for c in self.copies if c.writable), contents, strict=True):
+            ctypes.memmove(copy.address, content, len(content))
+
     def fill_again(self) -> None:
         for copy in self.copies:
             if copy.writable:
@@ -168,6 +172,8 @@ class EmulatorLibrary:
         self.report: dict = {}
         self.trace_block, self.trace_warp = (0, 0, 0), 0
         self._places: dict[int, SourceLine] = {}
+        self.unset = read_unset_variables(self.path) if check else []
+        self._trace: str | None = None  # of the last call, if the runtime has made another since
 
     def call(
         self,
@@ -179,7 +185,7 @@ class EmulatorLibrary:
     ) -> None:
         rules = self.rules[launcher.name]
         values = [rule.convert(value) for rule, value in zip(rules.each, rules.bind(args, kwargs), strict=True)]
-        self.trace_block, self.trace_warp = tuple(trace_block), trace_warp
+        self.trace_block, self.trace_warp, self._trace = tuple(trace_block), trace_warp, None
         with call_lock:
             self._begin(POISON)
             memory = DeviceMemory(self.runtime, 256 if self.check else 16)
@@ -211,13 +217,15 @@ class EmulatorLibrary:
         self.report = json.loads(self.runtime.emu_report())
         if self.report["suspects"] and not self.report["findings"] and self._depends_on_poison(launcher, cells, memory):
             self.report["findings"] = self.report["suspects"]
+        if self.unset and not self.report["findings"] and not error and self._depends_on_unset(launcher, cells, memory):
+            self.report["findings"] = [unset_variable(launcher.name, *each) for each in self.unset]
         self._raise_findings(launcher, error, {p.name: tuple(tensor.shape) for p, tensor in tensors})
         memory.copy_back()
 
     def _depends_on_poison(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory) -> bool:
         """Makes the call again with other bytes for all that is undefined, and leaves the first call's results.
 
-        A value that is undefined may be shuffled in as long as nobody uses it; whether anybody does shows in the results.
+        An undefined value may be shuffled in as long as nobody uses it; whether anybody does shows in the results.
         """
         first = memory.contents()
         memory.fill_again()
@@ -227,6 +235,31 @@ class EmulatorLibrary:
         with contextlib.redirect_stdout(io.StringIO()):
             self._call_launcher(launcher, cells)
         return bool(json.loads(self.runtime.emu_report())["findings"]) or memory.contents() != first
+
+    def _depends_on_unset(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory) -> bool:
+        """Whether local variables that the compiler suspects of being used unset are: makes the call in two builds
+        which begin all such variables with other bytes, and compares. Leaves this build's results.
+        """
+        trace = self.trace()
+        kept, results = memory.contents(), []
+        for start in ("zero", "pattern"):
+            results.append(self._results_with(launcher, cells, memory, f"-ftrivial-auto-var-init={start}"))
+        memory.put(kept)
+        self._trace = trace
+        return results[0] != results[1]
+
+    def _results_with(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory, flag: str) -> object:
+        options = replace(self.options, flags=(*self.options.flags, flag), workers=1)
+        try:
+            build = EmulatorLibrary(self.source, False, options)
+        except CompileError:  # g++ before 12 has no such option
+            return None
+        memory.fill_again()
+        build._begin(POISON)
+        memory.register()
+        with contextlib.redirect_stdout(io.StringIO()):
+            error = build._call_launcher(launcher, cells)
+        return error, bool(json.loads(self.runtime.emu_report())["findings"]), memory.contents()
 
     def _call_launcher(self, launcher: Launcher, cells: Sequence) -> int:
         arguments = (ctypes.c_void_p * max(1, len(cells)))(*(ctypes.addressof(c) for c in cells))
@@ -243,9 +276,8 @@ class EmulatorLibrary:
         if raw:
             pcs = {p["pc"] for f in raw for p in (f["place"], f["other"]) if p} | {s[0] for s in self.report["samples"]}
             found = make_findings(self.report, self.places(pcs), self.sources(), Tensors(shapes))
-            raise KernelError(
-                found if self.check else found[:1], "" if self.check else "(fast mode: check mode says more)"
-            )
+            note = "\n".join(self.remarks) if self.check else "(fast mode: check mode says more)"
+            raise KernelError(found if self.check else found[:1], note)
         if error:
             raise KernelError([launch_error(launcher, f"error {error}", self.source)])
 
@@ -275,7 +307,15 @@ class EmulatorLibrary:
                 if number and not internal:
                     self._places[pc] = SourceLine(file, number)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What the last call's findings, or their absence, do not tell: one line for each check that was off."""
+        return list(self.report.get("remarks", ()))
+
+    def trace(self) -> str:
+        return self._trace if self._trace is not None else self.runtime.emu_trace().decode()
+
     def profile(self) -> Profile:
-        trace = json.loads(self.runtime.emu_trace())
+        trace = json.loads(self.trace())
         pcs = {c["pc"] for c in self.report["counters"]} | {row[1] for row in trace}
         return make_profile(self.report, trace, self.places(pcs), self.sources(), self.trace_block, self.trace_warp)
