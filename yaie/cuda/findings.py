@@ -24,13 +24,13 @@ CAUSES = {
     "race_stores": "threads store different values in one element: the index should differ from thread to thread.",
     "race_atomic": "an atomic orders nothing but other atomics: a plain access needs a barrier or a launch between.",
     "uninitialised": "no thread of this block wrote that element: a loop is too short, or a guard skips it.",
-    "uninitialised_atomic": "an atomic changes what is there, and nobody set it: one thread must, then __syncthreads().",
+    "uninitialised_atomic": "an atomic changes what is there, and nobody set it: let one thread, then __syncthreads().",
     "cp_async_not_waited": "the data of a cp.async arrives only at cp_async_wait<n>(), followed by __syncthreads().",
     "barrier_divergence": "__syncthreads() stands in a condition that is not the same for all threads of the block.",
     "exit_before_barrier": "an early `return` before a __syncthreads(): let threads skip the work, not the barrier.",
     "barrier_again": "a loop takes some threads round more often than others, with a barrier in it.",
     "warp_divergence": "a condition sends lanes to different calls, and all that a mask names must make the same.",
-    "exit_before_warp_function": "an early `return`, or a loop that some lanes leave sooner: skip the work, not the call.",
+    "exit_before_warp_function": "an early `return`, or a loop that lanes leave sooner: skip the work, not the call.",
     "shuffle_source": "only lanes that make the same call can be read: mask, distance or width is wrong.",
     "warp_mask": "the mask of a warp function must name the calling lane and every other lane that calls it.",
     "deadlock": "threads wait for others that never come: a barrier or warp function stands in a condition.",
@@ -142,9 +142,7 @@ def launch_error(launcher: Launcher, error: str, source: Source) -> Finding:
 def unset_variable(launcher: str, file: str, line: int, name: str) -> dict:
     """A raw finding, as the runtime's: a local variable is used before it is set, and the results depend on it."""
     place = {"block": [0, 0, 0], "thread": [0, 0, 0], "pc": 0, "file": file, "line": line, "access": -1}
-    flags = dict.fromkeys(
-        ("size", "offset", "array_bytes", "item", "shared", "dynamic", "variable", "again", "update"), 0
-    )
+    numbers = ("size", "offset", "array_bytes", "item", "shared", "dynamic", "variable", "again", "update")
     detail = f"`{name}` is used before it is set, and the results of {launcher} depend on what it holds by chance"
     names = {"kind": "unset_variable", "kernel": "", "array": "", "detail": detail}
     return {**names, **dict.fromkeys(numbers, 0), "place": place, "other": None, "count": 1}

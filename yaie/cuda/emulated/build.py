@@ -214,14 +214,20 @@ UNSET = re.compile(
 )
 
 
-def unset_variables(stderr: str) -> list[tuple[str, int, str]]:
-    """The local variables that the compiler thinks are, or may be, used before they are set: file, line and name."""
-    return sorted({(m["file"], int(m["line"]), m["name"]) for m in UNSET.finditer(stderr)})
+def unset_variables(stderr: str) -> list[tuple[str, int, str, str]]:
+    """The local variables that the compiler thinks are, or may be, used before they are set: file, line, name, and the
+    compiler's words about the function (and where that was inlined)."""
+    found, end = set(), 0
+    for m in UNSET.finditer(stderr):
+        about = [line for line in stderr[end : m.start()].splitlines() if "In " in line or "inlined from" in line]
+        found.add((m["file"], int(m["line"]), m["name"], "\n".join(about)))
+        end = m.end()
+    return sorted(found)
 
 
-def read_unset_variables(library: Path) -> list[tuple[str, int, str]]:
+def read_unset_variables(library: Path) -> list[list]:
     _, _, text = library.read_bytes().rpartition(UNSET_MARK)
-    return [tuple(each) for each in json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]]
+    return json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]
 
 
 @functools.lru_cache
