@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,27 +31,32 @@ COMPILER_CANDIDATES = [
 ]
 
 COMMON_FLAGS = [
-    *("-x", "c++", "-std=c++17", "-fPIC", "-w", "-g1", "-gdwarf-4"),
+    *("-x", "c++", "-std=c++17", "-fPIC", "-g1", "-gdwarf-4"),
     "-fno-strict-aliasing",  # reinterpret_cast<half2*>(&int4) is everyday CUDA
     "-fno-finite-loops",  # an endless loop must stay one, to be reported
     "-fno-math-errno",
     "-ffp-contract=fast",  # nvcc contracts a*b+c too
     "-fstack-clash-protection",  # a local array that is too large meets the guard page, not its neighbour's stack
     "-ftls-model=initial-exec",
+    "-fsanitize=return",  # the end of a function without its return is reported instead of running on
 ]
-FAST_FLAGS = ["-O2"]
+FAST_FLAGS = ["-O2", "-w"]
 # -O1 and no vectoriser: one access in the source stays one access, of its own size, on its own line.
-CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls"]
+CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls", "-Wuninitialized"]
 GCC_FLAGS = ["-fno-gnu-unique", "-fmax-errors=5"]
 GCC_CHECK_FLAGS = [
+    "-Wmaybe-uninitialized",
     *("-fno-tree-sra", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-tree-loop-distribute-patterns"),
     *("-fno-crossjumping", "-fno-thread-jumps", "-fno-ipa-icf"),  # code that serves twice stays in one place
-    *("--param", "tsan-instrument-func-entry-exit=0"),
+    *("--param", "tsan-instrument-func-entry-exit=0", "--param", "tsan-distinguish-volatile=1"),
 ]
+# g++ does not report these calls, so they go through the runtime.
+CHECK_LINK_FLAGS = [f"-Wl,--wrap={name}" for name in ("memcpy", "memmove", "memset")]
 CLANG_FLAGS = ["-ferror-limit=5"]
 CLANG_CHECK_FLAGS = [
+    "-Wsometimes-uninitialized",
     *("-fno-vectorize", "-fno-slp-vectorize", "-fno-unroll-loops", "-mllvm", "-tsan-instrument-func-entry-exit=0"),
-    *("-mllvm", "-tsan-instrument-read-before-write=1"),
+    *("-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-distinguish-volatile=1"),
 ]
 
 
@@ -134,7 +141,8 @@ def build_for_emulator(
     options = [*flags_for(compiler, check), *flags]
     inputs = (source.fingerprint(), str(source.path), headers_digest(), compiler_version(compiler))
     added = f"{layout_checks(launchers)}{call_wrappers(launchers)}"
-    target = folder() / f"{short_name(source)}-{digest(*inputs, added, *options)}.so"
+    link = ["-shared", "-Wl,-Bsymbolic", *(CHECK_LINK_FLAGS if check else [])]
+    target = folder() / f"{short_name(source)}-{digest(*inputs, added, *options, *link)}.so"
 
     # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.
     defined_only = all(flag.startswith("-D") for flag in flags)
@@ -146,10 +154,13 @@ def build_for_emulator(
             result = compile_rewritten(source, [compiler, *options], [], added, directory)
         if result.returncode:
             raise explain(result.stderr, source, explain_refusal)
+        unset = unset_variables(result.stderr)
         # A step of its own, without -fsanitize=thread: the real sanitizer must not be linked.
-        result = run([compiler, "-shared", "-Wl,-Bsymbolic", "-o", "kernel.so", "kernel.o"], directory)
+        result = run([compiler, *link, "-o", "kernel.so", "kernel.o"], directory)
         if result.returncode:
             raise CompileError(f"{source.path.name} does not link:\n{result.stderr}", str(source.path))
+        with (directory / "kernel.so").open("ab") as file:  # linkers and loaders do not read what comes after the end
+            file.write(UNSET_MARK + json.dumps(unset).encode())
         return directory / "kernel.so"
 
     return into_cache(target, make), launchers
@@ -183,6 +194,30 @@ def preprocess(
     ours = ["-isystem", EMULATOR_INCLUDE, "-isystem", INCLUDE]
     beside = ["-iquote", source.path.parent, "-I", source.path.parent]
     return run([command[0], *quick, *command[1:], *beside, *ours, "-E", "kernel.cu"], directory)
+
+
+UNSET_MARK = b"yaie-unset"
+UNSET = re.compile(
+    r"^(?P<file>[^\n]+?):(?P<line>\d+):\d+: warning: .{0,9}?(?:variable )?[\u2018'](?P<name>[^\u2019']+)[\u2019']"
+    r" (?:is|may be) (?:used )?uninitialized",
+    re.M,
+)
+
+
+def unset_variables(stderr: str) -> list[tuple[str, int, str, str]]:
+    """The local variables that the compiler thinks are, or may be, used before they are set: file, line, name, and the
+    compiler's words about the function (and where that was inlined)."""
+    found, end = set(), 0
+    for m in UNSET.finditer(stderr):
+        about = [line for line in stderr[end : m.start()].splitlines() if "In " in line or "inlined from" in line]
+        found.add((m["file"], int(m["line"]), m["name"], "\n".join(about)))
+        end = m.end()
+    return sorted(found)
+
+
+def read_unset_variables(library: Path) -> list[list]:
+    _, _, text = library.read_bytes().rpartition(UNSET_MARK)
+    return json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]
 
 
 @functools.lru_cache

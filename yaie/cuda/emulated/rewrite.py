@@ -30,6 +30,8 @@ from .unsupported import ENDS_PROGRAM, REFUSED_NAMES, refusal
 from .words import Words, is_name
 
 BUILT_IN = {"threadIdx", "blockIdx", "blockDim", "gridDim"}
+# Far apart, so that what lies between belongs to none; and `used`, for g++ does not check what it takes for constant.
+CONSTANT = "__attribute__((aligned(65536), used))"
 NUMBER_TYPES = {"int", "float", "double", "char", "bool", "short", "long", "unsigned", "signed", "const"}
 NO_TYPES = {"const", "volatile", "struct", "class", "typename"}
 SILENT = {"__global__", "__device__", "__host__", "__managed__", "__grid_constant__"}
@@ -113,7 +115,8 @@ class Rewriter:
             if word in SILENT:
                 words.instead(i, "")
             elif word == "__constant__":
-                words.instead(i, "" if self._beside(i, {"static", "extern"}) else "static")
+                static = "" if self._beside(i, {"static", "extern"}) else "static "
+                words.instead(i, f"{static}{CONSTANT}")
             elif word == "__forceinline__":
                 inline = "" if self._beside(i, {"inline", "__inline__", "__inline"}) else "inline "
                 words.instead(i, f"{inline}__attribute__((always_inline))")

@@ -4,23 +4,23 @@
 
 // ---- memory
 static inline cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                                       size_t height, cudaMemcpyKind kind) {
+                                       size_t height, cudaMemcpyKind kind, EMU_SITE) {
   if (width > to_pitch || width > from_pitch) return cudaErrorInvalidValue;
   for (size_t row = 0; row < height; ++row) {
     cudaError_t error = cudaMemcpy(static_cast<char*>(to) + row * to_pitch,
-                                   static_cast<const char*>(from) + row * from_pitch, width, kind);
+                                   static_cast<const char*>(from) + row * from_pitch, width, kind, site);
     if (error) return error;
   }
   return cudaSuccess;
 }
 static inline cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                                            size_t height, cudaMemcpyKind kind, cudaStream_t = nullptr) {
-  return cudaMemcpy2D(to, to_pitch, from, from_pitch, width, height, kind);
+                                            size_t height, cudaMemcpyKind kind, cudaStream_t = nullptr, EMU_SITE) {
+  return cudaMemcpy2D(to, to_pitch, from, from_pitch, width, height, kind, site);
 }
-static inline cudaError_t cudaMemset2D(void* to, size_t pitch, int value, size_t width, size_t height) {
+static inline cudaError_t cudaMemset2D(void* to, size_t pitch, int value, size_t width, size_t height, EMU_SITE) {
   if (width > pitch) return cudaErrorInvalidValue;
   for (size_t row = 0; row < height; ++row) {
-    cudaError_t error = cudaMemset(static_cast<char*>(to) + row * pitch, value, width);
+    cudaError_t error = cudaMemset(static_cast<char*>(to) + row * pitch, value, width, site);
     if (error) return error;
   }
   return cudaSuccess;

@@ -3,10 +3,11 @@
 #include "yaie_emulator.h"
 
 // ---- barriers and fences
-static inline void __syncthreads(EMU_SITE) { emu_barrier(emu::kBarrier, 0, site); }
-static inline int __syncthreads_count(int p, EMU_SITE) { return emu_barrier(emu::kBarrierCount, p, site); }
-static inline int __syncthreads_and(int p, EMU_SITE) { return emu_barrier(emu::kBarrierAnd, p, site); }
-static inline int __syncthreads_or(int p, EMU_SITE) { return emu_barrier(emu::kBarrierOr, p, site); }
+// Inlined, so that two barriers of one macro are two calls.
+static EMU_INLINE void __syncthreads(EMU_SITE) { emu_barrier(emu::kBarrier, 0, site); }
+static EMU_INLINE int __syncthreads_count(int p, EMU_SITE) { return emu_barrier(emu::kBarrierCount, p, site); }
+static EMU_INLINE int __syncthreads_and(int p, EMU_SITE) { return emu_barrier(emu::kBarrierAnd, p, site); }
+static EMU_INLINE int __syncthreads_or(int p, EMU_SITE) { return emu_barrier(emu::kBarrierOr, p, site); }
 static inline void __syncwarp(unsigned mask = ~0u, EMU_SITE) { emu_syncwarp(mask, site); }
 static inline unsigned __activemask(EMU_SITE) { return emu_active_mask(site); }
 static inline void __threadfence() { emu_fence(emu::kFenceDevice); }
@@ -91,18 +92,19 @@ EMU_UNCHECKED T compare_and_swap(T* address, Update update) {
   return old;
 }
 
-template <class T, class Update>
+template <AtomicOp op = kUpdate, class T, class Update>
 EMU_INLINE T atomic(T* address, Update update) {
-  emu_note_atomic(address, sizeof(T));
+  emu_note_atomic(address, sizeof(T), op);
   return compare_and_swap(address, update);
 }
 
 }  // namespace emu
 
 // The _block and _system forms differ from the plain ones only in scope, which one process does not have.
-#define EMU_ATOMIC(name, T, result)                                                                    \
+#define EMU_ATOMIC(name, T, result) EMU_ATOMIC_OF(emu::kUpdate, name, T, result)
+#define EMU_ATOMIC_OF(op, name, T, result)                                                             \
   static EMU_INLINE T atomic##name(T* address, T value) {                                         \
-    return emu::atomic(address, [=](T old) -> T { return result; });                                   \
+    return emu::atomic<op>(address, [=](T old) -> T { return result; });                               \
   }                                                                                                    \
   static EMU_INLINE T atomic##name##_block(T* address, T value) { return atomic##name(address, value); } \
   static EMU_INLINE T atomic##name##_system(T* address, T value) { return atomic##name(address, value); }
@@ -111,7 +113,6 @@ EMU_INLINE T atomic(T* address, Update update) {
   EMU_ATOMIC(name, unsigned, result)              \
   EMU_ATOMIC(name, unsigned long long, result)
 EMU_ATOMIC_INTEGERS(Add, old + value)
-EMU_ATOMIC_INTEGERS(Exch, value)
 EMU_ATOMIC_INTEGERS(Min, value < old ? value : old)
 EMU_ATOMIC_INTEGERS(Max, old < value ? value : old)
 EMU_ATOMIC_INTEGERS(And, old & value)
@@ -124,12 +125,15 @@ EMU_ATOMIC(Max, long long, old < value ? value : old)
 EMU_ATOMIC(Inc, unsigned, old >= value ? 0 : old + 1)
 EMU_ATOMIC(Dec, unsigned, old == 0 || old > value ? value : old - 1)
 EMU_ATOMIC(Add, float, old + value)
-EMU_ATOMIC(Exch, float, value)
+EMU_ATOMIC_OF(emu::kExchange, Exch, int, ((void)old, value))
+EMU_ATOMIC_OF(emu::kExchange, Exch, unsigned, ((void)old, value))
+EMU_ATOMIC_OF(emu::kExchange, Exch, unsigned long long, ((void)old, value))
+EMU_ATOMIC_OF(emu::kExchange, Exch, float, ((void)old, value))
 EMU_ATOMIC(Add, double, old + value)
 
 #define EMU_ATOMIC_CAS(T)                                                                              \
   static EMU_INLINE T atomicCAS(T* address, T compare, T value) {                                 \
-    return emu::atomic(address, [=](T old) -> T { return old == compare ? value : old; });             \
+    return emu::atomic<emu::kCompare>(address, [=](T old) -> T { return old == compare ? value : old; });             \
   }                                                                                                    \
   static EMU_INLINE T atomicCAS_block(T* a, T compare, T value) { return atomicCAS(a, compare, value); } \
   static EMU_INLINE T atomicCAS_system(T* a, T compare, T value) { return atomicCAS(a, compare, value); }
