@@ -249,17 +249,16 @@ class EmulatorLibrary:
         return results[0] != results[1]
 
     def _unset_in_kernels(self) -> list[list]:
-        """Those that are not known to be in kernels which did not run."""
+        """Those in kernels that ran; without any, those that are not known to be in others."""
         ran = {x["kernel"].split("<")[0].split("::")[-1] for x in self.report["launches"]}
         kernels = set(
             re.findall(r"__global__[^;{}()]*?(?:__launch_bounds__\s*\([^)]*\))?[^;{}()]*?(\w+)\s*\(", self.source.text)
         )
 
-        def may_have_run(about: str) -> bool:
-            named = kernels & set(re.findall(r"\w+", about))
-            return not named or bool(named & ran)
-
-        return [each[:3] for each in self.unset if may_have_run(each[3])] or [each[:3] for each in self.unset]
+        named = [(each[:3], kernels & set(re.findall(r"\w+", each[3]))) for each in self.unset]
+        in_these = [each for each, of in named if of & ran]
+        anywhere = [each for each, of in named if not of]  # in a function that several kernels may call
+        return in_these or anywhere or [each for each, _ in named]
 
     def _results_with(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory, flag: str) -> object:
         options = replace(self.options, flags=(*self.options.flags, flag), workers=1)

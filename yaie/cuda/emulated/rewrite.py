@@ -276,9 +276,11 @@ class Rewriter:
                 names.append(words[name] + pack)
             texts.append(words.span(first, default - 1))
         begin, end = kernel.body
-        # A function of its own, so that each place in it has a line of the file, however little is left of a loop.
-        words.before(begin, f"{{ auto emu_body = []({', '.join(texts)}) __attribute__((noinline)) ")
-        words.after(end, f"; ::emu::run_kernel({', '.join(['emu_body', '::emu::Site::here()', *names])}); }}")
+        # A function of its own, so that each place in it has a line of the file, however little is left of a loop; and of
+        # a class, so that the compiler names the kernel when it warns.
+        function = f"__attribute__((noinline)) static void run({', '.join(texts)})"
+        words.before(begin, f"{{ struct emu_body {{ {function} ")
+        words.after(end, f" }}; ::emu::run_kernel({', '.join(['&emu_body::run', '::emu::Site::here()', *names])}); }}")
 
     def _parameter_name(self, first: int, last: int) -> int:
         """The word that names a parameter, -1 without: the last one, but for arrays and pointers to functions."""
