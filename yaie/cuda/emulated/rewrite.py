@@ -276,8 +276,8 @@ class Rewriter:
                 names.append(words[name] + pack)
             texts.append(words.span(first, default - 1))
         begin, end = kernel.body
-        # A function of its own, so that each place in it has a line of the file, however little is left of a loop; and of
-        # a class, so that the compiler names the kernel when it warns.
+        # A function of its own, so that each place in it has a line of the file, however little is left of a loop; and
+        # of a class, so that the compiler names the kernel when it warns.
         function = f"__attribute__((noinline)) static void run({', '.join(texts)})"
         words.before(begin, f"{{ struct emu_body {{ {function} ")
         words.after(end, f" }}; ::emu::run_kernel({', '.join(['&emu_body::run', '::emu::Site::here()', *names])}); }}")
