@@ -217,8 +217,9 @@ class EmulatorLibrary:
         self.report = json.loads(self.runtime.emu_report())
         if self.report["suspects"] and not self.report["findings"] and self._depends_on_poison(launcher, cells, memory):
             self.report["findings"] = self.report["suspects"]
-        if self.unset and not self.report["findings"] and not error and self._depends_on_unset(launcher, cells, memory):
-            self.report["findings"] = [unset_variable(launcher.name, *each) for each in self._unset_in_kernels()]
+        unset = self._unset_in_kernels() if self.unset and not error and not self.report["findings"] else []
+        if unset and self._depends_on_unset(launcher, cells, memory):
+            self.report["findings"] = [unset_variable(launcher.name, *each) for each in unset]
         self._raise_findings(launcher, error, {p.name: tuple(tensor.shape) for p, tensor in tensors})
         memory.copy_back()
 
@@ -249,17 +250,11 @@ class EmulatorLibrary:
         return results[0] != results[1]
 
     def _unset_in_kernels(self) -> list[list]:
-        """Those that are not known to be in kernels which did not run."""
+        """Those in kernels that ran; if there are none, those that are in no kernel."""
+        kernels = set(re.findall(r"__global__[^;{}]*?(\w+)\s*\([^()]*\)\s*\{", self.source.text))
         ran = {x["kernel"].split("<")[0].split("::")[-1] for x in self.report["launches"]}
-        kernels = set(
-            re.findall(r"__global__[^;{}()]*?(?:__launch_bounds__\s*\([^)]*\))?[^;{}()]*?(\w+)\s*\(", self.source.text)
-        )
-
-        def may_have_run(about: str) -> bool:
-            named = kernels & set(re.findall(r"\w+", about))
-            return not named or bool(named & ran)
-
-        return [each[:3] for each in self.unset if may_have_run(each[3])] or [each[:3] for each in self.unset]
+        of = [(each[:3], kernels.intersection(re.findall(r"\w+", each[3]))) for each in self.unset]
+        return [each for each, named in of if named & ran] or [each for each, named in of if not named]
 
     def _results_with(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory, flag: str) -> object:
         options = replace(self.options, flags=(*self.options.flags, flag), workers=1)
