@@ -13,8 +13,9 @@ divergent barriers and the like and raises :class:`KernelError`; in fast mode it
 
 The emulator does not have inline PTX (except as functions of ``yaie_ptx.cuh``), wgmma, TMA, clusters, dynamic
 parallelism, textures, CUB, CUTLASS, CUDA graphs or concurrent streams; a file that uses them raises
-:class:`UnsupportedError`. Locks and flags between threads are reported as races, and ``__threadfence()``
-turns race checks between blocks off for that launch. It models neither caches nor registers nor time.
+:class:`UnsupportedError`. Order between threads is that of barriers, and of fences with flags (an atomic or volatile
+store after a ``__threadfence()``, which another thread reads); blocks run one after another, so one that waits for a
+later one never ends. It models neither caches nor registers nor time.
 """
 
 from __future__ import annotations

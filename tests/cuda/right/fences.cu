@@ -110,7 +110,6 @@ extern "C" int chained_scan(const float* x, float* y, float* sums, int* flags) {
 // want: y = x.view(10, 32).sum(1).cumsum(0).int()
 // Decoupled look-back: a block's own sum is published first (1), then the sum up to it (2); a block walks back.
 __global__ void look_back_kernel(const int* x, int* y, int* own, int* upto, int* state) {
-  __shared__ int block;
   int b = blockIdx.x, sum = __reduce_add_sync(~0u, x[b * 32 + threadIdx.x]);
   if (threadIdx.x == 0) {
     own[b] = sum;
@@ -128,7 +127,6 @@ __global__ void look_back_kernel(const int* x, int* y, int* own, int* upto, int*
     __threadfence();
     atomicExch(&state[b], 2);
     y[b] = before + sum;
-    block = b;
   }
 }
 extern "C" int look_back(const int* x, int* y, int* own, int* upto, int* state) {

@@ -217,8 +217,9 @@ class EmulatorLibrary:
         self.report = json.loads(self.runtime.emu_report())
         if self.report["suspects"] and not self.report["findings"] and self._depends_on_poison(launcher, cells, memory):
             self.report["findings"] = self.report["suspects"]
-        if self.unset and not self.report["findings"] and not error and self._depends_on_unset(launcher, cells, memory):
-            self.report["findings"] = [unset_variable(launcher.name, *each) for each in self._unset_in_kernels()]
+        unset = self._unset_in_kernels() if self.unset and not error and not self.report["findings"] else []
+        if unset and self._depends_on_unset(launcher, cells, memory):
+            self.report["findings"] = [unset_variable(launcher.name, *each) for each in unset]
         self._raise_findings(launcher, error, {p.name: tuple(tensor.shape) for p, tensor in tensors})
         memory.copy_back()
 
@@ -249,16 +250,11 @@ class EmulatorLibrary:
         return results[0] != results[1]
 
     def _unset_in_kernels(self) -> list[list]:
-        """Those in kernels that ran; without any, those that are not known to be in others."""
+        """Those in kernels that ran; if there are none, those that are in no kernel."""
+        kernels = set(re.findall(r"__global__[^;{}]*?(\w+)\s*\([^()]*\)\s*\{", self.source.text))
         ran = {x["kernel"].split("<")[0].split("::")[-1] for x in self.report["launches"]}
-        kernels = set(
-            re.findall(r"__global__[^;{}()]*?(?:__launch_bounds__\s*\([^)]*\))?[^;{}()]*?(\w+)\s*\(", self.source.text)
-        )
-
-        named = [(each[:3], kernels & set(re.findall(r"\w+", each[3]))) for each in self.unset]
-        in_these = [each for each, of in named if of & ran]
-        anywhere = [each for each, of in named if not of]  # in a function that several kernels may call
-        return in_these or anywhere or [each for each, _ in named]
+        of = [(each[:3], kernels.intersection(re.findall(r"\w+", each[3]))) for each in self.unset]
+        return [each for each, named in of if named & ran] or [each for each, named in of if not named]
 
     def _results_with(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory, flag: str) -> object:
         options = replace(self.options, flags=(*self.options.flags, flag), workers=1)
