@@ -4,6 +4,8 @@ import os
 import platform
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -256,7 +258,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path):
         (directory / "kernel.so").write_text("whole")
         return directory / "kernel.so"
 
-    assert cache.into_cache(target, made).read_text() == "whole"
+    assert cache.into_cache(target, made).read_bytes().startswith(b"whole")
 
 
 def test_a_precompiled_header_that_does_not_fit_is_left_alone(tmp_path, monkeypatch):
@@ -278,7 +280,7 @@ def test_a_precompiled_header_that_does_not_fit_is_left_alone(tmp_path, monkeypa
 
     monkeypatch.setattr(builder, "run", run)
     assert yaie.cuda.load(f"{VECTOR_ADD}// {time.time_ns()}", backend="emulator").launchers
-    assert [str(tmp_path) in command for command in runs] == [True, False, False]  # the last one links
+    assert [str(tmp_path) in command for command in runs] == [True, False, False, False]  # compiled and linked
 
 
 @pytest.mark.parametrize("check", [False, True], ids=["fast", "check"])
@@ -365,13 +367,106 @@ def test_nvcc_errors_show_the_learners_line():
 
 def test_old_builds_are_dropped_while_others_do_the_same(tmp_path, monkeypatch):
     """A build that another process removes between listing and looking stopped the one that was just made."""
-    monkeypatch.setattr(cache, "KEPT_BUILDS", 2)
-    monkeypatch.setattr(cache, "KEPT_CUBINS", 1)
-    for age, name in enumerate(("new.so", "newer.so", "old.so", "new.cubin", "old.cubin")):
-        (tmp_path / name).touch()
+    monkeypatch.setenv("YAIE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("YAIE_CACHE_BYTES", "25")
+    (tmp_path / "mine.txt").write_text("not ours, so left alone")
+    for age, name in enumerate(("new.so", "newer.cubin", "old.so", "older.cubin")):
+        (tmp_path / name).write_text("ten bytes.")
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
     (tmp_path / "gone.so").symlink_to(tmp_path / "nowhere")  # listed, and cannot be looked at
-    cache.prune(tmp_path)
-    assert not (tmp_path / "old.so").exists()
-    assert [path.name for path in tmp_path.glob("*.cubin")] == ["new.cubin"]
-    assert (tmp_path / "new.so").exists()
+    cache.prune()
+    left = sorted(path.name for path in tmp_path.iterdir() if not path.is_symlink())
+    assert left == ["mine.txt", "new.so", "newer.cubin"]
+
+
+def test_what_was_just_used_is_not_dropped(tmp_path, monkeypatch):
+    """Would catch a small limit that takes a build away between its making and its loading."""
+    monkeypatch.setenv("YAIE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("YAIE_CACHE_BYTES", "0")
+    module = yaie.cuda.load(VECTOR_ADD + "// new", backend="emulator")
+    assert module.launchers
+    assert list(tmp_path.glob("source-*.so"))
+    monkeypatch.setenv("YAIE_CACHE_BYTES", "1 GB")
+    with pytest.raises(ValueError, match="YAIE_CACHE_BYTES must be a number of bytes"):
+        cache.prune()
+
+
+def test_the_cache_can_be_seen_and_cleared(tmp_path, monkeypatch):
+    """Would catch a clearing that takes what is not ours, or leaves some kind of build."""
+    monkeypatch.setenv("YAIE_CACHE_DIR", str(tmp_path / "new" / "account"))  # a nested folder that is not there yet
+    assert cache.folder() == tmp_path / "new" / "account"
+    assert cache.usage() == (0, 0)
+    for name in ("a.so", "b.cubin", "headers-x/h.gch", "extensions/key/lock", "building-y/kernel.cpp", "mine.txt"):
+        file = cache.folder() / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("12345")
+    assert cache.usage() == (5, 25)
+    assert cache.clear() == 25
+    assert cache.usage() == (0, 0)
+    assert (cache.folder() / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut"])
+def test_a_damaged_build_is_made_anew(tmp_path, monkeypatch, damage):
+    """Would catch a file of the cache that ends the process, or an error that blames the source. Its brothers: the
+    runtime's library, a kernel's, the precompiled header; cut short, of no bytes, with other bytes, of another kind."""
+    monkeypatch.setenv("YAIE_CACHE_DIR", str(tmp_path))
+    source = (
+        f"import torch, yaie.cuda; x = torch.ones(4); m = yaie.cuda.load({VECTOR_ADD!r}, backend='emulator')\n"
+        "y = torch.zeros(4); m.vector_add(x, x, y, 4); assert y.tolist() == [2] * 4"
+    )
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        built = [*tmp_path.glob("*.so"), *tmp_path.glob("headers-*/*")]
+        assert len(built) >= 2
+        for file in built:
+            file.write_bytes(b"" if damage == "empty" else file.read_bytes()[:-1000])
+
+
+def test_what_is_damaged_is_noticed(tmp_path):
+    """Would catch a damage that only shows when the file is run: cut short, empty, with other bytes, another file."""
+    (tmp_path / "a.so").write_bytes(bytes(range(256)) * 8)
+    cache._seal(tmp_path / "a.so")
+    whole = (tmp_path / "a.so").read_bytes()
+    assert cache._is_sealed(tmp_path / "a.so")
+    for damaged in (
+        b"",
+        whole[:-1],
+        whole[:5],
+        whole[:99] + b"?" + whole[100:],
+        whole + b"?",
+        whole[1:],
+        b"#!/bin/sh\n",
+    ):
+        (tmp_path / "a.so").write_bytes(damaged)
+        assert not cache._is_sealed(tmp_path / "a.so")
+    assert not cache._is_sealed(tmp_path / "none.so")
+
+
+def test_a_folder_that_cannot_be_used(tmp_path, monkeypatch, capsys):
+    """Would catch a traceback where there is no home, the disk is read-only, or a file is in the way."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setenv("YAIE_CACHE_DIR", str(tmp_path / "file" / "below"))
+    assert cache.folder() == cache.folder() == tmp_path / "temporary" / f"yaie-{os.getuid()}"
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1  # once, not at each build
+    assert f"{tmp_path / 'file' / 'below'} cannot be used (Not a directory)" in said
+
+    monkeypatch.delenv("YAIE_CACHE_DIR")
+    monkeypatch.setattr(cache.platformdirs, "user_cache_dir", lambda name: "~/.cache/yaie")  # without HOME and account
+    assert cache.folder() == tmp_path / "temporary" / f"yaie-{os.getuid()}"
+    assert "there is no home directory" in capsys.readouterr().err
+
+    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path / "file"))
+    with pytest.raises(OSError, match=r"no folder to build in.*set YAIE_CACHE_DIR"):
+        cache.folder()
+    cache._usable.cache_clear()
+
+
+def test_a_temporary_folder_of_others_is_not_used(tmp_path):
+    """Would catch code of another user that is run because it lies where ours would."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    assert cache._problem_with(tmp_path / "open", private=True) == "it belongs to others too"

@@ -1,14 +1,16 @@
 """The rewriter: forms of CUDA C++ that it must read, and lines that must stay where they were."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 import yaie.cuda
+from yaie.cuda.emulated import build as builder
 from yaie.cuda.emulated.rewrite import rewrite
 from yaie.cuda.launchers import find_launchers
-from yaie.cuda.source import SourceError
+from yaie.cuda.source import SourceError, lines_by_file, read_source
 
 FORMS = r"""
 #define BLOCK 32
@@ -69,11 +71,18 @@ def test_forms(check):
     torch.testing.assert_close(x, want)
 
 
-def test_lines_stay():
+def rewritten(text: str, directory: Path) -> str:
+    compiler = builder.find_compiler()
+    command = [compiler, *builder.flags_for(compiler, True)]
+    preprocessed = builder.preprocess(read_source(text, directory / "x.cu"), command, [], directory)
+    return rewrite(preprocessed.stdout, directory / "x.cu")
+
+
+def test_lines_stay(tmp_path):
     """Would catch messages and findings that name a line too high or too low."""
-    text = rewrite(FORMS, Path("forms.cu"), str).text.split("\n", 1)[1]
-    assert text.count("\n") == FORMS.count("\n")
-    old, new = FORMS.splitlines(), text.splitlines()
+    text = rewritten(FORMS, tmp_path)
+    lines = lines_by_file(re.sub(r"^# (\d+) (\".*?\").*$", r"#line \1 \2", text, flags=re.M), tmp_path / "x.cu")
+    old, new = FORMS.splitlines(), lines[str(tmp_path / "x.cu")]
     for word in ("__syncthreads();", "return cudaGetLastError();", "reinterpret_cast<float*>(raw)"):
         assert [i for i, line in enumerate(old) if word in line] == [i for i, line in enumerate(new) if word in line]
 
@@ -103,9 +112,20 @@ def test_launchers_are_found():
     }
 
 
-def test_unreadable_forms_say_what_and_where():
+UNREADABLE = {
+    "void f() {\n k<<<1, 2(x); }": "x.cu:2: <<< without >>>",
+    "__global__ void k() {}\nvoid f() { k<<<>>>(); }": "x.cu:2: a launch needs a grid and a block",
+    "__global__ void k() {}\nvoid f() { k<<<1, 2>>>; }": "x.cu:2: the kernel's arguments must follow >>>",
+    "void f() {\n\n <<<1, 2>>>(3); }": "x.cu:3: name the kernel directly before <<<",
+    "__device__ void f() {\n __shared__ int x = 3; }": "x.cu:2: a __shared__ variable has no initial value",
+    "void f() {\n if (1) {\n }": "x.cu:1: this { is never closed",
+    "void f() {\n }\n}": "x.cu:3: this } closes nothing",
+    "void f() {\n g((1, 2]);\n}": "x.cu:2: this ] closes nothing; the last one open is (",
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE, ids=lambda t: t.split("\n")[-1].strip())
+def test_unreadable_forms_say_what_and_where(text, tmp_path):
     """Would catch a construct that is passed on in pieces to the compiler."""
-    with pytest.raises(SourceError, match=r"x\.cu:2: <<< without >>>"):
-        rewrite("void f() {\n k<<<1, 2(x); }", Path("x.cu"), str)
-    with pytest.raises(SourceError, match=r"x\.cu:1: the emulator cannot read `__shared__"):
-        rewrite("__shared__ int x = 3;", Path("x.cu"), str)
+    with pytest.raises(SourceError, match=re.escape(UNREADABLE[text])):
+        rewritten(text, tmp_path)

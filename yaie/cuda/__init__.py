@@ -13,8 +13,9 @@ divergent barriers and the like and raises :class:`KernelError`; in fast mode it
 
 The emulator does not have inline PTX (except as functions of ``yaie_ptx.cuh``), wgmma, TMA, clusters, dynamic
 parallelism, textures, CUB, CUTLASS, CUDA graphs or concurrent streams; a file that uses them raises
-:class:`UnsupportedError`. Locks and flags between threads are reported as races, and ``__threadfence()``
-turns race checks between blocks off for that launch. It models neither caches nor registers nor time.
+:class:`UnsupportedError`. Order between threads is that of barriers, and of fences with flags (an atomic or volatile
+store after a ``__threadfence()``, which another thread reads); blocks run one after another, so one that waits for a
+later one never ends. It models neither caches nor registers nor time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .cache import extension_directory
 from .card.build import Cubin, KernelUsage, compile_cubin
 from .card.nvcc import find_nvcc
 from .card.prebuilt import find_prebuilt
-from .compiler import CompileError, UnsupportedError
+from .compiler import CompileError, UnsupportedError, as_compile_errors
 from .emulated.build import build_for_emulator, build_runtime, find_compiler
 from .emulated.library import Options
 from .findings import Finding, KernelError
@@ -88,7 +89,8 @@ def load(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
-    source = read_source(path_or_source, path)
+    with as_compile_errors():
+        source = read_source(path_or_source, path)
     if backend == "auto":
         import torch
 

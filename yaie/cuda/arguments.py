@@ -11,6 +11,7 @@ import ctypes
 import dataclasses
 import functools
 import inspect
+import keyword
 import math
 import operator
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,9 @@ from typing import Any
 
 import torch
 
-from .compiler import CompileError
+from .compiler import CompileError, as_compile_errors
 from .launchers import NUMBERS, STREAMS, Launcher, Parameter, Struct, find_launchers
-from .source import Source, SourceError
+from .source import Source
 
 # The dtypes that a pointer type takes; the first is the one that messages ask for.
 POINTERS: dict[str, tuple[torch.dtype, ...]] = {
@@ -238,27 +239,38 @@ class Rules:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.launcher.name}{self.signature}: {error}") from None
-        return [bound.arguments.get(p.name) for p in self.launcher.parameters]
+        return [bound.arguments.get(name) for name in self.signature.parameters]
 
 
 def signature_of(launcher: Launcher) -> inspect.Signature:
     """Its signature in Python: streams at the end may be left out."""
     parameters: list[inspect.Parameter] = []
     optional = True
-    for p in reversed(launcher.parameters):
+    for p, name in reversed(list(zip(launcher.parameters, python_names(launcher), strict=True))):
         optional = optional and p.type in STREAMS
         default = None if optional else inspect.Parameter.empty
-        parameters.insert(0, inspect.Parameter(p.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
+        parameters.insert(0, inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
     return inspect.Signature(parameters)
+
+
+def python_names(launcher: Launcher) -> list[str]:
+    """The names by which Python passes the parameters: keywords of Python take an underscore, as in `lambda_`."""
+    taken = {p.name for p in launcher.parameters}
+    names = []
+    for p in launcher.parameters:
+        name = p.name
+        while keyword.iskeyword(name) or (name != p.name and name in taken):
+            name += "_"
+        names.append(name)
+    return names
 
 
 def callable_launchers(source: Source) -> tuple[Launcher, ...]:
     """The launchers of a file. Raises CompileError for one that cannot be read, or with a parameter that Python cannot
     fill."""
-    try:
+    with as_compile_errors():
+        source.refuse_conflicts()
         launchers = find_launchers(source.text, source.path)
-    except SourceError as error:
-        raise CompileError(str(error), str(error.file), error.line) from None
     for launcher in launchers:
         for p in launcher.parameters:
             known = p.type in POINTERS if p.pointer else p.type in NUMBERS or p.type in STREAMS or p.struct

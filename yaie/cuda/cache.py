@@ -7,60 +7,175 @@ PyTorch's own headers and libraries to every build, and waits for ever on the lo
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
 import torch
 
-from .source import digest
+from .source import Source, digest
 
-KEPT_BUILDS, KEPT_CUBINS, KEPT_HEADERS = 1000, 60, 6  # a precompiled header takes 23 MB
+SIZE_LIMIT = 1 << 30  # bytes; $YAIE_CACHE_BYTES says otherwise
+IN_USE = 600  # seconds: what was used so lately may be about to be loaded, so it is not removed to make room
+KINDS = ("*.so", "*.cubin", "headers-*", "extensions", "building-*")  # what we put there; the rest is not ours
+SEAL = b"yaie-sealed"
 
 
-def cache_directory() -> Path:
-    """``$YAIE_CACHE_DIR``, else the user's cache directory."""
-    directory = Path(os.environ.get("YAIE_CACHE_DIR") or platformdirs.user_cache_dir("yaie"))
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
+def folder() -> Path:
+    """Where builds are kept: ``$YAIE_CACHE_DIR``, else the user's cache directory, else, if that cannot be used (a
+    read-only place, no home), one in the system's temporary directory, which is said once on stderr.
+
+    Raises an OSError that says what to do if there is no such place at all.
+    """
+    chosen = os.environ.get("YAIE_CACHE_DIR")
+    wanted = os.path.abspath(os.path.expanduser(chosen)) if chosen else platformdirs.user_cache_dir("yaie")
+    return _usable(Path(wanted), Path(tempfile.gettempdir()) / f"yaie-{os.getuid()}")
+
+
+@functools.cache
+def _usable(wanted: Path, instead: Path) -> Path:
+    problem = _problem_with(wanted)
+    if not problem:
+        return wanted
+    if also := _problem_with(instead, private=True):
+        raise OSError(
+            f"no folder to build in: {wanted} cannot be used ({problem}), {instead} neither ({also}); "
+            "set YAIE_CACHE_DIR to a folder that can be written to"
+        )
+    print(f"yaie.cuda: {wanted} cannot be used ({problem}); builds are kept in {instead}", file=sys.stderr, flush=True)
+    return instead
+
+
+def _problem_with(directory: Path, private: bool = False) -> str:
+    """Why builds cannot be kept there; empty if they can. A ``private`` one must belong to this user alone, because
+    what lies in it is run."""
+    if not directory.is_absolute():
+        return "there is no home directory"
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+        status = directory.stat()
+    except OSError as error:
+        return error.strerror or str(error)
+    if private and (status.st_uid != os.getuid() or status.st_mode & 0o022):
+        return "it belongs to others too"
+    return ""
+
+
+def usage() -> tuple[int, int]:
+    """How many files the cache has, and their bytes."""
+    sizes = [size for entry in _entries() for _, size in _files(entry)]
+    return len(sizes), sum(sizes)
+
+
+def clear() -> int:
+    """Removes all that was built, and returns the bytes freed. What runs at present has it open, and goes on."""
+    freed = usage()[1]
+    for entry in _entries():
+        _remove(entry)
+    return freed - usage()[1]
+
+
+def short_name(source: Source) -> str:
+    """What a build's file name begins with, so that people find it: letters and digits of the source's name."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in source.path.stem)[:40]
 
 
 def into_cache(target: Path, make: Callable[[Path], Path]) -> Path:
-    """``make(directory)`` returns a file in a fresh directory, which becomes ``target`` in one step."""
-    if target.exists():
-        os.utime(target)  # the newest are kept
+    """``make(directory)`` returns a file in a fresh directory, which becomes ``target`` in one step.
+
+    A file is sealed with a hash of what it holds (which linkers and loaders do not read, since it comes after the end).
+    One that was cut short or damaged since is made anew: loading it would end the process.
+    """
+    if _is_sealed(target):
+        os.utime(target)  # what was used last is kept
         return target
     with tempfile.TemporaryDirectory(prefix="building-", dir=target.parent) as directory:
-        os.replace(make(Path(directory)), target)
-    prune(target.parent)
+        made = make(Path(directory))
+        _seal(made)
+        os.replace(made, target)
+    prune()
     return target
 
 
-def prune(directory: Path) -> None:
-    """Drops the oldest builds, and directories of builds that were killed."""
-    for old in [*_newest_first(directory, "*.so")[KEPT_BUILDS:], *_newest_first(directory, "*.cubin")[KEPT_CUBINS:]]:
-        old.unlink(missing_ok=True)
-    building = _newest_first(directory, "building-*")
-    killed = [d for d in building if time.time() - _changed(d) > 24 * 3600]
-    for old_directory in [*_newest_first(directory, "headers-*")[KEPT_HEADERS:], *killed]:
-        shutil.rmtree(old_directory, ignore_errors=True)
+def _seal(path: Path) -> None:
+    content = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(SEAL + _hash(content))
 
 
-def _newest_first(directory: Path, pattern: str) -> list[Path]:
-    return sorted(directory.glob(pattern), key=_changed, reverse=True)
+def _is_sealed(path: Path) -> bool:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    end = len(content) - len(SEAL) - 16
+    return content[end:] == SEAL + _hash(content[: max(end, 0)])
+
+
+def _hash(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+# ---- how much is kept
+
+
+def prune() -> None:
+    """Drops what was not used for longest, down to the limit in bytes, and directories of builds that were killed."""
+    now = time.time()
+    entries = [(_changed(entry), entry, sum(size for _, size in _files(entry))) for entry in _entries()]
+    total, limit = sum(size for _, _, size in entries), _size_limit()
+    for changed, entry, size in sorted(entries):
+        killed = entry.name.startswith("building-") and now - changed > 24 * 3600
+        if killed or (total > limit and now - changed > IN_USE):
+            _remove(entry)
+            total -= size
+
+
+def _size_limit() -> int:
+    text = os.environ.get("YAIE_CACHE_BYTES", str(SIZE_LIMIT))
+    if not text.isdecimal():
+        raise ValueError(f"YAIE_CACHE_BYTES must be a number of bytes, such as {SIZE_LIMIT}, not {text!r}")
+    return int(text)
+
+
+def _entries() -> Iterator[Path]:
+    for kind in KINDS:
+        for path in folder().glob(kind):
+            yield from path.iterdir() if kind == "extensions" else [path]
+
+
+def _files(path: Path) -> list[tuple[float, int]]:
+    """When each file of an entry was changed, and its bytes; without those that another process has just removed."""
+    found = []
+    for file in [path] if not path.is_dir() else path.rglob("*"):
+        try:
+            status = file.stat()
+        except FileNotFoundError:
+            continue
+        if not file.is_dir():
+            found.append((status.st_mtime, status.st_size))
+    return found
 
 
 def _changed(path: Path) -> float:
-    """When it was last changed; now, if another process has just removed it."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return time.time()
+    """When it was last used; now, if there is nothing in it yet."""
+    return max((time_ for time_, _ in _files(path)), default=time.time())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 # ---- for torch.utils.cpp_extension
@@ -76,7 +191,7 @@ def extension_directory(*parts: str) -> Path:
     who builds there, and a lock of a process that has ended is removed; that is said on stderr.
     """
     key = digest(*parts, torch.__version__, sys.version)
-    directory = cache_directory() / "extensions" / key
+    directory = folder() / "extensions" / key
     directory.mkdir(parents=True, exist_ok=True)
     lock, builder = directory / "lock", directory / "builder"
     if lock.exists() and not _lives(builder):

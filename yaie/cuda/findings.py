@@ -10,18 +10,28 @@ from .source import Source
 # Why a finding usually happens, one sentence per kind.
 CAUSES = {
     "out_of_bounds": "a guard such as `if (i < n)` is missing or uses the wrong size, or an index is off by one.",
+    "no_dynamic_shared": "the launch asks for no dynamic shared memory: its third argument, in bytes, is missing.",
+    "small_dynamic_shared": "the third argument of the launch counts bytes, not elements, or an index is too large.",
+    "small_variable": "an index goes past the declared size of a __device__ or __constant__ array.",
+    "negative": "an index is negative: a guard for the first elements is missing, or the index is computed wrongly.",
     "null_pointer": "a pointer was never set, or the launcher was given None for it.",
     "no_tensor": "an index is negative or far too large, or the pointer was computed wrongly.",
     "misaligned": "a vector type (float4, half2, ...) is read at an index that is not a multiple of its width.",
     "const_write": "the launcher promises not to change this tensor (const), and a cast took the promise away.",
     "race": "no __syncthreads() (or, inside one warp, __syncwarp()) lies between the two.",
-    "race_blocks": "nothing orders two blocks of one launch: use an atomic, or give each block its own output.",
-    "race_same_line": "threads update the same element: use an atomic, let one thread do it, or index by thread.",
+    "race_blocks": "nothing orders two blocks of one launch: give each block its own elements, or use two launches.",
+    "race_update": "threads read an element, change it and write it back: use an atomic, or let one thread do it.",
+    "race_stores": "threads store different values in one element: the index should differ from thread to thread.",
+    "race_atomic": "an atomic orders nothing but other atomics: a plain access needs a barrier or a launch between.",
     "uninitialised": "no thread of this block wrote that element: a loop is too short, or a guard skips it.",
+    "uninitialised_atomic": "an atomic changes what is there, and nobody set it: let one thread, then __syncthreads().",
     "cp_async_not_waited": "the data of a cp.async arrives only at cp_async_wait<n>(), followed by __syncthreads().",
     "barrier_divergence": "__syncthreads() stands in a condition that is not the same for all threads of the block.",
     "exit_before_barrier": "an early `return` before a __syncthreads(): let threads skip the work, not the barrier.",
-    "warp_divergence": "lanes of one warp are at different functions that all of them must call together.",
+    "barrier_again": "a loop takes some threads round more often than others, with a barrier in it.",
+    "warp_divergence": "a condition sends lanes to different calls, and all that a mask names must make the same.",
+    "exit_before_warp_function": "an early `return`, or a loop that lanes leave sooner: skip the work, not the call.",
+    "shuffle_source": "only lanes that make the same call can be read: mask, distance or width is wrong.",
     "warp_mask": "the mask of a warp function must name the calling lane and every other lane that calls it.",
     "deadlock": "threads wait for others that never come: a barrier or warp function stands in a condition.",
     "endless_loop": "the loop's condition never becomes false, or it waits for a block that runs later.",
@@ -31,7 +41,11 @@ CAUSES = {
     "assert": "the kernel's own assertion does not hold for this input.",
     "bad_launch": "the card would refuse this launch, and without a check of cudaGetLastError() nobody would notice.",
     "trap": "the code's behaviour is undefined for this input.",
-    "host_fault": "host code must not touch a device pointer it was not given, nor go past its end.",
+    "host_fault": "host code uses a pointer that is null or points nowhere, or goes past the end of an array.",
+    "host_access": "a launcher is host code: do it in a kernel, or copy with cudaMemcpy first.",
+    "copy_direction": "the kind of a copy names where source and destination lie; cudaMemcpyDefault asks the pointers.",
+    "unset_variable": "a local variable has no first value, or gets it only on some paths.",
+    "missing_return": "a path through the function ends without a return statement.",
     "launch_error": "the launcher returned an error code of its own.",
     "unsupported": "run it on a GPU with load(..., backend='cuda').",
 }
@@ -41,11 +55,13 @@ TITLES = {
     "misaligned": "misaligned {access}{bytes}",
     "const_write": "write through a const pointer to `{array}`",
     "race": "race on `{array}`",
-    "uninitialised": "read of uninitialised shared memory `{array}`",
+    "uninitialised": "{access} of uninitialised shared memory `{array}`",
     "cp_async_not_waited": "`{array}` is used before its cp.async was waited for",
     "barrier_divergence": "barrier divergence",
     "exit_before_barrier": "threads returned before a barrier",
     "warp_divergence": "warp divergence",
+    "exit_before_warp_function": "lanes returned before a warp function",
+    "shuffle_source": "a shuffle reads from a lane that does not take part",
     "warp_mask": "wrong warp mask",
     "deadlock": "deadlock",
     "endless_loop": "endless loop",
@@ -56,11 +72,16 @@ TITLES = {
     "bad_launch": "bad launch",
     "trap": "undefined behaviour",
     "host_fault": "the launcher itself failed",
+    "copy_direction": "a copy in the wrong direction",
+    "unset_variable": "use of an uninitialised variable",
+    "missing_return": "a function ends without returning a value",
     "launch_error": "the launcher returned an error",
     "unsupported": "not in the emulator",
 }
 
-ACCESS = {0: "read", 1: "write", 2: "atomic update", -1: "access"}
+READ, WRITE, ATOMIC = 0, 1, 2  # as in interface.h
+ACCESS = {READ: "read", WRITE: "write", ATOMIC: "atomic update", -1: "access"}
+AN_ACCESS = {kind: f"a{'n' * name.startswith('a')} {name}" for kind, name in ACCESS.items()}
 
 
 @dataclass(frozen=True)
@@ -118,6 +139,15 @@ def launch_error(launcher: Launcher, error: str, source: Source) -> Finding:
     )
 
 
+def unset_variable(launcher: str, file: str, line: int, name: str) -> dict:
+    """A raw finding, as the runtime's: a local variable is used before it is set, and the results depend on it."""
+    place = {"block": [0, 0, 0], "thread": [0, 0, 0], "pc": 0, "file": file, "line": line, "access": -1}
+    numbers = ("size", "offset", "array_bytes", "item", "shared", "dynamic", "variable", "again", "update")
+    detail = f"`{name}` is used before it is set, and the results of {launcher} depend on what it holds by chance"
+    names = {"kind": "unset_variable", "kernel": "", "array": "", "detail": detail}
+    return {**names, **dict.fromkeys(numbers, 0), "place": place, "other": None, "count": 1}
+
+
 @dataclass
 class Tensors:
     """Shapes of the call's tensors by parameter name, to turn an element number into an index."""
@@ -156,7 +186,9 @@ def make_findings(
 ) -> list[Finding]:
     """Turns the runtime's report into findings, merged by kind, array and pair of lines, in the order they were met."""
     merged: dict[tuple, Finding] = {}
+    updated = {(raw["kernel"], raw["array"]) for raw in report["findings"] if raw["update"]}
     for raw in report["findings"]:
+        raw["update"] = raw["kind"] == "race" and (raw["kernel"], raw["array"]) in updated
         finding = _make(raw, report, places, lines, tensors)
         sides = sorted([(finding.file, finding.line or 0), (finding.other_file or "", finding.other_line or 0)])
         key = (finding.kind, finding.kernel, finding.array, *sides)
@@ -198,9 +230,9 @@ def _make(
     element = raw["offset"] // item if raw["array"] else None
     index = tensors.index(raw["array"], element) if element is not None else None
     across = bool(other) and other["block"] != place["block"]
-    cause = CAUSES[_cause_of(raw, across, line == other_line)]
+    cause = CAUSES[_cause_of(raw, across)]
     text = _title(raw, place) + (line.show(lines) if line else "")
-    if kind == "race" or kind == "cp_async_not_waited":
+    if kind in ("race", "cp_async_not_waited"):
         text += _other_side(kind, other, across, other_line, lines)
     if detail := _detail(raw, element, index):
         text += f"\n    {detail}"
@@ -225,12 +257,36 @@ def _make(
     )
 
 
-def _cause_of(raw: dict, across: bool, same_line: bool) -> str:
-    if raw["kind"] == "out_of_bounds" and not raw["array"]:
+def _cause_of(raw: dict, across: bool) -> str:
+    if raw["kind"] == "out_of_bounds":
+        return _cause_of_overrun(raw)
+    if raw["kind"] == "uninitialised" and raw["place"]["access"] == ATOMIC:
+        return "uninitialised_atomic"
+    if raw["kind"] == "host_fault" and raw["array"]:
+        return "host_access"
+    if raw["kind"] == "exit_before_barrier" and raw["again"]:
+        return "barrier_again"
+    return _cause_of_race(raw, across) if raw["kind"] == "race" else raw["kind"]
+
+
+def _cause_of_overrun(raw: dict) -> str:
+    if not raw["array"]:
         return "null_pointer" if raw["detail"].endswith("null pointer") else "no_tensor"
-    if raw["kind"] != "race":
-        return raw["kind"]
-    return "race_blocks" if across else "race_same_line" if same_line else "race"
+    if raw["offset"] < 0:
+        return "negative"
+    if raw["dynamic"]:
+        return "small_dynamic_shared" if raw["array_bytes"] else "no_dynamic_shared"
+    return "small_variable" if raw["variable"] else "out_of_bounds"
+
+
+def _cause_of_race(raw: dict, across: bool) -> str:
+    """An atomic is advised only where it helps: where threads read an element and write it back."""
+    if raw["update"]:
+        return "race_update"
+    kinds = {raw["place"]["access"], raw["other"]["access"]}
+    if across:
+        return "race_atomic" if ATOMIC in kinds else "race_blocks"
+    return "race_stores" if kinds == {WRITE} else "race"
 
 
 def _show(index: list[int]) -> str:
@@ -245,12 +301,12 @@ def _title(raw: dict, place: dict) -> str:
     if not raw["kernel"] or "host code" in raw["kernel"] or raw["kernel"].startswith("cuda"):
         return f"{title}{' in ' + raw['kernel'] if raw['kernel'] else ''}"
     who = f"{title} in {raw['kernel']}, block {_show(place['block'])} thread {_show(place['thread'])}"
-    return f"{who} makes a {ACCESS[place['access']]}" if raw["kind"] == "race" else who
+    return f"{who} makes {AN_ACCESS[place['access']]}" if raw["kind"] == "race" else who
 
 
 def _other_side(kind: str, other: dict, across: bool, line: SourceLine | None, lines: dict[str, list[str]]) -> str:
     who = f"thread {_show(other['thread'])}" + (f" of block {_show(other['block'])}" if across else "")
-    did = f"made a {ACCESS[other['access']]} of the same bytes" if kind == "race" else "started this copy"
+    did = f"made {AN_ACCESS[other['access']]} of the same bytes" if kind == "race" else "started this copy"
     return f"\n  and {who} {did}" + (line.show(lines) if line else "")
 
 
@@ -260,8 +316,10 @@ def _detail(raw: dict, element: int | None, index: tuple[int, ...] | None) -> st
     if element is None or not raw["array_bytes"]:
         return ""
     size, name = raw["array_bytes"] // (raw["item"] or 1), raw["array"]
-    what = "shared array" if raw["shared"] else "tensor"
+    what = "shared array" if raw["shared"] else "array" if raw["variable"] else "tensor"
     if raw["kind"] == "out_of_bounds":
+        if raw["dynamic"]:
+            what = "dynamic shared memory"
         side = "past its end" if element >= 0 else "before its start"
         return f"{what} `{name}` has {size} elements; element {element} is {side}"
     where = f"element {element} of {size}" + (f", index {list(index)}" if index else "")

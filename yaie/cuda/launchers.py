@@ -112,6 +112,8 @@ def _read_launcher(text: str, start: int, file: Path) -> list[Launcher]:
     if not match:
         return []
     line = text.count("\n", 0, match.start(2)) + 1
+    if {"__global__", "__device__"} & set(match[1].split()):
+        return []  # a kernel that C may name, not a launcher
     returns = " ".join(w for w in match[1].split() if w not in ("static", "inline", "__host__"))
     if returns not in RETURNS:
         raise SourceError(
@@ -181,4 +183,4 @@ def layout_checks(launchers: Iterable[Launcher]) -> str:
         right = [f"sizeof({struct.name}) == {ctypes.sizeof(layout)}"]
         right += [f"__builtin_offsetof({struct.name}, {n}) == {getattr(layout, n).offset}" for n, _ in struct.fields]
         lines.append(f'static_assert({" && ".join(right)}, "struct {struct.name} is not what its text says at first");')
-    return "\n".join(['\n#line 1 "yaie-launchers"', *lines, ""]) if lines else ""
+    return "\n".join(['\n# 1 "yaie-launchers"', *lines, ""]) if lines else ""

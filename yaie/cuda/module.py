@@ -88,5 +88,10 @@ class Module:
         report = self._last.report if self._last else {}
         return {name: report.get(name, 0) for name in ("blocks", "deep_blocks")}
 
+    @property
+    def remarks(self) -> list[str]:
+        """One line for each check that was off, or not complete, in the last call; a KernelError shows them too."""
+        return self._last.remarks if self._last else []
+
     def __repr__(self) -> str:
         return f"<yaie.cuda.Module {self.source.path.name} on {self.backend}: {', '.join(self.launchers)}>"

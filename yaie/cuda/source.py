@@ -23,15 +23,42 @@ TOKEN = re.compile(
     re.S,
 )
 INCLUDED = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^">\n]+)[">]', re.M)
-DIRECTIVE = re.compile(r'^[ \t]*#[ \t]*line[ \t]+(\d+)(?:[ \t]+"([^"\n]*)")?')
+DIRECTIVE = re.compile(r'^[ \t]*#[ \t]*line[ \t]+(\d+)(?:[ \t]+"((?:[^"\\\n]|\\.)*)")?')
+CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: .*)?$", re.M)
 
 
 class SourceError(SyntaxError):
-    """Something that we cannot read in a file; carries file and line."""
+    """Something that we cannot read in a file, or do not have (``unsupported``); carries file and line."""
 
-    def __init__(self, message: str, file: Path, line: int) -> None:
+    def __init__(self, message: str, file: Path, line: int, unsupported: bool = False) -> None:
         super().__init__(f"{file.name}:{line}: {message}")
-        self.file, self.line, self.message = file, line, message
+        self.file, self.line, self.message, self.unsupported = file, line, message, unsupported
+
+
+def read_text(path: Path) -> str:
+    """A source file's text, whatever the locale: UTF-8, with or without a mark of it at the beginning, else Latin-1."""
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise SourceError("the file is UTF-16, which no CUDA compiler reads; save it as UTF-8", path, 1)
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError:
+        return data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def encoded(text: str) -> bytes:
+    """As `read_text` reads it; names of files that are no UTF-8 stay the bytes that they are."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def quoted(path: str | os.PathLike) -> str:
+    """A path as #line and #include want it."""
+    return '"' + os.fspath(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def unquoted(text: str) -> str:
+    """What `quoted`, or the preprocessor, wrote between the quotes."""
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 @dataclass(frozen=True)
@@ -45,6 +72,17 @@ class Source:
         """The lines of the text, by the file that each is said to come from."""
         return lines_by_file(self.text, self.path)
 
+    def refuse_conflicts(self) -> None:
+        """Raises SourceError for the marks that version control leaves where two edits meet."""
+        for path, text in {self.path: self.text, **self.headers()}.items():
+            if match := CONFLICT.search(text):
+                file, line = where_line(text, text.count("\n", 0, match.start()) + 1, path)
+                raise SourceError(
+                    f"`{match[0]}` is a conflict marker of version control; keep one of the two versions",
+                    Path(file),
+                    line,
+                )
+
     def headers(self) -> dict[Path, str]:
         """The local headers that it includes, directly or not, and their texts, in the order in which they are met."""
         found: dict[Path, str] = {}
@@ -54,7 +92,7 @@ class Source:
                 places = (folder / name for folder in (path.parent, self.path.parent, INCLUDE))
                 header = next((each.resolve() for each in places if each.is_file()), None)
                 if header and header not in found:
-                    found[header] = header.read_text()
+                    found[header] = read_text(header)
                     visit(header, found[header])
 
         visit(self.path, self.text)
@@ -66,7 +104,8 @@ class Source:
 
 
 def read_source(path_or_source: str | os.PathLike, path: str | os.PathLike | None = None) -> Source:
-    """A path, or CUDA C++ text (recognised by its line breaks or braces), which is shown as ``source.cu``.
+    """A path, or CUDA C++ text, which is shown as ``source.cu``: a string with line breaks, or with braces if there is
+    no file of that name.
 
     With ``path``, the first argument is text that stands for the content of that file: messages name it, and
     local headers are looked for beside it. Lines that come from other files say so with ``#line``.
@@ -74,19 +113,20 @@ def read_source(path_or_source: str | os.PathLike, path: str | os.PathLike | Non
     text = os.fspath(path_or_source)
     if path is not None:
         return Source(Path(path).resolve(), text)
-    if "\n" in text or "{" in text:
+    is_text = isinstance(path_or_source, str) and ("\n" in text or ("{" in text and not os.path.isfile(text)))
+    if is_text:
         return Source(Path("source.cu").absolute(), text)
     path = Path(text).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"no such CUDA file: {path}")
-    return Source(path, path.read_text())
+    return Source(path, read_text(path))
 
 
 def digest(*parts: str | bytes) -> str:
     """A short hash of the parts, which tells ("ab", "c") from ("a", "bc")."""
     h = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = encoded(part) if isinstance(part, str) else part
         h.update(len(data).to_bytes(8, "little") + data)
     return h.hexdigest()[:20]
 
@@ -127,7 +167,7 @@ def where_line(text: str, line: int, path: Path) -> tuple[str, int]:
     file, offset = str(path), 0
     for number, content in enumerate(text.split("\n")[: line - 1], 1):
         if match := DIRECTIVE.match(content):
-            file, offset = match[2] or file, int(match[1]) - number - 1
+            file, offset = unquoted(match[2] or "") or file, int(match[1]) - number - 1
     return file, line + offset
 
 
@@ -137,7 +177,7 @@ def lines_by_file(text: str, path: Path) -> dict[str, list[str]]:
     file, offset = str(path), 0
     for number, content in enumerate(text.split("\n"), 1):
         if match := DIRECTIVE.match(content):
-            file, offset = match[2] or file, int(match[1]) - number - 1
+            file, offset = unquoted(match[2] or "") or file, int(match[1]) - number - 1
             continue
         lines, place = found.setdefault(file, []), number + offset
         lines += [""] * (place - len(lines))

@@ -152,16 +152,6 @@ extern "C" int host_touches_nothing(float* y) {
   return 0;
 }
 
-// expect: unsupported
-// call: kernel_launches_kernel(zeros(32))
-__global__ void parent_kernel(float* y) {
-  ones_kernel<<<1, 32>>>(y);  // HERE
-}
-extern "C" int kernel_launches_kernel(float* y) {
-  parent_kernel<<<1, 1>>>(y);
-  return 0;
-}
-
 // expect: exit
 // call: ends_in_a_kernel(zeros(4))
 __global__ void exit_kernel(float* y) {

@@ -127,7 +127,7 @@ __global__ void byte_kernel(unsigned char* y) {
   __shared__ unsigned char bytes[64];
   bytes[threadIdx.x] = 1;
   __syncthreads();
-  bytes[threadIdx.x / 2] = 2;  // HERE
+  bytes[threadIdx.x / 2] = threadIdx.x;  // HERE
   __syncthreads();
   y[threadIdx.x] = bytes[threadIdx.x];
 }

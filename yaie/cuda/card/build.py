@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from ..cache import cache_directory, into_cache, prune
-from ..compiler import CompileError, explain, run
+from ..cache import folder, into_cache, short_name
+from ..compiler import CompileError, as_compile_errors, explain, run
 from ..launchers import Launcher, layout_checks
-from ..source import INCLUDE, Source, digest, read_source
+from ..source import INCLUDE, Source, digest, encoded, quoted, read_source
 from .nvcc import FLAGS, find_nvcc
 
 # PyTorch builds extensions without the operators of half and bfloat16; everyday CUDA has them.
@@ -37,12 +37,12 @@ def build_for_card(source: Source, launchers: Sequence[Launcher], flags: Sequenc
     # Named as a flag and not in TORCH_CUDA_ARCH_LIST, which several builds at a time would take from each other.
     arch = f"{major}{minor}{'a' if major >= 9 else ''}"  # "a": wgmma and TMA exist only there
     options = [*FLAGS, *TORCH_UNDO, "-O3", f"-gencode=arch=compute_{arch},code=sm_{arch}", *flags]
-    text = f'#line 1 "{source.path}"\n{source.text}{layout_checks(launchers)}'
+    text = f"#line 1 {quoted(source.path)}\n{source.text}{layout_checks(launchers)}"
     key = digest(text, source.fingerprint(), str(torch.version.cuda), *options)
 
     def make(directory: Path) -> Path:
         copy = directory / "kernel.cu"
-        copy.write_text(text)
+        copy.write_bytes(encoded(text))
         try:
             built = cpp_extension.load(
                 name=f"{source.path.stem}_{key}",
@@ -56,7 +56,7 @@ def build_for_card(source: Source, launchers: Sequence[Launcher], flags: Sequenc
             raise explain(str(error), source) from error
         return Path(built)
 
-    return into_cache(cache_directory() / f"{source.path.stem}-card-{key}.so", make)
+    return into_cache(folder() / f"{short_name(source)}-card-{key}.so", make)
 
 
 @dataclass(frozen=True)
@@ -89,22 +89,22 @@ def compile_cubin(
     ``arch`` is ``sm_80``, ``sm_90a``, ``sm_120`` ...; ``path`` is as for :func:`yaie.cuda.load`. Warnings are errors.
     Raises :class:`CompileError` with the file's own line, or if there is no nvcc.
     """
-    source = read_source(path_or_source, path)
+    with as_compile_errors():
+        source = read_source(path_or_source, path)
     nvcc = find_nvcc()
     if not nvcc:
         raise CompileError("nvcc was not found; compiling for a card needs the CUDA toolkit (no GPU is needed)")
     options = ["-cubin", f"-arch={arch}", *FLAGS, "-Werror", "all-warnings", "-Xptxas", "-v", *flags]
-    with tempfile.TemporaryDirectory(prefix="cubin-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="building-", dir=folder()) as temporary:
         directory = Path(temporary)
-        (directory / "kernel.cu").write_text(f'#line 1 "{source.path}"\n{source.text}')
+        (directory / "kernel.cu").write_bytes(encoded(f"#line 1 {quoted(source.path)}\n{source.text}"))
         include = ["-I", INCLUDE, "-I", source.path.parent]
         result = run([nvcc, *options, *include, "-o", "kernel.cubin", "kernel.cu"], directory)
         if result.returncode:
             raise explain(result.stderr, source)
         data = (directory / "kernel.cubin").read_bytes()
-    target = cache_directory() / f"{source.path.stem}-{arch}-{digest(data)}.cubin"
-    target.write_bytes(data)
-    prune(target.parent)
+        target = folder() / f"{short_name(source)}-{arch}-{digest(data)}.cubin"
+        into_cache(target, lambda _: directory / "kernel.cubin")
     return Cubin(arch, target, tuple(_read_usage(result.stderr)))
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import torch
 
-from ..source import Source
+from ..source import Source, read_text
 from .nvcc import runs_on
 
 
@@ -37,7 +37,7 @@ def prebuilt_launchers(source: Source) -> dict[str, int] | None:
     if kernels is None or name not in kernels.SOURCES:
         return None
     if kernels.SOURCES[name] != source.fingerprint():
-        if not source.path.is_file() or source.path.read_text() != source.text:
+        if not source.path.is_file() or read_text(source.path) != source.text:
             return None
         problem = f"csrc/{name} or a header of it was edited since yaie_kernels was built"
     elif not runs_on(kernels.ARCHITECTURES.split(";"), torch.cuda.get_device_capability()):

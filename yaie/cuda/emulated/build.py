@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..arguments import callable_launchers
-from ..cache import cache_directory, into_cache
-from ..compiler import CompileError, explain, run
+from ..cache import folder, into_cache, short_name
+from ..compiler import CompileError, as_compile_errors, explain, run
 from ..launchers import Launcher, layout_checks
-from ..source import INCLUDE, Source, SourceError, digest
-from .rewrite import Rewritten, call_wrappers, rewrite
+from ..source import INCLUDE, Source, digest, encoded, quoted
+from .rewrite import call_wrappers, rewrite
+from .unsupported import explain_refusal
 
 HERE = Path(__file__).parent
 RUNTIME = HERE / "runtime"
@@ -28,27 +31,32 @@ COMPILER_CANDIDATES = [
 ]
 
 COMMON_FLAGS = [
-    *("-x", "c++", "-std=c++17", "-fPIC", "-w", "-g1", "-gdwarf-4"),
+    *("-x", "c++", "-std=c++17", "-fPIC", "-g1", "-gdwarf-4"),
     "-fno-strict-aliasing",  # reinterpret_cast<half2*>(&int4) is everyday CUDA
     "-fno-finite-loops",  # an endless loop must stay one, to be reported
     "-fno-math-errno",
     "-ffp-contract=fast",  # nvcc contracts a*b+c too
     "-fstack-clash-protection",  # a local array that is too large meets the guard page, not its neighbour's stack
     "-ftls-model=initial-exec",
+    "-fsanitize=return",  # the end of a function without its return is reported instead of running on
 ]
-FAST_FLAGS = ["-O2"]
+FAST_FLAGS = ["-O2", "-w"]
 # -O1 and no vectoriser: one access in the source stays one access, of its own size, on its own line.
-CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls"]
+CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls", "-Wuninitialized"]
 GCC_FLAGS = ["-fno-gnu-unique", "-fmax-errors=5"]
 GCC_CHECK_FLAGS = [
+    "-Wmaybe-uninitialized",
     *("-fno-tree-sra", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-tree-loop-distribute-patterns"),
     *("-fno-crossjumping", "-fno-thread-jumps", "-fno-ipa-icf"),  # code that serves twice stays in one place
-    *("--param", "tsan-instrument-func-entry-exit=0"),
+    *("--param", "tsan-instrument-func-entry-exit=0", "--param", "tsan-distinguish-volatile=1"),
 ]
+# g++ does not report these calls, so they go through the runtime.
+CHECK_LINK_FLAGS = [f"-Wl,--wrap={name}" for name in ("memcpy", "memmove", "memset")]
 CLANG_FLAGS = ["-ferror-limit=5"]
 CLANG_CHECK_FLAGS = [
+    "-Wsometimes-uninitialized",
     *("-fno-vectorize", "-fno-slp-vectorize", "-fno-unroll-loops", "-mllvm", "-tsan-instrument-func-entry-exit=0"),
-    *("-mllvm", "-tsan-instrument-read-before-write=1"),
+    *("-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-distinguish-volatile=1"),
 ]
 
 
@@ -86,8 +94,9 @@ def flags_for(compiler: str, check: bool) -> list[str]:
 
 @functools.lru_cache
 def headers_digest() -> str:
-    """Of our headers' text and place: a build names the headers' files in its line numbers, and findings rely on it."""
-    files = sorted([*EMULATOR_INCLUDE.iterdir(), *INCLUDE.iterdir()])
+    """Of what a build is made of beside the file: our headers, with their place (a build names their files in its line
+    numbers, and findings rely on it), and what rewrites a file."""
+    files = sorted([*EMULATOR_INCLUDE.rglob("*"), *INCLUDE.iterdir(), *HERE.glob("*.py")])
     return digest(str(HERE), *(f.read_bytes() for f in files if f.is_file()))
 
 
@@ -118,29 +127,10 @@ def build_runtime(compiler: str) -> Path:
             raise CompileError(f"the emulator's runtime does not link with {compiler}:\n{result.stderr}")
         return directory / "runtime.so"
 
-    return into_cache(cache_directory() / f"runtime-{key}.so", make)
+    return into_cache(folder() / f"runtime-{key}.so", make)
 
 
 # ---- a file
-
-
-def rewrite_tree(source: Source) -> tuple[str, dict[str, str]]:
-    """The rewritten file and its rewritten local headers, by the name that they get in the build directory."""
-    headers: dict[str, str] = {}
-
-    def header_name(path: Path) -> str:
-        return f"{digest(str(path))}-{path.name}"
-
-    def visit(path: Path, text: str) -> str:
-        result: Rewritten = rewrite(text, path, header_name)
-        for include in result.includes:
-            name = header_name(include)
-            if name not in headers:
-                headers[name] = ""  # entered before the visit: headers may include each other
-                headers[name] = visit(include, include.read_text())
-        return result.text
-
-    return visit(source.path, source.text), headers
 
 
 def build_for_emulator(
@@ -148,42 +138,86 @@ def build_for_emulator(
 ) -> tuple[Path, tuple[Launcher, ...]]:
     """The built library and its launchers; a build whose inputs have not changed is taken from the cache."""
     launchers = callable_launchers(source)
-    try:
-        text, headers = rewrite_tree(source)
-    except SourceError as error:
-        raise CompileError(str(error), str(error.file), error.line) from None
-    text = f'#include "yaie_emulator.h"\n{text}{layout_checks(launchers)}{call_wrappers(launchers)}'
     options = [*flags_for(compiler, check), *flags]
-    key = digest(
-        text,
-        *(x for item in sorted(headers.items()) for x in item),
-        headers_digest(),
-        compiler_version(compiler),
-        *options,
-    )
+    inputs = (source.fingerprint(), str(source.path), headers_digest(), compiler_version(compiler))
+    added = f"{layout_checks(launchers)}{call_wrappers(launchers)}"
+    link = ["-shared", "-Wl,-Bsymbolic", *(CHECK_LINK_FLAGS if check else [])]
+    target = folder() / f"{short_name(source)}-{digest(*inputs, added, *options, *link)}.so"
+
+    # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.
+    defined_only = all(flag.startswith("-D") for flag in flags)
 
     def make(directory: Path) -> Path:
-        (directory / "kernel.cpp").write_text(text)
-        for name, content in headers.items():
-            (directory / name).write_text("#pragma once\n" + content if "#pragma once" not in content else content)
-        include = ["-I", directory, "-I", EMULATOR_INCLUDE, "-I", INCLUDE, "-I", source.path.parent]
-        compile_it = [*options, *include, "-c", "kernel.cpp", "-o", "kernel.o"]
-        # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.
-        defined_only = all(flag.startswith("-D") for flag in flags)
         quick = precompiled_header(compiler, tuple(flags_for(compiler, check))) if defined_only else []
-        result = run([compiler, *quick, *compile_it], directory)
+        result = compile_rewritten(source, [compiler, *options], quick, added, directory)
         if quick and result.returncode and "PCH" in result.stderr:  # it could not be mapped into memory here
-            result = run([compiler, *compile_it], directory)
+            result = compile_rewritten(source, [compiler, *options], [], added, directory)
         if result.returncode:
-            raise explain(result.stderr, source)
+            raise explain(result.stderr, source, explain_refusal)
+        unset = unset_variables(result.stderr)
         # A step of its own, without -fsanitize=thread: the real sanitizer must not be linked.
-        result = run([compiler, "-shared", "-Wl,-Bsymbolic", "-o", "kernel.so", "kernel.o"], directory)
+        result = run([compiler, *link, "-o", "kernel.so", "kernel.o"], directory)
         if result.returncode:
             raise CompileError(f"{source.path.name} does not link:\n{result.stderr}", str(source.path))
+        with (directory / "kernel.so").open("ab") as file:  # linkers and loaders do not read what comes after the end
+            file.write(UNSET_MARK + json.dumps(unset).encode())
         return directory / "kernel.so"
 
-    target = cache_directory() / f"{source.path.stem}-{key}.so"
     return into_cache(target, make), launchers
+
+
+def compile_rewritten(
+    source: Source, command: Sequence[str], quick: Sequence[str], added: str, directory: Path
+) -> subprocess.CompletedProcess:
+    """Makes kernel.o of the file, rewritten, and of the text `added` to it; gives the run that failed, or the last."""
+    preprocessed = preprocess(source, command, quick, directory)
+    if preprocessed.returncode:
+        return preprocessed
+    with as_compile_errors():
+        text = rewrite(preprocessed.stdout, source.path)
+    (directory / "kernel.ii").write_bytes(encoded(text + added))
+    # Nothing of ours or of the system may be expanded once more.
+    language = ["-x", "c++-cpp-output", *([] if is_clang(command[0]) else ["-fpreprocessed"])]
+    return run([*command, *language, "-c", "kernel.ii", "-o", "kernel.o"], directory)
+
+
+def preprocess(
+    source: Source, command: Sequence[str], quick: Sequence[str], directory: Path
+) -> subprocess.CompletedProcess:
+    """The file (as standard output) with its macros, conditionals and headers resolved by the compiler.
+
+    With the options `quick` our own header stays out of it: a line of the result asks for it as precompiled.
+    """
+    text = f'#include "yaie_emulator.h"\n#line 1 {quoted(source.path)}\n{source.text}'
+    (directory / "kernel.cu").write_bytes(encoded(text))
+    # Ours are headers of the system to the compiler, and so to the rewriting, which does not read them.
+    ours = ["-isystem", EMULATOR_INCLUDE, "-isystem", INCLUDE]
+    beside = ["-iquote", source.path.parent, "-I", source.path.parent]
+    return run([command[0], *quick, *command[1:], *beside, *ours, "-E", "kernel.cu"], directory)
+
+
+UNSET_MARK = b"yaie-unset"
+UNSET = re.compile(
+    r"^(?P<file>[^\n]+?):(?P<line>\d+):\d+: warning: .{0,9}?(?:variable )?[\u2018'](?P<name>[^\u2019']+)[\u2019']"
+    r" (?:is|may be) (?:used )?uninitialized",
+    re.M,
+)
+
+
+def unset_variables(stderr: str) -> list[tuple[str, int, str, str]]:
+    """The local variables that the compiler thinks are, or may be, used before they are set: file, line, name, and the
+    compiler's words about the function (and where that was inlined)."""
+    found, end = set(), 0
+    for m in UNSET.finditer(stderr):
+        about = [line for line in stderr[end : m.start()].splitlines() if "In " in line or "inlined from" in line]
+        found.add((m["file"], int(m["line"]), m["name"], "\n".join(about)))
+        end = m.end()
+    return sorted(found)
+
+
+def read_unset_variables(library: Path) -> list[list]:
+    _, _, text = library.read_bytes().rpartition(UNSET_MARK)
+    return json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]
 
 
 @functools.lru_cache
@@ -194,8 +228,8 @@ def precompiled_header(compiler: str, options: tuple[str, ...]) -> list[str]:
     """
     if is_clang(compiler):
         return []
-    directory = cache_directory() / f"headers-{digest(headers_digest(), compiler_version(compiler), *options)}"
-    directory.mkdir(exist_ok=True)
+    directory = folder() / f"headers-{digest(headers_digest(), compiler_version(compiler), *options)}"
+    directory.mkdir(parents=True, exist_ok=True)
 
     def make(temporary: Path) -> Path:
         as_header = ["c++-header" if option == "c++" else option for option in options]
@@ -209,4 +243,4 @@ def precompiled_header(compiler: str, options: tuple[str, ...]) -> list[str]:
         into_cache(directory / "yaie_emulator.h.gch", make)
     except (CompileError, OSError):
         return []
-    return ["-I", str(directory)]
+    return ["-fpch-preprocess", "-I", str(directory)]

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import io
 import json
 import re
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from ..arguments import Rules
-from ..compiler import HERE
-from ..findings import KernelError, SourceLine, Tensors, launch_error, make_findings
+from ..compiler import CompileError, is_internal, own_files, run
+from ..findings import KernelError, SourceLine, Tensors, launch_error, make_findings, unset_variable
 from ..launchers import STREAMS, Launcher, Parameter
 from ..profile import Profile, make_profile
-from ..source import Source
-from .build import build_for_emulator, build_runtime, find_compiler
+from ..source import Source, read_text
+from .build import build_for_emulator, build_runtime, find_compiler, read_unset_variables
 
 BOUNDS, RACES, COUNTERS = 1, 2, 4  # checks of `emu_begin`, as in runtime.h
+POISON, OTHER_POISON = 0xFF, 0x55  # bytes of what is undefined: NaN or -1, and large numbers
 
 call_lock = threading.RLock()  # the emulator's runtime serves one call at a time
 
@@ -34,12 +36,13 @@ def runtime(compiler: str) -> ctypes.CDLL:
     library = ctypes.CDLL(str(build_runtime(compiler)), mode=ctypes.RTLD_GLOBAL)
     pointer, text = ctypes.c_void_p, ctypes.c_char_p
     signatures: dict[str, tuple[object, list]] = {
-        "emu_begin": (None, [*[ctypes.c_uint] * 2, *[ctypes.c_double] * 2, *[ctypes.c_uint] * 4]),
+        "emu_begin": (None, [*[ctypes.c_uint] * 2, *[ctypes.c_double] * 2, *[ctypes.c_uint] * 4, ctypes.c_int]),
         "emu_guarded_alloc": (pointer, [ctypes.c_size_t, ctypes.c_size_t]),
         "emu_guarded_free": (ctypes.c_bool, [pointer]),
         "emu_guarded_protect": (None, [pointer]),
         "emu_register": (None, [pointer, ctypes.c_size_t, text, ctypes.c_uint, ctypes.c_bool]),
         "emu_call": (ctypes.c_bool, [pointer, ctypes.POINTER(pointer), ctypes.POINTER(ctypes.c_int)]),
+        "emu_rewind": (None, []),
         "emu_report": (text, []),
         "emu_trace": (text, []),
         "emu_output": (text, []),
@@ -104,6 +107,9 @@ class DeviceMemory:
             ctypes.memmove(copy.address, copy.storage.data_ptr() + copy.first, size)
             if not copy.writable:
                 self.library.emu_guarded_protect(copy.address)
+        self.register()
+
+    def register(self) -> None:
         for p, tensor in self.tensors:
             address, bytes_ = self.address_of(tensor), tensor.numel() * tensor.element_size()
             read_only = not self._copy_of(tensor).writable
@@ -116,6 +122,18 @@ class DeviceMemory:
     def address_of(self, tensor: torch.Tensor) -> int:
         copy = self._copy_of(tensor)
         return copy.address + tensor.storage_offset() * tensor.element_size() - copy.first
+
+    def contents(self) -> list[bytes]:
+        return [ctypes.string_at(copy.address, copy.end - copy.first) for copy in self.copies if copy.writable]
+
+    def put(self, contents: Sequence[bytes]) -> None:
+        for copy, content in zip((c for c in self.copies if c.writable), contents, strict=True):
+            ctypes.memmove(copy.address, content, len(content))
+
+    def fill_again(self) -> None:
+        for copy in self.copies:
+            if copy.writable:
+                ctypes.memmove(copy.address, copy.storage.data_ptr() + copy.first, copy.end - copy.first)
 
     def copy_back(self) -> None:
         for copy in self.copies:
@@ -152,7 +170,10 @@ class EmulatorLibrary:
         self.library = ctypes.CDLL(str(self.path))
         self.report: dict = {}
         self.trace_block, self.trace_warp = (0, 0, 0), 0
+        self._own = own_files(source)
         self._places: dict[int, SourceLine] = {}
+        self.unset = read_unset_variables(self.path) if check else []
+        self._trace: str | None = None  # of the last call, if the runtime has made another since
 
     def call(
         self,
@@ -164,16 +185,19 @@ class EmulatorLibrary:
     ) -> None:
         rules = self.rules[launcher.name]
         values = [rule.convert(value) for rule, value in zip(rules.each, rules.bind(args, kwargs), strict=True)]
-        checks = BOUNDS | RACES | COUNTERS if self.check else 0
-        self.trace_block, self.trace_warp = trace_block, trace_warp
+        self.trace_block, self.trace_warp, self._trace = tuple(trace_block), trace_warp, None
         with call_lock:
-            o = self.options
-            self.runtime.emu_begin(checks, o.workers, o.time_limit, o.event_budget, *trace_block, trace_warp)
+            self._begin(POISON)
             memory = DeviceMemory(self.runtime, 256 if self.check else 16)
             try:
                 self._run(launcher, values, memory)
             finally:
                 memory.free()
+
+    def _begin(self, poison: int) -> None:
+        o, checks = self.options, BOUNDS | RACES | COUNTERS if self.check else 0
+        traced = (*self.trace_block, self.trace_warp)
+        self.runtime.emu_begin(checks, o.workers, o.time_limit, o.event_budget, *traced, poison)
 
     def _run(self, launcher: Launcher, values: Sequence, memory: DeviceMemory) -> None:
         tensors = [
@@ -191,8 +215,59 @@ class EmulatorLibrary:
             cells.append(value)
         error = self._call_launcher(launcher, cells)
         self.report = json.loads(self.runtime.emu_report())
+        if self.report["suspects"] and not self.report["findings"] and self._depends_on_poison(launcher, cells, memory):
+            self.report["findings"] = self.report["suspects"]
+        unset = self._unset_in_kernels() if self.unset and not error and not self.report["findings"] else []
+        if unset and self._depends_on_unset(launcher, cells, memory):
+            self.report["findings"] = [unset_variable(launcher.name, *each) for each in unset]
         self._raise_findings(launcher, error, {p.name: tuple(tensor.shape) for p, tensor in tensors})
         memory.copy_back()
+
+    def _depends_on_poison(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory) -> bool:
+        """Makes the call again with other bytes for all that is undefined, and leaves the first call's results.
+
+        An undefined value may be shuffled in as long as nobody uses it; whether anybody does shows in the results.
+        """
+        first = memory.contents()
+        memory.fill_again()
+        self.runtime.emu_rewind()
+        self._begin(OTHER_POISON)
+        memory.register()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._call_launcher(launcher, cells)
+        return bool(json.loads(self.runtime.emu_report())["findings"]) or memory.contents() != first
+
+    def _depends_on_unset(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory) -> bool:
+        """Whether local variables that the compiler suspects of being used unset are: makes the call in two builds
+        which begin all such variables with other bytes, and compares. Leaves this build's results.
+        """
+        trace = self.trace()
+        kept, results = memory.contents(), []
+        for start in ("zero", "pattern"):
+            results.append(self._results_with(launcher, cells, memory, f"-ftrivial-auto-var-init={start}"))
+        memory.put(kept)
+        self._trace = trace
+        return results[0] != results[1]
+
+    def _unset_in_kernels(self) -> list[list]:
+        """Those in kernels that ran; if there are none, those that are in no kernel."""
+        kernels = set(re.findall(r"__global__[^;{}]*?(\w+)\s*\([^()]*\)\s*\{", self.source.text))
+        ran = {x["kernel"].split("<")[0].split("::")[-1] for x in self.report["launches"]}
+        of = [(each[:3], kernels.intersection(re.findall(r"\w+", each[3]))) for each in self.unset]
+        return [each for each, named in of if named & ran] or [each for each, named in of if not named]
+
+    def _results_with(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory, flag: str) -> object:
+        options = replace(self.options, flags=(*self.options.flags, flag), workers=1)
+        try:
+            build = EmulatorLibrary(self.source, False, options)
+        except CompileError:  # g++ before 12 has no such option
+            return None
+        memory.fill_again()
+        build._begin(POISON)
+        memory.register()
+        with contextlib.redirect_stdout(io.StringIO()):
+            error = build._call_launcher(launcher, cells)
+        return error, bool(json.loads(self.runtime.emu_report())["findings"]), memory.contents()
 
     def _call_launcher(self, launcher: Launcher, cells: Sequence) -> int:
         arguments = (ctypes.c_void_p * max(1, len(cells)))(*(ctypes.addressof(c) for c in cells))
@@ -209,9 +284,8 @@ class EmulatorLibrary:
         if raw:
             pcs = {p["pc"] for f in raw for p in (f["place"], f["other"]) if p} | {s[0] for s in self.report["samples"]}
             found = make_findings(self.report, self.places(pcs), self.sources(), Tensors(shapes))
-            raise KernelError(
-                found if self.check else found[:1], "" if self.check else "(fast mode: check mode says more)"
-            )
+            note = "\n".join(self.remarks) if self.check else "(fast mode: check mode says more)"
+            raise KernelError(found if self.check else found[:1], note)
         if error:
             raise KernelError([launch_error(launcher, f"error {error}", self.source)])
 
@@ -220,14 +294,14 @@ class EmulatorLibrary:
     def sources(self) -> dict[str, list[str]]:
         own = self.source.lines()
         files = {p.file for p in self._places.values()} - own.keys()
-        return {f: Path(f).read_text().splitlines() for f in files if Path(f).is_file()} | own
+        return {f: read_text(Path(f)).split("\n") for f in files if Path(f).is_file()} | own
 
     def places(self, pcs: set[int]) -> dict[int, SourceLine]:
         """The file's own line for each instruction: the innermost inlined frame that is not in a header of ours."""
         new = sorted(pc for pc in pcs if pc and pc not in self._places)
         if new:
             command = ["addr2line", "-i", "-a", "-e", str(self.path), *(hex(pc) for pc in new)]
-            self._read_places(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            self._read_places(run(command, self.path.parent).stdout)
         return self._places
 
     def _read_places(self, text: str) -> None:
@@ -237,11 +311,19 @@ class EmulatorLibrary:
                 pc = int(line, 16)
             elif (match := re.match(r"(.*):(\d+)", line)) and pc not in self._places:
                 file, number = match[1], int(match[2])
-                internal = file.startswith(str(HERE)) or file.startswith("/usr/") or file == "??"
+                internal = is_internal(file, self._own) or file == "??"
                 if number and not internal:
                     self._places[pc] = SourceLine(file, number)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What the last call's findings, or their absence, do not tell: one line for each check that was off."""
+        return list(self.report.get("remarks", ()))
+
+    def trace(self) -> str:
+        return self._trace if self._trace is not None else self.runtime.emu_trace().decode()
+
     def profile(self) -> Profile:
-        trace = json.loads(self.runtime.emu_trace())
+        trace = json.loads(self.trace())
         pcs = {c["pc"] for c in self.report["counters"]} | {row[1] for row in trace}
         return make_profile(self.report, trace, self.places(pcs), self.sources(), self.trace_block, self.trace_warp)

@@ -1,344 +1,403 @@
 """Turns CUDA C++ into C++ that g++ and clang++ accept, line for line.
 
-Four things in a ``.cu`` file are not C++: launches with ``<<< >>>``, ``__shared__`` arrays, the built-in
-index variables, and whatever the emulator refuses. A small tokenizer finds them; everything else, layout
-included, stays as it was written, so that compiler messages and findings name the file's own lines.
+The compiler preprocesses the file first, and what is rewritten is its output. So macros, line continuations,
+conditional code and headers are the compiler's business, as they are nvcc's, and a launch in a macro is a launch like
+any other. That costs one more run of the preprocessor (20 to 40 ms, as g++ takes our header precompiled there too) and
+keeps an edit to its finding within a second.
+
+Why words and not a parser: tree-sitter's CUDA grammar sees macros unexpanded and gives up inside them, which is where
+most faults were; clang as a library needs CUDA's own headers and reads the standard library anew for each edit. On
+preprocessed text little is left to find, and each has a simple grammar:
+
+    k<T><<<g, b>>>(x)        (emu::Launch(g, b), k<T>(x)): a real call, so arguments convert as in C++
+    __global__ void k(T x)   the body becomes a function of its own, which `k`, when it is called, launches
+    __shared__ T a[n]        a reference to an array that the runtime lays out
+    threadIdx                a call, in device code only: host code may use the names for its own
+
+Layout stays as it was written, so that compiler messages and findings name the file's own lines.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..launchers import Launcher
-from ..source import TOKEN, SourceError, is_code, split_top_level, where_line
-from .unsupported import COVERED_HEADERS, ENDS_PROGRAM, MAPPED_HEADERS, REFUSED_HEADERS, REFUSED_NAMES, refusal
+from .declarations import Declarations, Function, find_declarations
+from .rules import check_rules
+from .unsupported import ENDS_PROGRAM, REFUSED_NAMES, refusal
+from .words import Words, is_name
 
-ALIGNMENT = re.compile(r"(?:__align__|alignas|__attribute__)\s*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)")
 BUILT_IN = {"threadIdx", "blockIdx", "blockDim", "gridDim"}
+# Far apart, so that what lies between belongs to none; and `used`, for g++ does not check what it takes for constant.
+CONSTANT = "__attribute__((aligned(65536), used))"
+NUMBER_TYPES = {"int", "float", "double", "char", "bool", "short", "long", "unsigned", "signed", "const"}
+NO_TYPES = {"const", "volatile", "struct", "class", "typename"}
+SILENT = {"__global__", "__device__", "__host__", "__managed__", "__grid_constant__"}
+# Words after which an expression begins, though they look like names.
+BEFORE_EXPRESSION = {"return", "else", "do", "case", "throw", "co_return", "co_await", "goto"}
+BEFORE_CONDITION = {"if", "while", "for", "switch", "constexpr"}
 
 
-@dataclass
-class Rewritten:
-    """C++ text of one file, and the local headers that it includes (rewritten too, by their place on disk)."""
+@dataclass(frozen=True)
+class FileScopeShared:
+    """A `__shared__` array outside of functions: each function that names it gets a reference to its block's own."""
 
-    text: str
-    includes: list[Path] = field(default_factory=list)
+    name: str
+    reference: str
 
 
 class Rewriter:
-    def __init__(self, source: str, file: Path) -> None:
-        self.source, self.file = source, file
-        self.tokens = [m.group() for m in TOKEN.finditer(source)]
-        self.code = [is_code(t) for t in self.tokens]
-        self.includes: list[Path] = []
+    def __init__(self, preprocessed: str, file: Path) -> None:
+        self.words = Words(preprocessed, file)
+        self.found: Declarations = find_declarations(self.words)
+        self.kernels = {f.name for f in self.found.functions if f.is_kernel}
+        self.device_code = self._device_code()
+        self.shared: list[FileScopeShared] = []
+        self.count = 0  # names that we make up are numbered
 
-    def run(self, header_name: Callable[[Path], str]) -> str:
-        """``header_name`` gives the name under which a rewritten local header will lie."""
-        self._rewrite_includes(header_name)
-        self._mark_refused()
-        self._rewrite_ends()
-        self._rewrite_built_ins()
-        i = 0
-        while i < len(self.tokens):
-            if self.code[i]:
-                if self.tokens[i] == "<<<":
-                    self._rewrite_launch(i)
-                elif self.tokens[i] == "__shared__":
-                    self._rewrite_shared(i)
+    def run(self) -> str:
+        self._refuse()
+        check_rules(self.words, self.found)
+        self._rewrite_words()
+        self._rewrite_shared()
+        for i in range(len(self.words) - 1, -1, -1):  # inner launches first
+            if self.words[i] == "<<<":
+                self._rewrite_launch(i)
+        for function in self.found.functions:
+            if function.body[0] >= 0:
+                self._refer_to_shared(function)
+                if function.is_kernel:
+                    self._rewrite_kernel(function)
+        return self.words.text()
+
+    # ---- where device code is
+
+    def _device_code(self) -> list[tuple[int, int]]:
+        """First and last word of each function that runs on the device, lambdas of host functions among them."""
+        words = self.words
+        spans = [(f.first, f.body[1]) for f in self.found.functions if f.on_device and f.body[0] >= 0]
+        bodies = [f.body for f in self.found.functions if not f.on_device and f.body[0] >= 0]
+        for first, last in bodies:
+            for i in range(first, last):
+                if words[i] in ("__device__", "__global__") and not any(a <= i <= b for a, b in spans):
+                    spans.append((i, self._end_of_function(i)))
+        return sorted(spans)
+
+    def _end_of_function(self, i: int) -> int:
+        words = self.words
+        while words[i] not in ("{", ";", ""):
+            i = words.pair[i] + 1 if words[i] in ("(", "[") else i + 1
+        return words.pair.get(i, i)
+
+    # ---- single words
+
+    def _refuse(self) -> None:
+        words = self.words
+        for i in range(len(words)):
+            word = words[i]
+            if word in REFUSED_NAMES and words[i - 1] not in (".", "->"):
+                if word in ("asm", "__asm__") and self._is_empty_asm(i):
+                    continue
+                words.fail(i, refusal(REFUSED_NAMES[word]), unsupported=True)
+
+    def _is_empty_asm(self, i: int) -> bool:
+        """`asm volatile("" ::: "memory")` keeps the compiler from moving accesses, in any compiler."""
+        while self.words[i] and self.words[i] != "(":
             i += 1
-        return "".join(self.tokens)
+        return self.words[i + 1] == '""'
 
-    # ---- moving about
+    def _rewrite_words(self) -> None:
+        words = self.words
+        for i in range(len(words)):
+            word = words[i]
+            if word in SILENT:
+                words.instead(i, "")
+            elif word == "__constant__":
+                static = "" if self._beside(i, {"static", "extern"}) else "static "
+                words.instead(i, f"{static}{CONSTANT}")
+            elif word == "__forceinline__":
+                inline = "" if self._beside(i, {"inline", "__inline__", "__inline"}) else "inline "
+                words.instead(i, f"{inline}__attribute__((always_inline))")
+            elif word == "__noinline__" and words[i - 1] != "(":
+                words.instead(i, "__attribute__((noinline))")
+            elif words[i + 1] == "(" and word in ENDS_PROGRAM:
+                self._rewrite_end(i)
+            elif words[i + 1] == "(" and word == "printf" and words[i - 1] not in (".", "->"):
+                words.instead(i, "emu_printf")
+        for first, last in self.device_code:
+            own = self._own_names(first, last)
+            for i in range(first, last):
+                if words[i] in BUILT_IN and words[i] not in own and words[i - 1] not in (".", "->", "::"):
+                    words.instead(i, f"emu_{words[i]}()")
+                elif words[i] == "clock" and words[i + 1] == "(" and words[i - 1] not in (".", "->", "::"):
+                    words.instead(i, "emu_clock32")
 
-    def _line(self, i: int) -> int:
-        return 1 + sum(t.count("\n") for t in self.tokens[:i])
+    def _beside(self, i: int, wanted: set[str]) -> bool:
+        """Whether one of the words stands among the specifiers that surround word i."""
+        words = self.words
+        for step in (-1, 1):
+            k = i + step
+            while is_name(words[k]) or words[k] in ('"C"', "::", "*", "&"):
+                if words[k] in wanted:
+                    return True
+                k += step
+        return False
 
-    def _fail(self, i: int, message: str) -> None:
-        file, line = where_line(self.source, self._line(i), self.file)
-        raise SourceError(message, Path(file), line)
+    def _own_names(self, first: int, last: int) -> set[str]:
+        """Built-in variables' names that a function gives to its own parameters or variables."""
+        words = self.words
+        return {
+            words[i]
+            for i in range(first + 1, last)
+            if words[i] in BUILT_IN
+            and (words[i - 1] in ("dim3", "uint3", "auto", "int", "unsigned") or words[i - 1] in ("&", "const"))
+            and words[i + 1] in ("=", "(", "{", ",", ")", ";")
+        }
 
-    def _previous(self, i: int) -> int:
-        i -= 1
-        while i >= 0 and not self.code[i]:
-            i -= 1
-        return i
-
-    def _next(self, i: int) -> int:
-        i += 1
-        while i < len(self.tokens) and not self.code[i]:
-            i += 1
-        return i
-
-    def _replace(self, first: int, last: int, text: str) -> None:
-        """Replaces tokens first..last by text; keeps their line breaks (and a macro's continuations)."""
-        old = "".join(self.tokens[first : last + 1])
-        breaks = "".join(
-            re.findall(r"\\\n|\n", re.sub(r"/\*.*?\*/|//[^\n]*", lambda m: "\n" * m[0].count("\n"), old, flags=re.S))
-        )
-        self.tokens[first] = text + breaks
-        self.code[first] = False
-        for k in range(first + 1, last + 1):
-            self.tokens[k], self.code[k] = "", False
-
-    # ---- includes
-
-    def _rewrite_includes(self, header_name: Callable[[Path], str]) -> None:
-        for i, token in enumerate(self.tokens):
-            if token != "#" or not self.code[i] or self.tokens[self._next(i)] != "include":
-                continue
-            first = self._next(i)
-            last = first
-            while last + 1 < len(self.tokens) and "\n" not in self.tokens[last + 1]:
-                last += 1
-            text = "".join(self.tokens[first + 1 : last + 1]).split("//")[0].strip()
-            self._rewrite_include(i, last, text, header_name)
-
-    def _rewrite_include(self, first: int, last: int, text: str, header_name: Callable[[Path], str]) -> None:
-        name = text.strip('<>"')
-        local = (self.file.parent / name).resolve()
-        if text.startswith('"') and local.is_file():
-            self.includes.append(local)
-            self._replace(first, last, f'#include "{header_name(local)}"')
-        elif name in COVERED_HEADERS:
-            self._replace(first, last, "")
-        elif name in MAPPED_HEADERS:
-            self._replace(first, last, f"#include <{MAPPED_HEADERS[name]}>")
-        else:
-            for prefix, what in REFUSED_HEADERS.items():
-                if name.startswith(prefix) and not name.startswith("cuda/std/"):
-                    self._replace(first, last, f'#pragma GCC error "{refusal(what)}"')
-                    return
-        for k in range(first, last + 1):
-            self.code[k] = False
-
-    def _mark_refused(self) -> None:
-        for i, token in enumerate(self.tokens):
-            if self.code[i] and token in REFUSED_NAMES:
-                message = refusal(REFUSED_NAMES[token]).replace('"', r"\"")
-                self.tokens[i] = f'_Pragma("GCC error \\"{message}\\"") {token}'
-
-    def _rewrite_ends(self) -> None:
+    def _rewrite_end(self, i: int) -> None:
         """Calls of exit() and abort() become findings. A declaration (after a type) and a method are left alone."""
-        for i, token in enumerate(self.tokens):
-            if not self.code[i] or token not in ENDS_PROGRAM or self.tokens[self._next(i)] != "(":
-                continue
-            before = self.tokens[self._previous(i)] if self._previous(i) >= 0 else ""
-            if before in (".", ">", "*", "&") or (before.isidentifier() and before not in ("else", "do", "return")):
-                continue
-            self.tokens[i] = f'emu::Ends{{"{token}()", emu::Site::here()}}'
-            self.code[i] = False
-
-    # ---- threadIdx and its kin
-
-    def _rewrite_built_ins(self) -> None:
-        own_names = self._scopes_with_own_names()
-        for i, token in enumerate(self.tokens):
-            if not self.code[i] or token not in BUILT_IN:
-                continue
-            if any(name == token and first <= i <= last for name, first, last in own_names):
-                continue
-            if self.tokens[self._previous(i)] in (".", "::"):
-                continue
-            self.tokens[i] = f"emu_{token}()"
-
-    def _scopes_with_own_names(self) -> list[tuple[str, int, int]]:
-        """Host code likes to call its own variables gridDim and blockDim: where those are declared, they are theirs."""
-        scopes = []
-        for i, token in enumerate(self.tokens):
-            if self.code[i] and token in ("dim3", "uint3"):
-                names = self._declared_after(i)
-                scopes += [(name, i, self._end_of_scope(i)) for name in names]
-        return scopes
-
-    def _declared_after(self, i: int) -> list[str]:
-        names, depth, expect = [], 0, True
-        k = self._next(i)
-        while k < len(self.tokens):
-            t = self.tokens[k]
-            depth += (t in "([{") - (t in ")]}")
-            if depth < 0 or (depth == 0 and t == ";"):
-                break
-            if depth == 0 and expect and t in BUILT_IN:
-                names.append(t)
-            expect = (depth == 0 and t == ",") or (expect and t in ("&", "const", "*"))
-            k = self._next(k)
-        return names
-
-    def _end_of_scope(self, i: int) -> int:
-        depth, k, in_parameters = 0, i, False
-        while k < len(self.tokens):
-            if self.code[k]:
-                t = self.tokens[k]
-                in_parameters |= t == ")" and self._unbalanced_before(k, i)
-                depth += (t == "{") - (t == "}")
-                if depth < 0 or (depth == 0 and t == "}" and in_parameters):
-                    return k
-            k += 1
-        return k
-
-    def _unbalanced_before(self, k: int, i: int) -> bool:
-        between = [self.tokens[q] for q in range(i, k + 1) if self.code[q]]
-        return between.count(")") > between.count("(")
+        before = self.words[i - 1]
+        if before in (".", "->", "*", "&") or (is_name(before) and before not in BEFORE_EXPRESSION):
+            return
+        self.words.instead(i, f'emu::Ends{{"{self.words[i]}()", emu::Site::here()}}')
 
     # ---- kernel<<<grid, block, shared, stream>>>(arguments)
 
     def _rewrite_launch(self, i: int) -> None:
-        first, end = self._kernel_expression(i)
+        words = self.words
+        if any(first <= i <= last for first, last in self.device_code):
+            words.fail(i, refusal("kernels that launch kernels (dynamic parallelism)"), unsupported=True)
+        first = self._start_of_expression(i)
         close = self._closing_angles(i)
-        name = "".join(self.tokens[first : end + 1])
-        configuration = "".join(self.tokens[i + 1 : close])
-        plain = re.sub(r"\s+", " ", name).replace('"', "'")
-        text = (
-            f'::emu::launch("{plain}", [=](auto... emu_arguments) {{ {name}(emu_arguments...); }}, '
-            f"::emu::Site::here(), {configuration})"
-        )
-        line_breaks = "".join(self.tokens[first : close + 3]).count("\n") - text.count("\n")
-        continued = "\\\n" in configuration
-        self.tokens[first] = text + ("\\\n" if continued else "\n") * line_breaks
-        for k in range(first, close + 3):
-            self.code[k] = False
-            if k > first:
-                self.tokens[k] = ""
+        if words[close + 1] != "(":
+            words.fail(close, "the kernel's arguments must follow >>>, as in kernel<<<grid, block>>>(a, b)")
+        name = words.plain(first, i - 1).replace("\\", "").replace('"', "'")
+        configuration = words.span(i + 1, close - 3)
+        if not configuration.strip():
+            words.fail(i, "a launch needs a grid and a block: kernel<<<grid, block>>>(...)")
+        words.remove(i, close)
+        words.before(first, f'(::emu::Launch("{name}", ::emu::Site::here(), {configuration}), void(), ')
+        words.after(words.pair[close + 1], ")")
 
-    def _kernel_expression(self, i: int) -> tuple[int, int]:
-        first = end = self._previous(i)
-        if self.tokens[first] == ">":
-            first = self._opening_angle(first)
-            first = self._previous(first)
-        while self.tokens[self._previous(first)] == ":":
-            first = self._previous(self._previous(self._previous(first)))
-        if self.tokens[first] == ")":
-            self._fail(i, "name the kernel directly before <<<; the emulator cannot read a parenthesised kernel")
-        return first, end
-
-    def _opening_angle(self, k: int) -> int:
-        depth, parens = 0, 0
-        start = k
-        while k >= 0:
-            t = self.tokens[k]
-            parens += (t in ")]}") - (t in "([{")
-            if parens == 0:
-                depth += (t == ">") - (t == "<")
-                if depth == 0:
-                    return k
-            k = self._previous(k)
-        self._fail(start, "cannot find the < that belongs to this >")
-        return -1
-
-    def _closing_angles(self, i: int) -> int:
-        depth, k = 0, i + 1
-        while k + 2 < len(self.tokens):
-            t = self.tokens[k]
-            if self.code[k]:
-                if depth == 0 and self.tokens[k : k + 3] == [">", ">", ">"]:
-                    return k
-                depth += (t in "([{") - (t in ")]}")
-            k += 1
-        self._fail(i, "<<< without >>>")
-        return -1
-
-    # ---- __shared__
-
-    def _rewrite_shared(self, i: int) -> None:
-        first = self._first_of_statement(i)
-        last = i
-        while last < len(self.tokens) and not (self.code[last] and self.tokens[last] == ";"):
-            last += 1
-        if last == len(self.tokens):
-            self._fail(i, "a __shared__ declaration without ;")
-        words = "".join(t if self.code[k] or t.isspace() else " " for k, t in enumerate(self.tokens[first:last], first))
-        declaration = re.sub(r"\b(?:__shared__|static)\b", " ", ALIGNMENT.sub(" ", words)).replace("\\\n", " ")
-        align = max([int(n) for n in re.findall(r"(?:__align__|alignas|aligned)\s*\(+\s*(\d+)", words)], default=0)
-        if re.search(r"\bextern\b", declaration):
-            text = self._dynamic_array(i, re.sub(r"\bextern\b", " ", declaration).strip())
-        else:
-            text = self._static_arrays(i, " ".join(declaration.split()), align)
-        self._replace(first, last - 1, text)
-
-    def _first_of_statement(self, i: int) -> int:
-        first = i
+    def _start_of_expression(self, i: int) -> int:
+        """Where the postfix expression before <<< begins: `k`, `ns::k<T>`, `(k)`, `table[n]`, `a->b`, `pick(n)`."""
+        words, k = self.words, i - 1
         while True:
-            k = self._previous(first)
-            if k < 0:
-                return first
-            if self.tokens[k] in ("extern", "static", "volatile", "const", "alignas", "__align__"):
-                first = k
-            elif self.tokens[k] == ")" and self.tokens[self._before_parens(k)] in ("alignas", "__align__"):
-                first = self._before_parens(k)
+            word, first = words[k], k
+            if word in (")", "]"):
+                first = words.pair[k]
+                if self._is_suffix(first):
+                    k = first - 1
+                    continue
+            elif word == ">":
+                first = self._template_name(k)
+            elif not is_name(word):
+                words.fail(i, "name the kernel directly before <<<")
+            before = words[first - 1]
+            if before == "::":
+                named = is_name(words[first - 2]) and words[first - 2] not in BEFORE_EXPRESSION
+                if not named and words[first - 2] != ">":
+                    return first - 1
+                k = first - 2
+            elif before in (".", "->"):
+                k = first - 2
             else:
                 return first
 
-    def _before_parens(self, k: int) -> int:
-        depth = 0
-        while k >= 0:
-            depth += (self.tokens[k] == ")") - (self.tokens[k] == "(")
-            k = self._previous(k)
-            if depth == 0:
+    def _is_suffix(self, opened: int) -> bool:
+        """Whether a bracket continues an expression (a call, an index) and does not begin one."""
+        words, before = self.words, self.words[opened - 1]
+        if before == ")":
+            return words[words.pair[opened - 1] - 1] not in BEFORE_CONDITION
+        return before == "]" or (is_name(before) and before not in BEFORE_EXPRESSION | BEFORE_CONDITION)
+
+    def _template_name(self, closed: int) -> int:
+        """The name whose template arguments end at `closed`; rather a known kernel's than one in its arguments."""
+        words, depth, k, best = self.words, 0, closed, -1
+        while k >= 0 and words[k] not in (";", "(", "[", "{", "}"):
+            if words[k] in (")", "]"):
+                k = words.pair[k]
+            depth += (words[k] == ">") - (words[k] == "<")
+            if words[k] == "<" and depth <= 0 and is_name(words[k - 1]):
+                if words[k - 1] in self.kernels:
+                    return k - 1
+                best = k - 1 if best < 0 else best
+            k -= 1
+        if best < 0:
+            words.fail(closed, "cannot find the < that belongs to this >")
+        return best
+
+    def _closing_angles(self, i: int) -> int:
+        """The last of the three > that end a configuration: three more than close template arguments in it."""
+        words, k, opened = self.words, i + 1, 0
+        while k < len(words) and words[k] not in (")", "]", "}", ";"):
+            if words[k] in ("(", "[", "{"):
+                k = words.pair[k]
+            elif words[k] == "<" and is_name(words[k - 1]):
+                opened += 1
+            elif words[k] == ">":
+                run = k
+                while words[run + 1] == ">":
+                    run += 1
+                if run - k >= 2 and (run - k + 1 - opened >= 3 or not self._more_angles(run + 1)):
+                    return run
+                opened -= run - k + 1
+                k = run
+            k += 1
+        return words.fail(i, "<<< without >>>")
+
+    def _more_angles(self, i: int) -> bool:
+        """Whether another >>> follows in the statement; then one before it only closes template arguments."""
+        words = self.words
+        while words[i] and words[i] not in (";", "}", ")", "]", "<<<"):
+            if words[i] == words[i + 1] == words[i + 2] == ">":
+                return True
+            i = words.pair[i] + 1 if words[i] in ("(", "[", "{") else i + 1
+        return False
+
+    # ---- __global__ void kernel(parameters) { body }
+
+    def _rewrite_kernel(self, kernel: Function) -> None:
+        words, (opened, closed) = self.words, kernel.parameters
+        names, texts = [], []
+        for first, last in words.split(opened + 1, closed - 1):
+            if first == last and words[first] == "void":
+                continue
+            default = next((i for i in words.top_level(first, last) if words[i] == "="), last + 1)
+            name = self._parameter_name(first, default - 1)
+            if name < 0:  # has none: give it one, here and in the body's list
+                self.count += 1
+                words.after(default - 1, f" emu_unnamed_{self.count}")
+                names.append(f"emu_unnamed_{self.count}")
+            else:
+                pack = "..." if "..." in "".join(words[i] for i in range(first, default)) else ""
+                names.append(words[name] + pack)
+            texts.append(words.span(first, default - 1))
+        begin, end = kernel.body
+        # A function of its own, so that each place in it has a line of the file, however little is left of a loop; and
+        # of a class, so that the compiler names the kernel when it warns.
+        function = f"__attribute__((noinline)) static void run({', '.join(texts)})"
+        words.before(begin, f"{{ struct emu_body {{ {function} ")
+        words.after(end, f" }}; ::emu::run_kernel({', '.join(['&emu_body::run', '::emu::Site::here()', *names])}); }}")
+
+    def _parameter_name(self, first: int, last: int) -> int:
+        """The word that names a parameter, -1 without: the last one, but for arrays and pointers to functions."""
+        words, i = self.words, last
+        while i > first and words[i] == "]":
+            i = words.pair[i] - 1
+        if words[i] == ")":  # int (*f)(int)
+            inner = range(first, i)
+            return next((k for k in inner if words[k] == "*" and is_name(words[k + 1]) and words[k - 1] == "("), -2) + 1
+        kinds = [k for k in range(first, i) if is_name(words[k]) and words[k] not in NO_TYPES]  # of `const T`: none
+        named = is_name(words[i]) and words[i] not in NUMBER_TYPES and words[i - 1] != "::"
+        return i if named and kinds else -1
+
+    # ---- __shared__
+
+    def _rewrite_shared(self) -> None:
+        words, done = self.words, -1
+        for i in range(len(words)):
+            if words[i] != "__shared__" or i <= done:
+                continue
+            first, last = self._statement(i)
+            done = last
+            at_file_scope = not any(f.body[0] < i < f.body[1] for f in self.found.functions)
+            at_file_scope = at_file_scope and not any(a < i < b for a, b in self.device_code)
+            self._rewrite_shared_declaration(i, first, last, at_file_scope)
+
+    def _statement(self, i: int) -> tuple[int, int]:
+        """The declaration around word i: its first word, and its last before the semicolon."""
+        words, first, last = self.words, i, i
+        while first > 0 and words[first - 1] not in (";", "{", "}", ":"):
+            first = words.pair[first - 1] if words[first - 1] in (")", "]") else first - 1
+        while words[last] != ";":
+            if not words[last]:
+                words.fail(i, "a __shared__ declaration without ;")
+            last = words.pair[last] + 1 if words[last] in ("(", "[", "{") else last + 1
+        return first, last - 1
+
+    def _rewrite_shared_declaration(self, i: int, first: int, last: int, at_file_scope: bool) -> None:
+        """`__shared__ T a[2], b` becomes a typedef for each name, and references to what the runtime lays out."""
+        words = self.words
+        is_extern = "extern" in (words[k] for k in range(first, i + 2))
+        for k in words.top_level(first, last):
+            if words[k] in ("__shared__", "static", "extern"):
+                words.instead(k, "")
+            if words[k] == "alignas":
+                words.remove(k, words.pair[k + 1])
+        align = max([int(a) for a in self._alignments(first, last)], default=16)
+        parts = words.split(first, last)
+        names = [self._declared_name(i, *part) for part in parts]
+        references = []
+        for name in names:
+            self.count += 1
+            kind, text = f"emu_{words[name]}_{self.count}", words[name]
+            words.instead(name, kind)
+            if is_extern:
+                reference = f'auto& {text} = *reinterpret_cast<{kind}*>(emu_dynamic_shared("{text}"));'
+            else:
+                key = f"&{kind}_key" if at_file_scope else "[]{ static char key; return &key; }()"
+                array = f"::emu::shared<{kind}, {max(align, 16)}>"
+                reference = f'auto& {text} = {array}({key}, "{text}", ::emu::Site::here());'
+                if at_file_scope:
+                    words.after(last, f"; static char {kind}_key")
+            references.append(reference)
+            if at_file_scope:
+                self.shared.append(FileScopeShared(text, reference))
+        words.before(first, "typedef ")
+        if not at_file_scope:
+            words.after(last, "; " + " ".join(references).removesuffix(";"))
+
+    def _alignments(self, first: int, last: int) -> Iterable[str]:
+        words = self.words
+        for k in range(first, last + 1):
+            if words[k] in ("alignas", "aligned", "__align__"):
+                number = next((words[n] for n in range(k + 1, last) if words[n] != "("), "")
+                yield from [number] if number.isdecimal() else []
+
+    def _declared_name(self, i: int, first: int, last: int) -> int:
+        """The name in one declarator: the last name before its brackets."""
+        words = self.words
+        tops = list(words.top_level(first, last))
+        initial = [k for k in tops if words[k] in ("=", "{") and (words[k] == "=" or not self._is_class_body(first, k))]
+        if initial:
+            words.fail(i, "a __shared__ variable has no initial value: let one thread set it, then __syncthreads()")
+        for k in reversed(tops):
+            if is_name(words[k]) and words[k] not in ("__shared__", "static", "extern", "__attribute__", "alignas"):
                 return k
-        return 0
+            if words[k] == "(" and words[k + 1] in ("*", "&") and words[k - 1] != "__attribute__":
+                return k + 2  # T (*p)[4]
+        return words.fail(i, "a __shared__ declaration without a name")
 
-    def _dynamic_array(self, i: int, declaration: str) -> str:
-        match = re.match(r"^(.*?)\b(\w+)\s*\[\s*\]$", declaration, re.S)
-        if not match:
-            self._fail(
-                i, f"the emulator cannot read `extern __shared__ {declaration}`; write `extern __shared__ T name[];`"
-            )
-        element, name = match[1].strip(), match[2]
-        if self._is_file_scope(i):
-            return f'static const ::emu::DynamicShared<{element}> {name}{{"{name}"}}'
-        return f'{element}* const {name} = reinterpret_cast<{element}*>(emu_dynamic_shared("{name}"))'
+    def _is_class_body(self, first: int, brace: int) -> bool:
+        return any(self.words[k] in ("struct", "class", "union", "enum") for k in range(first, brace))
 
-    def _is_file_scope(self, i: int) -> bool:
-        in_namespace: list[bool] = []  # one entry for each open brace
-        for k in range(i):
-            if self.code[k] and self.tokens[k] == "{":
-                in_namespace.append(self._opens_namespace(k))
-            elif self.code[k] and self.tokens[k] == "}" and in_namespace:
-                in_namespace.pop()
-        return all(in_namespace)
-
-    def _opens_namespace(self, k: int) -> bool:
-        before = self._previous(k)
-        return (
-            self.tokens[before] == "namespace"
-            or self.tokens[self._previous(before)] == "namespace"
-            or (self.tokens[before] == "extern")
-        )
-
-    def _static_arrays(self, i: int, declaration: str, align: int) -> str:
-        parts = split_top_level(declaration)
-        head = re.match(r"^(.*?[\s*&>])(\w+)\s*((?:\[.*\])*)$", parts[0].strip(), re.S)
-        if not head or "=" in declaration:
-            self._fail(i, f"the emulator cannot read `__shared__ {declaration}`; write `__shared__ T name[size];`")
-        element = head[1].strip()
-        texts = []
-        for part in [head[2] + head[3], *parts[1:]]:
-            match = re.match(r"^\s*(\w+)\s*((?:\[.*\])*)\s*$", part, re.S)
-            if not match:
-                self._fail(i, f"the emulator cannot read `{part.strip()}` in this __shared__ declaration")
-            name, shape = match[1], match[2]
-            key = "[]{ static char key; return &key; }()"  # one per instance of a template
-            array = f"::emu::shared<{element} {shape}, {max(align, 16)}>"
-            texts.append(f'auto& {name} = {array}({key}, "{name}", ::emu::Site::here())')
-        return "; ".join(texts)
+    def _refer_to_shared(self, function: Function) -> None:
+        """Brings the references to arrays at file scope into a function that names them."""
+        words, (first, last) = self.words, function.body
+        used = {words[i] for i in range(first, last) if words[i - 1] not in (".", "->")}
+        own = {words[i] for i in range(*function.parameters)}
+        for shared in self.shared:
+            if shared.name in used - own:
+                words.after(first, f" [[maybe_unused]] {shared.reference}")
 
 
-def rewrite(source: str, file: Path, header_name: Callable[[Path], str]) -> Rewritten:
-    """Rewrites one file. ``header_name(path)`` names the rewritten copy of a local header."""
-    rewriter = Rewriter(source, file)
-    text = rewriter.run(header_name)
-    return Rewritten(f'#line 1 "{file}"\n{text}', rewriter.includes)
+def rewrite(preprocessed: str, file: Path) -> str:
+    """Rewrites what the preprocessor made of a file; `file` is the name for lines before the first marker."""
+    return Rewriter(preprocessed, file).run()
 
 
 def call_wrappers(launchers: Iterable[Launcher]) -> str:
     """C functions that call each launcher with arguments given by address, so that the runtime can guard the call."""
-    lines = ['\n#line 1 "yaie-launchers"']
+    lines = ['\n# 1 "yaie-launchers"']
     for f in launchers:
         arguments = ", ".join(f"*static_cast<{p.declared}*>(arguments[{i}])" for i, p in enumerate(f.parameters))
         call = f"{f.name}({arguments});"
         body = f"{call} return 0;" if f.returns == "void" else f"return static_cast<int>({call[:-1]});"
-        lines.append(f'extern "C" int emu_call_{f.name}([[maybe_unused]] void** arguments) {{ {body} }}')
-    return "\n".join(lines) + "\n"
+        lines.append(
+            f'extern "C" int emu_call_{f.name}([[maybe_unused]] void** arguments) {{ ::emu::Launch::pending = nullptr; '
+            f"{body} }}"
+        )
+    return "\n".join([*lines, ""])

@@ -32,6 +32,7 @@ class warp_group {
   unsigned thread_rank() const { return __popc(mask_ & ((1u << emu_lane()) - 1)); }
   unsigned size() const { return static_cast<unsigned>(__popc(mask_)); }
   unsigned num_threads() const { return size(); }
+  unsigned mask() const { return mask_; }
   void sync(EMU_SITE) const { emu_syncwarp(mask_, site); }
   int any(int p, EMU_SITE) const { return emu_ballot(mask_, p, site) != 0; }
   int all(int p, EMU_SITE) const { return emu_ballot(mask_, !p, site) == 0; }
@@ -92,6 +93,24 @@ struct coalesced_group : warp_group {
   using warp_group::warp_group;
 };
 inline coalesced_group coalesced_threads(EMU_SITE) { return coalesced_group(emu_active_mask(site)); }
+
+// Any of the groups above: what functions take that do not care which.
+class thread_group {
+ public:
+  thread_group(thread_block) : mask_(0) {}
+  thread_group(const warp_group& group) : mask_(group.mask()), size_(group.size()) {}
+  unsigned size() const { return size_ ? size_ : thread_block::size(); }
+  unsigned num_threads() const { return size(); }
+  unsigned thread_rank() const { return size_ ? warp_group(mask_).thread_rank() : thread_block::thread_rank(); }
+  void sync(EMU_SITE) const { size_ ? emu_syncwarp(mask_, site) : thread_block::sync(site); }
+
+ private:
+  unsigned mask_, size_ = 0;
+};
+template <class Group>
+unsigned thread_rank(const Group& group) { return group.thread_rank(); }
+template <class Group>
+unsigned group_size(const Group& group) { return group.size(); }
 
 template <class Group>
 void sync(const Group& group, EMU_SITE) { group.sync(site); }

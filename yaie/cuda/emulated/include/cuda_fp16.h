@@ -12,6 +12,25 @@ static inline __half __float2half_rn(float f) { return f; }
 static inline __half __double2half(double f) { return f; }
 static inline __half __int2half_rn(int i) { return i; }
 static inline __half __uint2half_rn(unsigned i) { return i; }
+static inline __half __float2half_rz(float f) {
+  __half h = f;
+  if (fabsf(float(h)) > fabsf(f)) --h.bits;
+  return h;
+}
+static inline __half __short2half_rn(short i) { return i; }
+static inline __half __ushort2half_rn(unsigned short i) { return i; }
+static inline __half __ll2half_rn(long long i) { return i; }
+static inline int __half2int_rd(__half h) { return static_cast<int>(floorf(h)); }
+static inline int __half2int_ru(__half h) { return static_cast<int>(ceilf(h)); }
+static inline unsigned __half2uint_rn(__half h) { return static_cast<unsigned>(rintf(h)); }
+static inline unsigned __half2uint_rz(__half h) { return static_cast<unsigned>(float(h)); }
+static inline short __half2short_rn(__half h) { return static_cast<short>(rintf(h)); }
+static inline __half __short_as_half(short bits) { __half h; h.bits = static_cast<unsigned short>(bits); return h; }
+#define CUDART_ZERO_FP16 __ushort_as_half(0x0000)
+#define CUDART_ONE_FP16 __ushort_as_half(0x3c00)
+#define CUDART_INF_FP16 __ushort_as_half(0x7c00)
+#define CUDART_MAX_NORMAL_FP16 __ushort_as_half(0x7bff)
+#define CUDART_NAN_FP16 __ushort_as_half(0x7fff)
 static inline float __half2float(__half h) { return h; }
 static inline int __half2int_rn(__half h) { return static_cast<int>(rintf(h)); }
 static inline int __half2int_rz(__half h) { return static_cast<int>(float(h)); }
@@ -29,9 +48,9 @@ static inline float __high2float(__half2 h) { return h.y; }
 static inline unsigned short __half_as_ushort(__half h) { return h.bits; }
 static inline short __half_as_short(__half h) { return static_cast<short>(h.bits); }
 static inline __half __ushort_as_half(unsigned short bits) { __half h; h.bits = bits; return h; }
-static __forceinline__ __half atomicAdd(__half* address, __half value) {
+static EMU_INLINE __half atomicAdd(__half* address, __half value) {
   return emu::atomic(address, [=](__half old) -> __half { return old + value; });
 }
-static __forceinline__ __half2 atomicAdd(__half2* address, __half2 value) {
+static EMU_INLINE __half2 atomicAdd(__half2* address, __half2 value) {
   return emu::atomic(address, [=](__half2 old) -> __half2 { return old + value; });
 }

@@ -90,20 +90,20 @@ static inline cudaError_t cudaFree(void* pointer) {
 template <class T>
 cudaError_t cudaMallocAsync(T** pointer, size_t bytes, cudaStream_t) { return cudaMalloc(pointer, bytes); }
 static inline cudaError_t cudaFreeAsync(void* pointer, cudaStream_t) { return cudaFree(pointer); }
-static inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind = cudaMemcpyDefault) {
-  emu_copy(to, from, bytes);
+static inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, EMU_SITE) {
+  emu_copy(to, from, bytes, kind, site);
   return cudaPeekAtLastError();
 }
 static inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes,
-                                          cudaMemcpyKind kind = cudaMemcpyDefault, cudaStream_t = nullptr) {
-  return cudaMemcpy(to, from, bytes, kind);
+                                          cudaMemcpyKind kind, cudaStream_t = nullptr, EMU_SITE) {
+  return cudaMemcpy(to, from, bytes, kind, site);
 }
-static inline cudaError_t cudaMemset(void* to, int value, size_t bytes) {
-  emu_fill(to, value, bytes);
+static inline cudaError_t cudaMemset(void* to, int value, size_t bytes, EMU_SITE) {
+  emu_fill(to, value, bytes, site);
   return cudaPeekAtLastError();
 }
-static inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t = nullptr) {
-  return cudaMemset(to, value, bytes);
+static inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t = nullptr, EMU_SITE) {
+  return cudaMemset(to, value, bytes, site);
 }
 template <class T>
 cudaError_t cudaMemcpyToSymbol(T& symbol, const void* from, size_t bytes, size_t offset = 0,

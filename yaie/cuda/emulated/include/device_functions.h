@@ -3,10 +3,11 @@
 #include "yaie_emulator.h"
 
 // ---- barriers and fences
-static inline void __syncthreads(EMU_SITE) { emu_barrier(emu::kBarrier, 0, site); }
-static inline int __syncthreads_count(int p, EMU_SITE) { return emu_barrier(emu::kBarrierCount, p, site); }
-static inline int __syncthreads_and(int p, EMU_SITE) { return emu_barrier(emu::kBarrierAnd, p, site); }
-static inline int __syncthreads_or(int p, EMU_SITE) { return emu_barrier(emu::kBarrierOr, p, site); }
+// Inlined, so that two barriers of one macro are two calls.
+static EMU_INLINE void __syncthreads(EMU_SITE) { emu_barrier(emu::kBarrier, 0, site); }
+static EMU_INLINE int __syncthreads_count(int p, EMU_SITE) { return emu_barrier(emu::kBarrierCount, p, site); }
+static EMU_INLINE int __syncthreads_and(int p, EMU_SITE) { return emu_barrier(emu::kBarrierAnd, p, site); }
+static EMU_INLINE int __syncthreads_or(int p, EMU_SITE) { return emu_barrier(emu::kBarrierOr, p, site); }
 static inline void __syncwarp(unsigned mask = ~0u, EMU_SITE) { emu_syncwarp(mask, site); }
 static inline unsigned __activemask(EMU_SITE) { return emu_active_mask(site); }
 static inline void __threadfence() { emu_fence(emu::kFenceDevice); }
@@ -16,7 +17,7 @@ static inline void __nanosleep(unsigned) { emu_pause(); }
 static inline void __trap(EMU_SITE) { emu_trap("__trap()", site); }
 static inline void __brkpt() {}
 static inline long long clock64() { return emu_clock(); }
-static inline int clock() { return static_cast<int>(emu_clock()); }
+static inline int emu_clock32() { return static_cast<int>(emu_clock()); }
 
 // ---- warp functions
 template <class T>
@@ -91,27 +92,27 @@ EMU_UNCHECKED T compare_and_swap(T* address, Update update) {
   return old;
 }
 
-template <class T, class Update>
-__forceinline__ T atomic(T* address, Update update) {
-  emu_note_atomic(address, sizeof(T));
+template <AtomicOp op = kUpdate, class T, class Update>
+EMU_INLINE T atomic(T* address, Update update) {
+  emu_note_atomic(address, sizeof(T), op);
   return compare_and_swap(address, update);
 }
 
 }  // namespace emu
 
 // The _block and _system forms differ from the plain ones only in scope, which one process does not have.
-#define EMU_ATOMIC(name, T, result)                                                                    \
-  static __forceinline__ T atomic##name(T* address, T value) {                                         \
-    return emu::atomic(address, [=](T old) -> T { return result; });                                   \
+#define EMU_ATOMIC(name, T, result) EMU_ATOMIC_OF(emu::kUpdate, name, T, result)
+#define EMU_ATOMIC_OF(op, name, T, result)                                                             \
+  static EMU_INLINE T atomic##name(T* address, T value) {                                         \
+    return emu::atomic<op>(address, [=](T old) -> T { return result; });                               \
   }                                                                                                    \
-  static __forceinline__ T atomic##name##_block(T* address, T value) { return atomic##name(address, value); } \
-  static __forceinline__ T atomic##name##_system(T* address, T value) { return atomic##name(address, value); }
+  static EMU_INLINE T atomic##name##_block(T* address, T value) { return atomic##name(address, value); } \
+  static EMU_INLINE T atomic##name##_system(T* address, T value) { return atomic##name(address, value); }
 #define EMU_ATOMIC_INTEGERS(name, result)         \
   EMU_ATOMIC(name, int, result)                   \
   EMU_ATOMIC(name, unsigned, result)              \
   EMU_ATOMIC(name, unsigned long long, result)
 EMU_ATOMIC_INTEGERS(Add, old + value)
-EMU_ATOMIC_INTEGERS(Exch, value)
 EMU_ATOMIC_INTEGERS(Min, value < old ? value : old)
 EMU_ATOMIC_INTEGERS(Max, old < value ? value : old)
 EMU_ATOMIC_INTEGERS(And, old & value)
@@ -124,27 +125,30 @@ EMU_ATOMIC(Max, long long, old < value ? value : old)
 EMU_ATOMIC(Inc, unsigned, old >= value ? 0 : old + 1)
 EMU_ATOMIC(Dec, unsigned, old == 0 || old > value ? value : old - 1)
 EMU_ATOMIC(Add, float, old + value)
-EMU_ATOMIC(Exch, float, value)
+EMU_ATOMIC_OF(emu::kExchange, Exch, int, ((void)old, value))
+EMU_ATOMIC_OF(emu::kExchange, Exch, unsigned, ((void)old, value))
+EMU_ATOMIC_OF(emu::kExchange, Exch, unsigned long long, ((void)old, value))
+EMU_ATOMIC_OF(emu::kExchange, Exch, float, ((void)old, value))
 EMU_ATOMIC(Add, double, old + value)
 
 #define EMU_ATOMIC_CAS(T)                                                                              \
-  static __forceinline__ T atomicCAS(T* address, T compare, T value) {                                 \
-    return emu::atomic(address, [=](T old) -> T { return old == compare ? value : old; });             \
+  static EMU_INLINE T atomicCAS(T* address, T compare, T value) {                                 \
+    return emu::atomic<emu::kCompare>(address, [=](T old) -> T { return old == compare ? value : old; });             \
   }                                                                                                    \
-  static __forceinline__ T atomicCAS_block(T* a, T compare, T value) { return atomicCAS(a, compare, value); } \
-  static __forceinline__ T atomicCAS_system(T* a, T compare, T value) { return atomicCAS(a, compare, value); }
+  static EMU_INLINE T atomicCAS_block(T* a, T compare, T value) { return atomicCAS(a, compare, value); } \
+  static EMU_INLINE T atomicCAS_system(T* a, T compare, T value) { return atomicCAS(a, compare, value); }
 EMU_ATOMIC_CAS(int)
 EMU_ATOMIC_CAS(unsigned)
 EMU_ATOMIC_CAS(unsigned long long)
 EMU_ATOMIC_CAS(unsigned short)
 
 // The vector forms (sm_90) are atomic per element, on the card too.
-static __forceinline__ float2 atomicAdd(float2* address, float2 value) {
+static EMU_INLINE float2 atomicAdd(float2* address, float2 value) {
   auto* p = reinterpret_cast<float*>(address);
   float x = atomicAdd(p, value.x), y = atomicAdd(p + 1, value.y);
   return make_float2(x, y);
 }
-static __forceinline__ float4 atomicAdd(float4* address, float4 value) {
+static EMU_INLINE float4 atomicAdd(float4* address, float4 value) {
   auto* p = reinterpret_cast<float*>(address);
   float x = atomicAdd(p, value.x), y = atomicAdd(p + 1, value.y);
   float z = atomicAdd(p + 2, value.z), w = atomicAdd(p + 3, value.w);
@@ -152,14 +156,6 @@ static __forceinline__ float4 atomicAdd(float4* address, float4 value) {
 }
 
 // ---- arithmetic
-template <class A, class B, class = std::enable_if_t<std::is_arithmetic<A>::value && std::is_arithmetic<B>::value>>
-constexpr std::common_type_t<A, B> min(A a, B b) {
-  return static_cast<std::common_type_t<A, B>>(b) < static_cast<std::common_type_t<A, B>>(a) ? b : a;
-}
-template <class A, class B, class = std::enable_if_t<std::is_arithmetic<A>::value && std::is_arithmetic<B>::value>>
-constexpr std::common_type_t<A, B> max(A a, B b) {
-  return static_cast<std::common_type_t<A, B>>(a) < static_cast<std::common_type_t<A, B>>(b) ? b : a;
-}
 using std::abs;
 using std::isfinite;
 using std::isinf;
@@ -203,15 +199,6 @@ static inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<uns
 static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return static_cast<unsigned long long>(static_cast<unsigned __int128>(a) * b >> 64);
 }
-static inline int __float2int_rn(float x) { return static_cast<int>(rintf(x)); }
-static inline int __float2int_rz(float x) { return static_cast<int>(x); }
-static inline int __float2int_rd(float x) { return static_cast<int>(floorf(x)); }
-static inline int __float2int_ru(float x) { return static_cast<int>(ceilf(x)); }
-static inline unsigned __float2uint_rn(float x) { return static_cast<unsigned>(rintf(x)); }
-static inline unsigned __float2uint_rz(float x) { return static_cast<unsigned>(x); }
-static inline float __int2float_rn(int x) { return static_cast<float>(x); }
-static inline float __uint2float_rn(unsigned x) { return static_cast<float>(x); }
-static inline float __double2float_rn(double x) { return static_cast<float>(x); }
 
 // ---- bits
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
@@ -247,7 +234,7 @@ static inline int __dp4a(int a, int b, int c) {
 }
 namespace emu {
 template <class To, class From>
-__forceinline__ To bit_cast(From from) {
+EMU_INLINE To bit_cast(From from) {
   static_assert(sizeof(To) == sizeof(From), "");
   To to;
   __builtin_memcpy(&to, &from, sizeof to);
@@ -262,14 +249,14 @@ static inline double __longlong_as_double(long long x) { return emu::bit_cast<do
 static inline long long __double_as_longlong(double x) { return emu::bit_cast<long long>(x); }
 
 // ---- memory: the cache hints mean nothing on a CPU, which has no model of the card's caches
-template <class T> __forceinline__ T __ldg(const T* p) { return *p; }
-template <class T> __forceinline__ T __ldcg(const T* p) { return *p; }
-template <class T> __forceinline__ T __ldca(const T* p) { return *p; }
-template <class T> __forceinline__ T __ldcs(const T* p) { return *p; }
-template <class T> __forceinline__ T __ldlu(const T* p) { return *p; }
-template <class T> __forceinline__ void __stcg(T* p, T v) { *p = v; }
-template <class T> __forceinline__ void __stcs(T* p, T v) { *p = v; }
-template <class T> __forceinline__ void __stwb(T* p, T v) { *p = v; }
-template <class T> __forceinline__ void __stwt(T* p, T v) { *p = v; }
+template <class T> EMU_INLINE T __ldg(const T* p) { return *p; }
+template <class T> EMU_INLINE T __ldcg(const T* p) { return *p; }
+template <class T> EMU_INLINE T __ldca(const T* p) { return *p; }
+template <class T> EMU_INLINE T __ldcs(const T* p) { return *p; }
+template <class T> EMU_INLINE T __ldlu(const T* p) { return *p; }
+template <class T> EMU_INLINE void __stcg(T* p, T v) { *p = v; }
+template <class T> EMU_INLINE void __stcs(T* p, T v) { *p = v; }
+template <class T> EMU_INLINE void __stwb(T* p, T v) { *p = v; }
+template <class T> EMU_INLINE void __stwt(T* p, T v) { *p = v; }
 static inline size_t __cvta_generic_to_shared(const void* p) { return reinterpret_cast<size_t>(p); }
 static inline size_t __cvta_generic_to_global(const void* p) { return reinterpret_cast<size_t>(p); }

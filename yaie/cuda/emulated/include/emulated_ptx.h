@@ -15,7 +15,7 @@ static inline void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], cons
 
 // Always inlined, so that the accesses are counted on the caller's line.
 #define EMU_LDMATRIX(name, count, transposed)                                          \
-  static __forceinline__ void name(uint32_t (&r)[count], const void* row, EMU_SITE) {  \
+  static EMU_INLINE void name(uint32_t (&r)[count], const void* row, EMU_SITE) {  \
     emu_ldmatrix(r, row, count, transposed, site);                                     \
   }
 EMU_LDMATRIX(ldmatrix_x1, 1, false)
@@ -25,13 +25,13 @@ EMU_LDMATRIX(ldmatrix_x1_trans, 1, true)
 EMU_LDMATRIX(ldmatrix_x2_trans, 2, true)
 EMU_LDMATRIX(ldmatrix_x4_trans, 4, true)
 
-static __forceinline__ void cp_async_4(void* shared, const void* global, int source_bytes = 4) {
+static EMU_INLINE void cp_async_4(void* shared, const void* global, int source_bytes = 4) {
   emu_cp_async(shared, global, 4, static_cast<unsigned>(source_bytes));
 }
-static __forceinline__ void cp_async_8(void* shared, const void* global, int source_bytes = 8) {
+static EMU_INLINE void cp_async_8(void* shared, const void* global, int source_bytes = 8) {
   emu_cp_async(shared, global, 8, static_cast<unsigned>(source_bytes));
 }
-static __forceinline__ void cp_async_16(void* shared, const void* global, int source_bytes = 16) {
+static EMU_INLINE void cp_async_16(void* shared, const void* global, int source_bytes = 16) {
   emu_cp_async(shared, global, 16, static_cast<unsigned>(source_bytes));
 }
 static inline void cp_async_commit() { emu_cp_async_commit(); }

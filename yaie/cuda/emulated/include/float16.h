@@ -59,6 +59,10 @@ struct Float16 {
   Float16& operator-=(Float16 b) { return *this = Float16(float(*this) - float(b)); }
   Float16& operator*=(Float16 b) { return *this = Float16(float(*this) * float(b)); }
   Float16& operator/=(Float16 b) { return *this = Float16(float(*this) / float(b)); }
+  Float16& operator++() { return *this = Float16(float(*this) + 1); }
+  Float16& operator--() { return *this = Float16(float(*this) - 1); }
+  Float16 operator++(int) { Float16 old = *this; ++*this; return old; }
+  Float16 operator--(int) { Float16 old = *this; --*this; return old; }
 };
 
 template <class Format>
@@ -66,6 +70,10 @@ struct alignas(4) Float16x2 {
   Float16<Format> x, y;
   Float16x2() = default;
   Float16x2(Float16<Format> x_, Float16<Format> y_) : x(x_), y(y_) {}
+  Float16x2& operator+=(Float16x2 b) { return *this = *this + b; }
+  Float16x2& operator-=(Float16x2 b) { return *this = *this - b; }
+  Float16x2& operator*=(Float16x2 b) { return *this = *this * b; }
+  Float16x2& operator/=(Float16x2 b) { return *this = *this / b; }
 };
 
 #define EMU_16 template <class F> inline Float16<F>
@@ -80,6 +88,7 @@ EMU_16 operator-(EMU_AB) { return float(a) - float(b); }
 EMU_16 operator*(EMU_AB) { return float(a) * float(b); }
 EMU_16 operator/(EMU_AB) { return float(a) / float(b); }
 EMU_16 operator-(EMU_A) { return -float(a); }
+EMU_16 operator+(EMU_A) { return a; }
 template <class F> inline bool operator<(EMU_AB) { return float(a) < float(b); }
 template <class F> inline bool operator>(EMU_AB) { return float(a) > float(b); }
 template <class F> inline bool operator<=(EMU_AB) { return float(a) <= float(b); }
@@ -108,6 +117,25 @@ EMU_16 hlog(EMU_A) { return logf(a); }
 EMU_16 hsqrt(EMU_A) { return sqrtf(a); }
 EMU_16 hrsqrt(EMU_A) { return 1.0f / sqrtf(a); }
 EMU_16 hrcp(EMU_A) { return 1.0f / float(a); }
+EMU_16 hexp2(EMU_A) { return exp2f(a); }
+EMU_16 hexp10(EMU_A) { return exp10f(a); }
+EMU_16 hlog2(EMU_A) { return log2f(a); }
+EMU_16 hlog10(EMU_A) { return log10f(a); }
+EMU_16 hsin(EMU_A) { return sinf(a); }
+EMU_16 hcos(EMU_A) { return cosf(a); }
+EMU_16 hfloor(EMU_A) { return floorf(a); }
+EMU_16 hceil(EMU_A) { return ceilf(a); }
+EMU_16 htrunc(EMU_A) { return truncf(a); }
+EMU_16 hrint(EMU_A) { return rintf(a); }
+EMU_16 __hadd_rn(EMU_AB) { return a + b; }
+EMU_16 __hsub_rn(EMU_AB) { return a - b; }
+EMU_16 __hmul_rn(EMU_AB) { return a * b; }
+EMU_16 __hadd_sat(EMU_AB) { return fminf(fmaxf(float(a + b), 0.0f), 1.0f); }
+EMU_16 __hmul_sat(EMU_AB) { return fminf(fmaxf(float(a * b), 0.0f), 1.0f); }
+EMU_16 __hfma_relu(EMU_AB, Float16<F> c) { return fmaxf(fmaf(a, b, c), 0.0f); }
+EMU_16 __hmax_nan(EMU_AB) { return std::isnan(float(a)) || std::isnan(float(b)) ? NAN : fmaxf(a, b); }
+EMU_16 __hmin_nan(EMU_AB) { return std::isnan(float(a)) || std::isnan(float(b)) ? NAN : fminf(a, b); }
+template <class F> inline int __hisinf(EMU_A) { return std::isinf(float(a)) ? (float(a) < 0 ? -1 : 1) : 0; }
 EMU_16 htanh(EMU_A) { return tanhf(a); }
 
 EMU_16X2 __hadd2(EMU_VAB) { return {a.x + b.x, a.y + b.y}; }
@@ -123,6 +151,39 @@ EMU_16X2 h2exp(EMU_VA) { return {hexp(a.x), hexp(a.y)}; }
 EMU_16X2 operator+(EMU_VAB) { return __hadd2(a, b); }
 EMU_16X2 operator-(EMU_VAB) { return __hsub2(a, b); }
 EMU_16X2 operator*(EMU_VAB) { return __hmul2(a, b); }
+
+EMU_16X2 operator/(EMU_VAB) { return __h2div(a, b); }
+EMU_16X2 operator-(EMU_VA) { return __hneg2(a); }
+EMU_16X2 operator+(EMU_VA) { return a; }
+template <class F> inline bool operator==(EMU_VAB) { return a.x == b.x && a.y == b.y; }
+template <class F> inline bool operator!=(EMU_VAB) { return a.x != b.x && a.y != b.y; }
+template <class F> inline bool operator<(EMU_VAB) { return a.x < b.x && a.y < b.y; }
+template <class F> inline bool operator>(EMU_VAB) { return a.x > b.x && a.y > b.y; }
+template <class F> inline bool operator<=(EMU_VAB) { return a.x <= b.x && a.y <= b.y; }
+template <class F> inline bool operator>=(EMU_VAB) { return a.x >= b.x && a.y >= b.y; }
+EMU_16X2 h2sqrt(EMU_VA) { return {hsqrt(a.x), hsqrt(a.y)}; }
+EMU_16X2 h2rsqrt(EMU_VA) { return {hrsqrt(a.x), hrsqrt(a.y)}; }
+EMU_16X2 h2rcp(EMU_VA) { return {hrcp(a.x), hrcp(a.y)}; }
+EMU_16X2 h2log(EMU_VA) { return {hlog(a.x), hlog(a.y)}; }
+EMU_16X2 h2exp2(EMU_VA) { return {hexp2(a.x), hexp2(a.y)}; }
+EMU_16X2 h2tanh(EMU_VA) { return {htanh(a.x), htanh(a.y)}; }
+EMU_16X2 h2floor(EMU_VA) { return {hfloor(a.x), hfloor(a.y)}; }
+EMU_16X2 h2ceil(EMU_VA) { return {hceil(a.x), hceil(a.y)}; }
+EMU_16X2 __lowhigh2highlow(EMU_VA) { return {a.y, a.x}; }
+EMU_16X2 __lows2half2(EMU_VAB) { return {a.x, b.x}; }
+EMU_16X2 __highs2half2(EMU_VAB) { return {a.y, b.y}; }
+EMU_16X2 __low2half2(EMU_VA) { return {a.x, a.x}; }
+EMU_16X2 __high2half2(EMU_VA) { return {a.y, a.y}; }
+#define EMU_16X2_COMPARE(name, op)                                                                        \
+  EMU_16X2 __h##name##2(EMU_VAB) { return {a.x op b.x ? 1.0f : 0.0f, a.y op b.y ? 1.0f : 0.0f}; }         \
+  template <class F> inline bool __hb##name##2(EMU_VAB) { return a.x op b.x && a.y op b.y; }
+EMU_16X2_COMPARE(eq, ==)
+EMU_16X2_COMPARE(ne, !=)
+EMU_16X2_COMPARE(lt, <)
+EMU_16X2_COMPARE(le, <=)
+EMU_16X2_COMPARE(gt, >)
+EMU_16X2_COMPARE(ge, >=)
+#undef EMU_16X2_COMPARE
 
 #undef EMU_16
 #undef EMU_16X2

@@ -4,15 +4,40 @@
 #include <cstddef>
 #include <cstdint>
 
+// g++ fills this in for __builtin_source_location(); C++20 brings its own.
+#if __cplusplus >= 202002L
+#include <source_location>
+#elif !defined(__clang__)
+namespace std {
+struct source_location {
+  struct __impl {
+    const char *_M_file_name, *_M_function_name;
+    unsigned _M_line, _M_column;
+  };
+};
+}  // namespace std
+#endif
+
 namespace emu {
 
 // A place in the user's source, taken where a barrier or warp function is called. Memory accesses need no Site:
 // their return address is mapped to a line through the debug information. A barrier does, because the compiler may
-// merge two calls into one and a barrier's identity is its line.
+// merge two calls into one and a barrier's identity is its line and column. (All calls of one macro share a column.)
 struct Site {
   const char* file;
-  int line;
-  static constexpr Site here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
+  int line, column;
+#if defined(__clang__)
+  static constexpr Site here(const char* file = __builtin_FILE(), int line = __builtin_LINE(),
+                             int column = __builtin_COLUMN()) {
+    return {file, line, column};
+  }
+#else
+  using Where = std::source_location::__impl;
+  static constexpr Site here(const char* file = __builtin_FILE(), int line = __builtin_LINE(),
+                             const Where* where = static_cast<const Where*>(__builtin_source_location())) {
+    return {file, line, static_cast<int>(where->_M_column)};
+  }
+#endif
 };
 
 struct Index3 {
@@ -20,6 +45,7 @@ struct Index3 {
 };
 
 enum AccessKind { kRead, kWrite, kAtomic };
+enum AtomicOp { kUpdate, kExchange, kCompare };
 enum BarrierOp { kBarrier, kBarrierCount, kBarrierAnd, kBarrierOr };
 enum ShuffleHow { kShuffleIndex, kShuffleUp, kShuffleDown, kShuffleXor };
 enum ReduceOp { kReduceAdd, kReduceMin, kReduceMax, kReduceAnd, kReduceOr, kReduceXor };
@@ -58,7 +84,7 @@ unsigned emu_active_mask(emu::Site site);
 void emu_fence(int scope);
 void emu_pause();
 
-void emu_note_atomic(const void* address, unsigned bytes);
+void emu_note_atomic(const void* address, unsigned bytes, int op);
 
 void emu_cp_async(void* shared, const void* global, unsigned bytes, unsigned source_bytes);
 void emu_cp_async_commit();
@@ -72,8 +98,8 @@ int emu_last_error(bool clear);
 void emu_allow_shared(const void* function, int bytes);
 void* emu_device_malloc(size_t bytes, const char* name);
 bool emu_device_free(void* pointer);
-void emu_copy(void* destination, const void* source, size_t bytes);
-void emu_fill(void* destination, int value, size_t bytes);
+void emu_copy(void* destination, const void* source, size_t bytes, int kind, emu::Site site);
+void emu_fill(void* destination, int value, size_t bytes, emu::Site site);
 void emu_trap(const char* message, emu::Site site);
 [[noreturn]] void emu_exit(const char* message, emu::Site site);
 long long emu_clock();

@@ -17,17 +17,11 @@
 
 #include "interface.h"
 
-#define __global__
-#define __device__
-#define __host__
-#define __constant__ static
-#define __managed__
-#define __grid_constant__
-#define __noinline__ __attribute__((noinline))
-#define __forceinline__ inline __attribute__((always_inline))
+// The words __global__, __device__, __shared__ and so on are none of the preprocessor's: rewrite.py reads them.
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __builtin_assume(condition) ((void)0)
+#define EMU_INLINE inline __attribute__((always_inline))
 
 #include "vector_types.h"
 
@@ -42,7 +36,9 @@ constexpr int warpSize = 32;
 #define EMU_SITE emu::Site site = emu::Site::here()
 
 #include "cuda_runtime.h"
+#include "cuda_runtime_api.h"
 #include "device_functions.h"
+#include "device_math.h"
 
 namespace emu {
 
@@ -52,50 +48,58 @@ inline Array& shared(const void* key, const char* name, Site site) {
   return *static_cast<Array*>(emu_static_shared(key, sizeof(Array), std::max(align, alignof(Array)), name, site));
 }
 
-// `extern __shared__ T a[]` at file scope: the address exists only while a block runs.
-template <class T>
-struct DynamicShared {
-  const char* name;
-  operator T*() const { return static_cast<T*>(emu_dynamic_shared(name)); }
-  template <class U>
-  explicit operator U*() const { return static_cast<U*>(emu_dynamic_shared(name)); }
-};
-
-// `kernel<<<grid, block, shared, stream>>>(arguments)` becomes launch("kernel", lambda, site, grid, ...)(arguments).
-template <class Kernel>
+// What stands between <<< and >>>. The kernel that is called while it lives takes it, as on a card: arguments are
+// evaluated in between, and may launch kernels of their own.
 struct Launch {
   const char* name;
-  Kernel kernel;
   Site site;
   dim3 grid, block;
   size_t dynamic_shared;
+  bool taken = false;
+  Launch* outer;
+  static inline Launch* pending = nullptr;
 
-  template <class... Arguments>
-  void operator()(Arguments... arguments) {
-    struct Packed {
-      Kernel kernel;
-      std::tuple<Arguments...> arguments;
-    };
-    void* space = emu_argument_space(sizeof(Packed), site);
-    if (!space) return;
-    auto* packed = ::new (space) Packed{kernel, std::tuple<Arguments...>(arguments...)};
-    auto invoke = [](void* p) {
-      auto* q = static_cast<Packed*>(p);
-      std::apply(q->kernel, q->arguments);
-    };
-    LaunchRequest request{name, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, dynamic_shared, invoke, packed, site};
-    emu_launch(&request);
-    packed->~Packed();
+  Launch(const char* name_, Site site_, dim3 grid_, dim3 block_, size_t shared = 0, cudaStream_t = nullptr)
+      : name(name_), site(site_), grid(grid_), block(block_), dynamic_shared(shared), outer(pending) {
+    pending = this;
   }
+  ~Launch() { pending = outer; }
+  Launch(const Launch&) = delete;
 };
 
-template <class Kernel>
-Launch<Kernel> launch(const char* name, Kernel kernel, Site site, dim3 grid, dim3 block, size_t shared = 0,
-                      cudaStream_t = nullptr) {
-  return {name, kernel, site, grid, block, shared};
+// What a kernel does when it is called: `body` is what its braces held, and runs once for each thread.
+template <class Body, class... Arguments>
+void run_kernel(Body body, Site site, Arguments... arguments) {
+  Launch* launch = Launch::pending;
+  if (!launch || launch->taken) return emu_trap("a kernel is called like a function; launch it with <<<grid, block>>>", site);
+  launch->taken = true;
+  struct Packed {
+    Body body;
+    std::tuple<Arguments...> arguments;
+  };
+  void* space = emu_argument_space(sizeof(Packed), launch->site);
+  if (!space) return;
+  auto* packed = ::new (space) Packed{body, std::tuple<Arguments...>(arguments...)};
+  auto invoke = [](void* p) {
+    auto* q = static_cast<Packed*>(p);
+    std::apply(q->body, q->arguments);
+  };
+  dim3 g = launch->grid, b = launch->block;
+  LaunchRequest request{launch->name, {g.x, g.y, g.z}, {b.x, b.y, b.z}, launch->dynamic_shared, invoke, packed, launch->site};
+  emu_launch(&request);
+  packed->~Packed();
 }
 
 }  // namespace emu
+
+// By cudaLaunchKernel, if the compiler knows the kernel's type.
+template <class... Parameters>
+cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, void** arguments, size_t shared = 0,
+                             cudaStream_t stream = nullptr, EMU_SITE) {
+  emu::Launch launch("cudaLaunchKernel", site, grid, block, shared, stream);
+  emu::call_with(kernel, arguments, std::index_sequence_for<Parameters...>());
+  return cudaPeekAtLastError();
+}
 
 // Stands for exit() and abort(), which would take Python with them.
 namespace emu {
@@ -110,8 +114,8 @@ struct Ends {
 }  // namespace emu
 namespace std { namespace emu = ::emu; }  // for std::exit
 
-// Python may show its output elsewhere than on C's stdout, so the runtime collects the text and Python prints it.
+// Python may show its output elsewhere than on C's stdout, so the runtime collects the text and Python prints it;
+// rewrite.py calls emu_printf where printf is called.
 namespace std { using ::emu_printf; }
-#define printf(...) emu_printf(__VA_ARGS__)
-#undef assert
-#define assert(condition) ((condition) ? (void)0 : emu_trap("assert(" #condition ")", emu::Site::here()))
+
+#include "assert.h"

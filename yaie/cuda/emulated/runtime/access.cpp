@@ -1,9 +1,6 @@
 // What a load or store may meet: races, shared arrays, addresses that belong to nothing, and copies that have not landed.
 #include "access.h"
 
-#include <cxxabi.h>
-#include <dlfcn.h>
-
 namespace emu {
 
 namespace {
@@ -13,42 +10,41 @@ Place place_of(Engine* e, const Stamp& stamp, int access) {
   p.block = block_index_of(e->job, stamp.block - session.first_stamp);
   p.thread = thread_index_of(e->job, stamp.thread);
   p.pc = stamp.pc;
-  p.access = stamp.atomic ? kAtomic : access;
+  p.access = stamp.strength() == kAtomicStrength ? kAtomic : access;
   return p;
-}
-
-std::string variable_at(Address address) {
-  Dl_info info;
-  if (!dladdr(reinterpret_cast<void*>(address), &info) || !info.dli_sname) return "a __device__ variable";
-  int status = 0;
-  char* plain = abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status);
-  std::string name = plain ? plain : info.dli_sname;
-  free(plain);
-  return name;
 }
 
 Finding finding_about(Engine* e, const char* kind, const Target& target, const Stamp& now, int access, Address a, unsigned size) {
   Finding f{kind};
   f.place = place_of(e, now, access);
   f.size = size;
-  f.array = target.module_data ? variable_at(a) : *target.name;
+  f.array = *target.name;
   f.offset = static_cast<long>(a - target.begin);
   f.array_bytes = target.bytes;
   f.item = target.item ? target.item : size;
   f.shared = target.shared;
-  if (target.module_data) f.array_bytes = 0;
+  if (target.module_data) {
+    const Variable* v = variable_near(a);
+    f.array = v ? v->name : "a __device__ variable";
+    f.array_bytes = 0;
+    f.variable = true;
+  }
   return f;
 }
 
 }  // namespace
 
-__attribute__((noinline, cold)) void report_pair(Engine* e, const char* kind, const Target& target, const Stamp& now,
-                                                 int access, Address a, unsigned size, const Stamp& earlier,
-                                                 int earlier_access) {
+Finding pair_finding(Engine* e, const char* kind, const Target& target, const Stamp& now, int access, Address a, unsigned size,
+                     const Stamp& earlier, int earlier_access) {
   Finding f = finding_about(e, kind, target, now, access, a, size);
   f.other = place_of(e, earlier, earlier_access);
   f.has_other = true;
-  add_finding(std::move(f));
+  return f;
+}
+
+__attribute__((noinline, cold)) void attend(Engine* e, uint32_t pc) {
+  if (e->store_in_doubt) settle_doubts(e);
+  if (e->stop_requested) sample_or_stop(e, pc, Site{});
 }
 
 // ---- shared memory
@@ -75,14 +71,15 @@ __attribute__((noinline, cold)) void report_in_flight(Engine* e, SharedArray& s,
                                                      Address a, unsigned size) {
   Stamp copy = s.writes[cell];
   copy.pc = s.in_flight[cell];
-  report_pair(e, "cp_async_not_waited", target_of(s), now, kind, a, size, copy, kWrite);
+  add_finding(pair_finding(e, "cp_async_not_waited", target_of(s), now, kind, a, size, copy, kWrite));
 }
 
-__attribute__((noinline)) void note_unwritten_read(SharedArray& s, size_t cell, const Stamp& now, Address a, unsigned size) {
+__attribute__((noinline)) void note_unwritten_read(SharedArray& s, size_t cell, const Stamp& now, int kind, Address a,
+                                                   unsigned size) {
   if (s.unwritten_reads.size() < 100000) {
-    s.unwritten_reads.push_back({cell, now.pc, now.thread, size, static_cast<size_t>(a - s.begin)});
+    s.unwritten_reads.push_back({cell, now.pc, now.thread, size, static_cast<size_t>(a - s.begin), kind});
   }
-  remember_reader(s.reads[cell], now);
+  if (kind == kRead) remember_reader(s.reads[cell], now);
 }
 
 namespace {
@@ -97,7 +94,7 @@ SharedArray* add_array(Engine* e, const void* key, size_t bytes, size_t align, c
   s.key = key;
   s.name = name;
   s.unwritten_reads.clear();
-  memset(reinterpret_cast<void*>(s.begin), 0xff, bytes);
+  memset(reinterpret_cast<void*>(s.begin), session.poison, bytes);
   if (session.checks) {
     session.shared_layout[name] = {s.begin, bytes};
     auto known = session.shared_shifts.find(s.name);
@@ -116,12 +113,13 @@ void reset_shared(Engine* e, size_t dynamic_bytes) {
   e->arrays.resize(256);
   e->num_arrays = e->arena_used = 0;
   e->last_array = &e->arrays[0];
+  e->names_dynamic_shared = false;
   add_array(e, e, dynamic_bytes, 1024, "the dynamic shared memory");
 }
 
 // Poison: NaN for floats, -1 for integers.
 void start_block_memory(Engine* e) {
-  memset(e->arena, 0xff, e->arena_used);
+  memset(e->arena, session.poison, e->arena_used);
 }
 
 void settle_unwritten_reads(Engine* e) {
@@ -129,10 +127,10 @@ void settle_unwritten_reads(Engine* e) {
     SharedArray& s = e->arrays[i];
     for (auto& u : s.unwritten_reads) {
       const Stamp& write = s.writes[u.cell];
-      if (write.block == e->block_stamp && write.thread != u.thread) continue;  // reported as a race
-      Stamp stamp{e->block_stamp, u.pc, static_cast<uint16_t>(u.thread), 0, 0, false};
-      Target target{&s.name, s.begin, s.bytes, 0, true, false};
-      add_finding(finding_about(e, "uninitialised", target, stamp, kRead, s.begin + u.offset, u.size));
+      bool set_by_other = write.block == e->block_stamp && write.thread != u.thread;
+      if (set_by_other && (u.kind == kRead || write.strength() != kAtomicStrength)) continue;  // reported as a race
+      Stamp stamp{e->block_stamp, u.pc, static_cast<uint16_t>(u.thread), 0, 0, kPlain};
+      add_finding(finding_about(e, "uninitialised", target_of(s), stamp, u.kind, s.begin + u.offset, u.size));
     }
     s.unwritten_reads.clear();
   }
@@ -140,15 +138,32 @@ void settle_unwritten_reads(Engine* e) {
 
 // ---- global memory
 
-void check_module_data(Engine* e, Address a, unsigned size, int kind, uint32_t pc) {
+// What follows a variable of the module belongs to nobody: other variables have names, and __constant__ ones lie apart.
+static void check_variable(Engine* e, Address a, unsigned size, int kind, uint32_t pc) {
+  const Variable* v = variable_near(a);
+  if (!v || (a >= v->begin && a + size <= v->end)) return;
+  bool in_data = a - session.data_begin < session.data_end - session.data_begin;
+  if (!in_data && v->begin % kConstantAlign) return;  // a literal, or a table of the compiler's
+  Finding f{"out_of_bounds"};
+  f.place = place_of(e, stamp_of(e, pc, kPlain), kind);
+  f.size = f.item = size;
+  f.array = v->name;
+  f.array_bytes = v->end - v->begin;
+  f.offset = static_cast<long>(a - v->begin);
+  f.variable = true;
+  fail(std::move(f));
+}
+
+void check_module_data(Engine* e, Address a, unsigned size, int kind, uint32_t pc, Strength strength) {
+  check_variable(e, a, size, kind, pc);
   if (!(e->checks & kRaces) || a - session.data_begin >= session.data_end - session.data_begin) return;
   for (auto& r : session.ranges) {
-    if (r.module_data && a - r.begin < r.end - r.begin) check_global_race(e, &r, stamp_of(e, pc, kind), kind, a, size);
+    if (r.module_data && a - r.begin < r.end - r.begin) check_global_race(e, &r, stamp_of(e, pc, strength), kind, a, size);
   }
 }
 
 __attribute__((noinline)) void report_misaligned(Engine* e, Address a, unsigned size, int kind, uint32_t pc, const Target& t) {
-  Finding f = finding_about(e, "misaligned", t, stamp_of(e, pc, kind), kind, a, size);
+  Finding f = finding_about(e, "misaligned", t, stamp_of(e, pc, kPlain), kind, a, size);
   f.detail = format("a %u-byte access needs an address that is a multiple of %u; this one is %u past such an address", size,
                     size, static_cast<unsigned>(a & (size - 1)));
   fail(std::move(f));
@@ -156,7 +171,7 @@ __attribute__((noinline)) void report_misaligned(Engine* e, Address a, unsigned 
 
 __attribute__((noinline)) void report_const_write(Engine* e, Range* r, Address a, unsigned size, int kind, uint32_t pc) {
   Target target{&r->name, r->begin, r->end - r->begin, r->item, false, false};
-  fail(finding_about(e, "const_write", target, stamp_of(e, pc, kind), kind, a, size));
+  fail(finding_about(e, "const_write", target, stamp_of(e, pc, kPlain), kind, a, size));
 }
 
 void on_spin(Address a, Address return_address) {
@@ -169,6 +184,14 @@ void on_spin(Address a, Address return_address) {
   yield_turn(e);
 }
 
+// The shared array that an address misses by the least.
+static const SharedArray* nearest_array(Engine* e, Address a) {
+  auto distance = [&](const SharedArray& s) { return a < s.begin ? s.begin - a : a - std::min(a, s.begin + s.bytes); };
+  size_t first = e->arrays[0].bytes || e->names_dynamic_shared || e->num_arrays == 1 ? 0 : 1;
+  auto nearer = [&](const SharedArray& x, const SharedArray& y) { return distance(x) < distance(y); };
+  return &*std::min_element(e->arrays.begin() + first, e->arrays.begin() + e->num_arrays, nearer);
+}
+
 void report_bad_address(Engine* e, Address a, unsigned size, int kind, uint32_t pc) {
   Finding f{"out_of_bounds"};
   f.place.block = e->block;
@@ -178,15 +201,12 @@ void report_bad_address(Engine* e, Address a, unsigned size, int kind, uint32_t 
   f.size = size;
   if (a - reinterpret_cast<Address>(e->arena) < e->arena_bytes) {
     f.shared = true;
-    SharedArray* s = &e->arrays[0];
-    for (size_t i = 1; i < e->num_arrays; ++i) {
-      if (e->arrays[i].begin <= a && (!s->bytes || e->arrays[i].begin > s->begin)) s = &e->arrays[i];
-    }
+    const SharedArray* s = nearest_array(e, a);
+    f.dynamic = s == &e->arrays[0];
     f.array = s->name;
     f.array_bytes = s->bytes;
     f.offset = static_cast<long>(a - s->begin);
     f.item = size;
-    if (!s->bytes) f.detail = "the launch asked for no dynamic shared memory (third argument of <<< >>>)";
     fail(std::move(f));
   }
   Range* nearest = nullptr;
@@ -222,7 +242,7 @@ static void land(Engine* e, const AsyncCopy& copy) {
   --e->in_flight_copies;
   if (e->checks & kRaces) {
     mark_in_flight(e, to, copy.bytes, 0);
-    check_shared_cells(e, *find_array(e, to), stamp_of(e, copy.pc, kWrite), kWrite, to, copy.bytes);
+    check_shared_cells(e, *find_array(e, to), stamp_of(e, copy.pc, kPlain), kWrite, to, copy.bytes);
   }
   memcpy(copy.to, copy.from, copy.source_bytes);
   memset(static_cast<char*>(copy.to) + copy.source_bytes, 0, copy.bytes - copy.source_bytes);
@@ -249,12 +269,14 @@ EXPORT void emu_cp_async(void* shared, const void* global, unsigned bytes, unsig
     report_bad_address(e, to, bytes, kWrite, pc_of(return_address));
   }
   if (e->checks) {
-    if (source_bytes) on_access(from, source_bytes, kRead, return_address, false);
+    if (source_bytes) on_access(from, source_bytes, kRead, return_address, kAnyAddress);
     if (from & (bytes - 1) && source_bytes) {
       std::string name = "the source of cp.async";
       report_misaligned(e, from, bytes, kRead, pc_of(return_address), {&name, from, 0, 0, false, false});
     }
-    on_access(to, bytes, kWrite, return_address, true);
+    e->starts_copy = true;
+    on_access(to, bytes, kWrite, return_address, kAligned);
+    e->starts_copy = false;
     if (e->checks & kRaces) mark_in_flight(e, to, bytes, pc_of(return_address));
   }
   ++e->in_flight_copies;
@@ -277,18 +299,18 @@ EXPORT void emu_cp_async_wait(unsigned groups_left) {
 EXPORT void emu_ldmatrix(uint32_t* registers, const void* row, int matrices, bool transposed, Site site) {
   Engine* e = current_engine;
   auto address = reinterpret_cast<Address>(row);
-  if (e->checks && emu_lane() < 8u * unsigned(matrices)) on_access(address, 16, kRead, RETURN_ADDRESS, true);
+  if (e->checks && emu_lane() < 8u * unsigned(matrices)) on_access(address, 16, kRead, RETURN_ADDRESS, kAligned);
   gather_matrices(registers, row, matrices, transposed, site);
 }
 
-EXPORT void emu_note_atomic(const void* p, unsigned bytes) {
-  on_access(reinterpret_cast<Address>(p), bytes, kAtomic, RETURN_ADDRESS, true);
-  on_spin(reinterpret_cast<Address>(p), RETURN_ADDRESS);
+EXPORT void emu_note_atomic(const void* p, unsigned bytes, int op) {
+  on_atomic(reinterpret_cast<Address>(p), bytes, static_cast<AtomicOp>(op), RETURN_ADDRESS);
 }
 
 EXPORT void* emu_dynamic_shared(const char* name) {
   Engine* e = current_engine;
   if (!e || !e->thread) return nullptr;
+  e->names_dynamic_shared = true;
   if (session.checks && e->arrays[0].name != name) {
     e->arrays[0].name = name;
     session.shared_layout[name] = {e->arrays[0].begin, e->arrays[0].bytes};

@@ -18,14 +18,21 @@ struct Target {  // the array that an access hits
 inline Target target_of(const Range& r) { return {&r.name, r.begin, r.end - r.begin, r.item, false, r.module_data}; }
 inline Target target_of(const SharedArray& s) { return {&s.name, s.begin, s.bytes, 0, true, false}; }
 
+Finding pair_finding(Engine* e, const char* kind, const Target& target, const Stamp& now, int access, Address a, unsigned size,
+                     const Stamp& earlier, int earlier_access);
+// Two accesses that no barrier orders: reports them, unless they are ordered otherwise or do no harm (then false).
+bool report_race(Engine* e, const Target& target, const Stamp& now, int kind, Address a, unsigned size, const Stamp& earlier,
+                 int earlier_kind, const Readers& readers, SharedArray* shared);
+
 void report_pair(Engine* e, const char* kind, const Target& target, const Stamp& now, int access, Address a, unsigned size,
                  const Stamp& earlier, int earlier_access);
 void report_misaligned(Engine* e, Address a, unsigned size, int kind, uint32_t pc, const Target& target);
 void report_const_write(Engine* e, Range* r, Address a, unsigned size, int kind, uint32_t pc);
-void check_module_data(Engine* e, Address a, unsigned size, int kind, uint32_t pc);
+void check_module_data(Engine* e, Address a, unsigned size, int kind, uint32_t pc, Strength strength);
 void refine(SharedArray& s, unsigned shift);  // to cells of `1 << shift` bytes
 void report_in_flight(Engine* e, SharedArray& s, size_t cell, const Stamp& now, int kind, Address a, unsigned size);
-void note_unwritten_read(SharedArray& s, size_t cell, const Stamp& now, Address a, unsigned size);
+void note_unwritten_read(SharedArray& s, size_t cell, const Stamp& now, int kind, Address a, unsigned size);
+void attend(Engine* e, uint32_t pc);  // to what cannot wait: the end of the launch, a store in doubt
 // A thread that keeps looking at one place waits for another thread: give it the turn now and then.
 void on_spin(Address a, Address return_address);
 
@@ -38,10 +45,10 @@ inline bool unordered(const Stamp& earlier, const Stamp& now, bool shared) {
   if (LIKELY(earlier.block == now.block)) {
     if (earlier.barrier_epoch != now.barrier_epoch || earlier.thread == now.thread) return false;
     if (earlier.thread / kLanes == now.thread / kLanes && earlier.warp_epoch != now.warp_epoch) return false;
-    return !(earlier.atomic && now.atomic);
+    return !(earlier.order & now.order & kAtomicStrength);
   }
   if (shared || earlier.block < session.first_stamp) return false;
-  return !session.fenced && !(earlier.atomic && now.atomic);
+  return !(earlier.order & now.order & kAtomicStrength);
 }
 
 inline void remember_reader(Readers& readers, const Stamp& now) {
@@ -50,18 +57,16 @@ inline void remember_reader(Readers& readers, const Stamp& now) {
 }
 
 template <class Array>
-inline __attribute__((always_inline)) void check_race(Engine* e, const Array& array, Stamp& write, Readers& readers,
+inline __attribute__((always_inline)) void check_race(Engine* e, Array& array, Stamp& write, Readers& readers,
                                                       bool was_read, const Stamp& now, int kind, Address a, unsigned size) {
   constexpr bool shared = std::is_same<Array, SharedArray>::value;
-  auto report = [&](const Stamp& earlier, int access) {
-    report_pair(e, "race", target_of(array), now, kind, a, size, earlier, access);
+  SharedArray* where = nullptr;
+  if constexpr (shared) where = &array;
+  auto is_race = [&](const Stamp& earlier, int access) {
+    return UNLIKELY(unordered(earlier, now, shared)) &&
+           report_race(e, target_of(array), now, kind, a, size, earlier, access, readers, where);
   };
-  if (UNLIKELY(unordered(write, now, shared))) {
-    report(write, kWrite);
-  } else if (kind != kRead && was_read) {
-    if (UNLIKELY(unordered(readers.last, now, shared))) report(readers.last, kRead);
-    else if (UNLIKELY(unordered(readers.other, now, shared))) report(readers.other, kRead);
-  }
+  if (!is_race(write, kWrite) && kind != kRead && was_read && !is_race(readers.last, kRead)) is_race(readers.other, kRead);
   if (kind == kRead) remember_reader(readers, now);
   else write = now;
 }
@@ -77,7 +82,8 @@ inline void check_global_race(Engine* e, Range* r, const Stamp& now, int kind, A
   }
 }
 
-inline void check_shared_cells(Engine* e, SharedArray& s, const Stamp& now, int kind, Address a, unsigned size) {
+inline void check_shared_cells(Engine* e, SharedArray& s, const Stamp& now, int kind, Address a, unsigned size,
+                               bool takes_old = true) {
   if (UNLIKELY(size < 1u << s.shift)) refine(s, shift_for(size));
   size_t last = (a + size - 1 - s.begin) >> s.shift;
   for (size_t i = (a - s.begin) >> s.shift; i <= last; ++i) {
@@ -86,8 +92,9 @@ inline void check_shared_cells(Engine* e, SharedArray& s, const Stamp& now, int 
       if (kind == kRead) continue;
     }
     // A racing read that runs before its write looks uninitialised; the barrier decides (settle_unwritten_reads).
-    if (kind == kRead && UNLIKELY(s.writes[i].block != e->block_stamp)) note_unwritten_read(s, i, now, a, size);
-    else check_race(e, s, s.writes[i], s.reads[i], true, now, kind, a, size);
+    bool unset = kind != kWrite && UNLIKELY(s.writes[i].block != e->block_stamp);
+    if (unset && takes_old) note_unwritten_read(s, i, now, kind, a, size);
+    if (!unset || kind != kRead) check_race(e, s, s.writes[i], s.reads[i], true, now, kind, a, size);
   }
 }
 
@@ -113,9 +120,10 @@ inline bool is_private(Engine* e, Address a) {  // this thread's stack, or the k
          a - session.argument_begin < kPage;
 }
 
-inline Stamp stamp_of(Engine* e, uint32_t pc, int kind) {
+inline Stamp stamp_of(Engine* e, uint32_t pc, Strength strength) {
   Thread* t = e->thread;
-  return {e->block_stamp, pc, static_cast<uint16_t>(t->index), e->barrier_epoch, t->warp_epoch, kind == kAtomic};
+  return {e->block_stamp, pc, static_cast<uint16_t>(t->index), e->barrier_epoch, t->warp_epoch,
+          static_cast<uint16_t>(t->fences << 2 | strength)};
 }
 
 inline bool is_vector_size(unsigned size) { return size <= 16 && !(size & (size - 1)); }
@@ -126,42 +134,70 @@ inline __attribute__((always_inline)) void log_access(Engine* e, Address a, unsi
   if (UNLIKELY(log.size() >= kLogLimit)) log_is_full(e);
 }
 
-inline void on_shared(Engine* e, Address a, unsigned size, int kind, uint32_t pc, bool aligned) {
+// How an access is made, beyond its kind: a Strength in the lower two bits, and
+enum How : unsigned { kAnyAddress = 0, kAligned = 4, kIgnoresOld = 8 };  // kIgnoresOld: an atomic that only replaces
+inline Strength strength_of(unsigned how) { return static_cast<Strength>(how & 3); }
+
+inline void on_shared(Engine* e, Address a, unsigned size, int kind, uint32_t pc, unsigned how) {
   SharedArray* s = e->last_array;
   if (UNLIKELY(a - s->begin >= s->bytes)) s = find_array(e, a);
   if (UNLIKELY(!s || a + size > s->begin + s->bytes)) report_bad_address(e, a, size, kind, pc);
-  if (UNLIKELY(aligned && (a & (size - 1)) && is_vector_size(size))) {
+  if (UNLIKELY((how & kAligned) && (a & (size - 1)) && is_vector_size(size))) {
     report_misaligned(e, a, size, kind, pc, {&s->name, s->begin, s->bytes, 0, true, false});
   }
-  if (e->checks & kRaces) check_shared_cells(e, *s, stamp_of(e, pc, kind), kind, a, size);
+  if (e->checks & kRaces) check_shared_cells(e, *s, stamp_of(e, pc, strength_of(how)), kind, a, size, !(how & kIgnoresOld));
   if (e->checks & kCounters) log_access(e, a, size, Space::kShared, kind, pc);
 }
 
-inline __attribute__((always_inline)) void on_access(Address a, unsigned size, int kind, Address return_address, bool aligned) {
+inline __attribute__((always_inline)) void on_access(Address a, unsigned size, int kind, Address return_address,
+                                                     unsigned how) {
   Engine* e = current_engine;
-  if (!e || !e->thread || !e->checks) return;
+  if (UNLIKELY(!e)) return check_host_access(a, size, kind, return_address);
+  if (!e->thread || !e->checks) return;
   uint32_t pc = pc_of(return_address);
-  if (UNLIKELY(e->stop_requested)) sample_or_stop(e, pc, Site{});
+  if (UNLIKELY(e->attention)) attend(e, pc);
   if (a - reinterpret_cast<Address>(e->arena) < e->arena_bytes) {
     ++e->events;
-    return on_shared(e, a, size, kind, pc, aligned);
+    return on_shared(e, a, size, kind, pc, how);
   }
   Range* r = e->last_range;
   if (UNLIKELY(a - r->begin >= r->end - r->begin)) {
     if (is_private(e, a)) return;
-    if (a - session.module_begin < session.module_end - session.module_begin) return check_module_data(e, a, size, kind, pc);
+    if (a - session.module_begin < session.module_end - session.module_begin) return check_module_data(e, a, size, kind, pc, strength_of(how));
     r = find_range(e, a);
     if (UNLIKELY(!r)) report_bad_address(e, a, size, kind, pc);
   }
   ++e->events;
   if (UNLIKELY(a + size > r->end)) report_bad_address(e, a, size, kind, pc);
-  if (UNLIKELY(aligned && (a & (size - 1)) && is_vector_size(size))) {
+  if (UNLIKELY((how & kAligned) && (a & (size - 1)) && is_vector_size(size))) {
     report_misaligned(e, a, size, kind, pc, {&r->name, r->begin, r->end - r->begin, r->item, false, false});
   }
   if (UNLIKELY(r->read_only && kind != kRead)) report_const_write(e, r, a, size, kind, pc);
   // Nobody can write a read-only tensor, so its readers need no shadow.
-  if ((e->checks & kRaces) && !r->read_only) check_global_race(e, r, stamp_of(e, pc, kind), kind, a, size);
+  if ((e->checks & kRaces) && !r->read_only) check_global_race(e, r, stamp_of(e, pc, strength_of(how)), kind, a, size);
   if (e->checks & kCounters) log_access(e, a, size, Space::kGlobal, kind, pc);
+}
+
+// An access by which threads may tell each other something. It sees what the last one told, and tells on.
+inline __attribute__((always_inline)) void on_strong_access(Address a, unsigned size, int kind, Address return_address,
+                                                            unsigned how) {
+  Engine* e = current_engine;
+  bool checked = e && e->thread && e->checks;
+  if (checked && kind != kWrite) acquire_flag(e, a);
+  on_access(a, size, kind, return_address, how);
+  if (checked && kind != kRead) release_flag(e, a, kind == kAtomic);
+}
+
+inline __attribute__((always_inline)) void on_volatile(Address a, unsigned size, int kind, Address return_address,
+                                                       unsigned how) {
+  on_strong_access(a, size, kind, return_address, how | kVolatile);
+  if (kind == kRead) on_spin(a, return_address);
+}
+
+inline __attribute__((always_inline)) void on_atomic(Address a, unsigned size, AtomicOp op, Address return_address) {
+  on_strong_access(a, size, kAtomic, return_address, kAligned | kAtomicStrength | (op == kExchange ? kIgnoresOld : 0u));
+  if (op == kCompare && current_engine && current_engine->thread) forgive_first_read(current_engine, a, size);
+  on_spin(a, return_address);
 }
 
 }  // namespace

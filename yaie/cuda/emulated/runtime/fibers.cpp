@@ -7,6 +7,8 @@
 #include "runtime.h"
 #include "stack_switch.h"
 
+#define RETURN_ADDRESS reinterpret_cast<emu::Address>(__builtin_return_address(0))
+
 namespace emu {
 
 thread_local Engine* current_engine __attribute__((tls_model("initial-exec")));
@@ -66,12 +68,12 @@ bool answer_active_masks(Engine* e) {
     if (t.state != State::kAtActiveMask) continue;
     unsigned first = t.index / kLanes * kLanes, mask = 0;
     unsigned end = std::min<unsigned>(first + kLanes, e->threads.size());
-    auto together = [&](Thread& o) { return o.state == State::kAtActiveMask && o.site.line == t.site.line; };
+    Site site = t.site;
+    auto together = [&](Thread& o) { return o.state == State::kAtActiveMask && same_place(o.site, site); };
     for (unsigned i = first; i < end; ++i) mask |= unsigned(together(e->threads[i])) << (i - first);
-    int line = t.site.line;
     for (unsigned i = first; i < end; ++i) {
       Thread& o = e->threads[i];
-      if (o.state != State::kAtActiveMask || o.site.line != line) continue;
+      if (!together(o)) continue;
       o.mask = mask;
       make_ready(e, &o);
     }
@@ -112,6 +114,7 @@ void run_threads() {
     t->state = State::kReady;
     t->fiber = e->fiber;
     e->job->request->invoke(e->job->request->arguments);
+    if (UNLIKELY(e->store_in_doubt)) settle_doubts(e);
     t->state = State::kDone;
     --e->live;
     drop_copies(e, t);
@@ -140,13 +143,15 @@ Place place_of(Engine* e, const Thread& t) {
 void check_same_barrier(Engine* e, const Thread& first) {
   for (auto& t : e->threads) {
     if (t.state != State::kAtBarrier) continue;
-    if (t.site.line == first.site.line && t.barrier_op == first.barrier_op) continue;
+    if (t.barrier_call != first.barrier_call) e->mixed_barriers = t.site.line;
+    if (same_place(t.site, first.site) && t.barrier_op == first.barrier_op) continue;
+    const char* one = t.site.line == first.site.line ? "another one of line" : "the one of line";
     Finding f{"barrier_divergence"};
     f.place = place_of(e, t);
     f.other = place_of(e, first);
     f.has_other = true;
-    f.detail = format("thread %s waits at the barrier of line %d while thread %s waits at the one of line %d",
-                      show(t.index3).c_str(), t.site.line, show(first.index3).c_str(), first.site.line);
+    f.detail = format("thread %s waits at the barrier of line %d while thread %s waits at %s %d", show(t.index3).c_str(),
+                      t.site.line, show(first.index3).c_str(), one, first.site.line);
     fail(std::move(f));
   }
 }
@@ -154,9 +159,20 @@ void check_same_barrier(Engine* e, const Thread& first) {
 void check_nobody_left(Engine* e, const Thread& waiting) {
   if (e->live == e->job->num_threads) return;
   auto gone = std::find_if(e->threads.begin(), e->threads.end(), [](Thread& t) { return t.state == State::kDone; });
+  bool same_line = gone->barrier_call && gone->barrier_site.line == waiting.site.line;
+  if (e->mixed_barriers == waiting.site.line) {  // barriers of one macro have one line and column, and have met
+    Finding f{"barrier_divergence"};
+    f.place = f.other = place_of(e, waiting);
+    f.other.thread = gone->index3;
+    f.has_other = true;
+    f.detail = format("line %d has more than one barrier, and not all threads come to each: thread %s came to more of them than "
+                      "thread %s", waiting.site.line, show(waiting.index3).c_str(), show(gone->index3).c_str());
+    fail(std::move(f));
+  }
   Finding f{"exit_before_barrier"};
   f.place = place_of(e, waiting);
   f.place.thread = gone->index3;
+  f.again = same_line;
   f.detail = format("%u of the block's %u threads had already returned when the others met here",
                     e->job->num_threads - e->live, e->job->num_threads);
   add_finding(std::move(f));
@@ -177,6 +193,7 @@ void release_barrier(Engine* e, Thread* self) {
     settle_unwritten_reads(e);
     for (unsigned w = 0; w < e->warps.size(); ++w) put_side_by_side(e, w);
   }
+  if (UNLIKELY(e->has_seen)) share_seen(e, e->threads.data(), static_cast<unsigned>(e->threads.size()), ~0u);
   int votes = 0, waiting = 0;
   for (auto& t : e->threads) {
     if (t.state == State::kAtBarrier) votes += t.vote != 0, ++waiting;
@@ -205,15 +222,45 @@ const char* name_of(WarpOp op) {
   }
 }
 
-void check_same_function(Engine* e, const Thread& a, const Thread& b) {
-  if (a.warp_op == b.warp_op) return;
+void check_same_call(Engine* e, const Thread& a, const Thread& b) {
+  if (a.warp_op == b.warp_op && same_place(a.site, b.site)) return;
+  std::string at = format("%s of line %d", name_of(a.warp_op), a.site.line);
+  if (a.warp_op == b.warp_op) at = format(a.site.line == b.site.line ? "another one of line %d" : "the one of line %d", a.site.line);
   Finding f{"warp_divergence"};
   f.place = place_of(e, b);
   f.other = place_of(e, a);
   f.has_other = true;
-  f.detail = format("lane %u is at %s while lane %u is at %s, with the same mask 0x%08x", b.index % kLanes,
-                    name_of(b.warp_op), a.index % kLanes, name_of(a.warp_op), a.mask);
+  f.detail = format("lane %u is at %s of line %d while lane %u is at %s, with the same mask 0x%08x", b.index % kLanes,
+                    name_of(b.warp_op), b.site.line, a.index % kLanes, at.c_str(), a.mask);
   fail(std::move(f));
+}
+
+std::string show_lanes(unsigned lanes) {  // "lane 3", "lanes 0-15", "lanes 0, 4-7"
+  std::string text;
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if (!(lanes >> i & 1)) continue;
+    unsigned first = i;
+    while (i + 1 < kLanes && lanes >> (i + 1) & 1) ++i;
+    text += (text.empty() ? "" : ", ") + (i > first ? format("%u-%u", first, i) : format("%u", first));
+  }
+  return format("lane%s %s", lanes & (lanes - 1) ? "s" : "", text.c_str());
+}
+
+// A mask names who is to come. Lanes that have returned cannot; those that the block never had do no harm, except to the
+// tensor cores, which take all 32.
+void check_mask(Engine* e, const Warp& warp, const Thread& first, unsigned met) {
+  bool needs_all = first.warp_op == WarpOp::kMma || first.warp_op == WarpOp::kLdmatrix;
+  unsigned gone = first.mask & ~warp.live & (needs_all ? ~0u : warp.existing);
+  if (LIKELY(!gone)) return;
+  Finding f{"exit_before_warp_function"};
+  f.place = place_of(e, first);
+  f.other = f.place;
+  f.other.thread = thread_index_of(e->job, (first.index & ~(kLanes - 1)) + unsigned(__builtin_ctz(gone)));
+  f.has_other = true;
+  bool returned = gone & warp.existing;
+  f.detail = format("%s of the mask 0x%08x %s when %s met at %s of line %d", show_lanes(gone).c_str(), first.mask,
+                    returned ? "had returned" : "did not exist", show_lanes(met).c_str(), name_of(first.warp_op), first.site.line);
+  add_finding(std::move(f));
 }
 
 // Completes the rendezvous if every live lane of the mask has come.
@@ -227,19 +274,23 @@ bool try_meet(Engine* e, unsigned w, unsigned mask, bool by_exit) {
     if ((need >> i & 1) && lanes[i].mask != mask) return false;
   }
   if (warp.slots.empty()) warp.slots.resize((kSlots + 1) * kLanes * kPayload);
+  for (unsigned i = 0; i < kLanes; ++i) {
+    if (need >> i & 1) check_same_call(e, first, lanes[i]);
+  }
+  check_mask(e, warp, first, need);
   // A lane that meets only itself could lap the ring before others have read, so it has a slot of its own.
   unsigned slot = need & (need - 1) ? warp.next_slot++ % kSlots : kSlots;
   unsigned char* results = &warp.slots[slot * kLanes * kPayload];
   if (first.warp_op == WarpOp::kSync) ++warp.epoch;
   for (unsigned i = 0; i < kLanes; ++i) {
     if (!(need >> i & 1)) continue;
-    check_same_function(e, first, lanes[i]);
     memcpy(results + i * kPayload, lanes[i].payload, kPayload);
     lanes[i].slot = slot;
     lanes[i].met = need;
     if (first.warp_op == WarpOp::kSync) lanes[i].warp_epoch = warp.epoch;
   }
   if (e->checks && need == warp.live) put_side_by_side(e, w);
+  if (UNLIKELY(e->has_seen)) share_seen(e, lanes, static_cast<unsigned>(__builtin_popcount(warp.existing)), need);
   warp.waiting &= ~need;
   for (unsigned i = 0; i < kLanes; ++i) {
     if (!(need >> i & 1)) continue;
@@ -286,6 +337,7 @@ const unsigned char* meet(WarpOp op, unsigned mask, const void* in, unsigned byt
   Engine* e = current_engine;
   Thread* t = e->thread;
   unsigned w = t->index / kLanes, lane = t->index % kLanes;
+  if (UNLIKELY(e->store_in_doubt)) settle_doubts(e);
   if (UNLIKELY(e->stop_requested)) sample_or_stop(e, 0, site);
   if (UNLIKELY(!(mask >> lane & 1))) {
     fail_here("warp_mask", site, format("lane %u calls %s with mask 0x%08x, which does not name it", lane, name_of(op), mask));
@@ -328,6 +380,7 @@ void run_block(Engine* e, long block) {
   e->block = block_index_of(job, block);
   e->block_stamp = session.first_stamp + static_cast<uint32_t>(block);
   e->barrier_epoch = 1;
+  e->mixed_barriers = 0;
   e->unstarted = 0;
   e->live = job->num_threads;
   e->at_barrier = 0;
@@ -338,21 +391,24 @@ void run_block(Engine* e, long block) {
     t.state = State::kUnstarted;
     t.warp_epoch = 0;
     t.copy_group = t.spins = 0;
+    t.barrier_call = 0;
     t.log.clear();
     t.copies.clear();
   }
   for (unsigned w = 0; w < e->warps.size(); ++w) {
     unsigned lanes = std::min(kLanes, job->num_threads - w * kLanes);
-    e->warps[w].live = lanes == kLanes ? ~0u : (1u << lanes) - 1;
+    e->warps[w].existing = e->warps[w].live = lanes == kLanes ? ~0u : (1u << lanes) - 1;
     e->warps[w].epoch = 0;
     e->warps[w].waiting = 0;
   }
+  if (e->checks) start_block_order(e);
   start_block_memory(e);
   Fiber* fiber = take_fiber(e);
   fiber->stack_pointer = new_stack(fiber->high, run_threads);
   e->thread = &e->threads[e->unstarted++];
   e->fiber = fiber;
   emu_switch_stack(&e->main_stack, fiber->stack_pointer);
+  if (e->checks) settle_block(e);
   if (e->checks && !job->failed) settle_unwritten_reads(e);
   e->thread = nullptr;
   e->fiber = nullptr;
@@ -374,9 +430,11 @@ EXPORT unsigned emu_lane() { return current_engine->thread->index % kLanes; }
 EXPORT int emu_barrier(int op, int predicate, Site site) {
   Engine* e = current_engine;
   Thread* t = e->thread;
+  if (UNLIKELY(e->store_in_doubt)) settle_doubts(e);
   if (UNLIKELY(e->stop_requested)) sample_or_stop(e, 0, site);
   t->state = State::kAtBarrier;
-  t->site = site;
+  t->site = t->barrier_site = site;
+  t->barrier_call = RETURN_ADDRESS;
   t->barrier_op = op;
   t->vote = predicate;
   if (++e->at_barrier == e->live) release_barrier(e, t);
@@ -385,6 +443,23 @@ EXPORT int emu_barrier(int op, int predicate, Site site) {
 }
 
 EXPORT void emu_syncwarp(unsigned mask, Site site) { meet(WarpOp::kSync, mask, "", 0, site); }
+
+// The value of a lane outside the mask is undefined on the card. Many right kernels shuffle one in and never use it, so
+// it is a suspect and no finding: the call is run again with other poison, and only a result that differs convicts it.
+static void note_undefined_source(Engine* e, unsigned mask, unsigned source, Site site) {
+  if (!e->checks) return;
+  unsigned lane = emu_lane();
+  const Warp& warp = e->warps[e->thread->index / kLanes];
+  const char* why = source >= kLanes || !(warp.existing >> source & 1) ? "the block has no such thread"
+                    : mask >> source & 1                               ? "it has returned"
+                                                                       : "the mask does not name it";
+  Finding f{"shuffle_source"};
+  f.kernel = e->job->request->kernel;
+  f.place = place_of(e, *e->thread);
+  f.place.site = site;
+  f.detail = format("lane %u reads from lane %u, mask 0x%08x: %s, so its value is undefined", lane, source, mask, why);
+  add_suspect(std::move(f));
+}
 
 EXPORT void emu_shuffle(int how, unsigned mask, void* value, unsigned bytes, int operand, int width, Site site) {
   if (bytes > kPayload) fail_here("unsupported", site, format("a shuffle of %u bytes; the emulator moves up to %u", bytes, kPayload));
@@ -395,10 +470,9 @@ EXPORT void emu_shuffle(int how, unsigned mask, void* value, unsigned bytes, int
   if (how == kShuffleDown && lane + unsigned(operand) < segment + unsigned(width)) source = lane + unsigned(operand);
   // Butterflies may reach into an earlier segment, but not into a later one (PTX ISA, shfl.sync.bfly).
   if (how == kShuffleXor && (lane ^ unsigned(operand)) < segment + unsigned(width)) source = lane ^ unsigned(operand);
-  // The value of a lane outside the mask is undefined on the card. Many right kernels shuffle one in and never use it,
-  // so it is no finding; the poison (NaN) shows if it is used.
   if (source >= kLanes || !(lanes_met() >> source & 1)) {
-    memset(value, 0xff, bytes);
+    note_undefined_source(current_engine, mask, source, site);
+    memset(value, session.poison, bytes);
     return;
   }
   memcpy(value, lanes + source * kPayload, bytes);
@@ -450,10 +524,6 @@ EXPORT unsigned emu_active_mask(Site site) {
   Thread* t = e->thread;
   next_thread(e, true);
   return t->mask;
-}
-
-EXPORT void emu_fence(int scope) {
-  if (scope == kFenceDevice) session.fenced = true;
 }
 
 EXPORT void emu_pause() {

@@ -27,11 +27,12 @@ constexpr int kMaxWorkers = 16;  // every worker owns up to 1024 stacks, and a p
 
 int find_module(dl_phdr_info* info, size_t, void* wanted) {
   auto pc = *static_cast<Address*>(wanted);
-  Address low = ~Address(0), high = 0, text = 0, text_end = 0, data = 0, data_end = 0;
+  Address low = ~Address(0), high = 0, text = 0, text_end = 0, data = 0, data_end = 0, relro_end = 0;
   for (int i = 0; i < info->dlpi_phnum; ++i) {
     const auto& segment = info->dlpi_phdr[i];
-    if (segment.p_type != PT_LOAD) continue;
     Address begin = info->dlpi_addr + segment.p_vaddr, end = begin + segment.p_memsz;
+    if (segment.p_type == PT_GNU_RELRO) relro_end = end;
+    if (segment.p_type != PT_LOAD) continue;
     low = std::min(low, begin);
     high = std::max(high, end);
     if (segment.p_flags & PF_X) text = begin, text_end = end;
@@ -42,7 +43,7 @@ int find_module(dl_phdr_info* info, size_t, void* wanted) {
   session.module_path = info->dlpi_name;
   session.module_begin = low, session.module_end = high;
   session.text_begin = text, session.text_end = text_end;
-  session.data_begin = data, session.data_end = data_end;
+  session.data_begin = std::min(std::max(data, relro_end), data_end), session.data_end = data_end;
   return 1;
 }
 
@@ -134,16 +135,6 @@ Address instruction_of(const ucontext_t* context) {
 #else
   return static_cast<Address>(context->uc_mcontext.pc);
 #endif
-}
-
-void fail_in_host(const char* kind, Address pc, std::string detail) {
-  Finding f{kind};
-  f.kernel = "the launcher (host code)";
-  if (in_module_text(pc)) f.place.pc = static_cast<uint32_t>(pc - session.module_base);
-  f.detail = std::move(detail);
-  f.fatal = true;
-  add_finding(std::move(f));
-  leave_call();
 }
 
 void fail_at(Engine* e, const char* kind, uint32_t pc, std::string detail) {
@@ -294,6 +285,7 @@ Engine* prepare_engine(Job* job) {
   if (!mine) {
     mine = new Engine{};
     create_arena(mine);
+    mine->doubts = new_doubts();
     use_signal_stack();
   }
   Engine* e = mine;
@@ -406,6 +398,19 @@ int num_workers(const Job& job) {
 
 }  // namespace
 
+bool in_host_call() { return in_call && pthread_equal(pthread_self(), call_thread) && !current_engine; }
+
+void fail_in_host(const char* kind, Address pc, std::string detail, std::string array) {
+  Finding f{kind};
+  f.array = std::move(array);
+  f.kernel = "the launcher (host code)";
+  if (in_module_text(pc)) f.place.pc = static_cast<uint32_t>(pc - session.module_base);
+  f.detail = std::move(detail);
+  f.fatal = true;
+  add_finding(std::move(f));
+  leave_call();
+}
+
 void leave_host_call() {
   if (!in_call) _exit(1);  // while the library is loaded (a static initialiser), there is no call to leave
   leave_call();
@@ -460,15 +465,21 @@ EXPORT void emu_launch(const LaunchRequest* request) {
   job.request = request;
   job.num_threads = request->block.x * request->block.y * request->block.z;
   job.num_blocks = static_cast<long>(request->grid.x) * request->grid.y * request->grid.z;
-  session.fenced = false;
+  forget_order();
   session.first_stamp = session.next_stamp;
   session.next_stamp += static_cast<uint32_t>(job.num_blocks);
   if (session.checks) watch_module_data();
   auto start = Clock::now();
   int workers = num_workers(job);
+  long before = session.deep_blocks;
   if (workers <= 1) run_blocks(&job);
   else run_on_workers(workers, [&] { run_blocks(&job); });
   double ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  long deep = session.deep_blocks - before;
+  if (session.checks && deep < job.num_blocks && !job.failed) {
+    add_remark(format("%s: %ld of %ld blocks were checked for races; the others for accesses outside an array only", request->kernel,
+                      deep, job.num_blocks));
+  }
   Index3 g = request->grid, b = request->block;
   session.launches += format("%s{\"kernel\":\"%s\",\"grid\":[%u,%u,%u],\"block\":[%u,%u,%u],\"dynamic_shared\":%zu,\"ms\":%.4f}",
                              session.launches.empty() ? "" : ",", request->kernel, g.x, g.y, g.z, b.x, b.y, b.z,
@@ -480,6 +491,7 @@ EXPORT bool emu_call(int (*wrapper)(void**), void** arguments, int* result) {
   auto pc = reinterpret_cast<Address>(wrapper);
   if (!in_module_text(pc)) dl_iterate_phdr(find_module, &pc);
   call_thread = pthread_self();
+  if (session.checks) save_module_data();
   use_signal_stack();
   start_watching();
   install_handlers();

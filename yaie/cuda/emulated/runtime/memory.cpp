@@ -9,7 +9,7 @@ Session session;
 
 namespace {
 
-constexpr size_t kArena = 512 << 10;
+constexpr size_t kArena = 1 << 20;
 constexpr size_t kGuard = 1 << 20;            // unreadable bytes on each side of a tensor
 constexpr size_t kKeptBytes = 512 << 20;      // freed pages kept for the next call, which would have to fault them in
 
@@ -95,7 +95,9 @@ void attach_shadow(Range* r, unsigned shift) {
   s.cells = ((r->end - r->begin) >> shift) + 2;
   s.writes = static_cast<Stamp*>(take_zero_pages(s.cells * sizeof(Stamp)));
   s.reads = static_cast<Readers*>(take_zero_pages(s.cells * sizeof(Readers)));
-  if (!s.writes || !s.reads) s = Shadow{};
+  if (s.writes && s.reads) return;
+  s = Shadow{};
+  add_remark(format("races on `%s` are not looked for: no memory to note who touched it", r->name.c_str()));
 }
 
 Index3 thread_index_of(const Job* job, unsigned t) {
@@ -116,6 +118,10 @@ void begin_memory() {
   }
 }
 
+void save_module_data() {
+  session.data_before.assign(reinterpret_cast<const char*>(session.data_begin), session.data_end - session.data_begin);
+}
+
 void watch_module_data() {
   session.ranges.erase(std::remove_if(session.ranges.begin(), session.ranges.end(), [](Range& r) { return r.module_data; }),
                        session.ranges.end());
@@ -129,6 +135,17 @@ void create_arena(Engine* e) {
   auto* p = static_cast<char*>(mmap(nullptr, kArena + 2 * kGuard, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   e->arena = p + kGuard;
   mprotect(e->arena, kArena, PROT_READ | PROT_WRITE);
+}
+
+// Host code has touched an address by itself.
+void check_host_access(Address a, size_t bytes, int kind, Address return_address) {
+  if (!session.checks || !in_host_call()) return;
+  for (auto& r : session.ranges) {
+    if (r.module_data || a >= r.end || a + bytes <= r.begin) continue;
+    const char* did = kind == kRead ? "reads" : "writes";
+    fail_in_host("host_fault", return_address - 1,
+                 format("it %s `%s`, which is device memory: only kernels and cudaMemcpy can", did, r.name.c_str()), r.name);
+  }
 }
 
 }  // namespace emu
@@ -175,6 +192,11 @@ EXPORT void* emu_device_malloc(size_t bytes, const char* name) {
   return p;
 }
 
+// Puts the module's variables back to what they were before the last call.
+EXPORT void emu_rewind() {
+  memcpy(reinterpret_cast<char*>(session.data_begin), session.data_before.data(), session.data_before.size());
+}
+
 EXPORT bool emu_device_free(void* pointer) {
   if (!pointer) return true;
   auto begin = reinterpret_cast<Address>(pointer);
@@ -183,12 +205,13 @@ EXPORT bool emu_device_free(void* pointer) {
   return emu_guarded_free(pointer);
 }
 
-static void check_host_copy(const void* p, size_t bytes, const char* what) {
+static void check_host_copy(const void* p, size_t bytes, const char* what, Site site) {
   auto a = reinterpret_cast<Address>(p);
   for (auto& r : session.ranges) {
     if (r.module_data || a - r.begin >= r.end - r.begin || a + bytes <= r.end) continue;
     Finding f{"out_of_bounds"};
     f.kernel = what;
+    f.place.site = site;
     f.array = r.name;
     f.array_bytes = r.end - r.begin;
     f.offset = static_cast<long>(a - r.begin);
@@ -199,14 +222,49 @@ static void check_host_copy(const void* p, size_t bytes, const char* what) {
   }
 }
 
-EXPORT void emu_copy(void* to, const void* from, size_t bytes) {
-  check_host_copy(to, bytes, "cudaMemcpy");
-  check_host_copy(from, bytes, "cudaMemcpy");
+// Where an address lies. The module's own variables are both: a __device__ one and a static one of host code look alike.
+static const Range* device_range(const void* p) {
+  auto a = reinterpret_cast<Address>(p);
+  for (auto& r : session.ranges) {
+    if (!r.module_data && a - r.begin < std::max<Address>(r.end - r.begin, 1)) return &r;
+  }
+  return nullptr;
+}
+static bool in_module(const void* p) {
+  return reinterpret_cast<Address>(p) - session.module_begin < session.module_end - session.module_begin;
+}
+
+static void check_side(const void* p, bool wants_device, const char* what, const char* side, const char* said, Site site) {
+  if (in_module(p)) return;
+  const Range* r = device_range(p);
+  if ((r != nullptr) == wants_device) return;
+  Finding f{"copy_direction"};
+  f.kernel = what;
+  f.place.site = site;
+  f.array = r ? r->name : "";
+  std::string where = r ? format("device memory (`%s`)", r->name.c_str()) : std::string("host memory");
+  f.detail = format("its %s is %s%s, but %s", side, p ? "" : "a null pointer, not ", where.c_str(), said);
+  f.fatal = true;
+  add_finding(std::move(f));
+}
+
+// kind: a cudaMemcpyKind; 4 lets the addresses decide.
+EXPORT void emu_copy(void* to, const void* from, size_t bytes, int kind, Site site) {
+  static const char* const kNames[] = {"cudaMemcpyHostToHost", "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost",
+                                       "cudaMemcpyDeviceToDevice"};
+  if (kind >= 0 && kind < 4 && bytes) {
+    std::string said = format("the call says %s", kNames[kind]);
+    check_side(to, kind & 1, "cudaMemcpy", "destination", said.c_str(), site);
+    check_side(from, kind & 2, "cudaMemcpy", "source", said.c_str(), site);
+  }
+  check_host_copy(to, bytes, "cudaMemcpy", site);
+  check_host_copy(from, bytes, "cudaMemcpy", site);
   if (!session.error) memmove(to, from, bytes);
 }
 
-EXPORT void emu_fill(void* to, int value, size_t bytes) {
-  check_host_copy(to, bytes, "cudaMemset");
+EXPORT void emu_fill(void* to, int value, size_t bytes, Site site) {
+  if (bytes) check_side(to, true, "cudaMemset", "destination", "cudaMemset fills device memory", site);
+  check_host_copy(to, bytes, "cudaMemset", site);
   if (!session.error) memset(to, value, bytes);
 }
 

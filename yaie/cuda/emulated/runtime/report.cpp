@@ -28,6 +28,7 @@ constexpr size_t kMaxFindings = 256, kMaxOutput = 1 << 20;
 int error_code(const std::string& kind) {
   if (kind == "out_of_bounds" || kind == "const_write") return 700;
   if (kind == "endless_loop") return 702;
+  if (kind == "copy_direction") return 1;
   if (kind == "bad_launch") return 9;
   if (kind == "assert") return 710;
   return kind == "misaligned" ? 716 : 719;
@@ -55,9 +56,11 @@ std::string json_of(const Place& p) {
 
 std::string json_of(const Finding& f) {
   return format("{\"kind\":\"%s\",\"kernel\":%s,\"detail\":%s,\"array\":%s,\"place\":%s,\"other\":%s,\"size\":%u,"
-                "\"offset\":%ld,\"array_bytes\":%zu,\"item\":%u,\"shared\":%d,\"count\":%llu}",
+                "\"offset\":%ld,\"array_bytes\":%zu,\"item\":%u,\"shared\":%d,\"dynamic\":%d,\"variable\":%d,\"again\":%d,"
+                "\"update\":%d,\"count\":%llu}",
                 f.kind, quoted(f.kernel).c_str(), quoted(f.detail).c_str(), quoted(f.array).c_str(), json_of(f.place).c_str(),
                 f.has_other ? json_of(f.other).c_str() : "null", f.size, f.offset, f.array_bytes, f.item, f.shared,
+                f.dynamic, f.variable, f.again, f.update,
                 static_cast<unsigned long long>(f.count));
 }
 
@@ -120,6 +123,19 @@ void add_finding(Finding f) {
   }
 }
 
+void add_suspect(Finding f) {
+  for (auto& s : session.suspects) {
+    if (same_place(s.place.site, f.place.site)) return void(++s.count);
+  }
+  session.suspects.push_back(std::move(f));
+}
+
+void add_remark(std::string text) {
+  std::lock_guard<std::mutex> lock(session.mutex);
+  auto& all = session.remarks;
+  if (std::find(all.begin(), all.end(), text) == all.end()) all.push_back(std::move(text));
+}
+
 void fail(Finding f) {
   Engine* e = current_engine;
   f.fatal = true;
@@ -145,7 +161,8 @@ using namespace emu;
 extern "C" {
 
 EXPORT void emu_begin(unsigned checks, unsigned workers, double time_limit, double event_budget, unsigned trace_x,
-                      unsigned trace_y, unsigned trace_z, unsigned trace_warp) {
+                      unsigned trace_y, unsigned trace_z, unsigned trace_warp, int poison) {
+  session.poison = poison;
   session.checks = checks;
   session.worker_threads = workers;
   session.time_limit = time_limit;
@@ -157,6 +174,8 @@ EXPORT void emu_begin(unsigned checks, unsigned workers, double time_limit, doub
   session.counters.clear();
   session.last_counter = nullptr;
   session.trace.clear();
+  session.remarks.clear();
+  session.suspects.clear();
   session.shared_layout.clear();
   session.samples.clear();
   session.launches.clear();
@@ -179,6 +198,8 @@ EXPORT const char* emu_report() {
   report = format("{\"module_base\":%zu,\"blocks\":%ld,\"deep_blocks\":%ld,\"interrupted\":%d,\"launches\":[",
                   static_cast<size_t>(session.module_base), session.blocks, session.deep_blocks, session.interrupted);
   report += session.launches + "],\"findings\":" + list_of(session.findings, [](const Finding& f) { return json_of(f); });
+  report += ",\"suspects\":" + list_of(session.suspects, [](const Finding& f) { return json_of(f); });
+  report += ",\"remarks\":" + list_of(session.remarks, [](const std::string& text) { return quoted(text); });
   report += ",\"samples\":" + list_of(session.samples, [](const Sample& s) { return json_of(s); });
   report += ",\"counters\":" + list_of(session.counters, [](const auto& c) { return json_of(c.first, c.second); });
   report += ",\"arrays\":" + list_of(session.shared_layout, [](const auto& a) { return json_of(a.first, a.second); });

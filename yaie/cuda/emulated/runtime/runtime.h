@@ -3,7 +3,9 @@
 //   fibers.cpp     one fiber per CUDA thread: barriers, warp functions, deadlocks (stack_switch.h: the switch itself)
 //   matrices.cpp   mma and ldmatrix
 //   memory.cpp     device memory: tensors, cudaMalloc, shadows, arenas
-//   access.cpp     every load and store of a checked kernel (access.h: the usual way): races, shared memory, cp.async
+//   access.cpp     every load and store of a checked kernel (access.h: the usual way): shared memory, cp.async
+//   races.cpp      two accesses that no barrier orders: what fences and flags order, and what is harmless
+//   module.cpp     the module that a kernel comes from: its segments and its variables
 //   sanitizer.cpp  the calls that the compiler puts in front of each load and store
 //   counters.cpp   sectors, bank conflicts and the trace of one warp
 //   launch.cpp     kernel launches, signals (bad addresses, time limit, Ctrl-C), worker threads
@@ -19,6 +21,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <deque>
 #include <mutex>
 #include <string>
 #include <type_traits>
@@ -35,7 +38,7 @@ namespace emu {
 
 using Address = uintptr_t;
 constexpr unsigned kLanes = 32, kPayload = 32;  // bytes that one lane may bring to a warp function
-constexpr unsigned kRedZone = 128;              // unused bytes after each shared array
+constexpr unsigned kRedZone = 1024;             // unused bytes after each shared array
 constexpr size_t kPage = 4096;
 
 enum class Space : uint8_t { kGlobal, kShared };
@@ -57,14 +60,20 @@ struct Access {
   uint8_t kind;
 };
 
+enum Strength : uint8_t { kPlain, kVolatile, kAtomicStrength };
+
 // Who touched some bytes last. Two accesses of one block are ordered if a barrier epoch lies between them or, inside
-// one warp, a warp epoch; accesses of two blocks of one launch are never ordered. `block` counts on over all
+// one warp, a warp epoch; beyond that only fences and flags order accesses (races.cpp). `block` counts on over all
 // launches, so a stamp from an earlier launch is recognised as old and shadow memory need not be cleared.
 struct Stamp {
   uint32_t block, pc;
   uint16_t thread, barrier_epoch, warp_epoch;
-  bool atomic;
+  uint16_t order;  // strength, and above its two bits how many fences the thread had passed
+
+  unsigned strength() const { return order & 3; }
+  unsigned fences() const { return order >> 2; }
 };
+constexpr unsigned kMaxFences = (1u << 14) - 1;
 struct Readers {
   Stamp last, other;  // the last reader, and the last one that was another thread
 };
@@ -93,6 +102,7 @@ struct UnwrittenRead {
   uint32_t pc;
   unsigned thread, size;
   size_t offset;
+  int kind;  // kRead or kAtomic
 };
 
 struct SharedArray {
@@ -119,6 +129,17 @@ struct AsyncCopy {
   uint32_t pc;
 };
 
+// A flag was set (or a ticket drawn) by a thread that had fenced: see races.cpp.
+struct Release {
+  uint32_t block;
+  uint16_t thread;
+  uint16_t fences, device_fences;          // of the thread: its accesses with fewer are published
+  uint16_t fence_barrier, fence_warp;      // the epochs at its last fence for the device: what came before is published
+  uint16_t barrier_epoch, warp_epoch;      // when the flag was set
+  std::vector<const Release*> after;       // what that thread had seen
+};
+using Releases = std::vector<const Release*>;
+
 // ---- threads, warps, blocks
 
 struct Fiber {
@@ -134,19 +155,26 @@ struct Thread {
   // where it waits
   Site site;
   WarpOp warp_op;
+  Site barrier_site;  // the last barrier that it came to, and its call
+  Address barrier_call;
   int barrier_op, vote;
   unsigned mask, slot, met;
   alignas(16) unsigned char payload[kPayload];
   // its history since the last meeting
   uint16_t warp_epoch;
+  uint16_t fences;
   std::vector<Access> log;
   std::vector<AsyncCopy> copies;
   unsigned copy_group;
   Address spin_address;
   unsigned spins;
+  // what its fences order
+  uint16_t device_fences, fence_barrier, fence_warp;
+  Releases seen;  // flags of others that it has read
 };
 
 struct Warp {
+  unsigned existing;  // lanes of the last warp may not exist
   unsigned live;
   unsigned waiting;  // lanes in State::kAtWarp
   uint16_t epoch;
@@ -165,6 +193,8 @@ struct Job {
   uint64_t deep_events = 0;
 };
 
+struct Doubts;  // races.cpp
+
 // Runs the blocks of one OS thread, one after another.
 struct Engine {
   Job* job;
@@ -180,21 +210,45 @@ struct Engine {
   std::vector<Thread*> ready;  // ring buffer
   size_t ready_head, ready_tail;
   unsigned unstarted, live, at_barrier;
+  int mixed_barriers;  // a line of which two different barriers have met
   // shared memory
   char* arena = nullptr;
   size_t arena_bytes, arena_used;
   std::vector<SharedArray> arrays;
+  bool names_dynamic_shared;  // the kernel uses its dynamic shared memory
   size_t num_arrays;
   SharedArray* last_array;
   Range* last_range;
+  // order between threads beyond barriers
+  bool fenced, has_seen;  // some thread of the block has fenced, has read another's flag
+  Releases seen;          // flags that all of the block have seen, through a barrier
+  Doubts* doubts;
   // checking
   unsigned checks;
   uint64_t events;
   unsigned in_flight_copies;
-  volatile bool stop_requested;
+  // Both are asked for at every access, in one go.
+  union {
+    struct {
+      volatile bool stop_requested, store_in_doubt;
+    };
+    volatile uint16_t attention;
+  };
+  bool starts_copy;  // a cp.async: its store comes later
   pthread_t os_thread;
   std::vector<unsigned char> signal_stack;
 };
+
+// races.cpp
+Doubts* new_doubts();
+void start_block_order(Engine* e);
+void settle_doubts(Engine* e);             // a store has been done, so its value is known
+void settle_block(Engine* e);              // at the block's end
+void share_seen(Engine* e, Thread* threads, unsigned n, unsigned lanes);  // threads that meet have seen what one of them has
+void acquire_flag(Engine* e, Address a);
+void release_flag(Engine* e, Address a, bool update);
+void forgive_first_read(Engine* e, Address a, unsigned size);  // of the place that the thread now compares and swaps
+void forget_order();                            // a launch begins
 
 extern thread_local Engine* current_engine __attribute__((tls_model("initial-exec")));
 
@@ -203,7 +257,7 @@ extern thread_local Engine* current_engine __attribute__((tls_model("initial-exe
 struct Place {  // one side of a finding
   Index3 block{}, thread{};
   uint32_t pc = 0;      // 0: use site
-  Site site{nullptr, 0};
+  Site site{nullptr, 0, 0};
   int access = -1;
 };
 
@@ -217,10 +271,16 @@ struct Finding {
   size_t array_bytes = 0;
   unsigned item = 0;
   bool shared = false, fatal = false, has_other = false;
+  bool dynamic = false;    // the array is the dynamic shared memory
+  bool variable = false;   // the array is a __device__ or __constant__ variable
+  bool again = false;      // the threads that are gone had come to this line before
+  bool update = false;     // a race: the thread read the element just before it wrote it
   uint64_t count = 1;
 };
 
 void add_finding(Finding finding);
+void add_suspect(Finding finding);
+void add_remark(std::string text);  // something that is no fault but should be known, once
 // Ends the whole launch; runs on the failing thread's fiber and does not return.
 [[noreturn]] void fail(Finding finding);
 [[noreturn]] void leave_host_call();  // ends the launcher, when its host code failed
@@ -261,8 +321,11 @@ struct Session {
   double event_budget = 4e7;
   Index3 trace_block{};
   unsigned trace_warp = 0;
+  int poison = 0xff;  // what undefined bytes hold
   // results
   std::mutex mutex;
+  std::vector<std::string> remarks;
+  std::vector<Finding> suspects;  // undefined values that went into a thread; no fault if nobody uses them
   std::vector<Finding> findings;
   std::map<std::string, size_t> finding_index;
   int error = 0;
@@ -281,11 +344,12 @@ struct Session {
   std::map<Address, int> shared_limits;           // per module: the largest dynamic shared memory opted in to
   // the running launch
   uint32_t next_stamp = 1, first_stamp = 1;
-  bool fenced = false;  // a __threadfence() was seen: blocks may be ordered by it
+  std::deque<Release> releases;
+  std::unordered_map<Address, const Release*> flags;  // the last release at an address
   Address argument_begin = 0;
   Address module_base = 0, module_begin = 0, module_end = 0, text_begin = 0, text_end = 0;
   Address data_begin = 0, data_end = 0;
-  std::string module_path;
+  std::string module_path, data_before;
 };
 extern Session session;
 
@@ -312,12 +376,26 @@ inline T payload(const unsigned char* lanes, unsigned lane, unsigned offset = 0)
   return value;
 }
 
+inline bool same_place(Site a, Site b) {
+  return a.line == b.line && a.column == b.column && (a.file == b.file || !strcmp(a.file, b.file));
+}
+bool in_host_call();                        // the calling thread runs a launcher's host code
+[[noreturn]] void fail_in_host(const char* kind, Address pc, std::string detail, std::string array = "");
+void check_host_access(Address a, size_t bytes, int kind, Address return_address);
+struct Variable {
+  Address begin, end;
+  std::string name;
+};
+constexpr Address kConstantAlign = 65536;        // of a __constant__ variable (yaie_emulator.h): what lies between is nobody's
+const Variable* variable_near(Address a);        // the running module's variable that holds a, or the one nearest to it
+
 void reset_shared(Engine* engine, size_t dynamic_bytes);
 void start_block_memory(Engine* engine);
 void settle_unwritten_reads(Engine* engine);
 void drop_copies(Engine* engine, Thread* thread);
 void create_arena(Engine* engine);
 void begin_memory();        // forgets the last call's tensors
+void save_module_data();    // so that the call can be made again
 void watch_module_data();   // the __device__ variables of the module that is about to run
 void gather_matrices(uint32_t* registers, const void* row, int matrices, bool transposed, Site site);
 [[noreturn]] void report_bad_address(Engine* engine, Address address, unsigned size, int kind, uint32_t pc);

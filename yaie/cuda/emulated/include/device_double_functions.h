@@ -1,0 +1,2 @@
+// Covered by the header that comes first.
+#include "yaie_emulator.h"

@@ -1,0 +1,70 @@
+// The variables of the module that runs, from its symbol table (static ones too, which dladdr does not know).
+#include <cxxabi.h>
+#include <elf.h>
+
+#include <cstdio>
+
+#include "runtime.h"
+
+namespace emu {
+namespace {
+
+std::string plain_name(const char* symbol) {
+  int status = 0;
+  char* plain = abi::__cxa_demangle(symbol, nullptr, nullptr, &status);
+  std::string name = plain ? plain : symbol;
+  free(plain);
+  return name;
+}
+
+std::vector<char> contents(const std::string& path) {
+  std::vector<char> bytes;
+  FILE* file = fopen(path.c_str(), "rb");
+  if (!file) return bytes;
+  char part[1 << 16];
+  for (size_t n; (n = fread(part, 1, sizeof part, file)) > 0;) bytes.insert(bytes.end(), part, part + n);
+  fclose(file);
+  return bytes;
+}
+
+std::vector<Variable> read_variables(const std::string& path, Address base) {
+  std::vector<Variable> found;
+  std::vector<char> file = contents(path);
+  if (file.size() < sizeof(Elf64_Ehdr)) return found;
+  auto* header = reinterpret_cast<const Elf64_Ehdr*>(file.data());
+  auto* sections = reinterpret_cast<const Elf64_Shdr*>(file.data() + header->e_shoff);
+  for (unsigned i = 0; i < header->e_shnum; ++i) {
+    if (sections[i].sh_type != SHT_SYMTAB) continue;
+    auto* symbols = reinterpret_cast<const Elf64_Sym*>(file.data() + sections[i].sh_offset);
+    const char* names = file.data() + sections[sections[i].sh_link].sh_offset;
+    for (size_t k = 0; k < sections[i].sh_size / sizeof(Elf64_Sym); ++k) {
+      const Elf64_Sym& s = symbols[k];
+      if (ELF64_ST_TYPE(s.st_info) != STT_OBJECT || !s.st_size || s.st_shndx == SHN_UNDEF) continue;
+      found.push_back({base + s.st_value, base + s.st_value + s.st_size, plain_name(names + s.st_name)});
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const Variable& a, const Variable& b) { return a.begin < b.begin; });
+  return found;
+}
+
+}  // namespace
+
+const Variable* variable_near(Address a) {
+  static std::vector<Variable> variables;
+  static Address module = 0;
+  static const Variable* last = nullptr;
+  if (UNLIKELY(module != session.module_base)) {
+    variables = read_variables(session.module_path, session.module_base);
+    module = session.module_base;
+    last = nullptr;
+  }
+  if (last && a - last->begin < last->end - last->begin) return last;
+  if (variables.empty()) return nullptr;
+  auto after = std::upper_bound(variables.begin(), variables.end(), a, [](Address x, const Variable& v) { return x < v.begin; });
+  if (after == variables.begin()) return &*after;
+  auto before = after - 1;
+  bool nearer_to_next = a >= before->end && after != variables.end() && after->begin - a < a - before->end;
+  return last = nearer_to_next ? &*after : &*before;
+}
+
+}  // namespace emu
