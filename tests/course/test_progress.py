@@ -5,7 +5,7 @@ import multiprocessing
 
 import pytest
 
-from yaie.course import api, judge, progress
+from yaie.course import api, files, judge, progress
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,7 @@ def test_records_of_other_versions_are_used_and_kept(exercises):
     assert json.loads(next(exercises.glob(".progress.json.damaged-*")).read_text()) == theirs
 
 
-@pytest.mark.parametrize("in_the_way", [".progress.json.lock", ".progress.json.new", ".progress.json"])
+@pytest.mark.parametrize("in_the_way", [".progress.json.lock", ".progress.json"])
 def test_folder_that_cannot_be_written(in_the_way, warm_up):
     """In a read-only folder the check must still be shown, with what was not stored, and the session remember it.
 
@@ -131,11 +131,11 @@ def test_interruption_leaves_the_old_record_and_no_temporary_file(exercises, mon
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress.os, "replace", interrupt)
+    monkeypatch.setattr(files.os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         progress.change("0.1", lambda record: setattr(record, "checks", 99))
     assert stored(exercises)["0.1"]["checks"] == 1
-    assert not list(exercises.glob(".progress.json.new*"))
+    assert not list(exercises.glob("..progress.json*"))
     monkeypatch.undo()
 
 

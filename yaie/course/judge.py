@@ -16,7 +16,7 @@ from typing import Any
 from yaie.course import REPOSITORY, expect, files
 from yaie.course.language import Written
 from yaie.course.registry import Exercise, find_exercise
-from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, Sandbox
+from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, PROCESS_LIMIT, Sandbox
 from yaie.course.show import Panel
 
 NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
@@ -119,7 +119,8 @@ def _run(exercise: Exercise, text: str, written: Written, sandbox: Sandbox) -> O
     if cause := _likely_cause(exercise, alone, sandbox):
         rows.append(("Likely cause", cause))
     rows += _output_rows(alone)
-    headline, next_step = _headline(exercise, alone)
+    located = any(label == "Where" for label, _ in rows)
+    headline, next_step = _headline(exercise, alone, located)
     rows.append(("Next step", f"{next_step} `yaie hint {exercise.id}` gives a hint."))
     return Outcome(exercise, FAILED, headline, rows)
 
@@ -182,14 +183,19 @@ def _fingerprint(report: dict[str, Any]) -> tuple[Any, ...]:
     return (report["end"], report["code"], *(result.get(key) for key in keys))
 
 
-def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
-    """What happened, and what to do next."""
+def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tuple[str, str]:
+    """What happened, and what to do next. `located`: a line of the learner's file is shown as the place."""
     end, code, result = report["end"], report["code"], report["result"]
     fix = "Fix that line, save, and check again."
+    if not located:
+        fix = f"No line of yours was seen there: look at what `{exercise.qualname}` calls, returns and changes."
     ended = {
         "timeout": f"It was still running after {exercise.time_limit:.0f} s and was stopped: an endless loop?",
         "output": f"It printed more than {OUTPUT_LIMIT >> 10} KiB and was stopped: a print inside a loop?",
         "exit": f"It ended the whole Python process (exit code {code}), as `{exercise.language.ends_process}` does.",
+        "processes": f"It had more than {PROCESS_LIMIT} processes and was stopped: a fork inside a loop?",
+        "server": "It ended or stopped the process that runs the checks.",
+        "answer": "It wrote into the file that the answer of the check goes through.",
         "signal": f"It crashed the Python process with {SIGNALS.get(code) or f'signal {code}'}.",
     }
     if end in ended:
@@ -222,7 +228,7 @@ def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tup
     result = report["result"] or {"given": report["current_input"]}
     line, code = result.get("line"), result.get("code")
     if line is None:  # the innermost line in a stack that faulthandler wrote
-        path = re.escape(str(files.exercise_path(exercise.file)))
+        path = re.escape(str(files.exercise_path(exercise.file)).encode("ascii", "backslashreplace").decode())
         found = re.search(rf'File "{path}", line (\d+)', report["stack"])
         line = int(found[1]) if found else None
     if line and code is None:
