@@ -122,7 +122,7 @@ def reset_exercise(exercise: Exercise) -> Path | None:
 
 
 def reset_file(file: ExerciseFile) -> Path | None:
-    """Write an exercise file as it was generated. Returns the backup of what was there; None if there was nothing else."""
+    """Write an exercise file as it was generated. Returns the backup of what was there; None where that is the same."""
     return _replace(file, file.language.render(file))
 
 

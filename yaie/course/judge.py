@@ -158,7 +158,7 @@ def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) 
     a usual cause of its own. A mistake in a line that the engine no longer has is passed over.
     """
     result = report["result"] or {}
-    if result.get("kind") in ("import", "compile"):
+    if result.get("kind") in ("import", "compile") or report["end"] in ("server", "answer", "processes"):
         return None
     known = []
     for mistake in exercise.mistakes:

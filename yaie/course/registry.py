@@ -10,6 +10,7 @@ Reading a folder imports nothing: its `check.py` is imported when it is run.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import re
 import tomllib
@@ -293,18 +294,33 @@ def find_lesson(number: int) -> Lesson:
     return load_lesson(folders[number], tuple(earlier))
 
 
-def find_exercise(id: str) -> Exercise:
-    """The exercise with that id, such as "1.2". Only its own lesson is read, so a check stays quick.
+def find(what: str) -> Exercise | Lesson:
+    """The exercise with an id such as "1.2", or the lesson with a number such as "1" or "01". Only that lesson is read,
+    so a check stays quick.
 
-    Raises `NoSuchExercise`, naming the ids there are.
+    Raises `NoSuchExercise`, naming what there is.
     """
-    if not isinstance(id, str):  # the number 1.10 is 1.1
-        raise TypeError(f'write the id of an exercise in quotes, such as "1.2"; got {id!r}')
-    number = id.strip().partition(".")[0]
-    there = find_lesson(int(number)).exercises if number.isdecimal() else []
-    for exercise in there:
-        if exercise.id == id.strip():
-            return exercise
-    ids = ", ".join(exercise.id for exercise in there) or "none"
-    known = f"lesson {number} has {ids}" if number.isdecimal() else 'an id is a lesson, a point and a number: "1.1"'
-    raise NoSuchExercise(f"there is no exercise {id!r}; {known}")
+    if not isinstance(what, str):  # the number 1.10 is 1.1
+        raise TypeError(f'write the id of an exercise in quotes, such as "1.2"; got {what!r}')
+    numbers = re.fullmatch(r"([0-9]+)(?:\.([0-9]+))?", what.strip())  # not \d, which takes the digits of all scripts
+    if numbers is None:
+        ids = [id for folder in _lesson_folders().values() for id in exercise_folders(folder)]
+        close = difflib.get_close_matches(what, ids, n=1)
+        known = f"did you mean {close[0]}?" if close else 'an id is a lesson, a point and a number: "1.1"'
+        raise NoSuchExercise(f"there is no exercise {what!r}; {known}")
+    lesson = find_lesson(int(numbers[1]))
+    if numbers[2] is None:
+        return lesson
+    if not 0 < int(numbers[2]) <= len(lesson.exercises):
+        ids = ", ".join(exercise.id for exercise in lesson.exercises) or "none"
+        raise NoSuchExercise(f"there is no exercise {what!r}; lesson {lesson.number} has {ids}")
+    return lesson.exercises[int(numbers[2]) - 1]
+
+
+def find_exercise(id: str) -> Exercise:
+    """As `find`, for an exercise only."""
+    found = find(id)
+    if isinstance(found, Lesson):
+        ids = ", ".join(exercise.id for exercise in found.exercises) or "none"
+        raise NoSuchExercise(f"there is no exercise {id!r}; lesson {found.number} has {ids}")
+    return found

@@ -94,7 +94,7 @@ class Cuda(Language):
             declared = any(exercise.function in piece.defines for piece in pieces)
             seen = " It has a declaration of that name, which ends with `;`: the body in braces is missing."
             names = (name for piece in pieces if piece.body for name in piece.defines)
-            raise self.missing(exercise, names, seen if declared else "") from error
+            raise self.missing(exercise, text, names, seen if declared else "") from error
         attempted = not (function.is_hole or self.is_as_found(exercise, function.source))
         hash = digest(cuda_text.normal(_own(exercise.file, text, [exercise.function]))) if attempted else ""
         problem = _uncallable(exercise, function)
@@ -141,8 +141,8 @@ class Cuda(Language):
                 for text in texts
                 for module in checked
             )
-        except CompileError as error:
-            raise SandboxError(error.message) from error
+        except (CompileError, OSError) as error:  # no compiler, no place for what it makes
+            raise SandboxError(f"{error} Run `yaie doctor`.") from error
 
     def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
         """What a compile error or the first finding of the emulator says."""
@@ -187,6 +187,9 @@ def under_csrc(module: str) -> str:
 @cache
 def engine_text(module: str) -> str:
     """The text of the engine's file "csrc/..."."""
+    if not (REPOSITORY / "csrc").is_dir():
+        step = "Clone the repository, then run `make lab` in it."
+        raise FileProblem(f"{REPOSITORY} has no csrc/: YAIE was installed without its repository.", step)
     return (REPOSITORY / module).read_text(encoding="utf-8")
 
 
