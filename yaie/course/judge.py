@@ -116,10 +116,10 @@ def _run(exercise: Exercise, text: str, written: Written, sandbox: Sandbox) -> O
     rows = _describe(exercise, alone, text)
     if written.remark and _went_wrong_outside(alone):
         rows.append(("Note", written.remark))
-    if cause := _likely_cause(exercise, alone, sandbox):
+    located = any(label == "Where" for label, _ in rows)
+    if cause := _likely_cause(exercise, alone, sandbox, located):
         rows.append(("Likely cause", cause))
     rows += _output_rows(alone)
-    located = any(label == "Where" for label, _ in rows)
     headline, next_step = _headline(exercise, alone, located)
     rows.append(("Next step", f"{next_step} `yaie hint {exercise.id}` gives a hint."))
     return Outcome(exercise, FAILED, headline, rows)
@@ -151,11 +151,11 @@ def _passed(report: dict[str, Any]) -> bool:
     return report["end"] == "finished" and report["result"]["passed"]
 
 
-def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) -> str | None:
+def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox, located: bool) -> str | None:
     """The message of the first known mistake that fails in just the way the learner's function did.
 
-    It has less time: nobody should wait for three endless loops in a row. Where none fits, what the emulator found has
-    a usual cause of its own. A mistake in a line that the engine no longer has is passed over.
+    It has less time: nobody should wait for three endless loops in a row. Where none fits, what the emulator found in a
+    line of the learner's has a usual cause. A mistake in a line that the engine no longer has is passed over.
     """
     result = report["result"] or {}
     if result.get("kind") in ("import", "compile") or report["end"] in ("server", "answer", "processes"):
@@ -171,7 +171,7 @@ def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) 
     for mistake, text in known:
         if _fingerprint(_job(exercise, text, [exercise.id], sandbox, **changes)) == wanted:
             return mistake.message
-    return result.get("cause")
+    return result.get("cause") if located else None
 
 
 def _fingerprint(report: dict[str, Any]) -> tuple[Any, ...]:
@@ -188,7 +188,7 @@ def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tupl
     end, code, result = report["end"], report["code"], report["result"]
     fix = "Fix that line, save, and check again."
     if not located:
-        fix = f"No line of yours was seen there: look at what `{exercise.qualname}` calls, returns and changes."
+        fix = f"It was in no line of yours: look at what `{exercise.qualname}` calls, returns and changes."
     ended = {
         "timeout": f"It was still running after {exercise.time_limit:.0f} s and was stopped: an endless loop?",
         "output": f"It printed more than {OUTPUT_LIMIT >> 10} KiB and was stopped: a print inside a loop?",
