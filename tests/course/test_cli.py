@@ -60,7 +60,7 @@ def test_unknown_exercise_is_one_line_with_the_known_ones(arguments, exercises, 
     assert any(known in error for known in ("0.1", "1.1", "0, 1"))
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("1,2", "1.2"), ("1-2", "1.2"), ("l.2", "1.2"), ("10.l1", "10.11")])
+@pytest.mark.parametrize(("typed", "meant"), [("1,2", "1.2"), ("1-2", "1.2"), ("l.2.", "1.2"), ("ex 10.l1", "10.11")])
 def test_misspelt_id_is_guessed(typed, meant, exercises, capsys):
     """A learner who mistypes an id should not have to read a list."""
     assert cli.main(["check", typed]) == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import yaie.cuda.cache
-from yaie.course import api, doctor, judge
+from yaie.course import doctor, judge
 from yaie.course.doctor import BAD, GOOD, LIMITED
 from yaie.course.language.cuda import engine_text
 

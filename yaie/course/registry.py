@@ -10,7 +10,6 @@ Reading a folder imports nothing: its `check.py` is imported when it is run.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 import tomllib
@@ -305,8 +304,8 @@ def find(what: str) -> Exercise | Lesson:
     numbers = re.fullmatch(r"([0-9]+)(?:\.([0-9]+))?", what.strip())  # not \d, which takes the digits of all scripts
     if numbers is None:
         ids = [id for folder in _lesson_folders().values() for id in exercise_folders(folder)]
-        close = difflib.get_close_matches(what, ids, n=1)
-        known = f"did you mean {close[0]}?" if close else 'an id is a lesson, a point and a number: "1.1"'
+        guess = re.sub(r"[^0-9]+", ".", what.translate(str.maketrans("lIoO", "1100"))).strip(".")
+        known = f"did you mean {guess}?" if guess in ids else 'an id is a lesson, a point and a number: "1.1"'
         raise NoSuchExercise(f"there is no exercise {what!r}; {known}")
     lesson = find_lesson(int(numbers[1]))
     if numbers[2] is None:
