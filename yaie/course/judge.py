@@ -16,7 +16,7 @@ from typing import Any
 from yaie.course import REPOSITORY, expect, files
 from yaie.course.language import Written
 from yaie.course.registry import Exercise, find_exercise
-from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, PROCESS_LIMIT, Sandbox
+from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, PROCESS_LIMIT, Sandbox, SandboxError
 from yaie.course.show import Panel
 
 NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
@@ -72,8 +72,9 @@ class Outcome:
 
 
 def warm_up() -> None:
-    """Have the sandbox start while the caller does something else."""
-    _sandbox.start()
+    """Have the sandbox start while the caller does something else. Where it cannot, the check will say so."""
+    with suppress(SandboxError):
+        _sandbox.start()
 
 
 def check(exercise_id: str, text: str | None = None, sandbox: Sandbox | None = None) -> Outcome:

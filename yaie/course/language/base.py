@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from yaie.course.files import FileProblem, stamped
+from yaie.course.files import HASH_LINE, FileProblem, stamped
 
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
@@ -214,7 +214,8 @@ class Language(ABC):
     def missing(self, exercise: Exercise, text: str, names: Iterable[str], seen: str = "") -> FileProblem:
         """The file has no such function, but those names of functions. `seen` is what else there is to say of it."""
         file, lesson = exercise.file.name, exercise.lesson.number
-        if f"Exercise {exercise.id}:" not in text:
+        stamp = HASH_LINE.search(text)
+        if f"Exercise {exercise.id}:" not in text and stamp and stamp[0] not in self.render(exercise.file):
             return FileProblem(
                 f"{file} is older than exercise {exercise.id}, which it has no place for yet.",
                 "Run `python -m yaie.course.tools.generate`; where you have written in the file, which it then leaves "
