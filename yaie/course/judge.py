@@ -189,7 +189,7 @@ def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tupl
     end, code, result = report["end"], report["code"], report["result"]
     fix = "Fix that line, save, and check again."
     if not located:
-        fix = f"It was in no line of yours: look at what `{exercise.qualname}` calls, returns and changes."
+        fix = f"Look for it in `{exercise.qualname}` and in what it calls."
     ended = {
         "timeout": f"It was still running after {exercise.time_limit:.0f} s and was stopped: an endless loop?",
         "output": f"It printed more than {OUTPUT_LIMIT >> 10} KiB and was stopped: a print inside a loop?",
@@ -209,7 +209,8 @@ def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tupl
             return result["headline"], f"See what each line does in the notebook: `{look}`."
         return f"The {result['what']} is wrong.", "Work through that input by hand, then fix the function."
     if result["kind"] == "finding":
-        return f"{result['what'][0].upper()}{result['what'][1:]}.", fix
+        engines = f"That line is the engine's: look at what your `{exercise.function}` gives back to it and changes."
+        return f"{result['what'][0].upper()}{result['what'][1:]}.", fix if located else engines
     if result["kind"] == "compile":
         return NOT_COMPILED, fix
     error = f"{result['error']}: {result['message']}" if result["message"] else result["error"]
