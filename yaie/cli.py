@@ -35,9 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsers["cache"].add_argument("action", nargs="?", choices=("clear",), help="remove them")
     parsers["dev"].add_argument("action", choices=("new", "check"))
     parsers["dev"].add_argument("exercise", metavar="EXERCISE", help="such as 12.5")
-    parsers["dev"].add_argument(
-        "--target", metavar="TARGET", help="of new: csrc/folder/file.cu:name, package.module:name"
-    )
+    parsers["dev"].add_argument("--target", metavar="TARGET", help="of new: csrc/folder/file.cu:name, yaie.module:name")
     for name in ("chat", "generate"):
         chat.add_arguments(parsers[name], chat=name == "chat")
     options = parser.parse_args(arguments)

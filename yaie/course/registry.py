@@ -50,7 +50,7 @@ class Mistake:
 class Exercise:
     """One function of the engine that a learner writes.
 
-    `target` is "package.module:qualified.name" for Python and "csrc/folder/file.cu:function_name" for CUDA (a kernel,
+    `target` is "yaie.module:qualified.name" for Python and "csrc/folder/file.cu:function_name" for CUDA (a kernel,
     a device function, a template). `difficulty` is 1 to 3. `time_limit` is in seconds.
 
     With `broken` = (old, new) the learner does not get an empty function but the engine's with `old`, which occurs once
@@ -220,13 +220,13 @@ Fields = Mapping[str, tuple[str, Callable[[Any], Any]]]
 # What each field must be, in words, and whether it is. Those whose words begin with "if any" may be left out.
 TEXT = ("a string", lambda value: isinstance(value, str))
 COUNT = ("a whole number above 0", lambda value: type(value) is int and value > 0)
-TARGET = re.compile(r"[\w.]+:[\w.]+|csrc/[\w/]+\.cuh?:\w+")
+TARGET = re.compile(r"yaie(?:\.\w+)+:[\w.]+|csrc/[\w/]+\.cuh?:\w+")
 LESSON = {"title": TEXT, "minutes": COUNT}
 CHANGE = {"old": TEXT, "new": TEXT}
 MISTAKE = {**CHANGE, "message": TEXT}
 EXERCISE = {
     "title": TEXT,
-    "target": ('"package.module:name" or "csrc/folder/file.cu:name"', lambda value: TARGET.fullmatch(str(value))),
+    "target": ('"yaie.module:name" or "csrc/folder/file.cu:name"', lambda value: TARGET.fullmatch(str(value))),
     "minutes": COUNT,
     "difficulty": ("1, 2 or 3", lambda value: type(value) is int and value in (1, 2, 3)),
     "requires": ("if any, a list of ids", _texts),
