@@ -1,5 +1,6 @@
 """The sandbox itself: its limits, its ends, and that nothing of it is left behind."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -124,7 +125,7 @@ def test_daemons_of_the_worker_are_ended(warm_up, tmp_path):
     assert_gone(written_pid(tmp_path / "daemon"))
 
 
-@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGSTOP", "SIGTERM"])
+@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGSTOP"])
 def test_server_that_the_learners_file_ends_is_the_files_doing(signal_name, warm_up):
     """ "The check server ended without an answer" sends a learner to the doctor for a line of their own."""
     own = Sandbox()
@@ -171,6 +172,19 @@ def test_checks_from_several_threads_are_each_answered_right(warm_up, sandbox):
     for number in range(8):
         got = dict(outcomes[number].rows).get("Got")
         assert (outcomes[number].passed, got) == ((True, None) if number % 2 else (False, str(number + 70)))
+
+
+def test_a_forked_notebook_has_a_server_of_its_own(warm_up, sandbox):
+    """Parent and child that read from one pipe take each other's answers: `multiprocessing` forks."""
+    texts = [warm_up.text(f"import time\ntime.sleep(0.2)\nreturn {number + 70}") for number in range(3)]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        theirs = pool.map_async(got, texts)
+        ours = [got(text) for text in texts]
+        assert theirs.get(120) == ours == ["70", "71", "72"]
+
+
+def got(text):
+    return dict(judge.check("0.1", text).rows)["Got"]
 
 
 def test_fault_of_the_course_is_not_blamed_on_the_learner(warm_up, sandbox):

@@ -68,7 +68,7 @@ class Exercise:
     lesson: Lesson
     folder: Path
     requires: tuple[str, ...] = ()
-    time_limit: float = 5.0
+    time_limit: float = 4.0
     broken: tuple[str, str] | None = None
 
     @property
@@ -201,7 +201,7 @@ def _load_exercise(id: str, folder: Path, lesson: Lesson, earlier: tuple[str, ..
         "requires": tuple(table.get("requires", ())),
         "broken": (broken["old"], broken["new"]) if broken else None,
         # A busy machine may take seconds to compile CUDA. Checks in Python take less than one.
-        "time_limit": float(table.get("time_limit", 20 if table["target"].startswith("csrc/") else 5)),
+        "time_limit": float(table.get("time_limit", 20 if table["target"].startswith("csrc/") else 4)),
     }
     statement = (folder / "statement.md").read_text(encoding="utf-8").strip()
     return Exercise(id=id, lesson=lesson, folder=folder, statement=statement, **table)

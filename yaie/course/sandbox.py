@@ -54,6 +54,10 @@ class Sandbox:
     """
 
     def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)  # the server answers the parent
+
+    def _forget(self) -> None:
         self._server: Any = None  # subprocess.Popen
         self._complaints: Any = None  # what the server wrote to its standard error
         self._busy = threading.RLock()
