@@ -246,12 +246,13 @@ def _worker(job: dict[str, Any], folder: Path) -> NoReturn:
     os.setsid()  # a group to be killed by
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should the server be killed, a worker that loops must not stay behind
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 << 16 if most == resource.RLIM_INFINITY else min(most, 1 << 16)
     output = os.open(folder / "output", os.O_WRONLY | os.O_APPEND)
     stack = os.dup2(os.open(folder / "stack", os.O_WRONLY), min(most, 1000) - 1)  # where nobody writes by chance
     for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
         os.dup2(file, number)
     os.closerange(3, stack)
-    os.closerange(stack + 1, min(most, 1 << 16))
+    os.closerange(stack + 1, most)
     sys.stdin, sys.stderr = open(0), open(2, "w", 1, "utf-8", "backslashreplace")  # noqa: SIM115, open to the end
     sys.stdout = printed = open(1, "w", 1, "utf-8", "backslashreplace")  # noqa: SIM115
     faulthandler.enable(stack, all_threads=False)
