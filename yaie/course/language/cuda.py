@@ -23,7 +23,7 @@ from yaie.course.language.cuda_text import NotFound, Piece
 from yaie.course.sandbox import SandboxError
 from yaie.cuda import CompileError, Finding, KernelError, Module
 from yaie.cuda.launchers import find_launchers
-from yaie.cuda.source import INCLUDED, Source, digest, where_line
+from yaie.cuda.source import INCLUDED, Source, digest, quoted, where_line
 
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
@@ -360,7 +360,7 @@ def spliced(
     def engines(start: int, end: int) -> str:
         """That part of the engine's file, which says what its lines are."""
         shown, line = where_line(engine, engine.count("\n", 0, start) + 1, home)
-        return (f'\n#line {line} "{shown}"\n' if start else "") + engine[start:end]
+        return (f"\n#line {line} {quoted(shown)}\n" if start else "") + engine[start:end]
 
     names = [exercise.function for exercise in exercises]
     own, done, before = _own(file, text, names), 0, ""
@@ -370,7 +370,7 @@ def spliced(
         before += f"{engines(done, function.start)}{declaration};"
         done = function.end
     own = _with_own_headers(own, path.parent)
-    return f'{before}{engines(done, last.start)}\n#line 1 "{path}"\n{own}{engines(last.end, len(engine))}'
+    return f"{before}{engines(done, last.start)}\n#line 1 {quoted(path)}\n{own}{engines(last.end, len(engine))}"
 
 
 def _with_header_inside(text: str, home: Path, header: Path, seen: set[Path]) -> str:
@@ -391,7 +391,7 @@ def _with_header_inside(text: str, home: Path, header: Path, seen: set[Path]) ->
         seen.add(included)
         inside = _with_header_inside(ONCE.sub("", included.read_text(encoding="utf-8")), included, header, seen)
         file, after = where_line(text, number, home)
-        lines[number - 1] = f'#line 1 "{included}"\n{inside}\n#line {after + 1} "{file}"'
+        lines[number - 1] = f"#line 1 {quoted(included)}\n{inside}\n#line {after + 1} {quoted(file)}"
     return "\n".join(lines)
 
 
