@@ -205,6 +205,7 @@ HOSTILE = {
     ),
     "loop of the host": (
         "static int f() { volatile int i = 1; while (i) {} return 1; }\nstatic int x = f();\n"
+        + KEPT
         + HEAD
         + "{\n    (void)n;\n}",
         "still running after",
