@@ -14,12 +14,12 @@ NBVAL := python -m pytest --nbval notebooks solutions --nbval-current-env --nbva
 
 .PHONY: lab test check-tools notebooks clean
 
-lab: $(VENV)/.ok
+lab: $(VENV)/.lab
 	jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 # One thread a process: two processes at a time fill two cores, and threads of theirs would only wait for each other.
 test: export OMP_NUM_THREADS := 1
-test: $(VENV)/.ok
+test: $(VENV)/.test
 	@echo "[1/5] ruff"
 	ruff check
 	ruff format --check
@@ -37,19 +37,20 @@ test: $(VENV)/.ok
 	@echo "All green."
 
 # Run every notebook and store what it shows (maintainers).
-notebooks: $(VENV)/.ok
+notebooks: $(VENV)/.test
 	python -m yaie.course.tools.notebooks
 
 clean:
 	rm -rf build $(VENV)
 
-$(VENV)/.ok: pyproject.toml
+# Learners need less than tests do: the extra of pyproject.toml is installed that the file is named after.
+$(VENV)/.lab $(VENV)/.test: $(VENV)/.%: pyproject.toml
 	@$(MAKE) --no-print-directory check-tools
 	@echo "Setting up $(VENV): a few minutes the first time, most of it for torch."
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --upgrade "pip>=25"
 	if [ -n "$(TORCH_INDEX)" ]; then python -m pip install "torch>=2.11,<2.16" --index-url "$(TORCH_INDEX)"; fi
-	python -m pip install --editable ".[test]"
+	python -m pip install --editable ".[$*]"
 	@touch $@
 
 check-tools:

@@ -5,11 +5,15 @@ A run with a failure says which seed it had; `YAIE_TEST_SEED=... python -m pytes
 
 import os
 import secrets
+import signal
 
 import pytest
 import torch
 
 SEED = int(os.environ.setdefault("YAIE_TEST_SEED", str(secrets.randbelow(2**31))))  # also for xdist's workers
+
+# `nohup make test &` starts us with SIGINT ignored, and tests of Ctrl-C then wait for ever. Children inherit it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

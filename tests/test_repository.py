@@ -41,10 +41,10 @@ def test_weights_are_safetensors_only():
 
 
 def test_conda_environment_installs_the_same():
-    """A conda user must get the same packages: the pip section names this project with the tests' extra."""
+    """A conda user must get the same packages: the pip section names this project with the learners' extra."""
     environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
     pip_section = next(part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
-    assert pip_section == ["--editable .[test]"]
+    assert pip_section == ["--editable .[lab]"]
     python = next(part for part in environment["dependencies"] if str(part).startswith("python"))
     assert PROJECT["requires-python"] in python
 

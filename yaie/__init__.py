@@ -13,7 +13,7 @@ _WHERE = {
     "exercise": ("yaie.course.api", "exercise"),
     "board": ("yaie.course.api", "board"),
     "reset": ("yaie.course.api", "reset"),
-    "doctor": ("yaie.course.api", "examine"),
+    "doctor": ("yaie.course.doctor", "examine"),
 }
 
 __all__ = ["LLM", "SamplingParams", "board", "doctor", "exercise", "reset"]

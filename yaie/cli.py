@@ -11,11 +11,12 @@ from rich.console import Console
 from yaie import chat
 
 COMMANDS = {
-    "check": "check an exercise; the exit status is 0 (passed), 1 (failed) or 2 (not attempted)",
+    "check": "check an exercise (1.2) or a lesson (1); the exit status is 0 (passed), 1 (failed) or 2 (not attempted)",
     "hint": "show the next hint for an exercise, or the one with that number",
     "reset": "put an exercise (1.2) or the file of a lesson (1) back; a backup is kept",
     "board": "show what you have done and what comes next",
-    "watch": "check again whenever you save an exercise file",
+    "watch": "check again whenever you save an exercise file, sooner than `check`: it need not import torch again",
+    "cache": "show where compiled kernels are kept; `cache clear` removes them",
     "doctor": "say what this machine can do and what it lacks",
     "chat": "talk to a model; Ctrl-C stops an answer, /exit leaves",
     "generate": "answer one prompt",
@@ -27,25 +28,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="yaie", description="YAIE: build your own LLM inference engine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
-    for name in ("check", "hint"):
-        parsers[name].add_argument("exercise", metavar="EXERCISE", help="such as 1.2")
+    parsers["hint"].add_argument("exercise", metavar="EXERCISE", help="such as 1.2")
     parsers["hint"].add_argument("number", metavar="NUMBER", nargs="?", type=int, help="1 to 3")
-    parsers["reset"].add_argument("what", metavar="EXERCISE|LESSON", help="such as 1.2 or 1")
+    for name in ("check", "reset"):
+        parsers[name].add_argument("what", metavar="EXERCISE|LESSON", help="such as 1.2 or 1")
+    parsers["cache"].add_argument("action", nargs="?", choices=("clear",), help="remove them")
     parsers["dev"].add_argument("action", choices=("new", "check"))
     parsers["dev"].add_argument("exercise", metavar="EXERCISE", help="such as 12.5")
-    parsers["dev"].add_argument(
-        "--target", metavar="TARGET", help="of new: csrc/folder/file.cu:name, package.module:name"
-    )
+    parsers["dev"].add_argument("--target", metavar="TARGET", help="of new: csrc/folder/file.cu:name, yaie.module:name")
     for name in ("chat", "generate"):
         chat.add_arguments(parsers[name], chat=name == "chat")
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows a question mark instead
 
-    from yaie.course.registry import NoSuchExercise
+    if options.command == "doctor":  # by itself: it is there for a machine on which the rest cannot be imported
+        from yaie.course import doctor
+
+        _show(doctor.examine())
+        return 0
+
+    from yaie.course.registry import FolderError, NoSuchExercise
 
     try:
         return chat.run(options) if options.command in ("chat", "generate") else _run(options)
-    except NoSuchExercise as error:
+    except (NoSuchExercise, FolderError, OSError) as error:
         print(f"yaie {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -55,14 +61,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.command == "dev":
         return _develop(options.action, options.exercise, options.target)
-    from yaie.course import api, judge
+    from yaie.course import api, judge, registry
 
     if options.command in ("check", "watch"):
         judge.warm_up()  # torch is imported there and here at the same time
     if options.command == "check":
-        panel = api.exercise(options.exercise).check()
-        _show(panel)
-        return {"good": 0, "open": 2}.get(panel.tone, 1)
+        found = registry.find(options.what)
+        tones = set()
+        for exercise in found.exercises if isinstance(found, registry.Lesson) else [found]:
+            panel = api.exercise(exercise.id).check()
+            _show(panel)
+            tones.add(panel.tone)
+        return 0 if tones <= {"good"} else 2 if tones <= {"good", "open"} else 1
     if options.command == "hint":
         try:
             _show(api.exercise(options.exercise).hint(options.number))
@@ -75,8 +85,8 @@ def _run(options: argparse.Namespace) -> int:
         return 1 if panel.tone == "bad" else 0
     elif options.command == "board":
         _show(api.board())
-    elif options.command == "doctor":
-        _show(api.examine())
+    elif options.command == "cache":
+        _show(api.cache(clear=options.action == "clear"))
     else:
         _watch()
     return 0

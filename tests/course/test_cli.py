@@ -1,5 +1,6 @@
 """The `yaie` command: what it prints and its exit status."""
 
+import re
 import subprocess
 import sys
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from yaie import cli
-from yaie.course import watch
+from yaie.course import judge, progress, registry, watch
 from yaie.course.show import Panel
 
 
@@ -42,10 +43,17 @@ def test_hint_reset_board(warm_up, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["check", "0.99"], ["check", "77.1"], ["hint", "abc"], ["reset", "77"], ["check", "1"]]
+    "arguments",
+    [
+        [command, id]
+        for command in ("check", "hint", "reset")
+        for id in ("0.99", "0.0", "77.1", "77", "abc", "", "٢", "²")
+    ]
+    + [["hint", "1"], ["check", "1.2.3"], ["reset", "-1"]],
 )
 def test_unknown_exercise_is_one_line_with_the_known_ones(arguments, exercises, capsys):
-    """A traceback for a typing error is unkind; a list of what there is helps."""
+    """A traceback for a typing error is unkind; a list of what there is helps. One rule for all commands: digits are
+    those of ASCII, and a hint is for an exercise."""
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"yaie {arguments[0]}: there is no ")
@@ -53,12 +61,72 @@ def test_unknown_exercise_is_one_line_with_the_known_ones(arguments, exercises, 
     assert any(known in error for known in ("0.1", "1.1", "0, 1"))
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("1,2", "1.2"), ("1-2", "1.2"), ("l.2.", "1.2"), ("ex 10.l1", "10.11")])
+def test_misspelt_id_is_guessed(typed, meant, exercises, capsys):
+    """A learner who mistypes an id should not have to read a list."""
+    assert cli.main(["check", typed]) == 2
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
 def test_number_instead_of_a_name():
-    """The number 1.10 is 1.1: it would check another exercise without a word."""
+    """The number 1.10 is 1.1: it would check or reset another exercise without a word."""
     from yaie.course import api
 
-    with pytest.raises(TypeError, match="in quotes"):
-        api.exercise(1.10)
+    for call in (api.exercise, api.reset):
+        with pytest.raises(TypeError, match="in quotes"):
+            call(1.10)
+
+
+def test_a_lesson_is_checked_by_its_number_as_it_is_reset(warm_up, capsys):
+    """What `yaie reset 0` understands, `yaie check 0` must; the worst outcome is the exit status."""
+    assert cli.main(["check", "0"]) == 2
+    warm_up.write("return 1")
+    assert cli.main(["check", "00"]) == 1
+    warm_up.write(warm_up.RIGHT)
+    assert cli.main(["check", " 0"]) == 0
+    assert capsys.readouterr().out.count("0.1 How many blocks?") == 3
+    assert cli.main(["check", "1"]) == 2
+    out = capsys.readouterr().out
+    assert all(exercise.title in out for exercise in registry.find_lesson(1).exercises)
+
+
+def test_cache_is_shown_and_cleared(tmp_path, capsys, monkeypatch):
+    """254 MB that nobody can find or get back."""
+    monkeypatch.setenv("YAIE_CACHE_DIR", str(tmp_path / "new" / "cache"))
+    assert cli.main(["cache"]) == 0
+    assert str(tmp_path / "new" / "cache") in capsys.readouterr().out
+    (tmp_path / "new" / "cache" / "a.so").write_bytes(bytes(5_000_000))
+    assert cli.main(["cache"]) == 0
+    out = capsys.readouterr().out
+    assert "5 MB" in out
+    assert "At most" in out
+    assert cli.main(["cache", "clear"]) == 0
+    assert "Freed    5 MB" in capsys.readouterr().out
+    assert not (tmp_path / "new" / "cache" / "a.so").exists()
+
+
+def test_exercise_that_is_newer_than_the_file(warm_up, capsys, monkeypatch):
+    """After `yaie dev new`, or a pull, "has no function" would blame the learner for what they cannot have."""
+    text = warm_up.stub.replace("Exercise 0.1:", "Exercise 0.9:").replace("def blocks_needed", "def another")
+    warm_up.path.write_text(re.sub(r"text hash \w+", f"text hash {'0' * 16}", text))
+    for command in (["check", "0.1"], ["board"], ["reset", "0.1"]):
+        cli.main(command)
+        out = capsys.readouterr().out
+        assert "00_start_here.py is older than exercise 0.1" in out
+        assert "was it renamed" not in out
+    assert "yaie.course.tools.generate" in str(judge.check("0.1"))
+
+
+@pytest.mark.parametrize("error", [OSError(30, "Read-only file system", "/x"), registry.FolderError("x is not TOML")])
+def test_trouble_with_files_is_one_line(error, exercises, capsys, monkeypatch):
+    """Places that cannot be read or written are not worth a traceback."""
+
+    def board():
+        raise error
+
+    monkeypatch.setattr(progress, "board", board)
+    assert cli.main(["board"]) == 2
+    assert capsys.readouterr().err == f"yaie board: {error}\n"
 
 
 def test_watch_ends_quietly(warm_up, monkeypatch, capsys):

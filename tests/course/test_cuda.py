@@ -158,21 +158,45 @@ def test_finding_without_a_known_mistake_gives_its_usual_cause(sandbox, exercise
     assert "element 5 is past its end" in dict(outcome.rows)["Found"]
 
 
+WALK = find_exercise("12.1")
+OUTSIDE = {  # what the learner's function gives back leads the engine astray
+    "another page size": ("block_size", "16"),
+    "a negative slot": ("return ", "return -1000000 + "),
+    "far too large": ("return ", "return 1000000 + "),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_finding_in_the_engines_line_is_not_to_be_fixed_there(name, sandbox, exercises):
+    """ "Fix that line" under a line of the engine's, and a guard that it lacks as the cause, send a learner into a file
+    that is not theirs. Brothers: whatever was seen outside of the learner's file, by the emulator or by the clock."""
+    head, _, body = WALK.language.reference(WALK).partition("{")
+    answer = f"{head}{{{body.replace(*OUTSIDE[name])}"
+    outcome = judge.check("12.1", WALK.language.render(WALK.file, {"12.1": answer}), sandbox)
+    rows = dict(outcome.rows)
+    assert outcome.status == judge.FAILED
+    assert "Where" not in rows
+    assert "paged_decode_1_thread_per_head.cu" in rows["Found"]
+    assert "Likely cause" not in rows
+    assert rows["Next step"].startswith("That line is the engine's: look at what your `slot_of_token` gives back")
+
+
 def test_name_that_the_engine_has_already_is_explained(sandbox, exercises):
     """The learner sees one file; that another stands around it must be said when the two collide."""
-    outcome = check("int vector_add = 2;\n" + RIGHT.replace("i < n", "i < n + 0 * vector_add"), sandbox)
+    outcome = check("__device__ int vector_add = 2;\n" + RIGHT.replace("i < n", "i < n + 0 * vector_add"), sandbox)
     assert outcome.headline == "It does not compile."
     assert "has that name already" in dict(outcome.rows)["Note"]
 
 
+KEPT = "#define KEPT x\n"  # what a macro mentions is compiled, too; a kernel must not use a variable of the host
 HOSTILE = {
-    "exit of the host": ("static int x = (exit(3), 1);\n" + HEAD + "{\n    x;\n}", "exit code 1"),
+    "exit of the host": ("static int x = (exit(3), 1);\n" + KEPT + HEAD + "{\n    (void)n;\n}", "exit code 1"),
     "exit in the kernel": (HEAD + "{\n    exit(4);\n}", "End of the program in add_guarded"),
-    "segfault of the host": ("static int x = *(volatile int*)8;\n" + HEAD + "{\n    x;\n}", "SIGSEGV"),
+    "segfault of the host": ("static int x = *(volatile int*)8;\n" + KEPT + HEAD + "{\n    (void)n;\n}", "SIGSEGV"),
     "null pointer in the kernel": (HEAD + "{\n    c[*(volatile int*)0] = 1;\n}", "Out-of-bounds read of 4 bytes"),
-    "abort": ("static int x = (abort(), 1);\n" + HEAD + "{\n    x;\n}", "exit code 1"),
+    "abort": ("static int x = (abort(), 1);\n" + KEPT + HEAD + "{\n    (void)n;\n}", "exit code 1"),
     "full memory": (
-        "#include <vector>\nstatic std::vector<char> x(1ull << 34, 1);\n" + HEAD + "{\n    x.size();\n}",
+        "#include <vector>\nstatic std::vector<char> x(1ull << 34, 1);\n" + KEPT + HEAD + "{\n    (void)n;\n}",
         "SIGABRT",
     ),
     "huge array": (
@@ -180,7 +204,10 @@ HOSTILE = {
         "Stack overflow",
     ),
     "loop of the host": (
-        "static int f() { volatile int i = 1; while (i) {} return 1; }\nstatic int x = f();\n" + HEAD + "{\n    x;\n}",
+        "static int f() { volatile int i = 1; while (i) {} return 1; }\nstatic int x = f();\n"
+        + KEPT
+        + HEAD
+        + "{\n    (void)n;\n}",
         "still running after",
     ),
     "endless compilation": (

@@ -85,6 +85,82 @@ def test_reset_changes_nothing_without_a_backup(warm_up):
     assert warm_up.path.read_text() == warm_up.text("return 1")
 
 
+def test_what_is_written_is_written_whole_or_not_at_all(warm_up, monkeypatch):
+    """A stop while an answer is written must not leave half a file.
+
+    Brothers: the file that is reset, its backup, the record of progress (`test_progress`), generated files: all are
+    written by one function, of which this cuts every step.
+    """
+
+    def cut(*_):
+        raise OSError(28, "No space left on device")
+
+    warm_up.write("return 1")
+    for step in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(files.os, step, cut)
+            panel = api.reset("0.1")
+            assert "No space left" in panel.text
+            assert "Nothing was reset" in dict(panel.rows)["Next step"]
+        assert warm_up.path.read_text() == warm_up.text("return 1")
+    places = [warm_up.path.parent, warm_up.path.parent / ".backup"]
+    assert not [path for place in places for path in place.glob(".0*")]
+
+
+def test_backup_is_named_where_the_reset_then_fails(warm_up, monkeypatch):
+    """A learner who reads "cannot be written" must know where the answer is."""
+    warm_up.write("return 1")
+    whole = files.write_whole
+
+    def write(path, content):
+        if path == warm_up.path:
+            raise PermissionError(13, "Permission denied", str(path))
+        whole(path, content)
+
+    monkeypatch.setattr(files, "write_whole", write)
+    panel = api.reset("0")
+    backup = next((warm_up.path.parent / ".backup").iterdir())
+    assert str(backup) in dict(panel.rows)["Next step"]
+    assert backup.read_text() == warm_up.text("return 1")
+
+
+def test_links_stay_and_modes_are_kept(warm_up, tmp_path_factory):
+    """Learners keep their files in another repository and link to them: the link must not become a file."""
+    elsewhere = tmp_path_factory.mktemp("mine") / "mine.py"
+    warm_up.write("return 1")
+    warm_up.path.rename(elsewhere)
+    elsewhere.chmod(0o600)
+    warm_up.path.symlink_to(elsewhere)
+    api.reset("0.1")
+    assert warm_up.path.is_symlink()
+    assert elsewhere.read_text() == warm_up.stub
+    assert elsewhere.stat().st_mode & 0o777 == 0o600
+
+
+def test_reset_of_what_is_untouched_changes_nothing(warm_up):
+    """A backup for nothing pushes out one that is worth keeping."""
+    for what in ("0.1", "0"):
+        before = warm_up.path.stat().st_mtime_ns
+        assert "none" in dict(api.reset(what).rows)["Backup"]
+        assert warm_up.path.stat().st_mtime_ns == before
+    assert not (warm_up.path.parent / ".backup").exists()
+
+
+def test_old_backups_go(warm_up):
+    """A folder that only grows; another file's backups and a learner's own files in it stay."""
+    folder = warm_up.path.parent / ".backup"
+    folder.mkdir()
+    others = [folder / "01_radix_tree.2026-01-01_00-00-00-000000.py", folder / "00_start_here.mine.py"]
+    for path in others:
+        path.write_text("kept")
+    for number in range(files.BACKUPS + 3):
+        warm_up.write(f"return {number}")
+        newest = files.reset_exercise(EXERCISE)
+    assert newest.read_text() == warm_up.text(f"return {files.BACKUPS + 2}")
+    assert len(list(folder.iterdir())) == files.BACKUPS + 2
+    assert all(path.exists() for path in others)
+
+
 def test_two_resets_keep_two_backups(warm_up):
     """A second backup over the first loses the answer that was worth keeping."""
     for body in ("return 1", "return 2"):

@@ -1,5 +1,6 @@
 """Files that would hang or kill a notebook, through the real check: each is named, in time, and the caller lives on."""
 
+import pathlib
 import time
 from dataclasses import replace
 
@@ -8,6 +9,11 @@ import pytest
 from yaie.course import judge
 from yaie.course.registry import find_exercise
 
+WRONG = "The number of blocks is wrong."
+RIGHT = "return -(-num_tokens // self.block_size)"
+FORGED = (
+    b'{"end": "finished", "code": 0, "result": {"passed": true}, "output": "", "current_input": "", "stack": ""}\\n'
+)
 HEAD = "def blocks_needed(self, num_tokens):\n    "
 
 HOSTILE = {
@@ -24,6 +30,36 @@ HOSTILE = {
         "class E(Exception):\n        def __str__(self): 1 / 0\n    raise E",
         "It raised E: <a E, which cannot be shown",
     ),
+    "error that exits when it is shown": (
+        "class E(Exception):\n        def __str__(self): raise SystemExit\n    raise E",
+        "It raised E: <a E, which cannot be shown: SystemExit>",
+    ),
+    "no output left": ("import sys\n    sys.stdout.close(), sys.stderr.close()\n    return 7", WRONG),
+    "no file left": ("import os\n    os.closerange(0, 5000)\n    return 7", WRONG),
+    "print replaced": ("import builtins\n    builtins.print = None\n    return 7", WRONG),
+    "open replaced": ("import builtins, io\n    builtins.open = None\n    return 7", WRONG),
+    "os._exit replaced": ("import os\n    os._exit = lambda code: None\n    return 7", WRONG),
+    "signals blocked": (
+        "import signal\n    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n    return 7",
+        WRONG,
+    ),
+    "a thread left behind": (
+        "import threading, time\n    threading.Thread(target=time.sleep, args=(60,)).start()\n    return 7",
+        WRONG,
+    ),
+    "a fork that goes on": ("import os\n    os.fork()\n    return 7", WRONG),
+    "a fork that passes": ("import os\n    if os.fork() == 0:\n        RIGHT\n    return 7", WRONG),
+    "a fork in a loop": ("import os\n    while True:\n        os.fork()", "more than 64 processes"),
+    "an endless file": (
+        "with open('/tmp/yaie-endless', 'wb') as file:\n        while True: file.write(bytes(1 << 24))",
+        "It raised OSError: [Errno 27] File too large",
+    ),
+    "blind writes": (
+        "import os\n    for fd in range(3, 256):\n        try: os.write(fd, FORGED)\n        except OSError: pass\n"
+        "    return 7",
+        WRONG,
+    ),
+    "a blind write": ("import os\n    os.write(5, FORGED)", "It raised OSError: [Errno 9] Bad file descriptor"),
     "sys.exit": ("import sys\n    sys.exit(3)", "SystemExit"),
     "deep recursion": ("return self.blocks_needed(num_tokens)", "RecursionError"),
 }
@@ -31,6 +67,7 @@ HOSTILE = {
 
 def file_with(body):
     exercise = find_exercise("0.1")
+    body = body.replace("FORGED", repr(FORGED)).replace("RIGHT", RIGHT)
     return exercise.file.language.render(exercise.file, {"0.1": HEAD + body})
 
 
@@ -46,17 +83,25 @@ class Patient:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_function_is_named(name, sandbox, exercises):
-    """Learner code that ends or blocks its process must give a message and leave the caller unharmed."""
+    """Learner code that ends, blocks or bends its process must be named, leave the caller unharmed, and neither pass
+    nor change the answer of the next check.
+
+    Brothers: ends by exit, signal or memory; loops; floods of output, files or processes; errors that cannot be shown;
+    streams, files, `print`, `open` and `os._exit` taken away or replaced; signals blocked; threads and forks that go
+    on; writes to whatever is open. In `test_sandbox`: daemons, a server that is killed or stopped.
+    """
     body, message = HOSTILE[name]
     started = time.monotonic()
     outcome = judge.check("0.1", file_with(body), Patient(sandbox) if "memory" in name else sandbox)
     assert outcome.status == judge.FAILED
     assert message in outcome.headline
-    assert dict(outcome.rows)["Tried"] == "blocks_needed(1) with block_size 4"
+    if "loop" not in name or name == "endless loop":  # with many processes the last word is anybody's
+        assert dict(outcome.rows)["Tried"] == "blocks_needed(1) with block_size 4"
     if name in ("endless loop", "null pointer", "abort"):  # whoever has to find the place needs the line
         assert "00_start_here.py, line" in dict(outcome.rows)["Where"]
     assert "memory" in name or time.monotonic() - started < 4 * find_exercise("0.1").time_limit
-    assert judge.check("0.1", file_with("return -(-num_tokens // self.block_size)"), sandbox).passed
+    pathlib.Path("/tmp/yaie-endless").unlink(missing_ok=True)
+    assert judge.check("0.1", file_with(RIGHT), sandbox).passed
 
 
 def test_syntax_error_shows_the_line(sandbox, exercises):
@@ -116,11 +161,14 @@ def test_forgotten_return_is_said(sandbox, exercises):
 
 
 def test_helpers_imports_and_classes_of_ones_own_work(sandbox, exercises):
-    """A learner who splits an answer into helpers, in the class or outside it, must not be refused for that."""
+    """A learner who splits an answer into helpers, in the class or outside it, must not be refused for that.
+
+    A dataclass looks for its module in `sys.modules`.
+    """
     text = file_with("return self._up(num_tokens)").replace("from yaie", "import math\nfrom yaie", 1)
     text += "\n    def _up(self, n):\n        return Quotient(n, self.block_size).rounded_up()\n"
-    text += "\n\nclass Quotient:\n    def __init__(self, *pair): self.pair = pair\n"
-    text += "    def rounded_up(self): return math.ceil(self.pair[0] / self.pair[1])\n"
+    text += "\n\nfrom dataclasses import dataclass\n\n@dataclass\nclass Quotient:\n    a: int\n    b: int\n"
+    text += "    def rounded_up(self): return math.ceil(self.a / self.b)\n"
     outcome = judge.check("0.1", text, sandbox)
     assert outcome.passed, str(outcome)
 

@@ -5,7 +5,7 @@ import multiprocessing
 
 import pytest
 
-from yaie.course import api, judge, progress
+from yaie.course import api, files, judge, progress
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +15,10 @@ def _forget_what_was_not_stored(monkeypatch):
 
 def stored(folder):
     return json.loads((folder / ".progress.json").read_text())
+
+
+# Half written, of another kind, nested too deep, a number too long, of another encoding.
+DAMAGED = [b"", b"{", b"[1]", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b"1" * 5000, b"\0" * 9]
 
 
 def status_of(id):
@@ -70,7 +74,7 @@ def test_syntax_error_does_not_take_a_pass_away(warm_up):
     assert status_of("0.1") == judge.PASSED
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b'"x"', b"\xff\xfe", b"{}"])
+@pytest.mark.parametrize("content", [*DAMAGED, b"{}"])
 def test_damaged_file_is_kept_aside(content, exercises):
     """A damaged record must not stop a check, and must not be destroyed by it either."""
     path = exercises / ".progress.json"
@@ -89,14 +93,17 @@ def test_records_of_other_versions_are_used_and_kept(exercises):
     """A field more, a field less or of another type must cost that field only, not the learner's whole history."""
     theirs = {
         "0.1": {"status": "passed", "source_hash": 5, "checks": 3, "rating": "good"},
-        "1.1": {"hints": True, "checks": "many"},
+        "1.1": {"hints": True, "checks": "many", "status": None},
+        "1.2": {"hints": -7, "checks": -1, "last_checked": []},
         "9.9": {"status": "passed"},
         "8.8": "passed",
     }
     (exercises / ".progress.json").write_text(json.dumps(theirs))
     records, problem = progress.load()
     assert records["0.1"] == progress.Record(status="passed", checks=3)
-    assert records["1.1"] == progress.Record()
+    assert records["1.1"] == records["1.2"] == progress.Record()
+    assert api.exercise("1.2").hint().title.startswith("Hint 1")
+    assert api.board().rows
     assert "8.8" in problem
     count_checks(1)
     now = stored(exercises)
@@ -105,7 +112,7 @@ def test_records_of_other_versions_are_used_and_kept(exercises):
     assert json.loads(next(exercises.glob(".progress.json.damaged-*")).read_text()) == theirs
 
 
-@pytest.mark.parametrize("in_the_way", [".progress.json.lock", ".progress.json.new", ".progress.json"])
+@pytest.mark.parametrize("in_the_way", [".progress.json.lock", ".progress.json"])
 def test_folder_that_cannot_be_written(in_the_way, warm_up):
     """In a read-only folder the check must still be shown, with what was not stored, and the session remember it.
 
@@ -131,11 +138,11 @@ def test_interruption_leaves_the_old_record_and_no_temporary_file(exercises, mon
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress.os, "replace", interrupt)
+    monkeypatch.setattr(files.os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         progress.change("0.1", lambda record: setattr(record, "checks", 99))
     assert stored(exercises)["0.1"]["checks"] == 1
-    assert not list(exercises.glob(".progress.json.new*"))
+    assert not list(exercises.glob("..progress.json*"))
     monkeypatch.undo()
 
 
@@ -158,6 +165,9 @@ def test_hints_come_one_after_another(exercises):
     assert api.exercise("0.1").hint(1).title.startswith("Hint 1")
     with pytest.raises(ValueError, match="there are hints 1 to 3"):
         api.exercise("0.1").hint(4)
+    for wrong in (0, -1, True, 1.0, "1"):
+        with pytest.raises(ValueError, match=f"hint {wrong!r} of exercise 0.1: there are hints 1 to 3"):
+            api.exercise("0.1").hint(wrong)
 
 
 def test_what_was_stored_late_is_forgotten_here(exercises):

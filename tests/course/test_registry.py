@@ -36,7 +36,7 @@ PROBLEMS = {
     "bool": ("minutes = 3", "minutes = true", "minutes is 'True'; expected a whole number above 0"),
     "none": ("minutes = 3", "minutes = 0", "minutes is '0'; expected a whole number above 0"),
     "difficulty": ("difficulty = 1", "difficulty = 4", "difficulty is '4'; expected 1, 2 or 3"),
-    "target": (":KVC", "/KVC", 'expected "package.module:name" or "csrc/folder/file.cu:name"'),
+    "target": (":KVC", "/KVC", 'expected "yaie.module:name" or "csrc/folder/file.cu:name"'),
     "two hints": ("hints = [", "hints = ['a', 'b']\nx = [", "unknown field 'x'"),
     "same hints": ("hints = [", "hints = ['a', 'a', 'b', ' ']\n[[mistakes]]\nold = [", "expected three strings"),
     "requires": ("minutes = 3", "minutes = 3\nrequires = ['9.9']", "come before this one; '9.9' does not"),

@@ -1,5 +1,6 @@
 """The sandbox itself: its limits, its ends, and that nothing of it is left behind."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -109,6 +110,81 @@ def test_children_of_the_worker_are_stopped(warm_up, tmp_path):
     )
     judge.check("0.1")
     assert_gone(written_pid(tmp_path / "child"))
+
+
+@needs_proc
+def test_daemons_of_the_worker_are_ended(warm_up, tmp_path):
+    """A program that has left the session outlives the killing of a group of processes."""
+    path = str(tmp_path / "daemon")
+    warm_up.write(
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
+        f"        open({path!r}, 'w').write(str(os.getpid()))\n        time.sleep(60)\n    os._exit(0)\n"
+        f"while not os.path.exists({path!r}):\n    time.sleep(0.01)\nreturn 1"
+    )
+    assert judge.check("0.1").status == judge.FAILED
+    assert_gone(written_pid(tmp_path / "daemon"))
+
+
+@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGSTOP"])
+def test_server_that_the_learners_file_ends_is_the_files_doing(signal_name, warm_up):
+    """ "The check server ended without an answer" sends a learner to the doctor for a line of their own."""
+    own = Sandbox()
+    warm_up.write(f"import os, signal, time\nos.kill(os.getppid(), signal.{signal_name})\ntime.sleep(60)")
+    outcome = judge.check("0.1", sandbox=own)
+    assert outcome.status == judge.FAILED
+    assert outcome.headline == "It ended or stopped the process that runs the checks."
+    assert judge.check("0.1", warm_up.text(warm_up.RIGHT), own).passed
+    own.close()
+
+
+def test_server_that_is_killed_once_costs_nothing(warm_up, tmp_path):
+    """The system may kill it for memory; that is not the file's doing, and the check can be had again."""
+    own = Sandbox()
+    mark = str(tmp_path / "killed")
+    warm_up.write(
+        f"import os, time\nif not os.path.exists({mark!r}):\n    open({mark!r}, 'w').close()\n"
+        f"    os.kill(os.getppid(), 9)\n    time.sleep(60)\n{warm_up.RIGHT}"
+    )
+    assert judge.check("0.1", sandbox=own).passed
+    own.close()
+
+
+def test_answer_that_the_worker_did_not_write_is_none():
+    """An answer counts where it carries the id of its job: not one of a file, nor of the check before."""
+    assert sandbox._answer('{"id": "a", "result": {"passed": true}}', "a") == {"passed": True}
+    for text in ('{"id": "b", "result": {"passed": true}}', '{"result": {}}', "[1]", "1", "{", "", "null"):
+        assert sandbox._answer(text, "a") is None
+
+
+def test_checks_from_several_threads_are_each_answered_right(warm_up, sandbox):
+    """One pipe and two threads that read from it: each gets half an answer, or the other's, or none for ever."""
+    texts = [warm_up.text(warm_up.RIGHT if number % 2 else f"return {number + 70}") for number in range(8)]
+    outcomes = {}
+
+    def check(number):
+        outcomes[number] = judge.check("0.1", texts[number], sandbox)
+
+    threads = [threading.Thread(target=check, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(8):
+        got = dict(outcomes[number].rows).get("Got")
+        assert (outcomes[number].passed, got) == ((True, None) if number % 2 else (False, str(number + 70)))
+
+
+def test_a_forked_notebook_has_a_server_of_its_own(warm_up, sandbox):
+    """Parent and child that read from one pipe take each other's answers: `multiprocessing` forks."""
+    texts = [warm_up.text(f"import time\ntime.sleep(0.2)\nreturn {number + 70}") for number in range(3)]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        theirs = pool.map_async(got, texts)
+        ours = [got(text) for text in texts]
+        assert theirs.get(120) == ours == ["70", "71", "72"]
+
+
+def got(text):
+    return dict(judge.check("0.1", text).rows)["Got"]
 
 
 def test_fault_of_the_course_is_not_blamed_on_the_learner(warm_up, sandbox):

@@ -42,6 +42,10 @@ BAD = {
     "no file": ("0.2", "csrc/memory/nothing.cu:f", "nothing.cu"),
     "no function": ("0.2", "csrc/memory/copy_blocks.cu:nope", "no definition of `nope`"),
     "no module": ("0.2", "yaie.kernels.nothing:f", "yaie.kernels.nothing"),
+    "nonsense": ("0.2", "nonsense", '\'nonsense\' is no function of the engine: expected "yaie.module:name" or "csrc/'),
+    "nothing": ("0.2", "", "'' is no function of the engine"),
+    "not the engine's": ("0.2", "math:sqrt", "'math:sqrt' is no function of the engine"),
+    "outside": ("0.2", "csrc/../x.cu:f", "'csrc/../x.cu:f' is no function of the engine"),
     "no name": ("0.2", "yaie.kernels.kv_cache:nope", "has no function nope"),
 }
 

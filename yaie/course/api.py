@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yaie.course import doctor, files, judge, progress
-from yaie.course.registry import Exercise, ExerciseFile, find_exercise, find_lesson
+from yaie.course import files, judge, progress
+from yaie.course.registry import Exercise, ExerciseFile, Lesson, find, find_exercise
 from yaie.course.sandbox import SandboxError
 from yaie.course.show import Markdown, Panel, Table
 
@@ -50,8 +50,8 @@ class ExerciseHandle:
     def hint(self, number: int | None = None) -> Panel:
         """The next hint; with a number, that one (1 to 3)."""
         id, hints = self._exercise.id, self._exercise.hints
-        if number is not None and not 1 <= number <= len(hints):
-            raise ValueError(f"hint {number} of exercise {id}: there are hints 1 to {len(hints)}")
+        if number is not None and (type(number) is not int or not 1 <= number <= len(hints)):
+            raise ValueError(f"hint {number!r} of exercise {id}: there are hints 1 to {len(hints)}")
         seen = progress.load()[0].get(id, progress.Record()).hints
         number = number or min(seen + 1, len(hints))
         problem = progress.change(id, lambda record: setattr(record, "hints", max(record.hints, number)))
@@ -125,33 +125,36 @@ def next_step(lines: list[progress.Line]) -> str:
     return f"Next: {exercise.id} {exercise.title}, in notebooks/{exercise.lesson.name}.ipynb"
 
 
-def examine() -> Table:
-    """What this machine can do for the course, and what to do about each lack."""
-    tones = {doctor.GOOD: "good", doctor.LIMITED: "warn", doctor.BAD: "bad"}
-    findings = doctor.diagnose()
-    rows = [(tones[finding.state], (finding.name, finding.found, finding.advice)) for finding in findings]
-    stopped = [finding.name for finding in findings if finding.state == doctor.BAD]
-    footer = f"To be fixed first: {', '.join(stopped)}." if stopped else "You can start."
-    return Table("This machine", ("What", "Found", "What to do"), rows, footer)
-
-
 def reset(what: str) -> Panel:
     """Reset one exercise ("1.2") or a lesson's files ("1" or "01"); a backup is kept."""
-    what = str(what).strip()
+    found = find(str(what) if type(what) is int else what)
+    rows, name = [], f"The file of lesson {found.number:02d}" if isinstance(found, Lesson) else f"Exercise {found.id}"
     try:
-        if what.isdecimal():
-            lesson = find_lesson(int(what))
-            if not lesson.files:
-                raise files.FileProblem(f"Lesson {lesson.number} has no exercises.", "There is nothing to put back.")
-            name, backups = f"The file of lesson {lesson.number:02d}", list(map(_reset_file, lesson.files))
-        else:
-            exercise = find_exercise(what)
-            name, backups = f"Exercise {exercise.id}", [_reset_exercise(exercise)]
+        if isinstance(found, Lesson) and not found.files:
+            raise files.FileProblem(f"Lesson {found.number} has no exercises.", "There is nothing to put back.")
+        for each in found.files if isinstance(found, Lesson) else [found]:
+            backup = _reset_file(each) if isinstance(each, ExerciseFile) else _reset_exercise(each)
+            rows.append(("Backup", str(backup or "none: nothing else stood there")))
     except files.FileProblem as problem:
-        return problem_panel(problem)
-    rows = [("Backup", str(backup)) for backup in backups if backup]
-    rows.append(("Then", "Reload the file if it is open in an editor."))
-    return Panel(f"{name} is as it was generated", rows=rows)
+        panel = problem_panel(problem)
+        panel.rows += rows
+        return panel
+    return Panel(f"{name} is as it was generated", rows=[*rows, ("Then", "Reload the file if an editor has it open.")])
+
+
+def cache(*, clear: bool = False) -> Panel:
+    """Where compiled kernels are kept, and how much they take; `clear` removes them."""
+    from yaie.cuda import cache as builds
+
+    rows = [("Freed", _megabytes(builds.clear()))] if clear else []
+    number, size = builds.usage()
+    rows += [("Folder", str(builds.folder())), ("Files", str(number)), ("Size", _megabytes(size))]
+    rows += [("At most", f"{_megabytes(builds.size_limit())}: beyond it, what was used longest ago goes")]
+    return Panel("Compiled kernels", text="Each is made again when it is needed.", rows=rows)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"
 
 
 def _reset_exercise(exercise: Exercise) -> Path | None:

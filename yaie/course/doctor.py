@@ -1,6 +1,7 @@
 """Say what this machine can do for the course, and what to do about each thing it lacks.
 
-Every look is quick (torch is not imported for it) and stands by itself: where one cannot be made, that is its finding.
+Every look stands by itself: where one cannot be made, that is its finding. All but the last are quick and import no
+torch; the last is the proof: two checks.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +22,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from yaie.course import REPOSITORY
+from yaie.course.show import Table
 
 GOOD, LIMITED, BAD = "good", "limited", "bad"
 GIB = 1 << 30
@@ -35,6 +38,15 @@ class Finding:
     state: str
     found: str
     advice: str = ""
+
+
+def examine() -> Table:
+    """What this machine can do for the course, and what to do about each lack."""
+    tones, findings = {GOOD: "good", LIMITED: "warn", BAD: "bad"}, diagnose()
+    rows = [(tones[finding.state], (finding.name, finding.found, finding.advice)) for finding in findings]
+    stopped = [finding.name for finding in findings if finding.state == BAD]
+    footer = f"To be fixed first: {', '.join(stopped)}." if stopped else "You can start."
+    return Table("This machine", ("What", "Found", "What to do"), rows, footer)
 
 
 def diagnose() -> list[Finding]:
@@ -173,6 +185,8 @@ def _exercises() -> tuple[str, ...]:
     from yaie.course.files import exercises_dir
     from yaie.course.tools.generate import out_of_date
 
+    if exercises_dir().exists() and not os.access(exercises_dir(), os.W_OK):
+        return LIMITED, f"{exercises_dir()} cannot be written", "Copy the repository into a folder that is yours."
     stale, edited = out_of_date(exercises_dir())
     if stale:
         names = ", ".join(path.name for path in stale)
@@ -194,12 +208,52 @@ def _locks() -> tuple[str, ...]:
 
 
 def _variables() -> tuple[str, ...]:
+    """Variables that a test run has left behind hide the learner's files and results; the others are choices."""
     names = sorted(name for name in os.environ if name.startswith("YAIE_"))
-    if Path(os.environ.get("YAIE_EXERCISES_DIR", "")).is_relative_to(REPOSITORY / "build"):
-        names.remove("YAIE_EXERCISES_DIR")  # set by make test and by the notebook tool, not by the learner
-    if not names:
-        return GOOD, "no YAIE_* variable is set"
-    return LIMITED, ", ".join(f"{name}={os.environ[name]}" for name in names), f"unset {' '.join(names)}"
+    found = ", ".join(f"{name}={os.environ[name]}" for name in names) or "no YAIE_* variable is set"
+    folder = os.environ.get("YAIE_EXERCISES_DIR")
+    wrong = ["YAIE_EXERCISES_DIR"] if folder and not Path(folder).is_dir() else []
+    wrong += ["YAIE_EXPECT"] if "YAIE_EXPECT" in names else []
+    return (LIMITED, found, f"unset {' '.join(wrong)}") if wrong else (GOOD, found)
+
+
+def _home() -> tuple[str, ...]:
+    home = os.path.expanduser("~")
+    if os.path.isdir(home) and os.access(home, os.W_OK):
+        return GOOD, home
+    return LIMITED, f"{home} is no folder that can be written", "Set HOME to one, or YAIE_CACHE_DIR for what is built."
+
+
+def _sources() -> tuple[str, ...]:
+    if (REPOSITORY / "csrc").is_dir():
+        return GOOD, f"{REPOSITORY}/csrc"
+    found = f"{REPOSITORY} has no csrc/: YAIE was installed without its repository"
+    return BAD, found, "Clone the repository, then run `make lab` in it."
+
+
+def _cache() -> tuple[str, ...]:
+    from yaie.cuda import cache
+
+    folder, (files, size) = cache.folder(), cache.usage()
+    found = f"{files} files, {size / GIB:.1f} of {cache.size_limit() / GIB:.1f} GiB, in {folder}"
+    if folder.parent == Path(tempfile.gettempdir()):
+        return LIMITED, found, "Set YAIE_CACHE_DIR to a folder that a restart leaves alone."
+    return GOOD, found
+
+
+def _checks() -> tuple[str, ...]:
+    """An exercise of each language, answered with the engine's own function."""
+    for id in ("0.1", "8.1"):
+        try:
+            from yaie.course import judge, registry
+
+            exercise = registry.find_exercise(id)
+            outcome = judge.check(id, exercise.language.solved(exercise.file))
+        except Exception as error:  # whatever it is, nobody can start
+            return BAD, f"{id} cannot be checked: {error}", "See what is said above; then run `yaie doctor` again."
+        if not outcome.passed:
+            return BAD, f"{id}, {outcome.headline}", "Run `git status`: is the engine as it was?"
+    return GOOD, "an exercise in Python and one in CUDA can be checked"
 
 
 LOOKS: dict[str, Callable[[], tuple[str, ...]]] = {
@@ -213,9 +267,13 @@ LOOKS: dict[str, Callable[[], tuple[str, ...]]] = {
     "Jupyter kernel": _kernel,
     "Memory": _memory,
     "Disk": _disk,
+    "Home folder": _home,
+    "Sources": _sources,
     "Exercise files": _exercises,
+    "Build cache": _cache,
     "Build locks": _locks,
     "Environment": _variables,
+    "Checks": _checks,
 }
 
 

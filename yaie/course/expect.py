@@ -98,7 +98,7 @@ def shown(value: Any, form: Callable[[Any], str] = repr, limit: int = 2000) -> s
     """`value` as text, cut where it is long. A learner's own `__repr__` or `__str__` may fail; then that is said."""
     try:
         text = value.__name__ if isinstance(value, type) else form(plain(value))
-    except Exception as error:
+    except BaseException as error:  # SystemExit, too
         return f"<a {type(value).__name__}, which cannot be shown: {type(error).__name__}>"
     return clipped(text, limit)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import shutil
+import threading
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +17,7 @@ from yaie.course import REPOSITORY
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
 
+BACKUPS = 20  # of a file, the newest
 HASH_LINE = re.compile(r"^(?:#|//) generated, text hash ([0-9a-f]{16}|HASH)$", re.MULTILINE)
 
 
@@ -76,8 +80,30 @@ def _hash(text: str) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in one step: whoever reads it, even after a crash, finds the old content or the new, never a part.
+
+    A link stays one, and the file keeps its mode. One that may not be written is not replaced either.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    new = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, new)
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
 def reset_exercise(exercise: Exercise) -> Path | None:
-    """Take one answer out again; the rest of the file stays. Returns the backup of the file as it was.
+    """Take one answer out again; the rest of the file stays. Returns the backup of the file as it was, None where
+    there was nothing to take out.
 
     Raises `FileProblem` where the function cannot be found (then only `reset_file` can help) or nothing can be written.
     """
@@ -92,29 +118,35 @@ def reset_exercise(exercise: Exercise) -> Path | None:
     indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
     stub = exercise.language.stub(exercise)
     lines[start : place.last_line] = [indent + line if line else "" for line in stub.split("\n")]
-    return _write(exercise.file, "\n".join(lines))
+    return _replace(exercise.file, "\n".join(lines))
 
 
 def reset_file(file: ExerciseFile) -> Path | None:
-    """Write an exercise file as it was generated. Returns the backup of what was there; None if there was nothing."""
-    return _write(file, file.language.render(file))
+    """Write an exercise file as it was generated. Returns the backup of what was there; None where that is the same."""
+    return _replace(file, file.language.render(file))
 
 
-def _write(file: ExerciseFile, text: str) -> Path | None:
-    """Back up an exercise file and write the new text with the line ends that it had."""
+def _replace(file: ExerciseFile, text: str) -> Path | None:
+    """Write the new text of an exercise file with the line ends that it had; first back up what it replaces."""
     path = exercise_path(file)
     backup = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         old = path.read_bytes() if path.exists() else b""
+        new = text.replace("\n", "\r\n" if b"\r\n" in old else "\n").encode()
+        if old == new:
+            return None
         if old:
             backup = path.parent / ".backup" / f"{path.stem}.{datetime.now():%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"
             backup.parent.mkdir(exist_ok=True)
-            backup.write_bytes(old)
-        path.write_text(text, encoding="utf-8", newline="\r\n" if b"\r\n" in old else "\n")
+            write_whole(backup, old)
+            for outdated in sorted(backup.parent.glob(f"{path.stem}.[0-9]*{path.suffix}"))[:-BACKUPS]:
+                outdated.unlink(missing_ok=True)
+        write_whole(path, new)
     except OSError as error:
+        kept = f" {backup} has what stands in it now." if backup and backup.exists() else ""
         raise FileProblem(
             f"{error.filename or path} cannot be written: {error.strerror}.",
-            "Nothing was reset. Make it writable, then reset again.",
+            f"Nothing was reset. Make it writable, then reset again.{kept}",
         ) from error
     return backup

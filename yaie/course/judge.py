@@ -16,7 +16,7 @@ from typing import Any
 from yaie.course import REPOSITORY, expect, files
 from yaie.course.language import Written
 from yaie.course.registry import Exercise, find_exercise
-from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, Sandbox
+from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, PROCESS_LIMIT, Sandbox, SandboxError
 from yaie.course.show import Panel
 
 NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
@@ -72,8 +72,9 @@ class Outcome:
 
 
 def warm_up() -> None:
-    """Have the sandbox start while the caller does something else."""
-    _sandbox.start()
+    """Have the sandbox start while the caller does something else. Where it cannot, the check will say so."""
+    with suppress(SandboxError):
+        _sandbox.start()
 
 
 def check(exercise_id: str, text: str | None = None, sandbox: Sandbox | None = None) -> Outcome:
@@ -116,10 +117,11 @@ def _run(exercise: Exercise, text: str, written: Written, sandbox: Sandbox) -> O
     rows = _describe(exercise, alone, text)
     if written.remark and _went_wrong_outside(alone):
         rows.append(("Note", written.remark))
-    if cause := _likely_cause(exercise, alone, sandbox):
+    located = any(label == "Where" for label, _ in rows)
+    if cause := _likely_cause(exercise, alone, sandbox, located):
         rows.append(("Likely cause", cause))
     rows += _output_rows(alone)
-    headline, next_step = _headline(exercise, alone)
+    headline, next_step = _headline(exercise, alone, located)
     rows.append(("Next step", f"{next_step} `yaie hint {exercise.id}` gives a hint."))
     return Outcome(exercise, FAILED, headline, rows)
 
@@ -150,14 +152,14 @@ def _passed(report: dict[str, Any]) -> bool:
     return report["end"] == "finished" and report["result"]["passed"]
 
 
-def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) -> str | None:
+def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox, located: bool) -> str | None:
     """The message of the first known mistake that fails in just the way the learner's function did.
 
-    It has less time: nobody should wait for three endless loops in a row. Where none fits, what the emulator found has
-    a usual cause of its own. A mistake in a line that the engine no longer has is passed over.
+    It has less time: nobody should wait for three endless loops in a row. Where none fits, what the emulator found in a
+    line of the learner's has a usual cause. A mistake in a line that the engine no longer has is passed over.
     """
     result = report["result"] or {}
-    if result.get("kind") in ("import", "compile"):
+    if result.get("kind") in ("import", "compile") or report["end"] in ("server", "answer", "processes"):
         return None
     known = []
     for mistake in exercise.mistakes:
@@ -170,7 +172,7 @@ def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) 
     for mistake, text in known:
         if _fingerprint(_job(exercise, text, [exercise.id], sandbox, **changes)) == wanted:
             return mistake.message
-    return result.get("cause")
+    return result.get("cause") if located else None
 
 
 def _fingerprint(report: dict[str, Any]) -> tuple[Any, ...]:
@@ -182,14 +184,19 @@ def _fingerprint(report: dict[str, Any]) -> tuple[Any, ...]:
     return (report["end"], report["code"], *(result.get(key) for key in keys))
 
 
-def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
-    """What happened, and what to do next."""
+def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tuple[str, str]:
+    """What happened, and what to do next. `located`: a line of the learner's file is shown as the place."""
     end, code, result = report["end"], report["code"], report["result"]
     fix = "Fix that line, save, and check again."
+    if not located:
+        fix = f"Look for it in `{exercise.qualname}` and in what it calls."
     ended = {
         "timeout": f"It was still running after {exercise.time_limit:.0f} s and was stopped: an endless loop?",
         "output": f"It printed more than {OUTPUT_LIMIT >> 10} KiB and was stopped: a print inside a loop?",
         "exit": f"It ended the whole Python process (exit code {code}), as `{exercise.language.ends_process}` does.",
+        "processes": f"It had more than {PROCESS_LIMIT} processes and was stopped: a fork inside a loop?",
+        "server": "It ended or stopped the process that runs the checks.",
+        "answer": "It wrote into the file that the answer of the check goes through.",
         "signal": f"It crashed the Python process with {SIGNALS.get(code) or f'signal {code}'}.",
     }
     if end in ended:
@@ -202,7 +209,8 @@ def _headline(exercise: Exercise, report: dict[str, Any]) -> tuple[str, str]:
             return result["headline"], f"See what each line does in the notebook: `{look}`."
         return f"The {result['what']} is wrong.", "Work through that input by hand, then fix the function."
     if result["kind"] == "finding":
-        return f"{result['what'][0].upper()}{result['what'][1:]}.", fix
+        engines = f"That line is the engine's: look at what your `{exercise.function}` gives back to it and changes."
+        return f"{result['what'][0].upper()}{result['what'][1:]}.", fix if located else engines
     if result["kind"] == "compile":
         return NOT_COMPILED, fix
     error = f"{result['error']}: {result['message']}" if result["message"] else result["error"]
@@ -222,7 +230,7 @@ def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tup
     result = report["result"] or {"given": report["current_input"]}
     line, code = result.get("line"), result.get("code")
     if line is None:  # the innermost line in a stack that faulthandler wrote
-        path = re.escape(str(files.exercise_path(exercise.file)))
+        path = re.escape(str(files.exercise_path(exercise.file)).encode("ascii", "backslashreplace").decode())
         found = re.search(rf'File "{path}", line (\d+)', report["stack"])
         line = int(found[1]) if found else None
     if line and code is None:

@@ -7,7 +7,6 @@ can be read is used, the rest is set aside, and this process remembers what it c
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -16,7 +15,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from yaie.course.files import FileProblem, exercises_dir, read
+from yaie.course.expect import clipped
+from yaie.course.files import FileProblem, exercises_dir, read, write_whole
 from yaie.course.judge import FAILED, NOT_ATTEMPTED, PASSED, Outcome
 from yaie.course.registry import Exercise, exercises
 
@@ -56,29 +56,25 @@ def load() -> tuple[dict[str, Record], str]:
 def change(id: str, edit: Callable[[Record], None]) -> str:
     """Change the record of one exercise and store it in one step. Returns why it could not be stored, or ""."""
     path = _path()
-    new = path.with_name(f"{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_LIMIT):
             stored, problem = _stored()
             if problem and path.is_file():  # keep a copy under a name of its own
                 now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-                path.with_name(f"{path.name}.damaged-{now}").write_bytes(path.read_bytes())
+                write_whole(path.with_name(f"{path.name}.damaged-{now}"), path.read_bytes())
             record = _not_stored.get(id) or _record(stored.get(id, {}))
             edit(record)
             stored[id] = {**stored.get(id, {}), **asdict(record)}  # what a newer version has added stays
-            try:
-                new.write_text(json.dumps(dict(sorted(stored.items())), indent=1), encoding="utf-8")
-                os.replace(new, path)
-            finally:
-                new.unlink(missing_ok=True)
+            write_whole(path, json.dumps(dict(sorted(stored.items())), indent=1).encode())
         _not_stored.pop(id, None)
         return ""
-    except OSError as error:  # includes the lock's timeout
+    except (OSError, NotImplementedError) as error:  # a lock that is not given, and a file system without locks
         record = load()[0].get(id, Record())
         edit(record)
         _not_stored[id] = record
-        return f"{path} cannot be written ({error.strerror or error}); this is remembered until Python ends."
+        why = getattr(error, "strerror", None) or error
+        return f"{path} cannot be written ({why}); this is remembered until Python ends."
 
 
 def remember(outcome: Outcome) -> str:
@@ -130,20 +126,23 @@ def _stored() -> tuple[dict[str, dict[str, Any]], str]:
         return {}, ""
     except OSError as error:
         return {}, f"{path} cannot be read ({error.strerror})."
-    except ValueError:
+    except (ValueError, RecursionError):
         stored = None
     if not isinstance(stored, dict):
         return {}, f"{path} is damaged; the next check sets it aside and starts a new one."
     usable = {id: record for id, record in stored.items() if isinstance(record, dict)}
     lost = ", ".join(sorted(stored.keys() - usable.keys()))
-    return usable, f"{path} is damaged at {lost}; the next check keeps a copy and the rest." if lost else ""
+    return (
+        usable,
+        f"{path} is damaged at {clipped(lost, 100)}; the next check keeps a copy and the rest." if lost else "",
+    )
 
 
 def _record(stored: dict[str, Any]) -> Record:
-    """A record from what was stored; a field that is missing or of another type counts as never set."""
-    known = {each.name: stored.get(each.name) for each in fields(Record)}
-    default = asdict(Record())
-    return Record(**{name: value for name, value in known.items() if type(value) is type(default[name])})
+    """A record from what was stored; a field that is missing, of another type or negative counts as never set."""
+    record = {**asdict(Record()), **stored}
+    good = {each.name: record[each.name] for each in fields(Record) if type(record[each.name]) is type(each.default)}
+    return Record(**{name: value for name, value in good.items() if isinstance(value, str) or value >= 0})
 
 
 def _path() -> Path:

@@ -50,7 +50,7 @@ class Mistake:
 class Exercise:
     """One function of the engine that a learner writes.
 
-    `target` is "package.module:qualified.name" for Python and "csrc/folder/file.cu:function_name" for CUDA (a kernel,
+    `target` is "yaie.module:qualified.name" for Python and "csrc/folder/file.cu:function_name" for CUDA (a kernel,
     a device function, a template). `difficulty` is 1 to 3. `time_limit` is in seconds.
 
     With `broken` = (old, new) the learner does not get an empty function but the engine's with `old`, which occurs once
@@ -68,7 +68,7 @@ class Exercise:
     lesson: Lesson
     folder: Path
     requires: tuple[str, ...] = ()
-    time_limit: float = 10.0
+    time_limit: float = 4.0
     broken: tuple[str, str] | None = None
 
     @property
@@ -200,8 +200,8 @@ def _load_exercise(id: str, folder: Path, lesson: Lesson, earlier: tuple[str, ..
         "mistakes": tuple(Mistake(**each) for each in table["mistakes"]),
         "requires": tuple(table.get("requires", ())),
         "broken": (broken["old"], broken["new"]) if broken else None,
-        # A busy machine may take seconds to compile CUDA.
-        "time_limit": float(table.get("time_limit", 20 if table["target"].startswith("csrc/") else 10)),
+        # A busy machine may take seconds to compile CUDA. Checks in Python take less than one.
+        "time_limit": float(table.get("time_limit", 20 if table["target"].startswith("csrc/") else 4)),
     }
     statement = (folder / "statement.md").read_text(encoding="utf-8").strip()
     return Exercise(id=id, lesson=lesson, folder=folder, statement=statement, **table)
@@ -220,13 +220,13 @@ Fields = Mapping[str, tuple[str, Callable[[Any], Any]]]
 # What each field must be, in words, and whether it is. Those whose words begin with "if any" may be left out.
 TEXT = ("a string", lambda value: isinstance(value, str))
 COUNT = ("a whole number above 0", lambda value: type(value) is int and value > 0)
-TARGET = re.compile(r"[\w.]+:[\w.]+|csrc/[\w/]+\.cuh?:\w+")
+TARGET = re.compile(r"yaie(?:\.\w+)+:[\w.]+|csrc/[\w/]+\.cuh?:\w+")
 LESSON = {"title": TEXT, "minutes": COUNT}
 CHANGE = {"old": TEXT, "new": TEXT}
 MISTAKE = {**CHANGE, "message": TEXT}
 EXERCISE = {
     "title": TEXT,
-    "target": ('"package.module:name" or "csrc/folder/file.cu:name"', lambda value: TARGET.fullmatch(str(value))),
+    "target": ('"yaie.module:name" or "csrc/folder/file.cu:name"', lambda value: TARGET.fullmatch(str(value))),
     "minutes": COUNT,
     "difficulty": ("1, 2 or 3", lambda value: type(value) is int and value in (1, 2, 3)),
     "requires": ("if any, a list of ids", _texts),
@@ -293,18 +293,33 @@ def find_lesson(number: int) -> Lesson:
     return load_lesson(folders[number], tuple(earlier))
 
 
-def find_exercise(id: str) -> Exercise:
-    """The exercise with that id, such as "1.2". Only its own lesson is read, so a check stays quick.
+def find(what: str) -> Exercise | Lesson:
+    """The exercise with an id such as "1.2", or the lesson with a number such as "1" or "01". Only that lesson is read,
+    so a check stays quick.
 
-    Raises `NoSuchExercise`, naming the ids there are.
+    Raises `NoSuchExercise`, naming what there is.
     """
-    if not isinstance(id, str):  # the number 1.10 is 1.1
-        raise TypeError(f'write the id of an exercise in quotes, such as "1.2"; got {id!r}')
-    number = id.strip().partition(".")[0]
-    there = find_lesson(int(number)).exercises if number.isdecimal() else []
-    for exercise in there:
-        if exercise.id == id.strip():
-            return exercise
-    ids = ", ".join(exercise.id for exercise in there) or "none"
-    known = f"lesson {number} has {ids}" if number.isdecimal() else 'an id is a lesson, a point and a number: "1.1"'
-    raise NoSuchExercise(f"there is no exercise {id!r}; {known}")
+    if not isinstance(what, str):  # the number 1.10 is 1.1
+        raise TypeError(f'write the id of an exercise in quotes, such as "1.2"; got {what!r}')
+    numbers = re.fullmatch(r"([0-9]+)(?:\.([0-9]+))?", what.strip())  # not \d, which takes the digits of all scripts
+    if numbers is None:
+        ids = [id for folder in _lesson_folders().values() for id in exercise_folders(folder)]
+        guess = re.sub(r"[^0-9]+", ".", what.translate(str.maketrans("lIoO", "1100"))).strip(".")
+        known = f"did you mean {guess}?" if guess in ids else 'an id is a lesson, a point and a number: "1.1"'
+        raise NoSuchExercise(f"there is no exercise {what!r}; {known}")
+    lesson = find_lesson(int(numbers[1]))
+    if numbers[2] is None:
+        return lesson
+    if not 0 < int(numbers[2]) <= len(lesson.exercises):
+        ids = ", ".join(exercise.id for exercise in lesson.exercises) or "none"
+        raise NoSuchExercise(f"there is no exercise {what!r}; lesson {lesson.number} has {ids}")
+    return lesson.exercises[int(numbers[2]) - 1]
+
+
+def find_exercise(id: str) -> Exercise:
+    """As `find`, for an exercise only."""
+    found = find(id)
+    if isinstance(found, Lesson):
+        ids = ", ".join(exercise.id for exercise in found.exercises) or "none"
+        raise NoSuchExercise(f"there is no exercise {id!r}; lesson {found.number} has {ids}")
+    return found

@@ -1,29 +1,35 @@
-"""Run a check where it can do no harm.
+"""Run a check where its crashes and loops do no harm. Not its malice: a learner's code has all the learner's rights.
 
 Three processes take part. The notebook (or terminal) holds a `Sandbox`. It starts one server process, which imports
 torch once and then waits. For each run the server forks a worker: the worker alone executes the learner's code, so an
 endless loop, `os._exit`, a segmentation fault or a full memory ends the worker and nothing else. The server keeps the
-worker's time and output within limits and reports how it ended. The server never imports the engine, so a worker always
-sees the files as they are now.
+worker's time, memory, output, files and processes within limits, ends all that it leaves behind, and reports how it
+ended. The server never imports the engine, so a worker always sees the files as they are now.
 
     notebook --(one JSON line per run)--> server --fork--> worker --(files in a folder)--> server
+
+A worker has none of the server's pipes, and each answer carries the random id of its job: what a learner's code writes
+somewhere is taken for no answer, neither of this check nor of the next.
 """
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import faulthandler
 import json
 import math
 import os
 import resource
+import secrets
 import select
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,7 +37,10 @@ from yaie.course import REPOSITORY
 
 MEMORY_LIMIT = 1 << 30  # bytes a worker may take on top of what it starts with
 OUTPUT_LIMIT = 256 << 10  # bytes a worker may print
+FILE_LIMIT = 256 << 20  # bytes of a file that it writes: a compiler's largest are a tenth of it
+PROCESS_LIMIT = 64  # processes that it has at a time: a compiler needs five
 PATIENCE = 120.0  # seconds in which the server must have imported torch, and for all that a run needs besides its limit
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
 
 class SandboxError(RuntimeError):
@@ -39,67 +48,94 @@ class SandboxError(RuntimeError):
 
 
 class Sandbox:
-    """Client side: starts the server when it is first needed and again when it has gone."""
+    """Client side: starts the server when it is first needed and again when it has gone.
+
+    Several threads may ask for runs, which are done one after the other.
+    """
 
     def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)  # the server answers the parent
+
+    def _forget(self) -> None:
         self._server: Any = None  # subprocess.Popen
         self._complaints: Any = None  # what the server wrote to its standard error
+        self._busy = threading.RLock()
 
     def start(self) -> None:
         """Have the server import torch while the caller does something else."""
-        if self._server is not None and self._server.poll() is not None:
-            self.close()
-        if self._server is None:
-            self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, closed with the server
-            self._server = subprocess.Popen(
-                [sys.executable, "-P", "-m", "yaie.course.sandbox"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._complaints,
-                text=True,
-                cwd=REPOSITORY,  # the same for a notebook and a terminal; with -P no stray file there is imported
-                start_new_session=True,  # Ctrl-C in the notebook must not reach the server
-                env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            )
+        with self._busy:
+            if self._server is not None and self._server.poll() is not None:
+                self.close()
+            if self._server is None:
+                try:
+                    self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, closed with the server
+                    self._server = subprocess.Popen(
+                        [sys.executable, "-P", "-m", "yaie.course.sandbox"],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=self._complaints,
+                        text=True,
+                        cwd=REPOSITORY,  # the same for notebook and terminal; with -P no stray file there is imported
+                        start_new_session=True,  # Ctrl-C in the notebook must not reach the server
+                        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+                    )
+                except OSError as error:
+                    raise SandboxError(f"The check server cannot be started: {error}. Run `yaie doctor`.") from error
 
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
         """Run one job (see `yaie.course.worker.run`) and return its report.
 
-        The report has `end` ("finished", "timeout", "exit", "signal", "output"), `code` (of the exit or the signal),
-        `result` (what the job returned, when it finished), `output`, `current_input` and `stack`. An interrupt (Ctrl-C)
-        stops the worker at once.
+        The report has `end` ("finished", "timeout", "exit", "signal", "output", "processes", "answer", "server"),
+        `code` (of the exit or the signal), `result` (what the job returned, when it finished), `output`,
+        `current_input` and `stack`. An interrupt (Ctrl-C) stops the worker at once.
         """
-        self.start()
-        limit = job["time_limit"] + PATIENCE
-        try:
-            self._server.stdin.write(json.dumps(job) + "\n")
-            self._server.stdin.flush()
-            if not select.select([self._server.stdout], [], [], limit)[0]:
-                raise SandboxError(f"The check server gave no answer within {limit:.0f} s; run the check again.")
-            report = json.loads(self._server.stdout.readline() or "null")
-            if report is None:
-                raise BrokenPipeError
-        except BrokenPipeError:
-            self._complaints.seek(0)
-            last = self._complaints.read().decode(errors="replace").strip().splitlines()[-1:]
-            self.close()
-            raise SandboxError(
-                "The check server ended without an answer"
-                + "".join(f" ({line})" for line in last)
-                + "; run the check again. If it happens twice, run `yaie doctor`."
-            ) from None
-        except BaseException:
-            self.close()
-            raise
+        with self._busy:
+            report = self._ask(job)
+            if report["end"] == "server":  # the system may have needed memory; a file that does it does it again
+                report = self._ask(job)
         if report["end"] == "finished" and report["result"].get("kind") == "machinery":
             raise SandboxError(f"The check itself broke, which is not your doing:\n{report['result']['message']}")
         return report
+
+    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        self.start()
+        server, id, limit = self._server, secrets.token_hex(8), job["time_limit"] + PATIENCE
+        give_up = time.monotonic() + limit
+        try:
+            with suppress(BrokenPipeError):  # it has ended, and its other pipe says no more
+                print(json.dumps({**job, "id": id}), file=server.stdin, flush=True)
+            while not select.select([server.stdout], [], [], 0.5)[0]:
+                if os.waitid(os.P_PID, server.pid, os.WSTOPPED | os.WNOHANG):
+                    server.kill()
+                elif time.monotonic() > give_up:
+                    raise SandboxError(f"The check server gave no answer within {limit:.0f} s; run the check again.")
+            line = server.stdout.readline()
+            report = json.loads(line or "null")
+            if report is not None and report.pop("id") != id:
+                raise SandboxError("The check server gave the answer of another check; run the check again.")
+            code = server.wait(5) if report is None else 0
+        except BaseException:
+            self.close()
+            raise
+        if report is not None:
+            return report
+        self._complaints.seek(0)
+        last = self._complaints.read().decode(errors="replace").strip().splitlines()[-1:]
+        self.close()
+        if code < 0:
+            return {"end": "server", "code": -code, "result": None, "output": "", "current_input": "", "stack": ""}
+        raise SandboxError(
+            "The check server ended without an answer"
+            + "".join(f" ({line})" for line in last)
+            + "; run the check again. If it happens twice, run `yaie doctor`."
+        )
 
     def close(self) -> None:
         """Stop the server and whatever it is running."""
         if self._server is not None:
             server, self._server = self._server, None
-            with contextlib.suppress(BrokenPipeError):  # half a line may wait for a server that is gone
+            with suppress(BrokenPipeError):  # half a line may wait for a server that is gone
                 server.stdin.close()  # the server sees this and stops its worker first
             try:
                 server.wait(5)
@@ -119,42 +155,47 @@ def _supervise(job: dict[str, Any]) -> dict[str, Any]:
         folder = Path(name)
         for each in ("output", "result", "current_input", "stack"):
             (folder / each).touch()
-        alive, held_by_worker = os.pipe()  # ends when the worker does
         pid = os.fork()
         if pid == 0:
             _worker(job, folder)
-        os.close(held_by_worker)
-        with contextlib.suppress(PermissionError, ProcessLookupError):  # it has done so, or has ended already
-            os.setpgid(pid, pid)  # a group to be killed by; both sides ask, so neither has to wait for the other
-        broken_limit = _watch(pid, alive, folder, time.monotonic() + job["time_limit"])
-        with contextlib.suppress(ProcessLookupError):  # the group is empty already
-            os.killpg(pid, signal.SIGKILL)  # and with it children that the learner's code may have started
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        os.close(alive)
-        report = {path.name: path.read_text(errors="replace")[:OUTPUT_LIMIT] for path in folder.iterdir()}
+        broken_limit = _watch(pid, folder, time.monotonic() + job["time_limit"])
+        code = _end(pid)
+        report = {path.name: path.read_text("utf-8", "replace")[:OUTPUT_LIMIT] for path in folder.iterdir()}
         end = broken_limit or ("signal" if code < 0 else "finished" if report["result"] else "exit")
-        result = json.loads(report["result"]) if end == "finished" else None
-        return {**report, "end": end, "code": abs(code), "result": result}
+        result = _answer(report["result"], job["id"]) if end == "finished" else None
+        end = "answer" if end == "finished" and result is None else end
+        return {**report, "id": job["id"], "end": end, "code": abs(code), "result": result}
 
 
-def _watch(pid: int, alive: int, folder: Path, deadline: float) -> str | None:
+def _answer(text: str, id: str) -> Any:
+    """The result in a worker's answer; None where the worker did not write it."""
+    with suppress(ValueError, TypeError, LookupError):
+        answer = json.loads(text)
+        return answer["result"] if answer["id"] == id else None
+    return None
+
+
+def _watch(pid: int, folder: Path, deadline: float) -> str | None:
     """Wait until the worker ends; return which limit it broke before, if any.
 
     Nothing is asked while a worker runs, so requests that become readable have ended: the client gave up or is gone.
     """
+    pause, count_at = 0.001, time.monotonic() + 0.2
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         left = deadline - time.monotonic()
-        ready, _, _ = select.select([alive, sys.stdin], [], [], max(0, min(left, 0.05)))
-        if sys.stdin in ready:
+        pause = min(1.5 * pause, 0.02)
+        if select.select([sys.stdin], [], [], max(0, min(left, pause)))[0]:
             return "abandoned"
         if (folder / "output").stat().st_size > OUTPUT_LIMIT:
             return "output"
+        if time.monotonic() > count_at:  # not RLIMIT_NPROC, which counts all of a user's processes
+            if len(_descendants()) > PROCESS_LIMIT:
+                return "processes"
+            count_at = time.monotonic() + 0.2
         if left <= 0:
             os.kill(pid, signal.SIGUSR1)  # faulthandler writes where it is
             _wait_for_stack(folder / "stack")
             return "timeout"
-        if ready:  # it is about to end, or has closed what it cannot know of
-            time.sleep(0.001)
     return None
 
 
@@ -166,31 +207,73 @@ def _wait_for_stack(stack: Path) -> None:
         time.sleep(0.05)
 
 
+def _end(pid: int) -> int:
+    """End the worker, and with it what the learner's code may have started; return the worker's exit code.
+
+    On Linux also what has left its group: orphans become the server's children, because it asked for that. One that
+    belongs to another user by now is let be.
+    """
+    with suppress(PermissionError, ProcessLookupError):  # the group is empty already
+        os.killpg(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    give_up = time.monotonic() + 5
+    while (left := _descendants()) and time.monotonic() < give_up:
+        for each in left:
+            with suppress(PermissionError, ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+    return code
+
+
+def _descendants() -> set[int]:
+    """The processes below this one, as /proc says; none where there is no /proc."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            parents[int(stat.parent.name)] = int(stat.read_bytes().rpartition(b")")[2].split()[1])
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {os.getpid()}
+
+
 def _worker(job: dict[str, Any], folder: Path) -> NoReturn:
     """The forked process: run the job, write its result, end."""
-    os.setpgid(0, 0)
+    me, leave = os.getpid(), os._exit  # before the learner's code can replace it
+    os.setsid()  # a group to be killed by
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should the server be killed, a worker that loops must not stay behind
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 << 16 if most == resource.RLIM_INFINITY else min(most, 1 << 16)
     output = os.open(folder / "output", os.O_WRONLY | os.O_APPEND)
+    stack = os.dup2(os.open(folder / "stack", os.O_WRONLY), min(most, 1000) - 1)  # where nobody writes by chance
     for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
         os.dup2(file, number)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
-    stack = open(folder / "stack", "w")  # noqa: SIM115, open to the end
+    os.closerange(3, stack)
+    os.closerange(stack + 1, most)
+    sys.stdin, sys.stderr = open(0), open(2, "w", 1, "utf-8", "backslashreplace")  # noqa: SIM115, open to the end
+    sys.stdout = printed = open(1, "w", 1, "utf-8", "backslashreplace")  # noqa: SIM115
     faulthandler.enable(stack, all_threads=False)
     faulthandler.register(signal.SIGUSR1, stack, all_threads=False)
     _limit_memory()
-    # Should the server be killed, a worker that loops must not stay behind.
-    seconds = 4 * math.ceil(job["time_limit"]) + 10
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
+    seconds = 4 * math.ceil(job["time_limit"]) + 10  # for systems without prctl
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
     from yaie.course import expect, worker
 
-    expect.announce = lambda text: (folder / "current_input").write_text(text, errors="replace")
+    expect.announce = lambda text: (folder / "current_input").write_text(text, "utf-8", "replace")
     try:
         result = worker.run(job)
     except BaseException:  # of the course itself: the learner's own are caught inside
         result = {"passed": False, "kind": "machinery", "message": traceback.format_exc(limit=-5)}
-    sys.stdout.flush()
-    (folder / "result").write_text(json.dumps(result))
-    os._exit(0)
+    if os.getpid() == me:  # else a copy that the learner's code has made of this process: it has no say
+        with suppress(OSError, ValueError):  # they may have closed it
+            printed.flush()
+        (folder / "result").write_text(json.dumps({"id": job["id"], "result": result}), "utf-8")
+    leave(0)
 
 
 def _limit_memory() -> None:
@@ -198,7 +281,7 @@ def _limit_memory() -> None:
 
     It is the soft limit, so that after an error it can be lifted for the report (`worker.run` does).
     """
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         limit = now + MEMORY_LIMIT
@@ -206,10 +289,16 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
 if __name__ == "__main__":
     # Nothing but answers may reach the client's pipe, whatever torch prints on import.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
     import torch
 
     torch.set_num_threads(1)  # a thread pool would not survive the fork

@@ -11,7 +11,7 @@ from typing import Any
 from yaie.course import expect
 from yaie.course.files import exercise_path
 from yaie.course.language import engine_seam
-from yaie.course.registry import ExerciseFile, find_exercise
+from yaie.course.registry import Exercise, ExerciseFile, find_exercise
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -32,23 +32,28 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         exercise.language.install(exercise.file, job["text"], job["use"])
         kind = "error"
         exercise.check()
-    except expect.Mismatch as mismatch:
-        report = {"kind": "mismatch", **asdict(mismatch), **_place(mismatch.__cause__, exercise.file)}
     except BaseException as error:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the report needs memory
-        report = {
-            "kind": kind,
-            "given": expect.current_input,
-            "error": type(error).__name__,
-            "message": expect.shown(error, str, limit=500),
-            "memory": isinstance(error, MemoryError) or "can't allocate memory" in expect.shown(error, str),
-            **_place(error, exercise.file),
-            **exercise.language.report(exercise, error),
-        }
+        report = _report(exercise, error, kind)
     else:
         return {"passed": True}
     return {"passed": False, **report}
+
+
+def _report(exercise: Exercise, error: BaseException, kind: str) -> dict[str, Any]:
+    if isinstance(error, expect.Mismatch):
+        return {"kind": "mismatch", **asdict(error), **_place(error.__cause__, exercise.file)}
+    message = expect.shown(error, str, limit=500)
+    return {
+        "kind": kind,
+        "given": expect.current_input,
+        "error": type(error).__name__,
+        "message": message,
+        "memory": isinstance(error, MemoryError) or "can't allocate memory" in message,
+        **_place(error, exercise.file),
+        **exercise.language.report(exercise, error),
+    }
 
 
 def _place(error: BaseException | None, file: ExerciseFile) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def prune() -> None:
     """Drops what was not used for longest, down to the limit in bytes, and directories of builds that were killed."""
     now = time.time()
     entries = [(_changed(entry), entry, sum(size for _, size in _files(entry))) for entry in _entries()]
-    total, limit = sum(size for _, _, size in entries), _size_limit()
+    total, limit = sum(size for _, _, size in entries), size_limit()
     for changed, entry, size in sorted(entries):
         killed = entry.name.startswith("building-") and now - changed > 24 * 3600
         if killed or (total > limit and now - changed > IN_USE):
@@ -140,7 +140,7 @@ def prune() -> None:
             total -= size
 
 
-def _size_limit() -> int:
+def size_limit() -> int:
     text = os.environ.get("YAIE_CACHE_BYTES", str(SIZE_LIMIT))
     if not text.isdecimal():
         raise ValueError(f"YAIE_CACHE_BYTES must be a number of bytes, such as {SIZE_LIMIT}, not {text!r}")

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from yaie.course.files import FileProblem, stamped
+from yaie.course.files import HASH_LINE, FileProblem, stamped
 
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
@@ -211,15 +211,23 @@ class Language(ABC):
         if "\0" in text:
             raise FileProblem(f"{name} contains null bytes, so it is not text.", "Save it as UTF-8 text.")
 
-    def missing(self, exercise: Exercise, names: Iterable[str], seen: str = "") -> FileProblem:
+    def missing(self, exercise: Exercise, text: str, names: Iterable[str], seen: str = "") -> FileProblem:
         """The file has no such function, but those names of functions. `seen` is what else there is to say of it."""
+        file, lesson = exercise.file.name, exercise.lesson.number
+        stamp = HASH_LINE.search(text)
+        if f"Exercise {exercise.id}:" not in text and stamp and stamp[0] not in self.render(exercise.file):
+            return FileProblem(
+                f"{file} is older than exercise {exercise.id}, which it has no place for yet.",
+                "Run `python -m yaie.course.tools.generate`; where you have written in the file, which it then leaves "
+                f"alone, `yaie reset {lesson}` (a backup is kept).",
+            )
         others = {other.function for other in exercise.file.exercises}
         close = difflib.get_close_matches(exercise.function, set(names) - others, n=1, cutoff=0.5)
         seen = seen or (f" It has `{close[0]}`: was it renamed?" if close else "")
         return FileProblem(
-            f"{exercise.file.name} has no function `{exercise.qualname}`, which exercise {exercise.id} is about.{seen}",
-            f"Put the function back under that name, or run `yaie reset {exercise.lesson.number}` to write the whole "
-            "file again (a backup is kept).",
+            f"{file} has no function `{exercise.qualname}`, which exercise {exercise.id} is about.{seen}",
+            f"Put the function back under that name, or run `yaie reset {lesson}` to write the whole file "
+            "again (a backup is kept).",
         )
 
     # --- into the engine

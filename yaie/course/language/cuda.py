@@ -23,7 +23,7 @@ from yaie.course.language.cuda_text import NotFound, Piece
 from yaie.course.sandbox import SandboxError
 from yaie.cuda import CompileError, Finding, KernelError, Module
 from yaie.cuda.launchers import find_launchers
-from yaie.cuda.source import INCLUDED, Source, digest, where_line
+from yaie.cuda.source import INCLUDED, Source, digest, quoted, where_line
 
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
@@ -94,7 +94,7 @@ class Cuda(Language):
             declared = any(exercise.function in piece.defines for piece in pieces)
             seen = " It has a declaration of that name, which ends with `;`: the body in braces is missing."
             names = (name for piece in pieces if piece.body for name in piece.defines)
-            raise self.missing(exercise, names, seen if declared else "") from error
+            raise self.missing(exercise, text, names, seen if declared else "") from error
         attempted = not (function.is_hole or self.is_as_found(exercise, function.source))
         hash = digest(cuda_text.normal(_own(exercise.file, text, [exercise.function]))) if attempted else ""
         problem = _uncallable(exercise, function)
@@ -141,8 +141,8 @@ class Cuda(Language):
                 for text in texts
                 for module in checked
             )
-        except CompileError as error:
-            raise SandboxError(error.message) from error
+        except (CompileError, OSError) as error:  # no compiler, no place for what it makes
+            raise SandboxError(f"{error} Run `yaie doctor`.") from error
 
     def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
         """What a compile error or the first finding of the emulator says."""
@@ -187,6 +187,9 @@ def under_csrc(module: str) -> str:
 @cache
 def engine_text(module: str) -> str:
     """The text of the engine's file "csrc/..."."""
+    if not (REPOSITORY / "csrc").is_dir():
+        step = "Clone the repository, then run `make lab` in it."
+        raise FileProblem(f"{REPOSITORY} has no csrc/: YAIE was installed without its repository.", step)
     return (REPOSITORY / module).read_text(encoding="utf-8")
 
 
@@ -357,7 +360,7 @@ def spliced(
     def engines(start: int, end: int) -> str:
         """That part of the engine's file, which says what its lines are."""
         shown, line = where_line(engine, engine.count("\n", 0, start) + 1, home)
-        return (f'\n#line {line} "{shown}"\n' if start else "") + engine[start:end]
+        return (f"\n#line {line} {quoted(shown)}\n" if start else "") + engine[start:end]
 
     names = [exercise.function for exercise in exercises]
     own, done, before = _own(file, text, names), 0, ""
@@ -367,7 +370,7 @@ def spliced(
         before += f"{engines(done, function.start)}{declaration};"
         done = function.end
     own = _with_own_headers(own, path.parent)
-    return f'{before}{engines(done, last.start)}\n#line 1 "{path}"\n{own}{engines(last.end, len(engine))}'
+    return f"{before}{engines(done, last.start)}\n#line 1 {quoted(path)}\n{own}{engines(last.end, len(engine))}"
 
 
 def _with_header_inside(text: str, home: Path, header: Path, seen: set[Path]) -> str:
@@ -388,7 +391,7 @@ def _with_header_inside(text: str, home: Path, header: Path, seen: set[Path]) ->
         seen.add(included)
         inside = _with_header_inside(ONCE.sub("", included.read_text(encoding="utf-8")), included, header, seen)
         file, after = where_line(text, number, home)
-        lines[number - 1] = f'#line 1 "{included}"\n{inside}\n#line {after + 1} "{file}"'
+        lines[number - 1] = f"#line 1 {quoted(included)}\n{inside}\n#line {after + 1} {quoted(file)}"
     return "\n".join(lines)
 
 

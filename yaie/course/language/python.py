@@ -107,7 +107,7 @@ class Python(Language):
         node = find_function(tree, exercise.qualname)
         if node is None:
             names = (each.name for each in ast.walk(tree) if isinstance(each, FunctionNode))
-            raise self.missing(exercise, names, _elsewhere(exercise, tree))
+            raise self.missing(exercise, text, names, _elsewhere(exercise, tree))
         original = ast.parse(self.reference(exercise)).body[0]
         attempted = not (is_hole(node) or self.is_as_found(exercise, ast.unparse(node)))
         hash = _hash(exercise, tree, node) if attempted else ""

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from yaie.course import REPOSITORY
-from yaie.course.files import was_edited
+from yaie.course.files import was_edited, write_whole
 from yaie.course.registry import exercise_files
 
 
@@ -29,7 +29,7 @@ def write(directory: Path, *, solved: bool = False) -> list[Path]:
         if path.exists() and was_edited(path.read_text(encoding="utf-8")):
             kept.append(path)
             continue
-        path.write_text(file.language.solved(file) if solved else file.language.render(file), encoding="utf-8")
+        write_whole(path, (file.language.solved(file) if solved else file.language.render(file)).encode())
     return kept
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import nbformat
 
 from yaie.course import REPOSITORY
+from yaie.course.files import write_whole
 from yaie.course.tools import generate
 
 FOLDERS = ("notebooks", "solutions")
@@ -48,7 +49,7 @@ def run(path: Path, *, fresh: bool = False) -> None:
         if ignored and before[cell.id] and not fresh:
             cell.outputs = before[cell.id]
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    nbformat.write(notebook, path)
+    write_whole(path, f"{nbformat.writes(notebook)}\n".encode())
 
 
 def all_notebooks() -> list[Path]:

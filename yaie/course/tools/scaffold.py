@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from yaie.course.registry import LESSONS, Exercise, Lesson, exercise_folders
+from yaie.course.registry import EXERCISE, LESSONS, TARGET, Exercise, Lesson, exercise_folders
 from yaie.course.tools import prove
 
 BLANK = LESSONS / "_new"  # what is copied
@@ -19,6 +19,8 @@ def new(id: str, target: str, lessons: Path = LESSONS) -> Path:
     numbers = re.fullmatch(r"(\d+)\.(\d+)", id)
     if numbers is None:
         raise ValueError(f'{id!r} is no id: expected the number of a lesson, a point and a number, such as "12.5"')
+    if not TARGET.fullmatch(target):
+        raise ValueError(f"{target!r} is no function of the engine: expected {EXERCISE['target'][0]}")
     number = int(numbers[1])
     found = sorted(lessons.glob(f"{number:02d}_*"))
     if not found:
