@@ -30,9 +30,9 @@ def give(manager: kv_cache.KVCacheManager, request_id: str, table: list[int], nu
 def books(manager: kv_cache.KVCacheManager) -> dict[str, object]:
     """Everything that says who holds what, as a copy."""
     return {
+        "free_block_list": list(manager.free_block_list),
         "block_tables": {name: list(table) for name, table in manager.block_tables.items()},
         "context_lens": dict(manager.context_lens),
-        "free_block_list": list(manager.free_block_list),
         "ref_counts": list(manager.ref_counts),
     }
 
