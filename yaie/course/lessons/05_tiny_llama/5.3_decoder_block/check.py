@@ -64,8 +64,8 @@ def _compare(block: llama.DecoderBlock, change: torch.Tensor, residual: torch.Te
     normed = norm_by_formula(stream, block.post_attention_norm, block.eps).float()
     found = block.down_proj(silu_mul_by_formula(block.gate_up_proj(normed)))
     got = block(change, residual, *for_attention, operations)
-    expect(residual, stream, "content of `residual` afterwards", tolerance=1e-3)
-    expect(got, found, "result (the output of the MLP)", tolerance=1e-3)
+    results, right = {"result": got, "residual": residual}, {"result": found, "residual": stream}
+    expect(results, right, "result (the output of the MLP) or `residual` afterwards", tolerance=1e-3)
     expected = ["rms_norm with residual", "rms_norm with residual", "silu_mul"]
     expect(operations.asked, expected, "list of what was asked of `operations`")
 
