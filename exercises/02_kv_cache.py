@@ -3,7 +3,7 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("2.1").check()` in the notebook, or `yaie check 2.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash feca9b5e5fb0662f
+# generated, text hash b834ab8224b24a63
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class KVCacheManager(kv_cache.KVCacheManager):
 
         If a copy is needed and no block is free, it raises an `OutOfBlocksError` and has changed nothing.
 
-        You may use `self._table(request_id)`, the block table itself, and
+        You may use `self._table(request_id)`: the block table itself, or a `KeyError`; and
         `self._take_blocks(request_id, 1)`: a list of one fresh block that has one reference, or the
         `OutOfBlocksError`.
         """

@@ -3,7 +3,7 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("3.1").check()` in the notebook, or `yaie check 3.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash bd27766503153791
+# generated, text hash f3c3caab73f621d1
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     - `cos`, `sin`: float32 `[..., 1, head_dim / 2]`, of the angle of each pair. The axis of length 1
       stands for the heads, which all turn alike.
     - Returns a tensor with the shape and the dtype of `x`. The products and sums are float32, also for
-      a 16-bit `x`: only the result is rounded.
+      a 16-bit `x`: only the result is rounded. `x` itself stays as it is.
 
     The head `[1, 2, 3, 4]` has two pairs. The first is turned by 90 degrees, the second not at all:
 

@@ -3,7 +3,7 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("4.1").check()` in the notebook, or `yaie check 4.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 8c24e75686b0856c
+# generated, text hash b958b8cc5989ca1b
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def keep_largest(logits: Tensor, counts: Tensor) -> Tensor:
 
     - `logits`: `[num_seqs, vocab_size]`. Some may be `-inf`.
     - `counts`: int64 `[num_seqs]`, each from 1 to `vocab_size`.
-    - Returns `[num_seqs, vocab_size]`, a new tensor: `logits` belongs to the caller and stays as it is.
+    - Returns `[num_seqs, vocab_size]`, a new tensor of the same dtype: `logits` belongs to the caller
+      and stays as it is.
 
     | row | count | result |
     |---|---|---|
@@ -114,7 +115,8 @@ def draw_uniforms(num_seqs: int, generator: Generators = None) -> Tensor:
 
     - `num_seqs`: number of rows.
     - `generator`: a list with one generator per row; row `i` takes one number from `generator[i]`. Or
-      one generator for all rows, which take from it in turn. None stands for torch's own.
+      one generator for all rows, which take from it in turn. None stands for torch's own, also in a
+      list.
     - Returns float64 `[num_seqs]` on the CPU, from 0 up to, not including, 1.
 
     Generator a gives the numbers a1, a2, a3, ..., generator b gives b1, b2, b3, ... Each row of the

@@ -30,9 +30,9 @@ def give(manager: kv_cache.KVCacheManager, request_id: str, table: list[int], nu
 def books(manager: kv_cache.KVCacheManager) -> dict[str, object]:
     """Everything that says who holds what, as a copy."""
     return {
+        "free_block_list": list(manager.free_block_list),
         "block_tables": {name: list(table) for name, table in manager.block_tables.items()},
         "context_lens": dict(manager.context_lens),
-        "free_block_list": list(manager.free_block_list),
         "ref_counts": list(manager.ref_counts),
     }
 
@@ -41,7 +41,28 @@ def expect_books(manager: kv_cache.KVCacheManager, expected: dict[str, object], 
     """Compare each of the books by itself, so that a failure shows the one that is wrong."""
     found = books(manager)
     for name in expected:
-        expect(found[name], expected[name], f"{name} {when}")
+        expect(found[name], expected[name], f"content of {name} {when}")
+    for name, table in manager.block_tables.items():
+        expect(type(table), list, f'type of block_tables["{name}"] {when}')
+
+
+class Pool:
+    """The tensors of a pool and what they hold, to be compared after a call."""
+
+    def __init__(self, manager: kv_cache.KVCacheManager) -> None:
+        self.manager = manager
+        self.tensors = {"key_cache": manager.key_cache, "value_cache": manager.value_cache}
+        self.expected = {name: tensor.clone() for name, tensor in self.tensors.items()}
+
+    def compare(self) -> None:
+        for name, tensor in self.tensors.items():
+            found = getattr(self.manager, name)
+            is_same = isinstance(found, torch.Tensor) and found.data_ptr() == tensor.data_ptr()
+            what = f"pool `self.{name}` afterwards, which others hold as well,"
+            expect("the same tensor" if is_same else "another tensor", "the same tensor", what)
+            for layer, expected in enumerate(self.expected[name]):
+                where = f" in layer {layer}" if len(tensor) > 1 else ""
+                expect(found[layer].view(-1), expected.view(-1), f"content of {name}{where}, slot by slot,")
 
 
 def expect_refusal(manager: kv_cache.KVCacheManager, call, error: type[BaseException], what: str) -> None:

@@ -9,13 +9,18 @@ from yaie.course.expect import expect
 
 def expect_tensor(got: torch.Tensor, expected: torch.Tensor, what: str, dtype: torch.dtype) -> None:
     """Compare shape, dtype and numbers, these rounded to 3 decimals: short enough to be checked by hand."""
-    expect(isinstance(got, torch.Tensor), True, f"{what}, `isinstance(result, torch.Tensor)`")
+    expect(kind(got), "Tensor", f"type of {what}")
     expect(list(got.shape), list(expected.shape), f"shape of {what}")
     rounded = torch.round(got.detach().double(), decimals=3) + 0.0  # no -0.0
     largest = expected.double().abs().nan_to_num(posinf=0).max().item()
     precision = 1e-7 * largest  # what float32 can tell apart
     expect(rounded, torch.round(expected.double(), decimals=3), what, tolerance=0.0015 + precision)
     expect(str(got.dtype), str(dtype), f"dtype of {what}")
+
+
+def kind(got: object) -> str:
+    """The name of a result's type; that of every tensor is "Tensor"."""
+    return "Tensor" if isinstance(got, torch.Tensor) else type(got).__name__
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:

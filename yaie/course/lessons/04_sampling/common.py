@@ -24,6 +24,19 @@ def shown_rows(logits: torch.Tensor) -> str:
     return f"random logits {list(logits.shape)}"
 
 
+def kind(got: object) -> str:
+    """The name of a result's type; that of every tensor is "Tensor"."""
+    return "Tensor" if isinstance(got, torch.Tensor) else type(got).__name__
+
+
+def expect_new(got: object, logits: torch.Tensor) -> None:
+    """The result is a tensor of its own, in the dtype of `logits`."""
+    expect(kind(got), "Tensor", "type of the result")
+    expect(str(got.dtype), str(logits.dtype), "dtype of the result")
+    whose = "`logits` itself" if got.data_ptr() == logits.data_ptr() else "a new tensor"
+    expect(whose, "a new tensor", "tensor that was returned")
+
+
 def unchanged(logits: torch.Tensor, before: torch.Tensor) -> None:
     expect(logits, before, "content of `logits` after the call (they belong to the caller and must stay as they were)")
 

@@ -40,11 +40,28 @@ def _tokens_to(node: radix_tree.Node) -> list[int]:
     return [token for edge in reversed(edges) for token in edge]
 
 
+def _stop(root: radix_tree.Node, tokens: list[int]) -> tuple[list[int], int]:
+    """The path to the node in whose edge, or at whose end, these tokens end; and how long that edge is."""
+    for node in radix_tree.iter_nodes(root):
+        path, size = _tokens_to(node), len(node.edge)
+        is_in_edge = len(path) - size < len(tokens) if tokens else node is root
+        if is_in_edge and path[: len(tokens)] == tokens:
+            return path, size
+    raise LookupError(tokens)
+
+
+def _edges(node: radix_tree.Node) -> list[object]:
+    """What is below a node: the edge of each child, and what is below that one."""
+    return [[child.edge.tolist(), _edges(child)] for child in node.children.values()]
+
+
 MATCH_CASES: tuple[tuple[list[list[int]], list[int], int], ...] = (
+    # what the tree holds, tokens, page size
     ([[1, 2]], [7], 1),
     ([[1, 2]], [1, 2], 1),
     ([[1, 9]], [1, 2, 3], 1),
     ([[1, 2, 3]], [1, 2], 1),
+    ([[1, 2, 1, 2, 7], [1, 2, 2, 8]], [1, 2, 1, 2, 7], 1),  # the second edge begins like the first
     ([[1, 2, 3, 4], [1, 2, 8]], [1, 2, 3, 4, 5], 1),
     ([[1, 2, 3, 4], [1, 2, 8]], [1, 2, 3, 9], 1),
     ([[1, 2, 3, 4], [1, 2, 8]], [1, 2, 9], 1),
@@ -60,14 +77,16 @@ MATCH_CASES: tuple[tuple[list[list[int]], list[int], int], ...] = (
 def check() -> None:
     for sequences, tokens, page_size in MATCH_CASES:
         root = build_tree(sequences, page_size)
+        before = _edges(root)
+        best = max((_common(sequence, tokens) for sequence in sequences), default=0) // page_size * page_size
+        path, size = _stop(root, tokens[:best])
         pages = f", page_size={page_size}" if page_size > 1 else ""
         with given(f"match_prefix(root of a tree that holds {sequences}, {tokens}{pages})"):
             found = radix_tree.match_prefix(root, np.array(tokens, dtype=np.int64), page_size)
-            is_position = isinstance(found, radix_tree.Position)
-            expect(is_position, True, "form of the result: Position(node, inside, length)")
+            expect(type(found), radix_tree.Position, "type of the result")
             node, inside, length = found
-            best = max((_common(sequence, tokens) for sequence in sequences), default=0)
-            expect(length, best // page_size * page_size, "number of matched tokens (length)")
-            reached = _tokens_to(node)
-            expect(reached[: len(reached) - len(node.edge) + inside], tokens[:length], "path to the position")
-            expect(inside > 0 or node is root, True, "`inside > 0`, which holds everywhere but at the root")
+            expect(type(node), radix_tree.Node, "type of the result's node")
+            expect(length, best, "number of matched tokens (length)")
+            expect(_tokens_to(node), path, "path to the node")
+            expect(inside, length - (len(path) - size), "number of tokens of its edge that matched (inside)")
+            expect(_edges(root), before, "tree after the call (edges, and below each its children; as before)")

@@ -21,6 +21,7 @@ def check() -> None:
     ):
         _check_inserts(inserts, page_size)
     _check_insert_uses()
+    _check_insert_uses_the_path()
     _check_insert_is_no_hit()
     _check_insert_refuses()
 
@@ -38,8 +39,8 @@ def _check_inserts(inserts: list[list[int]], page_size: int) -> None:
         with given(f"PrefixCache(page_size={page_size}).insert({tokens}, {pages}){before}"):
             num_present = sum(tuple(tokens[:end]) in page_of for end in ends)
             found = cache.insert(tokens, pages)
-            is_form = isinstance(found, prefix_cache.Inserted)
-            expect(is_form, True, "form of the result: Inserted(present, length, node)")
+            expect(type(found), prefix_cache.Inserted, "type of the result")
+            expect(type(found.node), radix_tree.Node, "type of the result's node")
             expect(found.present, num_present * page_size, "number of tokens that were there already (present)")
             whole = len(ends) * page_size
             expect(found.length, whole, "number of tokens that are there now (length)")
@@ -63,6 +64,25 @@ def _check_insert_uses() -> None:
         expect(sorted(cache.evict(2).tolist()), [20, 21], "pages that LRU evicts (those of [5, 6], used before [1, 2])")
 
 
+def _check_insert_uses_the_path() -> None:
+    """A node above the leaf shows when it was last used as soon as it is a leaf itself."""
+    cache = prefix_cache.PrefixCache()
+    cache.insert([1, 2, 3], [10, 11, 12])
+    cache.insert([9], [20])
+    other = cache.match([9]).node
+    cache.lock(other)
+    with given(
+        "insert([1, 2, 3], [10, 11, 12]), insert([9], [20]), match([9]) and lock its node, insert([1, 2, 4], "
+        "[10, 11, 30]), evict(2), unlock the node, then evict(1)"
+    ):
+        cache.insert([1, 2, 4], [10, 11, 30])
+        expect(
+            sorted(cache.evict(2).tolist()), [12, 30], "pages that the first evict frees (of the leaves [3] and [4])"
+        )
+        cache.unlock(other)
+        expect(cache.evict(1), [20], "page that the second evict frees (of [9], used before the path of [1, 2, 4])")
+
+
 def _check_insert_is_no_hit() -> None:
     cache = prefix_cache.PrefixCache(policy="lfu")
     with given('policy "lfu": insert([1], [10]), match([1]), insert([2], [20]) three times, then evict(1)'):
@@ -74,9 +94,11 @@ def _check_insert_is_no_hit() -> None:
 
 
 def _check_insert_refuses() -> None:
-    cache = prefix_cache.PrefixCache(page_size=2)
-    cache.insert([1, 2, 3, 4], [7, 8])
-    with given("pages of 2 tokens; insert([1, 2, 3, 4], [7, 8]), then insert([1, 2, 5, 6], [7, 8, 9])"):
-        expect_error(lambda: cache.insert([1, 2, 5, 6], [7, 8, 9]), ValueError, "answer to 3 pages for 4 tokens")
-        expect(len(list(radix_tree.iter_nodes(cache.root))), 2, "number of nodes afterwards, as before")
-        expect(cache.total_size, 2, "total_size afterwards, as before")
+    for pages, what in (([7, 8, 9], "answer to 3 pages for 4 tokens"), ([7], "answer to 1 page for 4 tokens")):
+        cache = prefix_cache.PrefixCache(page_size=2)
+        cache.insert([1, 2, 3, 4], [7, 8])
+        with given(f"pages of 2 tokens; insert([1, 2, 3, 4], [7, 8]), then insert([1, 2, 5, 6], {pages})"):
+            expect_error(lambda: cache.insert([1, 2, 5, 6], pages), ValueError, what)  # noqa: B023
+            nodes = [node.edge.tolist() for node in radix_tree.iter_nodes(cache.root)]
+            expect(nodes, [[], [1, 2, 3, 4]], "list of edges afterwards, as before (the root's is empty)")
+            expect(cache.total_size, 2, "total_size afterwards, as before")

@@ -3,52 +3,60 @@ from __future__ import annotations
 from yaie.course.expect import expect, given
 from yaie.kernels import kv_cache
 
-from ..common import books, expect_books, expect_refusal, give, make
+from ..common import Pool, books, expect_books, expect_refusal, give, make
 
-ALLOCATE_CASES: tuple[tuple[int, list[int], int, list[int]], ...] = (
-    # block size, blocks of request P (all full), number of tokens of the new request, blocks of P that it shares
-    (4, [], 1, []),
-    (4, [], 5, []),
-    (4, [], 8, []),
-    (1, [], 3, []),
-    (4, [3], 4, [3]),
-    (4, [3, 1], 9, [3, 1]),
-    (4, [3, 1], 9, [3]),
-    (16, [2], 33, [2]),
+ALLOCATE_CASES: tuple[tuple[int, list[int], str, int, list[int]], ...] = (
+    # block size, blocks that others have (all full), those others, tokens of the new request, blocks that it shares
+    (4, [], "", 1, []),
+    (4, [], "", 5, []),
+    (4, [], "", 8, []),
+    (1, [], "", 3, []),
+    (4, [3, 1], "PQR", 9, [3, 1]),
+    (4, [3], "P", 4, [3]),
+    (4, [3, 1], "P", 9, [3]),
+    (16, [2], "P", 33, [2]),
 )
 
 
 def check() -> None:
-    for block_size, parent, num_tokens, prefix in ALLOCATE_CASES:
+    for block_size, theirs, others, num_tokens, prefix in ALLOCATE_CASES:
         manager = make(num_blocks=6, block_size=block_size)
-        if parent:
-            give(manager, "P", parent, len(parent) * block_size)
-        shares = f', prefix_blocks={prefix}) while "P" holds {parent}' if prefix else ")"
+        for name in others:
+            give(manager, name, theirs, len(theirs) * block_size)
+        who = f"{', '.join(others)} {'holds' if len(others) == 1 else 'hold'} {theirs}"
+        shares = f", prefix_blocks={prefix}) while {who}" if prefix else ")"
         with given(f'allocate_blocks("A", {num_tokens}{shares}, block_size={block_size}'):
-            before = books(manager)
+            before, pool = books(manager), Pool(manager)
             free = list(manager.free_block_list)
             count = len(range(0, num_tokens, block_size)) - len(prefix)
             table = [*prefix, *free[len(free) - count :][::-1]]
-            got = (
-                manager.allocate_blocks("A", num_tokens, prefix) if prefix else manager.allocate_blocks("A", num_tokens)
-            )
+            shared = list(prefix)
+            got = manager.allocate_blocks("A", num_tokens, *[shared] * bool(prefix))
+            expect(type(got), list, "type of the result")
             expect(got, table, "list of block ids (the result)")
             tables = before["block_tables"]
             expected = {
                 "block_tables": {**tables, "A": table},
                 "context_lens": {**before["context_lens"], "A": num_tokens},
                 "free_block_list": free[: len(free) - count],
-                "ref_counts": [parent.count(block_id) + table.count(block_id) for block_id in range(6)],
+                "ref_counts": [len(others) * theirs.count(x) + table.count(x) for x in range(6)],
             }
             expect_books(manager, expected, "afterwards")
+            expect(shared, prefix, "list `prefix_blocks` afterwards, which is the caller's,")
             got.append(99)
-            expect(manager.block_tables["A"], table, 'block_tables["A"] after the caller changed its own list')
+            expect(manager.block_tables["A"], table, 'table block_tables["A"] after the caller changed its result')
+            shared.append(98)
+            expect(manager.block_tables["A"], table, 'table block_tables["A"] after the caller changed `prefix_blocks`')
+            pool.compare()
     for num_tokens, prefix, error, what in (
         (25, [], kv_cache.OutOfBlocksError, "answer to more tokens than there is room for"),
         (25, [3, 1], kv_cache.OutOfBlocksError, "answer to more tokens than there is room for"),
         (0, [], ValueError, "answer to a request of no tokens"),
         (-4, [], ValueError, "answer to a negative number of tokens"),
         (9, [0], ValueError, "answer to a prefix block that is free"),
+        (9, [3, 3], ValueError, "answer to a prefix that names a block twice"),
+        (5, [3, 1], ValueError, "answer to a prefix of more tokens than the request has"),
+        (9.0, [], ValueError, "answer to a number of tokens that is no int"),
     ):
         manager = make(num_blocks=6, block_size=4)
         give(manager, "P", [3, 1], 8)

@@ -9,10 +9,11 @@ from ..common import give, make
 
 def check() -> None:
     for block_size, table, num_tokens, start, end in (
+        (4, [2, 7], 8, 0, None),  # both blocks are full
+        (4, [7, 2], 8, 3, 5),
         (4, [0], 1, 0, None),
         (4, [2], 3, 0, None),
         (4, [7, 2], 6, 0, None),
-        (4, [7, 2], 8, 3, 5),
         (4, [7, 2, 5, 0], 14, 9, None),
         (4, [7, 2], 6, 6, 6),
         (1, [3, 6, 1], 3, 0, None),
@@ -34,3 +35,7 @@ def check() -> None:
         with given(f'slot_mapping("A", {start}, {end}), block_size=4, table [7, 2], 6 tokens'):
             what = "answer to positions that the request does not have"
             expect_error(lambda: manager.slot_mapping("A", start, end), ValueError, what)  # noqa: B023
+    manager = make(num_blocks=8, block_size=4)
+    give(manager, "A", [7, 2], 6)
+    with given('slot_mapping("B"), where only "A" has blocks'):
+        expect_error(lambda: manager.slot_mapping("B"), KeyError, "answer to a request without blocks")

@@ -2,16 +2,17 @@ from __future__ import annotations
 
 from yaie.course.expect import expect, given
 
-from ..common import books, expect_books, expect_refusal, give, make
+from ..common import Pool, books, expect_books, expect_refusal, give, make
 
 
 def check() -> None:
-    for table, num_tokens in (([0], 3), ([0, 1], 6), ([4, 1, 3], 12)):
+    for table, num_tokens in (([0, 1], 6), ([0], 3), ([4, 1, 3], 12)):
         manager = make(num_blocks=6, block_size=4)
         give(manager, "A", table, num_tokens)
-        before = books(manager)
+        before, pool = books(manager), Pool(manager)
         with given(f'fork("A", "B"), where "A" has {num_tokens} tokens in the blocks {table} (block_size=4)'):
             got = manager.fork("A", "B")
+            expect(type(got), list, "type of the result")
             expect(got, table, "list of block ids (the result)")
             expected = {
                 "block_tables": {"A": table, "B": table},
@@ -21,8 +22,11 @@ def check() -> None:
             }
             expect_books(manager, expected, "afterwards")
             got.append(99)
+            for name in ("A", "B"):
+                expect(manager.block_tables[name], table, f'table of "{name}" after the caller changed its result')
             manager.block_tables["A"].append(98)
-            expect(manager.block_tables["B"], table, 'table of "B" after others changed their own lists')
+            expect(manager.block_tables["B"], table, 'table of "B" after that of "A" grew')
+            pool.compare()
     manager = make(num_blocks=6, block_size=4)
     give(manager, "A", [0, 1], 6)
     with given('fork("A", "B"); fork("B", "C"), where "A" has 6 tokens in the blocks [0, 1]'):

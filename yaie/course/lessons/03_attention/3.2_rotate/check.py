@@ -31,6 +31,8 @@ def check() -> None:
         _check_rotation(numbers(num_tokens, num_heads, head_dim, seed=seed), turns, text)
     x = torch.tensor([[[1.0, 2.0]]], dtype=torch.float16)
     _check_rotation(x, torch.tensor([[quarter]]), "head [1, 2] in float16, a quarter turn")
+    x = torch.tensor([[[3.0, 4.0]]], dtype=torch.bfloat16)
+    _check_rotation(x, torch.tensor([[quarter]]), "head [3, 4] in bfloat16, a quarter turn")
     # In float16 cos is 0.60009765625 and sin 0.7998046875: rounded before, the first number is 0.602 at best.
     x = torch.tensor([[[9.0, 6.0]]], dtype=torch.float16)
     _check_rotation(x, torch.tensor([[(0.6, 0.8)]]), "head [9, 6] in float16, cos 0.6, sin 0.8 (these in float32)")
@@ -44,6 +46,12 @@ def _check_rotation(x: torch.Tensor, turns: torch.Tensor, text: str) -> None:
         a, b = x[token, head, i].item(), x[token, head, i + pairs].item()
         turned = complex(a, b) * complex(*turns[token, i].tolist())
         expected[token, head, i], expected[token, head, i + pairs] = turned.real, turned.imag
+    cos, sin, before = turns[:, None, :, 0], turns[:, None, :, 1], x.clone()
     with given(f"rotate(x, cos, sin): {text}"):
-        got = rope.rotate(x, turns[:, None, :, 0], turns[:, None, :, 1])
-        expect_tensor(got, expected, "rotated x", x.dtype)
+        expect_tensor(rope.rotate(x, cos, sin), expected, "rotated x", x.dtype)
+        expect_tensor(x, before, "argument `x` after the call, which should be as before,", x.dtype)
+    if len(x) > 1:
+        with given(f"rotate(x[None], cos[None], sin[None]): {text}, with one more axis in front"):
+            expect_tensor(rope.rotate(x[None], cos[None], sin[None]), expected[None], "rotated x", x.dtype)
+        with given(f"rotate(x[-1], cos[-1], sin[-1]): the last token alone of {text}"):
+            expect_tensor(rope.rotate(x[-1], cos[-1], sin[-1]), expected[-1], "rotated x", x.dtype)

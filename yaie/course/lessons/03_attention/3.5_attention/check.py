@@ -7,28 +7,31 @@ import torch
 from yaie.course.expect import expect, given
 from yaie.kernels import attention
 
-from ..common import expect_tensor, numbers
+from ..common import expect_tensor, kind, numbers
 
 
 def check() -> None:
     _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]])
     _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]], scale=1.0)
-    _check_attention([[0.0], [1.0]], [[1.0], [2.0]], [[10.0], [20.0]], mask=[[True, False], [True, True]])
+    _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]], scale=0.0)
+    _check_attention([[1.0], [1.0]], [[1.0], [2.0]], [[10.0], [20.0]], mask=[[True, False], [True, True]])
     _check_attention([[1.0]], [[1.0], [2.0]], [[10.0], [20.0]], mask=[[False, False]])
     _check_attention([[100.0]], [[2.0], [1.0]], [[10.0], [20.0]])
+    _check_attention([[100.0], [-100.0]], [[2.0], [4.0]], [[10.0], [20.0]])
     _check_attention([[400.0]], [[400.0], [400.0]], [[1.0], [3.0]], dtype=torch.float16)
+    _check_attention([[1.0]], [[1.0], [2.0]], [[1000.0], [2000.0]], dtype=torch.float16)
     _check_attention([[1.0]], [[1.0], [2.0]], [[10.0], [20.0]], dtype=torch.float64)
     for seed, (num_seqs, q_len, kv_len, num_heads, num_kv_heads, head_dim) in enumerate(
         ((1, 1, 3, 2, 1, 4), (1, 3, 3, 4, 2, 4), (2, 3, 5, 2, 2, 2), (2, 5, 17, 7, 1, 16), (1, 16, 33, 8, 4, 8))
     ):
         query = numbers(num_seqs, q_len, num_heads, head_dim, seed=seed)
         key, value = numbers(2, num_seqs, kv_len, num_kv_heads, head_dim, seed=seed + 10).unbind()
-        text = f"{num_seqs} sequences, {q_len} queries, {kv_len} keys, {num_heads} heads, {num_kv_heads} KV heads"
+        text = f"sequences: {num_seqs}, queries: {q_len}, keys: {kv_len}, heads: {num_heads}, KV heads: {num_kv_heads}"
         causal = torch.ones(q_len, kv_len).tril(kv_len - q_len).bool()
         padded = causal.repeat(num_seqs, 1, 1)
         padded[-1, :, :1] = False
         for mask, words in ((None, "no mask"), (causal, "causal mask"), (padded, "a mask per sequence")):
-            _compare(query, key, value, mask, None, f"random numbers, {text}, head_dim {head_dim}, {words}")
+            _compare(query, key, value, mask, None, f"random numbers; {text}, head_dim: {head_dim}; {words}")
 
 
 def _check_attention(query, key, value, mask=None, scale=None, dtype=torch.float32) -> None:
@@ -44,16 +47,19 @@ def _check_attention(query, key, value, mask=None, scale=None, dtype=torch.float
 
 def _compare(query, key, value, mask, scale, text) -> None:
     out, lse = _attention_slowly(query, key, value, mask, scale)
+    before = query.clone(), key.clone(), value.clone()
     with given(f"attention({text})" if text.startswith("query") else f"attention of {text}"):
-        got = (
-            attention.attention(query, key, value)
-            if mask is None and scale is None
-            else attention.attention(query, key, value, mask, scale)
-        )
-        expect(isinstance(got, tuple) and len(got) == 2, True, "form of the result: (output, lse)")
+        more = () if mask is None and scale is None else (mask, scale)
+        got = attention.attention(query, key, value, *more)
+        form = f"a tuple of {len(got)}" if isinstance(got, tuple) else kind(got)
+        expect(form, "a tuple of 2", "form of the result, (output, lse),")
         dtype = torch.promote_types(query.dtype, torch.float32)
-        expect_tensor(got[0], out, "output", dtype)
-        expect_tensor(got[1], lse, "lse", dtype)
+        results = [(got[0], out, "output"), (got[1], lse, "lse")]
+        # A query that sees no key: its lse says what happened before the division.
+        for result, expected, what in reversed(results) if lse.isinf().any() else results:
+            expect_tensor(result, expected, what, dtype)
+        for tensor, copy, name in zip((query, key, value), before, ("query", "key", "value"), strict=True):
+            expect_tensor(tensor, copy, f"argument `{name}` after the call, which should be as before,", tensor.dtype)
 
 
 def _attention_slowly(query, key, value, mask, scale) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,12 +5,12 @@ import torch
 from yaie.course.expect import expect, given
 from yaie.kernels import sampling
 
-from ..common import NO, by_logit, ids_kept, random_logits, shown_rows, unchanged
+from ..common import NO, by_logit, expect_new, ids_kept, kind, random_logits, shown_rows, unchanged
 
 LARGEST_CASES: tuple[tuple[list[list[float]], list[int]], ...] = (
     ([[3.0, 1.0, 2.0]], [2]),
     ([[-3.0, -1.0, -2.0]], [1]),
-    ([[1.0, 2.0, 2.0, 2.0]], [2]),
+    ([[1.0, 2.0, 2.0, 2.0, 2.0]], [2]),
     ([[5.0, 4.0, 4.0, 5.0, 4.0]], [3]),
     ([[3.0, 1.0, 2.0]], [3]),
     ([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0]], [1, 2]),
@@ -31,7 +31,9 @@ def check() -> None:
         before = logits.clone()
         with given(f"keep_largest({shown_rows(logits)}, torch.tensor({counts}))"):
             got = sampling.keep_largest(logits, torch.tensor(counts))
+            expect(kind(got), "Tensor", "type of the result")
             expect(got, torch.tensor(expected), "result")
+            expect_new(got, logits)
             unchanged(logits, before)
     with given("keep_top_k(torch.tensor([[3., 1., 2.]] * 3), torch.tensor([2, -1, 100])), which calls it"):
         got = sampling.keep_top_k(torch.tensor([[3.0, 1.0, 2.0]] * 3), torch.tensor([2, -1, 100]))

@@ -5,7 +5,7 @@ import torch
 from yaie.course.expect import expect, given
 from yaie.kernels import sampling
 
-from ..common import random_logits
+from ..common import kind, random_logits
 
 
 def check() -> None:
@@ -13,6 +13,7 @@ def check() -> None:
         with given(f"draw_uniforms({len(seeds)}, [generators with the seeds {seeds}])"):
             torch.manual_seed(0)
             got = sampling.draw_uniforms(len(seeds), [torch.Generator().manual_seed(s) for s in seeds])
+            expect(kind(got), "Tensor", "type of the result")
             expected = torch.stack([_numbers(seed, 1)[0] for seed in seeds])
             expect(got, expected, "list of numbers")
             expect(str(got.dtype), "torch.float64", "dtype of the result")
@@ -26,6 +27,10 @@ def check() -> None:
     with given("torch.manual_seed(7); draw_uniforms(3)"):
         torch.manual_seed(7)
         expect(sampling.draw_uniforms(3), _numbers(7, 3), "list of numbers")
+    with given("torch.manual_seed(8); draw_uniforms(3, [generator with the seed 7, None, None])"):
+        torch.manual_seed(8)
+        got = sampling.draw_uniforms(3, [torch.Generator().manual_seed(7), None, None])
+        expect(got, torch.cat((_numbers(7, 1), _numbers(8, 2))), "list of numbers (None stands for torch's own)")
     _check_batch_mates()
 
 

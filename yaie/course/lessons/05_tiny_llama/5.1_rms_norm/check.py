@@ -21,7 +21,8 @@ def check() -> None:
         x = torch.tensor(rows)
         with given(f"rms_norm(torch.tensor({rows}), torch.tensor({weight}), eps={eps})"):
             got = model_ops.rms_norm(x, torch.tensor(weight), eps)
-            expect(got, norm_by_formula(x, torch.tensor(weight), eps), "result", tolerance=1e-5)
+            expect(got, norm_by_formula(torch.tensor(rows), torch.tensor(weight), eps), "result", tolerance=1e-5)
+            expect(x, torch.tensor(rows), "argument `x` after the call (as before)")
     for shape in ((1, 1), (3, 17), (2, 5, 64)):
         x, weight = random_numbers(*shape) * 3, random_numbers(shape[-1], seed=1)
         with given(f"rms_norm(random {list(shape)}, random weight [{shape[-1]}], eps=1e-5)"):
@@ -37,3 +38,12 @@ def check() -> None:
     with given("rms_norm(torch.tensor([[1., 2., 4.]]).half(), torch.full((3,), 101.).half(), eps=0)"):
         rounded = norm_by_formula(rows, torch.ones(3), 0.0).half()  # the norm's: what comes next is exact in float32
         expect(model_ops.rms_norm(rows, weight, 0.0), rounded * weight, "result (rounded before the weight)")
+    rows, weight = torch.arange(1.0, 17).view(1, 16).half(), torch.ones(16).half()
+    with given("rms_norm(torch.arange(1., 17.).view(1, 16).half(), torch.ones(16).half(), eps=0)"):
+        rounded = norm_by_formula(rows, torch.ones(16), 0.0).half()
+        expect(model_ops.rms_norm(rows, weight, 0.0), rounded, "result (one rounding, of the divided row)")
+    rows, weight = torch.tensor([[1.0, 7.0]]).bfloat16(), torch.ones(2).bfloat16()
+    with given("rms_norm(torch.tensor([[1., 7.]]).bfloat16(), torch.ones(2).bfloat16(), eps=0)"):
+        got = model_ops.rms_norm(rows, weight, 0.0)
+        expect(got, norm_by_formula(rows, torch.ones(2), 0.0), "result", tolerance=1e-2)
+        expect(str(got.dtype), "torch.bfloat16", "dtype of the result")

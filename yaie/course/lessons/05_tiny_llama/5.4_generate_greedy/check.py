@@ -49,6 +49,7 @@ def check() -> None:
             got = llama.generate_greedy(model, prompt, max_new_tokens, stop)
             expected = _continue_slowly(prompt, max_new_tokens, stop)
             expect(got, expected, "list of new tokens")
+            expect([type(token) for token in got], [int] * len(expected), "types of the new tokens")
             calls = [len(prompt) if i == 0 else 1 for i in range(len(expected))]
             expect(model.calls, calls, "number of tokens sent to the model in each call")
     _check_with_a_llama()

@@ -6,6 +6,11 @@ from ..common import make, make_request, set_computed
 
 
 def check() -> None:
+    line, request, budgets = make(16, block_size=4), make_request(0, 15), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    set_computed(request, 5)
+    with given(f"pages of 4; 5 tokens computed, 10 to go; [chunk_size(request, b) for b in {budgets}]"):
+        got = [line.chunk_size(request, budget) for budget in budgets]
+        expect(got, [0, 1, 2, 3, 3, 3, 3, 7, 7, 7, 10, 10], "list of results")  # each mistake has a list of its own
     cases = [(4, 0, 3, 8), (4, 0, 8, 8), (4, 0, 7, 7), (4, 0, 9, 8), (4, 0, 20, 6), (4, 4, 20, 6), (4, 2, 20, 5)]
     cases += [(4, 0, 20, 3), (4, 4, 20, 0), (4, 5, 20, 2), (16, 40, 100, 30), (16, 40, 100, 5), (1, 3, 9, 5)]
     cases += [(4, 6, 1, 1), (4, 6, 1, 5), (16, 17, 33, 15), (16, 15, 40, 1), (16, 15, 40, 17), (3, 7, 50, 31)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import deque
+
 from yaie.course.expect import expect, given
 
 from ..common import let_run, make, make_request, names
@@ -7,6 +9,7 @@ from ..common import let_run, make, make_request, names
 
 def check() -> None:
     _check_preempt([0], [], "r0")
+    _check_preempt([1, 3, 0, 2], [], "r3")
     _check_preempt([0, 1], [], "r1")
     _check_preempt([0, 3, 2], [], "r3")
     _check_preempt([0, 1], [4, 5], "r1")
@@ -14,6 +17,7 @@ def check() -> None:
     _check_preempt([4, 2, 3], [0, 1], "r4")
     _check_preempt([0, 2, 1], [3], "r2", prefix_cache=True)
     _check_preempt([9, 10], [], "r10")
+    _check_preempt([1, 9], [10, 11], "r9")
     line = make(32)
     for arrival in range(3):
         let_run(line, make_request(arrival, 5), 4)
@@ -29,6 +33,8 @@ def _check_preempt(running: list[int], waiting: list[int], victim: str, prefix_c
     line = make(32, prefix_cache=prefix_cache)
     for arrival in running:
         let_run(line, make_request(arrival, 6, num_generated=3), 8)
+    for request in line.running:
+        request.num_preemptions = 2
     for arrival in waiting:
         line.add(make_request(arrival, 6))
     tokens = {request.request_id: request.token_ids.tolist() for request in line.running}
@@ -39,6 +45,7 @@ def _check_preempt(running: list[int], waiting: list[int], victim: str, prefix_c
         expect(names(request), victim, "request (the result)")
         expect(names(line.running), stay, "`running` afterwards")
         expect(names(line.waiting), [f"r{n}" for n in sorted([*waiting, int(victim[1:])])], "`waiting` afterwards")
+        expect(type(line.waiting), deque, "type of `waiting`")
         expect(sorted(line.pages.kv.block_tables), sorted(stay), "requests with pages afterwards")
         found = line.pages.cache.evictable_size if prefix_cache else 0
         expect(found, 2 if prefix_cache else 0, "pages of the victim that the cache keeps (8 computed tokens)")
@@ -46,5 +53,5 @@ def _check_preempt(running: list[int], waiting: list[int], victim: str, prefix_c
         expect(request.status.value, "waiting", "status of the victim")
         expect(request.num_computed_tokens, 0, "num_computed_tokens of the victim")
         expect(request.token_ids, tokens[victim], "token_ids of the victim (prompt and generated tokens)")
-        expect(request.num_preemptions, 1, "num_preemptions of the victim")
+        expect(request.num_preemptions, 3, "num_preemptions of the victim, which was preempted twice before,")
         expect(names(line.preempted), [victim], "`preempted` afterwards")

@@ -21,11 +21,15 @@ def check() -> None:
     for size, cached, tokens, length, expected in REUSE_CASES:
         pages = make_pages(8, size, cached)
         request = make_request(tokens)
+        references = list(pages.kv.ref_counts)
         held = ", ".join(f"{known} in the pages {table}" for known, table in cached) or "nothing"
         with given(f"reuse(request with the tokens {tokens}); pages of {size}; cached: {held}"):
             found = pages.reuse(request)
             expect([type(found), *map(type, found)], [list, *[int] * len(expected)], "types: a list, of ints")
             expect(found, expected, "pages found (the result)")
+            expect(
+                pages.kv.ref_counts, references, "references on each page afterwards (as before: the lock holds them)"
+            )
             expect(pages.cache.protected_size, len(expected), "number of pages that are locked in the cache afterwards")
             expect(request.num_computed_tokens, length, "request.num_computed_tokens")
             expect(request.num_published_tokens, length, "request.num_published_tokens")

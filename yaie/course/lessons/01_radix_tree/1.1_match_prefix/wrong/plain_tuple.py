@@ -1,4 +1,4 @@
-# expect: form of the result: Position(node, inside, length)
+# expect: The type of the result is wrong.
 from yaie.kernels.radix_tree import common_prefix_length, first_page
 
 

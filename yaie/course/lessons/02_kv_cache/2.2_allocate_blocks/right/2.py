@@ -1,5 +1,5 @@
 def allocate_blocks(self, request_id, num_tokens, prefix_blocks=()):
-    if num_tokens < 1 or request_id in self.block_tables:
+    if not isinstance(num_tokens, int) or num_tokens < 1 or request_id in self.block_tables:
         raise ValueError("a new request with at least one token, please")
     self._check_prefix(prefix_blocks, num_tokens)
     table = []

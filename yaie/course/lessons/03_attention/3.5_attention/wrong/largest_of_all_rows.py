@@ -1,0 +1,22 @@
+# expect: The largest score of all rows was subtracted.
+import math
+
+import torch
+
+from yaie.kernels.attention import group_heads, ungroup_heads
+
+
+def attention(query, key, value, mask=None, scale=None):
+    dt = torch.promote_types(query.dtype, torch.float32)
+    q_len = query.shape[1]
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    s = group_heads(query.to(dt), key.shape[2]) @ key.to(dt).permute(0, 2, 3, 1) * scale
+    if mask is not None:
+        s.unflatten(2, (-1, q_len)).masked_fill_(~(mask if mask.ndim == 2 else mask[:, None, None]), -math.inf)
+    m = s.max()
+    m = 0 if m == -math.inf else m
+    w = (s - m).exp()
+    t = w.sum(-1, keepdim=True)
+    lse = t.log() + m
+    out = w @ value.to(dt).transpose(1, 2) / t.masked_fill(t == 0, 1)
+    return ungroup_heads(out, q_len), ungroup_heads(lse, q_len).squeeze(-1)

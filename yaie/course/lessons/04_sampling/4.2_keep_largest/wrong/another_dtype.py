@@ -1,0 +1,7 @@
+# expect: The result has another dtype
+import math
+
+
+def keep_largest(logits, counts):
+    order = logits.sort(dim=-1, descending=True, stable=True).indices
+    return logits.double().masked_fill(order.argsort(-1) >= counts[:, None], -math.inf)

@@ -1,0 +1,13 @@
+# expect: Ids were compared
+from bisect import insort
+from operator import attrgetter
+
+
+def preempt(self):
+    v = max(self.running, key=attrgetter("arrival"))
+    self.running.remove(v)
+    self.pages.give_back(v)
+    v.num_preemptions += 1
+    insort(self.waiting, v, key=attrgetter("request_id"))
+    self.preempted.append(v)
+    return v
