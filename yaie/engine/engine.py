@@ -32,7 +32,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from yaie.engine.checks import is_int, require, shown
 from yaie.engine.output import Delivery, RequestOutput, StreamChunk, TextStream
 from yaie.engine.pages import PageCounts, Pages
 from yaie.engine.prefix_cache import POLICIES as EVICTIONS
@@ -41,7 +40,8 @@ from yaie.engine.request import Request, Status
 from yaie.engine.runner import ModelRunner, StepResult, choose_operations
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Limits, Scheduler
-from yaie.kernels import ops
+from yaie.kernels import checks, ops
+from yaie.kernels.checks import require
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
 from yaie.models.cuda_graph import DecodeGraphs
@@ -75,14 +75,13 @@ class Options(Limits):
         super().__post_init__()
         if not hasattr(self.backend, "sample"):  # no set of operations, so a name
             ops.resolve(self.backend, self.backend == "cuda", lambda name: None)  # ValueError for an unknown one
-        require(is_int(self.block_size, 1), "block_size", "an int >= 1", self.block_size)
-        for name in ("num_blocks", "max_model_len"):
-            value = getattr(self, name)
-            require(value is None or is_int(value, 1), name, "an int >= 1 or None", value)
+        for name in ("block_size", "num_blocks", "max_model_len"):
+            if getattr(self, name) is not None or name == "block_size":  # the others may be left open
+                checks.integer(name, getattr(self, name), 1)
         for name in ("prefix_cache", "graphs", "trace"):
-            require(isinstance(getattr(self, name), bool), name, "True or False", getattr(self, name))
-        require(self.eviction in list(EVICTIONS), "eviction", f"one of {', '.join(EVICTIONS)}", self.eviction)
-        require(is_int(self.seed, float("-inf")), "seed", "an int", self.seed)
+            checks.flag(name, getattr(self, name))
+        checks.one_of("eviction", self.eviction, EVICTIONS)
+        require(checks.is_integer(self.seed), "seed must be an integer", self.seed)
 
 
 class StepRecord(NamedTuple):
@@ -108,7 +107,8 @@ class Engine:
         self.model, self.config, self.tokenizer, self.options = model, config, tokenizer, options
         longest = config.max_position_embeddings
         self.max_model_len = options.max_model_len or longest
-        require(self.max_model_len <= longest, "max_model_len", f"at most the model's {longest}", self.max_model_len)
+        fits = self.max_model_len <= longest
+        require(fits, f"max_model_len must be at most the model's {longest}", self.max_model_len)
         self.num_blocks = options.num_blocks or self._default_num_blocks()
         self.trace: list[StepRecord] | None = [] if options.trace else None
         self.last_error: BaseException | None = None
@@ -156,8 +156,8 @@ class Engine:
         self, prompt: Prompt, params: SamplingParams, request_id: str, queue: deque[Delivery], made: list[Request]
     ) -> None:
         """As `add_request`; chunks of the answer go into `queue`, the request, before it is queued, into `made`."""
-        require(isinstance(request_id, str) and request_id != "", "request_id", "a str that is not empty", request_id)
-        require(isinstance(params, SamplingParams), "params", "a SamplingParams", params)
+        require(isinstance(request_id, str) and request_id != "", "request_id must be a str, not empty", request_id)
+        require(isinstance(params, SamplingParams), "params must be a SamplingParams", params)
         num_blocks, block_size = self.num_blocks, self.options.block_size
         max_len = min(self.max_model_len, num_blocks * block_size)
         try:
@@ -197,7 +197,7 @@ class Engine:
             self._tidy()
             request = self._requests.get(request_id) if isinstance(request_id, str) else None
             if request is None:
-                raise KeyError(f"no unfinished request {shown(request_id)}")
+                raise KeyError(f"no unfinished request {checks.describe(request_id)}")
             self._change(self._abort, request)
             return self._output(request)
 
@@ -228,14 +228,14 @@ class Engine:
     def _stop_ids(self, params: SamplingParams) -> frozenset[int]:
         """The tokens that end an answer. A stop string that is a special token is one of them: no text shows it."""
         ids, last = set(params.stop_token_ids), self.config.vocab_size - 1
-        require(max(ids, default=0) <= last, "stop_token_ids", f"ids that the model knows, 0 to {last}", [*ids])
+        require(max(ids, default=0) <= last, f"stop_token_ids must be ids that the model knows, 0 to {last}", [*ids])
         if self.tokenizer and not params.ignore_eos:
             ids.update(self.tokenizer.eos_token_ids)
         is_special = getattr(self.tokenizer, "is_special", None)
         for stop in params.stop if is_special else ():
             tokens = self.tokenizer.encode(stop, add_special_tokens=False)
             if any(map(is_special, tokens)):
-                require(len(tokens) == 1, "a stop string", "text, or one special token and nothing else", stop)
+                require(len(tokens) == 1, "a stop string must be text, or one special token and nothing else", stop)
                 ids.update(tokens)
         return frozenset(ids)
 

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yaie.engine.checks import is_int, require
-from yaie.kernels import radix_tree
+from yaie.kernels import checks, radix_tree
 from yaie.kernels.radix_tree import Node, Position
 
 NO_PAGES = np.empty(0, dtype=np.int64)
@@ -77,9 +76,8 @@ class PrefixCache:
     """
 
     def __init__(self, page_size: int = 1, policy: str = "lru") -> None:
-        require(is_int(page_size, 1), "page_size", "an int >= 1", page_size)
-        require(policy in list(POLICIES), "policy", f"one of {', '.join(POLICIES)}", policy)
-        self.page_size = page_size
+        self.page_size = checks.integer("page_size", page_size, 1)
+        checks.one_of("policy", policy, POLICIES)
         self.policy = policy
         self.root = Node(np.empty(0, dtype=np.int64), Span(NO_PAGES, 0, 0))
         self.total_size = 0  # pages
@@ -185,8 +183,7 @@ class PrefixCache:
         The candidates are the entries of `_queue`, which may be out of date. Every evictable leaf is in it once, before
         and afterwards. Raises ValueError if `num_pages` is negative.
         """
-        if num_pages < 0:
-            raise ValueError(f"num_pages must be >= 0, got {num_pages}")
+        checks.require(num_pages >= 0, "num_pages must be >= 0", num_pages)
         freed = [NO_PAGES]
         num_freed = 0
         while num_freed < num_pages and self._queue:
@@ -232,12 +229,10 @@ class PrefixCache:
         tokens = radix_tree.as_int_array(tokens, "tokens")
         pages = radix_tree.as_int_array(pages, "pages")
         num_whole, rest = divmod(len(tokens), self.page_size)
-        if not num_whole <= len(pages) <= num_whole + (rest > 0):
-            raise ValueError(
-                f"insert needs a page for every {self.page_size} tokens, got {len(pages)} for {len(tokens)} tokens"
-            )
-        if len(pages) and pages.min() < 0:
-            raise ValueError(f"pages must be >= 0, got {pages.min()}")
+        came = f"got {len(pages)} for {len(tokens)} tokens"
+        enough = num_whole <= len(pages) <= num_whole + (rest > 0)
+        checks.require(enough, f"insert needs a page for every {self.page_size} tokens, {came}")
+        checks.require(not len(pages) or pages.min() >= 0, "pages must be >= 0", pages)
         return tokens[: len(tokens) - rest], pages[:num_whole]
 
     def _path_in_this_cache(self, node: Node) -> list[Node]:

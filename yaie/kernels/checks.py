@@ -1,8 +1,8 @@
-"""What arguments are checked with in `yaie.kernels`: each where it comes in from outside, and nowhere else.
+"""What arguments are checked with: each where it comes in from outside, and nowhere else.
 
-A check raises a ValueError that names the argument, what was expected and what came. Checks come before anything is
-changed. Some look at numbers (block ids, slots, lengths), and to look at numbers on a GPU the CPU has to wait for it:
-the engine makes these numbers itself and calls its `Operations`, which do not check.
+A check raises a ValueError that names the argument, what was expected and what came, before anything is changed. Some
+look at numbers (block ids, slots, lengths), for which the CPU has to wait for a GPU: the engine makes these numbers
+itself and calls its `Operations`, which do not check.
 
 Integers may be numpy's, and never a bool or a float; numbers are finite, also in float32.
 """
@@ -23,21 +23,25 @@ LARGEST = 2**63 - 1  # of int64
 LARGEST_FLOAT = torch.finfo(torch.float32).max
 
 
-def require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
+def require(is_right: bool, what: str, *came: Any) -> None:
+    """Raise ValueError unless `is_right`: `what` must be so, and what came instead, if that is given."""
+    if not is_right:
+        raise ValueError(what + "".join(f", got {describe(value)}" for value in came))
 
 
 def describe(value: Any) -> str:
     """What came, for an error: short, whatever it is."""
     if isinstance(value, Tensor):
         return f"{value.dtype} {list(value.shape)} on {value.device}"
-    if isinstance(value, np.ndarray):
-        return f"a numpy array of {value.dtype} {list(value.shape)}"
-    if isinstance(value, int) and value.bit_length() > 64:
-        return f"an integer of {value.bit_length()} bits"
-    shown = repr(value) if isinstance(value, int | float | str | np.generic | type(None)) else ""
-    return shown if 0 < len(shown) < 100 else f"{type(value).__name__} {shown[:80]}".strip()
+    try:
+        text = repr(value)
+    except Exception:  # an int of more digits than Python prints, a class whose __repr__ fails
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
+
+
+def one_of(name: str, value: Any, choices: Iterable[str]) -> None:
+    require(value in list(choices), f"{name} must be one of {', '.join(choices)}", value)
 
 
 def is_integer(value: Any) -> bool:
@@ -57,14 +61,14 @@ def integer(name: str, value: Any, least: int = 0, most: int = LARGEST) -> int:
     right = is_integer(value) and least <= value <= most
     end = "2**63 - 1" if most == LARGEST else most
     expected = f"a positive integer up to {end}" if least == 1 else f"an integer of at least {least} and at most {end}"
-    require(right, f"{name} must be {expected}, got {describe(value)}")
+    require(right, f"{name} must be {expected}", value)
     return int(value)
 
 
 def number(name: str, value: Any, least: float = -LARGEST_FLOAT) -> float:
     """`value`, a finite number of at least `least`, as a float."""
     expected = "a finite number" if least == -LARGEST_FLOAT else f"a finite number >= {least}"
-    require(is_number(value) and value >= least, f"{name} must be {expected}, got {describe(value)}")
+    require(is_number(value) and value >= least, f"{name} must be {expected}", value)
     return float(value)
 
 
@@ -73,13 +77,13 @@ def scale_of_scores(value: Any) -> float | None:
 
 
 def flag(name: str, value: Any) -> bool:
-    require(isinstance(value, bool | np.bool_), f"{name} must be True or False, got {describe(value)}")
+    require(isinstance(value, bool | np.bool_), f"{name} must be True or False", value)
     return bool(value)
 
 
 def request_id(name: str, value: Any) -> None:
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, got {type(value).__name__}: {describe(value)}")
+        raise TypeError(f"{name} must be a str, got {describe(value)}")
     require(value != "", f"{name} must not be empty")
 
 
@@ -96,8 +100,7 @@ def integers(name: str, given: Any, count: int | None = None, least: int = 0, mo
     if not right or set(map(type, values)) - {int}:  # the quick look first: block tables are long
         right = right and all(map(is_integer, values))
         expected = "integers" if count is None else f"{count} integers"
-        came = f"[{', '.join(map(describe, values[:8]))}{', ...' * (len(values) > 8)}]" if is_list else describe(given)
-        require(right, f"{name} must be {expected}, got {came}")
+        require(right, f"{name} must be {expected}", values if is_list else given)
         values = [int(value) for value in values]
     if values and not (least <= min(values) and max(values) <= most):
         outside = next(value for value in values if not least <= value <= most)
@@ -116,7 +119,7 @@ def indices(name: str, given: Tensor, end: int, padding: int = 0) -> None:
 
 def tensor(name: str, value: Any, dtypes: Sequence[torch.dtype] = (), device: torch.device | None = None) -> None:
     """Require a dense tensor that holds numbers, of one of `dtypes` and on `device`, if given."""
-    require(isinstance(value, Tensor), f"{name} must be a tensor, got {describe(value)}")
+    require(isinstance(value, Tensor), f"{name} must be a tensor", value)
     dense = value.layout == torch.strided and not value.is_quantized
     require(dense, f"{name} must be dense, got {value.layout}")
     there = not value.is_meta and device in (None, value.device)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yaie.kernels import attention
-from yaie.kernels.checks import describe
+from yaie.kernels.checks import require
 
 # Tokens of KV gathered at once in a batched decode: measured, more falls out of a CPU's caches, fewer costs more calls.
 MAX_GATHERED_TOKENS = 8192
@@ -164,10 +164,8 @@ def plan_attention(
 
 def check_plan(plan: Any, kind: type, query: Tensor) -> None:
     """Raise `ValueError` for what is no plan of these operations, or a plan for other queries."""
-    if not isinstance(plan, kind):
-        raise ValueError(f"plan must be from plan_attention of the same backend, got {describe(plan)}")
-    if len(query) != plan.num_tokens:
-        raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
+    require(isinstance(plan, kind), "plan must be from plan_attention of the same backend", plan)
+    require(len(query) == plan.num_tokens, f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
 
 
 def _attend_decode(

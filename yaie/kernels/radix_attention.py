@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from yaie.kernels.attention import causal_attention
-from yaie.kernels.checks import FLOATS, INTEGERS, Sizes, describe, flag, integer, integers, require, tensor
+from yaie.kernels.checks import FLOATS, INTEGERS, Sizes, flag, integer, integers, require, tensor
 from yaie.kernels.paged import AttentionPlan, paged_attention
 from yaie.kernels.rope import rope_cos_sin, rope_inv_freq, rotate
 
@@ -140,7 +140,7 @@ class RadixAttentionBlock(nn.Module):
         if past is None:
             return 0
         pair = isinstance(past, tuple | list | Tensor) and len(past) == 2
-        require(pair, f"past_key_value must be two tensors, keys and values, got {describe(past)}")
+        require(pair, "past_key_value must be two tensors, keys and values", past)
         sizes = Sizes(num_seqs=num_seqs, num_kv_heads=self.num_kv_heads, head_dim=self.head_dim)
         sizes.device = self.q_proj.weight.device
         layout, (key, value) = "num_seqs past_len num_kv_heads head_dim", past
@@ -156,7 +156,7 @@ class RadixAttentionBlock(nn.Module):
             tensor("attention_mask", attention_mask)
             expected = f"[num_seqs={num_seqs}, past_len + q_len={kv_len}]"
             fits = attention_mask.shape == (num_seqs, kv_len)
-            require(fits, f"attention_mask must be {expected}, got {describe(attention_mask)}")
+            require(fits, f"attention_mask must be {expected}", attention_mask)
             added = attention_mask.is_floating_point()  # such a mask has 0 at tokens that are seen
             require(not added, f"attention_mask must be bool or integers, got {attention_mask.dtype}")
             return attention_mask.to(device).bool()

@@ -52,7 +52,7 @@ class Positions(NamedTuple):
 
 def flatten(root: Node, page_size: int = 1) -> tuple[FlatTree, list[Node]]:
     """Lay out the tree below `root`; also the nodes by their number, to find payloads and parents."""
-    checks.require(isinstance(root, Node), f"root must be a Node, such as `tree.root`, got {checks.describe(root)}")
+    checks.require(isinstance(root, Node), "root must be a Node, such as `tree.root`", root)
     page_size = checks.integer("page_size", page_size, 1)
     nodes, children = [root], [1]
     for node in nodes:  # grows while we go over it: level by level

@@ -134,7 +134,7 @@ def rms_norm(
     eps = number("eps", eps, 0)
     if residual is not None:
         sizes.take("... size", [x.dtype], contiguous=True, residual=residual)
-        require(residual.shape == x.shape, f"residual must be like x, {describe(x)}, got {describe(residual)}")
+        require(residual.shape == x.shape, f"residual must be like x, {describe(x)}", residual)
         writable({"residual": residual}, {"x": x, "weight": weight})
     return run(backend, "rms_norm", x, x, weight, eps, residual)
 

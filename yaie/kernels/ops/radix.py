@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import radix_ops
-from yaie.kernels.checks import LARGEST, Sizes, describe, integer, integers, require
+from yaie.kernels.checks import LARGEST, Sizes, integer, integers, require
 from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching
 from yaie.kernels.radix_ops import FlatTree, Positions
@@ -86,7 +86,7 @@ def match_prefixes(
 
 def _check_tree(tree: FlatTree, sizes: Sizes) -> None:
     """Require a tree in which a walk ends, and stays inside the arrays."""
-    require(isinstance(tree, FlatTree), f"tree must be a FlatTree, from radix_ops.flatten, got {describe(tree)}")
+    require(isinstance(tree, FlatTree), "tree must be a FlatTree, from radix_ops.flatten", tree)
     edges, starts, children, _ = tree
     page = integer("tree.page_size", tree.page_size, 1)
     sizes.take("num_edge_tokens", [torch.int64], contiguous=True, edges=edges)
