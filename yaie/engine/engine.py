@@ -405,11 +405,7 @@ class Engine:
         self.kv = self.pages = self.scheduler = self.runner = None  # the old pool is freed before the new one is made
         model, config, options = self.model, self.config, self.options
         shape = self.num_blocks, options.block_size, config.num_kv_heads, config.head_dim
-        try:
-            self.kv = KVCacheManager(*shape, model.dtype, config.num_layers, model.device)
-        except (RuntimeError, TypeError, OverflowError) as error:  # of torch, whose words are about bytes
-            pool = f"num_blocks={self.num_blocks} of block_size={options.block_size}"
-            raise ValueError(f"{pool}: there is no memory for such a pool ({error})") from error
+        self.kv = KVCacheManager(*shape, model.dtype, config.num_layers, model.device)
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         self.scheduler = Scheduler(self.pages, options)
         self.operations = self.operations or choose_operations(options.backend, model, self.kv)

@@ -98,19 +98,21 @@ class KVCacheManager:
         self.num_heads = _positive_int("num_heads", num_heads)
         self.head_dim = _positive_int("head_dim", head_dim)
         self.num_layers = _positive_int("num_layers", num_layers)
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise ValueError(f"dtype must be a floating torch.dtype, got {dtype!r}")
+        floating = isinstance(dtype, torch.dtype) and dtype.is_floating_point
+        checks.require(floating, "dtype must be a floating torch.dtype", dtype)
         try:
-            device = None if device is None else torch.device(device)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"device must be None or name a device, got {device!r}: {error}") from error
-        absent = device is not None and device.type == "cuda" and not torch.cuda.is_available()
-        checks.require(not absent, f"device must be one of this machine, which has no GPU, got {device!r}")
+            torch.empty(0, device=device)
+        except Exception as error:  # each kind of device, absent or misspelt, has its own
+            raise ValueError(f"device must be one of this machine, got {device!r}: {error}") from error
         shape = (self.num_layers, self.num_blocks, self.block_size, self.num_heads, self.head_dim)
         num_bytes = math.prod(shape) * dtype.itemsize
-        checks.require(num_bytes < 2**47, f"a pool {list(shape)} of {num_bytes} bytes is more than can be addressed")
-        self.key_cache = torch.zeros(shape, dtype=dtype, device=device)
-        self.value_cache = torch.zeros(shape, dtype=dtype, device=device)
+        pool = f"num_blocks={num_blocks} of block_size={block_size}: there is no memory for a pool of {num_bytes} bytes"
+        checks.require(num_bytes < 2**47, pool)  # more cannot be addressed
+        try:
+            self.key_cache = torch.zeros(shape, dtype=dtype, device=device)
+            self.value_cache = torch.zeros(shape, dtype=dtype, device=device)
+        except RuntimeError as error:
+            raise ValueError(f"{pool} ({error})") from error
         self.blocks = _BlockViews(self.key_cache, self.value_cache)
         self.block_tables: dict[str, list[int]] = {}
         self.context_lens: dict[str, int] = {}
