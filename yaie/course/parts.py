@@ -15,7 +15,7 @@ from yaie.course.judge import PASSED
 from yaie.course.language import Swap, engine_seam
 from yaie.course.registry import exercises, find_exercise
 from yaie.course.show import Table
-from yaie.engine.output import RequestOutput, StreamChunk
+from yaie.engine.output import RequestOutput
 
 
 class LLM(yaie.engine.llm.LLM):
@@ -34,9 +34,9 @@ class LLM(yaie.engine.llm.LLM):
         with self._lock, self._in_place():  # once for all steps
             return super().generate(*args, **options)
 
-    def step(self) -> list[StreamChunk]:
+    def _advance(self) -> None:
         with self._lock, self._in_place():
-            return super().step()
+            super()._advance()
 
     @property
     def parts(self) -> Table:

@@ -8,9 +8,8 @@ arguments it takes and which of them it writes (the schema; `Tensor(a!)` is writ
 out (the fake, which computes nothing), and what to run in the end: `yaie.kernels.api`, with its checks and its choice
 of a backend.
 
-The operators take tensors where `api` also takes lists, and the arrays of a tree instead of a `FlatTree`. `sample`
-draws by seeds and steps only: a generator is a state that a compiler does not see. Left out is `plan_attention`, which
-returns a Python object.
+They take tensors where `api` also takes lists. Here are the operations of a decoder and of its cache; those that take
+or return Python objects (plans, trees, generators) are not for a compiler.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import api
-from yaie.kernels.radix_ops import FlatTree
 
 operators: dict[str, Any] = {}
 
@@ -51,19 +49,6 @@ def _nothing(*_: Any) -> None:
 
 def _like(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-def _some_victims(last_used: Tensor, *_: Any) -> Tensor:
-    return last_used.new_empty(torch.library.get_ctx().new_dynamic_size())  # known only when the operation has run
-
-
-def _match_prefixes(edges, starts, children, page_size, tokens, lengths, backend) -> tuple[Tensor, ...]:
-    positions = api.match_prefixes(FlatTree(edges, starts, children, page_size), tokens, lengths, backend=backend)
-    return tuple(part.clone() for part in positions)  # an operator's results may not share memory
-
-
-def _sample(seeds: Tensor, steps: Tensor, **arguments: Any) -> Tensor:
-    return api.sample(seeds=seeds.tolist(), steps=steps.tolist(), **arguments)
 
 
 _define("rms_norm", "Tensor x, Tensor weight, float eps -> Tensor", _like)
@@ -96,18 +81,4 @@ _define(
     "Tensor query, Tensor key_cache, Tensor value_cache, Tensor block_tables, Tensor context_lens, int[]? query_lens, "
     "float? scale -> Tensor",
     _like,
-)
-_define(
-    "match_prefixes",
-    "Tensor edges, Tensor starts, Tensor children, int page_size, Tensor tokens, Tensor lengths -> "
-    "(Tensor, Tensor, Tensor)",
-    lambda edges, starts, children, page_size, tokens, *_: tuple(tokens.new_empty(tokens.shape[0]) for _ in range(3)),
-    _match_prefixes,
-)
-_define("choose_victims", "Tensor last_used, Tensor sizes, Tensor evictable, int num_tokens -> Tensor", _some_victims)
-_define(
-    "sample",
-    "Tensor logits, Tensor temperature, Tensor top_p, Tensor top_k, Tensor min_p, Tensor seeds, Tensor steps -> Tensor",
-    lambda logits, *_: logits.new_empty(logits.shape[:-1], dtype=torch.int64),
-    _sample,
 )

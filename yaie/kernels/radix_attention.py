@@ -1,6 +1,6 @@
 """The guide's attention block: projections, rotary positions, causal attention, and a cache of the past.
 
-It wraps the functions of `rope`, `attention` and `paged`. The engine's own decoder is `yaie.models.llama`.
+It wraps the functions of `rope` and `attention`. The engine's own decoder, which reads pages, is `yaie.models.llama`.
 """
 
 import torch
@@ -8,12 +8,11 @@ from torch import Tensor, nn
 
 from yaie.kernels.attention import causal_attention
 from yaie.kernels.checks import FLOATS, INTEGERS, Sizes, flag, integer, integers, require, tensor
-from yaie.kernels.paged import AttentionPlan, paged_attention
 from yaie.kernels.rope import rope_cos_sin, rope_inv_freq, rotate
 
 
 class RadixAttentionBlock(nn.Module):
-    """Causal self-attention with RoPE, grouped heads and a cache of the past, contiguous or in pages.
+    """Causal self-attention with RoPE, grouped heads and a contiguous cache of the past.
 
     Sizes that do not fit together are a ValueError.
     """
@@ -102,27 +101,6 @@ class RadixAttentionBlock(nn.Module):
         if use_cache or past_key_value is not None:
             return output, None, (key, value)
         return output
-
-    def forward_paged(
-        self,
-        hidden_states: Tensor,
-        position_ids: Tensor,
-        key_cache: Tensor,
-        value_cache: Tensor,
-        slot_mapping: Tensor,
-        plan: AttentionPlan,
-    ) -> Tensor:
-        """The same over pages: store the new keys and values in their slots, then attend over the pages.
-
-        Args:
-            hidden_states: `[num_tokens, hidden_size]`, a flat batch; position_ids, slot_mapping: `[num_tokens]`.
-            key_cache, value_cache: one layer of the pool; written at `slot_mapping`.
-            plan: from `plan_attention`.
-        """
-        query, key, value = self._project(hidden_states, position_ids)
-        key_cache.view(-1, self.num_kv_heads, self.head_dim)[slot_mapping] = key.to(key_cache.dtype)
-        value_cache.view(-1, self.num_kv_heads, self.head_dim)[slot_mapping] = value.to(value_cache.dtype)
-        return self._output(paged_attention(query, key_cache, value_cache, plan), hidden_states.dtype)
 
     def _project(self, hidden_states: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
         """Query, key and value with heads apart, query and key rotated; in the dtype of the weights."""

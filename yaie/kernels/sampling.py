@@ -312,7 +312,7 @@ def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
 RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "temperature": ("0 (greedy) or from 1e-30 to 1e30", lambda t: t == 0 or 1e-30 <= t <= 1e30),
     "top_p": ("above 0 and at most 1", lambda p: 0 < p <= 1),
-    "top_k": ("-1 (all) or from 1 to 2**31 - 1", lambda k: k == -1 or 1 <= k < 2**31),
+    "top_k": ("-1 (all) or an integer from 1 to 2**31 - 1", lambda k: k == -1 or 1 <= k < 2**31),
     "min_p": ("from 0 to 1", lambda p: 0 <= p <= 1),
     "repetition_penalty": ("from 0.01 to 100", lambda r: 0.01 <= r <= 100),
     "presence_penalty": ("from -2 to 2", lambda p: -2 <= p <= 2),  # the range of the OpenAI API
@@ -328,10 +328,8 @@ def _per_row(value: Parameter, num_seqs: int) -> list:
 
 def check_parameter(name: str, value: Any, whose: str) -> None:
     """Raise ValueError that names `whose` parameter it is, unless it is a number that follows its rule."""
-    (rule, is_allowed), is_integer = RULES[name], name == "top_k"
-    is_right = checks.is_integer(value) if is_integer else checks.is_number(value)
-    kind = "an integer" if is_integer else "a finite number"
-    checks.require(is_right and is_allowed(value), f"{whose}: {name} must be {kind}, {rule}", value)
+    (rule, is_allowed), is_kind = RULES[name], checks.is_integer if name == "top_k" else checks.is_number
+    checks.require(is_kind(value) and is_allowed(value), f"{whose}: {name} must be {rule}", value)
 
 
 def check_rows(logits: Tensor) -> None:
