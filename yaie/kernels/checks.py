@@ -72,6 +72,14 @@ def number(name: str, value: Any, least: float = -LARGEST_FLOAT) -> float:
     return float(value)
 
 
+def device(value: Any) -> None:
+    """Require None or a device that tensors can be made on."""
+    try:
+        torch.empty(0, device=value)
+    except Exception as error:  # each kind of device, absent or misspelt, has its own
+        raise ValueError(f"device must be one of this machine, got {describe(value)}: {error}") from error
+
+
 def scale_of_scores(value: Any) -> float | None:
     return None if value is None else number("scale", value)
 

@@ -100,10 +100,7 @@ class KVCacheManager:
         self.num_layers = _positive_int("num_layers", num_layers)
         floating = isinstance(dtype, torch.dtype) and dtype.is_floating_point
         checks.require(floating, "dtype must be a floating torch.dtype", dtype)
-        try:
-            torch.empty(0, device=device)
-        except Exception as error:  # each kind of device, absent or misspelt, has its own
-            raise ValueError(f"device must be one of this machine, got {device!r}: {error}") from error
+        checks.device(device)
         shape = (self.num_layers, self.num_blocks, self.block_size, self.num_heads, self.head_dim)
         num_bytes = math.prod(shape) * dtype.itemsize
         pool = f"num_blocks={num_blocks} of block_size={block_size}: there is no memory for a pool of {num_bytes} bytes"
@@ -257,7 +254,7 @@ class KVCacheManager:
         Numbers are converted to the pool's dtype. Shared blocks that would be touched are copied first.
         """
         table = self._table(request_id)
-        self._check_layer(layer)
+        checks.integer("layer", layer, 0, self.num_layers - 1)
         sizes = checks.Sizes(num_heads=self.num_heads, head_dim=self.head_dim)
         sizes.take("num_tokens num_heads head_dim", checks.FLOATS, keys=keys, values=values)
         num_tokens = sizes["num_tokens"]
@@ -279,7 +276,7 @@ class KVCacheManager:
         self, request_id: str, *, start: int = 0, end: int | None = None, layer: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Copies of the keys and values at positions `start .. end - 1`, each `[num_tokens, num_heads, head_dim]`."""
-        self._check_layer(layer)
+        checks.integer("layer", layer, 0, self.num_layers - 1)
         slots = self._slots(request_id, start, end)
         return self.key_cache[layer].flatten(0, 1)[slots], self.value_cache[layer].flatten(0, 1)[slots]
 
@@ -376,10 +373,10 @@ class KVCacheManager:
     def _check_in_use(self, name: str, block_ids: Iterable[int]) -> list[int]:
         block_ids = checks.integers(name, block_ids, least=-checks.LARGEST)
         for block_id in block_ids:
-            if not 0 <= block_id < self.num_blocks:
-                raise ValueError(f"block {block_id} is outside the pool of {self.num_blocks} blocks")
-            if self.ref_counts[block_id] == 0:
-                raise ValueError(f"block {block_id} is free: its contents may be overwritten at any time")
+            inside = 0 <= block_id < self.num_blocks
+            checks.require(inside, f"block {block_id} is outside the pool of {self.num_blocks} blocks")
+            in_use = self.ref_counts[block_id] > 0
+            checks.require(in_use, f"block {block_id} is free: its contents may be overwritten at any time")
         return block_ids
 
     def _check_prefix(self, prefix_blocks: Sequence[int], num_tokens: int) -> list[int]:
@@ -389,7 +386,3 @@ class KVCacheManager:
         if (num_cached := len(prefix_blocks) * self.block_size) > num_tokens:
             raise ValueError(f"prefix blocks of {num_cached} tokens do not fit into a request of {num_tokens}")
         return prefix_blocks
-
-    def _check_layer(self, layer: int) -> None:
-        if not checks.is_integer(layer) or not 0 <= layer < self.num_layers:
-            raise ValueError(f"layer {layer} is outside the pool of {self.num_layers} layers")

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from yaie.kernels.checks import integer
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
 from yaie.models.batch import Batch
@@ -30,8 +31,7 @@ Step = Callable[[], torch.Tensor]
 
 def bucket_sizes(max_num_seqs: int) -> list[int]:
     """The numbers of sequences for which graphs are made: 1, 2, 4, then multiples of 8, and the largest itself."""
-    if not isinstance(max_num_seqs, int) or max_num_seqs < 1:
-        raise ValueError(f"max_num_seqs must be an integer from 1 on, got {max_num_seqs!r}")
+    integer("max_num_seqs", max_num_seqs, 1)
     sizes = {1, 2, 4, *range(8, max_num_seqs, 8), max_num_seqs}
     return sorted(size for size in sizes if size <= max_num_seqs)
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yaie.kernels import attention, rope
+from yaie.kernels import attention, checks, rope
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations, TorchOperations
 from yaie.kernels.ops import operations as by_name
@@ -202,11 +202,9 @@ class Llama(Module):
 
     def _check(self, token_ids: Tensor) -> None:
         """Raise ValueError unless these are tokens of one sequence: a wrong one would end the use of a GPU."""
-        is_sequence = isinstance(token_ids, Tensor) and token_ids.ndim == 1 and len(token_ids)
-        integers, known = (torch.int32, torch.int64), self.config.vocab_size
-        if not is_sequence or token_ids.dtype not in integers or token_ids.min() < 0 or token_ids.max() >= known:
-            expected = f"token_ids must be [num_tokens], at least one integer from 0 to {known - 1}"
-            raise ValueError(f"{expected}, got {token_ids!r:.80}")
+        checks.Sizes().take("num_tokens", checks.INTEGERS, token_ids=token_ids)
+        checks.require(len(token_ids) > 0, "token_ids must have at least one", token_ids)
+        checks.indices("token_ids", token_ids, self.config.vocab_size)
 
     def _run(
         self, token_ids: Tensor, positions: Tensor, attend: Callable[..., Tensor], operations: Operations

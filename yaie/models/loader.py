@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from yaie.kernels import checks
 from yaie.models.config import ModelConfig, UnsupportedModelError, read_json
 from yaie.models.llama import Llama
 from yaie.models.tokenizer import Tokenizer
@@ -107,12 +108,8 @@ def load_weights(
     The headers of the files are compared with `config` before any weight gets its memory. Besides the model itself,
     about one tensor of the checkpoint is in memory at a time.
     """
-    if dtype not in DTYPES.values():
-        raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES.values()))}, got {dtype!r}")
-    try:
-        torch.empty(0, device=device)
-    except Exception as error:  # each kind of device, absent or misspelt, has its own
-        raise ValueError(f"device={device!r} cannot be used here: {error}") from None
+    checks.require(dtype in DTYPES.values(), f"dtype must be one of {', '.join(map(str, DTYPES.values()))}", dtype)
+    checks.device(device)
     stored = _stored(folder)
     tied = config.tie_word_embeddings
     if tied:  # one tensor, stored under either name or under both

@@ -9,6 +9,7 @@ from typing import Any
 
 import tokenizers
 
+from yaie.kernels.checks import require
 from yaie.models import chat_template
 from yaie.models.config import read_json, read_text
 
@@ -63,14 +64,9 @@ class Tokenizer:
 
         ValueError: it is no text, or has half a character in it (a lone surrogate).
         """
-        if not isinstance(text, str):
-            raise ValueError(f"text must be a str, got {type(text).__name__}")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            what = f"{text[error.start]!r} at place {error.start}: a lone surrogate, half of a character"
-            raise ValueError(f"text has {what}") from None
+        require(isinstance(text, str), "text must be a str", text)
         with _named(f"{self._path} fails on this text"):
+            text.encode()  # its words for half a character
             return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
