@@ -41,10 +41,7 @@ class OutOfBlocksError(RuntimeError):
 
 @dataclass(frozen=True)
 class KVCacheBlock:
-    """Block `block_id` of the pool. `keys` and `values` are views: writing to them writes to the pool.
-
-    `[block_size, num_heads, head_dim]`, with num_layers in front if the pool has more than one.
-    """
+    """Views of one block of the pool, `[block_size, num_heads, head_dim]`; of several layers, with these in front."""
 
     block_id: int
     keys: torch.Tensor
@@ -74,8 +71,7 @@ class KVCacheManager:
     """Hands out blocks of a pooled KV cache and remembers which request owns which.
 
     Attributes:
-        key_cache, value_cache: the pool, `[num_layers, num_blocks, block_size, num_heads, head_dim]`.
-            `num_heads` counts KV heads, the ones that are stored.
+        key_cache, value_cache: the pool, `[num_layers, num_blocks, block_size, num_heads, head_dim]`, KV heads only.
         block_tables: for each request its block ids, in order of the token positions that they hold.
         context_lens: for each request the number of tokens that its blocks have been asked to hold.
         free_block_list: a stack of unused block ids; the next one handed out is the last.
@@ -249,10 +245,8 @@ class KVCacheManager:
     def write(
         self, request_id: str, keys: torch.Tensor, values: torch.Tensor, *, start: int = 0, layer: int = 0
     ) -> None:
-        """Store `[num_tokens, num_heads, head_dim]` keys and values for the positions from `start` on, in one layer.
-
-        Numbers are converted to the pool's dtype. Shared blocks that would be touched are copied first.
-        """
+        """Store `[num_tokens, num_heads, head_dim]` keys and values for the positions from `start` on, in one layer, in
+        the dtype of the pool. Shared blocks that would be touched are copied first."""
         table = self._table(request_id)
         checks.integer("layer", layer, 0, self.num_layers - 1)
         sizes = checks.Sizes(num_heads=self.num_heads, head_dim=self.head_dim)
@@ -290,24 +284,18 @@ class KVCacheManager:
             self.cache_refs[block_id] += 1
 
     def release(self, block_ids: Iterable[int]) -> list[int]:
-        """Drop one reference that `retain` took on each block; return the blocks that became free.
-
-        ValueError if a block was not retained that often: the reference would be another owner's.
-        """
+        """Drop one reference that `retain` took on each block; return the blocks that became free."""
         block_ids = self._check_in_use("block_ids", block_ids)
         for block_id, count in Counter(block_ids).items():
-            if count > self.cache_refs[block_id]:
-                raise ValueError(f"block {block_id} released {count}x, but retained {self.cache_refs[block_id]}x")
+            retained = self.cache_refs[block_id]  # further references are another owner's
+            checks.require(count <= retained, f"block {block_id} released {count}x, but retained {retained}x")
         for block_id in block_ids:
             self.cache_refs[block_id] -= 1
         return self._drop_references(block_ids)
 
     def replace_prefix(self, request_id: str, prefix_blocks: Sequence[int]) -> list[int]:
-        """Swap a request's first blocks for others with the same contents; return those that became free.
-
-        For a request that computed pages which the prefix cache already has: it goes on with the cache's, and its
-        duplicates are given back. The caller vouches that the contents are equal.
-        """
+        """Swap a request's first blocks for others with the same contents (the caller vouches for that), such as those
+        that the prefix cache has already; return those that became free."""
         table = self._table(request_id)
         prefix_blocks = self._check_prefix(prefix_blocks, self.context_lens[request_id])
         if repeated := set(prefix_blocks) & set(table[len(prefix_blocks) :]):

@@ -23,17 +23,12 @@ from yaie.kernels.radix_tree import Node
 
 
 class FlatTree(NamedTuple):
-    """A radix tree as arrays, all int64. Node 0 is the root; a parent comes before its children.
+    """A radix tree as arrays, all int64. Node 0 is the root; a parent comes before its children."""
 
-    edges: `[num_edge_tokens]`, the tokens of all edges, node after node
-    starts: `[num_nodes + 1]`, the edge of node `i` is `edges[starts[i] : starts[i + 1]]`
-    children: `[num_nodes + 1]`, the children of node `i` are the nodes `children[i]` up to `children[i + 1] - 1`, in
-        the order of the first pages of their edges
-    page_size: tokens per page
-    """
-
-    edges: Tensor
-    starts: Tensor
+    edges: Tensor  # [num_edge_tokens], the tokens of all edges, node after node
+    starts: Tensor  # [num_nodes + 1], the edge of node i is edges[starts[i] : starts[i + 1]]
+    # [num_nodes + 1], the children of node i are the nodes from children[i] to children[i + 1] - 1, in the order of the
+    # first pages of their edges
     children: Tensor
     page_size: int
 

@@ -36,8 +36,8 @@ def rope_inv_freq(
     Args:
         scaling: `rope_scaling` (or `rope_parameters`) of a Hugging Face configuration.
         max_position_embeddings: context length of training; only `dynamic` needs it.
-        seq_len: only for `dynamic`: the longest sequence that these frequencies must serve. Keys in a cache are rotated
-            already, so one run needs one `seq_len`; up to `max_position_embeddings` nothing is scaled.
+        seq_len: only for `dynamic`: the longest sequence that these frequencies must serve; up to
+            `max_position_embeddings` nothing is scaled.
 
     Raises:
         ValueError: an odd head_dim; a type, or an entry of `scaling`, that this function does not implement.

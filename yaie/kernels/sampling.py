@@ -93,7 +93,7 @@ def largest_until(probs: Tensor, mass: Tensor) -> Tensor:
     """The largest probabilities of each row in descending order, float64: enough to reach `mass` in every row.
 
     Sorting a few is much cheaper than sorting a vocabulary of 100,000. 64, and 8 times as many if that was not enough,
-    are a choice: of a distribution that is fairly sure of its tokens the first 64 hold nearly everything.
+    are a choice.
     """
     count, vocab_size = 64, probs.shape[-1]
     while True:
@@ -176,18 +176,14 @@ class SamplingKernel:
         generator: Generators = None,
         **more: Any,
     ) -> Tensor:
-        """Draw one token per row.
+        """Draw one token per row: ids `[num_seqs]`, int64 (`[]` for 1-D logits), on the device of logits.
 
         Args:
             logits: `[num_seqs, vocab_size]` or `[vocab_size]`, any floating dtype.
             temperature, top_p, top_k: one value for all rows, or one per row (sequence or tensor).
             generator: one per row (list), or one for all rows, which then depend on their order.
             more: by name, `min_p` (0), `repetition_penalty` (1) and `presence_penalty` (0), likewise; for the penalties
-                `prompt_tokens`, `output_tokens`: a sequence of token ids per row, or a bool mask `[num_seqs,
-                vocab_size]`.
-
-        Returns:
-            Token ids `[num_seqs]`, int64 (`[]` for 1-D logits), on the device of logits.
+                `prompt_tokens`, `output_tokens`: token ids for each row, or a bool mask `[num_seqs, vocab_size]`.
 
         Raises:
             ValueError: naming the row: a parameter out of range, NaN or +inf, or no token left to choose.
@@ -247,9 +243,7 @@ def prepare(
     prompt_tokens: Tokens | None = None,
     output_tokens: Tokens | None = None,
 ) -> tuple[Tensor, Settings]:
-    """All that comes before the filters: logits `[num_seqs, vocab_size]`, float32 where penalties were applied, and one
-    value of each setting per row. Nothing is checked.
-    """
+    """All that comes before the filters, unchecked: logits `[num_seqs, vocab_size]`, and the settings of each row."""
     logits = logits.reshape(-1, logits.shape[-1])
     num_seqs = len(logits)
     settings = Settings(*(_per_row(value, num_seqs) for value in (temperature, top_p, top_k, min_p)))
@@ -285,8 +279,8 @@ def filtered_probabilities(logits: Tensor, settings: Settings) -> Tensor:
 def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
     """Number `steps[row]` of the sequence that belongs to `seeds[row]`, from [0, 1), float64 `[num_seqs]`.
 
-    A counter-based generator: the number is worked out from seed and step alone, so there is no state to keep, a
-    request draws the same numbers in any batch, and a GPU can make them where it needs them. Both from 0 to 2**63 - 1.
+    It is worked out from seed and step alone (both from 0 to 2**63 - 1): there is no state to keep, and a GPU can make
+    the numbers where it needs them.
 
     Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011): Philox 4x32 with 10 rounds.
     """

@@ -75,9 +75,9 @@ def eager(step: Step) -> Step:
 
 
 class Capture:
-    """Records the launches of steps; a call returns a function that replays them.
+    """Records the launches of a step, and returns a function that replays them.
 
-    All recordings of one `Capture` compute in one pool of memory: use a result before the next replay. The pool lives
+    All recordings of one `Capture` compute in one pool of memory: the next replay overwrites a result. The pool lives
     as long as one of its graphs does, so each engine has its own, or the second could record nothing after the first.
     """
 
@@ -85,7 +85,6 @@ class Capture:
         self._graphs: list[torch.cuda.CUDAGraph] = []
 
     def __call__(self, step: Step) -> Step:
-        """Run `step`, record it, and return a function that replays it; its result is overwritten each time."""
         side = torch.cuda.Stream()  # a first run compiles and loads kernels, and gets memory: a recording must not
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -139,13 +138,9 @@ class DecodeGraphs:
         return num_tokens == len(batch.query_lens) <= self.sizes[-1]
 
     def run(self, batch: Batch) -> torch.Tensor:
-        """The hidden states `[num_seqs, hidden_size]` of a batch that `takes` said yes to.
-
-        They lie in the graphs' memory: the next run overwrites them.
-        """
+        """The hidden states `[num_seqs, hidden_size]` of a batch that it `takes`; the next run overwrites them."""
         num_seqs = len(batch.query_lens)
         size = bucket_for(num_seqs, self.sizes)
-        assert size is not None
         if size not in self._static:
             # Contexts are not known yet while a graph is captured; there is a plan, so the host is not asked for them.
             self._static[size] = Batch(*(tensor[:size] for tensor in self._tensors), [1] * size, [0] * size)

@@ -180,11 +180,8 @@ class Llama(Module):
 
     @torch.inference_mode()
     def forward_contiguous(self, token_ids: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
-        """The next tokens of one sequence, with keys and values of the earlier ones contiguous, per layer.
-
-        `past` is what the call before returned (None at the start); it is not changed. Returns the logits `[num_tokens,
-        vocab_size]`, and for each layer key and value of all tokens so far, each `[past_len + num_tokens, num_kv_heads,
-        head_dim]`.
+        """Logits `[num_tokens, vocab_size]` of the next tokens of one sequence, and for each layer key and value of all
+        tokens so far, `[past_len + num_tokens, num_kv_heads, head_dim]` each: the next call's `past`, unchanged by it.
         """
         self._check(token_ids)
         past_len = len(past[0][0]) if past else 0
@@ -220,11 +217,8 @@ class Llama(Module):
         return operations.rms_norm(change, self.norm, self.config.rms_norm_eps, residual)
 
     def checkpoint_views(self) -> dict[str, Tensor]:
-        """Every tensor of a Hugging Face checkpoint of this model by its name there, as a view of our weights.
-
-        Writing to a view fills its part of a fused matrix (query, key and value; gate and up). With tied embeddings
-        there is no `lm_head.weight`.
-        """
+        """Every tensor of a Hugging Face checkpoint of this model by its name there, as a view of our weights: to write
+        to it fills its part of a fused matrix. With tied embeddings there is no `lm_head.weight`."""
         config = self.config
         kv_size, size = config.num_kv_heads * config.head_dim, config.intermediate_size
         views = {"model.embed_tokens.weight": self.embed_tokens.weight.data, "model.norm.weight": self.norm.data}

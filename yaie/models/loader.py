@@ -80,23 +80,17 @@ def find_folder(name_or_path: str | Path) -> Path:
 
 
 def _fetch(name: str) -> Path:
-    by_hand = (
-        f"On a machine with a network, run: hf download {name} --local-dir my_model\n"
-        "then copy that folder here and pass its path: LLM('path/to/my_model')"
-    )
     try:
         import huggingface_hub
-    except ImportError:
-        raise FileNotFoundError(
-            f"there is no folder {name!r}, and fetching that name from the Hugging Face Hub needs a package: "
-            f"pip install 'yaie[hub]'\n{by_hand}"
-        ) from None
-    try:
+
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=HUB_FILES))
     except Exception as error:  # no network, no such name, gated, disk full: each library below has its own classes
+        absent = isinstance(error, ImportError)
+        why = "needs a package: pip install 'yaie[hub]'" if absent else f"failed ({type(error).__name__}: {error})"
         raise FileNotFoundError(
-            f"there is no folder {name!r}, and the Hugging Face Hub did not give that name "
-            f"({type(error).__name__}: {error}).\n{by_hand}"
+            f"there is no folder {name!r}, and fetching that name from the Hugging Face Hub {why}\n"
+            f"On a machine with a network, run: hf download {name} --local-dir my_model\n"
+            "then copy that folder here and pass its path: LLM('path/to/my_model')"
         ) from error
 
 

@@ -75,21 +75,14 @@ class Kernels(Launching):
         causal: bool = True,
         scale: float | None = None,
     ) -> Tensor:
-        """Attention of packed sequences of different lengths by the rung that was asked for, or the best.
+        """Attention of packed sequences of different lengths by the rung that was asked for, or the best. Like query; a
+        query that sees no key gets 0.
 
         Args:
             query: `[total_q, num_heads, head_dim]`, the sequences one after the other.
             key, value: `[total_k, num_kv_heads, head_dim]`, of query's dtype.
             cu_seqlens_q, cu_seqlens_k: `[num_seqs + 1]`, int32: where the rows of each sequence begin, and the total.
-            max_q_len, max_kv_len: the longest sequence, in queries and in keys. Given, because reading them from the
-                tensors would make the CPU wait for the GPU.
-            causal, scale: as for `attention_forward`.
-
-        Returns:
-            Like query. A query that sees no key gets 0.
-
-        Raises:
-            BackendError: a dtype or head_dim that no rung, or not the one that was asked for, can do.
+            max_q_len, max_kv_len: the longest sequence; to read it from the tensors would be to wait for the GPU.
         """
         if key.dtype != query.dtype or value.dtype != query.dtype:
             raise BackendError(f"flash attention takes one dtype, got {query.dtype}, {key.dtype} and {value.dtype}")

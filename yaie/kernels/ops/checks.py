@@ -15,8 +15,8 @@ from yaie.kernels.ops.launching import BackendError, Family
 Backend = str | Family  # "auto", the name of a backend, or its operations
 
 
-def checked(contract: type[Family]) -> Callable[[Callable], Callable]:
-    """Adds what an operation of the same name in `contract` says about itself to what a function says."""
+def checked(contract: Any) -> Callable[[Callable], Callable]:
+    """Adds what its namesake in `contract` (a class or a module) says about itself to what a function says."""
 
     def add(function: Callable) -> Callable:
         said = inspect.getdoc(getattr(contract, function.__name__)), function.__doc__

@@ -24,9 +24,6 @@ class Torch(Family):
             tree: from `radix_ops.flatten`, on the device of tokens.
             tokens: `[num_rows, max_len]`, int64.
             lengths: `[num_rows]`, tokens of each row; what comes after them may be anything.
-
-        Returns:
-            For each row the node in which the walk ended, the tokens of its edge that matched, and all that matched.
         """
         return radix_ops.match_prefixes(tree, tokens, lengths)
 
@@ -37,9 +34,6 @@ class Torch(Family):
             last_used: `[num_nodes]`, int64, from 0: the smallest goes first, among equals the higher number.
             sizes: `[num_nodes]`, int64, what each node frees.
             evictable: `[num_nodes]`, bool.
-
-        Returns:
-            `[num_victims]`, int64, numbers of nodes.
         """
         return radix_ops.choose_victims(last_used, sizes, evictable, num_tokens)
 

@@ -84,15 +84,12 @@ class Kernels(Launching):
         steps: Sequence[int] | None = None,
         limits: Tensor | None = None,
     ) -> Tensor:
-        """One launch.
+        """One launch: tokens `[num_seqs]`, int64, with -1 for a row that has NaN, +inf or nothing but -inf.
 
         Args:
             rows: `[num_seqs, vocab_size]`; the kernels read float32, other dtypes are converted.
             uniforms: `[num_seqs]`, float64, from [0, 1), on any device; or None, and seeds and steps.
             limits: None, or `[num_seqs]` int64 to be filled with the limit of each row, see csrc/sampling/row.cuh.
-
-        Returns:
-            Tokens `[num_seqs]`, int64, with -1 for a row that has NaN, +inf or nothing but -inf.
         """
         rows = rows.float().contiguous()
         num_seqs, vocab_size = rows.shape
