@@ -387,10 +387,10 @@ def evicted_node() -> Node:
         (lambda c: c.insert([1, "x"], [3, 4]), TypeError, "tokens must be integers"),
         (lambda c: c.insert([1, 2], [3, 4.5]), TypeError, "pages must be integers"),
         (lambda c: c.insert([5, 6], [3, -1]), ValueError, "pages must be >= 0, got -1"),
-        (lambda c: c.lock("req1"), TypeError, "expected a node, as in match.*got str"),
+        (lambda c: c.lock("req1"), TypeError, "expected a node, as in match.*got 'req1'"),
         (lambda c: c.lock(evicted_node()), ValueError, "not in this cache: it was evicted, or it belongs to another"),
         (lambda c: c.lock(PrefixCache().root), ValueError, "not in this cache"),
-        (lambda c: c.unlock(None), TypeError, "got NoneType"),
+        (lambda c: c.unlock(None), TypeError, "got None"),
         (lambda c: c.unlock(evicted_node()), ValueError, "not in this cache"),
         (lambda c: c.unlock(c.root.children[(5,)]), ValueError, "not locked"),
         (lambda c: c.unlock(c.root.children[(1,)]), ValueError, "not locked"),  # but a lock below passes through it

@@ -10,9 +10,8 @@ When something fails, nothing that was handed in is lost, nothing is handed out 
 - an exception while the model runs ends the requests of that step, one in the bookkeeping all requests, because it is
   no longer known whose pages are whose; they have `finish_reason="error"`, and `Engine.last_error` the exception;
 - a step that is cut (KeyboardInterrupt) ends nobody. Whoever calls next finds the books half written (`_sound`): pool
-  and scheduler are made anew, and each request goes on from its delivered tokens. A token is delivered when it is in
-  its request's queue; until then it can be computed again;
-- a stream that is closed, or collected as garbage, which may happen in the middle of a step, notes its requests in
+  and scheduler are made anew, and each request goes on from the tokens that are in its queue;
+- a stream that is closed, or collected as garbage (perhaps in the middle of a step), notes its requests in
   `_forgotten`. They are aborted at once, or by the next step.
 
 One thread at a time works on an engine (`_lock`, also to read a queue); a call from inside a step is refused.
@@ -132,8 +131,7 @@ class Engine:
     def add_request(self, prompt: Prompt, params: SamplingParams | None = None, request_id: str | None = None) -> str:
         """Queue a request for the coming steps and return its id.
 
-        Raises ValueError, naming the request, if it could never be served: no tokens, tokens that the model does not
-        know, more than the model or the pool holds, an id that is in use. Nothing has changed then.
+        ValueError, naming the request: it could never be served, or its id is in use. Nothing has changed then.
         """
         made: list[Request] = []
         try:
@@ -187,10 +185,7 @@ class Engine:
         self.scheduler.add(request)
 
     def abort(self, request_id: str) -> RequestOutput:
-        """End a request now and return what it has. What it computed may be reused. KeyError if it is not running.
-
-        If it is of a stream, the stream ends with it; if not, `step` returns nothing more of it.
-        """
+        """End a request now and return what it has; nothing more of it comes. KeyError: there is no such request."""
         with self._lock:
             self._tidy()
             request = self._requests.get(request_id) if isinstance(request_id, str) else None
@@ -295,7 +290,7 @@ class Engine:
         """One step, with what happens if it fails: see the top of this file."""
         self._abort_forgotten()
         if not self._requests:
-            return None
+            return
         try:
             scheduled = self.scheduler.schedule()
             if not scheduled:
@@ -314,20 +309,19 @@ class Engine:
         except Exception as error:
             self.last_error = error
             for request in list(self._requests.values()):
-                request.finish("error", f"request {request.request_id!r}: {_describe(error)}")
+                request.finish("error", _describe(error))
                 self._deliver(request)
-            return self._start_over()
+            self._start_over()
+            return
         if self.trace is not None:
             finished = {request.request_id: request.finish_reason for request in scheduled if request.is_finished}
             self.trace.append(StepRecord(self.num_steps, work, finished, self.pages.counts(self.scheduler.running)))
         self.num_steps += 1
-        return None
 
     def _take(self, request: Request, num_tokens: int, result: StepResult) -> None:
         """A request takes what a step gave it: computed tokens, perhaps a new token, perhaps its end."""
         if result.error is not None:
-            error = f"request {request.request_id!r}: {result.error}"
-            self.scheduler.finish(request, "error", error, keep=False)
+            self.scheduler.finish(request, "error", result.error, keep=False)
             return self._deliver(request)
         self.pages.advance(request, num_tokens)
         self._totals["computed_tokens"] += num_tokens
@@ -351,7 +345,7 @@ class Engine:
             return "stop" if request.text.finish() else "length", None
         except Exception as error:  # foreign code: a decoder that fails on these tokens
             self.last_error, request.text.detokenizer = error, None
-            return "error", f"request {request.request_id!r}: {_describe(error)}"
+            return "error", _describe(error)
 
     def _deliver(self, request: Request, *token_ids: int) -> None:
         """Put what is new into the queue of the request; with its end comes its output."""

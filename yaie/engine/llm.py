@@ -38,8 +38,8 @@ class LLM(Engine):
     device: None: a GPU if there is one, unless the backend is the emulator
     options: those of `yaie.engine.engine.Options`
 
-    Threads may share it: a lock lets one work at a time while the others wait, and each gets what it would get alone.
-    A call from inside a step (a signal's handler) is refused with a RuntimeError, and nothing has changed.
+    Threads may share it: one works while the others wait, and each gets what it would get alone. A call from inside a
+    step (a signal's handler) is refused with a RuntimeError, and nothing has changed.
     """
 
     def __init__(

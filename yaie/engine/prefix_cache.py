@@ -1,9 +1,8 @@
 """The prefix cache: KV that is already computed, found again by its tokens.
 
 A radix tree (`yaie.kernels.radix_tree`) whose nodes hold, for every page of their edge, the page of the pool where its
-keys and values lie. A request that begins like an earlier one takes those pages and skips computing them; how, and what
-becomes of duplicates, says `Pages` (`reuse`, `publish`). Tokens and pages are numpy int64 arrays; lists are converted,
-which takes longer than the match.
+keys and values lie. A request that begins like an earlier one takes those pages (`Pages.reuse`, `Pages.publish`).
+Tokens and pages are numpy int64 arrays; lists are converted, which takes longer than the match.
 """
 
 from __future__ import annotations
@@ -51,22 +50,17 @@ POLICIES: dict[str, Callable[[Span], Any]] = {
 
 
 class PrefixMatch(NamedTuple):
-    """length: tokens matched, whole pages; pages: [num_pages] int64, a copy; node: what to lock."""
-
-    length: int
-    pages: np.ndarray
-    node: Node
+    length: int  # tokens matched, whole pages
+    pages: np.ndarray  # [num_pages] int64, a copy
+    node: Node  # what to lock
 
 
 class Inserted(NamedTuple):
-    """present: tokens that were there already; length: tokens that are there now, whole pages; node: where they end.
+    """The cache took the pages of the tokens from `present` to `length`, and no others."""
 
-    The cache took the pages of the tokens from `present` to `length`, and no others.
-    """
-
-    present: int
-    length: int
-    node: Node
+    present: int  # tokens that were there already
+    length: int  # tokens that are there now, whole pages
+    node: Node  # where they end
 
 
 class PrefixCache:
@@ -238,7 +232,7 @@ class PrefixCache:
     def _path_in_this_cache(self, node: Node) -> list[Node]:
         """The nodes from the root to `node`; ValueError if that root is not this cache's."""
         if not isinstance(node, Node):
-            raise TypeError(f"expected a node, as in match(...).node, got {type(node).__name__}")
+            raise TypeError(f"expected a node, as in match(...).node, got {checks.describe(node)}")
         path = radix_tree.path_to(node)
         if path[0] is not self.root:
             raise ValueError(f"{node} is not in this cache: it was evicted, or it belongs to another cache")

@@ -135,15 +135,13 @@ class ModelRunner:
     def not_finite(
         self, scheduled: dict[Request, int], hidden: torch.Tensor, complete: list[Request], logits: torch.Tensor
     ) -> tuple[list[int], dict[Request, str]]:
-        """The first look at the numbers of a step, and the only one for NaN: the sampler need not look again.
+        """The likeliest token of each row of `logits`, and what is wrong with whom: the only look for NaN.
 
-        Asked before anything is published: keys and values that went wrong must not be found by others. (A token sees
-        itself, so if its key or value is not finite, its hidden state is not either.)
+        Before anything is published: keys and values that went wrong must not be found by others. (A token sees itself,
+        so if its key or value is not finite, its hidden state is not either.)
 
         hidden: `[num_tokens, hidden_size]`, of all scheduled tokens
         logits: `[len(complete), vocab_size]`, after the last token of each request that is complete
-
-        Returns the likeliest token of each row of `logits`, and what is wrong with whom.
         """
         total, largest, likeliest = on_host(hidden.sum(dtype=torch.float32), *logits.max(dim=-1))
         bad: dict[Request, str] = {}

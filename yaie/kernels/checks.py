@@ -80,10 +80,6 @@ def device(value: Any) -> None:
         raise ValueError(f"device must be one of this machine, got {describe(value)}: {error}") from error
 
 
-def scale_of_scores(value: Any) -> float | None:
-    return None if value is None else number("scale", value)
-
-
 def flag(name: str, value: Any) -> bool:
     require(isinstance(value, bool | np.bool_), f"{name} must be True or False", value)
     return bool(value)
@@ -97,14 +93,11 @@ def request_id(name: str, value: Any) -> None:
 
 def integers(name: str, given: Any, count: int | None = None, least: int = 0, most: int = LARGEST) -> list[int]:
     """`count` integers (None: any number) from `least` to `most`, in a sequence, array or tensor: as a list of ints."""
-    if isinstance(given, Tensor | np.ndarray):
-        is_list = given.ndim == 1
-        if isinstance(given, Tensor):
-            tensor(name, given)
-    else:
-        is_list = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+    if isinstance(given, Tensor):
+        tensor(name, given)
+    is_list = isinstance(given, Iterable) and not isinstance(given, str | bytes) and getattr(given, "ndim", 1) == 1
     values = (given.tolist() if isinstance(given, Tensor | np.ndarray) else list(given)) if is_list else []
-    right = is_list and (count is None or len(values) == count)
+    right = is_list and count in (None, len(values))
     if not right or set(map(type, values)) - {int}:  # the quick look first: block tables are long
         right = right and all(map(is_integer, values))
         expected = "integers" if count is None else f"{count} integers"
@@ -165,21 +158,16 @@ def _overlap(a: Tensor, b: Tensor) -> bool:
 
 
 class Sizes(dict[str, int]):
-    """The sizes that the tensors of a call agree on, by name, and the device that all of them are on.
-
-    sizes = Sizes()
-    sizes.take("num_seqs q_len num_heads head_dim", query=query)
-    sizes.take("num_seqs kv_len num_kv_heads head_dim", key=key, value=value)  # the same num_seqs and head_dim
-    """
+    """The sizes that the tensors of a call agree on, by name, and the device that all of them are on."""
 
     device: torch.device | None = None
 
     def take(
         self, layout: str, dtypes: Sequence[torch.dtype] = (), *, contiguous: bool = False, **tensors: Tensor
     ) -> None:
-        """Require this layout of tensors, where a number stands for itself and known sizes must be met; and one of
-        `dtypes`, if given."""
-        names = layout.split()  # "..." in front stands for any number of sizes
+        """Require this layout ("num_seqs num_heads 2") of tensors, and one of `dtypes`, if given. Known sizes must be
+        met, a number stands for itself, and "..." in front for any number of sizes."""
+        names = layout.split()
         fixed = names[1:] if names[0] == "..." else names
         expected = ", ".join(f"{name}={self[name]}" if name in self else name for name in names)
         for name, x in tensors.items():

@@ -72,9 +72,8 @@ def shared_prefix_groups(block_tables: np.ndarray, num_shareable: np.ndarray) ->
         block_tables: `[num_seqs, max_blocks]`.
         num_shareable: `[num_seqs]`, how many of a sequence's first blocks may be shared.
 
-    Returns:
-        Pairs (indices of at least two sequences, number of their shared blocks). A group of `n` sequences saves reading
-        its blocks `n - 1` times. Top down, a group is split by its next block where that saves more, at most 32 times.
+    Returns pairs (indices of at least two sequences, number of their shared blocks). Top down, a group is split by its
+    next block where that saves more, at most 32 times.
     """
 
     def saved(groups: list[tuple[np.ndarray, int]]) -> int:

@@ -31,8 +31,7 @@ class RadixAttentionBlock(nn.Module):
         sizes = {"hidden_size": hidden_size, "num_heads": num_heads, "num_kv_heads": num_kv_heads}
         sizes["max_position_embeddings"] = max_position_embeddings
         hidden_size, num_heads, num_kv_heads, _ = (integer(name, size, 1) for name, size in sizes.items())
-        divides = num_heads % num_kv_heads == 0
-        require(divides, f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads}")
+        Sizes(num_heads=num_heads, num_kv_heads=num_kv_heads).check_heads()
         # A plain attribute: as a buffer it would turn into half precision with the weights (`block.half()`).
         default = rope_inv_freq(head_dim)
         if inv_freq is not None:
@@ -132,16 +131,13 @@ class RadixAttentionBlock(nn.Module):
         kv_len = past_len + q_len
         if attention_mask is not None:
             tensor("attention_mask", attention_mask)
-            expected = f"[num_seqs={num_seqs}, past_len + q_len={kv_len}]"
             fits = attention_mask.shape == (num_seqs, kv_len)
+            fits = fits and not attention_mask.is_floating_point()  # such a mask has 0 at tokens that are seen
+            expected = f"[num_seqs={num_seqs}, past_len + q_len={kv_len}], bool or integers"
             require(fits, f"attention_mask must be {expected}", attention_mask)
-            added = attention_mask.is_floating_point()  # such a mask has 0 at tokens that are seen
-            require(not added, f"attention_mask must be bool or integers, got {attention_mask.dtype}")
             return attention_mask.to(device).bool()
         if seq_lens is not None:
-            lens = integers("seq_lens", seq_lens)
-            fits = len(lens) == num_seqs and all(0 <= n <= q_len for n in lens)
-            require(fits, f"seq_lens must be {num_seqs} lengths from 0 to {q_len}, got {lens}")
+            lens = integers("seq_lens", seq_lens, num_seqs, most=q_len)
             ends = torch.tensor(lens, dtype=torch.int64, device=device) + past_len
             return torch.arange(kv_len, device=device) < ends[:, None]
         return None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import attention
-from yaie.kernels.checks import FLOATS, Sizes, flag, integers, require, scale_of_scores
+from yaie.kernels.checks import FLOATS, Sizes, flag, integers, number, require
 from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import MAX_GRID, BackendError, Family, Launching, aligned, dtype_code, named_as_file
 
@@ -135,7 +135,7 @@ def attention_forward(
     sizes.take("num_seqs q_len num_heads head_dim", FLOATS, query=query)
     sizes.take("num_seqs kv_len num_kv_heads head_dim", [query.dtype], key=key, value=value)
     sizes.check_heads()
-    causal, scale = flag("causal", causal), scale_of_scores(scale)
+    causal, scale = flag("causal", causal), None if scale is None else number("scale", scale)
     q_len, kv_len = sizes["q_len"], sizes["kv_len"]
     require(not causal or q_len <= kv_len, f"causal: q_len={q_len} queries cannot be the last of {kv_len} tokens")
     if seq_lens is None:
