@@ -583,7 +583,7 @@ def test_bad_inputs_name_what_was_expected():
         ("past_len \\+ q_len=8", lambda: attention_block(x, past_key_value=past, attention_mask=torch.ones(2, 5))),
         ("not both", lambda: attention_block(x, attention_mask=torch.ones(2, 5), seq_lens=[5, 5])),
         ("seq_lens must lie in 0..5", lambda: attention_block(x, seq_lens=[5, 6])),
-        ("2 lengths", lambda: attention_block(x, seq_lens=[5])),
+        ("seq_lens must be 2 integers", lambda: attention_block(x, seq_lens=[5])),
     ]:
         with pytest.raises(ValueError, match=match):
             call()

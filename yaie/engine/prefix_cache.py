@@ -177,7 +177,8 @@ class PrefixCache:
         The candidates are the entries of `_queue`, which may be out of date. Every evictable leaf is in it once, before
         and afterwards. Raises ValueError if `num_pages` is negative.
         """
-        checks.require(num_pages >= 0, "num_pages must be >= 0", num_pages)
+        if num_pages < 0:
+            raise ValueError(f"num_pages must be >= 0, got {num_pages}")
         freed = [NO_PAGES]
         num_freed = 0
         while num_freed < num_pages and self._queue:

@@ -120,17 +120,10 @@ class ModelRunner:
         padded = chain.from_iterable(table + [0] * (width - len(table)) for table in tables)
         block_tables = np.fromiter(padded, np.int64, len(tables) * width)
         # One array, so that one copy brings all of it to the device; the fields are views of it.
-        packed = torch.from_numpy(np.concatenate((*token_ids, positions, slots, context_lens, block_tables)))
-        fields = self._on_device(packed).split([len(positions)] * 3 + [len(tables), len(block_tables)])
-        return Batch(
-            token_ids=fields[0],
-            positions=fields[1],
-            slot_mapping=fields[2],
-            context_lens=fields[3],
-            block_tables=fields[4].view(-1, width),
-            query_lens=list(scheduled.values()),
-            host_context_lens=context_lens,
-        )
+        packed = torch.from_numpy(np.concatenate((*token_ids, positions, slots, block_tables, context_lens)))
+        sizes = [len(positions)] * 3 + [len(block_tables), len(tables)]
+        *of_tokens, block_tables, lens = self._on_device(packed).split(sizes)
+        return Batch(*of_tokens, block_tables.view(-1, width), lens, list(scheduled.values()), context_lens)
 
     def not_finite(
         self, scheduled: dict[Request, int], hidden: torch.Tensor, complete: list[Request], logits: torch.Tensor
