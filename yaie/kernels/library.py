@@ -1,12 +1,8 @@
 """The operations as `torch.ops.yaie...`: so that `torch.compile` and `torch.export` keep a kernel in their graphs.
 
-    import yaie.kernels.library
-    torch.ops.yaie.rms_norm(x, weight, 1e-6, "auto")
-
-To a compiler a kernel is a black box. It asks three things of the box, and each entry here answers them: which
-arguments it takes and which of them it writes (the schema; `Tensor(a!)` is written), what shape, dtype and layout come
-out (the fake, which computes nothing), and what to run in the end: `yaie.kernels.api`, with its checks and its choice
-of a backend.
+To a compiler a kernel is a black box. Each entry here says which arguments it takes and which of them it writes (the
+schema; `Tensor(a!)` is written), what shape, dtype and layout come out (the fake, which computes nothing), and what to
+run in the end: `yaie.kernels.api`, with its checks and its choice of a backend.
 
 They take tensors where `api` also takes lists. Here are the operations of a decoder and of its cache; those that take
 or return Python objects (plans, trees, generators) are not for a compiler.

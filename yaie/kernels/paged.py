@@ -5,7 +5,7 @@ head_dim]`, the tokens of a sequence next to each other. Pages that several sequ
 all of them, each sequence adds its own pages, and the results are merged (`attention.merge_attention`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,7 +168,7 @@ def check_plan(plan: Any, kind: type, query: Tensor) -> None:
 
 
 def _attend_decode(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, part: DecodeBatch, scale: float | None, fast: bool
+    query: Tensor, key_cache: Tensor, value_cache: Tensor, part: DecodeBatch, scale: float | None, attend: Callable
 ) -> tuple[Tensor, Tensor]:
     """Output and lse of queries `[num_seqs, num_heads, head_dim]`, one per sequence, over what each does not share."""
     head_dim, kv_rows = query.shape[-1], part.kv_rows.view(-1)
@@ -176,7 +176,6 @@ def _attend_decode(
         cache.view(-1, head_dim).index_select(0, kv_rows).view(*part.kv_rows.shape, head_dim).transpose(1, 2)
         for cache in (key_cache, value_cache)
     )
-    attend = attention.fast_attention if fast else attention.attention
     out, lse = attend(query[:, None], key, value, part.mask, scale)
     return out[:, 0], lse[:, 0]
 
@@ -212,6 +211,7 @@ def paged_attention(
     check_plan(plan, AttentionPlan, query)
     if plan.single is not None:
         return _attend_single(query, key_cache, value_cache, plan.single, scale, fast)
+    attend = attention.fast_attention if fast else attention.attention
     out = query.new_empty(query.shape, dtype=torch.promote_types(query.dtype, torch.float32))
     lse = out.new_empty(query.shape[:-1])
 
@@ -219,13 +219,12 @@ def paged_attention(
         return [gather_pages(cache, part.block_table, part.num_tokens)[None] for cache in (key_cache, value_cache)]
 
     for part in plan.decode:
-        out[part.rows], lse[part.rows] = _attend_decode(query[part.rows], key_cache, value_cache, part, scale, fast)
+        out[part.rows], lse[part.rows] = _attend_decode(query[part.rows], key_cache, value_cache, part, scale, attend)
     for part in plan.prefill:
         queries = query[None, part.rows]
         offset = part.num_tokens - queries.shape[1]
         whole = attention.causal_attention(queries, *gathered(part), offset, None, scale, fast=fast)
         out[None, part.rows], lse[None, part.rows] = whole
-    attend = attention.fast_attention if fast else attention.attention
     for part in plan.shared:
         # All queries of the group as if they were one sequence's, after the prefix: its keys are read once.
         part_out, part_lse = attend(query[None, part.rows], *gathered(part), None, scale)

@@ -73,8 +73,6 @@ class RadixAttentionBlock(nn.Module):
         Returns:
             The output, shaped and typed like `hidden_states`. With `use_cache` or a past: `(output, None,
             past_key_value)`, the past in the dtype of the weights. Outputs at padding mean nothing.
-
-        Shapes that do not fit are a ValueError.
         """
         sizes = Sizes()
         sizes.device = self.q_proj.weight.device

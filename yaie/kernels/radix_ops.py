@@ -1,8 +1,7 @@
 """The radix tree as arrays, and what can be asked of it for many requests at once.
 
 A tree of Python objects cannot go to a GPU, so `flatten` lays it out: nodes numbered so that the children of a node
-follow each other, all edges in one row of tokens. The functions here are the readable twins of the kernels in
-`csrc/radix_ops/`; `yaie.kernels.api` chooses between them.
+follow each other, all edges in one row of tokens. The functions here are the readable twins of `csrc/radix_ops/`.
 
 The engine itself asks its `PrefixCache`, one request at a time: for one match a walk in Python takes less time than a
 launch, and a flat copy is out of date after the next insertion.

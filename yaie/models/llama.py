@@ -32,8 +32,8 @@ Past = list[tuple[Tensor, Tensor]]
 
 
 class Module(nn.Module):
-    """An `nn.Module` whose call is its `forward`, and whose parts are plain attributes. PyTorch looks for hooks, and
-    finds parts by a search in Python: in a decode step of a small model the two took 7% of the time."""
+    """An `nn.Module` whose call is its `forward`, and whose parts are plain attributes: PyTorch's look for hooks and
+    parts took 7% of a decode step of a small model."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

@@ -20,16 +20,8 @@ from yaie.models.llama import Llama
 from yaie.models.tokenizer import Tokenizer
 
 TINY = Path(__file__).parent / "tiny"
-HUB_FILES = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "model.safetensors.index.json",
-    "model*.safetensors",
-]
+HUB_FILES = ["*config.json", "tokenizer.json", "special_tokens_map.json", "chat_template.jinja"]
+HUB_FILES += ["model*.safetensors", "model.safetensors.index.json"]
 # Of weights, by their names in files.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -42,10 +34,10 @@ DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 def load_model(
     name_or_path: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> tuple[Llama, ModelConfig, Tokenizer]:
-    """Load a checkpoint in the format of Hugging Face: config.json, safetensors, tokenizer.json.
+    """Load a checkpoint in the format of Hugging Face; weights are converted to `dtype`.
 
     `name_or_path` is a folder; or "tiny", the model that ships with YAIE; or a name on the Hugging Face Hub such as
-    "Qwen/Qwen3-0.6B", fetched with `huggingface_hub` (only then is the network used). Weights are converted to `dtype`.
+    "Qwen/Qwen3-0.6B", fetched with `huggingface_hub` (only then is the network used).
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing, or the name could not be fetched.
@@ -107,9 +99,8 @@ def load_weights(
     stored = _stored(folder)
     tied = config.tie_word_embeddings
     if tied:  # one tensor, stored under either name or under both
-        stored = {
-            there: stored[here] for here, there in ((HEAD, EMBEDDING), (EMBEDDING, HEAD)) if here in stored
-        } | stored
+        twins = {HEAD: EMBEDDING, EMBEDDING: HEAD}
+        stored = {twins[name]: stored[name] for name in twins if name in stored} | stored
     layers = {match[1] for name in stored if (match := re.match(r"model\.layers\.(\d+)\.", name))}
     if len(layers) != config.num_layers:  # before so many are built
         raise UnsupportedModelError(
