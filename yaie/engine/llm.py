@@ -82,9 +82,7 @@ class LLM(Engine):
         one = SamplingParams() if params is None else params
         many = list(params) if isinstance(params, list | tuple) else [one] * len(prompts)
         for one in many:
-            require(
-                isinstance(one, SamplingParams), "params must be a SamplingParams, or a list with one for each", one
-            )
+            require(isinstance(one, SamplingParams), "params must be a SamplingParams, or a list of them", one)
         needed = f"{len(prompts)} prompts need one SamplingParams or {len(prompts)}"
         require(len(many) == len(prompts), needed, len(many))
         return self._stream(prompts, many)

@@ -227,7 +227,8 @@ class PrefixCache:
         came = f"got {len(pages)} for {len(tokens)} tokens"
         enough = num_whole <= len(pages) <= num_whole + (rest > 0)
         checks.require(enough, f"insert needs a page for every {self.page_size} tokens, {came}")
-        checks.require(not len(pages) or pages.min() >= 0, "pages must be >= 0", pages)
+        least = int(pages.min(initial=0))
+        checks.require(least >= 0, "pages must be >= 0", least)
         return tokens[: len(tokens) - rest], pages[:num_whole]
 
     def _path_in_this_cache(self, node: Node) -> list[Node]:
