@@ -7,10 +7,6 @@ fixed: which kernels, how many thread blocks, which addresses. So
 * a graph is for one number of sequences. There is one for each of a few sizes ("buckets"), and a batch takes the next
   larger one. The rows that are left over are padding: slot -1 (stores nothing), context 0 (sees nothing);
 * everything that changes from step to step lies in tensors that stay where they are, and is filled in before a replay.
-
-Only steps in which every sequence has one new token are replayed; prompts, and steps that mix both, run as usual.
-
-Captured graphs need a GPU; with `capture=eager`, `DecodeGraphs` runs the padded batch as it is, on any machine.
 """
 
 from __future__ import annotations
@@ -70,7 +66,7 @@ def fill(static: Batch, batch: Batch) -> None:
 
 
 def eager(step: Step) -> Step:
-    """Instead of a `Capture`, where there is no GPU: every replay runs the step again."""
+    """Instead of a `Capture`, where there is no GPU: every replay runs the step (of the padded batch) again."""
     return step
 
 
