@@ -224,11 +224,11 @@ class PrefixCache:
         tokens = radix_tree.as_int_array(tokens, "tokens")
         pages = radix_tree.as_int_array(pages, "pages")
         num_whole, rest = divmod(len(tokens), self.page_size)
-        came = f"got {len(pages)} for {len(tokens)} tokens"
-        enough = num_whole <= len(pages) <= num_whole + (rest > 0)
-        checks.require(enough, f"insert needs a page for every {self.page_size} tokens, {came}")
-        least = int(pages.min(initial=0))
-        checks.require(least >= 0, "pages must be >= 0", least)
+        if not num_whole <= len(pages) <= num_whole + (rest > 0):
+            came = f"got {len(pages)} for {len(tokens)} tokens"
+            raise ValueError(f"insert needs a page for every {self.page_size} tokens, {came}")
+        least = pages.min(initial=0)
+        checks.require(least >= 0, "pages must be >= 0", int(least))
         return tokens[: len(tokens) - rest], pages[:num_whole]
 
     def _path_in_this_cache(self, node: Node) -> list[Node]:

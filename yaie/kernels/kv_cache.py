@@ -106,6 +106,7 @@ class KVCacheManager:
             self.value_cache = torch.zeros(shape, dtype=dtype, device=device)
         except RuntimeError as error:
             raise ValueError(f"{pool} ({error})") from error
+        self.dtype, self.device = dtype, self.key_cache.device
         self.blocks = _BlockViews(self.key_cache, self.value_cache)
         self.block_tables: dict[str, list[int]] = {}
         self.context_lens: dict[str, int] = {}
@@ -113,14 +114,6 @@ class KVCacheManager:
         self.free_block_list: list[int] = list(reversed(range(self.num_blocks)))
         self.ref_counts: list[int] = [0] * self.num_blocks
         self.cache_refs: list[int] = [0] * self.num_blocks
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.key_cache.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.key_cache.device
 
     @property
     def num_free_blocks(self) -> int:
@@ -287,8 +280,8 @@ class KVCacheManager:
         """Drop one reference that `retain` took on each block; return the blocks that became free."""
         block_ids = self._check_in_use("block_ids", block_ids)
         for block_id, count in Counter(block_ids).items():
-            retained = self.cache_refs[block_id]  # further references are another owner's
-            checks.require(count <= retained, f"block {block_id} released {count}x, but retained {retained}x")
+            if count > self.cache_refs[block_id]:  # further references are another owner's
+                raise ValueError(f"block {block_id} released {count}x, but retained {self.cache_refs[block_id]}x")
         for block_id in block_ids:
             self.cache_refs[block_id] -= 1
         return self._drop_references(block_ids)
@@ -361,10 +354,10 @@ class KVCacheManager:
     def _check_in_use(self, name: str, block_ids: Iterable[int]) -> list[int]:
         block_ids = checks.integers(name, block_ids, least=-checks.LARGEST)
         for block_id in block_ids:
-            inside = 0 <= block_id < self.num_blocks
-            checks.require(inside, f"block {block_id} is outside the pool of {self.num_blocks} blocks")
-            in_use = self.ref_counts[block_id] > 0
-            checks.require(in_use, f"block {block_id} is free: its contents may be overwritten at any time")
+            if not 0 <= block_id < self.num_blocks:
+                raise ValueError(f"block {block_id} is outside the pool of {self.num_blocks} blocks")
+            if self.ref_counts[block_id] == 0:
+                raise ValueError(f"block {block_id} is free: its contents may be overwritten at any time")
         return block_ids
 
     def _check_prefix(self, prefix_blocks: Sequence[int], num_tokens: int) -> list[int]:

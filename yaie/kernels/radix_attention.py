@@ -27,11 +27,12 @@ class RadixAttentionBlock(nn.Module):
         inv_freq: Tensor | None = None,  # [head_dim / 2] from `rope_inv_freq`; None: RoPE with theta 10000
     ):
         super().__init__()
-        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        sizes = {"hidden_size": hidden_size, "num_heads": num_heads, "num_kv_heads": num_kv_heads}
-        sizes["max_position_embeddings"] = max_position_embeddings
-        hidden_size, num_heads, num_kv_heads, _ = (integer(name, size, 1) for name, size in sizes.items())
-        Sizes(num_heads=num_heads, num_kv_heads=num_kv_heads).check_heads()
+        self.hidden_size = hidden_size = integer("hidden_size", hidden_size, 1)
+        self.num_heads = num_heads = integer("num_heads", num_heads, 1)
+        self.num_kv_heads = integer("num_kv_heads", num_heads if num_kv_heads is None else num_kv_heads, 1)
+        self.max_position_embeddings = integer("max_position_embeddings", max_position_embeddings, 1)
+        self.head_dim = head_dim
+        Sizes(num_heads=num_heads, num_kv_heads=self.num_kv_heads).check_heads()
         # A plain attribute: as a buffer it would turn into half precision with the weights (`block.half()`).
         default = rope_inv_freq(head_dim)
         if inv_freq is not None:
@@ -40,14 +41,9 @@ class RadixAttentionBlock(nn.Module):
         half = head_dim // 2
         require(self.inv_freq.shape == (half,), f"inv_freq must have shape ({half},), got {tuple(self.inv_freq.shape)}")
         require(bool(self.inv_freq.isfinite().all()), f"inv_freq must be finite, got {self.inv_freq.tolist()[:8]}")
-        self.hidden_size = hidden_size
-        self.num_heads = num_heads
-        self.num_kv_heads = num_kv_heads
-        self.head_dim = head_dim
-        self.max_position_embeddings = max_position_embeddings
         self.q_proj = nn.Linear(hidden_size, num_heads * head_dim, bias=False)
-        self.k_proj = nn.Linear(hidden_size, num_kv_heads * head_dim, bias=False)
-        self.v_proj = nn.Linear(hidden_size, num_kv_heads * head_dim, bias=False)
+        self.k_proj = nn.Linear(hidden_size, self.num_kv_heads * head_dim, bias=False)
+        self.v_proj = nn.Linear(hidden_size, self.num_kv_heads * head_dim, bias=False)
         self.o_proj = nn.Linear(num_heads * head_dim, hidden_size, bias=False)
 
     def forward(

@@ -207,9 +207,7 @@ def _refuse_what_changes_results(architecture: str, fields: Mapping[str, Any]) -
             expected = f"; supported: {', '.join(map(repr, neutral))}" if neutral else ""
             raise UnsupportedModelError(f"{name}={value!r:.80} is not supported{expected}")
     if "AutoModelForCausalLM" in fields.get("auto_map", {}):
-        raise UnsupportedModelError(
-            f"auto_map={fields['auto_map']!r} names code of the checkpoint's own, which is not run"
-        )
+        raise UnsupportedModelError(f"auto_map={fields['auto_map']!r:.200} names code of the checkpoint's own")
     layer_types, qwen = fields.get("layer_types", []), architecture.startswith("Qwen")
     for kind in set(layer_types) - {"full_attention"}:
         raise UnsupportedModelError(f"layer_types contains {kind!r}; supported: 'full_attention'")
@@ -221,9 +219,8 @@ def _refuse_what_changes_results(architecture: str, fields: Mapping[str, Any]) -
         switched_on = False
     if switched_on and window is not None and window < longest:
         raise UnsupportedModelError(
-            f"sliding_window={window} is smaller than max_position_embeddings={longest}: attention over a window is "
-            "not supported. Up to that length the window hides nothing: set max_position_embeddings to the window's "
-            "size to serve shorter texts"
+            f"sliding_window={window} is smaller than max_position_embeddings={longest}: windows are not supported. To "
+            "serve shorter texts, of which it hides nothing, set max_position_embeddings to its size"
         )
 
 
