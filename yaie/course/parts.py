@@ -15,7 +15,7 @@ from yaie.course.judge import PASSED
 from yaie.course.language import Swap, engine_seam
 from yaie.course.registry import exercises, find_exercise
 from yaie.course.show import Table
-from yaie.engine.output import RequestOutput
+from yaie.engine.output import RequestOutput, StreamChunk
 
 
 class LLM(yaie.engine.llm.LLM):
@@ -34,9 +34,9 @@ class LLM(yaie.engine.llm.LLM):
         with self._lock, self._in_place():  # once for all steps
             return super().generate(*args, **options)
 
-    def _advance(self) -> None:
+    def step(self) -> list[StreamChunk]:
         with self._lock, self._in_place():
-            super()._advance()
+            return super().step()
 
     @property
     def parts(self) -> Table:

@@ -51,6 +51,8 @@ CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
 GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
 EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to the emulator's memory and back
 
+FROM_INSIDE = "the engine was called from inside one of its own steps"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Limits):
@@ -118,9 +120,10 @@ class Engine:
         self._queue: deque[Delivery] = deque()  # of the requests that came by `add_request`
         self._forgotten: deque[Request] = deque()  # whoever wanted their answers is gone
         self._lock = threading.RLock()  # held by the thread that works on the engine
-        # A generator that runs while the books are written: `gi_running` is right however it ends, where a flag would
-        # be left standing by a cut just before its reset. The lock cannot tell: its thread may take it twice.
-        self._writing = self._write(str)
+        # Generators that run while the books are written, and while steps are made for a stream (those hand out
+        # nothing). `gi_running` is right however they end, where a flag would be left standing by a cut just before
+        # its reset. The lock cannot tell: its thread may take it twice.
+        self._writing, self._filling = self._write(str), self._fill(self._queue)
         self._sound = False  # are the books whole?
         self.operations: Operations | None = None
         self._make_pool()
@@ -245,9 +248,10 @@ class Engine:
         taken: list[Delivery] = []
         try:
             with self._lock:
-                self._advance()
-                taken.extend(self._queue)
-                self._queue.clear()
+                self._change(self._step)
+                if not self._filling.gi_running:
+                    taken.extend(self._queue)
+                    self._queue.clear()
             return [delivery.chunk for delivery in taken if delivery.request.finish_reason != "abort"]
         except BaseException:
             if taken and (not self._queue or self._queue[0] is not taken[0]):  # cut on the way out
@@ -257,19 +261,23 @@ class Engine:
     def _next_chunk(self, queue: deque[Delivery]) -> StreamChunk:
         """The next chunk of a stream, after as many steps as it takes. What they give to others waits for those."""
         with self._lock:
-            while not queue:
-                self._advance()
+            if not queue:
+                if self._filling.gi_running:  # in this thread, which has the lock
+                    raise RuntimeError(FROM_INSIDE)
+                self._filling = self._fill(queue)
+                next(self._filling)
             return queue.popleft().chunk
 
-    def _advance(self) -> None:
-        """Compute one step; what it gives is in the queues."""
-        self._change(self._step)
+    def _fill(self, queue: deque[Delivery]) -> Generator:
+        while not queue:
+            self.step()
+        yield
 
     def _change(self, action: Callable[..., None], *arguments: Any) -> None:
         """Write the books by `action`. If it is cut, they are not sound, and who comes next makes them anew."""
         with self._lock:
             if self._writing.gi_running:
-                raise RuntimeError("the engine was called from inside one of its own steps")
+                raise RuntimeError(FROM_INSIDE)
             self._writing = self._write(action, *arguments)
             next(self._writing)
 
