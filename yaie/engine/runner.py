@@ -64,7 +64,6 @@ class ModelRunner:
     On a GPU the work of a step is only queued, and the CPU goes on; it waits when it first looks at a number of the
     result. So nothing here looks at one before all of the step but the draws has been queued.
 
-    operations: what computes
     graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
     """
 

@@ -39,17 +39,13 @@ def _define(name: str, schema: str, fake: Callable, function: Callable | None = 
     operators[name].register_fake(fake)
 
 
-def _nothing(*_: Any) -> None:
-    return None
-
-
 def _like(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 _define("rms_norm", "Tensor x, Tensor weight, float eps -> Tensor", _like)
 _define("add_rms_norm", "Tensor x, Tensor(a!) residual, Tensor weight, float eps -> Tensor", _like, api.rms_norm)
-_define("rope", "Tensor(a!) x, Tensor cos, Tensor sin -> ()", _nothing)
+_define("rope", "Tensor(a!) x, Tensor cos, Tensor sin -> ()", lambda *_: None)
 _define(
     "silu_mul",
     "Tensor gate_up -> Tensor",
@@ -60,11 +56,11 @@ _define(
     "Tensor table, Tensor token_ids -> Tensor",
     lambda table, token_ids, _: table.new_empty(token_ids.shape[0], table.shape[1]),
 )
-_define("copy_blocks", "Tensor(a!) key_cache, Tensor(b!) value_cache, Tensor block_mapping -> ()", _nothing)
+_define("copy_blocks", "Tensor(a!) key_cache, Tensor(b!) value_cache, Tensor block_mapping -> ()", lambda *_: None)
 _define(
     "reshape_and_cache",
     "Tensor key, Tensor value, Tensor(a!) key_cache, Tensor(b!) value_cache, Tensor slot_mapping -> ()",
-    _nothing,
+    lambda *_: None,
 )
 _define(
     "gather_pages",

@@ -12,10 +12,7 @@ from yaie.kernels.rope import rope_cos_sin, rope_inv_freq, rotate
 
 
 class RadixAttentionBlock(nn.Module):
-    """Causal self-attention with RoPE, grouped heads and a contiguous cache of the past.
-
-    Sizes that do not fit together are a ValueError.
-    """
+    """Causal self-attention with RoPE, grouped heads and a contiguous cache of the past."""
 
     def __init__(
         self,
