@@ -292,8 +292,8 @@ def test_what_is_refused():
         ({"top_p": 1.5}, "row 0: top_p"),
         ({"top_k": 0}, "row 0: top_k"),
         ({"seeds": [1, 2]}, "seeds and steps"),
-        ({"seeds": [1], "steps": [1]}, "seeds and steps"),
-        ({"seeds": [1, -2], "steps": [1, 2]}, "seeds must be from 0"),
+        ({"seeds": [1], "steps": [1]}, "seeds must be 2 integers, got .1."),
+        ({"seeds": [1, -2], "steps": [1, 2]}, "seeds must lie in 0..*, got -2"),
         ({"seeds": [1, 2], "steps": [1, 2], "generator": torch.Generator()}, "not both"),
     ):
         for backend in ("torch", BACKEND):

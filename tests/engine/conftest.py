@@ -102,6 +102,7 @@ class FakeTokenizer:
     eos_token_ids = (0,)
 
     def encode(self, text: str) -> list[int]:
+        text.encode()  # a ValueError for half a surrogate pair, as from ours
         return [self.alphabet.index(letter) for letter in text]
 
     def decode(self, ids) -> str:

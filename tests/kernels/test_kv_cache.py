@@ -261,8 +261,8 @@ def test_bad_writes_are_refused():
         ("num_tokens >= 1", lambda: manager.write("a", keys[:0], values[:0])),
         ("4..7", lambda: manager.write("a", keys, values, start=4)),
         ("-1..2", lambda: manager.write("a", keys, values, start=-1)),
-        ("layer 2", lambda: manager.write("a", keys, values, layer=2)),
-        ("layer -1", lambda: manager.read("a", layer=-1)),
+        ("layer must be .*, got 2", lambda: manager.write("a", keys, values, layer=2)),
+        ("layer must be .*, got -1", lambda: manager.read("a", layer=-1)),
     ]:
         refuses(manager, ValueError, match, call)
 

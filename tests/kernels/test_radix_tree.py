@@ -212,7 +212,7 @@ def test_deeper_than_pythons_stack():
     ("request_id", "tokens", "error", "message"),
     [
         ("", [1], ValueError, "request_id must not be empty"),
-        (7, [1], TypeError, "request_id must be a str, got int: 7"),
+        (7, [1], TypeError, "request_id must be a str, got 7"),
         ("a", [1, 2.5], TypeError, "token_ids must be integers"),
         ("a", ["x"], TypeError, "token_ids must be integers"),
         ("a", [1, None], TypeError, "token_ids must be integers"),

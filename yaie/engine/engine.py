@@ -10,9 +10,8 @@ When something fails, nothing that was handed in is lost, nothing is handed out 
 - an exception while the model runs ends the requests of that step, one in the bookkeeping all requests, because it is
   no longer known whose pages are whose; they have `finish_reason="error"`, and `Engine.last_error` the exception;
 - a step that is cut (KeyboardInterrupt) ends nobody. Whoever calls next finds the books half written (`_sound`): pool
-  and scheduler are made anew, and each request goes on from its delivered tokens. A token is delivered when it is in
-  its request's queue; until then it can be computed again;
-- a stream that is closed, or collected as garbage, which may happen in the middle of a step, notes its requests in
+  and scheduler are made anew, and each request goes on from the tokens that are in its queue;
+- a stream that is closed, or collected as garbage (perhaps in the middle of a step), notes its requests in
   `_forgotten`. They are aborted at once, or by the next step.
 
 One thread at a time works on an engine (`_lock`, also to read a queue); a call from inside a step is refused.
@@ -32,7 +31,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from yaie.engine.checks import is_int, require, shown
 from yaie.engine.output import Delivery, RequestOutput, StreamChunk, TextStream
 from yaie.engine.pages import PageCounts, Pages
 from yaie.engine.prefix_cache import POLICIES as EVICTIONS
@@ -41,7 +39,8 @@ from yaie.engine.request import Request, Status
 from yaie.engine.runner import ModelRunner, StepResult, choose_operations
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Limits, Scheduler
-from yaie.kernels import ops
+from yaie.kernels import checks, ops
+from yaie.kernels.checks import require
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
 from yaie.models.cuda_graph import DecodeGraphs
@@ -75,14 +74,13 @@ class Options(Limits):
         super().__post_init__()
         if not hasattr(self.backend, "sample"):  # no set of operations, so a name
             ops.resolve(self.backend, self.backend == "cuda", lambda name: None)  # ValueError for an unknown one
-        require(is_int(self.block_size, 1), "block_size", "an int >= 1", self.block_size)
-        for name in ("num_blocks", "max_model_len"):
-            value = getattr(self, name)
-            require(value is None or is_int(value, 1), name, "an int >= 1 or None", value)
+        for name in ("block_size", "num_blocks", "max_model_len"):
+            if getattr(self, name) is not None or name == "block_size":  # the others may be left open
+                checks.integer(name, getattr(self, name), 1)
         for name in ("prefix_cache", "graphs", "trace"):
-            require(isinstance(getattr(self, name), bool), name, "True or False", getattr(self, name))
-        require(self.eviction in list(EVICTIONS), "eviction", f"one of {', '.join(EVICTIONS)}", self.eviction)
-        require(is_int(self.seed, float("-inf")), "seed", "an int", self.seed)
+            checks.flag(name, getattr(self, name))
+        checks.one_of("eviction", self.eviction, EVICTIONS)
+        require(checks.is_integer(self.seed), "seed must be an integer", self.seed)
 
 
 class StepRecord(NamedTuple):
@@ -108,7 +106,8 @@ class Engine:
         self.model, self.config, self.tokenizer, self.options = model, config, tokenizer, options
         longest = config.max_position_embeddings
         self.max_model_len = options.max_model_len or longest
-        require(self.max_model_len <= longest, "max_model_len", f"at most the model's {longest}", self.max_model_len)
+        fits = self.max_model_len <= longest
+        require(fits, f"max_model_len must be at most the model's {longest}", self.max_model_len)
         self.num_blocks = options.num_blocks or self._default_num_blocks()
         self.trace: list[StepRecord] | None = [] if options.trace else None
         self.last_error: BaseException | None = None
@@ -122,7 +121,8 @@ class Engine:
         self._forgotten: deque[Request] = deque()  # whoever wanted their answers is gone
         self._lock = threading.RLock()  # held by the thread that works on the engine
         # Generators that run while the books are written, and while steps are made for a stream (those hand out
-        # nothing). `gi_running` is right however they end; a flag would be left standing by a cut before its reset.
+        # nothing). `gi_running` is right however they end, where a flag would be left standing by a cut just before
+        # its reset. The lock cannot tell: its thread may take it twice.
         self._writing, self._filling = self._write(str), self._fill(self._queue)
         self._sound = False  # are the books whole?
         self.operations: Operations | None = None
@@ -134,8 +134,7 @@ class Engine:
     def add_request(self, prompt: Prompt, params: SamplingParams | None = None, request_id: str | None = None) -> str:
         """Queue a request for the coming steps and return its id.
 
-        Raises ValueError, naming the request, if it could never be served: no tokens, tokens that the model does not
-        know, more than the model or the pool holds, an id that is in use. Nothing has changed then.
+        ValueError, naming the request: it could never be served, or its id is in use. Nothing has changed then.
         """
         made: list[Request] = []
         try:
@@ -156,8 +155,8 @@ class Engine:
         self, prompt: Prompt, params: SamplingParams, request_id: str, queue: deque[Delivery], made: list[Request]
     ) -> None:
         """As `add_request`; chunks of the answer go into `queue`, the request, before it is queued, into `made`."""
-        require(isinstance(request_id, str) and request_id != "", "request_id", "a str that is not empty", request_id)
-        require(isinstance(params, SamplingParams), "params", "a SamplingParams", params)
+        require(isinstance(request_id, str) and request_id != "", "request_id must be a str, not empty", request_id)
+        require(isinstance(params, SamplingParams), "params must be a SamplingParams", params)
         num_blocks, block_size = self.num_blocks, self.options.block_size
         max_len = min(self.max_model_len, num_blocks * block_size)
         try:
@@ -189,15 +188,12 @@ class Engine:
         self.scheduler.add(request)
 
     def abort(self, request_id: str) -> RequestOutput:
-        """End a request now and return what it has. What it computed may be reused. KeyError if it is not running.
-
-        If it is of a stream, the stream ends with it; if not, `step` returns nothing more of it.
-        """
+        """End a request now and return what it has; nothing more of it comes. KeyError: there is no such request."""
         with self._lock:
             self._tidy()
             request = self._requests.get(request_id) if isinstance(request_id, str) else None
             if request is None:
-                raise KeyError(f"no unfinished request {shown(request_id)}")
+                raise KeyError(f"no unfinished request {checks.describe(request_id)}")
             self._change(self._abort, request)
             return self._output(request)
 
@@ -228,14 +224,14 @@ class Engine:
     def _stop_ids(self, params: SamplingParams) -> frozenset[int]:
         """The tokens that end an answer. A stop string that is a special token is one of them: no text shows it."""
         ids, last = set(params.stop_token_ids), self.config.vocab_size - 1
-        require(max(ids, default=0) <= last, "stop_token_ids", f"ids that the model knows, 0 to {last}", [*ids])
+        require(max(ids, default=0) <= last, f"stop_token_ids must be ids that the model knows, 0 to {last}", [*ids])
         if self.tokenizer and not params.ignore_eos:
             ids.update(self.tokenizer.eos_token_ids)
         is_special = getattr(self.tokenizer, "is_special", None)
         for stop in params.stop if is_special else ():
             tokens = self.tokenizer.encode(stop, add_special_tokens=False)
             if any(map(is_special, tokens)):
-                require(len(tokens) == 1, "a stop string", "text, or one special token and nothing else", stop)
+                require(len(tokens) == 1, "a stop string must be text, or one special token and nothing else", stop)
                 ids.update(tokens)
         return frozenset(ids)
 
@@ -302,7 +298,7 @@ class Engine:
         """One step, with what happens if it fails: see the top of this file."""
         self._abort_forgotten()
         if not self._requests:
-            return None
+            return
         try:
             scheduled = self.scheduler.schedule()
             if not scheduled:
@@ -321,20 +317,19 @@ class Engine:
         except Exception as error:
             self.last_error = error
             for request in list(self._requests.values()):
-                request.finish("error", f"request {request.request_id!r}: {_describe(error)}")
+                request.finish("error", _describe(error))
                 self._deliver(request)
-            return self._start_over()
+            self._start_over()
+            return
         if self.trace is not None:
             finished = {request.request_id: request.finish_reason for request in scheduled if request.is_finished}
             self.trace.append(StepRecord(self.num_steps, work, finished, self.pages.counts(self.scheduler.running)))
         self.num_steps += 1
-        return None
 
     def _take(self, request: Request, num_tokens: int, result: StepResult) -> None:
         """A request takes what a step gave it: computed tokens, perhaps a new token, perhaps its end."""
         if result.error is not None:
-            error = f"request {request.request_id!r}: {result.error}"
-            self.scheduler.finish(request, "error", error, keep=False)
+            self.scheduler.finish(request, "error", result.error, keep=False)
             return self._deliver(request)
         self.pages.advance(request, num_tokens)
         self._totals["computed_tokens"] += num_tokens
@@ -358,7 +353,7 @@ class Engine:
             return "stop" if request.text.finish() else "length", None
         except Exception as error:  # foreign code: a decoder that fails on these tokens
             self.last_error, request.text.detokenizer = error, None
-            return "error", f"request {request.request_id!r}: {_describe(error)}"
+            return "error", _describe(error)
 
     def _deliver(self, request: Request, *token_ids: int) -> None:
         """Put what is new into the queue of the request; with its end comes its output."""
@@ -405,11 +400,7 @@ class Engine:
         self.kv = self.pages = self.scheduler = self.runner = None  # the old pool is freed before the new one is made
         model, config, options = self.model, self.config, self.options
         shape = self.num_blocks, options.block_size, config.num_kv_heads, config.head_dim
-        try:
-            self.kv = KVCacheManager(*shape, model.dtype, config.num_layers, model.device)
-        except (RuntimeError, TypeError, OverflowError) as error:  # of torch, whose words are about bytes
-            pool = f"num_blocks={self.num_blocks} of block_size={options.block_size}"
-            raise ValueError(f"{pool}: there is no memory for such a pool ({error})") from error
+        self.kv = KVCacheManager(*shape, model.dtype, config.num_layers, model.device)
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         self.scheduler = Scheduler(self.pages, options)
         self.operations = self.operations or choose_operations(options.backend, model, self.kv)

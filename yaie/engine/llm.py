@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from yaie.engine.checks import require
 from yaie.engine.engine import Engine, Options, name_of
 from yaie.engine.output import Delivery, RequestOutput, StreamChunk
 from yaie.engine.prompts import Prompt, as_prompts
 from yaie.engine.request import Request
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import ops
+from yaie.kernels.checks import require
 
 Params = SamplingParams | Sequence[SamplingParams] | None  # one for all prompts, or one for each
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -38,8 +38,8 @@ class LLM(Engine):
     device: None: a GPU if there is one, unless the backend is the emulator
     options: those of `yaie.engine.engine.Options`
 
-    Threads may share it: a lock lets one work at a time while the others wait, and each gets what it would get alone.
-    A call from inside a step (a signal's handler) is refused with a RuntimeError, and nothing has changed.
+    Threads may share it: one works while the others wait, and each gets what it would get alone. A call from inside a
+    step (a signal's handler) is refused with a RuntimeError, and nothing has changed.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class LLM(Engine):
         if unknown := ", ".join(name for name in options if name not in names):
             raise TypeError(f"LLM has no option {unknown}; there are model, dtype, device, {', '.join(names)}")
         checked = Options(**options)
-        require(dtype is None or dtype in DTYPES, "dtype", f"one of {DTYPES}", dtype)
+        require(dtype is None or dtype in DTYPES, f"dtype must be one of {DTYPES}", dtype)
         if isinstance(model, str | Path):
             from yaie.models.loader import load_model
 
             device = _device_of(device, checked.backend)
             dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
             model = load_model(model, dtype, device)
-        what = "'tiny', a folder, a name on the Hub, or what load_model returned"
-        require(isinstance(model, tuple) and len(model) == 3, "model", what, model)
+        what = "model must be 'tiny', a folder, a name on the Hub, or what load_model returned"
+        require(isinstance(model, tuple) and len(model) == 3, what, model)
         super().__init__(*model, checked)
 
     def generate(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> list[RequestOutput]:
@@ -82,9 +82,9 @@ class LLM(Engine):
         one = SamplingParams() if params is None else params
         many = list(params) if isinstance(params, list | tuple) else [one] * len(prompts)
         for one in many:
-            require(isinstance(one, SamplingParams), "params", "a SamplingParams, or a list with one for each", one)
-        if len(many) != len(prompts):
-            raise ValueError(f"{len(prompts)} prompts need one SamplingParams or {len(prompts)}, got {len(many)}")
+            require(isinstance(one, SamplingParams), "params must be a SamplingParams, or a list of them", one)
+        needed = f"{len(prompts)} prompts need one SamplingParams or {len(prompts)}"
+        require(len(many) == len(prompts), needed, len(many))
         return self._stream(prompts, many)
 
     def _stream(self, prompts: list[Prompt], many: list[SamplingParams]) -> Iterator[StreamChunk]:
@@ -117,7 +117,7 @@ def _device_of(device: str | torch.device | None, backend: str | ops.Operations)
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     there_are = ["cpu", "cuda", *gpus] if gpus else ["cpu"]
     if device is not None:
-        require(str(device) in there_are, "device", f"one that torch finds here ({', '.join(there_are)})", device)
+        require(str(device) in there_are, f"device must be one that torch finds here ({', '.join(there_are)})", device)
         return str(device)
     name = name_of(backend)
     if name != "auto":

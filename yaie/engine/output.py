@@ -10,13 +10,9 @@ from yaie.models.tokenizer import Detokenizer
 
 
 class TokenLogprobs(NamedTuple):
-    """The chosen token and its log-probability, before temperature and filters; `top`: as many of the likeliest tokens
-    as were asked for, with theirs, likeliest first.
-    """
-
-    token_id: int
-    logprob: float
-    top: list[tuple[int, float]]
+    token_id: int  # the chosen token
+    logprob: float  # its log-probability, before temperature and filters
+    top: list[tuple[int, float]]  # as many of the likeliest tokens as were asked for, with theirs, likeliest first
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,7 @@ class PageCounts(NamedTuple):
 
 
 class Pages:
-    """Gives pages to requests, and keeps those worth keeping in the prefix cache.
-
-    `kv` owns the pool, the free list and the block tables; `cache` what may be reused or evicted.
-    """
+    """Gives pages to requests, and keeps those worth keeping in the prefix cache."""
 
     def __init__(self, kv: KVCacheManager, *, prefix_cache: bool = True, eviction: str = "lru") -> None:
         self.kv = kv
@@ -56,8 +53,7 @@ class Pages:
     def admit(self, request: Request, num_spare: int = 0) -> bool:
         """Give a waiting request pages for all of its tokens: cached ones as far as they go, then free ones.
 
-        Succeeds only if `num_spare` more pages would be available: room for those that run already to grow. Returns
-        whether it succeeded; if not, nothing has changed, not even what the cache knows of its use.
+        False, and nothing has changed, unless `num_spare` more are available: room for those that run already to grow.
         """
         found = self.cache.find(request.token_ids[:-1])
         num_new = self.kv.blocks_needed(request.num_tokens) - found.length // self.block_size

@@ -1,9 +1,8 @@
 """The prefix cache: KV that is already computed, found again by its tokens.
 
 A radix tree (`yaie.kernels.radix_tree`) whose nodes hold, for every page of their edge, the page of the pool where its
-keys and values lie. A request that begins like an earlier one takes those pages and skips computing them; how, and what
-becomes of duplicates, says `Pages` (`reuse`, `publish`). Tokens and pages are numpy int64 arrays; lists are converted,
-which takes longer than the match.
+keys and values lie. A request that begins like an earlier one takes those pages (`Pages.reuse`, `Pages.publish`).
+Tokens and pages are numpy int64 arrays; lists are converted, which takes longer than the match.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yaie.engine.checks import is_int, require
-from yaie.kernels import radix_tree
+from yaie.kernels import checks, radix_tree
 from yaie.kernels.radix_tree import Node, Position
 
 NO_PAGES = np.empty(0, dtype=np.int64)
@@ -52,22 +50,17 @@ POLICIES: dict[str, Callable[[Span], Any]] = {
 
 
 class PrefixMatch(NamedTuple):
-    """length: tokens matched, whole pages; pages: [num_pages] int64, a copy; node: what to lock."""
-
-    length: int
-    pages: np.ndarray
-    node: Node
+    length: int  # tokens matched, whole pages
+    pages: np.ndarray  # [num_pages] int64, a copy
+    node: Node  # what to lock
 
 
 class Inserted(NamedTuple):
-    """present: tokens that were there already; length: tokens that are there now, whole pages; node: where they end.
+    """The cache took the pages of the tokens from `present` to `length`, and no others."""
 
-    The cache took the pages of the tokens from `present` to `length`, and no others.
-    """
-
-    present: int
-    length: int
-    node: Node
+    present: int  # tokens that were there already
+    length: int  # tokens that are there now, whole pages
+    node: Node  # where they end
 
 
 class PrefixCache:
@@ -77,9 +70,8 @@ class PrefixCache:
     """
 
     def __init__(self, page_size: int = 1, policy: str = "lru") -> None:
-        require(is_int(page_size, 1), "page_size", "an int >= 1", page_size)
-        require(policy in list(POLICIES), "policy", f"one of {', '.join(POLICIES)}", policy)
-        self.page_size = page_size
+        self.page_size = checks.integer("page_size", page_size, 1)
+        checks.one_of("policy", policy, POLICIES)
         self.policy = policy
         self.root = Node(np.empty(0, dtype=np.int64), Span(NO_PAGES, 0, 0))
         self.total_size = 0  # pages
@@ -233,17 +225,16 @@ class PrefixCache:
         pages = radix_tree.as_int_array(pages, "pages")
         num_whole, rest = divmod(len(tokens), self.page_size)
         if not num_whole <= len(pages) <= num_whole + (rest > 0):
-            raise ValueError(
-                f"insert needs a page for every {self.page_size} tokens, got {len(pages)} for {len(tokens)} tokens"
-            )
-        if len(pages) and pages.min() < 0:
-            raise ValueError(f"pages must be >= 0, got {pages.min()}")
+            came = f"got {len(pages)} for {len(tokens)} tokens"
+            raise ValueError(f"insert needs a page for every {self.page_size} tokens, {came}")
+        least = pages.min(initial=0)
+        checks.require(least >= 0, "pages must be >= 0", int(least))
         return tokens[: len(tokens) - rest], pages[:num_whole]
 
     def _path_in_this_cache(self, node: Node) -> list[Node]:
         """The nodes from the root to `node`; ValueError if that root is not this cache's."""
         if not isinstance(node, Node):
-            raise TypeError(f"expected a node, as in match(...).node, got {type(node).__name__}")
+            raise TypeError(f"expected a node, as in match(...).node, got {checks.describe(node)}")
         path = radix_tree.path_to(node)
         if path[0] is not self.root:
             raise ValueError(f"{node} is not in this cache: it was evicted, or it belongs to another cache")

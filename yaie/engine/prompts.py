@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Number
 from typing import Any
 
-from yaie.engine.checks import as_int, is_text, require, shown
+from yaie.kernels.checks import describe, is_integer, require
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]  # ids also as an array or a tensor
 
@@ -17,22 +17,19 @@ def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
     """One prompt or many, as a list of prompts. A list of ids is one prompt, and so is a list of messages."""
     if isinstance(prompts, str):
         return [prompts]
-    prompts = _as_list(prompts, "prompts", f"{KINDS}, or a list of these")
+    prompts = _as_list(prompts, f"prompts must be {KINDS}, or a list of these")
     return [prompts] if prompts and isinstance(prompts[0], Number | Mapping) else prompts
 
 
 def encode(prompt: Prompt, tokenizer: Any) -> list[int]:
     """The token ids of a text, of a chat by the model's chat template, or of a list of ids: those, unchecked."""
     if not isinstance(prompt, str):
-        prompt = _as_list(prompt, "a prompt", KINDS)
+        prompt = _as_list(prompt, f"a prompt must be {KINDS}")
         if not prompt or not isinstance(prompt[0], Mapping):
-            return [as_int(token_id) for token_id in prompt]
+            return [int(token_id) if is_integer(token_id) else token_id for token_id in prompt]
         for place, message in enumerate(prompt):
             _check_message(place, message)
-    if tokenizer is None:
-        raise ValueError("this model has no tokenizer, so prompts must be token ids")
-    for text in [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]:
-        require(is_text(text) or not isinstance(text, str), "its text", "without halves of surrogate pairs", text)
+    require(tokenizer is not None, "this model has no tokenizer, so prompts must be token ids")
     try:
         return tokenizer.encode(prompt) if isinstance(prompt, str) else tokenizer.apply_chat_template(prompt)
     except ValueError:
@@ -43,32 +40,29 @@ def encode(prompt: Prompt, tokenizer: Any) -> list[int]:
 
 def validate(token_ids: Sequence[int], vocab_size: int, max_model_len: int, num_blocks: int, block_size: int) -> None:
     """Raise ValueError unless the model knows the tokens, and model and pool have room for them and an answer."""
-    if not token_ids:
-        raise ValueError("the prompt is empty; it needs at least one token")
-    if set(map(type, token_ids)) != {int} or min(token_ids) < 0 or max(token_ids) >= vocab_size:
+    require(len(token_ids) > 0, "the prompt is empty; it needs at least one token")
+    if set(map(type, token_ids)) != {int} or min(token_ids) < 0 or max(token_ids) >= vocab_size:  # quickly first
         for place, token_id in enumerate(token_ids):
-            if not isinstance(token_id, int) or isinstance(token_id, bool) or not 0 <= token_id < vocab_size:
-                known = f"the model knows the ids 0 to {vocab_size - 1}"
-                raise ValueError(f"token {place} of the prompt is {shown(token_id)}; {known}")
+            known = is_integer(token_id) and 0 <= token_id < vocab_size
+            wrong = f"token {place} of the prompt is {describe(token_id)}"
+            require(known, f"{wrong}; the model knows the ids 0 to {vocab_size - 1}")
     what, pool = f"a prompt of {len(token_ids)} tokens", f"{num_blocks} pages of {block_size} tokens"
-    if len(token_ids) >= max_model_len:
-        raise ValueError(f"{what} leaves no room for an answer; prompt and answer together may have {max_model_len}")
-    if len(token_ids) >= num_blocks * block_size:
-        raise ValueError(f"{what} does not fit; the pool holds {pool}, {num_blocks * block_size} in all")
+    longest = f"prompt and answer together may have {max_model_len}"
+    require(len(token_ids) < max_model_len, f"{what} leaves no room for an answer; {longest}")
+    fits = len(token_ids) < num_blocks * block_size
+    require(fits, f"{what} does not fit; the pool holds {pool}, {num_blocks * block_size} in all")
 
 
-def _as_list(value: Any, name: str, expected: str) -> list:
+def _as_list(value: Any, expected: str) -> list:
     """What has an order as a list; arrays and tensors as Python's own numbers."""
-    if isinstance(value, Mapping):
-        raise ValueError(f"{name} must be {expected}; a message goes into a list: [{shown(value)}]")
+    require(not isinstance(value, Mapping), f"{expected}; a message goes into a list: [message]", value)
     ordered = isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview | Set)
-    require(ordered and getattr(value, "ndim", 1) > 0, name, expected, value)
+    require(ordered and getattr(value, "ndim", 1) > 0, expected, value)
     return value.tolist() if hasattr(value, "tolist") else list(value)
 
 
 def _check_message(place: int, message: Any) -> None:
-    require(isinstance(message, Mapping), f"message {place}", "a dict with role and content", message)
-    for key, kinds, expected in (("role", str, "a str"), ("content", str | list | None, "a str")):
-        if key not in message:
-            raise ValueError(f"message {place} has no {key!r}: {shown(message)}")
-        require(isinstance(message[key], kinds), f"{key!r} of message {place}", expected, message[key])
+    require(isinstance(message, Mapping), f"message {place} must be a dict with role and content", message)
+    for key, kinds in (("role", str), ("content", str | list | None)):
+        require(key in message, f"message {place} has no {key!r}", message)
+        require(isinstance(message[key], kinds), f"{key!r} of message {place} must be a str", message[key])

@@ -82,14 +82,12 @@ class Request:
 
     def finish(self, reason: str, error: str | None = None) -> None:
         """End it: no token follows, and no text is held back any more."""
-        self.finish_reason, self.error = reason, error
+        self.finish_reason = reason
+        self.error = None if error is None else f"request {self.request_id!r}: {error}"
         self.text.finish()
 
     def rewind(self, num_output_tokens: int, text: TextStream) -> None:
-        """Wait, with so many generated tokens, as if what came after them had never been: it is computed again.
-
-        text: a new one; it is brought to where that of the request was
-        """
+        """Wait, with so many generated tokens, as if what came after them had never been; `text` is a new one."""
         self.num_tokens = self.num_prompt_tokens + num_output_tokens
         self.hold(None, 0, 0)
         self.finish_reason = self.error = None
@@ -100,10 +98,8 @@ class Request:
         text.take()
 
     def begin_draw(self) -> None:
-        """See that the generator gives the number for the next token; one for each came before it.
-
-        A draw may be cut before its token is delivered, and must give the same number when it is made again. Until it
-        is counted in `num_drawn`, nobody knows where the generator is.
+        """See that the generator gives the number for the next token; the same again, if a draw was cut before it was
+        counted in `num_drawn`.
         """
         if self.generator is not None and self.num_drawn != self.num_output_tokens:
             self.generator.manual_seed(self.generator.initial_seed())

@@ -64,7 +64,6 @@ class ModelRunner:
     On a GPU the work of a step is only queued, and the CPU goes on; it waits when it first looks at a number of the
     result. So nothing here looks at one before all of the step but the draws has been queued.
 
-    operations: what computes
     graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
     """
 
@@ -120,30 +119,21 @@ class ModelRunner:
         padded = chain.from_iterable(table + [0] * (width - len(table)) for table in tables)
         block_tables = np.fromiter(padded, np.int64, len(tables) * width)
         # One array, so that one copy brings all of it to the device; the fields are views of it.
-        packed = torch.from_numpy(np.concatenate((*token_ids, positions, slots, context_lens, block_tables)))
-        fields = self._on_device(packed).split([len(positions)] * 3 + [len(tables), len(block_tables)])
-        return Batch(
-            token_ids=fields[0],
-            positions=fields[1],
-            slot_mapping=fields[2],
-            context_lens=fields[3],
-            block_tables=fields[4].view(-1, width),
-            query_lens=list(scheduled.values()),
-            host_context_lens=context_lens,
-        )
+        packed = torch.from_numpy(np.concatenate((*token_ids, positions, slots, block_tables, context_lens)))
+        sizes = [len(positions)] * 3 + [len(block_tables), len(tables)]
+        *of_tokens, block_tables, lens = self._on_device(packed).split(sizes)
+        return Batch(*of_tokens, block_tables.view(-1, width), lens, list(scheduled.values()), context_lens)
 
     def not_finite(
         self, scheduled: dict[Request, int], hidden: torch.Tensor, complete: list[Request], logits: torch.Tensor
     ) -> tuple[list[int], dict[Request, str]]:
-        """The first look at the numbers of a step, and the only one for NaN: the sampler need not look again.
+        """The likeliest token of each row of `logits`, and what is wrong with whom: the only look for NaN.
 
-        Asked before anything is published: keys and values that went wrong must not be found by others. (A token sees
-        itself, so if its key or value is not finite, its hidden state is not either.)
+        Before anything is published: keys and values that went wrong must not be found by others. (A token sees itself,
+        so if its key or value is not finite, its hidden state is not either.)
 
         hidden: `[num_tokens, hidden_size]`, of all scheduled tokens
         logits: `[len(complete), vocab_size]`, after the last token of each request that is complete
-
-        Returns the likeliest token of each row of `logits`, and what is wrong with whom.
         """
         total, largest, likeliest = on_host(hidden.sum(dtype=torch.float32), *logits.max(dim=-1))
         bad: dict[Request, str] = {}

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
-from yaie.engine.checks import as_int, is_int, is_text, require
+from yaie.kernels import sampling
+from yaie.kernels.checks import LARGEST_FLOAT, is_integer, require
 
-# The words for what each parameter must be, and whether a value is that. A kernel computes in float32 and int64, so
-# what would overflow or vanish there is refused.
+
+def _is_text(value: Any) -> bool:
+    """No decoder gives half a surrogate pair, so no text ends at one."""
+    return isinstance(value, str) and value != "" and re.search("[\ud800-\udfff]", value) is None
+
+
+# Besides those of `sampling.RULES`: the words for what a parameter must be, and whether a value is that.
 RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "temperature": ("0 (greedy) or from 1e-30 to 1e30", lambda t: t == 0 or 1e-30 <= t <= 1e30),
-    "top_k": ("-1 (all) or an int from 1 to 2**31 - 1", lambda k: is_int(k, -1, 2**31 - 1) and k != 0),
-    "top_p": ("above 0 and at most 1", lambda p: 0 < p <= 1),
-    "min_p": ("from 0 to 1", lambda p: 0 <= p <= 1),
-    "repetition_penalty": ("above 0: from 1e-30 to 1e30", lambda r: 1e-30 <= r <= 1e30),
-    "presence_penalty": ("from -2 to 2", lambda p: -2 <= p <= 2),  # the range of the OpenAI API
-    "seed": ("None or an int from 0 to 2**63 - 1", lambda s: s is None or is_int(s, 0, 2**63 - 1)),
-    "max_tokens": ("an int >= 1", lambda n: is_int(n, 1)),
-    "stop": (
-        "strings that are not empty, and that UTF-8 has",
-        lambda stop: all(is_text(text) and text for text in stop),
-    ),
-    "stop_token_ids": ("a list of ints >= 0", lambda ids: all(is_int(token_id, 0) for token_id in ids)),
+    "seed": ("None or an integer from 0 to 2**63 - 1", lambda s: s is None or (is_integer(s) and 0 <= s < 2**63)),
+    "max_tokens": ("an integer >= 1", lambda n: is_integer(n) and n >= 1),
+    "stop": ("strings that are not empty, and that UTF-8 has", lambda stop: all(map(_is_text, stop))),
+    "stop_token_ids": ("integers >= 0", lambda ids: all(is_integer(token_id) and token_id >= 0 for token_id in ids)),
     "ignore_eos": ("True or False", lambda yes: isinstance(yes, bool)),
-    "logprobs": ("None or an int >= 0", lambda n: n is None or is_int(n, 0)),
+    "logprobs": ("None or an integer >= 0", lambda n: n is None or (is_integer(n) and n >= 0)),
 }
 
 
@@ -52,12 +50,15 @@ class SamplingParams:
     logprobs: int | None = None  # how many of the likeliest tokens to report besides the chosen one; None: nothing
 
     def __post_init__(self) -> None:
-        plain = {"float": _as_float, "int": as_int, "int | None": as_int, "bool": lambda value: value}
-        for name, (expected, is_right) in RULES.items():
+        for name, kind in self.__annotations__.items():
             given = getattr(self, name)
-            value = plain.get(self.__annotations__[name], _as_tuple)(given)
-            require(is_right(value), f"SamplingParams: {name}", expected, given)
-            object.__setattr__(self, name, value)  # frozen for all others
+            value = _as_tuple(given) if name in ("stop", "stop_token_ids") else _as_number(given)
+            if name in sampling.RULES:
+                sampling.check_parameter(name, value, "SamplingParams")
+            else:
+                expected, is_right = RULES[name]
+                require(is_right(value), f"SamplingParams: {name} must be {expected}", given)
+            object.__setattr__(self, name, float(value) if kind == "float" else value)  # frozen for all others
 
     @property
     def takes_likeliest(self) -> bool:
@@ -65,12 +66,13 @@ class SamplingParams:
         return self.temperature == 0 and self.repetition_penalty == 1 and self.presence_penalty == 0
 
 
-def _as_float(value: Any) -> float:
-    """A real number of any kind (numpy's too, but no bool); NaN, which follows no rule, for whatever else it is."""
-    try:
-        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else float("nan")
-    except OverflowError:
-        return float("nan")
+def _as_number(value: Any) -> Any:
+    """A number of any kind (numpy's, a fraction) as one of Python's own; whatever else it is as it is."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if abs(value) <= LARGEST_FLOAT else value
 
 
 def _as_tuple(value: Any) -> tuple:
@@ -78,4 +80,4 @@ def _as_tuple(value: Any) -> tuple:
     if value is None or isinstance(value, str):
         return () if value is None else (value,)
     several = isinstance(value, Iterable) and not isinstance(value, bytes | Mapping)
-    return tuple(map(as_int, value)) if several else (None,)
+    return tuple(map(_as_number, value)) if several else (None,)

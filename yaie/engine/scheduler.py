@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from yaie.engine.checks import is_int, require
 from yaie.engine.pages import Pages
 from yaie.engine.request import Request, Status
+from yaie.kernels.checks import integer, one_of, require
 
 # How many waiting requests, from the oldest on, are looked at in one step. It bounds the cost of a step; a choice.
 MAX_CONSIDERED = 128
@@ -55,12 +55,11 @@ class Limits:
     policy: str = "fcfs"  # who is admitted first: "fcfs" (first come, first served) or "longest_prefix"
 
     def __post_init__(self) -> None:
-        for name in ("max_num_batched_tokens", "max_num_seqs"):
-            require(is_int(getattr(self, name), 1), name, "an int >= 1", getattr(self, name))
-        least = f"at least max_num_seqs={self.max_num_seqs}, so that all of them can decode"
-        enough = self.max_num_batched_tokens >= self.max_num_seqs
-        require(enough, "max_num_batched_tokens", least, self.max_num_batched_tokens)
-        require(self.policy in list(POLICIES), "policy", f"one of {', '.join(POLICIES)}", self.policy)
+        budget = integer("max_num_batched_tokens", self.max_num_batched_tokens, 1)
+        num_seqs = integer("max_num_seqs", self.max_num_seqs, 1)
+        least = f"at least max_num_seqs={num_seqs}, so that all of them can decode"
+        require(budget >= num_seqs, f"max_num_batched_tokens must be {least}", budget)
+        one_of("policy", self.policy, POLICIES)
 
 
 class Scheduler:

@@ -87,9 +87,7 @@ def attention(
 
 
 def flash_kernel_takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether PyTorch's flash kernel for the CPU, which never keeps all scores at once, computes this. (It takes for
-    granted, and does not check, that the numbers of a head lie side by side.)
-    """
+    """Whether PyTorch's flash kernel for the CPU computes this. (It does not check that heads have no gaps.)"""
     in_float32 = query.dtype == key.dtype == value.dtype == torch.float32 and query.is_cpu
     return in_float32 and query.stride(-1) == key.stride(-1) == value.stride(-1) == 1
 
@@ -133,15 +131,12 @@ def causal_attention(
     """Causal attention of `offset` past tokens and `q_len` new ones, in tiles of queries.
 
     Each tile reads only the keys that its last query may see, and holds at most `MAX_SCORES` scores (but at least one
-    query's).
+    query's). Returns as `attention`.
 
     Args:
         query, key, value, scale: as for `attention`; key `j` is the token at position `j`, query `i` at `offset + i`.
         keep: `[num_seqs, kv_len]`, False at keys that are padding.
         fast: `fast_attention` where it applies; else `attention`.
-
-    Returns:
-        As `attention`.
     """
     num_seqs, q_len, num_heads, _ = query.shape
     attend = fast_attention if fast and keep is None else attention  # padding may leave a query without keys

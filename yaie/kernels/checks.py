@@ -1,8 +1,8 @@
-"""What arguments are checked with in `yaie.kernels`: each where it comes in from outside, and nowhere else.
+"""What arguments are checked with: each where it comes in from outside, and nowhere else.
 
-A check raises a ValueError that names the argument, what was expected and what came. Checks come before anything is
-changed. Some look at numbers (block ids, slots, lengths), and to look at numbers on a GPU the CPU has to wait for it:
-the engine makes these numbers itself and calls its `Operations`, which do not check.
+A check raises a ValueError that names the argument, what was expected and what came, before anything is changed. Some
+look at numbers (block ids, slots, lengths), for which the CPU has to wait for a GPU: the engine makes these numbers
+itself and calls its `Operations`, which do not check.
 
 Integers may be numpy's, and never a bool or a float; numbers are finite, also in float32.
 """
@@ -23,21 +23,25 @@ LARGEST = 2**63 - 1  # of int64
 LARGEST_FLOAT = torch.finfo(torch.float32).max
 
 
-def require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
+def require(is_right: bool, what: str, *came: Any) -> None:
+    """Raise ValueError unless `is_right`: `what` must be so, and what came instead, if that is given."""
+    if not is_right:
+        raise ValueError(what + "".join(f", got {describe(value)}" for value in came))
 
 
 def describe(value: Any) -> str:
     """What came, for an error: short, whatever it is."""
     if isinstance(value, Tensor):
         return f"{value.dtype} {list(value.shape)} on {value.device}"
-    if isinstance(value, np.ndarray):
-        return f"a numpy array of {value.dtype} {list(value.shape)}"
-    if isinstance(value, int) and value.bit_length() > 64:
-        return f"an integer of {value.bit_length()} bits"
-    shown = repr(value) if isinstance(value, int | float | str | np.generic | type(None)) else ""
-    return shown if 0 < len(shown) < 100 else f"{type(value).__name__} {shown[:80]}".strip()
+    try:
+        text = repr(value)
+    except Exception:  # an int of more digits than Python prints, a class whose __repr__ fails
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
+
+
+def one_of(name: str, value: Any, choices: Iterable[str]) -> None:
+    require(value in list(choices), f"{name} must be one of {', '.join(choices)}", value)
 
 
 def is_integer(value: Any) -> bool:
@@ -57,47 +61,47 @@ def integer(name: str, value: Any, least: int = 0, most: int = LARGEST) -> int:
     right = is_integer(value) and least <= value <= most
     end = "2**63 - 1" if most == LARGEST else most
     expected = f"a positive integer up to {end}" if least == 1 else f"an integer of at least {least} and at most {end}"
-    require(right, f"{name} must be {expected}, got {describe(value)}")
+    require(right, f"{name} must be {expected}", value)
     return int(value)
 
 
 def number(name: str, value: Any, least: float = -LARGEST_FLOAT) -> float:
     """`value`, a finite number of at least `least`, as a float."""
     expected = "a finite number" if least == -LARGEST_FLOAT else f"a finite number >= {least}"
-    require(is_number(value) and value >= least, f"{name} must be {expected}, got {describe(value)}")
+    require(is_number(value) and value >= least, f"{name} must be {expected}", value)
     return float(value)
 
 
-def scale_of_scores(value: Any) -> float | None:
-    return None if value is None else number("scale", value)
+def device(value: Any) -> None:
+    """Require None or a device that tensors can be made on."""
+    try:
+        torch.empty(0, device=value)
+    except Exception as error:  # each kind of device, absent or misspelt, has its own
+        raise ValueError(f"device must be one of this machine, got {describe(value)}: {error}") from error
 
 
 def flag(name: str, value: Any) -> bool:
-    require(isinstance(value, bool | np.bool_), f"{name} must be True or False, got {describe(value)}")
+    require(isinstance(value, bool | np.bool_), f"{name} must be True or False", value)
     return bool(value)
 
 
 def request_id(name: str, value: Any) -> None:
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, got {type(value).__name__}: {describe(value)}")
+        raise TypeError(f"{name} must be a str, got {describe(value)}")
     require(value != "", f"{name} must not be empty")
 
 
 def integers(name: str, given: Any, count: int | None = None, least: int = 0, most: int = LARGEST) -> list[int]:
     """`count` integers (None: any number) from `least` to `most`, in a sequence, array or tensor: as a list of ints."""
-    if isinstance(given, Tensor | np.ndarray):
-        is_list = given.ndim == 1
-        if isinstance(given, Tensor):
-            tensor(name, given)
-    else:
-        is_list = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+    if isinstance(given, Tensor):
+        tensor(name, given)
+    is_list = isinstance(given, Iterable) and not isinstance(given, str | bytes) and getattr(given, "ndim", 1) == 1
     values = (given.tolist() if isinstance(given, Tensor | np.ndarray) else list(given)) if is_list else []
-    right = is_list and (count is None or len(values) == count)
+    right = is_list and count in (None, len(values))
     if not right or set(map(type, values)) - {int}:  # the quick look first: block tables are long
         right = right and all(map(is_integer, values))
         expected = "integers" if count is None else f"{count} integers"
-        came = f"[{', '.join(map(describe, values[:8]))}{', ...' * (len(values) > 8)}]" if is_list else describe(given)
-        require(right, f"{name} must be {expected}, got {came}")
+        require(right, f"{name} must be {expected}", values if is_list else given)
         values = [int(value) for value in values]
     if values and not (least <= min(values) and max(values) <= most):
         outside = next(value for value in values if not least <= value <= most)
@@ -116,7 +120,7 @@ def indices(name: str, given: Tensor, end: int, padding: int = 0) -> None:
 
 def tensor(name: str, value: Any, dtypes: Sequence[torch.dtype] = (), device: torch.device | None = None) -> None:
     """Require a dense tensor that holds numbers, of one of `dtypes` and on `device`, if given."""
-    require(isinstance(value, Tensor), f"{name} must be a tensor, got {describe(value)}")
+    require(isinstance(value, Tensor), f"{name} must be a tensor", value)
     dense = value.layout == torch.strided and not value.is_quantized
     require(dense, f"{name} must be dense, got {value.layout}")
     there = not value.is_meta and device in (None, value.device)
@@ -154,21 +158,16 @@ def _overlap(a: Tensor, b: Tensor) -> bool:
 
 
 class Sizes(dict[str, int]):
-    """The sizes that the tensors of a call agree on, by name, and the device that all of them are on.
-
-    sizes = Sizes()
-    sizes.take("num_seqs q_len num_heads head_dim", query=query)
-    sizes.take("num_seqs kv_len num_kv_heads head_dim", key=key, value=value)  # the same num_seqs and head_dim
-    """
+    """The sizes that the tensors of a call agree on, by name, and the device that all of them are on."""
 
     device: torch.device | None = None
 
     def take(
         self, layout: str, dtypes: Sequence[torch.dtype] = (), *, contiguous: bool = False, **tensors: Tensor
     ) -> None:
-        """Require this layout of tensors, where a number stands for itself and known sizes must be met; and one of
-        `dtypes`, if given."""
-        names = layout.split()  # "..." in front stands for any number of sizes
+        """Require this layout ("num_seqs num_heads 2") of tensors, and one of `dtypes`, if given. Known sizes must be
+        met, a number stands for itself, and "..." in front for any number of sizes."""
+        names = layout.split()
         fixed = names[1:] if names[0] == "..." else names
         expected = ", ".join(f"{name}={self[name]}" if name in self else name for name in names)
         for name, x in tensors.items():

@@ -41,10 +41,7 @@ class OutOfBlocksError(RuntimeError):
 
 @dataclass(frozen=True)
 class KVCacheBlock:
-    """Block `block_id` of the pool. `keys` and `values` are views: writing to them writes to the pool.
-
-    `[block_size, num_heads, head_dim]`, with num_layers in front if the pool has more than one.
-    """
+    """Views of one block of the pool, `[block_size, num_heads, head_dim]`; of several layers, with these in front."""
 
     block_id: int
     keys: torch.Tensor
@@ -74,8 +71,7 @@ class KVCacheManager:
     """Hands out blocks of a pooled KV cache and remembers which request owns which.
 
     Attributes:
-        key_cache, value_cache: the pool, `[num_layers, num_blocks, block_size, num_heads, head_dim]`.
-            `num_heads` counts KV heads, the ones that are stored.
+        key_cache, value_cache: the pool, `[num_layers, num_blocks, block_size, num_heads, head_dim]`, KV heads only.
         block_tables: for each request its block ids, in order of the token positions that they hold.
         context_lens: for each request the number of tokens that its blocks have been asked to hold.
         free_block_list: a stack of unused block ids; the next one handed out is the last.
@@ -98,19 +94,19 @@ class KVCacheManager:
         self.num_heads = _positive_int("num_heads", num_heads)
         self.head_dim = _positive_int("head_dim", head_dim)
         self.num_layers = _positive_int("num_layers", num_layers)
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise ValueError(f"dtype must be a floating torch.dtype, got {dtype!r}")
-        try:
-            device = None if device is None else torch.device(device)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"device must be None or name a device, got {device!r}: {error}") from error
-        absent = device is not None and device.type == "cuda" and not torch.cuda.is_available()
-        checks.require(not absent, f"device must be one of this machine, which has no GPU, got {device!r}")
+        floating = isinstance(dtype, torch.dtype) and dtype.is_floating_point
+        checks.require(floating, "dtype must be a floating torch.dtype", dtype)
+        checks.device(device)
         shape = (self.num_layers, self.num_blocks, self.block_size, self.num_heads, self.head_dim)
         num_bytes = math.prod(shape) * dtype.itemsize
-        checks.require(num_bytes < 2**47, f"a pool {list(shape)} of {num_bytes} bytes is more than can be addressed")
-        self.key_cache = torch.zeros(shape, dtype=dtype, device=device)
-        self.value_cache = torch.zeros(shape, dtype=dtype, device=device)
+        pool = f"num_blocks={num_blocks} of block_size={block_size}: there is no memory for a pool of {num_bytes} bytes"
+        checks.require(num_bytes < 2**47, pool)  # more cannot be addressed
+        try:
+            self.key_cache = torch.zeros(shape, dtype=dtype, device=device)
+            self.value_cache = torch.zeros(shape, dtype=dtype, device=device)
+        except RuntimeError as error:
+            raise ValueError(f"{pool} ({error})") from error
+        self.dtype, self.device = dtype, self.key_cache.device
         self.blocks = _BlockViews(self.key_cache, self.value_cache)
         self.block_tables: dict[str, list[int]] = {}
         self.context_lens: dict[str, int] = {}
@@ -118,14 +114,6 @@ class KVCacheManager:
         self.free_block_list: list[int] = list(reversed(range(self.num_blocks)))
         self.ref_counts: list[int] = [0] * self.num_blocks
         self.cache_refs: list[int] = [0] * self.num_blocks
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.key_cache.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.key_cache.device
 
     @property
     def num_free_blocks(self) -> int:
@@ -250,12 +238,10 @@ class KVCacheManager:
     def write(
         self, request_id: str, keys: torch.Tensor, values: torch.Tensor, *, start: int = 0, layer: int = 0
     ) -> None:
-        """Store `[num_tokens, num_heads, head_dim]` keys and values for the positions from `start` on, in one layer.
-
-        Numbers are converted to the pool's dtype. Shared blocks that would be touched are copied first.
-        """
+        """Store `[num_tokens, num_heads, head_dim]` keys and values for the positions from `start` on, in one layer, in
+        the dtype of the pool. Shared blocks that would be touched are copied first."""
         table = self._table(request_id)
-        self._check_layer(layer)
+        checks.integer("layer", layer, 0, self.num_layers - 1)
         sizes = checks.Sizes(num_heads=self.num_heads, head_dim=self.head_dim)
         sizes.take("num_tokens num_heads head_dim", checks.FLOATS, keys=keys, values=values)
         num_tokens = sizes["num_tokens"]
@@ -277,7 +263,7 @@ class KVCacheManager:
         self, request_id: str, *, start: int = 0, end: int | None = None, layer: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Copies of the keys and values at positions `start .. end - 1`, each `[num_tokens, num_heads, head_dim]`."""
-        self._check_layer(layer)
+        checks.integer("layer", layer, 0, self.num_layers - 1)
         slots = self._slots(request_id, start, end)
         return self.key_cache[layer].flatten(0, 1)[slots], self.value_cache[layer].flatten(0, 1)[slots]
 
@@ -291,24 +277,18 @@ class KVCacheManager:
             self.cache_refs[block_id] += 1
 
     def release(self, block_ids: Iterable[int]) -> list[int]:
-        """Drop one reference that `retain` took on each block; return the blocks that became free.
-
-        ValueError if a block was not retained that often: the reference would be another owner's.
-        """
+        """Drop one reference that `retain` took on each block; return the blocks that became free."""
         block_ids = self._check_in_use("block_ids", block_ids)
         for block_id, count in Counter(block_ids).items():
-            if count > self.cache_refs[block_id]:
+            if count > self.cache_refs[block_id]:  # further references are another owner's
                 raise ValueError(f"block {block_id} released {count}x, but retained {self.cache_refs[block_id]}x")
         for block_id in block_ids:
             self.cache_refs[block_id] -= 1
         return self._drop_references(block_ids)
 
     def replace_prefix(self, request_id: str, prefix_blocks: Sequence[int]) -> list[int]:
-        """Swap a request's first blocks for others with the same contents; return those that became free.
-
-        For a request that computed pages which the prefix cache already has: it goes on with the cache's, and its
-        duplicates are given back. The caller vouches that the contents are equal.
-        """
+        """Swap a request's first blocks for others with the same contents (the caller vouches for that), such as those
+        that the prefix cache has already; return those that became free."""
         table = self._table(request_id)
         prefix_blocks = self._check_prefix(prefix_blocks, self.context_lens[request_id])
         if repeated := set(prefix_blocks) & set(table[len(prefix_blocks) :]):
@@ -387,7 +367,3 @@ class KVCacheManager:
         if (num_cached := len(prefix_blocks) * self.block_size) > num_tokens:
             raise ValueError(f"prefix blocks of {num_cached} tokens do not fit into a request of {num_tokens}")
         return prefix_blocks
-
-    def _check_layer(self, layer: int) -> None:
-        if not checks.is_integer(layer) or not 0 <= layer < self.num_layers:
-            raise ValueError(f"layer {layer} is outside the pool of {self.num_layers} layers")

@@ -5,7 +5,7 @@ head_dim]`, the tokens of a sequence next to each other. Pages that several sequ
 all of them, each sequence adds its own pages, and the results are merged (`attention.merge_attention`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from yaie.kernels import attention
-from yaie.kernels.checks import describe
+from yaie.kernels.checks import require
 
 # Tokens of KV gathered at once in a batched decode: measured, more falls out of a CPU's caches, fewer costs more calls.
 MAX_GATHERED_TOKENS = 8192
@@ -72,9 +72,8 @@ def shared_prefix_groups(block_tables: np.ndarray, num_shareable: np.ndarray) ->
         block_tables: `[num_seqs, max_blocks]`.
         num_shareable: `[num_seqs]`, how many of a sequence's first blocks may be shared.
 
-    Returns:
-        Pairs (indices of at least two sequences, number of their shared blocks). A group of `n` sequences saves reading
-        its blocks `n - 1` times. Top down, a group is split by its next block where that saves more, at most 32 times.
+    Returns pairs (indices of at least two sequences, number of their shared blocks). Top down, a group is split by its
+    next block where that saves more, at most 32 times.
     """
 
     def saved(groups: list[tuple[np.ndarray, int]]) -> int:
@@ -164,14 +163,12 @@ def plan_attention(
 
 def check_plan(plan: Any, kind: type, query: Tensor) -> None:
     """Raise `ValueError` for what is no plan of these operations, or a plan for other queries."""
-    if not isinstance(plan, kind):
-        raise ValueError(f"plan must be from plan_attention of the same backend, got {describe(plan)}")
-    if len(query) != plan.num_tokens:
-        raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
+    require(isinstance(plan, kind), "plan must be from plan_attention of the same backend", plan)
+    require(len(query) == plan.num_tokens, f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
 
 
 def _attend_decode(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, part: DecodeBatch, scale: float | None, fast: bool
+    query: Tensor, key_cache: Tensor, value_cache: Tensor, part: DecodeBatch, scale: float | None, attend: Callable
 ) -> tuple[Tensor, Tensor]:
     """Output and lse of queries `[num_seqs, num_heads, head_dim]`, one per sequence, over what each does not share."""
     head_dim, kv_rows = query.shape[-1], part.kv_rows.view(-1)
@@ -179,7 +176,6 @@ def _attend_decode(
         cache.view(-1, head_dim).index_select(0, kv_rows).view(*part.kv_rows.shape, head_dim).transpose(1, 2)
         for cache in (key_cache, value_cache)
     )
-    attend = attention.fast_attention if fast else attention.attention
     out, lse = attend(query[:, None], key, value, part.mask, scale)
     return out[:, 0], lse[:, 0]
 
@@ -215,6 +211,7 @@ def paged_attention(
     check_plan(plan, AttentionPlan, query)
     if plan.single is not None:
         return _attend_single(query, key_cache, value_cache, plan.single, scale, fast)
+    attend = attention.fast_attention if fast else attention.attention
     out = query.new_empty(query.shape, dtype=torch.promote_types(query.dtype, torch.float32))
     lse = out.new_empty(query.shape[:-1])
 
@@ -222,13 +219,12 @@ def paged_attention(
         return [gather_pages(cache, part.block_table, part.num_tokens)[None] for cache in (key_cache, value_cache)]
 
     for part in plan.decode:
-        out[part.rows], lse[part.rows] = _attend_decode(query[part.rows], key_cache, value_cache, part, scale, fast)
+        out[part.rows], lse[part.rows] = _attend_decode(query[part.rows], key_cache, value_cache, part, scale, attend)
     for part in plan.prefill:
         queries = query[None, part.rows]
         offset = part.num_tokens - queries.shape[1]
         whole = attention.causal_attention(queries, *gathered(part), offset, None, scale, fast=fast)
         out[None, part.rows], lse[None, part.rows] = whole
-    attend = attention.fast_attention if fast else attention.attention
     for part in plan.shared:
         # All queries of the group as if they were one sequence's, after the prefix: its keys are read once.
         part_out, part_lse = attend(query[None, part.rows], *gathered(part), None, scale)

@@ -1,22 +1,18 @@
 """The guide's attention block: projections, rotary positions, causal attention, and a cache of the past.
 
-It wraps the functions of `rope`, `attention` and `paged`. The engine's own decoder is `yaie.models.llama`.
+It wraps the functions of `rope` and `attention`. The engine's own decoder, which reads pages, is `yaie.models.llama`.
 """
 
 import torch
 from torch import Tensor, nn
 
 from yaie.kernels.attention import causal_attention
-from yaie.kernels.checks import FLOATS, INTEGERS, Sizes, describe, flag, integer, integers, require, tensor
-from yaie.kernels.paged import AttentionPlan, paged_attention
+from yaie.kernels.checks import FLOATS, INTEGERS, Sizes, flag, integer, integers, require, tensor
 from yaie.kernels.rope import rope_cos_sin, rope_inv_freq, rotate
 
 
 class RadixAttentionBlock(nn.Module):
-    """Causal self-attention with RoPE, grouped heads and a cache of the past, contiguous or in pages.
-
-    Sizes that do not fit together are a ValueError.
-    """
+    """Causal self-attention with RoPE, grouped heads and a contiguous cache of the past."""
 
     def __init__(
         self,
@@ -28,12 +24,12 @@ class RadixAttentionBlock(nn.Module):
         inv_freq: Tensor | None = None,  # [head_dim / 2] from `rope_inv_freq`; None: RoPE with theta 10000
     ):
         super().__init__()
-        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        sizes = {"hidden_size": hidden_size, "num_heads": num_heads, "num_kv_heads": num_kv_heads}
-        sizes["max_position_embeddings"] = max_position_embeddings
-        hidden_size, num_heads, num_kv_heads, _ = (integer(name, size, 1) for name, size in sizes.items())
-        divides = num_heads % num_kv_heads == 0
-        require(divides, f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads}")
+        self.hidden_size = hidden_size = integer("hidden_size", hidden_size, 1)
+        self.num_heads = num_heads = integer("num_heads", num_heads, 1)
+        self.num_kv_heads = integer("num_kv_heads", num_heads if num_kv_heads is None else num_kv_heads, 1)
+        self.max_position_embeddings = integer("max_position_embeddings", max_position_embeddings, 1)
+        self.head_dim = head_dim
+        Sizes(num_heads=num_heads, num_kv_heads=self.num_kv_heads).check_heads()
         # A plain attribute: as a buffer it would turn into half precision with the weights (`block.half()`).
         default = rope_inv_freq(head_dim)
         if inv_freq is not None:
@@ -42,14 +38,9 @@ class RadixAttentionBlock(nn.Module):
         half = head_dim // 2
         require(self.inv_freq.shape == (half,), f"inv_freq must have shape ({half},), got {tuple(self.inv_freq.shape)}")
         require(bool(self.inv_freq.isfinite().all()), f"inv_freq must be finite, got {self.inv_freq.tolist()[:8]}")
-        self.hidden_size = hidden_size
-        self.num_heads = num_heads
-        self.num_kv_heads = num_kv_heads
-        self.head_dim = head_dim
-        self.max_position_embeddings = max_position_embeddings
         self.q_proj = nn.Linear(hidden_size, num_heads * head_dim, bias=False)
-        self.k_proj = nn.Linear(hidden_size, num_kv_heads * head_dim, bias=False)
-        self.v_proj = nn.Linear(hidden_size, num_kv_heads * head_dim, bias=False)
+        self.k_proj = nn.Linear(hidden_size, self.num_kv_heads * head_dim, bias=False)
+        self.v_proj = nn.Linear(hidden_size, self.num_kv_heads * head_dim, bias=False)
         self.o_proj = nn.Linear(num_heads * head_dim, hidden_size, bias=False)
 
     def forward(
@@ -75,8 +66,6 @@ class RadixAttentionBlock(nn.Module):
         Returns:
             The output, shaped and typed like `hidden_states`. With `use_cache` or a past: `(output, None,
             past_key_value)`, the past in the dtype of the weights. Outputs at padding mean nothing.
-
-        Shapes that do not fit are a ValueError.
         """
         sizes = Sizes()
         sizes.device = self.q_proj.weight.device
@@ -103,27 +92,6 @@ class RadixAttentionBlock(nn.Module):
             return output, None, (key, value)
         return output
 
-    def forward_paged(
-        self,
-        hidden_states: Tensor,
-        position_ids: Tensor,
-        key_cache: Tensor,
-        value_cache: Tensor,
-        slot_mapping: Tensor,
-        plan: AttentionPlan,
-    ) -> Tensor:
-        """The same over pages: store the new keys and values in their slots, then attend over the pages.
-
-        Args:
-            hidden_states: `[num_tokens, hidden_size]`, a flat batch; position_ids, slot_mapping: `[num_tokens]`.
-            key_cache, value_cache: one layer of the pool; written at `slot_mapping`.
-            plan: from `plan_attention`.
-        """
-        query, key, value = self._project(hidden_states, position_ids)
-        key_cache.view(-1, self.num_kv_heads, self.head_dim)[slot_mapping] = key.to(key_cache.dtype)
-        value_cache.view(-1, self.num_kv_heads, self.head_dim)[slot_mapping] = value.to(value_cache.dtype)
-        return self._output(paged_attention(query, key_cache, value_cache, plan), hidden_states.dtype)
-
     def _project(self, hidden_states: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
         """Query, key and value with heads apart, query and key rotated; in the dtype of the weights."""
         hidden_states = hidden_states.to(self.q_proj.weight.dtype)
@@ -140,7 +108,7 @@ class RadixAttentionBlock(nn.Module):
         if past is None:
             return 0
         pair = isinstance(past, tuple | list | Tensor) and len(past) == 2
-        require(pair, f"past_key_value must be two tensors, keys and values, got {describe(past)}")
+        require(pair, "past_key_value must be two tensors, keys and values", past)
         sizes = Sizes(num_seqs=num_seqs, num_kv_heads=self.num_kv_heads, head_dim=self.head_dim)
         sizes.device = self.q_proj.weight.device
         layout, (key, value) = "num_seqs past_len num_kv_heads head_dim", past
@@ -154,16 +122,13 @@ class RadixAttentionBlock(nn.Module):
         kv_len = past_len + q_len
         if attention_mask is not None:
             tensor("attention_mask", attention_mask)
-            expected = f"[num_seqs={num_seqs}, past_len + q_len={kv_len}]"
             fits = attention_mask.shape == (num_seqs, kv_len)
-            require(fits, f"attention_mask must be {expected}, got {describe(attention_mask)}")
-            added = attention_mask.is_floating_point()  # such a mask has 0 at tokens that are seen
-            require(not added, f"attention_mask must be bool or integers, got {attention_mask.dtype}")
+            fits = fits and not attention_mask.is_floating_point()  # such a mask has 0 at tokens that are seen
+            expected = f"[num_seqs={num_seqs}, past_len + q_len={kv_len}], bool or integers"
+            require(fits, f"attention_mask must be {expected}", attention_mask)
             return attention_mask.to(device).bool()
         if seq_lens is not None:
-            lens = integers("seq_lens", seq_lens)
-            fits = len(lens) == num_seqs and all(0 <= n <= q_len for n in lens)
-            require(fits, f"seq_lens must be {num_seqs} lengths from 0 to {q_len}, got {lens}")
+            lens = integers("seq_lens", seq_lens, num_seqs, most=q_len)
             ends = torch.tensor(lens, dtype=torch.int64, device=device) + past_len
             return torch.arange(kv_len, device=device) < ends[:, None]
         return None

@@ -1,8 +1,7 @@
 """The radix tree as arrays, and what can be asked of it for many requests at once.
 
 A tree of Python objects cannot go to a GPU, so `flatten` lays it out: nodes numbered so that the children of a node
-follow each other, all edges in one row of tokens. The functions here are the readable twins of the kernels in
-`csrc/radix_ops/`; `yaie.kernels.api` chooses between them.
+follow each other, all edges in one row of tokens. The functions here are the readable twins of `csrc/radix_ops/`.
 
 The engine itself asks its `PrefixCache`, one request at a time: for one match a walk in Python takes less time than a
 launch, and a flat copy is out of date after the next insertion.
@@ -23,17 +22,12 @@ from yaie.kernels.radix_tree import Node
 
 
 class FlatTree(NamedTuple):
-    """A radix tree as arrays, all int64. Node 0 is the root; a parent comes before its children.
+    """A radix tree as arrays, all int64. Node 0 is the root; a parent comes before its children."""
 
-    edges: `[num_edge_tokens]`, the tokens of all edges, node after node
-    starts: `[num_nodes + 1]`, the edge of node `i` is `edges[starts[i] : starts[i + 1]]`
-    children: `[num_nodes + 1]`, the children of node `i` are the nodes `children[i]` up to `children[i + 1] - 1`, in
-        the order of the first pages of their edges
-    page_size: tokens per page
-    """
-
-    edges: Tensor
-    starts: Tensor
+    edges: Tensor  # [num_edge_tokens], the tokens of all edges, node after node
+    starts: Tensor  # [num_nodes + 1], the edge of node i is edges[starts[i] : starts[i + 1]]
+    # [num_nodes + 1], the children of node i are the nodes from children[i] to children[i + 1] - 1, in the order of the
+    # first pages of their edges
     children: Tensor
     page_size: int
 
@@ -52,7 +46,7 @@ class Positions(NamedTuple):
 
 def flatten(root: Node, page_size: int = 1) -> tuple[FlatTree, list[Node]]:
     """Lay out the tree below `root`; also the nodes by their number, to find payloads and parents."""
-    checks.require(isinstance(root, Node), f"root must be a Node, such as `tree.root`, got {checks.describe(root)}")
+    checks.require(isinstance(root, Node), "root must be a Node, such as `tree.root`", root)
     page_size = checks.integer("page_size", page_size, 1)
     nodes, children = [root], [1]
     for node in nodes:  # grows while we go over it: level by level

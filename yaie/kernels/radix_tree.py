@@ -6,10 +6,8 @@ and not 4,096. An edge is cut only where two sequences part or where something e
     root --[1 2]--+--[3]------ "req1" ends here
                   +--[4 4 4]-- "req2" ends here
 
-Two classes keep such a tree, and they differ only in the *payload* that hangs on a node:
-
-- `RadixTree` (below) hangs the ids of the requests that end there: who shares which prefix?
-- `yaie.engine.prefix_cache.PrefixCache` hangs pages, locks and times of use: what need not be computed again?
+Two classes keep such a tree, with another *payload* on its nodes: `RadixTree` (below) the ids of the requests that end
+there, `yaie.engine.prefix_cache.PrefixCache` pages, locks and times of use.
 
 With pages (`page_size > 1`) the tree is cut between pages only: every edge is a whole number of pages long, and
 children are told apart by their whole first page.
@@ -32,21 +30,15 @@ from yaie.kernels import checks
 
 @dataclass(slots=True, eq=False, repr=False)
 class Node:
-    """A node and the edge that leads into it. Compared and hashed by identity.
+    """A node and the edge that leads into it. Compared and hashed by identity."""
 
-    edge: [num_edge_tokens] the tokens between the parent and this node; empty for a root only
-    payload: what the owner of the tree hangs here. It follows a split of the edge: `payload.split(num_pages)` keeps
-        what belongs to the edge from page `num_pages` on, and returns the payload of the pages before
-    parent: None for a root, and for a node that was taken out of its tree
-    key: the name under which `parent.children` holds this node: `first_page(edge, page_size)`; None for a root
-    children: the nodes that go on from here, by their first page
-    """
-
-    edge: np.ndarray
+    edge: np.ndarray  # [num_edge_tokens], the tokens between the parent and this node; empty for a root only
+    # What the owner of the tree hangs here. It follows a split of the edge: `payload.split(num_pages)` keeps what
+    # belongs to the edge from page `num_pages` on, and returns the payload of the pages before.
     payload: Any
-    parent: Node | None = None
-    key: Hashable = None
-    children: dict[Hashable, Node] = field(default_factory=dict)
+    parent: Node | None = None  # None for a root, and for a node that was taken out of its tree
+    key: Hashable = None  # under which `parent.children` holds this node: `first_page(edge, page_size)`
+    children: dict[Hashable, Node] = field(default_factory=dict)  # the nodes that go on from here, by their first page
 
     def __repr__(self) -> str:
         shown = " ".join(map(str, self.edge[:8].tolist())) + (" ..." if len(self.edge) > 8 else "")
@@ -62,19 +54,15 @@ class Position(NamedTuple):
 
 
 def as_int_array(values: Sequence[int] | np.ndarray, name: str) -> np.ndarray:
-    """`values` (a list, tuple, numpy array or CPU tensor) as a 1-D int64 array; not a copy where it is one already.
-
-    Raises TypeError for anything but integers and ValueError for more than one dimension; `name` says what was wrong.
-    """
+    """`values` (a list, tuple, numpy array or CPU tensor) as a 1-D int64 array; not a copy where it is one already."""
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:  # rows of unequal length, tensors that numpy does not take
         raise ValueError(f"{name} must be a flat sequence of integers: {error}") from error
     if array.dtype == np.int64 and array.ndim == 1:
         return array
-    if array.ndim != 1:
-        what = f"shape {array.shape} from {type(values).__name__}"
-        raise ValueError(f"{name} must be a flat sequence of integers, got {what}")
+    flat = f"{name} must be a flat sequence of integers, got shape {array.shape} from {type(values).__name__}"
+    checks.require(array.ndim == 1, flat)
     if array.size == 0:
         return np.empty(0, dtype=np.int64)
     if array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
@@ -207,11 +195,8 @@ class RequestEnds:
 
 
 class RadixTree:
-    """Which requests share which prefix?
-
-    A request is recorded only at the node where its tokens end; those that share a prefix are the ones that end below
-    it. So neither an insertion nor a split gets slower when thousands of requests share a system prompt.
-    """
+    """Which requests share which prefix? A request is recorded only at the node where its tokens end: so neither an
+    insertion nor a split gets slower when thousands share a system prompt."""
 
     def __init__(self) -> None:
         self.root = Node(np.empty(0, dtype=np.int64), RequestEnds())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import checks
+from yaie.kernels.checks import require
 
 # The kinds of scaling and the entries that each needs in `rope_scaling`.
 SCALINGS = {
@@ -35,38 +36,32 @@ def rope_inv_freq(
     Args:
         scaling: `rope_scaling` (or `rope_parameters`) of a Hugging Face configuration.
         max_position_embeddings: context length of training; only `dynamic` needs it.
-        seq_len: only for `dynamic`: the longest sequence that these frequencies must serve. Keys in a cache are rotated
-            already, so one run needs one `seq_len`; up to `max_position_embeddings` nothing is scaled.
+        seq_len: only for `dynamic`: the longest sequence that these frequencies must serve; up to
+            `max_position_embeddings` nothing is scaled.
 
     Raises:
         ValueError: an odd head_dim; a type, or an entry of `scaling`, that this function does not implement.
 
     Source: `llama3` from the Llama 3.1 release; `dynamic` is NTK-aware scaling.
     """
-    if not checks.is_integer(head_dim) or not 0 < head_dim <= 65536 or head_dim % 2:
-        got = checks.describe(head_dim)
-        raise ValueError(f"RoPE rotates pairs of numbers: head_dim must be even, positive and at most 65536, got {got}")
+    pairs = checks.is_integer(head_dim) and 0 < head_dim <= 65536 and head_dim % 2 == 0
+    require(pairs, "RoPE rotates pairs of numbers: head_dim must be even, positive and at most 65536", head_dim)
     _positive("theta", theta)
-    if not isinstance(scaling, Mapping | None):
-        raise ValueError(f"scaling must be a mapping or None, got {checks.describe(scaling)}")
+    require(isinstance(scaling, Mapping | None), "scaling must be a mapping or None", scaling)
     scaling = dict(scaling or {})
     kinds = [scaling.pop(name) for name in ("rope_type", "type") if name in scaling]
     kind = kinds.pop() if kinds else "default"
-    if kinds not in ([], [kind]) or not isinstance(kind, str) or kind not in SCALINGS:
-        raise ValueError(f"rope_type {kind!r} is not supported; supported: {', '.join(SCALINGS)}")
-    if scaling.pop("rope_theta", theta) != theta:
-        raise ValueError(f"scaling has another rope_theta than theta={theta}")
-    if set(scaling) != set(SCALINGS[kind]):
-        raise ValueError(f"rope_type {kind!r} needs entries {list(SCALINGS[kind])}, got {list(scaling)}")
+    known = kinds in ([], [kind]) and isinstance(kind, str) and kind in SCALINGS
+    require(known, f"rope_type {kind!r} is not supported; supported: {', '.join(SCALINGS)}")
+    require(scaling.pop("rope_theta", theta) == theta, f"scaling has another rope_theta than theta={theta}")
+    require(set(scaling) == set(SCALINGS[kind]), f"rope_type {kind!r} needs entries {SCALINGS[kind]}", list(scaling))
     for name, value in scaling.items():
         _positive(f"scaling[{name!r}]", value)
     factor = scaling.get("factor", 1.0)
     if kind == "dynamic":
-        if max_position_embeddings is None:
-            raise ValueError("rope_type 'dynamic' needs max_position_embeddings")
         _positive("max_position_embeddings", max_position_embeddings)
         seq_len = checks.integer("seq_len", 0 if seq_len is None else seq_len)
-        checks.require(head_dim > 2, "rope_type 'dynamic' needs a head_dim above 2")
+        require(head_dim > 2, "rope_type 'dynamic' needs a head_dim above 2")
         stretch = max(1.0, seq_len / max_position_embeddings)
         theta = theta * (factor * stretch - (factor - 1)) ** (head_dim / (head_dim - 2))
     inv_freq = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
@@ -75,7 +70,7 @@ def rope_inv_freq(
     if kind == "llama3":
         # Long waves are slowed down by `factor`, short ones kept, those in between blended.
         low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-        checks.require(low < high, f"scaling must have low_freq_factor < high_freq_factor, got {low} and {high}")
+        require(low < high, f"scaling must have low_freq_factor < high_freq_factor, got {low} and {high}")
         waves_in_context = scaling["original_max_position_embeddings"] * inv_freq / (2 * math.pi)
         keep = ((waves_in_context - low) / (high - low)).clamp(0, 1)
         return (1 - keep) * inv_freq / factor + keep * inv_freq
@@ -83,8 +78,7 @@ def rope_inv_freq(
 
 
 def _positive(name: str, value: Any) -> None:
-    right = checks.is_number(value) and value > 0
-    checks.require(right, f"{name} must be a finite number above 0, got {checks.describe(value)}")
+    require(checks.is_number(value) and value > 0, f"{name} must be a finite number above 0", value)
 
 
 def rope_cos_sin(positions: Tensor, inv_freq: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,7 +121,7 @@ def apply_rope(x: Tensor, positions: Tensor, inv_freq: Tensor) -> Tensor:
     checks.tensor("positions", positions, checks.INTEGERS)
     checks.tensor("inv_freq", inv_freq, checks.FLOATS)
     fits = x.ndim >= 2 and x.shape[:-2][x.ndim - 2 - positions.ndim :] == positions.shape
-    checks.require(fits, f"positions must be {list(x.shape[:-2])} for x {list(x.shape)}, got {list(positions.shape)}")
+    require(fits, f"positions must be {list(x.shape[:-2])} for x {list(x.shape)}, got {list(positions.shape)}")
     pairs = list(inv_freq.shape) == [x.shape[-1] // 2] and x.shape[-1] % 2 == 0
-    checks.require(pairs, f"inv_freq must be [head_dim / 2] for x {list(x.shape)}, got {list(inv_freq.shape)}")
+    require(pairs, f"inv_freq must be [head_dim / 2] for x {list(x.shape)}, got {list(inv_freq.shape)}")
     return rotate(x, *rope_cos_sin(positions, inv_freq))

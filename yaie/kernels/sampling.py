@@ -93,7 +93,7 @@ def largest_until(probs: Tensor, mass: Tensor) -> Tensor:
     """The largest probabilities of each row in descending order, float64: enough to reach `mass` in every row.
 
     Sorting a few is much cheaper than sorting a vocabulary of 100,000. 64, and 8 times as many if that was not enough,
-    are a choice: of a distribution that is fairly sure of its tokens the first 64 hold nearly everything.
+    are a choice.
     """
     count, vocab_size = 64, probs.shape[-1]
     while True:
@@ -176,18 +176,14 @@ class SamplingKernel:
         generator: Generators = None,
         **more: Any,
     ) -> Tensor:
-        """Draw one token per row.
+        """Draw one token per row: ids `[num_seqs]`, int64 (`[]` for 1-D logits), on the device of logits.
 
         Args:
             logits: `[num_seqs, vocab_size]` or `[vocab_size]`, any floating dtype.
             temperature, top_p, top_k: one value for all rows, or one per row (sequence or tensor).
             generator: one per row (list), or one for all rows, which then depend on their order.
             more: by name, `min_p` (0), `repetition_penalty` (1) and `presence_penalty` (0), likewise; for the penalties
-                `prompt_tokens`, `output_tokens`: a sequence of token ids per row, or a bool mask `[num_seqs,
-                vocab_size]`.
-
-        Returns:
-            Token ids `[num_seqs]`, int64 (`[]` for 1-D logits), on the device of logits.
+                `prompt_tokens`, `output_tokens`: token ids for each row, or a bool mask `[num_seqs, vocab_size]`.
 
         Raises:
             ValueError: naming the row: a parameter out of range, NaN or +inf, or no token left to choose.
@@ -214,9 +210,8 @@ class Settings(NamedTuple):
 def checked(logits: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Settings]:
     """`prepare` with everything checked first."""
     checks.tensor("logits", logits)
-    if logits.ndim not in (1, 2) or logits.dtype not in checks.FLOATS or logits.shape[-1] == 0:
-        got = checks.describe(logits)
-        raise ValueError(f"logits must be floating, [num_seqs, vocab_size] or [vocab_size], got {got}")
+    right = logits.ndim in (1, 2) and logits.dtype in checks.FLOATS and logits.shape[-1] > 0
+    checks.require(right, "logits must be floating, [num_seqs, vocab_size] or [vocab_size]", logits)
     logits = logits.reshape(-1, logits.shape[-1])
     given = dict(zip(("temperature", "top_p", "top_k"), args, strict=False)) | more
     for name in RULES:
@@ -248,9 +243,7 @@ def prepare(
     prompt_tokens: Tokens | None = None,
     output_tokens: Tokens | None = None,
 ) -> tuple[Tensor, Settings]:
-    """All that comes before the filters: logits `[num_seqs, vocab_size]`, float32 where penalties were applied, and one
-    value of each setting per row. Nothing is checked.
-    """
+    """All that comes before the filters, unchecked: logits `[num_seqs, vocab_size]`, and the settings of each row."""
     logits = logits.reshape(-1, logits.shape[-1])
     num_seqs = len(logits)
     settings = Settings(*(_per_row(value, num_seqs) for value in (temperature, top_p, top_k, min_p)))
@@ -286,8 +279,8 @@ def filtered_probabilities(logits: Tensor, settings: Settings) -> Tensor:
 def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
     """Number `steps[row]` of the sequence that belongs to `seeds[row]`, from [0, 1), float64 `[num_seqs]`.
 
-    A counter-based generator: the number is worked out from seed and step alone, so there is no state to keep, a
-    request draws the same numbers in any batch, and a GPU can make them where it needs them. Both from 0 to 2**63 - 1.
+    It is worked out from seed and step alone (both from 0 to 2**63 - 1): there is no state to keep, and a GPU can make
+    the numbers where it needs them.
 
     Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011): Philox 4x32 with 10 rounds.
     """
@@ -308,15 +301,15 @@ def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64) / 2**53
 
 
-# The parameters by name: the words for what each must be, and whether a number is that. No step
-# leaves the range of float32 for logits up to 1e36.
+# The parameters by name: the words for what each must be, and whether a number is that. No step leaves the range of
+# float32 for logits up to 1e36.
 RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "temperature": ("at least 0", lambda t: t >= 0),
+    "temperature": ("0 (greedy) or from 1e-30 to 1e30", lambda t: t == 0 or 1e-30 <= t <= 1e30),
     "top_p": ("above 0 and at most 1", lambda p: 0 < p <= 1),
-    "top_k": ("-1 (all) or from 1 to 2**63 - 1", lambda k: k == -1 or 1 <= k <= checks.LARGEST),
+    "top_k": ("-1 (all) or an integer from 1 to 2**31 - 1", lambda k: k == -1 or 1 <= k < 2**31),
     "min_p": ("from 0 to 1", lambda p: 0 <= p <= 1),
     "repetition_penalty": ("from 0.01 to 100", lambda r: 0.01 <= r <= 100),
-    "presence_penalty": ("from -1e30 to 1e30", lambda p: -1e30 <= p <= 1e30),
+    "presence_penalty": ("from -2 to 2", lambda p: -2 <= p <= 2),  # the range of the OpenAI API
 }
 
 
@@ -329,12 +322,8 @@ def _per_row(value: Parameter, num_seqs: int) -> list:
 
 def check_parameter(name: str, value: Any, whose: str) -> None:
     """Raise ValueError that names `whose` parameter it is, unless it is a number that follows its rule."""
-    (rule, is_allowed), is_integer = RULES[name], name == "top_k"
-    is_right = checks.is_integer(value) if is_integer else checks.is_number(value)
-    if not is_right:
-        rule = f"{'an integer' if is_integer else 'a finite number'}, {rule}"
-    if not is_right or not is_allowed(value):
-        raise ValueError(f"{whose}: {name} must be {rule}, got {checks.describe(value)}")
+    (rule, is_allowed), is_kind = RULES[name], checks.is_integer if name == "top_k" else checks.is_number
+    checks.require(is_kind(value) and is_allowed(value), f"{whose}: {name} must be {rule}", value)
 
 
 def check_rows(logits: Tensor) -> None:
@@ -353,13 +342,13 @@ def check_generators(generator: Generators, num_seqs: int) -> None:
     """Raise ValueError unless there is one generator, or one for each row."""
     if generator is None or isinstance(generator, torch.Generator):
         return
-    if not isinstance(generator, Sequence):
-        raise ValueError(f"generator must be a torch.Generator or a list of them, got {checks.describe(generator)}")
-    if len(generator) != num_seqs:
-        raise ValueError(f"generator has {len(generator)} entries for {num_seqs} rows of logits")
+    several = isinstance(generator, Sequence)
+    checks.require(several, "generator must be a torch.Generator or a list of them", generator)
+    alike = len(generator) == num_seqs
+    checks.require(alike, f"generator has {len(generator)} entries for {num_seqs} rows of logits")
     for row, entry in enumerate(generator):
-        if entry is not None and not isinstance(entry, torch.Generator):
-            raise ValueError(f"row {row}: generator must be a torch.Generator or None, got {type(entry).__name__}")
+        right = isinstance(entry, torch.Generator | None)
+        checks.require(right, f"row {row}: generator must be a torch.Generator or None", entry)
 
 
 def _check_tokens(name: str, tokens: Tokens | None, logits: Tensor) -> None:
@@ -367,17 +356,16 @@ def _check_tokens(name: str, tokens: Tokens | None, logits: Tensor) -> None:
     if isinstance(tokens, Tensor):
         checks.tensor(name, tokens)
     if isinstance(tokens, Tensor) and tokens.dtype == torch.bool:
-        if tokens.shape != logits.shape:
-            raise ValueError(f"{name} must be a mask of shape {list(logits.shape)}, got {list(tokens.shape)}")
+        checks.require(tokens.shape == logits.shape, f"{name} must be a mask of shape {list(logits.shape)}", tokens)
     elif tokens is not None:
-        if not isinstance(tokens, Sequence | np.ndarray | Tensor) or isinstance(tokens, str | bytes):
-            raise ValueError(f"{name} must be a sequence of token ids per row, got {checks.describe(tokens)}")
-        if len(tokens) != num_seqs:
-            raise ValueError(f"{name} has {len(tokens)} sequences for {num_seqs} rows of logits")
+        several = isinstance(tokens, Sequence | np.ndarray | Tensor) and not isinstance(tokens, str | bytes)
+        checks.require(several, f"{name} must be a sequence of token ids per row", tokens)
+        alike = len(tokens) == num_seqs
+        checks.require(alike, f"{name} has {len(tokens)} sequences for {num_seqs} rows of logits")
         for row, ids in enumerate(tokens):
             ids = radix_tree.as_int_array(ids, f"row {row}: {name}")
-            if len(ids) and not 0 <= ids.min() <= ids.max() < vocab_size:
-                raise ValueError(f"row {row}: {name} has ids outside the vocabulary of {vocab_size}")
+            known = not len(ids) or 0 <= ids.min() <= ids.max() < vocab_size
+            checks.require(known, f"row {row}: {name} has ids outside the vocabulary of {vocab_size}")
 
 
 def _occurrences(tokens: Tokens | None, logits: Tensor) -> Tensor:

@@ -10,25 +10,16 @@ class Batch:
     """New tokens of several sequences, packed one sequence after the other without padding.
 
     The same batch may hold prompts, chunks of prompts and single decoded tokens: a sequence is a run of
-    `query_lens[i]` rows, and its pages hold `context_lens[i]` tokens when the step is done.
-
-    Attributes:
-        token_ids: `[num_tokens]`, int64.
-        positions: `[num_tokens]`, int64, the true position of each token in its sequence.
-        slot_mapping: `[num_tokens]`, int64, where the token's key and value go: `block * block_size + row`.
-        block_tables: `[num_seqs, max_blocks]`, int64, padded with 0.
-        context_lens: `[num_seqs]`, int64, tokens in the pages after this step, the new ones included.
-        query_lens: new tokens of each sequence, at least 1; they sum to `num_tokens`. On the host.
-        host_context_lens: `context_lens` on the host, so that to read them is not to wait for a GPU.
+    `query_lens[i]` rows, and its pages hold `context_lens[i]` tokens when the step is done. Tensors are int64.
     """
 
-    token_ids: torch.Tensor
-    positions: torch.Tensor
-    slot_mapping: torch.Tensor
-    block_tables: torch.Tensor
-    context_lens: torch.Tensor
-    query_lens: list[int]
-    host_context_lens: list[int] | None = None
+    token_ids: torch.Tensor  # [num_tokens]
+    positions: torch.Tensor  # [num_tokens], the true position of each token in its sequence
+    slot_mapping: torch.Tensor  # [num_tokens], where its key and value go: block * block_size + row
+    block_tables: torch.Tensor  # [num_seqs, max_blocks], padded with 0
+    context_lens: torch.Tensor  # [num_seqs], tokens in the pages after this step, the new ones included
+    query_lens: list[int]  # new tokens of each sequence, at least 1; on the host
+    host_context_lens: list[int] | None = None  # on the host, so that to read them is not to wait for a GPU
 
     @property
     def lengths(self) -> list[int]:

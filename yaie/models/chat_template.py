@@ -20,10 +20,8 @@ _worker: subprocess.Popen | None = None
 
 
 def render(template: str, variables: dict[str, Any]) -> str:
-    """The text that a template makes of its variables, in the surroundings that `transformers` gives it.
-
-    ValueError: the template refuses, fails, or needs more than the limits above; or the variables are not JSON.
-    """
+    """The text that a template makes of its variables, as in `transformers`. ValueError: it refuses, fails, or needs
+    more than the limits above; or the variables are not JSON."""
     try:
         question = json.dumps([template, variables])  # plain copies: no object of ours gets to the template
     except (TypeError, RecursionError) as error:

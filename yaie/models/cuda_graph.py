@@ -7,10 +7,6 @@ fixed: which kernels, how many thread blocks, which addresses. So
 * a graph is for one number of sequences. There is one for each of a few sizes ("buckets"), and a batch takes the next
   larger one. The rows that are left over are padding: slot -1 (stores nothing), context 0 (sees nothing);
 * everything that changes from step to step lies in tensors that stay where they are, and is filled in before a replay.
-
-Only steps in which every sequence has one new token are replayed; prompts, and steps that mix both, run as usual.
-
-Captured graphs need a GPU; with `capture=eager`, `DecodeGraphs` runs the padded batch as it is, on any machine.
 """
 
 from __future__ import annotations
@@ -21,6 +17,7 @@ from typing import Any
 
 import torch
 
+from yaie.kernels.checks import integer
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
 from yaie.models.batch import Batch
@@ -30,8 +27,7 @@ Step = Callable[[], torch.Tensor]
 
 def bucket_sizes(max_num_seqs: int) -> list[int]:
     """The numbers of sequences for which graphs are made: 1, 2, 4, then multiples of 8, and the largest itself."""
-    if not isinstance(max_num_seqs, int) or max_num_seqs < 1:
-        raise ValueError(f"max_num_seqs must be an integer from 1 on, got {max_num_seqs!r}")
+    integer("max_num_seqs", max_num_seqs, 1)
     sizes = {1, 2, 4, *range(8, max_num_seqs, 8), max_num_seqs}
     return sorted(size for size in sizes if size <= max_num_seqs)
 
@@ -70,14 +66,14 @@ def fill(static: Batch, batch: Batch) -> None:
 
 
 def eager(step: Step) -> Step:
-    """Instead of a `Capture`, where there is no GPU: every replay runs the step again."""
+    """Instead of a `Capture`, where there is no GPU: every replay runs the step (of the padded batch) again."""
     return step
 
 
 class Capture:
-    """Records the launches of steps; a call returns a function that replays them.
+    """Records the launches of a step, and returns a function that replays them.
 
-    All recordings of one `Capture` compute in one pool of memory: use a result before the next replay. The pool lives
+    All recordings of one `Capture` compute in one pool of memory: the next replay overwrites a result. The pool lives
     as long as one of its graphs does, so each engine has its own, or the second could record nothing after the first.
     """
 
@@ -85,7 +81,6 @@ class Capture:
         self._graphs: list[torch.cuda.CUDAGraph] = []
 
     def __call__(self, step: Step) -> Step:
-        """Run `step`, record it, and return a function that replays it; its result is overwritten each time."""
         side = torch.cuda.Stream()  # a first run compiles and loads kernels, and gets memory: a recording must not
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -139,13 +134,9 @@ class DecodeGraphs:
         return num_tokens == len(batch.query_lens) <= self.sizes[-1]
 
     def run(self, batch: Batch) -> torch.Tensor:
-        """The hidden states `[num_seqs, hidden_size]` of a batch that `takes` said yes to.
-
-        They lie in the graphs' memory: the next run overwrites them.
-        """
+        """The hidden states `[num_seqs, hidden_size]` of a batch that it `takes`; the next run overwrites them."""
         num_seqs = len(batch.query_lens)
         size = bucket_for(num_seqs, self.sizes)
-        assert size is not None
         if size not in self._static:
             # Contexts are not known yet while a graph is captured; there is a plan, so the host is not asked for them.
             self._static[size] = Batch(*(tensor[:size] for tensor in self._tensors), [1] * size, [0] * size)

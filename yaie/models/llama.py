@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from yaie.kernels import attention, rope
+from yaie.kernels import attention, checks, rope
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations, TorchOperations
 from yaie.kernels.ops import operations as by_name
@@ -32,8 +32,8 @@ Past = list[tuple[Tensor, Tensor]]
 
 
 class Module(nn.Module):
-    """An `nn.Module` whose call is its `forward`, and whose parts are plain attributes. PyTorch looks for hooks, and
-    finds parts by a search in Python: in a decode step of a small model the two took 7% of the time."""
+    """An `nn.Module` whose call is its `forward`, and whose parts are plain attributes: PyTorch's look for hooks and
+    parts took 7% of a decode step of a small model."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -180,11 +180,8 @@ class Llama(Module):
 
     @torch.inference_mode()
     def forward_contiguous(self, token_ids: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
-        """The next tokens of one sequence, with keys and values of the earlier ones contiguous, per layer.
-
-        `past` is what the call before returned (None at the start); it is not changed. Returns the logits `[num_tokens,
-        vocab_size]`, and for each layer key and value of all tokens so far, each `[past_len + num_tokens, num_kv_heads,
-        head_dim]`.
+        """Logits `[num_tokens, vocab_size]` of the next tokens of one sequence, and for each layer key and value of all
+        tokens so far, `[past_len + num_tokens, num_kv_heads, head_dim]` each: the next call's `past`, unchanged by it.
         """
         self._check(token_ids)
         past_len = len(past[0][0]) if past else 0
@@ -202,11 +199,9 @@ class Llama(Module):
 
     def _check(self, token_ids: Tensor) -> None:
         """Raise ValueError unless these are tokens of one sequence: a wrong one would end the use of a GPU."""
-        is_sequence = isinstance(token_ids, Tensor) and token_ids.ndim == 1 and len(token_ids)
-        integers, known = (torch.int32, torch.int64), self.config.vocab_size
-        if not is_sequence or token_ids.dtype not in integers or token_ids.min() < 0 or token_ids.max() >= known:
-            expected = f"token_ids must be [num_tokens], at least one integer from 0 to {known - 1}"
-            raise ValueError(f"{expected}, got {token_ids!r:.80}")
+        checks.Sizes().take("num_tokens", checks.INTEGERS, token_ids=token_ids)
+        checks.require(len(token_ids) > 0, "token_ids must have at least one", token_ids)
+        checks.indices("token_ids", token_ids, self.config.vocab_size)
 
     def _run(
         self, token_ids: Tensor, positions: Tensor, attend: Callable[..., Tensor], operations: Operations
@@ -222,11 +217,8 @@ class Llama(Module):
         return operations.rms_norm(change, self.norm, self.config.rms_norm_eps, residual)
 
     def checkpoint_views(self) -> dict[str, Tensor]:
-        """Every tensor of a Hugging Face checkpoint of this model by its name there, as a view of our weights.
-
-        Writing to a view fills its part of a fused matrix (query, key and value; gate and up). With tied embeddings
-        there is no `lm_head.weight`.
-        """
+        """Every tensor of a Hugging Face checkpoint of this model by its name there, as a view of our weights: to write
+        to it fills its part of a fused matrix. With tied embeddings there is no `lm_head.weight`."""
         config = self.config
         kv_size, size = config.num_kv_heads * config.head_dim, config.intermediate_size
         views = {"model.embed_tokens.weight": self.embed_tokens.weight.data, "model.norm.weight": self.norm.data}

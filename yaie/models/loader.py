@@ -14,21 +14,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from yaie.kernels import checks
 from yaie.models.config import ModelConfig, UnsupportedModelError, read_json
 from yaie.models.llama import Llama
 from yaie.models.tokenizer import Tokenizer
 
 TINY = Path(__file__).parent / "tiny"
-HUB_FILES = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "model.safetensors.index.json",
-    "model*.safetensors",
-]
+HUB_FILES = ["*config.json", "tokenizer.json", "special_tokens_map.json", "chat_template.jinja"]
+HUB_FILES += ["model*.safetensors", "model.safetensors.index.json"]
 # Of weights, by their names in files.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -41,10 +34,10 @@ DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 def load_model(
     name_or_path: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> tuple[Llama, ModelConfig, Tokenizer]:
-    """Load a checkpoint in the format of Hugging Face: config.json, safetensors, tokenizer.json.
+    """Load a checkpoint in the format of Hugging Face; weights are converted to `dtype`.
 
     `name_or_path` is a folder; or "tiny", the model that ships with YAIE; or a name on the Hugging Face Hub such as
-    "Qwen/Qwen3-0.6B", fetched with `huggingface_hub` (only then is the network used). Weights are converted to `dtype`.
+    "Qwen/Qwen3-0.6B", fetched with `huggingface_hub` (only then is the network used).
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing, or the name could not be fetched.
@@ -79,23 +72,17 @@ def find_folder(name_or_path: str | Path) -> Path:
 
 
 def _fetch(name: str) -> Path:
-    by_hand = (
-        f"On a machine with a network, run: hf download {name} --local-dir my_model\n"
-        "then copy that folder here and pass its path: LLM('path/to/my_model')"
-    )
     try:
         import huggingface_hub
-    except ImportError:
-        raise FileNotFoundError(
-            f"there is no folder {name!r}, and fetching that name from the Hugging Face Hub needs a package: "
-            f"pip install 'yaie[hub]'\n{by_hand}"
-        ) from None
-    try:
+
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=HUB_FILES))
     except Exception as error:  # no network, no such name, gated, disk full: each library below has its own classes
+        absent = isinstance(error, ImportError)
+        why = "needs a package: pip install 'yaie[hub]'" if absent else f"failed ({type(error).__name__}: {error})"
         raise FileNotFoundError(
-            f"there is no folder {name!r}, and the Hugging Face Hub did not give that name "
-            f"({type(error).__name__}: {error}).\n{by_hand}"
+            f"there is no folder {name!r}, and fetching that name from the Hugging Face Hub {why}\n"
+            f"On a machine with a network, run: hf download {name} --local-dir my_model\n"
+            "then copy that folder here and pass its path: LLM('path/to/my_model')"
         ) from error
 
 
@@ -107,18 +94,13 @@ def load_weights(
     The headers of the files are compared with `config` before any weight gets its memory. Besides the model itself,
     about one tensor of the checkpoint is in memory at a time.
     """
-    if dtype not in DTYPES.values():
-        raise ValueError(f"dtype must be one of {', '.join(map(str, DTYPES.values()))}, got {dtype!r}")
-    try:
-        torch.empty(0, device=device)
-    except Exception as error:  # each kind of device, absent or misspelt, has its own
-        raise ValueError(f"device={device!r} cannot be used here: {error}") from None
+    checks.require(dtype in DTYPES.values(), f"dtype must be one of {', '.join(map(str, DTYPES.values()))}", dtype)
+    checks.device(device)
     stored = _stored(folder)
     tied = config.tie_word_embeddings
     if tied:  # one tensor, stored under either name or under both
-        stored = {
-            there: stored[here] for here, there in ((HEAD, EMBEDDING), (EMBEDDING, HEAD)) if here in stored
-        } | stored
+        twins = {HEAD: EMBEDDING, EMBEDDING: HEAD}
+        stored = {twins[name]: stored[name] for name in twins if name in stored} | stored
     layers = {match[1] for name in stored if (match := re.match(r"model\.layers\.(\d+)\.", name))}
     if len(layers) != config.num_layers:  # before so many are built
         raise UnsupportedModelError(

@@ -9,6 +9,7 @@ from typing import Any
 
 import tokenizers
 
+from yaie.kernels.checks import require
 from yaie.models import chat_template
 from yaie.models.config import read_json, read_text
 
@@ -20,11 +21,9 @@ class Tokenizer:
     """Encodes, decodes and formats chats as `transformers` does for the same folder.
 
     Attributes:
-        eos_token_ids: tokens that end a text, as `generate` of transformers takes them: from generation_config.json if
-            it names any, else from config.json.
+        eos_token_ids: tokens that end a text, from generation_config.json if it names any, else from config.json.
         special_tokens: `bos_token`, `eos_token` and so on, as tokenizer_config.json names them.
-        vocab_size: number of token ids, added tokens included.
-        largest_id: of the vocabulary, without added tokens.
+        vocab_size: number of token ids, added tokens included; largest_id: without these.
         byte_of: tokens that are one byte each, as sentencepiece vocabularies have them (`<0xE2>`).
     """
 
@@ -60,17 +59,10 @@ class Tokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text, with what the tokenizer puts around every text (Llama 3: `<|begin_of_text|>`).
-
-        ValueError: it is no text, or has half a character in it (a lone surrogate).
-        """
-        if not isinstance(text, str):
-            raise ValueError(f"text must be a str, got {type(text).__name__}")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            what = f"{text[error.start]!r} at place {error.start}: a lone surrogate, half of a character"
-            raise ValueError(f"text has {what}") from None
+        ValueError: it is no text, or has half a character in it (a lone surrogate)."""
+        require(isinstance(text, str), "text must be a str", text)
         with _named(f"{self._path} fails on this text"):
+            text.encode()  # its words for half a character
             return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
@@ -105,11 +97,8 @@ class Tokenizer:
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
     ) -> list[int]:
-        """Token ids of a chat.
-
-        `messages` are `{"role": ..., "content": ...}` each; `add_generation_prompt` ends them with what begins the
-        assistant's answer. ValueError: there is no chat template, or it refuses these messages, fails or runs on.
-        """
+        """Token ids of `{"role": ..., "content": ...}` messages; `add_generation_prompt` adds what begins an answer.
+        ValueError: there is no chat template, or it refuses these messages, fails or runs on."""
         text = self.render_chat(messages, add_generation_prompt)
         return self.encode(text, add_special_tokens=False)  # the template has written them already
 
@@ -120,11 +109,10 @@ class Tokenizer:
                 f"{self.folder} has no chat template (chat_template in tokenizer_config.json, or "
                 "chat_template.jinja): use a model tuned for chat, or plain prompts"
             )
-        variables = {"messages": messages, "tools": None, "documents": None} | self.special_tokens
+        variables = {"messages": messages, "tools": None, "documents": None, **self.special_tokens}
+        variables["add_generation_prompt"] = add_generation_prompt
         try:
-            return chat_template.render(
-                self.chat_template, variables | {"add_generation_prompt": add_generation_prompt}
-            )
+            return chat_template.render(self.chat_template, variables)
         except ValueError as error:
             raise ValueError(f"the chat template of {self.folder} refuses these messages: {error}") from None
 

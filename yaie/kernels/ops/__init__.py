@@ -2,12 +2,11 @@
 
 `TorchOperations` runs everywhere and is the reference. `KernelOperations` launches the kernels of csrc/, on a GPU
 ("cuda") or under the emulator ("emulator", for looking at kernels and not for speed). Both have the same methods; each
-family of them is one file here. In it `Torch` has torch's way and says what an operation is, its types and contract,
-`Kernels` launches the kernels for it, and the function of its name, for `kernels.api`, checks its arguments first.
+family of them is one file here. In it `Torch` has torch's way and the contract, `Kernels` launches kernels, and the
+function of an operation's name, for `kernels.api`, checks its arguments first.
 
-Numbers are not checked inside an operation, and those that a step of the engine calls do not wait for the device:
-arguments are right, or the results are not. Only what a backend cannot do at all (a dtype, a shape) it refuses, with
-`BackendError`, before anything has changed.
+An operation does not check numbers: arguments are right, or the results are not. Only what a backend cannot do at all
+(a dtype, a shape) it refuses, with `BackendError`, before anything has changed.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import attention
-from yaie.kernels.checks import FLOATS, Sizes, flag, integers, require, scale_of_scores
+from yaie.kernels.checks import FLOATS, Sizes, flag, integers, number, require
 from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import MAX_GRID, BackendError, Family, Launching, aligned, dtype_code, named_as_file
 
@@ -75,21 +75,14 @@ class Kernels(Launching):
         causal: bool = True,
         scale: float | None = None,
     ) -> Tensor:
-        """Attention of packed sequences of different lengths by the rung that was asked for, or the best.
+        """Attention of packed sequences of different lengths by the rung that was asked for, or the best. Like query; a
+        query that sees no key gets 0.
 
         Args:
             query: `[total_q, num_heads, head_dim]`, the sequences one after the other.
             key, value: `[total_k, num_kv_heads, head_dim]`, of query's dtype.
             cu_seqlens_q, cu_seqlens_k: `[num_seqs + 1]`, int32: where the rows of each sequence begin, and the total.
-            max_q_len, max_kv_len: the longest sequence, in queries and in keys. Given, because reading them from the
-                tensors would make the CPU wait for the GPU.
-            causal, scale: as for `attention_forward`.
-
-        Returns:
-            Like query. A query that sees no key gets 0.
-
-        Raises:
-            BackendError: a dtype or head_dim that no rung, or not the one that was asked for, can do.
+            max_q_len, max_kv_len: the longest sequence; to read it from the tensors would be to wait for the GPU.
         """
         if key.dtype != query.dtype or value.dtype != query.dtype:
             raise BackendError(f"flash attention takes one dtype, got {query.dtype}, {key.dtype} and {value.dtype}")
@@ -142,7 +135,7 @@ def attention_forward(
     sizes.take("num_seqs q_len num_heads head_dim", FLOATS, query=query)
     sizes.take("num_seqs kv_len num_kv_heads head_dim", [query.dtype], key=key, value=value)
     sizes.check_heads()
-    causal, scale = flag("causal", causal), scale_of_scores(scale)
+    causal, scale = flag("causal", causal), None if scale is None else number("scale", scale)
     q_len, kv_len = sizes["q_len"], sizes["kv_len"]
     require(not causal or q_len <= kv_len, f"causal: q_len={q_len} queries cannot be the last of {kv_len} tokens")
     if seq_lens is None:

@@ -9,14 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from yaie.kernels import ops
-from yaie.kernels.checks import describe, require
+from yaie.kernels.checks import require
 from yaie.kernels.ops.launching import BackendError, Family
 
 Backend = str | Family  # "auto", the name of a backend, or its operations
 
 
-def checked(contract: type[Family]) -> Callable[[Callable], Callable]:
-    """Adds what an operation of the same name in `contract` says about itself to what a function says."""
+def checked(contract: Any) -> Callable[[Callable], Callable]:
+    """Adds what its namesake in `contract` (a class or a module) says about itself to what a function says."""
 
     def add(function: Callable) -> Callable:
         said = inspect.getdoc(getattr(contract, function.__name__)), function.__doc__
@@ -30,7 +30,7 @@ def run(backend: Backend, operation: str, tensor: Tensor, *arguments: Any, **mor
     """Call an operation of the backend that computes for tensors where `tensor` is."""
     if not isinstance(backend, str):
         known = callable(getattr(backend, operation, None))
-        require(known, f"backend must be a name or the operations of a backend, got {describe(backend)}")
+        require(known, "backend must be a name or the operations of a backend", backend)
         return getattr(backend, operation)(*arguments, **more)
     name = ops.resolve(backend, tensor.is_cuda, ops.obstacle)
     try:

@@ -30,8 +30,7 @@ class Family:
 
     Attributes:
         RUNGS: for each such operation of a family what stands behind each number, from the plainest to the fastest: a
-            `Launcher`, where that is a kernel. A rung computes all that its file has code for, and raises
-            `BackendError` for the rest. `known_rungs` has those of all families.
+            `Launcher`, where that is a kernel. `known_rungs` has those of all families.
         rungs: the rung of each operation. asked: those that were asked for.
     """
 
@@ -49,7 +48,7 @@ class Family:
 
 
 class Launching(Family):
-    """Operations by the kernels of csrc/.
+    """Operations by the kernels of csrc/. BackendError: they cannot run on this machine.
 
     Args:
         backend: "cuda" or "emulator".
@@ -59,10 +58,6 @@ class Launching(Family):
         check: the emulator looks for races, overruns and the like.
         time_limit: seconds after which the emulator stops a call.
         flags: more options for the compiler.
-
-    Raises:
-        ValueError: no such backend, rung or file.
-        BackendError: the backend cannot run on this machine.
 
     Attributes:
         launch: by (file, launcher) the Python function of a launcher; compiled and looked up when first asked for.

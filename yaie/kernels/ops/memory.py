@@ -57,15 +57,7 @@ class Torch(Family):
         keys[slots[real]], values[slots[real]] = key[real], value[real]
 
     def gather_pages(self, cache: Tensor, block_table: Tensor, context_len: int) -> Tensor:
-        """Collect the first `context_len` tokens of a sequence from its pages.
-
-        Args:
-            cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, keys or values of one layer.
-            block_table: `[max_blocks]`, int32 or int64; entries beyond the context may be anything.
-
-        Returns:
-            `[context_len, num_kv_heads, head_dim]`, a copy.
-        """
+        """`paged.gather_pages`."""
         return paged.gather_pages(cache, block_table, context_len)
 
 
@@ -152,7 +144,7 @@ def reshape_and_cache(
     run(backend, "reshape_and_cache", key, key, value, key_cache, value_cache, slot_mapping)
 
 
-@checked(Torch)
+@checked(paged)
 def gather_pages(cache: Tensor, block_table: Tensor, context_len: int, *, backend: Backend = "auto") -> Tensor:
     sizes = Sizes()
     sizes.take("num_blocks block_size num_kv_heads head_dim", contiguous=True, cache=cache)

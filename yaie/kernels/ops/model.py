@@ -59,10 +59,7 @@ class Torch(Family):
             rotary.rotate_in_place(x, cos, sin)
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
-        """`silu(gate) * up`, where the gate is the first half of each row of `gate_up` and up is the second.
-
-        `[..., 2 * size]` to `[..., size]`, in the dtype of `gate_up`.
-        """
+        """`model_ops.silu_mul`."""
         return model_ops.silu_mul(gate_up)
 
     def embedding(self, table: Tensor, token_ids: Tensor) -> Tensor:
@@ -134,7 +131,7 @@ def rms_norm(
     eps = number("eps", eps, 0)
     if residual is not None:
         sizes.take("... size", [x.dtype], contiguous=True, residual=residual)
-        require(residual.shape == x.shape, f"residual must be like x, {describe(x)}, got {describe(residual)}")
+        require(residual.shape == x.shape, f"residual must be like x, {describe(x)}", residual)
         writable({"residual": residual}, {"x": x, "weight": weight})
     return run(backend, "rms_norm", x, x, weight, eps, residual)
 
@@ -156,7 +153,7 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, *, backend: Backend = "auto") -> N
     run(backend, "rope", x, x, cos, sin)
 
 
-@checked(Torch)
+@checked(model_ops)
 def silu_mul(gate_up: Tensor, *, backend: Backend = "auto") -> Tensor:
     Sizes().take("... 2*size", FLOATS, gate_up=gate_up)
     require(gate_up.shape[-1] % 2 == 0, f"gate_up must be [..., 2 * size], got {list(gate_up.shape)}")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import paged
-from yaie.kernels.checks import FLOATS, Sizes, require, scale_of_scores
+from yaie.kernels.checks import FLOATS, Sizes, number, require
 from yaie.kernels.ops import attention, memory
 from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import MAX_GRID, BackendError, Family, Launcher, aligned, dtype_code, named_as_file
@@ -70,9 +70,6 @@ class Torch(Family):
         Args:
             block_tables: `[num_seqs, max_blocks]` int32. context_lens: `[num_seqs]` int32; 0 for a row that is padding.
             max_context_len: the longest context to be fast for; longer ones are right.
-
-        Raises:
-            BackendError: as `plan_attention`; always with torch, whose attention asks the host for lengths.
         """
         raise BackendError("torch's attention over pages asks the host for lengths, so it cannot be captured")
 
@@ -105,10 +102,8 @@ class Torch(Family):
 
 
 class Gathered(NamedTuple):
-    """The prefills of a batch for flash attention: where their keys lie, and which rows belong to which sequence.
-
-    Sequences that decode are listed, so that rows are counted as in the flat query, but have no keys here.
-    """
+    """The prefills of a batch for flash attention. Sequences that decode are listed, so that rows are counted as in the
+    flat query, but have no keys here."""
 
     slots: Tensor  # [total_k] int64
     cu_seqlens_q: Tensor  # [num_seqs + 1] int32
@@ -276,11 +271,8 @@ def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int
 def choose_splits(num_blocks: int, max_context_len: int, num_multiprocessors: int) -> tuple[int, int]:
     """How many thread blocks share a context, and how many keys each takes: `(num_splits, split_tokens)`.
 
-    More splits fill the card and even out its last wave of thread blocks; each costs its start.
-
-    Args:
-        num_blocks: thread blocks of an unsplit decode, `num_seqs * num_kv_heads`.
-        max_context_len: the longest context.
+    More splits fill the card and even out its last wave of thread blocks; each costs its start. `num_blocks`: of an
+    unsplit decode, `num_seqs * num_kv_heads`.
     """
     if num_blocks == 0 or max_context_len <= FEWEST_SPLIT_TOKENS:
         return 1, FEWEST_SPLIT_TOKENS
@@ -323,11 +315,9 @@ def _gathered(tables: Tensor, context_lens: np.ndarray, query_lens: np.ndarray, 
 
 
 def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray) -> np.ndarray:
-    """Cut the queries of every sequence that has several into tiles.
-
-    Returns:
-        `[num_tiles, 4]`: sequence, first row of the flat query, number of tokens, keys that the first of them sees. The
-        tiles that see most come first, so that no thread block starts on a long one when the others are done.
+    """The queries of every sequence that has several, cut into tiles, `[num_tiles, 4]`: sequence, first row of the flat
+    query, number of tokens, keys that the first of them sees. Those that see most come first, so that no thread block
+    starts on a long one when the others are done.
     """
     lens = np.where(query_lens > 1, query_lens, 0)
     counts = -(-lens // TILE_TOKENS)
@@ -384,7 +374,7 @@ def paged_attention_forward(
     flat = isinstance(query, Tensor) and query.ndim == 3
     sizes.take("num_tokens num_heads head_dim" if flat else "num_seqs q_len num_heads head_dim", FLOATS, query=query)
     sizes.check_heads()
-    scale = scale_of_scores(scale)
+    scale = None if scale is None else number("scale", scale)
     query = aligned(query)
 
     def attend(query: Tensor, *lengths: Any) -> Tensor:

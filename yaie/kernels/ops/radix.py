@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import radix_ops
-from yaie.kernels.checks import LARGEST, Sizes, describe, integer, integers, require
+from yaie.kernels.checks import LARGEST, Sizes, integer, integers, require
 from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching
 from yaie.kernels.radix_ops import FlatTree, Positions
@@ -24,9 +24,6 @@ class Torch(Family):
             tree: from `radix_ops.flatten`, on the device of tokens.
             tokens: `[num_rows, max_len]`, int64.
             lengths: `[num_rows]`, tokens of each row; what comes after them may be anything.
-
-        Returns:
-            For each row the node in which the walk ended, the tokens of its edge that matched, and all that matched.
         """
         return radix_ops.match_prefixes(tree, tokens, lengths)
 
@@ -37,9 +34,6 @@ class Torch(Family):
             last_used: `[num_nodes]`, int64, from 0: the smallest goes first, among equals the higher number.
             sizes: `[num_nodes]`, int64, what each node frees.
             evictable: `[num_nodes]`, bool.
-
-        Returns:
-            `[num_victims]`, int64, numbers of nodes.
         """
         return radix_ops.choose_victims(last_used, sizes, evictable, num_tokens)
 
@@ -86,7 +80,7 @@ def match_prefixes(
 
 def _check_tree(tree: FlatTree, sizes: Sizes) -> None:
     """Require a tree in which a walk ends, and stays inside the arrays."""
-    require(isinstance(tree, FlatTree), f"tree must be a FlatTree, from radix_ops.flatten, got {describe(tree)}")
+    require(isinstance(tree, FlatTree), "tree must be a FlatTree, from radix_ops.flatten", tree)
     edges, starts, children, _ = tree
     page = integer("tree.page_size", tree.page_size, 1)
     sizes.take("num_edge_tokens", [torch.int64], contiguous=True, edges=edges)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import sampling
-from yaie.kernels.checks import LARGEST, integers, require
+from yaie.kernels.checks import integers, require
 from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching, named_as_file
 from yaie.kernels.sampling import Generators, Parameter, Settings
@@ -84,15 +84,12 @@ class Kernels(Launching):
         steps: Sequence[int] | None = None,
         limits: Tensor | None = None,
     ) -> Tensor:
-        """One launch.
+        """One launch: tokens `[num_seqs]`, int64, with -1 for a row that has NaN, +inf or nothing but -inf.
 
         Args:
             rows: `[num_seqs, vocab_size]`; the kernels read float32, other dtypes are converted.
             uniforms: `[num_seqs]`, float64, from [0, 1), on any device; or None, and seeds and steps.
             limits: None, or `[num_seqs]` int64 to be filled with the limit of each row, see csrc/sampling/row.cuh.
-
-        Returns:
-            Tokens `[num_seqs]`, int64, with -1 for a row that has NaN, +inf or nothing but -inf.
         """
         rows = rows.float().contiguous()
         num_seqs, vocab_size = rows.shape
@@ -136,13 +133,8 @@ def sample(
     if seeds is None and steps is None:
         sampling.check_generators(generator, len(rows))
     else:
-        require(generator is None, "give a generator or seeds, not both")
-        together = seeds is not None and steps is not None
-        require(together, "seeds and steps go together, got None for one of them")
-        seeds, steps = integers("seeds", seeds, least=-LARGEST), integers("steps", steps, least=-LARGEST)
-        alike = len(seeds) == len(steps) == len(rows)
-        require(alike, f"seeds and steps must have one number for each of {len(rows)} rows")
-        for name, numbers in (("seeds", seeds), ("steps", steps)):
-            require(min(numbers, default=0) >= 0, f"{name} must be from 0 to 2**63 - 1, got {numbers}")
+        one_way = generator is None and seeds is not None and steps is not None
+        require(one_way, "give a generator, or seeds and steps, and not both")
+        seeds, steps = integers("seeds", seeds, len(rows)), integers("steps", steps, len(rows))
     how = {"generator": generator, "min_p": settings.min_p, "seeds": seeds, "steps": steps}
     return run(backend, "sample", rows, rows, *settings[:3], **how).view(logits.shape[:-1])
