@@ -193,7 +193,8 @@ def test_bombs_cost_no_more_than_a_second_and_100_mb(tmp_path):
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((TINY / name).read_bytes())
     (tmp_path / "generation_config.json").write_text("{}")
-    subprocess.run([sys.executable, "-c", BOMBS, str(tmp_path)], check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", BOMBS, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 # --- safetensors and their index ----------------------------------------------------------------------------------

@@ -217,8 +217,9 @@ class Sizes(dict[str, int]):
                 f"sequence {s}: context_len={context_len} must hold query_len={query_len} tokens and fit into "
                 f"{max_blocks} blocks of {block_size}",
             )
-        used = torch.arange(max_blocks) < torch.tensor([-(-n // block_size) for n in context_lens])[:, None]
         tables = block_tables.cpu()
+        pages = torch.tensor([-(-n // block_size) for n in context_lens], device="cpu")  # whatever torch's default is
+        used = torch.arange(max_blocks, device="cpu") < pages[:, None]
         if (wrong := used & ((tables < 0) | (tables >= self["num_blocks"]))).any():
             s, entry = wrong.nonzero()[0].tolist()
             raise ValueError(

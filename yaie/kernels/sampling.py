@@ -137,7 +137,7 @@ def draw_uniforms(num_seqs: int, generator: Generators = None) -> Tensor:
         torch.rand((), dtype=torch.float64, generator=g, device=g.device if g is not None else "cpu").item()
         for g in generator
     ]
-    return torch.tensor(numbers, dtype=torch.float64)
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu")
 
 
 def draw_tokens(probs: Tensor, uniforms: Tensor) -> Tensor:
@@ -298,7 +298,7 @@ def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
             ]
             key = [key[0] + 0x9E3779B9 & 0xFFFFFFFF, key[1] + 0xBB67AE85 & 0xFFFFFFFF]
         numbers.append((counter[1] << 32 | counter[0]) >> 11)  # the 53 bits that a float64 holds
-    return torch.tensor(numbers, dtype=torch.float64) / 2**53
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu") / 2**53
 
 
 # The parameters by name: the words for what each must be, and whether a number is that. No step leaves the range of
