@@ -12,11 +12,12 @@ _WHERE = {
     "SamplingParams": ("yaie.engine.sampling_params", "SamplingParams"),
     "exercise": ("yaie.course.api", "exercise"),
     "board": ("yaie.course.api", "board"),
+    "cache": ("yaie.course.api", "cache"),
     "reset": ("yaie.course.api", "reset"),
     "doctor": ("yaie.course.doctor", "examine"),
 }
 
-__all__ = ["LLM", "SamplingParams", "board", "doctor", "exercise", "reset"]
+__all__ = ["LLM", "SamplingParams", "board", "cache", "doctor", "exercise", "reset"]
 
 
 def LLM(model: Any = "tiny", *, parts: str | None = None, **options: Any) -> Any:

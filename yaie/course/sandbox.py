@@ -39,6 +39,8 @@ MEMORY_LIMIT = 1 << 30  # bytes a worker may take on top of what it starts with
 OUTPUT_LIMIT = 256 << 10  # bytes a worker may print
 FILE_LIMIT = 256 << 20  # bytes of a file that it writes: a compiler's largest are a tenth of it
 PROCESS_LIMIT = 64  # processes that it has at a time: a compiler needs five
+BUSY = 4  # times longer is the limit where the system does not say for how long a worker had no processor
+COMPILING = "compiling"  # a file that is there while a worker waits for the compiler
 PATIENCE = 120.0  # seconds in which the server must have imported torch, and for all that a run needs besides its limit
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
@@ -100,7 +102,7 @@ class Sandbox:
 
     def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
         self.start()
-        server, id, limit = self._server, secrets.token_hex(8), job["time_limit"] + PATIENCE
+        server, id, limit = self._server, secrets.token_hex(8), BUSY * job["time_limit"] + 2 * PATIENCE
         give_up = time.monotonic() + limit
         try:
             with suppress(BrokenPipeError):  # it has ended, and its other pipe says no more
@@ -158,7 +160,7 @@ def _supervise(job: dict[str, Any]) -> dict[str, Any]:
         pid = os.fork()
         if pid == 0:
             _worker(job, folder)
-        broken_limit = _watch(pid, folder, time.monotonic() + job["time_limit"])
+        broken_limit = _watch(pid, folder, job["time_limit"])
         code = _end(pid)
         report = {path.name: path.read_text("utf-8", "replace")[:OUTPUT_LIMIT] for path in folder.iterdir()}
         end = broken_limit or ("signal" if code < 0 else "finished" if report["result"] else "exit")
@@ -175,16 +177,20 @@ def _answer(text: str, id: str) -> Any:
     return None
 
 
-def _watch(pid: int, folder: Path, deadline: float) -> str | None:
+def _watch(pid: int, folder: Path, limit: float) -> str | None:
     """Wait until the worker ends; return which limit it broke before, if any.
+
+    Its time is that in which it ran or slept: other programs of a busy machine do not count, nor does the compiler.
 
     Nothing is asked while a worker runs, so requests that become readable have ended: the client gave up or is gone.
     """
-    pause, count_at = 0.001, time.monotonic() + 0.2
+    limit *= 1 if _schedstat(os.getpid())[0] else BUSY
+    pause, spent, waited = 0.001, 0.0, 0.0
+    started = before = time.monotonic()
+    count_at = started + 0.2
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        left = deadline - time.monotonic()
         pause = min(1.5 * pause, 0.02)
-        if select.select([sys.stdin], [], [], max(0, min(left, pause)))[0]:
+        if select.select([sys.stdin], [], [], pause)[0]:
             return "abandoned"
         if (folder / "output").stat().st_size > OUTPUT_LIMIT:
             return "output"
@@ -192,11 +198,23 @@ def _watch(pid: int, folder: Path, deadline: float) -> str | None:
             if len(_descendants()) > PROCESS_LIMIT:
                 return "processes"
             count_at = time.monotonic() + 0.2
-        if left <= 0:
+        now, waiting = time.monotonic(), _schedstat(pid)[1]
+        if not (folder / COMPILING).exists():
+            spent += now - before - (waiting - waited)
+        before, waited = now, waiting
+        if spent > limit or now - started > limit + PATIENCE:
             os.kill(pid, signal.SIGUSR1)  # faulthandler writes where it is
             _wait_for_stack(folder / "stack")
             return "timeout"
     return None
+
+
+def _schedstat(pid: int) -> tuple[float, float]:
+    """Seconds for which a process ran, and was ready to run and had no processor; (0, 0) where no one counts them."""
+    with suppress(OSError):
+        ran, waited, _ = map(int, Path(f"/proc/{pid}/schedstat").read_bytes().split())
+        return ran / 1e9, waited / 1e9
+    return 0.0, 0.0
 
 
 def _wait_for_stack(stack: Path) -> None:
@@ -263,7 +281,9 @@ def _worker(job: dict[str, Any], folder: Path) -> NoReturn:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
     from yaie.course import expect, worker
+    from yaie.course.language import engine_seam
 
+    engine_seam.mark_compiling(folder / COMPILING)
     expect.announce = lambda text: (folder / "current_input").write_text(text, "utf-8", "replace")
     try:
         result = worker.run(job)

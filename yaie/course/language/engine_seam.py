@@ -101,6 +101,20 @@ def limit_calls(seconds: float) -> None:
     _limit = seconds
 
 
+def mark_compiling(mark: Path) -> None:
+    """Have a file be there while CUDA C++ is compiled and loaded."""
+    load = yaie.cuda.load
+
+    def marked(*args: Any, **options: Any) -> yaie.cuda.Module:
+        mark.touch()
+        try:
+            return load(*args, **options)
+        finally:
+            mark.unlink(missing_ok=True)
+
+    yaie.cuda.load = marked
+
+
 def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:
     """Build the emulator, and texts for paths under `csrc/` as `module` will ask for them.
 
