@@ -11,6 +11,7 @@ import re
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from yaie.course import REPOSITORY, expect, files
@@ -23,6 +24,8 @@ NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
 NOT_COMPILED = "It does not compile."
 TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 
+BY_HAND = 200  # characters of an input or a result that one can work with by hand
+LONG = ("Expected", "Got")
 CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
 
 # What a report may hold, and how it is headed.
@@ -118,7 +121,7 @@ def _run(exercise: Exercise, text: str, written: Written, sandbox: Sandbox) -> O
     if written.remark and _went_wrong_outside(alone):
         rows.append(("Note", written.remark))
     located = any(label == "Where" for label, _ in rows)
-    if cause := _likely_cause(exercise, alone, sandbox, located):
+    if cause := _likely_cause(exercise, text, alone, sandbox, located):
         rows.append(("Likely cause", cause))
     rows += _output_rows(alone)
     headline, next_step = _headline(exercise, alone, located)
@@ -138,8 +141,8 @@ def _attempted_others(exercise: Exercise, text: str) -> list[str]:
 
 def _job(exercise: Exercise, text: str, use: list[str], sandbox: Sandbox, **changes: Any) -> dict[str, Any]:
     limits = {"time_limit": exercise.time_limit, "call_limit": CALL_LIMIT}
-    job = {"exercise": exercise.id, "folder": str(files.exercises_dir()), "text": text, "use": use, **limits}
-    return sandbox.run(job | changes)
+    job = {"exercise": exercise.id, "folder": str(files.exercises_dir()), "text": text, "use": use, "every": False}
+    return sandbox.run(job | limits | changes)
 
 
 def _went_wrong_outside(report: dict[str, Any]) -> bool:
@@ -152,8 +155,11 @@ def _passed(report: dict[str, Any]) -> bool:
     return report["end"] == "finished" and report["result"]["passed"]
 
 
-def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox, located: bool) -> str | None:
-    """The message of the first known mistake that fails in just the way the learner's function did.
+def _likely_cause(
+    exercise: Exercise, learners: str, report: dict[str, Any], sandbox: Sandbox, located: bool
+) -> str | None:
+    """The message of the first known mistake that goes wrong on just the inputs on which the learner's function does,
+    and in the same way. One that agrees on the first of them alone may be another mistake: then none is named.
 
     It has less time: nobody should wait for three endless loops in a row. Where none fits, what the emulator found in a
     line of the learner's has a usual cause. A mistake in a line that the engine no longer has is passed over.
@@ -167,21 +173,39 @@ def _likely_cause(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox, 
             body = exercise.language.changed(exercise, mistake.old, mistake.new)
             known.append((mistake, exercise.language.render(exercise.file, {exercise.id: body})))
     exercise.language.prepare(exercise, [text for _, text in known])
-    changes = {"time_limit": max(2.0, exercise.time_limit / 4), "folder": str(REPOSITORY / "exercises")}
-    wanted = _fingerprint(report)
+    home, first, every = str(REPOSITORY / "exercises"), _fingerprint(report), None
+    short = max(2.0, exercise.time_limit / 4)
     for mistake, text in known:
-        if _fingerprint(_job(exercise, text, [exercise.id], sandbox, **changes)) == wanted:
+        run = partial(_job, exercise, text, [exercise.id], sandbox, folder=home)
+        if _fingerprint(run(time_limit=short)) != first:
+            continue
+        every = every or _fingerprint(_job(exercise, learners, [exercise.id], sandbox, every=True))
+        if _fingerprint(run(every=True)) == every:
             return mistake.message
     return result.get("cause") if located else None
 
 
-def _fingerprint(report: dict[str, Any]) -> tuple[Any, ...]:
-    """What must be the same for two failures to have the same cause. A finding may be met by another thread."""
-    result = report["result"] or {"kind": "", "given": report["current_input"]}
-    keys = ("kind", "given", "error", "array")
-    if result["kind"] != "finding":
-        keys = ("kind", "given", "what", "got", "error")
-    return (report["end"], report["code"], *(result.get(key) for key in keys))
+def _fingerprint(report: dict[str, Any]) -> list[Any]:
+    """What must be the same for two failures to have the same cause."""
+    failures = (report["result"] or {}).get("failures", [report["current_input"]])
+    return [report["end"], report["code"], *map(_manner, failures)]
+
+
+def _manner(failure: dict[str, Any] | str) -> Any:
+    """How one input went wrong. A finding may be met by another thread."""
+    if isinstance(failure, str):
+        return failure
+    keys = ("array",) if failure["kind"] == "finding" else ("what", "got")
+    return [failure.get(key) for key in ("kind", "given", "error", *keys)]
+
+
+def _is_wrong(what: str) -> str:
+    """A sentence about a label of a check, which is a noun with what belongs to it, or something else."""
+    noun = re.match(r"[a-z]+(?: [a-z]+)*?(?=,| \(| (?:of|that|with|in|to|for|on|at|by|found|afterwards)\b|$)", what)
+    if noun is None or len(what) > 40 or what.startswith(("what ", "whether ")):
+        return f"Wrong: {what}."
+    several = " and " in noun[0] or re.search(r"[^siu]s$", noun[0])
+    return f"The {what} {'are' if several else 'is'} wrong."
 
 
 def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tuple[str, str]:
@@ -207,7 +231,9 @@ def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tupl
         if result["headline"]:
             look = f'yaie.exercise("{exercise.id}").module("emulator").profile(...)'
             return result["headline"], f"See what each line does in the notebook: `{look}`."
-        return f"The {result['what']} is wrong.", "Work through that input by hand, then fix the function."
+        by_hand = max(len(result[key]) for key in ("given", "got", "expected")) <= BY_HAND
+        first = "Work through that input by hand" if by_hand else "Find out how the first difference comes about"
+        return _is_wrong(result["what"]), f"{first}, then fix the function."
     if result["kind"] == "finding":
         engines = f"That line is the engine's: look at what your `{exercise.function}` gives back to it and changes."
         return f"{result['what'][0].upper()}{result['what'][1:]}.", fix if located else engines
@@ -236,8 +262,11 @@ def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tup
     if line and code is None:
         code = text.split("\n")[line - 1].strip()
     where = f"{exercise.file.name}, line {line}" + (f": `{code}`" if code else "") if line else ""
-    rows = [*((label, result.get(key, "")) for key, label in ROWS.items()), ("Where", where)]
-    return [(label, expect.clipped(value, 600)) for label, value in rows if value]
+    found = {label: result.get(key, "") for key, label in ROWS.items()} | {"Where": where}
+    if max(len(found["Expected"]), len(found["Got"])) > BY_HAND and found["First difference"]:  # it says the most
+        order = ["Tried", "First difference", *found]
+        found = {label: found[label] for label in order} | {key: expect.clipped(found[key], BY_HAND) for key in LONG}
+    return [(label, expect.clipped(text, 600)) for label, text in found.items() if text]
 
 
 def _output_rows(report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -51,7 +51,8 @@ class Exercise:
     """One function of the engine that a learner writes.
 
     `target` is "yaie.module:qualified.name" for Python and "csrc/folder/file.cu:function_name" for CUDA (a kernel,
-    a device function, a template). `difficulty` is 1 to 3. `time_limit` is in seconds.
+    a device function, a template). `difficulty` is 1 to 3. `time_limit` is the seconds that a
+    check may take, without the compiler; one in Python takes less than 1.
 
     With `broken` = (old, new) the learner does not get an empty function but the engine's with `old`, which occurs once
     in it, replaced by `new`, and is to find that mistake and fix it.
@@ -68,7 +69,7 @@ class Exercise:
     lesson: Lesson
     folder: Path
     requires: tuple[str, ...] = ()
-    time_limit: float = 4.0
+    time_limit: float = 3.0
     broken: tuple[str, str] | None = None
 
     @property
@@ -200,8 +201,7 @@ def _load_exercise(id: str, folder: Path, lesson: Lesson, earlier: tuple[str, ..
         "mistakes": tuple(Mistake(**each) for each in table["mistakes"]),
         "requires": tuple(table.get("requires", ())),
         "broken": (broken["old"], broken["new"]) if broken else None,
-        # A busy machine may take seconds to compile CUDA. Checks in Python take less than one.
-        "time_limit": float(table.get("time_limit", 20 if table["target"].startswith("csrc/") else 4)),
+        "time_limit": float(table.get("time_limit", 10 if table["target"].startswith("csrc/") else 3)),
     }
     statement = (folder / "statement.md").read_text(encoding="utf-8").strip()
     return Exercise(id=id, lesson=lesson, folder=folder, statement=statement, **table)

@@ -18,15 +18,23 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """Run the check of `job["exercise"]` with the functions `job["use"]` out of the file text `job["text"]`.
 
     `job["folder"]` is where the exercise files lie; errors name lines of the file there. `job["call_limit"]` is the
-    number of seconds after which the emulator stops a call.
+    number of seconds after which the emulator stops a call. With `job["every"]` the check goes on after an input that
+    goes wrong.
 
     Returns {"passed": True}, or how it failed: {"passed": False, "kind": ..., ...}, where the kind is "mismatch" (a
     wrong result), "error" (an exception), "import" (the file itself cannot be run), "compile" (it does not compile) or
-    "finding" (what the emulator saw a kernel do).
+    "finding" (what the emulator saw a kernel do). "failures" are the reports of all inputs that went wrong.
     """
     os.environ["YAIE_EXERCISES_DIR"] = job["folder"]
     exercise = find_exercise(job["exercise"])
-    kind = "import"
+    kind, failures = "import", []  # the reports
+
+    def go_on(error: Exception) -> None:
+        failures.append(_report(exercise, error, "error"))
+        if failures[-1]["error"] == "endless_loop":  # nobody should wait for another one
+            raise error
+
+    expect.go_on = go_on if job["every"] else None
     try:
         engine_seam.limit_calls(job["call_limit"])
         exercise.language.install(exercise.file, job["text"], job["use"])
@@ -35,15 +43,13 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     except BaseException as error:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the report needs memory
-        report = _report(exercise, error, kind)
-    else:
-        return {"passed": True}
-    return {"passed": False, **report}
+        failures.append(_report(exercise, error, kind))
+    return {"passed": not failures, **(failures[0] if failures else {}), "failures": failures}
 
 
 def _report(exercise: Exercise, error: BaseException, kind: str) -> dict[str, Any]:
     if isinstance(error, expect.Mismatch):
-        return {"kind": "mismatch", **asdict(error), **_place(error.__cause__, exercise.file)}
+        return {"kind": "mismatch", "error": "", **asdict(error), **_place(error.__cause__, exercise.file)}
     message = expect.shown(error, str, limit=500)
     return {
         "kind": kind,
