@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import mutate
+from yaie.course.tools import changes
 
 CLAMP = "def clamp(n: int) -> int:\n    if n > 3:\n        return 3\n    return n\n"
 TEST = "from yaie.x.y import clamp\n\n\ndef test_it():\n    assert (clamp(5), clamp(1)) == (3, 1)\n"
@@ -40,16 +41,16 @@ TEST = "from yaie.x.y import clamp\n\n\ndef test_it():\n    assert (clamp(5), cl
 )
 def test_what_is_changed(source, expected):
     """Would catch an operator found in the wrong place (ü is one column and two bytes), or words that are changed."""
-    found = [mutate.changed(source.encode(), change).decode() for change in mutate.changes(source.encode())]
+    found = [changes.changed(source.encode(), change).decode() for change in changes.changes(source.encode())]
     assert sorted(found) == sorted(expected)
 
 
 def test_every_operator_has_another():
     """Would catch a crash in the middle of a long run, at the first `@` or `^`."""
-    for old, others in mutate.OPERATORS.items():
-        assert [mutate.OPERATOR.fullmatch(other.encode())[0].decode() for other in others] == list(others)
+    for old, others in changes.OPERATORS.items():
+        assert [changes.OPERATOR.fullmatch(other.encode())[0].decode() for other in others] == list(others)
         source = f"a {old} b".encode()
-        assert len(mutate.changes(source)) == len(others) + 1
+        assert len(changes.changes(source)) == len(others) + 1
 
 
 def test_the_tests_that_name_a_file_come_first():
@@ -67,6 +68,7 @@ def test_survivors_are_shown_and_nothing_else_is_left(tmp_path):
         "yaie/x/y.py": CLAMP,
         "tests/x/test_y.py": TEST,
         "tests/mutate.py": Path(mutate.__file__).read_text(),
+        "yaie/course/tools/changes.py": Path(changes.__file__).read_text(),
     }
     for name, text in here.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ COMMANDS = {
     "doctor": "say what this machine can do and what it lacks",
     "chat": "talk to a model; Ctrl-C stops an answer, /exit leaves",
     "generate": "answer one prompt",
-    "dev": "for maintainers: make the folder of a new exercise, or prove an exercise",
+    "dev": "for maintainers: make the folder of a new exercise, prove an exercise, or show what its check lets pass",
 }
 
 
@@ -33,9 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("check", "reset"):
         parsers[name].add_argument("what", metavar="EXERCISE|LESSON", help="such as 1.2 or 1")
     parsers["cache"].add_argument("action", nargs="?", choices=("clear",), help="remove them")
-    parsers["dev"].add_argument("action", choices=("new", "check"))
+    parsers["dev"].add_argument("action", choices=("new", "check", "mutate"))
     parsers["dev"].add_argument("exercise", metavar="EXERCISE", help="such as 12.5")
     parsers["dev"].add_argument("--target", metavar="TARGET", help="of new: csrc/folder/file.cu:name, yaie.module:name")
+    parsers["dev"].add_argument(
+        "--count", metavar="N", type=int, help="of mutate: so many changes instead of all"
+    )
     for name in ("chat", "generate"):
         chat.add_arguments(parsers[name], chat=name == "chat")
     options = parser.parse_args(arguments)
@@ -60,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.command == "dev":
-        return _develop(options.action, options.exercise, options.target)
+        return _develop(options.action, options.exercise, options.target, options.count)
     from yaie.course import api, judge, registry
 
     if options.command in ("check", "watch"):
@@ -92,14 +95,18 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _develop(action: str, id: str, target: str | None) -> int:
+def _develop(action: str, id: str, target: str | None, count: int | None) -> int:
     """Returns the exit status: 1 where a promise is broken, 2 where it was asked wrongly."""
     from yaie.course.registry import NoSuchExercise, find_exercise
-    from yaie.course.tools import scaffold
+    from yaie.course.tools import mutate, scaffold
 
     try:
         if action == "check":
             return 0 if scaffold.check(find_exercise(id)) else 1
+        if action == "mutate":
+            tried, left = mutate.survivors(find_exercise(id), count)
+            print(*left, f"{tried} changes tried, {len(left)} pass the check", sep="\n\n")
+            return 1 if left else 0
         if target is None:
             raise ValueError(f"name the function of the engine: yaie dev new {id} --target csrc/folder/file.cu:name")
         print(f"Made {scaffold.new(id, target)}\nReplace each TODO in it; `yaie dev check {id}` names them.")

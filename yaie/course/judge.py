@@ -24,6 +24,7 @@ NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
 NOT_COMPILED = "It does not compile."
 TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 
+HOME = str(REPOSITORY / "exercises")  # where mistakes are said to lie: what is compiled once is found again
 BY_HAND = 200  # characters of an input or a result that one can work with by hand
 LONG = ("Expected", "Got")
 CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
@@ -151,6 +152,11 @@ def _went_wrong_outside(report: dict[str, Any]) -> bool:
     return bool(result) and result["kind"] in ("mismatch", "error") and "line" not in result
 
 
+def passes(exercise: Exercise, text: str, sandbox: Sandbox) -> bool:
+    """Whether the check lets a text pass that is compiled where mistakes are."""
+    return _passed(_job(exercise, text, [exercise.id], sandbox, folder=HOME))
+
+
 def _passed(report: dict[str, Any]) -> bool:
     return report["end"] == "finished" and report["result"]["passed"]
 
@@ -173,10 +179,10 @@ def _likely_cause(
             body = exercise.language.changed(exercise, mistake.old, mistake.new)
             known.append((mistake, exercise.language.render(exercise.file, {exercise.id: body})))
     exercise.language.prepare(exercise, [text for _, text in known])
-    home, first, every = str(REPOSITORY / "exercises"), _fingerprint(report), None
+    first, every = _fingerprint(report), None
     short = max(2.0, exercise.time_limit / 4)
     for mistake, text in known:
-        run = partial(_job, exercise, text, [exercise.id], sandbox, folder=home)
+        run = partial(_job, exercise, text, [exercise.id], sandbox, folder=HOME)
         if _fingerprint(run(time_limit=short)) != first:
             continue
         every = every or _fingerprint(_job(exercise, learners, [exercise.id], sandbox, every=True))
