@@ -30,9 +30,12 @@ def test_every_lack_has_advice(exercises, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     monkeypatch.setattr(doctor, "_version", lambda package: None)
     monkeypatch.setattr(doctor, "_output", lambda command: "")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr("yaie.cuda.find_compiler", yaie.cuda.find_compiler.__wrapped__)
     monkeypatch.setattr(doctor.Path, "read_text", missing)
     found = {each.name: each for each in doctor.diagnose()}
     assert found["C++ compiler"].state == BAD
+    assert "apt install g++" in found["C++ compiler"].advice
     assert found["torch"] == doctor.Finding("torch", BAD, "not installed", "make lab")
     assert found["JupyterLab"].state == found["Jupyter kernel"].state == BAD
     assert found["nvcc"].state == found["GPU"].state == found["Memory"].state == LIMITED

@@ -1,7 +1,7 @@
 """Say what this machine can do for the course, and what to do about each thing it lacks.
 
-Every look stands by itself: where one cannot be made, that is its finding. All but the last are quick and import no
-torch; the last is the proof: two checks.
+Every look stands by itself: where one cannot be made, that is its finding. All but the last are quick; the last is
+the proof: two checks.
 """
 
 from __future__ import annotations
@@ -107,24 +107,23 @@ def _gpu() -> tuple[str, ...]:
 
 
 def _compiler() -> tuple[str, ...]:
-    for name in ("g++", "clang++"):
-        if version := _output([name, "--version"]):
-            return GOOD, version.splitlines()[0]
-    if platform.system() == "Darwin":
-        return BAD, "none", "xcode-select --install"
-    installers = {"apt": "sudo apt install g++", "dnf": "sudo dnf install gcc-c++", "pacman": "sudo pacman -S gcc"}
-    commands = [command for tool, command in installers.items() if shutil.which(tool)]
-    return (BAD, "none", commands[0] if commands else "Install g++ or clang++ with your system's package manager.")
+    from yaie.cuda import CompileError, find_compiler
+
+    try:
+        compiler = find_compiler()
+    except CompileError as error:
+        return BAD, "none", "xcode-select --install" if platform.system() == "Darwin" else str(error)
+    return GOOD, f"{_output([compiler, '--version']).partition(chr(10))[0]} at {compiler}"
 
 
 def _nvcc() -> tuple[str, ...]:
-    version = re.search(r"release ([\d.]+)", _output(["nvcc", "--version"]))
-    if version:
-        return GOOD, f"CUDA {version.group(1)} at {shutil.which('nvcc')}"
-    usual = Path("/usr/local/cuda/bin")
-    if (usual / "nvcc").exists():
-        return LIMITED, f"in {usual}, which is not in PATH", f'export PATH="{usual}:$PATH"'
-    return LIMITED, "none", "Nothing to do without a GPU; with one, install the CUDA toolkit."
+    from yaie.cuda import find_nvcc
+
+    nvcc = find_nvcc()
+    if nvcc is None:
+        return LIMITED, "none", "Nothing to do without a GPU; with one, install the CUDA toolkit."
+    version = re.search(r"release ([\d.]+)", _output([nvcc, "--version"]))
+    return GOOD, f"CUDA {version[1]} at {nvcc}" if version else nvcc
 
 
 def _jupyter() -> tuple[str, ...]:
@@ -153,12 +152,9 @@ def _memory() -> tuple[str, ...]:
     if free is None:
         return LIMITED, "cannot be read on this system", "Have 4 GiB free."
     found = f"{free / GIB:.1f} GiB free"
-    enough = free >= 2 * GIB
-    return (
-        (GOOD, found)
-        if enough
-        else (LIMITED, found, "Close other programs: lessons and builds of C++ want 2 GiB each.")
-    )
+    if free >= 2 * GIB:
+        return GOOD, found
+    return LIMITED, found, "Close other programs: lessons and builds of C++ want 2 GiB each."
 
 
 def _free_memory() -> int | None:
