@@ -99,7 +99,7 @@ def test_hostile_function_is_named(name, sandbox, exercises):
         assert dict(outcome.rows)["Tried"] == "blocks_needed(1) with block_size 4"
     if name in ("endless loop", "null pointer", "abort"):  # whoever has to find the place needs the line
         assert "00_start_here.py, line" in dict(outcome.rows)["Where"]
-    assert "memory" in name or time.monotonic() - started < 4 * find_exercise("0.1").time_limit
+    assert "memory" in name or time.monotonic() - started < 60  # of a busy machine; a loop's own time is test_sandbox's
     pathlib.Path("/tmp/yaie-endless").unlink(missing_ok=True)
     assert judge.check("0.1", file_with(RIGHT), sandbox).passed
 

@@ -10,7 +10,10 @@ import time
 
 import pytest
 
-from yaie.course import api, judge, sandbox
+import yaie.cuda.emulated.build
+from yaie.course import api, judge
+from yaie.course import sandbox as sandbox_module
+from yaie.course.language import engine_seam
 from yaie.course.registry import find_exercise
 from yaie.course.sandbox import Sandbox, SandboxError
 
@@ -91,7 +94,75 @@ def job(text, time_limit=20.0):
         "text": text,
         "use": [],
         "time_limit": time_limit,
+        "call_limit": 2.0,
+        "every": False,
     }
+
+
+needs_schedstat = pytest.mark.skipif(not sandbox_module._schedstat(os.getpid())[0], reason="needs /proc/PID/schedstat")
+
+
+@pytest.fixture
+def one_core_with_busy_loops():
+    """This process, and what it starts, on one core that four endless loops keep busy."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    yield
+    os.sched_setaffinity(0, before)
+    for loop in loops:
+        loop.kill()
+        loop.wait()
+
+
+@needs_schedstat
+def test_other_programs_take_no_time_from_a_worker(warm_up, one_core_with_busy_loops):
+    """A right answer must not be stopped because the machine is busy, and an endless loop must be all the same."""
+    own, spent = Sandbox(), "import time\nwhile time.process_time() < {}: pass\n"
+    own.run(job("import os"))
+    started = time.monotonic()
+    report = own.run({**job(spent.format(1.0)), "time_limit": 1.5})
+    assert time.monotonic() - started > 1.5, "the machine was not busy"
+    assert report["end"] == "finished"
+    assert own.run({**job(spent.format(60)), "time_limit": 1.0})["end"] == "timeout"
+    own.close()
+
+
+def test_a_worker_that_sleeps_is_stopped(sandbox, warm_up):
+    """It takes no processor, and is waited for all the same."""
+    started = time.monotonic()
+    assert sandbox.run({**job("import time\ntime.sleep(600)"), "time_limit": 1.0})["end"] == "timeout"
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("compiling", [True, False])
+def test_the_compiler_takes_no_time_from_a_worker(compiling, tmp_path, monkeypatch):
+    """A learner waits for it; their code does not run."""
+    for name in ("output", "stack", "mark"):
+        (tmp_path / name).touch()
+    if compiling:
+        (tmp_path / "mark").rename(tmp_path / sandbox_module.COMPILING)
+    read, write = os.pipe()
+    with os.fdopen(read) as requests, os.fdopen(write, "w"):
+        monkeypatch.setattr(sandbox_module.sys, "stdin", requests)
+        with subprocess.Popen(["sleep", "1.5"]) as worker:
+            assert sandbox_module._watch(worker.pid, tmp_path, 0.2) == (None if compiling else "timeout")
+
+
+def test_compilers_are_marked(tmp_path, monkeypatch):
+    """Would catch a mark that stays after an error: then nothing would ever be stopped."""
+    mark, seen = tmp_path / "mark", []
+
+    def run(*_):
+        seen.append(mark.exists())
+        raise OSError("no compiler")
+
+    monkeypatch.setattr("yaie.cuda.emulated.build.run", run)
+    engine_seam.mark_compiling(mark)
+    with pytest.raises(OSError, match="no compiler"):
+        yaie.cuda.emulated.build.run(["g++"], tmp_path)
+    assert seen == [True]
+    assert not mark.exists()
 
 
 def test_closed_output_does_not_end_the_worker(warm_up, sandbox):
@@ -151,9 +222,9 @@ def test_server_that_is_killed_once_costs_nothing(warm_up, tmp_path):
 
 def test_answer_that_the_worker_did_not_write_is_none():
     """An answer counts where it carries the id of its job: not one of a file, nor of the check before."""
-    assert sandbox._answer('{"id": "a", "result": {"passed": true}}', "a") == {"passed": True}
+    assert sandbox_module._answer('{"id": "a", "result": {"passed": true}}', "a") == {"passed": True}
     for text in ('{"id": "b", "result": {"passed": true}}', '{"result": {}}', "[1]", "1", "{", "", "null"):
-        assert sandbox._answer(text, "a") is None
+        assert sandbox_module._answer(text, "a") is None
 
 
 def test_checks_from_several_threads_are_each_answered_right(warm_up, sandbox):
@@ -206,7 +277,7 @@ def test_server_that_dies_is_started_again(warm_up):
 
 def test_server_that_cannot_start_is_a_panel_with_its_last_words(warm_up, monkeypatch):
     """A broken torch must be shown as the reason, not as an endless wait or a broken pipe."""
-    monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sandbox_module.sys, "executable", "/bin/false")
     monkeypatch.setattr(judge, "_sandbox", Sandbox())
     warm_up.write("return 1")
     panel = api.exercise("0.1").check()

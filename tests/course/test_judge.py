@@ -1,0 +1,80 @@
+"""What a check says: the likely cause, headlines, and results that are too long to be read."""
+
+import pytest
+
+from yaie.course import expect, judge
+from yaie.course.registry import find_exercise
+
+FLOOR = "`//` rounds down, so the last block"
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ("return num_tokens // self.block_size", True),
+        ("return int(num_tokens / self.block_size)", True),  # the same mistake in other words
+        ("return round(num_tokens / self.block_size)", False),  # agrees on the first input, and not on later ones
+        ("return 0", False),
+        ("return num_tokens // self.block_size if num_tokens else None", False),  # fails where the mistake passes
+        ("return num_tokens // self.block_size if num_tokens else [][0]", False),
+    ],
+)
+def test_a_cause_agrees_on_all_inputs(body, cause, warm_up):
+    """One that is named because the smallest failing input agrees sends a learner the wrong way."""
+    warm_up.write(body)
+    outcome = judge.check("0.1")
+    assert outcome.status == judge.FAILED
+    assert dict(outcome.rows)["Tried"] == "blocks_needed(1) with block_size 4"
+    assert dict(outcome.rows).get("Likely cause", "").startswith(FLOOR) == cause
+    assert ("Likely cause" in dict(outcome.rows)) == cause
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("number of blocks", "The number of blocks is wrong."),
+        ("requests with pages afterwards", "The requests with pages afterwards are wrong."),
+        ("ids and length", "The ids and length are wrong."),
+        ("pages found (the result)", "The pages found (the result) are wrong."),
+        ("status", "The status is wrong."),
+        ("what was evicted", "Wrong: what was evicted."),
+        ("`waiting` afterwards", "Wrong: `waiting` afterwards."),
+        ("request.num_computed_tokens", "Wrong: request.num_computed_tokens."),
+        (
+            "text of the request with seed 7, which it gets alone",
+            "Wrong: text of the request with seed 7, which it gets alone.",
+        ),
+    ],
+)
+def test_a_headline_is_a_sentence(what, said):
+    """ "is wrong" behind a long label, or behind several things, is none."""
+    assert judge._is_wrong(what) == said
+
+
+def test_one_thing_is_not_several():
+    """Would catch "1 layers", and "1 layer" where it is 11 or 2.1."""
+    with expect.given("1 layers, 1 tokens; 11 tokens, 2.1 layers, 1 of 2 layers"):
+        assert expect.current_input == "1 layer, 1 token; 11 tokens, 2.1 layers, 1 of 2 layers"
+
+
+def report(**found):
+    result = {"kind": "mismatch", "what": "result", "headline": "", "given": "f(1)", "first_difference": "at [7]: 1"}
+    return {"end": "finished", "code": 0, "result": result | found, "stack": "", "current_input": ""}
+
+
+def test_long_results_come_after_the_first_difference():
+    """Two thousand characters before the one line that helps are not read."""
+    exercise = find_exercise("0.1")
+    short, long = report(got="1", expected="2"), report(got="1" * 2000, expected="2" * 2000)
+    assert [label for label, _ in judge._describe(exercise, short, "")] == [
+        "Tried",
+        "Expected",
+        "Got",
+        "First difference",
+    ]
+    rows = judge._describe(exercise, long, "")
+    assert [label for label, _ in rows] == ["Tried", "First difference", "Expected", "Got"]
+    assert max(len(text) for _, text in rows) < 250
+    assert "by hand" in judge._headline(exercise, short, True)[1]
+    assert "by hand" not in judge._headline(exercise, long, True)[1]
+    assert "by hand" not in judge._headline(exercise, report(got="1", expected="2", given="x" * 201), True)[1]
