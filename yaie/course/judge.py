@@ -180,7 +180,7 @@ def _likely_cause(
             known.append((mistake, exercise.language.render(exercise.file, {exercise.id: body})))
     exercise.language.prepare(exercise, [text for _, text in known])
     first, every = _fingerprint(report), None
-    short = max(2.0, exercise.time_limit / 4)
+    short = max(2.0, exercise.time_limit / 2)
     for mistake, text in known:
         run = partial(_job, exercise, text, [exercise.id], sandbox, folder=HOME)
         if _fingerprint(run(time_limit=short)) != first:
