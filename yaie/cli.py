@@ -36,9 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsers["dev"].add_argument("action", choices=("new", "check", "mutate"))
     parsers["dev"].add_argument("exercise", metavar="EXERCISE", help="such as 12.5")
     parsers["dev"].add_argument("--target", metavar="TARGET", help="of new: csrc/folder/file.cu:name, yaie.module:name")
-    parsers["dev"].add_argument(
-        "--count", metavar="N", type=int, help="of mutate: so many changes instead of all"
-    )
+    parsers["dev"].add_argument("--count", metavar="N", type=int, help="of mutate: so many changes instead of all")
     for name in ("chat", "generate"):
         chat.add_arguments(parsers[name], chat=name == "chat")
     options = parser.parse_args(arguments)
