@@ -50,7 +50,7 @@ def in_cuda(source: str) -> Iterator[str]:
         found += [(match.start(1), match.end(3), f"{other},{match[2]}{one}")]
     for match in STATEMENT.finditer(code, body):
         found += [(*match.span(1), ";")]
-    return sorted(found)
+    return (source[:start] + new + source[end:] for start, end, new in sorted(found))
 
 
 def in_python(source: str) -> Iterator[str]:
@@ -58,9 +58,14 @@ def in_python(source: str) -> Iterator[str]:
 
 
 def survivors(exercise: Exercise, count: int | None = None, seed: int = 0) -> tuple[int, list[str]]:
-    """How many changes were tried (`count` random ones, or all), and the differences that the check let pass."""
+    """How many changes were tried (`count` random ones, or all), and the differences that the check let pass.
+
+    Raises ValueError where the engine's own function does not pass: then no change can, and that says nothing.
+    """
     language = exercise.language
-    source = language.reference(exercise)
+    outcome, source = judge.check(exercise.id, language.solved(exercise.file)), language.reference(exercise)
+    if not outcome.passed:
+        raise ValueError(f"the engine's own function does not pass: {outcome}")
     every = list(in_cuda(source) if language is CUDA else in_python(source))
     chosen = every if count is None else random.Random(seed).sample(every, min(count, len(every)))
     texts = [language.render(exercise.file, {exercise.id: new}) for new in chosen]
