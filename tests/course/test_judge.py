@@ -13,10 +13,10 @@ FLOOR = "`//` rounds down, so the last block"
     [
         ("return num_tokens // self.block_size", True),
         ("return int(num_tokens / self.block_size)", True),  # the same mistake in other words
-        ("return round(num_tokens / self.block_size)", False),  # agrees on the first input, and not on later ones
-        ("return 0", False),
-        ("return num_tokens // self.block_size if num_tokens else None", False),  # fails where the mistake passes
-        ("return num_tokens // self.block_size if num_tokens else [][0]", False),
+        # These agree with it on the smallest input that goes wrong, and not on a later one.
+        ("return num_tokens // self.block_size + (num_tokens > 4000)", False),
+        ("return num_tokens // self.block_size if num_tokens < 4000 else None", False),
+        ("return num_tokens // self.block_size if num_tokens < 4000 else [][0]", False),
     ],
 )
 def test_a_cause_agrees_on_all_inputs(body, cause, warm_up):
@@ -24,7 +24,7 @@ def test_a_cause_agrees_on_all_inputs(body, cause, warm_up):
     warm_up.write(body)
     outcome = judge.check("0.1")
     assert outcome.status == judge.FAILED
-    assert dict(outcome.rows)["Tried"] == "blocks_needed(1) with block_size 4"
+    assert dict(outcome.rows)["Tried"] == "blocks_needed(0), blocks_needed(1), ... blocks_needed(9) with block_size 4"
     assert dict(outcome.rows).get("Likely cause", "").startswith(FLOOR) == cause
     assert ("Likely cause" in dict(outcome.rows)) == cause
 
