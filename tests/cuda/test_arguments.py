@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.cuda.arguments import Rules
+from yaie.cuda.arguments import Rules, callable_launchers
 from yaie.cuda.card import library, prebuilt
 from yaie.cuda.launchers import find_launchers
 from yaie.cuda.source import read_source
@@ -82,7 +82,8 @@ def way(request, folder):
         patch.setattr("yaie.cuda.module.CardLibrary", StandIn)
         if request.param == "first use":
             patch.setattr(prebuilt, "find_prebuilt", lambda: None)
-            patch.setattr(library, "build_for_card", lambda *arguments: folder / "record.so")
+            launchers = callable_launchers(read_source(folder / "record.cu"), TEXT)
+            patch.setattr(library, "build_for_card", lambda *arguments: (folder / "record.so", launchers))
         else:
             address = ctypes.cast(ctypes.CDLL(str(folder / "record.so")).record, ctypes.c_void_p).value
             fingerprint = read_source(folder / "record.cu").fingerprint()

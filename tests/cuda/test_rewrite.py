@@ -8,7 +8,7 @@ import torch
 
 import yaie.cuda
 from yaie.cuda.emulated import build as builder
-from yaie.cuda.emulated.rewrite import rewrite
+from yaie.cuda.emulated.rewrite import Rewriter
 from yaie.cuda.launchers import find_launchers
 from yaie.cuda.source import SourceError, lines_by_file, read_source
 
@@ -75,7 +75,7 @@ def rewritten(text: str, directory: Path) -> str:
     compiler = builder.find_compiler()
     command = [compiler, *builder.flags_for(compiler, True)]
     preprocessed = builder.preprocess(read_source(text, directory / "x.cu"), command, [], directory)
-    return rewrite(preprocessed.stdout, directory / "x.cu")
+    return Rewriter(preprocessed, directory / "x.cu").run()
 
 
 def test_lines_stay(tmp_path):

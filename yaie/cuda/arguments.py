@@ -15,13 +15,14 @@ import keyword
 import math
 import operator
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from .compiler import CompileError, as_compile_errors
 from .launchers import NUMBERS, STREAMS, Launcher, Parameter, Struct, find_launchers
-from .source import Source
+from .source import Source, digest
 
 # The dtypes that a pointer type takes; the first is the one that messages ask for.
 POINTERS: dict[str, tuple[torch.dtype, ...]] = {
@@ -265,12 +266,11 @@ def python_names(launcher: Launcher) -> list[str]:
     return names
 
 
-def callable_launchers(source: Source) -> tuple[Launcher, ...]:
-    """The launchers of a file. Raises CompileError for one that cannot be read, or with a parameter that Python cannot
-    fill."""
+def callable_launchers(source: Source, text: str) -> tuple[Launcher, ...]:
+    """The launchers of a file, of which a preprocessor made ``text``. Raises CompileError for one that cannot be read,
+    or with a parameter that Python cannot fill."""
     with as_compile_errors():
-        source.refuse_conflicts()
-        launchers = find_launchers(source.text, source.path)
+        launchers = find_launchers(text, source.path)
     for launcher in launchers:
         for p in launcher.parameters:
             known = p.type in POINTERS if p.pointer else p.type in NUMBERS or p.type in STREAMS or p.struct
@@ -283,3 +283,9 @@ def callable_launchers(source: Source) -> tuple[Launcher, ...]:
                     launcher.line,
                 )
     return tuple(launchers)
+
+
+@functools.lru_cache
+def reading_digest() -> str:
+    """Of what reads a file's launchers: a build that keeps them is made anew when that changes."""
+    return digest(*((Path(__file__).parent / name).read_bytes() for name in ("arguments.py", "launchers.py", "source.py")))

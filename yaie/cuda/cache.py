@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -25,7 +26,7 @@ from .source import Source, digest
 SIZE_LIMIT = 1 << 30  # bytes; $YAIE_CACHE_BYTES says otherwise
 IN_USE = 600  # seconds: what was used so lately may be about to be loaded, so it is not removed to make room
 KINDS = ("*.so", "*.cubin", "headers-*", "extensions", "building-*")  # what we put there; the rest is not ours
-SEAL = b"yaie-sealed"
+SEAL, NOTES = b"yaie-sealed", b"yaie-notes"
 
 
 def folder() -> Path:
@@ -104,6 +105,17 @@ def into_cache(target: Path, make: Callable[[Path], Path]) -> Path:
         os.replace(made, target)
     prune()
     return target
+
+
+def add_notes(path: Path, notes: dict) -> None:
+    """Writes down what is to be known about a build behind its end, where linkers and loaders do not read."""
+    with path.open("ab") as file:
+        file.write(NOTES + json.dumps(notes).encode())
+
+
+def read_notes(path: Path) -> dict:
+    _, _, text = path.read_bytes().rpartition(NOTES)
+    return json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]
 
 
 def _seal(path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .source import Source, SourceError, split_top_level, strip_comments, where_line
@@ -30,6 +30,7 @@ NUMBERS: dict[str, type] = {
 }
 STREAMS = ("cudaStream_t", "CUstream")
 RETURNS = ("void", "int", "cudaError_t")
+ATTRIBUTE = re.compile(r"__attribute__\s*\(\(((?:[^()]|\([^()]*\))*)\)\)")
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,11 @@ class Launcher:
 def find_launchers(text: str, path: Path) -> list[Launcher]:
     """The functions defined as ``extern "C"``, one by one or in an ``extern "C" { }`` block.
 
-    ``path`` is the file that the text stands for; local headers, which may define structs, are looked for beside it.
-    Raises SourceError for a launcher, or a struct of one, that cannot be read.
+    The text is what a preprocessor made of a file, or the file's own, if it defines no launcher by a macro and leaves
+    none out by an #if. ``path`` is the file that it stands for; local headers, which may define structs, are looked for
+    beside it. Raises SourceError for a launcher, or a struct of one, that cannot be read.
     """
-    code = strip_comments(text)
+    code = ATTRIBUTE.sub(_without_attribute, strip_comments(text))
     try:
         found = _read_launchers(code, path)
     except SourceError as error:
@@ -88,6 +90,12 @@ def find_launchers(text: str, path: Path) -> list[Launcher]:
         )
         for launcher in found
     ]
+
+
+def _without_attribute(match: re.Match) -> str:
+    """nvcc's preprocessor makes attributes of __global__ and its kin; others do not matter here."""
+    kept = f" __{match[1]}__ " if match[1] in ("global", "device", "host") else " "
+    return kept + "\n" * match[0].count("\n")
 
 
 def _read_launchers(text: str, file: Path) -> list[Launcher]:
@@ -172,6 +180,24 @@ def _read_struct(name: str, body: str, file: Path, line: int) -> Struct:
             )
         fields += [(each.strip(), match[1]) for each in match[2].split(",")]
     return Struct(name, tuple(fields))
+
+
+# ---- kept with a build
+
+
+def as_plain(launchers: Iterable[Launcher]) -> list[dict]:
+    """For JSON."""
+    return [asdict(launcher) for launcher in launchers]
+
+
+def from_plain(launchers: Iterable[dict]) -> tuple[Launcher, ...]:
+    def struct(plain: dict | None) -> Struct | None:
+        return plain and Struct(plain["name"], tuple((name, kind) for name, kind in plain["fields"]))
+
+    def parameter(plain: dict) -> Parameter:
+        return Parameter(**{**plain, "struct": struct(plain["struct"])})
+
+    return tuple(Launcher(**{**each, "parameters": tuple(map(parameter, each["parameters"]))}) for each in launchers)
 
 
 def layout_checks(launchers: Iterable[Launcher]) -> str:

@@ -22,7 +22,7 @@ from ..findings import KernelError, SourceLine, Tensors, launch_error, make_find
 from ..launchers import STREAMS, Launcher, Parameter
 from ..profile import Profile, make_profile
 from ..source import Source, read_text
-from .build import build_for_emulator, build_runtime, find_compiler, read_unset_variables
+from .build import build_for_emulator, build_runtime, find_compiler
 
 BOUNDS, RACES, COUNTERS = 1, 2, 4  # checks of `emu_begin`, as in runtime.h
 POISON, OTHER_POISON = 0xFF, 0x55  # bytes of what is undefined: NaN or -1, and large numbers
@@ -163,16 +163,15 @@ class EmulatorLibrary:
     def __init__(self, source: Source, check: bool, options: Options) -> None:
         compiler = find_compiler(options.compiler)
         self.runtime = the_runtime(compiler)  # first, so that its symbols are there when the kernel is loaded
-        self.path, launchers = build_for_emulator(source, compiler, check, options.flags)
+        build = build_for_emulator(source, compiler, check, options.flags)
         self.source, self.check, self.options = source, check, options
-        self.launchers = launchers
-        self.rules = {launcher.name: Rules(launcher, "cpu") for launcher in launchers}
+        self.path, self.launchers, self.unset = build.path, build.launchers, build.unset
+        self.rules = {launcher.name: Rules(launcher, "cpu") for launcher in build.launchers}
         self.library = ctypes.CDLL(str(self.path))
         self.report: dict = {}
         self.trace_block, self.trace_warp = (0, 0, 0), 0
         self._own = own_files(source)
         self._places: dict[int, SourceLine] = {}
-        self.unset = read_unset_variables(self.path) if check else []
         self._trace: str | None = None  # of the last call, if the runtime has made another since
 
     def call(

@@ -49,6 +49,8 @@ class FileScopeShared:
 
 
 class Rewriter:
+    """Rewrites what the preprocessor made of a file; `file` is the name for lines before the first marker."""
+
     def __init__(self, preprocessed: str, file: Path) -> None:
         self.words = Words(preprocessed, file)
         self.found: Declarations = find_declarations(self.words)
@@ -84,6 +86,11 @@ class Rewriter:
                 if words[i] in ("__device__", "__global__") and not any(a <= i <= b for a, b in spans):
                     spans.append((i, self._end_of_function(i)))
         return sorted(spans)
+
+    def is_device_code(self, file: str, line: int) -> bool:
+        """Whether a line of a file belongs to a function that runs on the device."""
+        places = ((self.words.place(first), self.words.place(last)) for first, last in self.device_code)
+        return any(begin[0] == file and begin[1] <= line <= end[1] for begin, end in places)
 
     def _end_of_function(self, i: int) -> int:
         words = self.words
@@ -382,11 +389,6 @@ class Rewriter:
         for shared in self.shared:
             if shared.name in used - own:
                 words.after(first, f" [[maybe_unused]] {shared.reference}")
-
-
-def rewrite(preprocessed: str, file: Path) -> str:
-    """Rewrites what the preprocessor made of a file; `file` is the name for lines before the first marker."""
-    return Rewriter(preprocessed, file).run()
 
 
 def call_wrappers(launchers: Iterable[Launcher]) -> str:
