@@ -62,10 +62,12 @@ EXACT = {kind: {"bool": bool, "float": float, "double": float}.get(kind, int) fo
 def check_number(where: str, name: str, kind: str, value: object) -> Any:
     """The C value of type ``kind``; raises for one that does not fit instead of wrapping round."""
     if kind == "bool":
-        return ctypes.c_bool(bool(value))
+        return ctypes.c_bool(_truth(where, name, value))
     low, high = LIMITS[kind]
     if EXACT[kind] is float:
         try:
+            if isinstance(value, (str, bytes, bytearray)):  # which float() reads
+                raise TypeError
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             raise TypeError(f"{where}: `{name}` must be a number ({kind}), got {type(value).__name__}") from None
@@ -81,6 +83,14 @@ def check_number(where: str, name: str, kind: str, value: object) -> Any:
     if not low <= number <= high:
         raise ValueError(f"{where}: `{name}` = {number} does not fit {kind} ({low} to {high})")
     return NUMBERS[kind](number)
+
+
+def _truth(where: str, name: str, value: object) -> bool:
+    """What is true or false, and not what Python takes for it: "no" and [0] are true to Python."""
+    scalar = value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
+    if isinstance(scalar, int) and scalar in (0, 1):
+        return bool(scalar)
+    raise TypeError(f"{where}: `{name}` must be True or False (bool), got {type(value).__name__} {value!r}")
 
 
 # ---- structs

@@ -31,7 +31,7 @@ SEAL, NOTES = b"yaie-sealed", b"yaie-notes"
 
 def folder() -> Path:
     """Where builds are kept: ``$YAIE_CACHE_DIR``, else the user's cache directory, else, if that cannot be used (a
-    read-only place, no home), one in the system's temporary directory, which is said once on stderr.
+    read-only place, no home), one in the system's temporary directory, which is said on stderr when that is made.
 
     Raises an OSError that says what to do if there is no such place at all.
     """
@@ -45,12 +45,14 @@ def _usable(wanted: Path, instead: Path) -> Path:
     problem = _problem_with(wanted)
     if not problem:
         return wanted
+    is_new = not instead.exists()  # so it is said once, and not by every process
     if also := _problem_with(instead, private=True):
         raise OSError(
             f"no folder to build in: {wanted} cannot be used ({problem}), {instead} neither ({also}); "
             "set YAIE_CACHE_DIR to a folder that can be written to"
         )
-    print(f"yaie.cuda: {wanted} cannot be used ({problem}); builds are kept in {instead}", file=sys.stderr, flush=True)
+    if is_new:
+        print(f"yaie.cuda: {wanted} cannot be used ({problem}); builds are kept in {instead}", file=sys.stderr, flush=True)
     return instead
 
 

@@ -28,6 +28,9 @@ NUMBERS: dict[str, type] = {
     "float": ctypes.c_float,
     "double": ctypes.c_double,
 }
+LAUNCHER = re.compile(
+    r"\s*((?:[\w:]+\s+)+)(\w+)\s*\(([^{;]*?)\)\s*(?:noexcept\s*)?(?:->\s*(\w+)\s*)?\{", re.S
+)
 STREAMS = ("cudaStream_t", "CUstream")
 RETURNS = ("void", "int", "cudaError_t")
 ATTRIBUTE = re.compile(r"__attribute__\s*\(\(((?:[^()]|\([^()]*\))*)\)\)")
@@ -116,13 +119,13 @@ def _read_launchers(text: str, file: Path) -> list[Launcher]:
 
 
 def _read_launcher(text: str, start: int, file: Path) -> list[Launcher]:
-    match = re.compile(r"\s*((?:[\w:]+\s+)+)(\w+)\s*\(([^{;]*?)\)\s*\{", re.S).match(text, start)
+    match = LAUNCHER.match(text, start)
     if not match:
         return []
     line = text.count("\n", 0, match.start(2)) + 1
     if {"__global__", "__device__"} & set(match[1].split()):
         return []  # a kernel that C may name, not a launcher
-    returns = " ".join(w for w in match[1].split() if w not in ("static", "inline", "__host__"))
+    returns = match[4] or " ".join(w for w in match[1].split() if w not in ("static", "inline", "__host__"))
     if returns not in RETURNS:
         raise SourceError(
             f"launcher {match[2]} returns {returns}; a launcher returns int (the CUDA error) or void", file, line

@@ -95,10 +95,15 @@ def flags_for(compiler: str, check: bool) -> list[str]:
 
 @functools.lru_cache
 def headers_digest() -> str:
-    """Of what a build is made of beside the file: our headers, with their place (a build names their files in its line
-    numbers, and findings rely on it), and what rewrites a file."""
-    files = sorted([*EMULATOR_INCLUDE.rglob("*"), *INCLUDE.iterdir(), *HERE.glob("*.py")])
-    return digest(str(HERE), reading_digest(), *(f.read_bytes() for f in files if f.is_file()))
+    """Of our headers, with their place: a build names their files in its line numbers, and findings rely on it."""
+    files = sorted([*EMULATOR_INCLUDE.rglob("*"), *INCLUDE.iterdir()])
+    return digest(str(HERE), *(f.read_bytes() for f in files if f.is_file()))
+
+
+@functools.lru_cache
+def rewriting_digest() -> str:
+    """Of what reads and rewrites a file."""
+    return digest(reading_digest(), *(f.read_bytes() for f in sorted(HERE.glob("*.py"))))
 
 
 # ---- the emulator's runtime
@@ -148,7 +153,7 @@ def build_for_emulator(source: Source, compiler: str, check: bool, flags: Sequen
     with as_compile_errors():
         source.refuse_conflicts()
     options = [*flags_for(compiler, check), *flags]
-    inputs = (source.fingerprint(), str(source.path), headers_digest(), compiler_version(compiler))
+    inputs = (source.fingerprint(), str(source.path), headers_digest(), rewriting_digest(), compiler_version(compiler))
     link = ["-shared", "-Wl,-Bsymbolic", *(CHECK_LINK_FLAGS if check else [])]
     target = folder() / f"{short_name(source)}-{digest(*inputs, *options, *link)}.so"
 

@@ -240,10 +240,19 @@ class EmulatorLibrary:
         """Whether local variables that the compiler suspects of being used unset are: makes the call in two builds
         which begin all such variables with other bytes, and compares. Leaves this build's results.
         """
-        trace = self.trace()
-        kept, results = memory.contents(), []
+        builds = []
         for start in ("zero", "pattern"):
-            results.append(self._results_with(launcher, cells, memory, f"-ftrivial-auto-var-init={start}"))
+            flags = (*self.options.flags, f"-ftrivial-auto-var-init={start}")
+            try:
+                builds.append(EmulatorLibrary(self.source, False, replace(self.options, flags=flags, workers=1)))
+            except CompileError:  # it has compiled without this option
+                names = ", ".join(f"`{name}`" for name in dict.fromkeys(each[2] for each in self.unset))
+                self.report["remarks"].append(
+                    f"whether {names} is used before it is set was not tried, for want of g++ 12 or clang++ 16"
+                )
+                return False
+        trace, kept = self.trace(), memory.contents()
+        results = [self._results_of(build, launcher, cells, memory) for build in builds]
         memory.put(kept)
         self._trace = trace
         return results[0] != results[1]
@@ -255,12 +264,9 @@ class EmulatorLibrary:
         of = [(each[:3], kernels.intersection(re.findall(r"\w+", each[3]))) for each in self.unset]
         return [each for each, named in of if named & ran] or [each for each, named in of if not named]
 
-    def _results_with(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory, flag: str) -> object:
-        options = replace(self.options, flags=(*self.options.flags, flag), workers=1)
-        try:
-            build = EmulatorLibrary(self.source, False, options)
-        except CompileError:  # g++ before 12 has no such option
-            return None
+    def _results_of(
+        self, build: EmulatorLibrary, launcher: Launcher, cells: Sequence, memory: DeviceMemory
+    ) -> object:
         memory.fill_again()
         build._begin(POISON)
         memory.register()
