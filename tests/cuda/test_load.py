@@ -4,8 +4,6 @@ import os
 import platform
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -348,7 +346,7 @@ extern "C" int narrow_bf16(const float* x, __nv_bfloat16* y, int n) {
 
 
 @pytest.mark.skipif(yaie.cuda.find_nvcc() is None, reason="nvcc is not installed")
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_120"])
+@pytest.mark.parametrize("arch", ["sm_80", "sm_120"])
 @pytest.mark.parametrize("file", sorted((HERE / "right").glob("*.cu")), ids=lambda f: f.stem)
 def test_right_kernels_compile_for_cards(file, arch):
     """Would catch a kernel that only our headers accept, and PTX bodies that ptxas refuses."""

@@ -145,8 +145,8 @@ auto trailing(REAL* x) noexcept -> int { return 0; }
 
 
 def test_launchers_are_those_of_the_preprocessed_text():
-    """Would catch a launcher or struct that is looked for in the raw text. Kinds: a launcher by a macro, under #if 0, in
-    a block that only C++ has, with attributes; a struct's field under #ifdef, and of a type that a macro names."""
+    """Would catch a launcher or struct that is looked for in the raw text. Kinds: a launcher by a macro, under #if 0,
+    in a block that only C++ has, with attributes; a struct's field under #ifdef, and of a type that a macro names."""
     module = yaie.cuda.load(BY_THE_PREPROCESSOR, backend="emulator")
     assert list(module.launchers) == ["scale", "scale_double", "shown", "trailing"]
     assert [f.line for f in module.launchers.values()] == [15, 16, 23, 24]

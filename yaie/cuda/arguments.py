@@ -298,4 +298,5 @@ def callable_launchers(source: Source, text: str) -> tuple[Launcher, ...]:
 @functools.lru_cache
 def reading_digest() -> str:
     """Of what reads a file's launchers: a build that keeps them is made anew when that changes."""
-    return digest(*((Path(__file__).parent / name).read_bytes() for name in ("arguments.py", "launchers.py", "source.py")))
+    here = Path(__file__).parent
+    return digest(*((here / name).read_bytes() for name in ("arguments.py", "launchers.py", "source.py")))

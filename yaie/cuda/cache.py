@@ -52,7 +52,8 @@ def _usable(wanted: Path, instead: Path) -> Path:
             "set YAIE_CACHE_DIR to a folder that can be written to"
         )
     if is_new:
-        print(f"yaie.cuda: {wanted} cannot be used ({problem}); builds are kept in {instead}", file=sys.stderr, flush=True)
+        said = f"yaie.cuda: {wanted} cannot be used ({problem}); builds are kept in {instead}"
+        print(said, file=sys.stderr, flush=True)
     return instead
 
 

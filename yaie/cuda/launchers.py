@@ -28,9 +28,7 @@ NUMBERS: dict[str, type] = {
     "float": ctypes.c_float,
     "double": ctypes.c_double,
 }
-LAUNCHER = re.compile(
-    r"\s*((?:[\w:]+\s+)+)(\w+)\s*\(([^{;]*?)\)\s*(?:noexcept\s*)?(?:->\s*(\w+)\s*)?\{", re.S
-)
+LAUNCHER = re.compile(r"\s*((?:[\w:]+\s+)+)(\w+)\s*\(([^{;]*?)\)\s*(?:noexcept\s*)?(?:->\s*(\w+)\s*)?\{", re.S)
 STREAMS = ("cudaStream_t", "CUstream")
 RETURNS = ("void", "int", "cudaError_t")
 ATTRIBUTE = re.compile(r"__attribute__\s*\(\(((?:[^()]|\([^()]*\))*)\)\)")

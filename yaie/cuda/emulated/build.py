@@ -204,7 +204,7 @@ VARIABLE_LENGTH = re.compile(r"^(?P<file>[^\n]+?):(?P<line>\d+):\d+: warning: [^
 
 
 def refuse_variable_lengths(warnings: str, rewriter: Rewriter) -> None:
-    """A local array whose length is not constant is an extension of g++ and clang++, which a card's code does not have."""
+    """A local array whose length is not constant is an extension of g++ and clang++; nvcc has none in device code."""
     for match in VARIABLE_LENGTH.finditer(warnings):
         if rewriter.is_device_code(match["file"], int(match["line"])):
             message = "an array in device code needs a length that the compiler knows, and not a variable"

@@ -264,9 +264,7 @@ class EmulatorLibrary:
         of = [(each[:3], kernels.intersection(re.findall(r"\w+", each[3]))) for each in self.unset]
         return [each for each, named in of if named & ran] or [each for each, named in of if not named]
 
-    def _results_of(
-        self, build: EmulatorLibrary, launcher: Launcher, cells: Sequence, memory: DeviceMemory
-    ) -> object:
+    def _results_of(self, build: EmulatorLibrary, launcher: Launcher, cells: Sequence, memory: DeviceMemory) -> object:
         memory.fill_again()
         build._begin(POISON)
         memory.register()
