@@ -29,6 +29,7 @@ NUMBERS: dict[str, type] = {
     "double": ctypes.c_double,
 }
 LAUNCHER = re.compile(r"\s*((?:[\w:]+\s+)+)(\w+)\s*\(([^{;]*?)\)\s*(?:noexcept\s*)?(?:->\s*(\w+)\s*)?\{", re.S)
+ALIAS = re.compile(r"\btypedef\s+(\w[\w\s]*?)\s+(\w+)\s*;|\busing\s+(\w+)\s*=\s*(\w[\w\s]*?)\s*;")
 STREAMS = ("cudaStream_t", "CUstream")
 RETURNS = ("void", "int", "cudaError_t")
 ATTRIBUTE = re.compile(r"__attribute__\s*\(\(((?:[^()]|\([^()]*\))*)\)\)")
@@ -82,6 +83,14 @@ def find_launchers(text: str, path: Path) -> list[Launcher]:
     except SourceError as error:
         name, line = where_line(text, error.line, path)
         raise SourceError(error.message, Path(name), line) from None
+    names = {m[2] or m[3]: m[1] or m[4] for m in ALIAS.finditer(code)} | {
+        "uint": "unsigned",
+        "ushort": "unsigned short",
+    }
+    found = [
+        replace(each, parameters=tuple(replace(p, type=_resolved(p.type, names)) for p in each.parameters))
+        for each in found
+    ]
     structs = _find_structs(found, Source(path, text))
     return [
         replace(
@@ -91,6 +100,15 @@ def find_launchers(text: str, path: Path) -> list[Launcher]:
         )
         for launcher in found
     ]
+
+
+def _resolved(kind: str, names: dict[str, str]) -> str:
+    """A type by its own name: `real` of `typedef float real;` is float."""
+    for _ in range(8):  # names of names; not for ever
+        if kind not in names or kind in NUMBERS:
+            return kind
+        kind = " ".join(names[kind].split())
+    return kind
 
 
 def _without_attribute(match: re.Match) -> str:
