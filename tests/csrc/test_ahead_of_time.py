@@ -131,7 +131,7 @@ def test_with_flags_it_is_not_used(monkeypatch):
     source = read_source(CSRC / "memory" / "copy_blocks.cu")
     monkeypatch.setattr(library, "prebuilt_launchers", lambda source: Kernels.LAUNCHERS)
     assert library.CardLibrary(source).addresses is Kernels.LAUNCHERS
-    monkeypatch.setattr(library, "build_for_card", lambda source, launchers, flags: pytest.fail(f"built with {flags}"))
+    monkeypatch.setattr(library, "build_for_card", lambda source, flags: pytest.fail(f"built with {flags}"))
     with pytest.raises(pytest.fail.Exception, match="built with"):
         library.CardLibrary(source, ["-DMORE"])
 

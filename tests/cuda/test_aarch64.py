@@ -114,7 +114,7 @@ def driver(tmp_path_factory):
 
 def run(driver, launcher, check):
     runtime, program = driver
-    library = build.build_for_emulator(read_source(KERNELS), CROSS, check)[0]
+    library = build.build_for_emulator(read_source(KERNELS), CROSS, check).path
     environment = {**os.environ, "QEMU_LD_PREFIX": "/usr/aarch64-linux-gnu"}
     command = [QEMU, str(program), str(runtime), str(library), launcher, "7" if check else "0"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)

@@ -1,15 +1,11 @@
 """profile(): the counts are those that pencil and paper give, and the trace is the map from thread to address."""
 
-import shutil
-
 import pytest
 import torch
 
 import yaie.cuda
-from yaie.cuda.emulated.build import COMPILER_CANDIDATES
+from tests.cuda.test_right import COMPILERS
 
-# Without a compiler an error, and no empty list of tests that are skipped.
-COMPILERS = list(filter(shutil.which, COMPILER_CANDIDATES))[:2] or [yaie.cuda.find_compiler()]
 SOURCE = """
 __global__ void strided(const float* x, float* y, int stride) {
   y[threadIdx.x] = x[threadIdx.x * stride];

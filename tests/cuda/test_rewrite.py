@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import yaie.cuda
+from yaie.cuda.arguments import callable_launchers
+from yaie.cuda.card import build as card
 from yaie.cuda.emulated import build as builder
-from yaie.cuda.emulated.rewrite import rewrite
+from yaie.cuda.emulated.rewrite import Rewriter
 from yaie.cuda.launchers import find_launchers
 from yaie.cuda.source import SourceError, lines_by_file, read_source
 
@@ -75,7 +77,7 @@ def rewritten(text: str, directory: Path) -> str:
     compiler = builder.find_compiler()
     command = [compiler, *builder.flags_for(compiler, True)]
     preprocessed = builder.preprocess(read_source(text, directory / "x.cu"), command, [], directory)
-    return rewrite(preprocessed.stdout, directory / "x.cu")
+    return Rewriter(preprocessed, directory / "x.cu").run()
 
 
 def test_lines_stay(tmp_path):
@@ -110,6 +112,59 @@ def test_launchers_are_found():
             ("s", "cudaStream_t", False, False),
         ],
     }
+
+
+BY_THE_PREPROCESSOR = r"""
+#include <cuda_runtime.h>
+#define REAL float
+#define SCALE(name, T) \
+  __global__ void name##_kernel(const T* x, T* y, Scale s) { y[threadIdx.x] = x[threadIdx.x] * s.by; } \
+  extern "C" int name(const T* x, T* y, Scale s) { name##_kernel<<<1, s.n>>>(x, y, s); return cudaGetLastError(); }
+struct Scale {
+  int n;
+#ifdef DOUBLE_PRECISION
+  double by;
+#else
+  REAL by;
+#endif
+};
+SCALE(scale, REAL)
+SCALE(scale_double, double)
+#if 0
+extern "C" int left_out(float* x) { no_such_kernel<<<1, 1>>>(x); return 0; }
+#endif
+#ifdef __cplusplus
+extern "C" {
+#endif
+__attribute__((visibility("default"))) int shown(REAL* x) { return 0; }
+auto trailing(REAL* x) noexcept -> int { return 0; }
+#ifdef __cplusplus
+}
+#endif
+"""
+
+
+def test_launchers_are_those_of_the_preprocessed_text():
+    """Would catch a launcher or struct that is looked for in the raw text. Kinds: a launcher by a macro, under #if 0,
+    in a block that only C++ has, with attributes; a struct's field under #ifdef, and of a type that a macro names."""
+    module = yaie.cuda.load(BY_THE_PREPROCESSOR, backend="emulator")
+    assert list(module.launchers) == ["scale", "scale_double", "shown", "trailing"]
+    assert [f.line for f in module.launchers.values()] == [15, 16, 23, 24]
+    x, y = torch.randn(8), torch.zeros(8)
+    module.scale(x, y, {"n": 8, "by": 3.0})
+    torch.testing.assert_close(y, 3 * x)
+    y = torch.zeros(8, dtype=torch.float64)
+    module.scale_double(x.double(), y, {"n": 8, "by": 3.0})
+    torch.testing.assert_close(y, 3 * x.double())
+
+
+@pytest.mark.skipif(yaie.cuda.find_nvcc() is None, reason="nvcc is not installed")
+def test_launchers_are_the_same_on_a_card(tmp_path):
+    """Would catch a file that has other launchers where there is a card."""
+    source = read_source(BY_THE_PREPROCESSOR)
+    here = yaie.cuda.load(BY_THE_PREPROCESSOR, backend="emulator").launchers
+    there = callable_launchers(source, card.preprocess(source, (), tmp_path))
+    assert list(there) == list(here.values())
 
 
 UNREADABLE = {

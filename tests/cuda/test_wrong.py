@@ -5,7 +5,6 @@ finding must name carry `// HERE` and `// OTHER` (`// AND` may be named too, by 
 """
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,9 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.cuda.emulated.build import COMPILER_CANDIDATES
+from tests.cuda.test_right import COMPILERS
 
 HERE = Path(__file__).parent
-# Without a compiler an error, and no empty list of tests that are skipped.
-COMPILERS = list(filter(shutil.which, COMPILER_CANDIDATES))[:2] or [yaie.cuda.find_compiler()]
 
 
 @dataclass(frozen=True)

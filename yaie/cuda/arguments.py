@@ -15,13 +15,14 @@ import keyword
 import math
 import operator
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from .compiler import CompileError, as_compile_errors
 from .launchers import NUMBERS, STREAMS, Launcher, Parameter, Struct, find_launchers
-from .source import Source
+from .source import Source, digest
 
 # The dtypes that a pointer type takes; the first is the one that messages ask for.
 POINTERS: dict[str, tuple[torch.dtype, ...]] = {
@@ -61,10 +62,12 @@ EXACT = {kind: {"bool": bool, "float": float, "double": float}.get(kind, int) fo
 def check_number(where: str, name: str, kind: str, value: object) -> Any:
     """The C value of type ``kind``; raises for one that does not fit instead of wrapping round."""
     if kind == "bool":
-        return ctypes.c_bool(bool(value))
+        return ctypes.c_bool(_truth(where, name, value))
     low, high = LIMITS[kind]
     if EXACT[kind] is float:
         try:
+            if isinstance(value, (str, bytes, bytearray)):  # which float() reads
+                raise TypeError
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             raise TypeError(f"{where}: `{name}` must be a number ({kind}), got {type(value).__name__}") from None
@@ -80,6 +83,14 @@ def check_number(where: str, name: str, kind: str, value: object) -> Any:
     if not low <= number <= high:
         raise ValueError(f"{where}: `{name}` = {number} does not fit {kind} ({low} to {high})")
     return NUMBERS[kind](number)
+
+
+def _truth(where: str, name: str, value: object) -> bool:
+    """What is true or false, and not what Python takes for it: "no" and [0] are true to Python."""
+    scalar = value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
+    if isinstance(scalar, int) and scalar in (0, 1):
+        return bool(scalar)
+    raise TypeError(f"{where}: `{name}` must be True or False (bool), got {type(value).__name__} {value!r}")
 
 
 # ---- structs
@@ -265,12 +276,11 @@ def python_names(launcher: Launcher) -> list[str]:
     return names
 
 
-def callable_launchers(source: Source) -> tuple[Launcher, ...]:
-    """The launchers of a file. Raises CompileError for one that cannot be read, or with a parameter that Python cannot
-    fill."""
+def callable_launchers(source: Source, text: str) -> tuple[Launcher, ...]:
+    """The launchers of a file, of which a preprocessor made ``text``. Raises CompileError for one that cannot be read,
+    or with a parameter that Python cannot fill."""
     with as_compile_errors():
-        source.refuse_conflicts()
-        launchers = find_launchers(source.text, source.path)
+        launchers = find_launchers(text, source.path)
     for launcher in launchers:
         for p in launcher.parameters:
             known = p.type in POINTERS if p.pointer else p.type in NUMBERS or p.type in STREAMS or p.struct
@@ -283,3 +293,10 @@ def callable_launchers(source: Source) -> tuple[Launcher, ...]:
                     launcher.line,
                 )
     return tuple(launchers)
+
+
+@functools.lru_cache
+def reading_digest() -> str:
+    """Of what reads a file's launchers: a build that keeps them is made anew when that changes."""
+    here = Path(__file__).parent
+    return digest(*((here / name).read_bytes() for name in ("arguments.py", "launchers.py", "source.py")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -25,12 +26,12 @@ from .source import Source, digest
 SIZE_LIMIT = 1 << 30  # bytes; $YAIE_CACHE_BYTES says otherwise
 IN_USE = 600  # seconds: what was used so lately may be about to be loaded, so it is not removed to make room
 KINDS = ("*.so", "*.cubin", "headers-*", "extensions", "building-*")  # what we put there; the rest is not ours
-SEAL = b"yaie-sealed"
+SEAL, NOTES = b"yaie-sealed", b"yaie-notes"
 
 
 def folder() -> Path:
     """Where builds are kept: ``$YAIE_CACHE_DIR``, else the user's cache directory, else, if that cannot be used (a
-    read-only place, no home), one in the system's temporary directory, which is said once on stderr.
+    read-only place, no home), one in the system's temporary directory, which is said on stderr when that is made.
 
     Raises an OSError that says what to do if there is no such place at all.
     """
@@ -44,12 +45,15 @@ def _usable(wanted: Path, instead: Path) -> Path:
     problem = _problem_with(wanted)
     if not problem:
         return wanted
+    is_new = not instead.exists()  # so it is said once, and not by every process
     if also := _problem_with(instead, private=True):
         raise OSError(
             f"no folder to build in: {wanted} cannot be used ({problem}), {instead} neither ({also}); "
             "set YAIE_CACHE_DIR to a folder that can be written to"
         )
-    print(f"yaie.cuda: {wanted} cannot be used ({problem}); builds are kept in {instead}", file=sys.stderr, flush=True)
+    if is_new:
+        said = f"yaie.cuda: {wanted} cannot be used ({problem}); builds are kept in {instead}"
+        print(said, file=sys.stderr, flush=True)
     return instead
 
 
@@ -104,6 +108,17 @@ def into_cache(target: Path, make: Callable[[Path], Path]) -> Path:
         os.replace(made, target)
     prune()
     return target
+
+
+def add_notes(path: Path, notes: dict) -> None:
+    """Writes down what is to be known about a build behind its end, where linkers and loaders do not read."""
+    with path.open("ab") as file:
+        file.write(NOTES + json.dumps(notes).encode())
+
+
+def read_notes(path: Path) -> dict:
+    _, _, text = path.read_bytes().rpartition(NOTES)
+    return json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]
 
 
 def _seal(path: Path) -> None:

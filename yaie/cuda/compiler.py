@@ -85,7 +85,7 @@ def explain(stderr: str, source: Source, refuse: Callable[[str], str | None] = l
     stderr = re.sub(r"^(.+?)\((\d+)\): (?:fatal )?error", r"\1:\2: error", stderr, flags=re.M)  # as nvcc writes a place
     own = own_files(source)
     names = "|".join(map(re.escape, sorted(own, key=len, reverse=True)))  # first, for a path may hold colons and words
-    match = re.search(f"{NOT_A_WAY}(?P<file>{names}|.+?){ERROR}", stderr, re.M)
+    match = re.search(f"{NOT_A_WAY}(?P<file>{names}|(?!(?:{names}):).+?){ERROR}", stderr, re.M)
     if not match:
         return CompileError(f"{source.path.name} does not compile:\n{stderr.strip()}", str(source.path), full=stderr)
     file, line = match["file"], int(match["line"])

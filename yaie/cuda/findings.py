@@ -15,7 +15,7 @@ CAUSES = {
     "small_variable": "an index goes past the declared size of a __device__ or __constant__ array.",
     "negative": "an index is negative: a guard for the first elements is missing, or the index is computed wrongly.",
     "null_pointer": "a pointer was never set, or the launcher was given None for it.",
-    "no_tensor": "an index is negative or far too large, or the pointer was computed wrongly.",
+    "no_tensor": "an index is far out, or the pointer is wrong: computed wrongly, or of the host's memory.",
     "misaligned": "a vector type (float4, half2, ...) is read at an index that is not a multiple of its width.",
     "const_write": "the launcher promises not to change this tensor (const), and a cast took the promise away.",
     "race": "no __syncthreads() (or, inside one warp, __syncwarp()) lies between the two.",

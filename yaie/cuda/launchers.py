@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .source import Source, SourceError, split_top_level, strip_comments, where_line
@@ -28,8 +28,11 @@ NUMBERS: dict[str, type] = {
     "float": ctypes.c_float,
     "double": ctypes.c_double,
 }
+LAUNCHER = re.compile(r"\s*((?:[\w:]+\s+)+)(\w+)\s*\(([^{;]*?)\)\s*(?:noexcept\s*)?(?:->\s*(\w+)\s*)?\{", re.S)
+ALIAS = re.compile(r"\btypedef\s+(\w[\w\s]*?)\s+(\w+)\s*;|\busing\s+(\w+)\s*=\s*(\w[\w\s]*?)\s*;")
 STREAMS = ("cudaStream_t", "CUstream")
 RETURNS = ("void", "int", "cudaError_t")
+ATTRIBUTE = re.compile(r"__attribute__\s*\(\(((?:[^()]|\([^()]*\))*)\)\)")
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,24 @@ class Launcher:
 def find_launchers(text: str, path: Path) -> list[Launcher]:
     """The functions defined as ``extern "C"``, one by one or in an ``extern "C" { }`` block.
 
-    ``path`` is the file that the text stands for; local headers, which may define structs, are looked for beside it.
-    Raises SourceError for a launcher, or a struct of one, that cannot be read.
+    The text is what a preprocessor made of a file, or the file's own, if it defines no launcher by a macro and leaves
+    none out by an #if. ``path`` is the file that it stands for; local headers, which may define structs, are looked for
+    beside it. Raises SourceError for a launcher, or a struct of one, that cannot be read.
     """
-    code = strip_comments(text)
+    code = ATTRIBUTE.sub(_without_attribute, strip_comments(text))
     try:
         found = _read_launchers(code, path)
     except SourceError as error:
         name, line = where_line(text, error.line, path)
         raise SourceError(error.message, Path(name), line) from None
+    names = {m[2] or m[3]: m[1] or m[4] for m in ALIAS.finditer(code)} | {
+        "uint": "unsigned",
+        "ushort": "unsigned short",
+    }
+    found = [
+        replace(each, parameters=tuple(replace(p, type=_resolved(p.type, names)) for p in each.parameters))
+        for each in found
+    ]
     structs = _find_structs(found, Source(path, text))
     return [
         replace(
@@ -88,6 +100,21 @@ def find_launchers(text: str, path: Path) -> list[Launcher]:
         )
         for launcher in found
     ]
+
+
+def _resolved(kind: str, names: dict[str, str]) -> str:
+    """A type by its own name: `real` of `typedef float real;` is float."""
+    for _ in range(8):  # names of names; not for ever
+        if kind not in names or kind in NUMBERS:
+            return kind
+        kind = " ".join(names[kind].split())
+    return kind
+
+
+def _without_attribute(match: re.Match) -> str:
+    """nvcc's preprocessor makes attributes of __global__ and its kin; others do not matter here."""
+    kept = f" __{match[1]}__ " if match[1] in ("global", "device", "host") else " "
+    return kept + "\n" * match[0].count("\n")
 
 
 def _read_launchers(text: str, file: Path) -> list[Launcher]:
@@ -108,13 +135,13 @@ def _read_launchers(text: str, file: Path) -> list[Launcher]:
 
 
 def _read_launcher(text: str, start: int, file: Path) -> list[Launcher]:
-    match = re.compile(r"\s*((?:[\w:]+\s+)+)(\w+)\s*\(([^{;]*?)\)\s*\{", re.S).match(text, start)
+    match = LAUNCHER.match(text, start)
     if not match:
         return []
     line = text.count("\n", 0, match.start(2)) + 1
     if {"__global__", "__device__"} & set(match[1].split()):
         return []  # a kernel that C may name, not a launcher
-    returns = " ".join(w for w in match[1].split() if w not in ("static", "inline", "__host__"))
+    returns = match[4] or " ".join(w for w in match[1].split() if w not in ("static", "inline", "__host__"))
     if returns not in RETURNS:
         raise SourceError(
             f"launcher {match[2]} returns {returns}; a launcher returns int (the CUDA error) or void", file, line
@@ -172,6 +199,24 @@ def _read_struct(name: str, body: str, file: Path, line: int) -> Struct:
             )
         fields += [(each.strip(), match[1]) for each in match[2].split(",")]
     return Struct(name, tuple(fields))
+
+
+# ---- kept with a build
+
+
+def as_plain(launchers: Iterable[Launcher]) -> list[dict]:
+    """For JSON."""
+    return [asdict(launcher) for launcher in launchers]
+
+
+def from_plain(launchers: Iterable[dict]) -> tuple[Launcher, ...]:
+    def struct(plain: dict | None) -> Struct | None:
+        return plain and Struct(plain["name"], tuple((name, kind) for name, kind in plain["fields"]))
+
+    def parameter(plain: dict) -> Parameter:
+        return Parameter(**{**plain, "struct": struct(plain["struct"])})
+
+    return tuple(Launcher(**{**each, "parameters": tuple(map(parameter, each["parameters"]))}) for each in launchers)
 
 
 def layout_checks(launchers: Iterable[Launcher]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,9 @@ TOKEN = re.compile(
     re.S,
 )
 INCLUDED = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^">\n]+)[">]', re.M)
-DIRECTIVE = re.compile(r'^[ \t]*#[ \t]*line[ \t]+(\d+)(?:[ \t]+"((?:[^"\\\n]|\\.)*)")?')
+# `#line 12 "file"`, and `# 12 "file" 1 3` of a preprocessor
+DIRECTIVE = re.compile(r'^[ \t]*#[ \t]*(?:line[ \t]+)?(\d+)(?:[ \t]+"((?:[^"\\\n]|\\.)*)")?')
+MARKER = re.compile(r'^# (\d+) "((?:[^"\\\n]|\\.)*)"([ \d]*)$', re.M)
 CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: .*)?$", re.M)
 
 
@@ -159,7 +162,24 @@ def split_top_level(text: str, separator: str = ",") -> list[str]:
     return [*parts, text[start:]]
 
 
-# ---- #line
+# ---- #line, and the markers of a preprocessor
+
+
+def preprocessed_parts(text: str) -> Iterator[tuple[str, bool]]:
+    """What a preprocessor made, from marker to marker, and whether each part comes from a header of the system."""
+    markers = list(MARKER.finditer(text))
+    starts = [0, *(m.start() for m in markers)]
+    # By file, as it was entered: within a file, the flag also comes and goes with macros of other files.
+    of_system: dict[str, bool] = {}
+    for marker in markers:
+        of_system.setdefault(marker[2], "3" in marker[3].split())
+    flags = [False, *(of_system[m[2]] for m in markers)]
+    for start, end, flag in zip(starts, [*starts[1:], len(text)], flags, strict=True):
+        yield text[start:end], flag
+
+
+def without_system_headers(preprocessed: str) -> str:
+    return "".join(part for part, of_system in preprocessed_parts(preprocessed) if not of_system)
 
 
 def where_line(text: str, line: int, path: Path) -> tuple[str, int]:

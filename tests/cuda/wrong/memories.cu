@@ -180,3 +180,24 @@ extern "C" int forgets_to_return(const float* x, float* y) {
 extern "C" int launcher_without_return(float* y) {  // HERE
   fill_kernel<<<1, 4>>>(y, 1);
 }
+
+// expect: out_of_bounds
+// call: reference_to_the_host(zeros(4), 2.0)
+__global__ void by_reference_kernel(float* y, const float& by) {  // nvcc takes it, and the address is the host's
+  y[threadIdx.x] = by;  // HERE
+}
+extern "C" int reference_to_the_host(float* y, float by) {
+  by_reference_kernel<<<1, 4>>>(y, by);
+  return cudaGetLastError();
+}
+
+// expect: out_of_bounds
+// call: pointer_to_the_host(zeros(4))
+__global__ void add_offset_kernel(float* y, const float* offsets) {
+  y[threadIdx.x] += offsets[threadIdx.x];  // HERE
+}
+extern "C" int pointer_to_the_host(float* y) {
+  float offsets[4] = {1, 2, 3, 4};
+  add_offset_kernel<<<1, 4>>>(y, offsets);
+  return cudaGetLastError();
+}

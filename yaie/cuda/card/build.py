@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
-from ..cache import folder, into_cache, short_name
+from ..arguments import callable_launchers, reading_digest
+from ..cache import add_notes, folder, into_cache, read_notes, short_name
 from ..compiler import CompileError, as_compile_errors, explain, run
-from ..launchers import Launcher, layout_checks
-from ..source import INCLUDE, Source, digest, encoded, quoted, read_source
+from ..launchers import Launcher, as_plain, from_plain, layout_checks
+from ..source import INCLUDE, Source, digest, encoded, quoted, read_source, without_system_headers
 from .nvcc import FLAGS, find_nvcc
 
 # PyTorch builds extensions without the operators of half and bfloat16; everyday CUDA has them.
@@ -26,7 +27,20 @@ TORCH_UNDO = [
 ]
 
 
-def build_for_card(source: Source, launchers: Sequence[Launcher], flags: Sequence[str] = ()) -> Path:
+def preprocess(source: Source, flags: Sequence[str], directory: Path) -> str:
+    """The file with its macros, conditionals and local headers resolved by nvcc."""
+    nvcc = find_nvcc()
+    if not nvcc:
+        raise CompileError("nvcc was not found; compiling for a card needs the CUDA toolkit")
+    (directory / "kernel.cu").write_bytes(encoded(f"#line 1 {quoted(source.path)}\n{source.text}"))
+    include = ["-I", INCLUDE, "-I", source.path.parent]
+    result = run([nvcc, *FLAGS, *TORCH_UNDO, *flags, *include, "-E", "kernel.cu"], directory)
+    if result.returncode:
+        raise explain(result.stderr, source)
+    return without_system_headers(result.stdout)
+
+
+def build_for_card(source: Source, flags: Sequence[str] = ()) -> tuple[Path, tuple[Launcher, ...]]:
     """Builds a library through ``torch.utils.cpp_extension.load``, for the architecture of the present card.
 
     Each build has a directory of its own, so the lock file of an interrupted one is never met.
@@ -37,10 +51,11 @@ def build_for_card(source: Source, launchers: Sequence[Launcher], flags: Sequenc
     # Named as a flag and not in TORCH_CUDA_ARCH_LIST, which several builds at a time would take from each other.
     arch = f"{major}{minor}{'a' if major >= 9 else ''}"  # "a": wgmma and TMA exist only there
     options = [*FLAGS, *TORCH_UNDO, "-O3", f"-gencode=arch=compute_{arch},code=sm_{arch}", *flags]
-    text = f"#line 1 {quoted(source.path)}\n{source.text}{layout_checks(launchers)}"
-    key = digest(text, source.fingerprint(), str(torch.version.cuda), *options)
+    key = digest(str(source.path), source.fingerprint(), reading_digest(), str(torch.version.cuda), *options)
 
     def make(directory: Path) -> Path:
+        launchers = callable_launchers(source, preprocess(source, flags, directory))
+        text = f"#line 1 {quoted(source.path)}\n{source.text}{layout_checks(launchers)}"
         copy = directory / "kernel.cu"
         copy.write_bytes(encoded(text))
         try:
@@ -54,9 +69,11 @@ def build_for_card(source: Source, launchers: Sequence[Launcher], flags: Sequenc
             )
         except RuntimeError as error:
             raise explain(str(error), source) from error
+        add_notes(Path(built), {"launchers": as_plain(launchers)})
         return Path(built)
 
-    return into_cache(folder() / f"{short_name(source)}-card-{key}.so", make)
+    path = into_cache(folder() / f"{short_name(source)}-card-{key}.so", make)
+    return path, from_plain(read_notes(path)["launchers"])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ..arguments import Rules, callable_launchers
+from ..compiler import as_compile_errors
 from ..findings import KernelError, launch_error
 from ..launchers import Launcher
 from ..source import Source
@@ -24,12 +25,17 @@ class CardLibrary:
     device_type = "cuda"
 
     def __init__(self, source: Source, flags: Sequence[str] = ()) -> None:
-        self.source, self.launchers = source, callable_launchers(source)
+        self.source = source
+        with as_compile_errors():
+            source.refuse_conflicts()
         addresses = None if flags else prebuilt_launchers(source)
         if addresses is None:
-            library = ctypes.CDLL(str(build_for_card(source, self.launchers, flags)))
+            path, self.launchers = build_for_card(source, flags)
+            library = ctypes.CDLL(str(path))
             names = [launcher.name for launcher in self.launchers]
             addresses = {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names}
+        else:  # of csrc/, whose launchers are written out
+            self.launchers = callable_launchers(source, source.text)
         self.addresses = addresses
 
     def function(self, launcher: Launcher) -> Callable[..., None]:

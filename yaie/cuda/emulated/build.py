@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..arguments import callable_launchers
-from ..cache import folder, into_cache, short_name
+from ..arguments import callable_launchers, reading_digest
+from ..cache import add_notes, folder, into_cache, read_notes, short_name
 from ..compiler import CompileError, as_compile_errors, explain, run
-from ..launchers import Launcher, layout_checks
-from ..source import INCLUDE, Source, digest, encoded, quoted
-from .rewrite import call_wrappers, rewrite
+from ..launchers import Launcher, as_plain, from_plain, layout_checks
+from ..source import INCLUDE, Source, SourceError, digest, encoded, quoted, without_system_headers
+from .rewrite import Rewriter, call_wrappers
 from .unsupported import explain_refusal
 
 HERE = Path(__file__).parent
@@ -38,9 +38,10 @@ COMMON_FLAGS = [
     "-ffp-contract=fast",  # nvcc contracts a*b+c too
     "-fstack-clash-protection",  # a local array that is too large meets the guard page, not its neighbour's stack
     "-ftls-model=initial-exec",
+    "-Wvla",
     "-fsanitize=return",  # the end of a function without its return is reported instead of running on
 ]
-FAST_FLAGS = ["-O2", "-w"]
+FAST_FLAGS = ["-O2"]
 # -O1 and no vectoriser: one access in the source stays one access, of its own size, on its own line.
 CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls", "-Wuninitialized"]
 GCC_FLAGS = ["-fno-gnu-unique", "-fmax-errors=5"]
@@ -94,10 +95,15 @@ def flags_for(compiler: str, check: bool) -> list[str]:
 
 @functools.lru_cache
 def headers_digest() -> str:
-    """Of what a build is made of beside the file: our headers, with their place (a build names their files in its line
-    numbers, and findings rely on it), and what rewrites a file."""
-    files = sorted([*EMULATOR_INCLUDE.rglob("*"), *INCLUDE.iterdir(), *HERE.glob("*.py")])
+    """Of our headers, with their place: a build names their files in its line numbers, and findings rely on it."""
+    files = sorted([*EMULATOR_INCLUDE.rglob("*"), *INCLUDE.iterdir()])
     return digest(str(HERE), *(f.read_bytes() for f in files if f.is_file()))
+
+
+@functools.lru_cache
+def rewriting_digest() -> str:
+    """Of what reads and rewrites a file."""
+    return digest(reading_digest(), *(f.read_bytes() for f in sorted(HERE.glob("*.py"))))
 
 
 # ---- the emulator's runtime
@@ -133,58 +139,80 @@ def build_runtime(compiler: str) -> Path:
 # ---- a file
 
 
-def build_for_emulator(
-    source: Source, compiler: str, check: bool, flags: Sequence[str] = ()
-) -> tuple[Path, tuple[Launcher, ...]]:
-    """The built library and its launchers; a build whose inputs have not changed is taken from the cache."""
-    launchers = callable_launchers(source)
+@dataclass(frozen=True)
+class Build:
+    """A built library, its launchers, and the variables that the compiler thinks are used unset (`unset_variables`)."""
+
+    path: Path
+    launchers: tuple[Launcher, ...]
+    unset: list[list]
+
+
+def build_for_emulator(source: Source, compiler: str, check: bool, flags: Sequence[str] = ()) -> Build:
+    """Builds a file; a build whose inputs have not changed is taken from the cache."""
+    with as_compile_errors():
+        source.refuse_conflicts()
     options = [*flags_for(compiler, check), *flags]
-    inputs = (source.fingerprint(), str(source.path), headers_digest(), compiler_version(compiler))
-    added = f"{layout_checks(launchers)}{call_wrappers(launchers)}"
+    inputs = (source.fingerprint(), str(source.path), headers_digest(), rewriting_digest(), compiler_version(compiler))
     link = ["-shared", "-Wl,-Bsymbolic", *(CHECK_LINK_FLAGS if check else [])]
-    target = folder() / f"{short_name(source)}-{digest(*inputs, added, *options, *link)}.so"
+    target = folder() / f"{short_name(source)}-{digest(*inputs, *options, *link)}.so"
 
     # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.
     defined_only = all(flag.startswith("-D") for flag in flags)
 
     def make(directory: Path) -> Path:
         quick = precompiled_header(compiler, tuple(flags_for(compiler, check))) if defined_only else []
-        result = compile_rewritten(source, [compiler, *options], quick, added, directory)
-        if quick and result.returncode and "PCH" in result.stderr:  # it could not be mapped into memory here
-            result = compile_rewritten(source, [compiler, *options], [], added, directory)
-        if result.returncode:
-            raise explain(result.stderr, source, explain_refusal)
-        unset = unset_variables(result.stderr)
+        try:
+            launchers, warnings = compile_rewritten(source, [compiler, *options], quick, directory)
+        except CompileError as error:
+            if not quick or "PCH" not in error.full:  # it could not be mapped into memory here
+                raise
+            launchers, warnings = compile_rewritten(source, [compiler, *options], [], directory)
         # A step of its own, without -fsanitize=thread: the real sanitizer must not be linked.
         result = run([compiler, *link, "-o", "kernel.so", "kernel.o"], directory)
         if result.returncode:
             raise CompileError(f"{source.path.name} does not link:\n{result.stderr}", str(source.path))
-        with (directory / "kernel.so").open("ab") as file:  # linkers and loaders do not read what comes after the end
-            file.write(UNSET_MARK + json.dumps(unset).encode())
+        add_notes(directory / "kernel.so", {"launchers": as_plain(launchers), "unset": unset_variables(warnings)})
         return directory / "kernel.so"
 
-    return into_cache(target, make), launchers
+    path = into_cache(target, make)
+    notes = read_notes(path)
+    return Build(path, from_plain(notes["launchers"]), notes["unset"])
 
 
 def compile_rewritten(
-    source: Source, command: Sequence[str], quick: Sequence[str], added: str, directory: Path
-) -> subprocess.CompletedProcess:
-    """Makes kernel.o of the file, rewritten, and of the text `added` to it; gives the run that failed, or the last."""
+    source: Source, command: Sequence[str], quick: Sequence[str], directory: Path
+) -> tuple[tuple[Launcher, ...], str]:
+    """Makes kernel.o of the file, rewritten; gives the launchers, and the compiler's warnings."""
     preprocessed = preprocess(source, command, quick, directory)
-    if preprocessed.returncode:
-        return preprocessed
+    launchers = callable_launchers(source, without_system_headers(preprocessed))
     with as_compile_errors():
-        text = rewrite(preprocessed.stdout, source.path)
-    (directory / "kernel.ii").write_bytes(encoded(text + added))
+        rewriter = Rewriter(preprocessed, source.path)
+        text = f"{rewriter.run()}{layout_checks(launchers)}{call_wrappers(launchers)}"
+    (directory / "kernel.ii").write_bytes(encoded(text))
     # Nothing of ours or of the system may be expanded once more.
     language = ["-x", "c++-cpp-output", *([] if is_clang(command[0]) else ["-fpreprocessed"])]
-    return run([*command, *language, "-c", "kernel.ii", "-o", "kernel.o"], directory)
+    result = run([*command, *language, "-c", "kernel.ii", "-o", "kernel.o"], directory)
+    if result.returncode:
+        raise explain(result.stderr, source, explain_refusal)
+    with as_compile_errors():
+        refuse_variable_lengths(result.stderr, rewriter)
+    return launchers, result.stderr
 
 
-def preprocess(
-    source: Source, command: Sequence[str], quick: Sequence[str], directory: Path
-) -> subprocess.CompletedProcess:
-    """The file (as standard output) with its macros, conditionals and headers resolved by the compiler.
+VARIABLE_LENGTH = re.compile(r"^(?P<file>[^\n]+?):(?P<line>\d+):\d+: warning: [^\n]*\[-Wvla\b[^\n]*\]$", re.M)
+
+
+def refuse_variable_lengths(warnings: str, rewriter: Rewriter) -> None:
+    """A local array whose length is not constant is an extension of g++ and clang++; nvcc has none in device code."""
+    for match in VARIABLE_LENGTH.finditer(warnings):
+        if rewriter.is_device_code(match["file"], int(match["line"])):
+            message = "an array in device code needs a length that the compiler knows, and not a variable"
+            raise SourceError(message, Path(match["file"]), int(match["line"]))
+
+
+def preprocess(source: Source, command: Sequence[str], quick: Sequence[str], directory: Path) -> str:
+    """The file with its macros, conditionals and headers resolved by the compiler.
 
     With the options `quick` our own header stays out of it: a line of the result asks for it as precompiled.
     """
@@ -193,10 +221,12 @@ def preprocess(
     # Ours are headers of the system to the compiler, and so to the rewriting, which does not read them.
     ours = ["-isystem", EMULATOR_INCLUDE, "-isystem", INCLUDE]
     beside = ["-iquote", source.path.parent, "-I", source.path.parent]
-    return run([command[0], *quick, *command[1:], *beside, *ours, "-E", "kernel.cu"], directory)
+    result = run([command[0], *quick, *command[1:], *beside, *ours, "-E", "kernel.cu"], directory)
+    if result.returncode:
+        raise explain(result.stderr, source, explain_refusal)
+    return result.stdout
 
 
-UNSET_MARK = b"yaie-unset"
 UNSET = re.compile(
     r"^(?P<file>[^\n]+?):(?P<line>\d+):\d+: warning: .{0,9}?(?:variable )?[\u2018'](?P<name>[^\u2019']+)[\u2019']"
     r" (?:is|may be) (?:used )?uninitialized",
@@ -213,11 +243,6 @@ def unset_variables(stderr: str) -> list[tuple[str, int, str, str]]:
         found.add((m["file"], int(m["line"]), m["name"], "\n".join(about)))
         end = m.end()
     return sorted(found)
-
-
-def read_unset_variables(library: Path) -> list[list]:
-    _, _, text = library.read_bytes().rpartition(UNSET_MARK)
-    return json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]
 
 
 @functools.lru_cache

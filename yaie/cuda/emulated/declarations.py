@@ -127,7 +127,7 @@ class _Scope:
                 continue
             before = words[i - 1]
             named = (is_name(before) and before not in NOT_FUNCTIONS) or before in (">", "]")
-            if named or "operator" in (words[i - 2], words[i - 3], before):
+            if named or any(words[k] == "operator" for k in head[:n]):  # `operator const T*()`, `operator+()`
                 following = words.pair[i] + 1
                 if before == "operator" and words[following] == "(":
                     return following  # operator()(...)

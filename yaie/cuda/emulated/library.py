@@ -22,7 +22,7 @@ from ..findings import KernelError, SourceLine, Tensors, launch_error, make_find
 from ..launchers import STREAMS, Launcher, Parameter
 from ..profile import Profile, make_profile
 from ..source import Source, read_text
-from .build import build_for_emulator, build_runtime, find_compiler, read_unset_variables
+from .build import build_for_emulator, build_runtime, find_compiler
 
 BOUNDS, RACES, COUNTERS = 1, 2, 4  # checks of `emu_begin`, as in runtime.h
 POISON, OTHER_POISON = 0xFF, 0x55  # bytes of what is undefined: NaN or -1, and large numbers
@@ -163,16 +163,15 @@ class EmulatorLibrary:
     def __init__(self, source: Source, check: bool, options: Options) -> None:
         compiler = find_compiler(options.compiler)
         self.runtime = the_runtime(compiler)  # first, so that its symbols are there when the kernel is loaded
-        self.path, launchers = build_for_emulator(source, compiler, check, options.flags)
+        build = build_for_emulator(source, compiler, check, options.flags)
         self.source, self.check, self.options = source, check, options
-        self.launchers = launchers
-        self.rules = {launcher.name: Rules(launcher, "cpu") for launcher in launchers}
+        self.path, self.launchers, self.unset = build.path, build.launchers, build.unset
+        self.rules = {launcher.name: Rules(launcher, "cpu") for launcher in build.launchers}
         self.library = ctypes.CDLL(str(self.path))
         self.report: dict = {}
         self.trace_block, self.trace_warp = (0, 0, 0), 0
         self._own = own_files(source)
         self._places: dict[int, SourceLine] = {}
-        self.unset = read_unset_variables(self.path) if check else []
         self._trace: str | None = None  # of the last call, if the runtime has made another since
 
     def call(
@@ -241,10 +240,19 @@ class EmulatorLibrary:
         """Whether local variables that the compiler suspects of being used unset are: makes the call in two builds
         which begin all such variables with other bytes, and compares. Leaves this build's results.
         """
-        trace = self.trace()
-        kept, results = memory.contents(), []
+        builds = []
         for start in ("zero", "pattern"):
-            results.append(self._results_with(launcher, cells, memory, f"-ftrivial-auto-var-init={start}"))
+            flags = (*self.options.flags, f"-ftrivial-auto-var-init={start}")
+            try:
+                builds.append(EmulatorLibrary(self.source, False, replace(self.options, flags=flags, workers=1)))
+            except CompileError:  # it has compiled without this option
+                names = ", ".join(f"`{name}`" for name in dict.fromkeys(each[2] for each in self.unset))
+                self.report["remarks"].append(
+                    f"whether {names} is used before it is set was not tried, for want of g++ 12 or clang++ 16"
+                )
+                return False
+        trace, kept = self.trace(), memory.contents()
+        results = [self._results_of(build, launcher, cells, memory) for build in builds]
         memory.put(kept)
         self._trace = trace
         return results[0] != results[1]
@@ -256,12 +264,7 @@ class EmulatorLibrary:
         of = [(each[:3], kernels.intersection(re.findall(r"\w+", each[3]))) for each in self.unset]
         return [each for each, named in of if named & ran] or [each for each, named in of if not named]
 
-    def _results_with(self, launcher: Launcher, cells: Sequence, memory: DeviceMemory, flag: str) -> object:
-        options = replace(self.options, flags=(*self.options.flags, flag), workers=1)
-        try:
-            build = EmulatorLibrary(self.source, False, options)
-        except CompileError:  # g++ before 12 has no such option
-            return None
+    def _results_of(self, build: EmulatorLibrary, launcher: Launcher, cells: Sequence, memory: DeviceMemory) -> object:
         memory.fill_again()
         build._begin(POISON)
         memory.register()

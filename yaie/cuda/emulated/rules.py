@@ -37,6 +37,11 @@ HOST_LIBRARY = {
     "time",     "cudaMemcpy", "cudaMemset", "cudaFree", "cudaMemcpyAsync", "cudaDeviceSynchronize",
 }  # fmt: skip
 HOST_STREAMS = {"cout", "cerr", "endl"}
+NOT_ON_DEVICE = {
+    **dict.fromkeys(["throw", "try"], "device code has no exceptions"),
+    **dict.fromkeys(["dynamic_cast", "typeid"], "device code has no types at run time"),
+    "thread_local": "a variable of device code cannot be thread_local: local variables are each thread's own",
+}
 
 
 def check_rules(words: Words, found: Declarations) -> None:
@@ -93,11 +98,11 @@ class _Rules:
             for i in words.top_level(first, last):
                 if words[i] == "=":
                     break
-                if words[i] in ("&", "&&"):
+                if words[i] == "&&":  # nvcc takes `T&`; whatever a kernel then does with it is found when it runs
                     words.fail(
                         i,
-                        f"kernel {name}: `{words.plain(first, last)}` is a reference, which would refer to the host's "
-                        "memory; take it by value, or a pointer to device memory",
+                        f"kernel {name}: `{words.plain(first, last)}` is a reference to a value of the host; take it "
+                        "by value, or a pointer to device memory",
                     )
             if words[first] == "..." and first == last:
                 words.fail(first, f"kernel {name}: a kernel has no `...` parameters")
@@ -139,7 +144,10 @@ class _Rules:
                 or words[i - 1] == "__global__"
             ):
                 continue
-            device_only = function.on_device_only or any(a <= i <= b for a, b in lambdas)
+            in_lambda = any(a <= i <= b for a, b in lambdas)
+            device_only = function.on_device_only or in_lambda
+            if word in NOT_ON_DEVICE and (function.on_device or in_lambda):
+                words.fail(i, f"`{word}`: {NOT_ON_DEVICE[word]}")
             qualified = words[i - 1] == "::"
             if self._is_called(i):
                 self._check_call(i, function, device_only, qualified)

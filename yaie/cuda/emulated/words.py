@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from ..source import SourceError, unquoted
+from ..source import MARKER, SourceError, preprocessed_parts, unquoted
 
-MARKER = re.compile(r'^# (\d+) "((?:[^"\\\n]|\\.)*)"([ \d]*)$', re.M)
 SPEAKS_CUDA = re.compile(r"__(?:global|device|host|shared|constant|managed)__")
 TOKEN = re.compile(
     r"(?P<line>^[ \t]*#[^\n]*)"
@@ -46,17 +45,8 @@ class Words:
         self.pair = self._pairs()
 
     def _cut(self, text: str) -> None:
-        markers = list(MARKER.finditer(text))
-        starts = [0, *(m.start() for m in markers)]
-        ends = [*starts[1:], len(text)]
-        # By file, as it was entered: within a file, the flag also comes and goes with macros of other files.
-        of_system: dict[str, bool] = {}
-        for marker in markers:
-            of_system.setdefault(marker[2], "3" in marker[3].split())
-        skips = [False, *(of_system[m[2]] for m in markers)]
-        for start, end, skip in zip(starts, ends, skips, strict=True):
-            part = text[start:end]
-            if skip and not SPEAKS_CUDA.search(part):
+        for part, of_system in preprocessed_parts(text):
+            if of_system and not SPEAKS_CUDA.search(part):
                 self._pieces.append(part)
                 continue
             for match in TOKEN.finditer(part):

@@ -67,19 +67,20 @@ struct Launch {
   Launch(const Launch&) = delete;
 };
 
-// What a kernel does when it is called: `body` is what its braces held, and runs once for each thread.
-template <class Body, class... Arguments>
-void run_kernel(Body body, Site site, Arguments... arguments) {
+// What a kernel does when it is called: `body` is what its braces held, and runs once for each thread. A parameter that
+// is a reference goes on referring to the host's memory, as on a card.
+template <class... Parameters, class... Arguments>
+void run_kernel(void (*body)(Parameters...), Site site, Arguments&&... arguments) {
   Launch* launch = Launch::pending;
   if (!launch || launch->taken) return emu_trap("a kernel is called like a function; launch it with <<<grid, block>>>", site);
   launch->taken = true;
   struct Packed {
-    Body body;
-    std::tuple<Arguments...> arguments;
+    void (*body)(Parameters...);
+    std::tuple<Parameters...> arguments;
   };
   void* space = emu_argument_space(sizeof(Packed), launch->site);
   if (!space) return;
-  auto* packed = ::new (space) Packed{body, std::tuple<Arguments...>(arguments...)};
+  auto* packed = ::new (space) Packed{body, std::tuple<Parameters...>(arguments...)};
   auto invoke = [](void* p) {
     auto* q = static_cast<Packed*>(p);
     std::apply(q->body, q->arguments);
