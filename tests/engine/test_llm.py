@@ -578,3 +578,13 @@ def test_stats_and_trace(fake):
         assert own[0][1] == 0
         assert all(a[2] == b[1] for a, b in pairwise(own))
         assert id in llm.trace[own[-1][2] - 1].finished
+
+
+def test_an_engine_keeps_nothing_that_nobody_asked_for(fake):
+    """Would catch a server whose memory grows with every step: a trace by default, queues and requests of the past."""
+    llm = engine(fake)
+    llm.generate([prompt(6, seed=0), prompt(9, seed=1)], GREEDY)
+    llm.add_request(prompt(5, seed=2), GREEDY)
+    run(llm)
+    assert llm.trace is None
+    assert not [*llm._requests, *llm._queue, *llm._forgotten]
