@@ -588,3 +588,14 @@ def test_an_engine_keeps_nothing_that_nobody_asked_for(fake):
     run(llm)
     assert llm.trace is None
     assert not [*llm._requests, *llm._queue, *llm._forgotten]
+
+
+def test_beside_a_refused_prompt_others_draw_what_they_would_without_it(fake):
+    """Would catch a refused prompt that takes two numbers or none, and one whose answer is not told by its id."""
+    drawn = SamplingParams(temperature=1.5, max_tokens=12, ignore_eos=True)
+    good = [prompt(5, seed=n) for n in range(3)]
+    expected = engine(fake).generate(good, drawn)
+    refused, *others = engine(fake).generate([[], *good[1:]], drawn)
+    assert [output.token_ids for output in others] == [output.token_ids for output in expected[1:]]
+    assert [refused.request_id, *(output.request_id for output in others)] == [o.request_id for o in expected]
+    assert (refused.text, refused.token_ids, refused.finish_reason) == ("", [], "error")
