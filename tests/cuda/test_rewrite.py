@@ -184,3 +184,20 @@ def test_unreadable_forms_say_what_and_where(text, tmp_path):
     """Would catch a construct that is passed on in pieces to the compiler."""
     with pytest.raises(SourceError, match=re.escape(UNREADABLE[text])):
         rewritten(text, tmp_path)
+
+
+MEMBERS = """
+struct Host { dim3 gridDim; int blockDim = 3; int twice() const { return 2 * int(gridDim.x); } };
+template <int N>
+struct Place { int lane = threadIdx.x % N, warp = threadIdx.x / N; };
+__global__ void places(int* out) { Place<8> at; out[threadIdx.x] = 100 * at.warp + at.lane; }
+extern "C" int run(int* out) { Host h{2}; places<<<h.gridDim.x - 1, 8 * h.twice()>>>(out); return h.blockDim - 3; }
+"""
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_members_whose_initial_value_is_the_threads(check):
+    """Would catch `threadIdx` unknown outside of functions, where csrc uses it, and members of the host renamed."""
+    out = torch.zeros(32, dtype=torch.int32)
+    yaie.cuda.load(MEMBERS, backend="emulator", check=check).run(out)
+    assert out.tolist() == [100 * (i // 8) + i % 8 for i in range(32)]

@@ -578,3 +578,24 @@ def test_stats_and_trace(fake):
         assert own[0][1] == 0
         assert all(a[2] == b[1] for a, b in pairwise(own))
         assert id in llm.trace[own[-1][2] - 1].finished
+
+
+def test_an_engine_keeps_nothing_that_nobody_asked_for(fake):
+    """Would catch a server whose memory grows with every step: a trace by default, queues and requests of the past."""
+    llm = engine(fake)
+    llm.generate([prompt(6, seed=0), prompt(9, seed=1)], GREEDY)
+    llm.add_request(prompt(5, seed=2), GREEDY)
+    run(llm)
+    assert llm.trace is None
+    assert not [*llm._requests, *llm._queue, *llm._forgotten]
+
+
+def test_beside_a_refused_prompt_others_draw_what_they_would_without_it(fake):
+    """Would catch a refused prompt that takes two numbers or none, and one whose answer is not told by its id."""
+    drawn = SamplingParams(temperature=1.5, max_tokens=12, ignore_eos=True)
+    good = [prompt(5, seed=n) for n in range(3)]
+    expected = engine(fake).generate(good, drawn)
+    refused, *others = engine(fake).generate([[], *good[1:]], drawn)
+    assert [output.token_ids for output in others] == [output.token_ids for output in expected[1:]]
+    assert [refused.request_id, *(output.request_id for output in others)] == [o.request_id for o in expected]
+    assert (refused.text, refused.token_ids, refused.finish_reason) == ("", [], "error")

@@ -113,3 +113,11 @@ def test_a_stop_string_that_is_a_special_token_fires(tiny):
     assert (output.finish_reason, output.token_ids, output.text) == ("stop", usual.token_ids, usual.text)
     half = SamplingParams(stop=f"5{special}")
     assert "one special token and nothing else" in llm.generate([chat, chat], [half, params])[0].error
+
+
+@pytest.mark.parametrize("pieces", [("STOP", "x"), ("ST", "OP"), ("S", "TOPx")])
+def test_an_answer_may_begin_with_its_stop_string(pieces):
+    """Would catch a stop string that is looked for behind the first character only."""
+    text = stream_of(*pieces, stop=("STOP",))
+    assert [text.push(n) for n in range(2) if text.detokenizer][-1]
+    assert text.take() == text.text == ""

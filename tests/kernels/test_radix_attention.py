@@ -588,3 +588,16 @@ def test_bad_inputs_name_what_was_expected():
     ]:
         with pytest.raises(ValueError, match=match):
             call()
+
+
+def test_what_the_flash_kernel_takes():
+    """Catches a fast way that is never taken, which no result shows; and one taken for numbers that do not lie side by
+    side, which PyTorch's kernel does not check.
+    """
+    x = torch.zeros(1, 4, 2, 8)
+    strided = torch.zeros(1, 4, 8, 2).transpose(2, 3)
+    assert attention.flash_kernel_takes(x, x, x)
+    assert attention.flash_kernel_takes(x, x[:, 1:], x.transpose(1, 2))
+    for place, other in itertools.product(range(3), (strided, x.half(), x.double())):
+        assert not attention.flash_kernel_takes(*(other if n == place else x for n in range(3)))
+    assert not attention.flash_kernel_takes(*[x.to("meta")] * 3)

@@ -367,3 +367,12 @@ def test_files_that_are_no_json(tmp_path, text):
     """Catches errors of a codec that do not name the file."""
     (tmp_path / "config.json").write_bytes(text)
     refused(lambda: read_json(tmp_path / "config.json"), tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("name", ["attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window"])
+def test_fields_that_nobody_knows_hide_none(name):
+    """Catches a check that ends at the first field without a rule, or without a value: every field after it would be
+    believed, and "false" would be true.
+    """
+    fields = {"transformers_version": "5", "pad_token_id": None, "rope_scaling": None, **FIELDS, name: "false"}
+    refused(lambda: ModelConfig.from_dict(fields), name, "true or false", "'false'")

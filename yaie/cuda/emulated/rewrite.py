@@ -86,6 +86,13 @@ class Rewriter:
             for i in range(first, last):
                 if words[i] in ("__device__", "__global__") and not any(a <= i <= b for a, b in spans):
                     spans.append((i, self._end_of_function(i)))
+        # A member's initial value, which the constructor computes, on the device where the object is made there.
+        functions = [(f.first, f.body[1]) for f in self.found.functions if f.body[0] >= 0]
+        spans += [
+            (i, i + 1)
+            for i in range(len(words) - 1)
+            if words[i] in BUILT_IN and words[i + 1] == "." and not any(a <= i <= b for a, b in functions)
+        ]
         return sorted(spans)
 
     def is_device_code(self, file: str, line: int) -> bool:
