@@ -134,6 +134,13 @@ class Rewriter:
                 elif words[i] == "clock" and words[i + 1] == "(" and words[i - 1] not in (".", "->", "::"):
                     words.instead(i, "emu_clock32")
 
+        for i in range(len(words)):  # `int lane = threadIdx.x % 32;` among the members of a class
+            if words[i] in BUILT_IN and words[i + 1] == "." and self._is_outside_functions(i):
+                words.instead(i, f"emu_{words[i]}()")
+
+    def _is_outside_functions(self, i: int) -> bool:
+        return not any(f.first <= i <= f.body[1] for f in self.found.functions if f.body[0] >= 0)
+
     def _beside(self, i: int, wanted: set[str]) -> bool:
         """Whether one of the words stands among the specifiers that surround word i."""
         words = self.words
