@@ -129,3 +129,25 @@ def test_unreadable_forms_say_what_and_where(text, tmp_path):
     """Would catch a construct that is passed on in pieces to the compiler."""
     with pytest.raises(SourceError, match=re.escape(UNREADABLE[text])):
         rewritten(text, tmp_path)
+
+
+MEMBERS = r"""
+struct Place {
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+};
+__global__ void places(int* x) {
+  Place me;
+  x[threadIdx.x] = 100 * me.warp + me.lane;
+}
+extern "C" int fill(int* x) {
+  places<<<1, 64>>>(x);
+  return cudaGetLastError();
+}
+"""
+
+
+def test_members_may_begin_with_the_thread_s_place():
+    """The paged kernels do it: rungs 3 to 5 did not compile when only functions were taken for device code."""
+    x = torch.zeros(64, dtype=torch.int32)
+    yaie.cuda.load(MEMBERS, backend="emulator").fill(x)
+    assert x.tolist() == [*range(32), *range(100, 132)]
