@@ -3,7 +3,7 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("10.1").check()` in the notebook, or `yaie check 10.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 72203585f2887bb9
+# generated, text hash f466b66c968d3cda
 
 from __future__ import annotations
 
@@ -424,15 +424,12 @@ def causal_attention(
     """Causal attention of `offset` past tokens and `q_len` new ones, in tiles of queries.
 
     Each tile reads only the keys that its last query may see, and holds at most `MAX_SCORES` scores (but at least one
-    query's).
+    query's). Returns as `attention`.
 
     Args:
         query, key, value, scale: as for `attention`; key `j` is the token at position `j`, query `i` at `offset + i`.
         keep: `[num_seqs, kv_len]`, False at keys that are padding.
         fast: `fast_attention` where it applies; else `attention`.
-
-    Returns:
-        As `attention`.
     """
     num_seqs, q_len, num_heads, _ = query.shape
     attend = fast_attention if fast and keep is None else attention  # padding may leave a query without keys
