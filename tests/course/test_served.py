@@ -33,6 +33,7 @@ NOT_IN_A_STEP = {
     "9.4": "a sum, to learn how threads work together",
     "10.2": "copies of blocks: only a fork needs them",
     "10.4": "the guide's tree, which knows requests; the engine's tree knows pages",
+    "10.6": "a penalty: only a request that asks for one has it computed",
     "10.10": "a transpose, to learn what shared memory is for",
     "10.18": "a sum, to learn how threads work together",
     "10.24": "a sum, to learn how threads work together",

@@ -70,7 +70,8 @@ class Cuda(Language):
             launches = [line for launch in _launches(exercise) for line in fill(f"Launched by {launch}")]
             above = self.as_comment([*self.banner(exercise), *launches, "", *exercise.statement.split("\n")])
             # A broken function is the engine's, so it keeps the engine's words about what it does.
-            contract = f"//\n{_engine_function(exercise).comment}\n" if exercise.broken else ""
+            words = _engine_function(exercise).comment
+            contract = f"//\n{words}\n" if exercise.broken and words else ""
             yield f"{above}\n{contract}{functions[exercise.id]}"
 
     # --- what a learner has written

@@ -7,16 +7,15 @@ Each function gives the input of one case, as small as it can be. What is wrong 
 from __future__ import annotations
 
 
-def floats_per_block() -> int:
-    """Case 1: a size of a block, in float32 numbers, at which the broken `copy_blocks_kernel` does not copy all of it.
+def num_layers() -> int:
+    """Case 1: a number of layers with which the broken `launch_copy` does not copy a block in each, keys and values.
 
-    A cache of one layer and two blocks is filled with 0, 1, 2, ...; block 0 is copied to block 1, one number at a time
-    (`copy_blocks_1_elements`).
+    A cache has two blocks of four numbers in each layer; block 0 is copied to block 1.
 
     Returns:
-        how many numbers a block has, 1 to 4096
+        the number of layers, 1 to 8
     """
-    return 257
+    return 3
 
 
 def stored_and_asked() -> tuple[list[int], list[int]]:
@@ -30,46 +29,44 @@ def stored_and_asked() -> tuple[list[int], list[int]]:
     return [1, 9], [1, 2]
 
 
-def gate_value() -> float:
-    """Case 3: a number that the broken `silu_mul_kernel` cannot work with.
+def logit_to_punish() -> float:
+    """Case 3: the logit of a token that the broken `apply_penalties` makes more likely, and not less.
 
-    One row with this number as the gate and 1.0 as up, in float32. silu(z) = z * sigmoid(z) is finite for every finite
-    z.
-
-    Returns:
-        a finite number between -1000 and 1000
-    """
-    return 100.0
-
-
-def block_table() -> list[int]:
-    """Case 4: a block table along which the broken `gather_pages_kernel` collects the wrong tokens.
-
-    The pool has 8 blocks of 2 tokens with one number each: block b holds 2 b and 2 b + 1. All tokens of the blocks in
-    the table are collected.
+    The token is in the prompt, and the repetition penalty is 2.
 
     Returns:
-        1 to 8 block ids from 0 to 7, each at most once, in the order of the request's positions
+        a number from -20 to 20
     """
-    return [2, 0]
+    return -3.0
+
+
+def comings_and_goings() -> list[tuple]:
+    """Case 4: what happens in a pool until the broken `_drop_references` has given away a block that is in use.
+
+    The pool has 8 blocks of 4 tokens.
+
+    Returns:
+        1 to 8 events, each possible: ("new", name, tokens), ("fork", name, new name) or ("end", name)
+    """
+    return [("new", "a", 4), ("fork", "a", "b"), ("end", "a")]
 
 
 def rows_and_columns() -> tuple[int, int]:
-    """Case 5: the shape of a matrix that the broken `transpose_tile_kernel` does not transpose.
+    """Case 5: the shape of a matrix that is not transposed with the grid of the broken `grid_of`.
 
     Returns:
         rows and columns, each from 1 to 70
     """
-    return 1, 2
+    return 1, 33
 
 
-def slots_of_new_tokens() -> list[int]:
-    """Case 6: where new tokens go, so that the broken `reshape_and_cache_kernel` writes to memory that is not its own.
+def ids_of_tokens() -> list[int]:
+    """Case 6: token ids for which the broken `embedding_kernel` reads memory outside the table.
 
-    The pool has 4 slots. A token with a negative slot belongs to nobody and is not stored (padding, see csrc).
+    The table has 4 rows. An id without a row must give NaN, and nothing may be read for it.
 
     Returns:
-        1 to 4 slots, one per token, each from -4 to 3; no slot from 0 on twice
+        1 to 4 token ids, each from -4 to 9
     """
     return [-1]
 
@@ -99,15 +96,15 @@ def prompts_in_order() -> list[list[int]]:
     return [[1], [1], [2]]
 
 
-def numbers_to_add() -> int:
-    """Case 9: how many numbers the broken `reduce_2_kernel` must add up to be seen reading beyond the last of them.
+def sums_in_turn() -> list[int]:
+    """Case 9: how many numbers the broken `reduce_2_shared` must add up, call by call, for a sum to be wrong.
 
-    Its sum is always right.
+    All sums go into the same tensor, which holds 0 at the start.
 
     Returns:
-        1 to 4096
+        1 to 4 numbers of elements, each from 1 to 4096
     """
-    return 1
+    return [1, 1]
 
 
 def arrivals() -> list[tuple[int, int]]:
@@ -122,23 +119,21 @@ def arrivals() -> list[tuple[int, int]]:
     return [(0, 1), (1, 16)]
 
 
-def scores_of_keys() -> list[float]:
-    """Case 11: scores of keys for which attention with the broken `take_scores` gives the wrong mean of the values.
+def past_and_new() -> tuple[int, int]:
+    """Case 11: past and new tokens for which the broken `causal_attention` masks the wrong keys.
 
-    One query; key j has the score that you give and the value j. A tile has 32 keys.
+    With 65,536 heads, a tile has 64 // (past + new) queries.
 
     Returns:
-        1 to 100 scores from -20 to 20
+        the number of past tokens, and of new ones (at least 1); together at most 24
     """
-    return [0.0] * 32 + [1.0]
+    return 0, 10
 
 
-def numbers_that_race() -> int:
-    """Case 12: how many numbers the broken `reduce_3_kernel` must add up for two of its threads to race.
-
-    Its sum is nearly always right.
+def fewest_that_race() -> int:
+    """Case 12: how many numbers the broken `reduce_1_kernel` must at least add up for two of its threads to race.
 
     Returns:
         1 to 4096
     """
-    return 257
+    return 2

@@ -6,7 +6,7 @@ engine. What is broken is said once, in `broken` of the second; the first takes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from yaie.engine.prefix_cache import PrefixCache
 from yaie.engine.request import Request
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Scheduler
+from yaie.kernels import attention, sampling
 from yaie.kernels.kv_cache import KVCacheManager, OutOfBlocksError
 from yaie.kernels.radix_tree import RadixTree
 
@@ -49,15 +50,20 @@ def expose(fixing: str, function: str, text: str, run: Callable[[], Any]) -> Non
     `text` names the input. `run` calls the engine with it; a finding of the emulator is a result as well.
     """
     with given(text):
-        right = outcome(run)
-        exercise = find_exercise(fixing)
-        with exercise.language.as_found(exercise):
-            broken = outcome(run)
+        right, broken = outcomes(fixing, run)
         if first_difference(broken, right) is None:
             note = "Read the broken function line by line with this input: on which other one would a line go wrong?"
             wanted = f"an input on which the broken `{function}` does something else"
             raise Mismatch("input", f"the same from both: {shown(right, limit=200)}", wanted, "", note)
     print(f"right:  {shown(right, str, 300)}\nbroken: {shown(broken, str, 300)}")
+
+
+def outcomes(fixing: str, run: Callable[[], Any]) -> tuple[Any, Any]:
+    """What the right function and the broken one give."""
+    right = outcome(run)
+    exercise = find_exercise(fixing)
+    with exercise.language.as_found(exercise):
+        return right, outcome(run)
 
 
 def outcome(run: Callable[[], Any]) -> Any:
@@ -67,16 +73,26 @@ def outcome(run: Callable[[], Any]) -> Any:
         return error.findings[0].text.split("\n    likely cause")[0]
 
 
-# --- case 1: copy_blocks ----------------------------------------------------------------------------------------
+# --- case 1: copy_blocks ---------------------------------------------------------------------------------------
 
 
-def copied_block(num_floats: int) -> torch.Tensor:
-    """Block 1 after block 0 was copied to it, in a cache of 0, 1, 2, ... with `num_floats` numbers in a block."""
-    keys = torch.arange(2 * num_floats, dtype=torch.float32)
+def copied_layers(
+    num_layers: int, pairs: Sequence[tuple[int, int]] = ((0, 1),), copy: Callable[..., Any] | None = None
+) -> list[list[list[float]]]:
+    """Keys, then values, of each layer after blocks were copied, in a cache of 0, 1, 2, ... with blocks of 4 numbers.
+
+    `pairs` are (source, target). The launcher of `copy_blocks` does it, or `copy`.
+    """
+    num_blocks = 1 + max(max(pair) for pair in pairs)
+    keys = torch.arange(num_layers * num_blocks * 4, dtype=torch.float32).view(num_layers, num_blocks, 4)
     values = -keys
-    pairs = torch.tensor([[0, 1]])
-    module("memory/copy_blocks.cu").copy_blocks_1_elements(keys, values, pairs, 1, 1, 2, 4 * num_floats)
-    return keys[num_floats:]
+    mapping = torch.tensor(pairs)
+    if copy is not None:
+        copy(keys, values, mapping)
+    else:
+        launch = module("memory/copy_blocks.cu").copy_blocks_1_elements
+        launch(keys, values, mapping, len(pairs), num_layers, num_blocks, 16)
+    return [cache.flatten(1).tolist() for cache in (keys, values)]
 
 
 # --- case 2: find_shared_prefixes -------------------------------------------------------------------------------
@@ -88,26 +104,41 @@ def shared(stored: list[int], asked: list[int]) -> tuple[list[str], int]:
     return tree.find_shared_prefixes(asked)
 
 
-# --- case 3: silu_mul -------------------------------------------------------------------------------------------
+# --- case 3: apply_penalties -----------------------------------------------------------------------------------
 
 
-def gated(values: list[float]) -> torch.Tensor:
-    """silu(value) * 1 for each value."""
-    rows = torch.tensor([[value, 1.0] for value in values])
-    out = torch.zeros(len(values), 1)
-    module("model_ops/silu_mul.cu").silu_mul_1_elements(rows, out, len(values), 1, 0)
-    return out[:, 0]
+def punished(logits: list[list[float]], penalties: Sequence[float] = (2.0,)) -> list[list[float]]:
+    """The logits after a repetition penalty for each row; token 0 is in the prompt, and no token in the output."""
+    rows = torch.tensor(logits)
+    in_prompt = torch.zeros(rows.shape, dtype=torch.bool)
+    in_output = in_prompt.clone()
+    in_prompt[:, 0] = True
+    penalty = torch.tensor(penalties)
+    return sampling.apply_penalties(rows, in_prompt, in_output, penalty, torch.zeros(len(rows))).tolist()
 
 
-# --- case 4: gather_pages ---------------------------------------------------------------------------------------
+# --- case 4: _drop_references ----------------------------------------------------------------------------------
 
 
-def gathered(table: list[int]) -> torch.Tensor:
-    """What is collected along a block table from a pool of 8 blocks of 2 tokens: block b holds 2 b and 2 b + 1."""
-    pool = torch.arange(16, dtype=torch.float32).view(8, 2, 1)
-    out = torch.full((2 * len(table), 1), -1.0)
-    module("memory/gather_pages.cu").gather_pages(pool, torch.tensor(table), out, len(out), 2, 4)
-    return out[:, 0]
+def is_event(event: Any) -> bool:
+    """Whether this is ("new", name, tokens), ("fork", name, new name) or ("end", name)."""
+    if not isinstance(event, list | tuple) or len(event) < 2 or not all(isinstance(name, str) for name in event[:2]):
+        return False
+    kind, _, *more = event
+    return (
+        (kind == "new" and len(more) == 1 and are_ints(more, 1, 32))
+        or (kind == "fork" and len(more) == 1 and isinstance(more[0], str))
+        or (kind == "end" and not more)
+    )
+
+
+def pool_after(events: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """The block table of each request and the free list, in a pool of 8 blocks of 4 tokens, after these events."""
+    pool = KVCacheManager(8, 4, 1, 1, dtype=torch.float32)
+    act = {"new": pool.allocate_blocks, "fork": pool.fork, "end": pool.free_blocks}
+    for kind, *arguments in events:
+        act[kind](*arguments)
+    return {"block tables": pool.block_tables, "free blocks": pool.free_block_list}
 
 
 # --- case 5: transpose ------------------------------------------------------------------------------------------
@@ -121,16 +152,15 @@ def transposed(rows: int, cols: int) -> torch.Tensor:
     return y
 
 
-# --- case 6: reshape_and_cache ----------------------------------------------------------------------------------
+# --- case 6: embedding -----------------------------------------------------------------------------------------
 
 
-def stored(slots: list[int]) -> torch.Tensor:
-    """A pool of 4 slots of 0 after the tokens 1, 2, ... went to their slots."""
-    keys = torch.arange(1, len(slots) + 1, dtype=torch.float32)
-    key_cache, value_cache = torch.zeros(4), torch.zeros(4)
-    launch = module("memory/reshape_and_cache.cu").reshape_and_cache
-    launch(keys, -keys, key_cache, value_cache, torch.tensor(slots), len(slots), 4)
-    return key_cache
+def embedded(ids: list[int], width: int = 1) -> list[float]:
+    """The rows that are fetched for token ids from a table of 4 rows: 10, 11, 12, 13, each `width` times."""
+    table = torch.arange(10, 14, dtype=torch.float32).repeat_interleave(width)
+    out = torch.zeros(len(ids) * width)
+    module("model_ops/embedding.cu").embedding(table, torch.tensor(ids), out, len(ids), 4, 4 * width)
+    return out.tolist()
 
 
 # --- case 7: append_tokens --------------------------------------------------------------------------------------
@@ -169,14 +199,21 @@ def evicted_after(prompts: list[list[int]]) -> list[list[int]]:
     return [prefixes[page] for page in cache.evict(1).tolist()]
 
 
-# --- case 9: reduce_2 -------------------------------------------------------------------------------------------
+# --- cases 9 and 12: reduce ------------------------------------------------------------------------------------
 
 
 def total(launcher: str, n: int) -> float:
     """The sum of 1, 2, ..., n by a launcher of reduce.cu."""
-    x, sum_ = torch.arange(1, n + 1, dtype=torch.float32), torch.zeros(1)
-    getattr(module("memory/reduce.cu"), launcher)(x, sum_, n)
-    return sum_.item()
+    return totals([n], launcher)[0]
+
+
+def totals(counts: list[int], launcher: str = "reduce_2_shared", start: float = 0.0) -> list[float]:
+    """The sums of 1, 2, ..., n for each n, one after the other into the same tensor, which holds `start` at first."""
+    sum_, sums = torch.tensor([start]), []
+    for n in counts:
+        getattr(module("memory/reduce.cu"), launcher)(torch.arange(1, n + 1, dtype=torch.float32), sum_, n)
+        sums.append(sum_.item())
+    return sums
 
 
 # --- case 10: Scheduler.schedule --------------------------------------------------------------------------------
@@ -206,18 +243,17 @@ def steps_of(arrivals: list[tuple[int, int]], num_steps: int = 30) -> list[dict[
     return record
 
 
-# --- case 11: take_scores ---------------------------------------------------------------------------------------
+# --- case 11: causal_attention ---------------------------------------------------------------------------------
 
 
-def mean_by_scores(scores: list[float]) -> float:
-    """The mean of 0, 1, 2, ... weighted by softmax(scores): attention of one query with a head of 8 numbers."""
-    n = len(scores)
-    query, key = torch.zeros(1, 1, 8), torch.zeros(n, 1, 8)
-    query[..., 0] = 1
-    key[:, 0, 0] = torch.tensor(scores)
-    value = torch.arange(n, dtype=torch.float32).view(n, 1, 1).repeat(1, 1, 8)
-    out = torch.zeros(1, 1, 8)
-    starts = [torch.tensor([0, length], dtype=torch.int32) for length in (1, n)]
-    launch = module("flash_attention/flash_attention_2_tiles.cu").flash_attention_2_tiles
-    launch(query, key, value, out, *starts, 1, 1, 1, 1, 8, 1.0, 0, 0)
-    return out[0, 0, 0].item()
+def means_seen(past: int, new: int, keep: torch.Tensor | None = None) -> list[float]:
+    """What each new token gets where all keys have the same weight and token j has the value j.
+
+    65,536 heads, all alike: of `MAX_SCORES` scores, a head has 64.
+    """
+    num_heads = attention.MAX_SCORES // 64
+    query = torch.zeros(1, new, num_heads, 1)
+    key = torch.zeros(1, past + new, 1, 1)
+    value = torch.arange(past + new, dtype=torch.float32).view(1, -1, 1, 1)
+    out, _ = attention.causal_attention(query, key, value, past, keep, 1.0)
+    return [round(mean, 3) for mean in out[0, :, 0, 0].tolist()]

@@ -1,2 +1,2 @@
 def rows_and_columns():
-    return 2, 3
+    return 33, 1

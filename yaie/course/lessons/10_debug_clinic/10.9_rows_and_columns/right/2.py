@@ -1,2 +1,2 @@
 def rows_and_columns():
-    return 70, 1
+    return 64, 70

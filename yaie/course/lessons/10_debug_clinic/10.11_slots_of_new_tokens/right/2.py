@@ -1,2 +1,0 @@
-def slots_of_new_tokens():
-    return [-4, -4]

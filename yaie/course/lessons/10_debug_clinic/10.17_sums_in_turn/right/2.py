@@ -1,0 +1,2 @@
+def sums_in_turn():
+    return (1, 2, 3, 4)

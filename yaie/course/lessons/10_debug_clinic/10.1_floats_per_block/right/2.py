@@ -1,2 +1,0 @@
-def floats_per_block():
-    return 4096

@@ -1,0 +1,2 @@
+def num_layers():
+    return 2 + 2

@@ -1,0 +1,2 @@
+def past_and_new():
+    return 20, 4

@@ -1,2 +1,0 @@
-def scores_of_keys():
-    return [0] * 64 + [5]

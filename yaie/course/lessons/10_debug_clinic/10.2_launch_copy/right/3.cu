@@ -1,0 +1,12 @@
+template <typename Unit>
+static int launch_copy(void* key_cache, void* value_cache, const int64_t* block_mapping, int num_pairs, int num_layers,
+                       int64_t num_blocks, int64_t block_bytes, cudaStream_t stream) {
+    enum { KEYS_AND_VALUES = 2 };
+    const int64_t units = block_bytes / static_cast<int64_t>(sizeof(Unit));
+    if (num_pairs > 0) {
+        const dim3 grid(num_pairs, num_layers, KEYS_AND_VALUES);
+        copy_blocks_kernel<Unit><<<grid, 256, 0, stream>>>(
+            static_cast<Unit*>(key_cache), static_cast<Unit*>(value_cache), block_mapping, num_blocks, units);
+    }
+    return cudaGetLastError();
+}

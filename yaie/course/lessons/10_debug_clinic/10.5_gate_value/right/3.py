@@ -1,2 +1,0 @@
-def gate_value():
-    return 2**8

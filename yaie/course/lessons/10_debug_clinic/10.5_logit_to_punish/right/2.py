@@ -1,0 +1,2 @@
+def logit_to_punish():
+    return -0.5

@@ -1,2 +1,0 @@
-def block_table():
-    return [7, 0]

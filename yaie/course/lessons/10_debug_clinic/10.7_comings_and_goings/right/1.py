@@ -1,0 +1,2 @@
+def comings_and_goings():
+    return [("new", "x", 32), ("fork", "x", "y"), ("end", "y")]
