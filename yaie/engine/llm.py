@@ -62,7 +62,8 @@ class LLM(Engine):
             dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
             model = load_model(model, dtype, device)
         what = "model must be 'tiny', a folder, a name on the Hub, or what load_model returned"
-        require(isinstance(model, tuple) and len(model) == 3, what, model)
+        made = isinstance(model, tuple) and len(model) == 3 and hasattr(model[1], "max_position_embeddings")
+        require(made, what, model)
         super().__init__(*model, checked)
 
     def generate(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> list[RequestOutput]:

@@ -29,6 +29,7 @@ def encode(prompt: Prompt, tokenizer: Any) -> list[int]:
             return [int(token_id) if is_integer(token_id) else token_id for token_id in prompt]
         for place, message in enumerate(prompt):
             _check_message(place, message)
+        prompt = [dict(message) for message in prompt]  # a template takes plain ones
     require(tokenizer is not None, "this model has no tokenizer, so prompts must be token ids")
     try:
         return tokenizer.encode(prompt) if isinstance(prompt, str) else tokenizer.apply_chat_template(prompt)
@@ -57,7 +58,9 @@ def _as_list(value: Any, expected: str) -> list:
     """What has an order as a list; arrays and tensors as Python's own numbers."""
     require(not isinstance(value, Mapping), f"{expected}; a message goes into a list: [message]", value)
     ordered = isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview | Set)
-    require(ordered and getattr(value, "ndim", 1) > 0, expected, value)
+    ordered &= getattr(value, "ndim", 1) > 0 and not getattr(value, "is_meta", False)
+    ordered &= not getattr(value, "is_sparse", False)
+    require(ordered, expected, value)
     return value.tolist() if hasattr(value, "tolist") else list(value)
 
 

@@ -100,7 +100,7 @@ def fast_attention(
         return attention(query, key, value, mask, scale)
     q_len, num_kv_heads = query.shape[1], key.shape[2]
     if mask is not None:  # it is added to the scores; grouped rows are all queries of one head, then all of the next
-        mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -math.inf)
+        mask = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device).masked_fill_(~mask, -math.inf)
         mask = (mask if mask.ndim == 3 else mask[None]).repeat(1, query.shape[2] // num_kv_heads, 1)[:, None]
     grouped = group_heads(query, num_kv_heads)
     out, lse = _flash_kernel(grouped, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scale)

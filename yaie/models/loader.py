@@ -57,6 +57,8 @@ def find_folder(name_or_path: str | Path) -> Path:
     if not isinstance(name_or_path, str | os.PathLike):
         raise TypeError(f"a model is a folder or a name (str or Path), got {name_or_path!r:.80}")
     name = str(name_or_path)
+    if len(name) > 4096:  # PATH_MAX of Linux: the system asks no further
+        raise FileNotFoundError(f"there is no folder {name[:60]!r}...: a path has at most 4096 characters")
     path = Path(os.path.expanduser(name))
     if name == "tiny":
         return TINY
