@@ -9,7 +9,7 @@ import pytest
 from yaie.course import judge
 from yaie.course.registry import find_exercise
 
-WRONG = "The number of blocks is wrong."
+WRONG = "The list of the ten results is wrong."
 RIGHT = "return -(-num_tokens // self.block_size)"
 FORGED = (
     b'{"end": "finished", "code": 0, "result": {"passed": true}, "output": "", "current_input": "", "stack": ""}\\n'

@@ -76,7 +76,23 @@ def expect_sectors(profile: Any, most: float, *, note: str = "") -> None:
         got = f"{worst.sectors_per_request:.1f} sectors per request ({worst.operation} in line {worst.line})"
         note = note or "Neighbouring threads must touch neighbouring elements at the same moment."
         expected = f"at most {most} sectors per request in every line"
-        raise Mismatch("sectors", got, expected, "", note, "The result is right, but memory is moved in vain.")
+        raise Mismatch("sectors", got, expected, "", note, "The result is right, but bytes are moved for nothing.")
+
+
+def expect_lanes(profile: Any, stored: int, *, note: str) -> None:
+    """Raise `Mismatch` where the threads of a warp do not work together, or store more often than `stored` times.
+
+    Looks at the stores to global memory: `stored` elements in warps of 32, each by one thread.
+    """
+    stores = [line for line in profile.lines if line.space == "global" and line.operation == "store"]
+    lanes, requests = sum(line.lanes for line in stores), sum(line.requests for line in stores)
+    if lanes > stored:
+        headline = "The result is right, but elements are stored more than once."
+        raise Mismatch("stores", f"{lanes} stores", f"{stored} stores, one of each element", "", note, headline)
+    if requests and lanes < 16 * requests:
+        headline = "The result is right, but most threads of a warp have nothing to do."
+        got, expected = f"{lanes / requests:.1f} threads of a warp store at a time", "up to 32, side by side"
+        raise Mismatch("lanes", got, expected, "", note, headline)
 
 
 def expect_no_bank_conflicts(profile: Any, *, note: str = "") -> None:

@@ -209,7 +209,7 @@ def _is_wrong(what: str) -> str:
     """A sentence about a label of a check, which is a noun with what belongs to it, or something else."""
     noun = re.match(r"[a-z]+(?: [a-z]+)*?(?=,| \(| (?:of|that|with|in|to|for|on|at|by|found|afterwards)\b|$)", what)
     if noun is None or len(what) > 40 or what.startswith(("what ", "whether ")):
-        return f"Wrong: {what}."
+        return f"Wrong: {what.rstrip(',')}."
     several = " and " in noun[0] or re.search(r"[^siu]s$", noun[0])
     return f"The {what} {'are' if several else 'is'} wrong."
 

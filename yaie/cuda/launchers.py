@@ -102,10 +102,14 @@ def find_launchers(text: str, path: Path) -> list[Launcher]:
     ]
 
 
+# CUDA's own headers define these by a typedef, so they are not to be followed to what stands behind them.
+VECTORS = re.compile(r"(?:u?(?:char|short|int|long|longlong)|float|double)[1-4]")
+
+
 def _resolved(kind: str, names: dict[str, str]) -> str:
     """A type by its own name: `real` of `typedef float real;` is float."""
     for _ in range(8):  # names of names; not for ever
-        if kind not in names or kind in NUMBERS:
+        if kind not in names or kind in NUMBERS or VECTORS.fullmatch(kind):
             return kind
         kind = " ".join(names[kind].split())
     return kind

@@ -134,10 +134,12 @@ class Detokenizer:
     def follow(self, prompt: Sequence[int]) -> None:
         """Begin a text that goes on from a prompt: the space at its front, which decoders drop at the front of a text,
         is not lost."""
-        last = next((token_id for token_id in reversed(prompt) if not self._tokenizer.is_special(token_id)), None)
-        text = "" if last is None else self._tokenizer.decode([last])
-        if last is not None and not text.endswith(REPLACEMENT):  # half a character belongs to the prompt
-            self._window, self._num_old, self._num_given = [int(last)], 1, len(text)
+        tail = [int(token_id) for token_id in prompt if not self._tokenizer.is_special(token_id)][-4:]
+        for count in range(1, len(tail) + 1):  # the last character may be of up to four tokens, a byte each
+            text = self._tokenizer.decode(tail[-count:])
+            if not text.endswith(REPLACEMENT):  # half a character belongs to the prompt
+                self._window, self._num_old, self._num_given = tail[-count:], count, len(text)
+                return
 
     def add(self, token_id: int) -> str:
         """The text that is certain now that this token has come; often one token's, sometimes empty."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from yaie.course.expect import expect, given
+from yaie.course.expect import expect, expect_lanes, expect_sectors, given
 from yaie.course.language import engine_seam
 
 from ..common import FILE, make_numbers
@@ -13,3 +13,7 @@ def check() -> None:
         with given(f"vector_add(a, b, c, {n}) with a = [0, 1, 2, ...], b = [1000, 2000, 3000, ...]"):
             module.vector_add(a, b, c, n)
             expect(c, a + b, "result c")
+    with given("profile of vector_add, n = 1024"):
+        profile = module.profile("vector_add", *make_numbers(1024), 1024)
+        expect_sectors(profile, 4, note="Thread i of the grid takes element i, so that neighbours touch neighbours.")
+        expect_lanes(profile, 1024, note="One thread for each element.")

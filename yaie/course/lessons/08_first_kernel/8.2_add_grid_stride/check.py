@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from yaie.course.expect import expect, expect_sectors, given
+from yaie.course.expect import expect, expect_lanes, expect_sectors, given
 from yaie.course.language import engine_seam
 
 from ..common import FILE, make_numbers
@@ -16,3 +16,4 @@ def check() -> None:
     with given("profile of vector_add_grid_stride, n = 1024, 2 blocks"):
         profile = module.profile("vector_add_grid_stride", *make_numbers(1024), 1024, 2)
         expect_sectors(profile, 4, note="Thread t takes t, t + T, t + 2 T, ..., so that neighbours touch neighbours.")
+        expect_lanes(profile, 1024, note="Each element belongs to one thread of the grid, and every thread has some.")

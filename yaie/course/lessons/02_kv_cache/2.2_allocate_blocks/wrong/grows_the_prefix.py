@@ -1,4 +1,4 @@
-# expect: The caller's `prefix_blocks` was changed
+# expect: which is the caller's
 from yaie.kernels.kv_cache import _positive_int
 
 

@@ -1,4 +1,4 @@
-# expect: `x` was overwritten.
+# expect: argument `x` after the call
 def rotate(x, cos, sin):
     a, b = x.chunk(2, dim=-1)
     old = a.clone()

@@ -1,4 +1,4 @@
-# expect: The logits were left sorted.
+# expect: 3.0, 2.0, -inf
 import math
 
 import torch

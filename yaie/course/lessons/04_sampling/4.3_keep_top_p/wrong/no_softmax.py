@@ -1,4 +1,4 @@
-# expect: The logits were taken for probabilities.
+# expect: 0, 1, 2, 3, 4, 5
 from yaie.kernels.sampling import keep_largest
 
 

@@ -1,4 +1,4 @@
-# expect: With `top_p` 1 `logits` itself was returned.
+# expect: `logits` itself
 from yaie.kernels.sampling import keep_largest
 
 

@@ -1,4 +1,4 @@
-# expect: With `top_p` 1 every token stays.
+# expect: the length is 1, not 2
 from yaie.kernels.sampling import keep_largest
 
 

@@ -1,4 +1,4 @@
-# expect: The result (the output of the MLP)
+# expect: the output of the MLP
 def forward(self, change, residual, cos, sin, attend, operations):
     normed = operations.rms_norm(change, self.input_norm, self.eps, residual)
     change = self.attention(normed, cos, sin, attend, operations)
