@@ -47,8 +47,12 @@ HOSTILE = {
         "import threading, time\n    threading.Thread(target=time.sleep, args=(60,)).start()\n    return 7",
         WRONG,
     ),
-    "a fork that goes on": ("import os\n    os.fork()\n    return 7", WRONG),
-    "a fork that passes": ("import os\n    if os.fork() == 0:\n        RIGHT\n    return 7", WRONG),
+    "a fork that goes on": ("import os\n    if num_tokens == 9: os.fork()\n    return 7", WRONG),
+    "a fork that passes": (
+        "import os\n    if 'child' not in globals(): globals()['child'] = os.fork() == 0\n"
+        "    if child:\n        RIGHT\n    return 7",
+        WRONG,
+    ),
     "a fork in a loop": ("import os\n    while True:\n        os.fork()", "more than 64 processes"),
     "an endless file": (
         "with open('/tmp/yaie-endless', 'wb') as file:\n        while True: file.write(bytes(1 << 24))",

@@ -140,10 +140,23 @@ def called_on_the_emulator(tmp_path_factory):
     return called
 
 
+@pytest.fixture(scope="module")
+def called_on_a_gpu(tmp_path_factory):
+    """The ids of the exercises in Python that an engine called which replays CUDA graphs; none without a card."""
+    if not torch.cuda.is_available():
+        return set()
+    python = [exercise for exercise in EXERCISES if exercise.language is PYTHON]
+    with learners(tmp_path_factory.mktemp("card"), python):
+        llm = yaie.LLM("tiny", parts="exercises", backend="cuda", num_blocks=32, max_num_seqs=2)
+        outputs = llm.generate(prompts((20, 3)), [GREEDY, DRAWN])
+        assert all(output.finish_reason == "length" for output in outputs), llm.last_error
+        return called_in_python(python)
+
+
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
-def test_a_solved_exercise_serves(exercise, called_on_torch, called_on_the_emulator):
+def test_a_solved_exercise_serves(exercise, called_on_torch, called_on_the_emulator, called_on_a_gpu):
     """Would catch an engine that passes over a learner's function because it has a faster one of its own."""
-    called = called_on_torch | called_on_the_emulator
+    called = called_on_torch | called_on_the_emulator | called_on_a_gpu
     if exercise.id in ON_A_GPU_ONLY and not torch.cuda.is_available():
         pytest.skip("CUDA graphs need a GPU")
     if exercise.id in NOT_IN_A_STEP:

@@ -27,7 +27,7 @@ SCREENSHOTS = REPOSITORY / "build" / "screenshots"
 # nbval runs every notebook; here one of each kind: first steps, sliders, a timeline, a chat, kernels with profiles.
 NOTEBOOKS = [
     f"{name}.ipynb"
-    for name in ("00_start_here", "04_sampling", "06_continuous_batching", "07_engine", "12_paged_attention")
+    for name in ("00_start_here", "04_sampling", "06_continuous_batching", "07_engine", "09_memory_operations")
 ]
 QUIET = '{"fetchNews": "false", "checkForUpdates": false}'
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

@@ -17,6 +17,7 @@ Source: vLLM (Kwon et al., "Efficient Memory Management for Large Language Model
 """
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -100,7 +101,9 @@ class KVCacheManager:
         shape = (self.num_layers, self.num_blocks, self.block_size, self.num_heads, self.head_dim)
         num_bytes = math.prod(shape) * dtype.itemsize
         pool = f"num_blocks={num_blocks} of block_size={block_size}: there is no memory for a pool of {num_bytes} bytes"
-        checks.require(num_bytes < 2**47, pool)  # more cannot be addressed
+        there_are = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # torch finds out for itself on a GPU, but
+        on_cpu = torch.device(device or "cpu").type == "cpu"  # a system that overcommits lends any number to a CPU
+        checks.require(2 * num_bytes < (there_are if on_cpu else 2**47), pool)
         try:
             self.key_cache = torch.zeros(shape, dtype=dtype, device=device)
             self.value_cache = torch.zeros(shape, dtype=dtype, device=device)
