@@ -9,8 +9,8 @@ When something fails, nothing that was handed in is lost, nothing is handed out 
 - numbers that are not finite, a draw from nothing and text that cannot be decoded end the request that they belong to;
 - an exception while the model runs ends the requests of that step, one in the bookkeeping all requests, because it is
   no longer known whose pages are whose; they have `finish_reason="error"`, and `Engine.last_error` the exception;
-- a step that is cut (KeyboardInterrupt) ends nobody. Whoever calls next finds the bookkeeping half done (`_sound`): pool
-  and scheduler are made anew, and each request goes on from the tokens that are in its queue;
+- a step that is cut (KeyboardInterrupt) ends nobody. Whoever calls next finds its bookkeeping half done (`_sound`):
+  pool and scheduler are made anew, and each request goes on from the tokens that are in its queue;
 - a stream that is closed, or collected as garbage (perhaps in the middle of a step), notes its requests in
   `_forgotten`. They are aborted at once, or by the next step.
 
