@@ -28,6 +28,20 @@ def test_a_reference_that_fails_is_an_error(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("yaie/course/lessons/12_paged_attention/12.3_warp_dot/wrong/new.cu", {"12.3"}),
+        ("yaie/profiling/costs.py", {"18.2", "18.3"}),
+        ("csrc/paged_attention/paged_decode_2_warp_per_head.cu", {"12.3"}),
+        ("README.md", set()),
+    ],
+)
+def test_exercises_that_a_change_touches(path, expected):
+    """Would catch a list for CI that misses a changed check or a changed function, or goes through all exercises."""
+    assert {exercise.id for exercise in mutate.touched([path])} == expected
+
+
+@pytest.mark.parametrize(
     ("body", "expected"),
     [
         ("x[i] = a < 3;", ["x[i] += a < 3;", "x[i] = a <= 3;", "x[i] = a < (3 + 1);", "x[i] = a < (3 - 1);", ";"]),

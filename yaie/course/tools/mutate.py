@@ -1,6 +1,9 @@
 """`yaie dev mutate 12.2`: small changes of the engine's function, one at a time, that the exercise's check lets pass.
 
 Each is a hole in the check, or changes nothing that the exercise asks for: read the difference to tell which.
+
+`python -m yaie.course.tools.mutate origin/main` does so with the exercises that differ from that commit, 20 changes
+each; CI lists what passes.
 """
 
 from __future__ import annotations
@@ -9,14 +12,16 @@ import difflib
 import os
 import random
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from yaie.course import judge
 from yaie.course.files import FileProblem
 from yaie.course.language import CUDA
 from yaie.course.language.cuda_text import blanked
-from yaie.course.registry import Exercise
+from yaie.course.registry import REPOSITORY, Exercise, exercises
 from yaie.course.sandbox import Sandbox
 from yaie.course.tools.changes import changed, changes
 
@@ -95,3 +100,21 @@ def _passes(exercise: Exercise, text: str, sandbox: Sandbox) -> bool:
 
 def _difference(old: str, new: str) -> list[str]:
     return list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1))[2:]
+
+
+def touched(paths: Collection[str]) -> list[Exercise]:
+    """The exercises whose folder or function lies in one of these files, named from the repository's root."""
+    found = []
+    for exercise in exercises():
+        file = exercise.module if exercise.language is CUDA else f"{exercise.module.replace('.', '/')}.py"
+        folder = f"{exercise.folder.relative_to(REPOSITORY).as_posix()}/"
+        if any(path == file or path.startswith(folder) for path in paths):
+            found.append(exercise)
+    return found
+
+
+if __name__ == "__main__":
+    differ = ["git", "diff", "--name-only", f"{sys.argv[1]}...HEAD"]
+    for exercise in touched(subprocess.check_output(differ, cwd=REPOSITORY, text=True).splitlines()):
+        tried, left = survivors(exercise, count=20)
+        print(f"{exercise.id} {exercise.title}: {tried} changes tried, {len(left)} pass the check", *left, sep="\n\n")
