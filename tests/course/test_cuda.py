@@ -148,7 +148,7 @@ def test_report_names_the_learners_line(name, sandbox, exercises, monkeypatch):
     rows = dict(outcome.rows)
     assert rows["Where"] == f"{NAME}, {line}"
     assert str(REPOSITORY) not in str(outcome)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60  # on a machine where others work, too
 
 
 def test_finding_without_a_known_mistake_gives_its_usual_cause(sandbox, exercises):

@@ -59,8 +59,8 @@ def test_program_that_hangs_or_is_missing(monkeypatch):
     """nvidia-smi and compilers behind a network share can hang; the doctor must not."""
     monkeypatch.setattr(doctor, "PATIENCE", 0.2)
     started = time.monotonic()
-    assert doctor._output(["sleep", "30"]) == ""
-    assert time.monotonic() - started < 5
+    assert doctor._output(["sleep", "600"]) == ""
+    assert time.monotonic() - started < 60
     assert doctor._output(["no-such-program"]) == ""
     assert doctor._output(["false"]) == ""
 

@@ -207,13 +207,13 @@ def test_fast_mode_survives_faults():
 @pytest.mark.parametrize("check", [True, False])
 def test_interrupt_stops_a_kernel_at_once(check):
     """Would catch a Ctrl-C that waits for the time limit."""
-    module = yaie.cuda.load(FAST_FAULTS, backend="emulator", check=check, time_limit=60)
+    module = yaie.cuda.load(FAST_FAULTS, backend="emulator", check=check, time_limit=600)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     start = time.monotonic()
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         module.endless(torch.zeros(1, dtype=torch.int32))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
     timer.join()
 
 
