@@ -377,7 +377,7 @@ def _names(node: ast.AST, *, attributes: bool = True) -> set[str]:
 
 
 def _where_bound(function: Any) -> list[tuple[Any, Any]]:
-    """Where a module-level function is known: every module of the engine, and every dict in one, with its name there."""
+    """Where a module-level function is known: modules of the engine and dicts in them, each with its name there."""
     found = []
     for module in list(sys.modules.values()):
         if getattr(module, "__name__", "").startswith(("yaie.", "exercises.")):
