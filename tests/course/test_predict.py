@@ -14,6 +14,7 @@ import yaie
         (10, 5, "You said 10, it was 5: 2 times too high."),
         (9, 10, "You said 9, it was 10: 10% too low."),
         (1000.4, 1000, "You said 1,000, it was 1,000: less than 1% too high."),
+        (999.6, 100.4, "You said 1,000, it was 100: 10 times too high."),
         (0.25, 0.25, "You said 0.25, it was 0.25: exactly right."),
         (0, 5, "You said 0, it was 5: 5 too low."),
         (-10, -4, "You said -10, it was -4: 6 too low."),

@@ -52,8 +52,8 @@ def _checked(number: Real, name: str) -> float:
 
 
 def _shown(number: float) -> str:
-    """A whole or a large number without decimals, any other with three digits."""
-    return f"{number:,.0f}" if number % 1 == 0 or abs(number) >= 1000 else f"{number:.3g}"
+    """Three digits, or as many as stand before the point."""
+    return f"{number:,.0f}" if number % 1 == 0 or abs(number) >= 100 else f"{number:.3g}"
 
 
 def _distance(guess: float, actual: float) -> str:
