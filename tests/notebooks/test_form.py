@@ -136,6 +136,8 @@ def _lint_exercises(folder: str, notebook: Any, lesson: Lesson) -> Iterator[str]
     text = notebook.cells[0].source if notebook.cells else ""
     if folder == "notebooks" and not re.search(rf"\b{lesson.minutes} minutes", text):
         yield f"the first cell must say {lesson.minutes} minutes, as the course does"
+    if folder == "notebooks" and f"**Difficulty:** {lesson.stars}." not in text:
+        yield f"the first cell must say **Difficulty:** {lesson.stars}. as its exercises do"
     for exercise in lesson.exercises:
         wanted = [".solution()"] if folder == "solutions" else [".check()"]
         for call in wanted:
