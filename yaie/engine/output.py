@@ -40,6 +40,7 @@ class StreamChunk:
     token_ids: list[int]
     output: RequestOutput | None = None  # the whole answer, with the last chunk of a request
     index: int = 0  # which of the prompts given to `LLM.stream`
+    logprobs: Sequence[TokenLogprobs] = ()  # one entry for each of the tokens, if they were asked for
 
 
 class Delivery(NamedTuple):
