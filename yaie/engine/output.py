@@ -30,6 +30,14 @@ class RequestOutput:
     logprobs: list[TokenLogprobs] | None = None  # one entry for each generated token, if they were asked for
     error: str | None = None
 
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.prompt_token_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_ids)
+
 
 @dataclass(frozen=True)
 class StreamChunk:

@@ -114,6 +114,6 @@ def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | Non
     server = Telling(config)
     try:
         server.run()
-    except SystemExit as error:  # the address cannot be had; uvicorn has said why
-        return int(error.code or 0)
+    except SystemExit:  # the address cannot be had; uvicorn has said why
+        return 1
     return 0 if server.started else 1

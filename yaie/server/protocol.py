@@ -303,7 +303,7 @@ class Shape:
 def usage(outputs: Sequence[RequestOutput], n: int) -> dict[str, Any]:
     """The accounts of an order. A prompt counts once, however many answers it has."""
     prompts = outputs[::n]
-    prompt, completion = sum(len(each.prompt_token_ids) for each in prompts), sum(len(o.token_ids) for o in outputs)
+    prompt, completion = sum(o.num_prompt_tokens for o in prompts), sum(o.num_output_tokens for o in outputs)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
