@@ -30,7 +30,11 @@ class ExerciseHandle:
         rows = [("Function", f"`{exercise.qualname}`"), ("Time", f"about {exercise.minutes} minutes")]
         rows += [("After", ", ".join(exercise.requires))] if exercise.requires else []
         title, statement = f"Exercise {exercise.id}: {exercise.title}", Markdown(exercise.statement)
-        return Panel(title, text=statement, rows=rows, link=f"exercises/{exercise.file.name}")
+        arguments = {"check": "", "hint": "", "solution": "", "reset": "ask=True"}
+        calls = [
+            (name.capitalize(), f'yaie.exercise("{exercise.id}").{name}({given})') for name, given in arguments.items()
+        ]
+        return Panel(title, text=statement, rows=rows, link=f"exercises/{exercise.file.name}", calls=calls)
 
     def check(self) -> Panel:
         """Run the check on what stands in your file now, and record what came out."""
@@ -60,9 +64,12 @@ class ExerciseHandle:
         rows = [("Then", f"{left} more: ask again." if left else last), *_not_stored(problem)]
         return Panel(f"Hint {number} of {len(hints)} for exercise {id}", text=hints[number - 1], rows=rows)
 
-    def reset(self) -> Panel:
-        """Take your answer out again; a backup is kept."""
-        return reset(self._exercise.id)
+    def reset(self, *, ask: bool = False) -> Panel:
+        """Take your answer out again; a backup is kept. With `ask` only if you say so."""
+        id = self._exercise.id
+        if ask and input(f"Take your answer to {id} out of the file? A backup is kept. (yes/no) ").strip() != "yes":
+            return Panel(f"Exercise {id} stays as it is")
+        return reset(id)
 
     def solution(self) -> Panel:
         """What was asked for, the engine's own source of the function, and what often goes wrong."""

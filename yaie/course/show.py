@@ -1,5 +1,8 @@
 """How the course's answers look: one `Panel` and one `Table`, each as HTML in a notebook and as text in a terminal.
 
+Buttons are commands of JupyterLab, named in the HTML. They need neither a script nor a widget, so they work in a
+notebook as it was stored, before anything has been run: a widget would be gone with the kernel that made it.
+
 What a learner may do is written as a command between backticks: `yaie hint 1.2`. A notebook shows the call instead.
 """
 
@@ -9,6 +12,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 from markdown_it import MarkdownIt
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -73,13 +77,17 @@ class _View:
 
 @dataclass(repr=False)
 class Panel(_View):
-    """A title and labelled rows. `link` is a file to edit, relative to the repository; notebooks lie a folder deep."""
+    """A title and labelled rows. `link` is a file to edit, relative to the repository; notebooks lie a folder deep.
+
+    `calls` are buttons of a notebook: a label, and the call that it makes in a cell below.
+    """
 
     title: str
     tone: str = "neutral"
     text: str = ""
     rows: list[tuple[str, str]] = field(default_factory=list)
     link: str = ""
+    calls: list[tuple[str, str]] = field(default_factory=list)
 
     def html(self) -> str:
         parts = [f"<b>{_html_sign(self.tone)} {escape(self.title)}</b>"]
@@ -94,6 +102,8 @@ class Panel(_View):
             parts.append(f'<table style="margin:6px 0 0 0;color:inherit">{cells}</table>')
         if self.link:
             parts.append(_html_link(self.link))
+        if self.calls:
+            parts.append(f'<div style="margin-top:6px">{" ".join(_html_call(*call) for call in self.calls)}</div>')
         style = f"border-left:4px solid {TONES[self.tone][1]};padding:6px 12px;margin:4px 0;max-width:860px"
         return f'<div style="{style}">{"".join(parts)}</div>'
 
@@ -183,10 +193,20 @@ def _html_link(path: str) -> str:
 
     The button is for JupyterLab with the repository as its root, as `make lab` starts it; the link works everywhere.
     """
-    arguments = escape(json.dumps({"path": path, "options": {"mode": "split-right"}}))
-    command = f'data-commandlinker-command="docmanager:open" data-commandlinker-args="{arguments}"'
-    button = f'<button {command} type="button">Open beside</button>'
+    button = _html_button("Open beside", "docmanager:open", {"path": path, "options": {"mode": "split-right"}})
     return f'<div style="margin-top:6px">Edit: <a href="../{escape(path)}">{escape(path)}</a> {button}</div>'
+
+
+def _html_call(label: str, call: str) -> str:
+    """A button that makes the call in a new cell, right below the cell in which the button is."""
+    commands = ["notebook:insert-cell-below", "notebook:replace-selection", "notebook:run-cell"]
+    all_get = {"text": f"import yaie\n{call}"}  # the notebook may have been opened a moment ago
+    return _html_button(label, "apputils:run-all-enabled", {"commands": commands, "args": all_get}, title=call)
+
+
+def _html_button(label: str, command: str, arguments: dict[str, Any], title: str = "") -> str:
+    linked = f'data-commandlinker-command="{command}" data-commandlinker-args="{escape(json.dumps(arguments))}"'
+    return f'<button {linked} title="{escape(title or label)}" type="button">{escape(label)}</button>'
 
 
 def _html_text(text: str) -> str:
