@@ -9,12 +9,14 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings/overrides.d/yaie.json
+
 NBVAL := python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 \
 	-n 2 --dist loadscope -q -p no:cacheprovider
 
 .PHONY: lab test check-tools notebooks clean
 
-lab: $(VENV)/.lab
+lab: $(VENV)/.lab $(LAB_SETTINGS)
 	jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 # One thread a process: two processes at a time fill two cores, and threads of theirs would only wait for each other.
@@ -39,6 +41,11 @@ test: $(VENV)/.test
 # Run every notebook and store what it shows (maintainers).
 notebooks: $(VENV)/.test
 	python -m yaie.course.tools.notebooks
+
+# What JupyterLab would ask at its first start (news, newer versions of itself) is answered; a learner's own settings win.
+$(LAB_SETTINGS): yaie/course/jupyterlab.json
+	@mkdir -p $(@D)
+	@cp $< $@
 
 clean:
 	rm -rf build $(VENV)
