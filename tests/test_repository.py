@@ -18,7 +18,7 @@ import yaml
 from yaie.course.registry import REPOSITORY, lessons
 
 ALLOWED = {
-    "notebooks", "yaie", "csrc", "exercises", "solutions", "tests", "environment.yml", "README.md", "pyproject.toml",
+    "notebooks", "yaie", "csrc", "solutions", "tests", "environment.yml", "README.md", "pyproject.toml",
     "Makefile", "constraints-ci.txt", "LICENSE", "CONTRIBUTING.md", "TEACHING.md", ".ci", ".github", ".gitignore",
 }  # fmt: skip
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]

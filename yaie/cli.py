@@ -16,6 +16,7 @@ COMMANDS = {
     "reset": "put an exercise (1.2) or the file of a lesson (1) back; a backup is kept",
     "board": "show what you have done and what comes next",
     "watch": "check again whenever you save an exercise file, sooner than `check`: it need not import torch again",
+    "update": "bring your exercise files up to date, such as after `git pull`; what you wrote stays",
     "cache": "show where compiled kernels are kept; `cache clear` removes them",
     "doctor": "say what this machine can do and what it lacks",
     "chat": "talk to a model; Ctrl-C stops an answer, /exit leaves",
@@ -80,8 +81,8 @@ def _run(options: argparse.Namespace) -> int:
         except ValueError as error:
             print(f"yaie hint: {error}", file=sys.stderr)
             return 2
-    elif options.command == "reset":
-        panel = api.reset(options.what)
+    elif options.command in ("reset", "update"):
+        panel = api.update() if options.command == "update" else api.reset(options.what)
         _show(panel)
         return 1 if panel.tone == "bad" else 0
     elif options.command == "board":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ class ExerciseHandle:
     def card(self) -> Panel:
         """What is asked for, and where to write it."""
         exercise = self._exercise
+        with suppress(files.FileProblem):  # a check will say so
+            files.make(exercise.file)  # what the card links to
         rows = [("Function", f"`{exercise.qualname}`"), ("Time", f"about {exercise.minutes} minutes")]
         rows += [("After", ", ".join(exercise.requires))] if exercise.requires else []
         title, statement = f"Exercise {exercise.id}: {exercise.title}", Markdown(exercise.statement)
@@ -147,6 +149,29 @@ def reset(what: str) -> Panel:
         panel.rows += rows
         return panel
     return Panel(f"{name} is as it was generated", rows=[*rows, ("Then", "Reload the file if an editor has it open.")])
+
+
+def update() -> Panel:
+    """Bring your exercise files up to date with the course, such as after `git pull`: new exercises come in, and what
+    you wrote stays. A backup is kept of each file that you have edited."""
+    from yaie.course.tools import generate
+
+    try:
+        done = generate.write(files.exercises_dir())
+    except files.FileProblem as problem:
+        return problem_panel(problem)
+    by_state = {state: [name for name in done if done[name] == state] for state in dict.fromkeys(done.values())}
+    rows = [(state.capitalize(), ", ".join(names)) for state, names in by_state.items() if state != files.SAME]
+    tone = "neutral"
+    if left := by_state.get(files.LEFT):
+        tone = "warn"
+        resets = ", ".join(f"`yaie reset {int(name[:2])}`" for name in left)
+        rows.append(
+            ("Then", f"What is new could not be put beside what you wrote. Start afresh: {resets} (with a backup).")
+        )
+    if files.MERGED in by_state:
+        rows.append(("Backups", str(files.exercises_dir() / ".backup")))
+    return Panel("Your exercise files are up to date" if not rows else "Your exercise files", tone, rows=rows)
 
 
 def cache(*, clear: bool = False) -> Panel:

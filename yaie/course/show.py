@@ -34,7 +34,7 @@ WIDTH = 100  # columns that a panel takes at most; longer lines are hard to read
 CELL = "text-align:left;vertical-align:top"
 # A notebook sets tables to the right and breaks the lines of code.
 STYLES = {"th": CELL, "td": CELL, "table": "color:inherit", "pre": "white-space:pre;overflow-x:auto;margin:0 0 12px 0"}
-COMMAND = re.compile(r"`yaie (check|hint|reset|board|cache|doctor)(?: ([\d.]+))?`")
+COMMAND = re.compile(r"`yaie (check|hint|reset|board|cache|doctor|update)(?: ([\d.]+))?`")
 
 
 class Markdown(str):
