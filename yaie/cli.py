@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsers["hint"].add_argument("number", metavar="NUMBER", nargs="?", type=int, help="1 to 3")
     for name in ("check", "reset"):
         parsers[name].add_argument("what", metavar="EXERCISE|LESSON", help="such as 1.2 or 1")
+    parsers["board"].add_argument("--unfold", action="store_true", help="every exercise of every lesson")
     parsers["cache"].add_argument("action", nargs="?", choices=("clear",), help="remove them")
     parsers["dev"].add_argument("action", choices=("new", "check", "mutate"))
     parsers["dev"].add_argument("exercise", metavar="EXERCISE", help="such as 12.5")
@@ -86,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
         _show(panel)
         return 1 if panel.tone == "bad" else 0
     elif options.command == "board":
-        _show(api.board())
+        _show(api.board(unfold=options.unfold))
     elif options.command == "cache":
         _show(api.cache(clear=options.action == "clear"))
     else:

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from yaie.course.show import TONES, Markdown, Panel, Table
+from yaie.course.show import TONES, Fold, Folds, Markdown, Panel, Table
 
 TEXT = "A [bold] word, <b>, :smile: and " + "a long line " * 30
 PANEL = Panel(
@@ -16,7 +16,7 @@ PANEL = Panel(
     [("It printed", "one\n  two, indented"), ("Where", "x" * 300)],
     "exercises/00.py",
 )
-TABLE = Table("Title", ("A", "B"), [("", ("01", "Heading")), ("good", ("1.1", TEXT))], "footer\nsecond line")
+TABLE = Table("Title", ("A", "B"), [("good", ("1.1", TEXT))], "footer\nsecond line")
 
 
 def rendered(view, width):
@@ -111,6 +111,9 @@ SAYINGS = {
     "`yaie hint 1.2`": '`yaie.exercise("1.2").hint()`',
     "run `yaie reset 2` or `yaie check 10.4`": 'run `yaie.reset("2")` or `yaie.exercise("10.4").check()`',
     "`yaie board`": "`yaie.board()`",
+    "`yaie update`": "`yaie.update()`",
+    "`yaie chat --exercises`": '`yaie.LLM(parts="exercises").parts`',
+    "`yaie chat --exercises --backend emulator`": '`yaie.LLM(parts="exercises", backend="emulator").parts`',
     "yaie chat": "yaie chat",
 }
 
@@ -128,3 +131,32 @@ def test_a_notebook_is_told_calls_and_a_terminal_commands(text):
 
 def html_of(text):
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", text.replace('"', "&quot;"))
+
+
+FOLDS = Folds(
+    "Title",
+    [
+        Fold("01 Open", [("good", ("1.1", "<b>", "passed")), ("bad", ("1.2", "two", "failed"))], True),
+        Fold("02 Folded", [("open", ("2.1", "three", "not attempted"))], False),
+        Fold("03 Empty", [], True),
+    ],
+    "footer",
+    "notebooks/01.ipynb",
+    Panel("A panel", "good"),
+)
+
+
+def test_folds_show_a_bar_and_open_where_one_is():
+    """A board of ninety rows hides what comes next; one without the rows hides what failed."""
+    text = str(FOLDS)
+    assert text.splitlines()[1] == "01 Open    1 of 2   ■□"
+    assert text.splitlines()[2] == "    ✓ 1.1  <b>  passed"
+    assert "three" not in text
+    assert text.endswith("footer\n✓ A panel")
+    assert words(text) == words(rendered(FOLDS, 120)).replace("\n", "")
+    html = FOLDS.html()
+    assert html.count("<details open>") == 2
+    assert "three" in html  # there to be unfolded
+    assert "&lt;b&gt;" in html
+    assert html.count("background-color") == 3
+    assert 'href="../notebooks/01.ipynb"' in html

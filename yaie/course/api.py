@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yaie.course import files, judge, progress
-from yaie.course.registry import Exercise, ExerciseFile, Lesson, find, find_exercise
+from yaie.course.language import CUDA
+from yaie.course.registry import Exercise, ExerciseFile, Lesson, exercises, find, find_exercise, lessons
 from yaie.course.sandbox import SandboxError
-from yaie.course.show import Markdown, Panel, Table
+from yaie.course.show import Fold, Folds, Markdown, Panel
 
 if TYPE_CHECKING:
     import yaie.cuda
@@ -47,11 +50,16 @@ class ExerciseHandle:
             if wanted:
                 raise
             return Panel(f"{self._exercise.id} could not be checked", tone="bad", text=str(error))
+        before = _recorded_as_passed()
         problem = progress.remember(outcome)
         if wanted and outcome.status != wanted:
             raise AssertionError(f"the test suite expects {wanted!r}:\n{outcome}")
         outcome.rows += _not_stored(problem)
-        return outcome.panel()
+        panel, now = outcome.panel(), _recorded_as_passed()
+        if now > before and (reached := milestone(now)) and str(reached) != str(milestone(before)):
+            panel.rows += [("Milestone", f"{reached.title}. {reached.text}"), *reached.rows]
+            panel.calls += reached.calls
+        return panel
 
     def hint(self, number: int | None = None) -> Panel:
         """The next hint; with a number, that one (1 to 3)."""
@@ -111,27 +119,81 @@ def exercise(id: str) -> ExerciseHandle:
     return ExerciseHandle(find_exercise(id))
 
 
-def board() -> Table:
-    """Every exercise with its state, lesson by lesson, and what comes next."""
+def board(*, unfold: bool = False) -> Folds:
+    """A bar for each lesson, and what comes next. Lessons that you have begun are unfolded; with `unfold` every one."""
     lines, problems = progress.board()
-    rows, lesson = [], None
-    for line in lines:
-        if line.exercise.lesson is not lesson:
-            lesson = line.exercise.lesson
-            rows.append(("", (f"{lesson.number:02d}", lesson.title, "", "", "")))
-        cells = (line.exercise.id, line.exercise.title, line.status, str(line.record.checks), str(line.record.hints))
-        rows.append((TONES[line.status], cells))
-    passed = sum(line.status == judge.PASSED for line in lines)
-    footer = [*problems, f"{passed} of {len(lines)} passed. {next_step(lines)}"]
-    return Table("Your exercises", ("", "Exercise", "State", "Checks", "Hints"), rows, "\n".join(footer))
+    following, folds = _next(lines), []
+    for lesson in lessons():
+        own = [line for line in lines if line.exercise.lesson is lesson]
+        begun = {line.status for line in own} & {judge.FAILED, progress.CHANGED}
+        is_open = unfold or bool(begun) or (following is not None and following.lesson is lesson)
+        folds.append(Fold(f"{lesson.number:02d} {lesson.title}", [(TONES[x.status], _cells(x)) for x in own], is_open))
+    passed = [line.exercise.id for line in lines if line.status == judge.PASSED]
+    footer = [*problems, f"{len(passed)} of {len(lines)} passed. {next_step(lines)}"]
+    link = f"notebooks/{following.lesson.name}.ipynb" if following else ""
+    return Folds("Your exercises", folds, "\n".join(footer), link, milestone(passed))
+
+
+def _recorded_as_passed() -> set[str]:
+    return {id for id, record in progress.load()[0].items() if record.status == judge.PASSED}
+
+
+def _cells(line: progress.Line) -> tuple[str, ...]:
+    counts = ((line.record.checks, "check"), (line.record.hints, "hint"))
+    done = ", ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in counts if count)
+    return line.exercise.id, line.exercise.title, line.status, done
+
+
+def _next(lines: list[progress.Line]) -> Exercise | None:
+    return next((line.exercise for line in lines if line.status != judge.PASSED), None)
 
 
 def next_step(lines: list[progress.Line]) -> str:
     """What comes next, in a sentence."""
-    exercise = next((line.exercise for line in lines if line.status != judge.PASSED), None)
+    exercise = _next(lines)
     if exercise is None:
         return "Everything there is has been passed."
-    return f"Next: {exercise.id} {exercise.title}, in notebooks/{exercise.lesson.name}.ipynb"
+    place = f"in notebooks/{exercise.lesson.name}.ipynb"
+    return f"Next: {exercise.id} {exercise.title}, about {exercise.minutes} minutes, {place}"
+
+
+# What all exercises of some lessons make together: first lesson, last lesson, title, sentence. The best comes last.
+MILESTONES = (
+    (0, 7, "Your engine talks", "Prefix cache, pages, attention, sampling and scheduler are functions that you wrote."),
+    (8, 17, "Your kernels serve", "The kernels, from copies of pages to flash attention on tensor cores, are yours."),
+    (0, 99, "The course is done", "No exercise is left. Take a kernel of yours, profile it, and write a faster one."),
+)
+
+
+def milestone(passed: Iterable[str]) -> Panel | None:
+    """The best milestone that exercises with these ids make, with how to see their functions run."""
+    passed = set(passed)
+    for first, last, title, sentence in reversed(MILESTONES):
+        ours = [exercise for exercise in exercises() if first <= exercise.lesson.number <= last]
+        if passed.issuperset(exercise.id for exercise in ours):
+            return Panel(title, "good", sentence, *_seen(ours))
+    return None
+
+
+def _seen(ours: list[Exercise]) -> tuple[list[tuple[str, str]], str, list[tuple[str, str]]]:
+    """Rows, link and buttons of a milestone."""
+    import torch
+
+    records = [record for id, record in progress.load()[0].items() if id in {each.id for each in ours}]
+    checks, hints = sum(record.checks for record in records), sum(record.hints for record in records)
+    homes = Counter("csrc" if each.language is CUDA else each.module.rpartition(".")[0] for each in ours)
+    places = ", ".join(f"{count} in `{home.replace('.', '/')}/`" for home, count in homes.most_common())
+    emulated = homes["csrc"] and not torch.cuda.is_available()
+    command, options = (" --backend emulator", ', backend="emulator"') if emulated else ("", "")
+    engine = f'yaie.LLM(parts="exercises"{options})'
+    question = '[[{"role": "user", "content": "418+95="}]]'
+    rows = [
+        ("Yours", f"{len(ours)} functions: {places}"),
+        ("It took", f"{checks} checks and {hints} hints"),
+        ("See them run", f"`yaie chat --exercises{command}`"),
+    ]
+    calls = [("Whose code runs", f"{engine}.parts"), ("Ask it 418+95=", f"{engine}.generate({question})[0].text")]
+    return rows, "", calls
 
 
 def reset(what: str) -> Panel:
