@@ -1,5 +1,6 @@
-# make lab    set everything up and open the course in JupyterLab
-# make test   set everything up and prove the repository
+# make lab     set everything up and open the course in JupyterLab
+# make update  take a newer version of the course; what learners wrote stays
+# make test    set everything up and prove the repository
 #
 # PYTHON=python3.12       the Python to build .venv with
 # TORCH_INDEX=ADDRESS     package index to take torch from, for its small CPU build on Linux (see README.md)
@@ -14,10 +15,19 @@ LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings/overrides.d/yaie.json
 NBVAL := python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 \
 	-n 2 --dist loadscope -q -p no:cacheprovider
 
-.PHONY: lab test check-tools notebooks clean
+.PHONY: lab update test check-tools notebooks clean
 
+# A notebook that is not trusted asks before each button.
 lab: $(VENV)/.lab $(LAB_SETTINGS)
+	@-yaie update
+	@jupyter trust notebooks/*.ipynb solutions/*.ipynb >/dev/null
 	jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB_ARGS) notebooks/00_start_here.ipynb
+
+# Running a notebook changes it, and git does not pull over changes. Exercise files are brought up to date by `make lab`.
+update:
+	@git diff --quiet HEAD -- notebooks solutions || { git stash push --quiet --message "before make update" -- notebooks solutions && \
+		echo "Notebooks that you have run or changed are set aside as they were: git stash list"; }
+	git pull
 
 # One thread a process: two processes at a time fill two cores, and threads of theirs would only wait for each other.
 test: export OMP_NUM_THREADS := 1

@@ -11,11 +11,12 @@ import nbformat
 import pytest
 
 from yaie.course import REPOSITORY
-from yaie.course.registry import Lesson, lessons
+from yaie.course.registry import Lesson, exercise_files, lessons
 from yaie.course.tools.notebooks import KERNEL, all_notebooks
 
 TAGS = {"nbval-ignore-output", "nbval-check-output", "nbval-skip", "raises-exception"}
 MAX_BYTES = 1_500_000
+MADE = {f"../exercises/{file.name}" for file in exercise_files()}  # on the learner's machine
 
 
 @pytest.mark.parametrize("path", all_notebooks(), ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -93,6 +94,7 @@ def _lint_text(path: Path, notebook: Any) -> Iterator[str]:
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if (
             not target.startswith(("http://", "https://", "#"))
+            and target not in MADE
             and not (path.parent / target.partition("#")[0]).exists()
         ):
             yield f"link to {target}, which does not exist"
