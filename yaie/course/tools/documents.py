@@ -19,7 +19,7 @@ import nbformat
 
 from yaie.course import REPOSITORY
 from yaie.course.files import write_whole
-from yaie.course.registry import Lesson, lessons
+from yaie.course.registry import lessons
 
 README, GLOSSARY = REPOSITORY / "README.md", REPOSITORY / "notebooks" / "glossary.md"
 START = REPOSITORY / "notebooks" / "00_start_here.ipynb"
@@ -27,14 +27,6 @@ MAP = ("<!-- map of lessons -->\n", "<!-- end of the map -->\n")
 TERM = re.compile(r"^- \*\*(.+?)\*\* \(.*?\): (.+)$", re.MULTILINE)
 ITALIC = re.compile(r"(?<![*\w\\])\*([^*\n]+?)\*(?![*\w])")
 IN_PYTHON, READ_FOR_CUDA = 7, range(2, 6)  # the last lesson in Python; those whose text CUDA needs
-
-
-def stars(lesson: Lesson) -> str:
-    """One to three: the mean difficulty of the exercises."""
-    if not lesson.exercises:
-        return ""
-    mean = sum(each.difficulty for each in lesson.exercises) / len(lesson.exercises)
-    return "★" * int(mean + 0.5) + "☆" * (3 - int(mean + 0.5))
 
 
 def hours(minutes: float) -> str:
@@ -65,7 +57,7 @@ def lesson_map(built: dict[str, str]) -> str:
     for lesson in lessons():
         title = f"[{lesson.number:02d} {lesson.title}](notebooks/{lesson.name}.ipynb)"
         what = built.get(lesson.name) or ", ".join(exercise.title for exercise in lesson.exercises)
-        rows.append(f"| {title} | {lesson.minutes} | {len(lesson.exercises)} | {stars(lesson)} | {what} |")
+        rows.append(f"| {title} | {lesson.minutes} | {len(lesson.exercises)} | {lesson.stars} | {what} |")
     return "\n".join(rows) + "\n"
 
 
