@@ -20,7 +20,7 @@ NBVAL := python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 \
 # A notebook that is not trusted asks before each button.
 lab: $(VENV)/.lab $(LAB_SETTINGS)
 	@-yaie update
-	@jupyter trust notebooks/*.ipynb solutions/*.ipynb >/dev/null
+	@-jupyter trust notebooks/*.ipynb solutions/*.ipynb >/dev/null
 	jupyter lab --ServerApp.root_dir="$(CURDIR)" $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 # Running a notebook changes it, and git does not pull over changes. Exercise files are brought up to date by `make lab`.

@@ -64,15 +64,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.command == "dev":
         return _develop(options.action, options.exercise, options.target, options.count)
-    from yaie.course import api, judge, registry
+    from yaie.course import api, judge
 
     if options.command in ("check", "watch"):
         judge.warm_up()  # torch is imported there and here at the same time
     if options.command == "check":
-        found = registry.find(options.what)
         tones = set()
-        for exercise in found.exercises if isinstance(found, registry.Lesson) else [found]:
-            panel = api.exercise(exercise.id).check()
+        for panel in api.each_check(options.what):
             _show(panel)
             tones.add(panel.tone)
         return 0 if tones <= {"good"} else 2 if tones <= {"good", "open"} else 1

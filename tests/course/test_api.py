@@ -52,6 +52,18 @@ def test_reset_is_there_for_a_notebook(warm_up):
     assert warm_up.path.read_text() == warm_up.stub
 
 
+def test_a_lesson_is_checked_in_a_notebook(warm_up):
+    """`yaie check 0` must have a call of the same name: a notebook is told that one."""
+    warm_up.write(warm_up.RIGHT)
+    for what in ("0", "00", 0, "0.1"):
+        views = yaie.check(what)
+        assert [view.tone for view in views] == ["good"]
+        assert views._repr_mimebundle_()["text/html"] == views[0].html()
+        assert repr(views) == str(views[0])
+    with pytest.raises(TypeError, match="in quotes"):
+        yaie.check(1.2)
+
+
 def test_buttons_of_a_card_call_what_there_is(warm_up, monkeypatch):
     """A button whose call is misspelt shows an error and does nothing; no test of the page tries each of them."""
     monkeypatch.setattr("builtins.input", lambda question: "no")

@@ -98,6 +98,27 @@ def test_pull_and_update_keep_what_a_learner_wrote(committed, clone, monkeypatch
     assert path.read_text() == text
 
 
+def test_make_update_sets_notebooks_aside(clone):
+    """Running a notebook changes it, and git refuses to pull over a change: the advice in the README must work."""
+    origin = clone.parent / "origin"
+    shutil.copy(REPOSITORY / "Makefile", origin)
+    for folder in ("notebooks", "solutions"):
+        (origin / folder).mkdir()
+        (origin / folder / "01.ipynb").write_text("{}")
+    git(origin, "add", ".")
+    git(origin, "commit", "-qm", "notebooks")
+    git(clone, "pull", "-q")
+    (clone / "notebooks" / "01.ipynb").write_text('{"run": 1}')
+    (origin / "notebooks" / "01.ipynb").write_text('{"new": 1}')
+    git(origin, "commit", "-qam", "a new notebook")
+    for _ in range(2):
+        done = subprocess.run(["make", "update"], cwd=clone, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (clone / "notebooks" / "01.ipynb").read_text() == '{"new": 1}'
+    assert '"run": 1' in git(clone, "stash", "show", "-p")
+    assert len(git(clone, "stash", "list").splitlines()) == 1
+
+
 def test_files_that_nobody_has_edited_are_renewed_without_a_backup(exercises):
     """Backups of what was generated push out those that are worth keeping."""
     file = find_lesson(2).files[0]

@@ -12,7 +12,7 @@ import pytest
 
 from yaie.course import REPOSITORY
 from yaie.course.registry import Lesson, exercise_files, lessons
-from yaie.course.tools.notebooks import KERNEL, all_notebooks
+from yaie.course.tools.notebooks import KERNEL, WIDGET, all_notebooks
 
 TAGS = {"nbval-ignore-output", "nbval-check-output", "nbval-skip", "raises-exception"}
 MAX_BYTES = 1_500_000
@@ -118,6 +118,8 @@ def _lint_code(cell: Any, number: int) -> Iterator[str]:
         for image in re.findall(r"<img [^>]*>", output.get("data", {}).get("text/html", "")):
             if not re.search(r'alt="[^"]+"', image):
                 yield "shows an image without alt text"
+        if WIDGET in output.get("data", {}):
+            yield "stores a control that is gone with its kernel, and would show as an error"
         if "image/svg+xml" in output.get("data", {}):
             yield "shows a raw SVG, which JupyterLab drops in a notebook that is not trusted"
 

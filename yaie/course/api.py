@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from yaie.course import files, judge, progress
 from yaie.course.language import CUDA
 from yaie.course.registry import Exercise, ExerciseFile, Lesson, exercises, find, find_exercise, lessons
 from yaie.course.sandbox import SandboxError
-from yaie.course.show import Fold, Folds, Markdown, Panel
+from yaie.course.show import Fold, Folds, Markdown, Panel, Views
 
 if TYPE_CHECKING:
     import yaie.cuda
@@ -194,6 +194,18 @@ def _seen(ours: list[Exercise]) -> tuple[list[tuple[str, str]], str, list[tuple[
     ]
     calls = [("Whose code runs", f"{engine}.parts"), ("Ask it 418+95=", f"{engine}.generate({question})[0].text")]
     return rows, "", calls
+
+
+def each_check(what: str) -> Iterator[Panel]:
+    """Check one exercise ("1.2") or all of a lesson ("1" or "01"), one after the other."""
+    found = find(str(what) if type(what) is int else what)
+    for each in found.exercises if isinstance(found, Lesson) else [found]:
+        yield ExerciseHandle(each).check()
+
+
+def check(what: str) -> Views:
+    """As `each_check`, all at once."""
+    return Views(each_check(what))
 
 
 def reset(what: str) -> Panel:

@@ -181,6 +181,19 @@ class Table(_View):
             yield Text(self.footer)
 
 
+class Views(_View, list[_View]):
+    """Several, one below the other."""
+
+    def html(self) -> str:
+        return "".join(view.html() for view in self)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self
+
+
 @dataclass(frozen=True)
 class Fold:
     """Rows, each with a tone, under a title that says how many of them are good. Shown where `is_open`."""
