@@ -116,8 +116,9 @@ def test_jupyterlab_is_told_what_it_would_ask(tmp_path):
         schema = json.loads((Path(sys.prefix) / f"share/jupyter/lab/schemas/{package}/{name}.json").read_text())
         for key, value in settings.items():
             known = schema["properties"][key]
-            allowed = [each["const"] for each in known.get("oneOf", [])] or [True, False]
-            assert value in allowed, (plugin, key)
+            types = {"string": str, "boolean": bool, "object": dict}
+            assert isinstance(value, types[known["type"]]), (plugin, key)
+            assert value in [each["const"] for each in known.get("oneOf", [{"const": value}])], (plugin, key)
             assert value != known["default"], "says nothing that JupyterLab would not do anyway"
 
 

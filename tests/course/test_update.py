@@ -156,6 +156,17 @@ def test_file_that_cannot_be_merged_is_left_alone(name, exercises):
     assert "up to date" in api.update().title
 
 
+def test_copy_that_is_lost_is_made_again_where_nothing_has_changed(exercises):
+    """Without it the next update could bring nothing in."""
+    path = exercises / "02_kv_cache.py"
+    path.write_text(write(path.read_text(), 1, ANSWER))
+    copy = files.as_generated(path)
+    before = copy.read_text()
+    copy.unlink()
+    assert "up to date" in api.update().title
+    assert copy.read_text() == before
+
+
 def test_windows_line_ends_are_kept(exercises):
     """A merge by lines of which all seem changed."""
     file = find_lesson(2).files[0]

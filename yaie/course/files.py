@@ -138,6 +138,10 @@ def renew(file: ExerciseFile, path: Path, text: str) -> str:
     copy, mine = as_generated(path), _read(file, path) if path.exists() else ""
     base = copy.read_text(encoding="utf-8") if copy.exists() else ""
     edited = bool(mine) and was_edited(mine)
+    stamp = HASH_LINE.search(mine)
+    if not base and stamp and stamp[0] in text:  # the copy has been lost, and nothing has changed since
+        base = text
+        _write(file, copy, text.encode())
     if edited and base != text:
         merged = _merged(file, mine, base, text) if base else None
         if merged is None:
