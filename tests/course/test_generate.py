@@ -1,6 +1,7 @@
 """The generator: files that a learner edited are never overwritten, and what it takes out and leaves in."""
 
 import ast
+import re
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,8 @@ def test_edited_file_is_never_overwritten(warm_up, capsys):
     assert generate.main(["--to", str(warm_up.path.parent)]) == 0
     assert warm_up.path.read_text() == mine
     files.as_generated(warm_up.path).unlink()
+    mine = re.sub(r"text hash \w+", f"text hash {'0' * 16}", mine)
+    warm_up.path.write_text(mine)
     assert generate.main(["--to", str(warm_up.path.parent)]) == 0
     assert warm_up.path.read_text() == mine
     assert "00_start_here.py: edited in a way that could not be merged" in capsys.readouterr().out

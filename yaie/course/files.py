@@ -136,12 +136,9 @@ def renew(file: ExerciseFile, path: Path, text: str) -> str:
     Raises `FileProblem` where something cannot be read or written.
     """
     copy, mine = as_generated(path), _read(file, path) if path.exists() else ""
-    base = copy.read_text(encoding="utf-8") if copy.exists() else ""
-    edited = bool(mine) and was_edited(mine)
-    stamp = HASH_LINE.search(mine)
-    if not base and stamp and stamp[0] in text:  # the copy has been lost, and nothing has changed since
-        base = text
-        _write(file, copy, text.encode())
+    kept = copy.read_text(encoding="utf-8") if copy.exists() else ""
+    edited, stamp = bool(mine) and was_edited(mine), HASH_LINE.search(mine)
+    base = kept or (text if stamp and stamp[0] in text else "")  # the stamp says what a file was generated as
     if edited and base != text:
         merged = _merged(file, mine, base, text) if base else None
         if merged is None:
@@ -149,7 +146,7 @@ def renew(file: ExerciseFile, path: Path, text: str) -> str:
         _replace(file, path, merged)
     elif not edited and mine != text:
         _write(file, path, text.encode())
-    if base != text:
+    if kept != text:
         _write(file, copy, text.encode())
     if edited:
         return SAME if base == text else MERGED
