@@ -181,16 +181,18 @@ def _seen(ours: list[Exercise]) -> tuple[list[tuple[str, str]], str, list[tuple[
 
     records = [record for id, record in progress.load()[0].items() if id in {each.id for each in ours}]
     checks, hints = sum(record.checks for record in records), sum(record.hints for record in records)
-    homes = Counter("csrc" if each.language is CUDA else each.module.rpartition(".")[0] for each in ours)
+    engines = [each for each in ours if not each.module.startswith("yaie.course.")]  # the others are inputs
+    homes = Counter("csrc" if each.language is CUDA else each.module.rpartition(".")[0] for each in engines)
     places = ", ".join(f"{count} in `{home.replace('.', '/')}/`" for home, count in homes.most_common())
     emulated = homes["csrc"] and not torch.cuda.is_available()
-    command, options = (" --backend emulator", ', backend="emulator"') if emulated else ("", "")
+    talk = "`yaie chat --exercises --backend emulator`" if emulated else "`yaie chat --exercises`"
+    options = ', backend="emulator"' if emulated else ""
     engine = f'yaie.LLM(parts="exercises"{options})'
     question = '[[{"role": "user", "content": "418+95="}]]'
     rows = [
-        ("Yours", f"{len(ours)} functions: {places}"),
+        ("Yours", f"{len(engines)} functions of the engine: {places}"),
         ("It took", f"{checks} checks and {hints} hints"),
-        ("See them run", f"`yaie chat --exercises{command}`"),
+        ("See them run", talk),
     ]
     calls = [("Whose code runs", f"{engine}.parts"), ("Ask it 418+95=", f"{engine}.generate({question})[0].text")]
     return rows, "", calls

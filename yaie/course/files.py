@@ -82,7 +82,7 @@ def _read(file: ExerciseFile, path: Path) -> str:
             "Save the file as UTF-8 (in VS Code: the encoding at the bottom right).",
         ) from error
     except OSError as error:
-        step = f"Make it a readable file: `chmod u+rw {path}`."
+        step = "Make it a file that you may read and write."
         raise FileProblem(f"{path} cannot be read: {error.strerror}.", step) from error
     return text
 
