@@ -120,11 +120,11 @@ def _watch() -> None:
     from yaie.course import api, files, progress
     from yaie.course import watch as watching
 
-    console = Console()
+    console, panels = Console(), watching.watch()
     print(f"Watching {files.exercises_dir()}. Save a file to have it checked; Ctrl-C ends.")
     print(api.next_step(progress.board()[0]), flush=True)
     try:
-        for panel in watching.watch():
+        for panel in panels:
             if console.is_terminal:
                 console.rule(f"{datetime.now():%H:%M:%S}", style="dim")
             _show(panel)
