@@ -73,8 +73,7 @@ def read_in_order():
                 shown |= shown_in(text) | quoted_in(text)
             yield f"{path.name}, cell {number}", shown, asked
         for file in lesson.files:
-            path = REPOSITORY / "exercises" / file.name
-            yield f"exercises/{path.name}", shown_in(path.read_text(encoding="utf-8")), []
+            yield f"exercises/{file.name}", shown_in(file.language.render(file)), []
 
 
 def leaks(order, answers):
