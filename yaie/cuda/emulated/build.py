@@ -18,8 +18,8 @@ from ..compiler import CompileError, as_compile_errors, explain, run
 from ..launchers import Launcher, as_plain, from_plain, layout_checks
 from ..source import INCLUDE, Source, SourceError, digest, encoded, quoted, without_system_headers
 from .rewrite import Rewriter, call_wrappers
-from .unsupported import explain_refusal
 from .unset import Unset, unset_variables
+from .unsupported import explain_refusal
 
 HERE = Path(__file__).parent
 RUNTIME = HERE / "runtime"

@@ -218,7 +218,9 @@ class EmulatorLibrary:
         self.report = json.loads(self.runtime.emu_report())
         if self.report["suspects"] and not self.report["findings"] and self._depends_on_poison(launcher, cells, memory):
             self.report["findings"] = self.report["suspects"]
-        unset = self._unset_in_kernels() if self.unset and not error and not self.report["findings"] else []
+        unset = (
+            self._unset_in_code_that_ran(launcher) if self.unset and not error and not self.report["findings"] else []
+        )
         if unset and self._depends_on_unset(launcher, cells, memory):
             self.report["findings"] = [
                 unset_variable(launcher.name, each.file, each.line, each.name, each.declared) for each in unset
@@ -261,13 +263,14 @@ class EmulatorLibrary:
         self._trace = trace
         return results[0] != results[1]
 
-    def _unset_in_kernels(self) -> list[Unset]:
+    def _unset_in_code_that_ran(self, launcher: Launcher) -> list[Unset]:
         """Those in kernels that ran; if there are none, those in host code."""
         ran = {x["kernel"].split("<")[0].split("::")[-1] for x in self.report["launches"]}
-        if ran - self.kernels:  # by a pointer: any of them
-            ran = self.kernels
-        in_kernels = [each for each in self.unset if ran.intersection(each.kernels)]
-        return in_kernels or [each for each in self.unset if not each.kernels]
+        if ran - self.kernels:  # launched by a pointer: what the launcher names
+            ran |= {launcher.name}
+        in_kernels = [each for each in self.unset if self.kernels.intersection(each.callers)]
+        of_these = [each for each in in_kernels if ran.intersection(each.callers)]
+        return of_these or [each for each in self.unset if each not in in_kernels]
 
     def _results_of(self, build: EmulatorLibrary, launcher: Launcher, cells: Sequence, memory: DeviceMemory) -> object:
         memory.fill_again()

@@ -32,8 +32,8 @@ from .unsupported import ENDS_PROGRAM, REFUSED_NAMES, refusal
 from .words import Words, is_name
 
 BUILT_IN = {"threadIdx", "blockIdx", "blockDim", "gridDim"}
-# Variables of the device lie far apart, so that what lies between belongs to none; and constants are `used`, for g++ does
-# not check what it takes for constant.
+# Variables of the device lie far apart, so that what lies between belongs to none; and constants are `used`, for g++
+# does not check what it takes for constant.
 FAR_APART = "__attribute__((aligned(65536)))"
 USED = "__attribute__((used))"
 NUMBER_TYPES = {"int", "float", "double", "char", "bool", "short", "long", "unsigned", "signed", "const"}

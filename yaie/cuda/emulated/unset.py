@@ -1,4 +1,4 @@
-"""Local variables that a compiler thinks are, or may be, used before they are set: where, and by which kernels.
+"""Local variables that a compiler thinks are, or may be, used before they are set: where, and in whose code.
 
 Compilers and their versions warn of the same variable on different lines: of its use, of a `+=` that hands the unset
 value on, of an `if` that does not set it, or of the call that was inlined. They agree on where it is declared, and the
@@ -24,13 +24,13 @@ ASSIGNMENTS = {"=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="
 
 @dataclass(frozen=True)
 class Unset:
-    """`kernels` are those that call the function it is in, or are it; none for a variable of host code."""
+    """`callers` are the functions whose code holds it: the one it is in, and those that call that one."""
 
     file: str
     line: int
     name: str
     declared: int  # its line, 0 if not known
-    kernels: tuple[str, ...]
+    callers: tuple[str, ...]
 
 
 def unset_variables(stderr: str, rewriter: Rewriter) -> list[Unset]:
@@ -60,9 +60,9 @@ def _located(name: str, use: tuple[str, int], declared: tuple[str, int], rewrite
     words = rewriter.words
     begin = next((i for i in words.on_line(*declared) if words[i] == name), -1)
     if begin < 0:
-        return Unset(*use, name, 0, _kernels_with(rewriter, next(iter(words.on_line(*use)), -1)))
+        return Unset(*use, name, 0, _callers(rewriter, next(iter(words.on_line(*use)), -1)))
     line = _line_of_use(words, begin, use[1] if use[0] == declared[0] else 0)
-    return Unset(declared[0], line, name, declared[1], _kernels_with(rewriter, begin))
+    return Unset(declared[0], line, name, declared[1], _callers(rewriter, begin))
 
 
 def _line_of_use(words: Words, declared: int, line: int) -> int:
@@ -83,8 +83,8 @@ def _is_use(words: Words, i: int, name: str) -> bool:
     return words[i + 1] not in ASSIGNMENTS and "++" not in (words[i - 1], words[i + 1])
 
 
-def _kernels_with(rewriter: Rewriter, i: int) -> tuple[str, ...]:
-    """The kernels whose code word i is: they, or what they call by name, hold it."""
+def _callers(rewriter: Rewriter, i: int) -> tuple[str, ...]:
+    """The functions whose code word i is, and all that name one of these."""
     functions = [f for f in rewriter.found.functions if f.body[0] >= 0]
     within = {f for f in functions if f.first <= i <= f.body[1]}
 
@@ -94,4 +94,4 @@ def _kernels_with(rewriter: Rewriter, i: int) -> tuple[str, ...]:
 
     while callers := {f for f in functions if f not in within and calls(f)}:
         within |= callers
-    return tuple(sorted({f.name for f in within if f.is_kernel}))
+    return tuple(sorted({f.name for f in within}))
