@@ -499,3 +499,18 @@ def test_a_compiler_that_checks_the_sizes_of_copies(tmp_path):
     module = yaie.cuda.load(text, backend="emulator", compiler=str(fortified))
     with pytest.raises(yaie.cuda.KernelError, match="reads `x`, which is device memory"):
         module.run(torch.zeros(64), 64)
+
+
+def test_a_launcher_may_throw_what_it_catches():
+    """Would catch Python ended by a C++ exception, and exceptions of host code refused, which nvcc takes."""
+    text = (
+        '#include <stdexcept>\nextern "C" int run(int n) {\n'
+        '  if (n == 1) throw 1;\n  if (n == 2) throw std::runtime_error("bad n");\n'
+        "  try { throw n; } catch (int) { return 0; }\n}"
+    )
+    module = yaie.cuda.load(text, backend="emulator")
+    module.run(0)
+    for n, words in {1: "it is no std::exception", 2: "bad n"}.items():
+        with pytest.raises(yaie.cuda.KernelError, match=f"nobody catches what the launcher throws: {words}") as caught:
+            module.run(n)
+        assert [(f.kind, f.line) for f in caught.value.findings] == [("exit", 2)]

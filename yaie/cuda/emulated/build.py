@@ -194,7 +194,7 @@ def compile_rewritten(source: Source, command: Sequence[str], quick: Sequence[st
     launchers = callable_launchers(source, without_system_headers(preprocessed))
     with as_compile_errors():
         rewriter = Rewriter(preprocessed, source.path)
-        text = f"{rewriter.run()}{layout_checks(launchers)}{call_wrappers(launchers)}"
+        text = f"{rewriter.run()}{layout_checks(launchers)}{call_wrappers(launchers, source.path)}"
     (directory / "kernel.ii").write_bytes(encoded(text))
     # Nothing of ours or of the system may be expanded once more.
     language = ["-x", "c++-cpp-output", *([] if is_clang(command[0]) else ["-fpreprocessed"])]

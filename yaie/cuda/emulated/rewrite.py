@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..launchers import Launcher
+from ..source import quoted
 from .declarations import Declarations, Function, find_declarations
 from .rules import check_rules
 from .unsupported import ENDS_PROGRAM, REFUSED_NAMES, refusal
@@ -412,15 +413,20 @@ class Rewriter:
                 words.after(first, f" [[maybe_unused]] {shared.reference}")
 
 
-def call_wrappers(launchers: Iterable[Launcher]) -> str:
-    """C functions that call each launcher with arguments given by address, so that the runtime can guard the call."""
+def call_wrappers(launchers: Iterable[Launcher], path: Path) -> str:
+    """C functions that call each launcher with arguments given by address, so that the runtime can guard the call.
+
+    `path` is the file that the launchers' lines are of.
+    """
     lines = ['\n# 1 "yaie-launchers"']
     for f in launchers:
         arguments = ", ".join(f"*static_cast<{p.declared}*>(arguments[{i}])" for i, p in enumerate(f.parameters))
         call = f"{f.name}({arguments});"
         body = f"{call} return 0;" if f.returns == "void" else f"return static_cast<int>({call[:-1]});"
+        site = f"::emu::Site{{{quoted(path)}, {f.line}, 0}}"
         lines.append(
             f'extern "C" int emu_call_{f.name}([[maybe_unused]] void** arguments) {{ ::emu::Launch::pending = nullptr; '
-            f"{body} }}"
+            f"try {{ {body} }} catch (const std::exception& error) {{ ::emu::uncaught(error.what(), {site}); }} "
+            f'catch (...) {{ ::emu::uncaught("it is no std::exception", {site}); }} }}'
         )
     return "\n".join([*lines, ""])

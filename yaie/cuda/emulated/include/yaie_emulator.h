@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <limits>
 #include <new>
 #include <tuple>
@@ -111,6 +112,15 @@ cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 bloc
   emu::call_with(kernel, arguments, std::index_sequence_for<Parameters...>());
   return cudaPeekAtLastError();
 }
+
+// A launcher is called from outside of C++, so what it throws would end the program there.
+namespace emu {
+[[noreturn]] inline void uncaught(const char* what, Site site) {
+  char text[512];
+  snprintf(text, sizeof text, "nobody catches what the launcher throws: %s", what);
+  emu_exit(text, site);
+}
+}  // namespace emu
 
 // Stands for exit() and abort(), which would take Python with them.
 namespace emu {
