@@ -139,11 +139,14 @@ def launch_error(launcher: Launcher, error: str, source: Source) -> Finding:
     )
 
 
-def unset_variable(launcher: str, file: str, line: int, name: str) -> dict:
+def unset_variable(launcher: str, file: str, line: int, name: str, declared: int) -> dict:
     """A raw finding, as the runtime's: a local variable is used before it is set, and the results depend on it."""
     place = {"block": [0, 0, 0], "thread": [0, 0, 0], "pc": 0, "file": file, "line": line, "access": -1}
     numbers = ("size", "offset", "array_bytes", "item", "shared", "dynamic", "variable", "again", "update")
-    detail = f"`{name}` is used before it is set, and the results of {launcher} depend on what it holds by chance"
+    where = f" (line {declared})" if declared else ""
+    detail = (
+        f"`{name}`{where} is used before it is set, and the results of {launcher} depend on what it holds by chance"
+    )
     names = {"kind": "unset_variable", "kernel": "", "array": "", "detail": detail}
     return {**names, **dict.fromkeys(numbers, 0), "place": place, "other": None, "count": 1}
 

@@ -39,6 +39,7 @@ def bucket_for(num_seqs: int, sizes: Sequence[int]) -> int | None:
         num_seqs: at least 1.
         sizes: in ascending order, as from `bucket_sizes`.
     """
+    integer("num_seqs", num_seqs, 1)
     place = bisect_left(sizes, num_seqs)
     return sizes[place] if place < len(sizes) else None
 
