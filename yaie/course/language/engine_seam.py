@@ -33,25 +33,25 @@ QUICK = {
 }
 
 
-def module(name: str, backend: str = "emulator", check: bool = True, alone: Path | None = None) -> yaie.cuda.Module:
+def module(name: str, backend: str = "emulator", check: bool = True, more: Path | None = None) -> yaie.cuda.Module:
     """The launchers of `csrc/<name>` with the functions in it that are in place; what checks call.
 
     backend: "emulator", "cuda", or "auto": the GPU if there is one
     check: with the emulator, look for races, overruns and the like; see `QUICK` for what is compiled then
-    alone: a file of launchers that call a function by itself, to put behind those of the engine's file
+    more: a check's own launchers, a file to put behind the engine's: they call a function by itself
     """
     if backend == "auto":
         backend = "cuda" if torch.cuda.is_available() else "emulator"
     check = check and backend == "emulator"
     text = _sources.get(name)
-    if alone:
-        text = with_launchers(text or (CSRC / name).read_text(encoding="utf-8"), alone)
+    if more:
+        text = with_launchers(text or (CSRC / name).read_text(encoding="utf-8"), more)
     return load(name, backend, text, check, _limit, _quick_flags(name) if check else ())
 
 
-def with_launchers(text: str, alone: Path) -> str:
+def with_launchers(text: str, more: Path) -> str:
     """A file of `csrc/` with the launchers of a check behind its own."""
-    return f"{text}\n#line 1 {quoted(alone)}\n{alone.read_text(encoding='utf-8')}"
+    return f"{text}\n#line 1 {quoted(more)}\n{more.read_text(encoding='utf-8')}"
 
 
 def _quick_flags(name: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from yaie.course.expect import expect, given
 
 from ..common import TILES, attend, keys_of, marks, module, unit_query
 
-ALONE = Path(__file__).with_name("alone.cu")
+LAUNCHERS = Path(__file__).with_suffix(".cu")
 NONE = -math.inf
 CASES = (
     # the scores of the row so far; those of the tile, which is filled up with -inf. All in units of ln 2
@@ -30,14 +30,15 @@ CASES = (
 
 def check() -> None:
     for before, tile in CASES:
-        with given(f"a row that has seen {_listed(before)}, a tile with {_listed(tile)}; in units of ln 2"):
+        second = "warp 1 has the scores plus 1, from its last lane on"
+        with given(f"a row that has seen {_listed(before)}, a tile with {_listed(tile)}; in units of ln 2; {second}"):
             _check_alone(before, tile)
     zeros = [0.0] * 32
     for scores in ([*zeros, 1.0], [3.0, *zeros, 1.0, 2.0], [*zeros, 2.0, *zeros[1:], 3.0, 1.0]):
         head_dim = -(-len(scores) // 8) * 8
         with given(f"flash attention with the scores {_listed(scores)}: a score of s weighs 2^s; tiles of 32 keys"):
             query, key, value = unit_query(1, head_dim), keys_of(scores, head_dim), marks(len(scores), head_dim)
-            out = attend(TILES, query, key, value, alone=ALONE)
+            out = attend(TILES, query, key, value, more=LAUNCHERS)
             wanted = torch.softmax(torch.tensor(scores, dtype=torch.float64) * math.log(2), 0).float()
             expect(out[0, 0, : len(scores)], wanted, "weight of each key", tolerance=1e-5)
 
@@ -51,21 +52,25 @@ def _check_alone(before: Sequence[float], tile: Sequence[float]) -> None:
     total = torch.full((2,), float(sum(2 ** (score - old) for score in before)))
     after = [torch.full((2, 32), math.nan) for _ in range(4)]
     ln2 = math.log(2)
-    module(TILES, ALONE).take_scores_alone(scores * ln2, most * ln2, total, *after, 2)
+    module(TILES, LAUNCHERS).take_scores_alone(scores * ln2, most * ln2, total, *after, 2)
     new = max((old, *tile))
     weights = torch.zeros(2, 32) if new == NONE else torch.exp2(scores - torch.tensor([[new], [new + 1]]))
     shrink = 2.0 ** (old - new) if before else 1.0
     got_most, got_sum, rescale, got_weights = after
     for row in (0, 1):
-        lanes = f"in each lane of warp {row}"
-        expect(got_weights[row], weights[row], f"returned, {lanes}", tolerance=1e-5)
-        expect(got_most[row] / ln2, torch.full((32,), float(new + row)), f"row.most, {lanes}", tolerance=1e-4)
-        sums = torch.full((32,), (total[row] * shrink + weights[row].sum()).item())
-        expect(got_sum[row], sums, f"row.sum, {lanes}", tolerance=1e-4)
+        sums = (total[row] * shrink + weights[row].sum()).item()
+        expect(got_weights[row], weights[row], f"weight of each lane of warp {row}", tolerance=1e-5)
+        _expect_in_all_lanes(got_most[row] / ln2, float(new + row), f"row.most, warp {row}")
+        _expect_in_all_lanes(got_sum[row], sums, f"row.sum, warp {row}")
         if before:
-            expect(rescale[row], torch.full((32,), shrink), f"rescale, {lanes}", tolerance=1e-5)
-        else:  # nothing was added up: any number will do
-            expect(rescale[row] * 0, torch.zeros(32), f"rescale times a sum of 0, {lanes}")
+            _expect_in_all_lanes(rescale[row], shrink, f"rescale, warp {row}")
+        else:  # any number will do
+            _expect_in_all_lanes(rescale[row] * 0, 0.0, f"rescale times 0, as nothing was added up before, warp {row}")
+
+
+def _expect_in_all_lanes(got: torch.Tensor, wanted: float, what: str) -> None:
+    expect(got[0].item(), wanted, what, tolerance=1e-4)
+    expect(got, torch.full((32,), wanted), f"{what}, lane by lane", tolerance=1e-4)
 
 
 def _listed(scores: Sequence[float]) -> str:

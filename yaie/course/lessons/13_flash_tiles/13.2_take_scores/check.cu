@@ -3,7 +3,7 @@ __global__ void scores_alone(const float* scores, const float* most, const float
                              float* sum_after, float* rescale_after, float* weights) {
     const int warp = threadIdx.x / 32;
     Running row = {most[warp], sum[warp]};
-    float rescale = -1.0f;
+    float rescale = NAN;
     weights[threadIdx.x] = take_scores(scores[threadIdx.x], row, rescale);
     most_after[threadIdx.x] = row.most;
     sum_after[threadIdx.x] = row.sum;
