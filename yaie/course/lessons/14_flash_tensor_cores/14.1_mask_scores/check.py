@@ -1,28 +1,45 @@
 from __future__ import annotations
 
+import math
+
 import torch
 
 from yaie.course.expect import expect, given
 
-from ...lesson_13.common import attend, marks
-from ..common import RUNG, TOLERANCE, halves, weights_of
+from ..common import launchers
+
+CASES = (
+    # BANDS, queries, keys, causal, first_row, first_key
+    (2, 1, 3, False, 0, 0),
+    (2, 64, 64, True, 0, 0),
+    (2, 128, 128, True, 64, 64),
+    (2, 40, 100, True, 0, 64),
+    (2, 300, 20, True, 256, 0),
+    (1, 100, 100, True, 64, 64),
+)
 
 
 def check() -> None:
-    for q_len, kv_len, causal in (
-        (2, 2, True),
-        (1, 3, False),
-        (9, 9, True),
-        (33, 40, True),
-        (1, 63, False),
-        (40, 40, True),
-    ):
-        kind = "causal" if causal else "not causal"
+    launch = launchers(__file__).mask_scores_alone
+    for bands, q_len, kv_len, causal, first_row, first_key in CASES:
+        rows, keys = 2 * 16 * bands, 32 * bands
+        scores = torch.arange(1.0, rows * keys + 1).reshape(rows, keys)
+        row, key = torch.arange(rows)[:, None] + first_row, torch.arange(keys)[None] + first_key
+        seen = (row + 1 + kv_len - q_len).clamp(max=kv_len) if causal else torch.tensor(kv_len)
+        wanted = scores.masked_fill(key >= seen, -math.inf)
+        kind = "causal" if causal else "no mask"
         with given(
-            f"{kind}, {q_len} queries and {kv_len} keys of zeros; row i of the output is the weight of each key"
+            f"{q_len} queries and {kv_len} keys, {kind}; BANDS {bands}, BLOCKS {4 * bands}; first_row {first_row}, for "
+            f"warp 1 {first_row + rows // 2}; first_key {first_key}; scores 1, 2, 3, ..."
         ):
-            query, key, value = halves(torch.zeros(q_len, 1, 64), torch.zeros(kv_len, 1, 64), marks(kv_len, 64))
-            out = attend(RUNG, query, key, value, causal=causal)
-            seen = [i + 1 + kv_len - q_len if causal else kv_len for i in range(q_len)]
-            wanted = torch.stack([weights_of([0.0] * n) for n in seen])[:, :kv_len]
-            expect(out[:, 0, :kv_len].float(), wanted, "weight of each key, row by row", tolerance=TOLERANCE)
+            launch(scores, bands, q_len, kv_len, int(causal), first_row, first_key)
+            expect(scores, wanted, f"score[row - {first_row}][key - {first_key}]", note=_note(scores, wanted))
+
+
+def _note(scores: torch.Tensor, wanted: torch.Tensor) -> str:
+    masked = scores == -math.inf
+    if (scores[~masked] != wanted[~masked]).logical_and(wanted[~masked] != -math.inf).any():
+        return "A score that its row may see was changed."
+    hidden = wanted == -math.inf
+    few, many = (hidden & ~masked).sum().item(), (masked & ~hidden).sum().item()
+    return f"{few} scores that must be hidden are not; {many} are that must not."
