@@ -201,7 +201,7 @@ def _manner(failure: dict[str, Any] | str) -> Any:
     """How one input went wrong. A finding may be met by another thread."""
     if isinstance(failure, str):
         return failure
-    keys = ("array",) if failure["kind"] == "finding" else ("what", "got")
+    keys = ("array",) if failure["kind"] == "finding" else ("what", "got", "first_difference")
     return [failure.get(key) for key in ("kind", "given", "error", *keys)]
 
 

@@ -33,13 +33,14 @@ def check() -> None:
             f"warp 1 {first_row + rows // 2}; first_key {first_key}; scores 1, 2, 3, ..."
         ):
             launch(scores, bands, q_len, kv_len, int(causal), first_row, first_key)
-            expect(scores, wanted, f"score[row - {first_row}][key - {first_key}]", note=_note(scores, wanted))
+            expect(scores, wanted, "score[row][key], from first_row and first_key on", note=_note(scores, wanted))
 
 
 def _note(scores: torch.Tensor, wanted: torch.Tensor) -> str:
-    masked = scores == -math.inf
-    if (scores[~masked] != wanted[~masked]).logical_and(wanted[~masked] != -math.inf).any():
-        return "A score that its row may see was changed."
-    hidden = wanted == -math.inf
-    few, many = (hidden & ~masked).sum().item(), (masked & ~hidden).sum().item()
-    return f"{few} scores that must be hidden are not; {many} are that must not."
+    """What happened to the first wrong score, and which lane has it."""
+    for row, key in (scores != wanted).nonzero().tolist()[:1]:
+        got, right = scores[row, key].item(), wanted[row, key].item()
+        done = "was hidden" if got == -math.inf else "was changed" if right != -math.inf else "is not -inf"
+        lane, i = row % 8 * 4 + key % 8 // 2, row % 16 // 8 * 2 + key % 2
+        return f"Element {i} of lane {lane} in block {key // 8} {done}: it is row {row} and key {key} from there."
+    return ""

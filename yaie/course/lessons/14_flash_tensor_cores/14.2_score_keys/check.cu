@@ -3,12 +3,15 @@
 template <int HEAD_DIM, int BANDS, int BLOCKS>
 __global__ void score_alone(const uint4* queries, const uint4* keys, float* scores) {
     constexpr int CHUNKS = HEAD_DIM / 8, ROWS = 16 * BANDS * WARPS, KEYS = 8 * BLOCKS;
-    __shared__ uint4 tiles[(ROWS + KEYS) * CHUNKS];
+    __shared__ uint4 tiles[(ROWS + KEYS) * CHUNKS + 8];  // a chunk too many is found by its numbers
     for (int i = threadIdx.x; i < ROWS * CHUNKS; i += blockDim.x) {
         tiles[place<HEAD_DIM>(i / CHUNKS, i % CHUNKS)] = queries[i];
     }
     for (int i = threadIdx.x; i < KEYS * CHUNKS; i += blockDim.x) {
         tiles[ROWS * CHUNKS + place<HEAD_DIM>(i / CHUNKS, i % CHUNKS)] = keys[i];
+    }
+    if (threadIdx.x < 8) {
+        tiles[(ROWS + KEYS) * CHUNKS + threadIdx.x] = uint4();
     }
     __syncthreads();
     const int lane = threadIdx.x % 32;

@@ -23,22 +23,37 @@ def check() -> None:
                 f"{BANDS[head_dim]}; query i has a 1 in column i % {keys}, key j has j + 1 in column j, all else is 0; "
                 f"the scores are {before} before"
             ):
-                _check(module, query, key, before)
+                scores = _scores(module, query, key, before)
+                wanted = query @ key.T + before
+                expect(scores, wanted, "score[query][key]", note=_note(scores - before, wanted - before))
     for head_dim in SIZES:
         rows, keys = SIZES[head_dim]
         query, key = (torch.randint(-3, 4, (n, head_dim)).float() for n in (rows, keys))
         with given(f"{BANDS[head_dim]}; queries and keys of whole numbers from -3 to 3, drawn at random"):
-            _check(module, query, key, 0)
+            expect(_scores(module, query, key, 0), query @ key.T, "score[query][key]")
             profile, most = module.profile(), rows // 16 * (keys // 8) * (head_dim // 16)
             _check_calls(profile.tensor_core_calls, most)
             note = "`place` gives addresses without conflicts: ask for 8 rows of one chunk at a time."
             expect(profile.bank_conflicts, 0, "number of bank conflicts", note=note)
 
 
-def _check(module, query: torch.Tensor, key: torch.Tensor, before: int) -> None:
+def _scores(module, query: torch.Tensor, key: torch.Tensor, before: int) -> torch.Tensor:
     scores = torch.full((len(query), len(key)), float(before))
     module.score_keys_alone(query.half(), key.half(), scores, query.shape[1])
-    expect(scores, query @ key.T + before, "score[query][key]")
+    return scores
+
+
+def _note(products: torch.Tensor, wanted: torch.Tensor) -> str:
+    """Whose product the first wrong score holds, where a product of 1 and j + 1 tells the key j."""
+    for row, column in (products != wanted).nonzero().tolist()[:1]:
+        value = products[row, column].item()
+        if value == 0:
+            return f"The product of query {row} and key {column} is missing there."
+        if value == 2 * wanted[row, column]:
+            return f"The product of query {row} and key {column} was added twice."
+        if 0 < value <= len(wanted[0]):
+            return f"A product with key {value - 1:.0f} came there."
+    return ""
 
 
 def _check_calls(calls: int, needed: int) -> None:
