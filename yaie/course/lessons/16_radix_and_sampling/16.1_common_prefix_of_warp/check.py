@@ -42,8 +42,10 @@ def check() -> None:
         with given(f"{count} tokens, {which}"):
             _expect(module, a[None], b[None], [min(places, default=count)])
     tokens = torch.arange(64).reshape(2, 32)
-    with given("two warps with 32 tokens each, all equal; count is 20 for warp 0 and 32 for warp 1"):
-        _expect(module, tokens, tokens.clone(), [20, 32], [20, 32])
+    other = tokens.clone()
+    other[:, [7, 25]] = torch.tensor([[7, -1], [-1, -1]])
+    with given("two warps; warp 0 with count 20 and equal tokens, warp 1 with count 32, of which 7 and 25 differ"):
+        _expect(module, tokens, other, [20, 7], [20, 32])
     tokens = torch.arange(256)[None]
     with given("profile of 256 tokens that are all equal"):
         _expect(module, tokens, tokens.clone(), [256])

@@ -8,6 +8,10 @@ __global__ void limits_of_threads(const float* logits, int vocab_size, int id_bi
     row.set_temperature(1.0f);
     float largest;
     find_largest(row, largest, scratch);
+    if (threadIdx.x == 0) {  // where no digit is found, these stay
+        histogram.digit = 0;
+        histogram.before = 0;
+    }
     const Order all = row.order(INFINITY, vocab_size - 1);
     const bool by_mass = top_p < 1.0;
     const unsigned long long target = by_mass ? share_of(totals_up_to(row, all, scratch).mass, top_p) : top_k;

@@ -60,6 +60,6 @@ def check() -> None:
             row = torch.tensor(logits)
             limits = _limits(row, top_k, top_p)
             kept, wanted = _up_to(row, limits[0].item()), _wanted(row, top_k, top_p)
-            note = f"{len(kept)} tokens are kept, and {len(wanted)} should be." if len(kept) != len(wanted) else ""
+            note = f"{len(kept)} are kept instead of {len(wanted)}." if len(kept) != len(wanted) else ""
             expect(kept, wanted, "ids of the tokens up to the limit", note=note)
             expect(limits, limits[:1].expand(128), "limit that each thread returns")
