@@ -4,7 +4,7 @@
 // `yaie.exercise("16.1").check()` in the notebook, or `yaie check 16.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash ee15ecfb9ad68331
+// generated, text hash 3bf2ada4a2e2563e
 
 // ==================== csrc/radix_ops/match_prefixes.cu ====================
 //
@@ -72,7 +72,8 @@ __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int
 // | `block_table` | the request's blocks, in order; entries beyond the context are not read |
 // | `out` | `[context_len, units_per_token]` |
 //
-// A token may have more units than the thread block has threads.
+// A token may have more units than the thread block has threads. Neighbouring threads copy neighbouring
+// units.
 //
 // With block_size 2, block_table = [3, 0] and context_len 3:
 //

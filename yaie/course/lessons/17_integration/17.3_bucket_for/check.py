@@ -18,6 +18,8 @@ def check() -> None:
 def _note(bucket: object, wanted: int | None, num_seqs: int, sizes: list[int]) -> str:
     if wanted is None:
         return "No bucket holds so many sequences."
+    if bucket is None:
+        return f"The bucket {wanted} holds them."
     if bucket not in sizes:
         return f"That is none of the buckets {sizes}."
     return "That bucket is too small for the batch." if bucket < num_seqs else "A smaller bucket holds the batch, too."

@@ -35,6 +35,7 @@ def check() -> None:
         static, batch = _static(size, width), _batch(rows, max(len(row[4]) for row in rows))
         names = ("token_ids", "positions", "slot_mapping", "context_lens", "block_tables")
         tensors = {name: getattr(static, name) for name in names}
+        addresses = {name: tensor.data_ptr() for name, tensor in tensors.items()}
         before = {name: getattr(batch, name).tolist() for name in names}
         n = len(rows)
         with given(
@@ -43,7 +44,8 @@ def check() -> None:
         ):
             cuda_graph.fill(static, batch)
             for name in names:
-                if getattr(static, name) is not tensors[name]:
+                now = getattr(static, name)
+                if now is not tensors[name] or now.data_ptr() != addresses[name]:
                     expect("another tensor", "the tensor that was there before", f"static.{name}")
             for name, padding in (("token_ids", 0), ("slot_mapping", -1), ("context_lens", 0)):
                 expected = [*before[name], *[padding] * (size - n)]
