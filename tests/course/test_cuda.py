@@ -178,7 +178,7 @@ def test_a_finding_in_the_engines_line_is_not_to_be_fixed_there(name, sandbox, e
     assert "Where" not in rows
     assert "paged_decode_1_thread_per_head.cu" in rows["Found"]
     assert "Likely cause" not in rows
-    assert rows["Next step"].startswith("That line is the engine's: look at what your `slot_of_token` gives back")
+    assert rows["Next step"].startswith("That line is not yours: look at what your `slot_of_token` gives back")
 
 
 def test_name_that_the_engine_has_already_is_explained(sandbox, exercises):

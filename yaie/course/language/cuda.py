@@ -137,11 +137,13 @@ class Cuda(Language):
         in which the workers will ask for them."""
         path, checked = HOME / exercise.file.name, checked_files(exercise)
         try:
-            engine_seam.prepare(
-                (under_csrc(module), spliced(exercise.file, path, text, module, [exercise]))
-                for text in texts
-                for module in checked
-            )
+            made = [
+                (module, spliced(exercise.file, path, text, module, [exercise])) for text in texts for module in checked
+            ]
+            more = exercise.folder / "check.cu"
+            if more.is_file():
+                made = [(module, engine_seam.with_launchers(text, more)) for module, text in made]
+            engine_seam.prepare((under_csrc(module), text) for module, text in made)
         except (CompileError, OSError) as error:  # no compiler, no place for what it makes
             raise SandboxError(f"{error} Run `yaie doctor`.") from error
 

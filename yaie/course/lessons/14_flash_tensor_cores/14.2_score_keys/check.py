@@ -2,34 +2,64 @@ from __future__ import annotations
 
 import torch
 
-from yaie.course.expect import expect, given
+from yaie.course.expect import Mismatch, expect, given
 
-from ...lesson_13.common import attend, marks, module
-from ..common import RUNG, TOLERANCE, halves, weights_of
+from ..common import launchers
+
+SIZES = {64: (128, 64), 128: (64, 32)}  # by head_dim: rows of 4 warps, keys
+BANDS = {64: "HEAD_DIM 64, BANDS 2, BLOCKS 8", 128: "HEAD_DIM 128, BANDS 1, BLOCKS 4"}
 
 
 def check() -> None:
-    for scores in ([0, 1], [3, 0, 2, 1], [i % 5 for i in range(20)], [i * 7 % 6 for i in range(64)]):
-        for columns in ((0,), (9, 20)):
-            key = torch.zeros(len(scores), 1, 64)
-            key[:, 0, columns[-1]] = torch.tensor(scores, dtype=torch.float32)
-            query = torch.zeros(1, 1, 64)
-            query[..., list(columns)] = 1.0
-            text = f"one query with a 1 in column {' and '.join(map(str, columns))}, keys with {scores} in column"
-            with given(f"{text} {columns[-1]}: these are the scores (a score of s weighs 2^s)"):
-                out = attend(RUNG, *halves(query, key, marks(len(scores), 64)))
-                wanted = weights_of(scores)[: len(scores)]
-                expect(out[0, 0, : len(scores)].float(), wanted, "weight of each key", tolerance=TOLERANCE)
-    query = torch.zeros(128, 1, 64)
-    query[torch.arange(128), 0, torch.arange(128) % 64] = 1.0
-    with given(
-        "128 queries, query i with a 1 in column i % 64; 64 keys, key j with a 6 in column j: the score is 6 or 0"
-    ):
-        out = attend(RUNG, *halves(query, 6 * marks(64, 64), marks(64, 64)))
-        wanted = (torch.eye(64).repeat(2, 1) * 63 + 1) / (64 + 63)
-        expect(out[:, 0].float(), wanted, "weight of each key, row by row", tolerance=TOLERANCE)
-    with given("profile of 16 queries and 64 keys"):
-        attend(RUNG, *halves(torch.zeros(16, 1, 64), torch.zeros(64, 1, 64), torch.zeros(64, 1, 64)))
-        conflicts = module(RUNG).profile().bank_conflicts
-        note = "`place` gives addresses without conflicts: ask for 8 rows of one chunk at a time."
-        expect(conflicts, 0, "number of bank conflicts", note=note)
+    module = launchers(__file__)
+    torch.manual_seed(0)
+    for before in (0, 1000):
+        for head_dim in SIZES:
+            rows, keys = SIZES[head_dim]
+            query, key = torch.zeros(rows, head_dim), torch.zeros(keys, head_dim)
+            query[torch.arange(rows), torch.arange(rows) % keys] = 1.0
+            key[torch.arange(keys), torch.arange(keys)] = torch.arange(1.0, keys + 1)
+            with given(
+                f"{BANDS[head_dim]}; query i has a 1 in column i % {keys}, key j has j + 1 in column j, all else is 0; "
+                f"the scores are {before} before"
+            ):
+                scores = _scores(module, query, key, before)
+                wanted = query @ key.T + before
+                expect(scores, wanted, "score[query][key]", note=_note(scores - before, wanted - before))
+    for head_dim in SIZES:
+        rows, keys = SIZES[head_dim]
+        query, key = (torch.randint(-3, 4, (n, head_dim)).float() for n in (rows, keys))
+        with given(f"{BANDS[head_dim]}; queries and keys of whole numbers from -3 to 3, drawn at random"):
+            expect(_scores(module, query, key, 0), query @ key.T, "score[query][key]")
+            profile, most = module.profile(), rows // 16 * (keys // 8) * (head_dim // 16)
+            _check_calls(profile.tensor_core_calls, most)
+            note = "`place` gives addresses without conflicts: ask for 8 rows of one chunk at a time."
+            expect(profile.bank_conflicts, 0, "number of bank conflicts", note=note)
+
+
+def _scores(module, query: torch.Tensor, key: torch.Tensor, before: int) -> torch.Tensor:
+    scores = torch.full((len(query), len(key)), float(before))
+    module.score_keys_alone(query.half(), key.half(), scores, query.shape[1])
+    return scores
+
+
+def _note(products: torch.Tensor, wanted: torch.Tensor) -> str:
+    """Whose product the first wrong score holds, where a product of 1 and j + 1 tells the key j."""
+    for row, column in (products != wanted).nonzero().tolist()[:1]:
+        value = products[row, column].item()
+        if value == 0:
+            return f"The product of query {row} and key {column} is missing there."
+        if value == 2 * wanted[row, column]:
+            return f"The product of query {row} and key {column} was added twice."
+        if 0 < value <= len(wanted[0]):
+            return f"A product with key {value - 1:.0f} came there."
+    return ""
+
+
+def _check_calls(calls: int, needed: int) -> None:
+    """A call multiplies 16 rows by 8 keys in 16 columns."""
+    if calls != needed:
+        headline = "The result is right, but tensor cores did not do the work."
+        headline = headline if calls < needed else "The result is right, but some products are computed in vain."
+        note = "One mma for each 16 rows, 8 keys and 16 columns."
+        raise Mismatch("mma", f"{calls} mma of a warp", f"{needed} mma", "", note, headline)

@@ -11,10 +11,14 @@ def check() -> None:
         "Machine(bandwidth=100, peak=1000); least_time of Cost(bytes=100, flops=500), Cost(bytes=10, flops=500)"
     ):
         expect([costs.least_time(cost, machine) for cost in (few, many)], [1.0, 0.5], "seconds", tolerance=1e-9)
-    for cost, seconds in (
-        (costs.Cost(100, 0), 1.0),
-        (costs.Cost(50, 500), 0.5),
-        (costs.Cost(2**30, 2**32), 2**30 / 100),
+    for bandwidth, peak, bytes, flops, seconds in (
+        (100.0, 1000.0, 100, 0, 1.0),
+        (100.0, 1000.0, 0, 500, 0.5),
+        (100.0, 1000.0, 50, 500, 0.5),
+        (100.0, 1000.0, 2**30, 2**32, 2**30 / 100),
+        (3e12, 9e14, 2**20, 2**25, 2**20 / 3e12),
+        (3e12, 9e14, 2**10, 2**30, 2**30 / 9e14),
     ):
-        with given(f"least_time(Cost(bytes={cost.bytes}, flops={cost.flops}), Machine(bandwidth=100, peak=1000))"):
-            expect(costs.least_time(cost, machine), seconds, "seconds", tolerance=1e-9)
+        cost, machine = costs.Cost(bytes, flops), costs.Machine(bandwidth, peak)
+        with given(f"least_time(Cost(bytes={bytes}, flops={flops}), Machine(bandwidth={bandwidth:g}, peak={peak:g}))"):
+            expect(costs.least_time(cost, machine), seconds, "seconds", tolerance=1e-9 * seconds)

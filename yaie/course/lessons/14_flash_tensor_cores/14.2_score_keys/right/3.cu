@@ -8,7 +8,6 @@ template <int HEAD_DIM, typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* keys,
                                            Accumulators<BANDS, BLOCKS>& scores) {
     const int first_row = threadIdx.x / 32 * 16 * BANDS;
-    clear(scores);
     for (int chunk = 0; chunk < HEAD_DIM / 8; chunk += 2) {
         uint32_t a[BANDS][4];
         for (int band = 0; band < BANDS; ++band) load_operand<HEAD_DIM>(a[band], queries, first_row + 16 * band, chunk);

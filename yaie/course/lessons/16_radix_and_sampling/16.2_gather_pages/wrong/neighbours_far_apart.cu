@@ -1,0 +1,11 @@
+// expect: Neighbouring threads should copy neighbouring units
+template <typename Unit>
+__global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
+                                    int64_t units_per_token) {
+    const int64_t position = blockIdx.x;
+    const int64_t slot = block_table[position / block_size] * block_size + position % block_size;
+    const int64_t each = (units_per_token + blockDim.x - 1) / blockDim.x, first = threadIdx.x * each;
+    for (int64_t i = first; i < min(first + each, units_per_token); ++i) {
+        out[position * units_per_token + i] = cache[slot * units_per_token + i];
+    }
+}

@@ -1,0 +1,11 @@
+// expect: Out-of-bounds read
+template <typename Unit>
+__global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
+                                    int64_t units_per_token) {
+    const int page = blockIdx.x / block_size, row = blockIdx.x % block_size;
+    const int64_t block = block_table[page], next = block_table[page + 1];
+    const int64_t slot = row < block_size ? block * block_size + row : next * block_size;
+    for (int64_t i = threadIdx.x; i < units_per_token; i += blockDim.x) {
+        out[blockIdx.x * units_per_token + i] = cache[slot * units_per_token + i];
+    }
+}
