@@ -4,7 +4,7 @@
 // `yaie.exercise("9.1").check()` in the notebook, or `yaie check 9.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 9798e62f3058fc85
+// generated, text hash 6b86aecbf5449012
 
 // ==================== csrc/memory/copy_blocks.cu ====================
 //
@@ -155,4 +155,42 @@ __global__ void transpose_tile_kernel(const float* x, float* y, int rows, int co
 // | 1 | 257 to 300 | 212 | 12,254 |
 __global__ void reduce_2_kernel(const float* x, float* total, int64_t n) {
     // exercise 9.4: write this function
+}
+
+// ==================== csrc/primitives/softmax_rows.cu ====================
+//
+// The softmax of each row of a matrix: y[r][i] = exp(x[r][i] - m) / (the sum of these over row r), where m is the largest
+// number of row r. Without m, exp overflows from 89 on.
+//
+// x, y: [num_rows, size]
+//
+// A row is read once and written once. In between it lies in dynamic shared memory: up to 12,032 floats fit into the
+// 48 KiB that a launch may ask for without more ado. For a longer row the launch fails, and its error is returned.
+
+// ---------- Exercise 9.5: A blank page: the softmax of rows (about 45 minutes) ----------
+//
+// Write the softmax of the rows of a matrix, from a blank page: a kernel, which you write above the
+// launcher, and the launcher itself. Grid, threads and shared memory are yours to choose; the kernel
+// joins the queue `stream`.
+//
+// `x` and `y` are `[num_rows, size]` floats: y[r][i] = exp(x[r][i]) / (the sum of exp(x[r][j]) over j).
+// exp of 89 does not fit into a float, so take the largest number of the row from each one first: the
+// quotients stay the same. A number may be -inf, but not all of a row. size need not be a multiple of
+// anything.
+//
+// - A number of `x` is read from global memory once, a number of `y` is written once. In between a row
+//   lies in dynamic shared memory, the third number of the launch. Rows of 8,192 floats must work.
+// - Rows have nothing to do with each other: several rows take several thread blocks.
+// - The threads of a block share the work. Neighbouring threads touch neighbouring numbers.
+// - The launcher returns 0 if all went well, and else the error code of the launch: for a row that is
+//   too long for the shared memory, for example. No rows, or rows of no numbers, are no error.
+//
+// | a row of `x` | the same row of `y` |
+// |---|---|
+// | 0, 0 | 0.5, 0.5 |
+// | 1000, 1000 + ln 3 | 0.25, 0.75 |
+// | 5, -inf, 5 | 0.5, 0, 0.5 |
+extern "C" int softmax_rows(const float* x, float* y, int num_rows, int size, cudaStream_t stream) {
+    // exercise 9.5: write this function
+    return {};
 }

@@ -31,6 +31,7 @@ NOT_IN_A_STEP = {
     "9.1": "copies of blocks: only a fork needs them",
     "9.3": "a transpose, to learn what shared memory is for",
     "9.4": "a sum, to learn how threads work together",
+    "9.5": "a softmax of rows, to write a kernel and its launcher: the engine's are inside attention and sampling",
     "10.2": "copies of blocks: only a fork needs them",
     "10.4": "the guide's tree, which knows requests; the engine's tree knows pages",
     "10.6": "a penalty: only a request that asks for one has it computed",
