@@ -330,7 +330,8 @@ def test_a_launcher_takes_its_own_kernels_with_it(exercises):
 def test_a_launcher_leaves_what_others_need(exercises):
     """reduce.cu has kernels, sizes and launchers that several share: taken out, the rest would not compile."""
     launcher = CUDA.reference(find_exercise("10.18"))
-    assert launcher.startswith('extern "C" int reduce_2_shared(') and launcher.count("{") == 1
+    assert launcher.startswith('extern "C" int reduce_2_shared(')
+    assert launcher.count("{") == 1
 
 
 def test_installing_on_top_keeps_what_is_there(reduction, exercises):
