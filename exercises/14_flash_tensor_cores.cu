@@ -4,7 +4,7 @@
 // `yaie.exercise("14.1").check()` in the notebook, or `yaie check 14.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash fc9a3fa58bda250a
+// generated, text hash f9c4028f2a76e37a
 
 // ==================== csrc/flash_attention/flash_attention_4_tensor_cores.cu ====================
 //
@@ -83,7 +83,47 @@ __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores,
     // exercise 14.1: write this function
 }
 
-// ---------- Exercise 14.2: Scores with ldmatrix and mma (about 35 minutes) ----------
+// ==================== csrc/primitives/tile_product.cu ====================
+//
+// The product of two narrow matrices on tensor cores: c = a * b^T, with sums in float, by one warp.
+//
+// a: [16, depth], b: [8, depth], float16; c: [16, 8]. depth is a multiple of 16; all pointers are 16-byte aligned.
+//
+// The engine's file has these, and you may use them:
+//     // Two neighbours of a row, as one register.
+//     __device__ __forceinline__ uint32_t two_at(const __half* place);
+
+// ---------- Exercise 14.2: One mma (about 20 minutes) ----------
+// Launched by `tile_product`: tile_product_kernel<<<1, 32, 0, stream>>>(a, b, c, depth)
+//
+// Multiply two narrow matrices on tensor cores: c = a x b^T. One warp of 32 lanes does it.
+//
+// | argument | shape | |
+// |---|---|---|
+// | `a` | `[16, depth]` | float16 |
+// | `b` | `[8, depth]` | float16; row n of `b` is column n of the right matrix |
+// | `c` | `[16, 8]` | float; row m, column n is the dot product of row m of `a` and row n of `b` |
+//
+// depth is a multiple of 16. There is one mma for each 16 columns, and it goes on from the sums of the
+// one before. Each lane fetches its own elements from global memory, each of them once: no `ldmatrix`
+// and no shared memory is needed.
+//
+// You may use `yaie::mma_m16n8k16_f16(d, left, right, sums)`: d = left x right + sums, where d may be
+// sums. `left` is `uint32_t[4]`, `right` is `uint32_t[2]`, the others are `float[4]`. A `uint32_t` holds two
+// neighbours of a row of `a` or `b`, the first in its lower half, as they lie in memory.
+//
+// With depth 32, in the second step, lane 5 has
+//
+// | | elements |
+// |---|---|
+// | `left` | a[1][18], a[1][19]; a[9][18], a[9][19]; a[1][26], a[1][27]; a[9][26], a[9][27] |
+// | `right` | b[1][18], b[1][19]; b[1][26], b[1][27] |
+// | `d` | c[1][2], c[1][3], c[9][2], c[9][3] |
+__global__ void tile_product_kernel(const __half* a, const __half* b, float* c, int depth) {
+    // exercise 14.2: write this function
+}
+
+// ---------- Exercise 14.3: Scores with ldmatrix and mma (about 35 minutes) ----------
 //
 // Add queries x keys to the scores of a warp, on tensor cores.
 //
@@ -106,10 +146,10 @@ __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores,
 template <int HEAD_DIM, typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* keys,
                                            Accumulators<BANDS, BLOCKS>& scores) {
-    // exercise 14.2: write this function
+    // exercise 14.3: write this function
 }
 
-// ---------- Exercise 14.3: A pipeline of copies (about 20 minutes) ----------
+// ---------- Exercise 14.4: A pipeline of copies (about 20 minutes) ----------
 //
 // Come to tile number `tile` of `num_tiles`, in a pipeline with two stages. All threads of the block
 // call it at the top of the loop over the tiles.
@@ -130,5 +170,5 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
 // `yaie::cp_async_wait<n>()`, which waits until at most n groups of this thread are in flight.
 template <typename StartTile>
 __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
-    // exercise 14.3: write this function
+    // exercise 14.4: write this function
 }

@@ -38,6 +38,7 @@ NOT_IN_A_STEP = {
     "10.10": "a transpose, to learn what shared memory is for",
     "10.18": "a sum, to learn how threads work together",
     "10.24": "a sum, to learn how threads work together",
+    "14.2": "a small product, to learn how matrices lie in registers",
     "16.1": "a search for prefixes on the device: the engine keeps its tree on the host",
 }
 ON_A_GPU_ONLY = {"17.3", "17.4"}  # CUDA graphs

@@ -35,3 +35,12 @@ def test_a_row_that_is_too_long_is_refused():
     with pytest.raises(yaie.cuda.KernelError) as caught:
         softmax(torch.zeros(1, 12033, device=DEVICE))
     assert {finding.kind for finding in caught.value.findings} <= {"bad_launch", "launch_error"}
+
+
+@pytest.mark.parametrize("depth", [0, 16, 48])
+def test_tile_product(depth):
+    """Whole numbers are exact in float16 and in the sums: one element in another lane's place is a wrong number."""
+    a, b = (torch.randint(-8, 9, (rows, depth), device=DEVICE).half() for rows in (16, 8))
+    c = torch.full((16, 8), math.nan, device=DEVICE)
+    module("tile_product").tile_product(a, b, c, depth)
+    assert torch.equal(c, a.float() @ b.float().T)
