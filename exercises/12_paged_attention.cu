@@ -4,7 +4,7 @@
 // `yaie.exercise("12.1").check()` in the notebook, or `yaie check 12.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 52bef0d079666d99
+// generated, text hash 08982514ec8408b7
 
 // ==================== csrc/paged_attention/problem.cuh ====================
 //
@@ -129,7 +129,91 @@ __device__ __forceinline__ float warp_dot(const float* query, const T* key, int 
     return {};
 }
 
-// ---------- Exercise 12.4: Merge the splits of a context (about 20 minutes) ----------
+// ==================== csrc/paged_attention/grouped.cuh ====================
+//
+// The kernel of rungs 3, 4 and 5 and of prefill: a warp takes ROWS queries that read the same KV head, and tiles of
+// several keys. Rows are pairs of a token of the tile of queries and a head of the group.
+//
+// Lanes load 16 bytes each (layout.cuh), each key and value serves all rows of the warp, and one round of shuffles sums
+// up the dot products of a tile. The warps of a thread block that have the same rows share out the keys, and merge.
+//
+// How keys and values come from memory is the `Loader`'s business: InRegisters here, InSharedMemory in rung 5.
+//
+// The engine's file has these, and you may use them:
+//     constexpr int TILE_PIECES = 4;  // of keys that a lane reads in a tile; as many of values
+//     template <typename L>
+//     using RowOffsets = int64_t[L::ROUNDS];
+
+// ---------- Exercise 12.4: Four loads in flight (about 20 minutes) ----------
+//
+// Load a lane's part of a tile of keys into registers, in pieces of 16 bytes. All 32 lanes of a warp
+// call it. In each round a team of L::LANES neighbouring lanes reads one key, and the L::TEAMS teams
+// of the warp read different keys.
+//
+// | argument | meaning |
+// |---|---|
+// | `me` | the lane's place: `me.member` is its number in its team, from 0 to L::LANES - 1 |
+// | `rows` | the keys of one head, elements of type T |
+// | `offsets` | `[L::ROUNDS]`: the key of this lane's team in each round begins at `rows + offsets[round]` |
+// | `head_dim` | elements of a key, a multiple of L::PIECE, at most L::MAX_DIM |
+// | `raw` | `raw[round * L::CHUNKS + j]` receives piece number me.member + j * L::LANES of the key of that round |
+//
+// A piece is 16 bytes: L::PIECE elements. A lane has L::CHUNKS pieces of each key. Pieces beyond
+// head_dim do not exist: nothing is read there, and their places in `raw` stay as they are. Keys begin
+// at multiples of 16 bytes. Each load takes 16 bytes at once, and none waits for another.
+//
+// With T = float and L for up to 32 elements: PIECE 4, CHUNKS 1, LANES 8, TEAMS 4, ROUNDS 4.
+// With head_dim 24, lane 13 is member 5 of team 1, and lane 14 is member 6:
+//
+// | lane | `raw[2]` |
+// |---|---|
+// | 13 | elements 20 to 23 of the row at `offsets[2]` |
+// | 14 | stays: elements 24 to 27 do not exist |
+template <typename L, typename T>
+__device__ __forceinline__ void load_pieces(const L& me, uint4 (&raw)[TILE_PIECES], const T* rows,
+                                            const RowOffsets<L>& offsets, int head_dim) {
+    // exercise 12.4: write this function
+}
+
+// ==================== csrc/paged_attention/layout.cuh ====================
+//
+// How the 32 lanes of a warp share a tile of keys: LANES neighbouring lanes, a team, read one key at a time, each lane
+// CHUNKS pieces of 16 bytes of it. Lane l of a team has pieces l, l + LANES, ...: the loads of a team lie side by side.
+//
+// The engine's file has these, and you may use them:
+//     constexpr unsigned FULL_WARP = 0xffffffffu;
+
+// ---------- Exercise 12.5: Many sums, few shuffles (about 30 minutes) ----------
+//
+// Add up COUNT numbers over the lanes of a team, and share the sums out to its lanes. All 32 lanes of
+// a warp call it; each LANES neighbouring lanes are a team. LANES and COUNT are powers of 2.
+//
+// `x` holds the lane's own COUNT numbers, `lane` is its number in the warp, 0 to 31. Sum number i is
+// that of the x[i] of all lanes of a team. Afterwards the first numbers of `x` are sums; what the others
+// are does not matter.
+//
+// | | lane l of the team has, from x[0] on |
+// |---|---|
+// | COUNT >= LANES | the COUNT / LANES sums from number l * COUNT / LANES on |
+// | COUNT < LANES | sum number l * COUNT / LANES, rounded down: LANES / COUNT lanes have the same |
+//
+// To add up one number after the other would take COUNT * log2(LANES) shuffles. At most COUNT - 1 are
+// allowed, and log2(LANES / COUNT) more where LANES is larger than COUNT.
+//
+// You may use `__shfl_xor_sync(FULL_WARP, value, distance)`: the value of the lane whose number differs in
+// the bit `distance`.
+//
+// | LANES, COUNT | x of the lanes before | x[0], ... afterwards | shuffles |
+// |---|---|---|---|
+// | 2, 2 | 1 2 and 10 20 | 11 and 22 | 1 |
+// | 2, 4 | 1 2 3 4 and 10 20 30 40 | 11 22 and 33 44 | 2 |
+// | 4, 2 | 1 2, 10 20, 100 200, 0 0 | 111, 111, 222, 222 | 2 |
+template <int LANES, int COUNT>
+__device__ __forceinline__ void reduce_scatter(float (&x)[COUNT], int lane) {
+    // exercise 12.5: write this function
+}
+
+// ---------- Exercise 12.6: Merge the splits of a context (about 20 minutes) ----------
 //
 // Merge attention over several sets of keys, for one element of the output. Each set was attended to
 // on its own: as splits of a long context are, by thread blocks that know nothing of each other.
@@ -153,6 +237,6 @@ __device__ __forceinline__ float warp_dot(const float* query, const T* key, int 
 //
 // You may use `fmaxf(a, b)`, `exp2f(x)`, which is 2^x, and `log2f(x)`.
 __device__ float merge_parts(const float* lses, const float* parts, int count, int stride, float& lse) {
-    // exercise 12.4: write this function
+    // exercise 12.6: write this function
     return {};
 }
