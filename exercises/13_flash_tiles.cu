@@ -4,7 +4,7 @@
 // `yaie.exercise("13.1").check()` in the notebook, or `yaie check 13.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 628ed065ce8aa201
+// generated, text hash 8cb8834812321a3d
 
 // ==================== csrc/flash_attention/flash_attention_2_tiles.cu ====================
 //
@@ -131,9 +131,12 @@ __device__ float take_scores(float score, Running& row, float& rescale) {
 //         // kv_len tokens: row 0 sees kv_len - q_len + 1 keys and each row one more than the row before.
 //         __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + row, kv_len)); }
 //     };
+//     constexpr int SIDE = 16, THREADS = SIDE * SIDE;
 //     struct Tiles {
 //         int seen_by_all, to_visit;
 //     };
+//     // Add a . b to a sum.
+//     __device__ __forceinline__ void add_dot(float& sum, float4 a, float4 b);
 
 // ---------- Exercise 13.3: Skip the tiles that nobody sees (about 15 minutes) ----------
 //
@@ -158,4 +161,39 @@ template <int TILE, typename T>
 __device__ Tiles tiles_that_matter(const Head<T>& head, int first_row) {
     // exercise 13.3: write this function
     return {};
+}
+
+// ---------- Exercise 13.4: A tile in registers (about 25 minutes) ----------
+//
+// Compute the scores of R rows and R keys for each thread, in registers: dot products of rows of two
+// tiles in shared memory. All threads of the block call it, 16 x 16 of them.
+//
+// | argument | meaning |
+// |---|---|
+// | `queries`, `keys` | tiles of 16 * R rows; row r begins at `r * stride`, a multiple of 4, and has head_dim floats |
+// | `head_dim` | a multiple of 4 |
+// | `scores` | the thread's own `[R][R]`; what was there before does not count |
+//
+// Thread number t has ty = t / SIDE and tx = t % SIDE, with SIDE = 16. Its rows are R * ty, R * ty + 1, ...
+// of `queries`, R in all. Its keys are tx, tx + SIDE, tx + 2 * SIDE, ... of `keys`, R in all.
+// `scores[r][i]` is the dot product of its row r and its key i.
+//
+// A thread reads each number of its rows and keys from shared memory once, four neighbours at a time:
+// 2 * R reads of 16 bytes for 4 * R * R multiplications. The profile must show no bank conflicts where
+// stride is head_dim + 4.
+//
+// With R = 4, thread 35:
+//
+// | | |
+// |---|---|
+// | ty, tx | 2, 3 |
+// | its rows | 8, 9, 10, 11 |
+// | its keys | 3, 19, 35, 51 |
+// | `scores[1][2]` | row 9 times key 35 |
+//
+// You may use `add_dot(sum, a, b)`: sum += a.x * b.x + ... + a.w * b.w, for two `float4`.
+template <int R>
+__device__ __forceinline__ void score_keys(const float* queries, const float* keys, int stride, int head_dim,
+                                           float (&scores)[R][R]) {
+    // exercise 13.4: write this function
 }
