@@ -3,18 +3,20 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("17.1").check()` in the notebook, or `yaie check 17.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash caf48b5da713aec6
+# generated, text hash b48da8ae9efad80a
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+
+import torch
 
 from yaie.kernels.ops import BACKENDS, memory
 from yaie.kernels.ops.launching import BackendError, obstacle
 from yaie.kernels.ops.memory import reshape_and_cache, token_bytes
+from yaie.models import cuda_graph
 from yaie.models.batch import Batch
-from yaie.models.cuda_graph import bucket_sizes
+from yaie.models.cuda_graph import bucket_for
 
 
 # ---------- Exercise 17.1: Choose a backend (about 15 minutes) ----------
@@ -74,28 +76,7 @@ class Kernels(memory.Kernels):
         raise NotImplementedError("exercise 17.2: write this function")
 
 
-# ---------- Exercise 17.3: Find the bucket (about 5 minutes) ----------
-def bucket_for(num_seqs: int, sizes: Sequence[int]) -> int | None:
-    """CUDA graphs are captured for a few numbers of sequences, the buckets. Find the smallest bucket that
-    holds a batch.
-
-    - `num_seqs`: sequences of the batch, at least 1.
-    - `sizes`: the buckets in ascending order, at least one, as from `bucket_sizes`.
-    - Returns a number of `sizes`, or None if the batch is too large for all of them.
-
-    With the buckets `[1, 2, 4, 8]`:
-
-    | `num_seqs` | bucket |
-    |---|---|
-    | 3 | 4 |
-    | 4 | 4 |
-    | 5 | 8 |
-    | 9 | None: the step runs without a graph |
-    """
-    raise NotImplementedError("exercise 17.3: write this function")
-
-
-# ---------- Exercise 17.4: Pad a batch for a graph (about 15 minutes) ----------
+# ---------- Exercise 17.3: Pad a batch for a graph (about 15 minutes) ----------
 def fill(static: Batch, batch: Batch) -> None:
     """Copy a decode batch into the tensors that a CUDA graph reads, and turn the rows that are left over
     into padding. A row of padding must change nothing, and read nothing that is not there.
@@ -119,4 +100,42 @@ def fill(static: Batch, batch: Batch) -> None:
     token 0, a row that every embedding has. Its position and its row of the block tables may be
     anything, and so may the end of a wider row: nothing there is read.
     """
-    raise NotImplementedError("exercise 17.4: write this function")
+    raise NotImplementedError("exercise 17.3: write this function")
+
+
+class DecodeGraphs(cuda_graph.DecodeGraphs):
+    """The engine's `DecodeGraphs`. The methods below replace its own; all others are inherited."""
+
+    # ---------- Exercise 17.4: Capture once, replay always (about 20 minutes) ----------
+    def run(self, batch: Batch) -> torch.Tensor:
+        """Run a decode batch by the graph of its bucket, which is captured when the bucket comes up for the
+        first time.
+
+        - `batch`: a `Batch` with one new token for each of its sequences; `len(batch.query_lens)` are its
+          sequences, at most as many as the largest bucket takes.
+        - Returns the hidden states `[num_seqs, hidden_size]` of these sequences, without padding.
+
+        What there is:
+
+        | | |
+        |---|---|
+        | `self.sizes` | the buckets, in ascending order; `bucket_for(num_seqs, self.sizes)` is the smallest one that holds so many |
+        | `self._static_batch(size)` | the `Batch` that the graph of a bucket reads, always the same one |
+        | `fill(static, batch)` | copies a batch into it; the rows that are left over become padding |
+        | `self._step(static)` | one decode step: stores keys and values in the slots, returns hidden states |
+        | `self.capture(step)` | calls `step()`, which takes no argument, some times, and returns a function that replays it |
+        | `self.replays` | a dict: the replay of each bucket that has one |
+
+        A replay computes with the numbers that lie in the static batch *then*, and returns the same tensor
+        each time. A capture takes a while and memory: there is one for each bucket, ever. It runs the step in
+        earnest, with whatever lies in the static batch: keys are stored in pages that belong to somebody.
+
+        With the buckets 1, 2, 4 and 8:
+
+        | call | bucket | captured | rows computed | rows returned |
+        |---|---|---|---|---|
+        | first, 3 sequences | 4 | yes | 4 | 3 |
+        | second, 4 sequences | 4 | no | 4 | 4 |
+        | third, 1 sequence | 1 | yes | 1 | 1 |
+        """
+        raise NotImplementedError("exercise 17.4: write this function")
