@@ -3,7 +3,7 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("18.1").check()` in the notebook, or `yaie check 18.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash e1fed03330260def
+# generated, text hash c7b5412c41619453
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from yaie.profiling.costs import Cost, Machine
+from yaie.profiling.costs import Cost
+from yaie.profiling.occupancy import H100, Multiprocessor, REGISTER_UNIT, SHARED_RESERVED, SHARED_UNIT, WARP, WARP_UNIT, _round_up
 from yaie.profiling.timing import Timing, garbage_waits, timing_of
 
 
@@ -83,22 +84,28 @@ def decode_cost(
     raise NotImplementedError("exercise 18.2: write this function")
 
 
-# ---------- Exercise 18.3: The least time on a machine (about 5 minutes) ----------
-def least_time(cost: Cost, machine: Machine) -> float:
-    """Predict how many seconds an operation takes at least on a machine. The machine moves bytes and
-    computes at the same time.
+# ---------- Exercise 18.3: How many blocks fit? (about 20 minutes) ----------
+def resident_blocks(threads: int, registers: int, shared: int, has: Multiprocessor = H100) -> int:
+    """Say how many thread blocks of a kernel a multiprocessor holds at a time.
 
-    - `cost`: a `Cost`; `cost.bytes` must move, `cost.flops` must be computed.
-    - `machine`: a `Machine`; it moves `machine.bandwidth` bytes and computes `machine.peak` FLOPs in a
-      second.
-    - Returns seconds, a float.
+    - `threads`: of a block. They come in whole warps of WARP = 32.
+    - `registers`: of a thread. A warp gets its registers in pieces of REGISTER_UNIT = 256.
+    - `shared`: bytes of shared memory of a block, static and dynamic. The system takes SHARED_RESERVED =
+      1,024 more for each block. A block gets all of it in pieces of SHARED_UNIT = 128.
+    - `has`: what the multiprocessor has, a `Multiprocessor` with `threads`, `blocks`, `registers` and
+      `shared`. Its registers are in four equal parts, each with warps of its own; so the number of warps
+      that registers are enough for is a multiple of WARP_UNIT = 4.
+    - Returns whole blocks: a block is resident with all its warps, or not at all. 0 where not one fits.
 
-    On a machine with 100 bytes/s and 1,000 FLOP/s:
+    On an H100: 2,048 threads, 32 blocks, 65,536 registers, 233,472 bytes of shared memory.
 
-    | bytes | FLOPs | moving | computing | at least |
+    | threads | registers | shared | blocks | what is used up |
     |---|---|---|---|---|
-    | 100 | 500 | 1 s | 0.5 s | 1 s |
-    | 10 | 500 | 0.1 s | 0.5 s | 0.5 s |
-    | 100 | 0 | 1 s | 0 s | 1 s |
+    | 256 | 32 | 0 | 8 | threads: 2,048 |
+    | 32 | 16 | 0 | 32 | the number of blocks; half of the threads are left |
+    | 128 | 32 | 0 | 16 | threads, and registers as well |
+    | 128 | 33 | 0 | 12 | registers: a warp of 33 each gets 1,280 |
+    | 256 | 16 | 115,712 | 2 | shared memory: 116,736 for each |
+    | 1024 | 65 | 0 | 0 | not one fits: the launch would fail |
     """
     raise NotImplementedError("exercise 18.3: write this function")
