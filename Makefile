@@ -9,7 +9,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-NBVAL := python -m pytest --nbval notebooks solutions --nbval-current-env --nbval-cell-timeout=120 \
+NBVAL := python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 \
 	-n 2 --dist loadscope -q -p no:cacheprovider
 
 .PHONY: lab test check-tools notebooks clean
@@ -27,13 +27,13 @@ test: $(VENV)/.test
 	python -m yaie.course.tools.generate --check
 	@echo "[3/5] tests"
 	python -m pytest -n 2 --dist worksteal -q
-	@echo "[4/5] every notebook as shipped: exercises not attempted"
+	@echo "[4/5] every notebook and solution as shipped: exercises not attempted"
 	rm -rf build/as-shipped build/solved
 	python -m yaie.course.tools.generate --to build/as-shipped
-	YAIE_EXERCISES_DIR="$(CURDIR)/build/as-shipped" YAIE_EXPECT="not attempted" $(NBVAL)
+	YAIE_EXERCISES_DIR="$(CURDIR)/build/as-shipped" YAIE_EXPECT="not attempted" $(NBVAL) notebooks solutions
 	@echo "[5/5] every notebook with the exercises solved"
 	python -m yaie.course.tools.generate --to build/solved --solved
-	YAIE_EXERCISES_DIR="$(CURDIR)/build/solved" YAIE_EXPECT=passed $(NBVAL)
+	YAIE_EXERCISES_DIR="$(CURDIR)/build/solved" YAIE_EXPECT=passed $(NBVAL) notebooks
 	@echo "All green."
 
 # Run every notebook and store what it shows (maintainers).

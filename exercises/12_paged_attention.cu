@@ -4,7 +4,7 @@
 // `yaie.exercise("12.1").check()` in the notebook, or `yaie check 12.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash 08982514ec8408b7
+// generated, text hash b73380cd32bd7b15
 
 // ==================== csrc/paged_attention/problem.cuh ====================
 //
@@ -82,7 +82,7 @@ __device__ __forceinline__ float grow_maximum(float score, float& largest, float
 
 // ==================== csrc/paged_attention/paged_decode_2_warp_per_head.cu ====================
 //
-// Rung 2 of paged decode: a warp per query head, its lanes side by side along head_dim.
+// Rung 2 of paged decode: a warp per query head, its lanes at consecutive elements of head_dim.
 //
 // What changed: a row is read in whole sectors, and the sums stay in registers. It is still one key at a time: the next
 // load waits for a dot product of five shuffles, and each head of a group reads the same keys.
@@ -178,7 +178,7 @@ __device__ __forceinline__ void load_pieces(const L& me, uint4 (&raw)[TILE_PIECE
 // ==================== csrc/paged_attention/layout.cuh ====================
 //
 // How the 32 lanes of a warp share a tile of keys: LANES neighbouring lanes, a team, read one key at a time, each lane
-// CHUNKS pieces of 16 bytes of it. Lane l of a team has pieces l, l + LANES, ...: the loads of a team lie side by side.
+// CHUNKS pieces of 16 bytes of it. Lane l of a team has pieces l, l + LANES, ...: the loads of a team are contiguous.
 //
 // The engine's file has these, and you may use them:
 //     constexpr unsigned FULL_WARP = 0xffffffffu;

@@ -1,5 +1,5 @@
 // How the 32 lanes of a warp share a tile of keys: LANES neighbouring lanes, a team, read one key at a time, each lane
-// CHUNKS pieces of 16 bytes of it. Lane l of a team has pieces l, l + LANES, ...: the loads of a team lie side by side.
+// CHUNKS pieces of 16 bytes of it. Lane l of a team has pieces l, l + LANES, ...: the loads of a team are contiguous.
 #pragma once
 #include "../common.cuh"
 

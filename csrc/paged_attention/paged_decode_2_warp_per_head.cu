@@ -1,4 +1,4 @@
-// Rung 2 of paged decode: a warp per query head, its lanes side by side along head_dim.
+// Rung 2 of paged decode: a warp per query head, its lanes at consecutive elements of head_dim.
 //
 // What changed: a row is read in whole sectors, and the sums stay in registers. It is still one key at a time: the next
 // load waits for a dot product of five shuffles, and each head of a group reads the same keys.

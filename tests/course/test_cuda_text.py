@@ -105,7 +105,7 @@ def test_pieces_tell_what_each_defines():
 
 
 def test_needed_follows_names_and_macros():
-    """Would catch: a helper left out because only a macro or another helper names it, and one taken along in vain."""
+    """Would catch: a helper left out that only a macro or another helper names, and one taken along for nothing."""
     text = cuda_text.own(PIECES, {"other"})
     words = [piece.source.split()[0] for piece in cuda_text.pieces(text)]
     assert words == ["constexpr", "struct", "template", "__device__", "namespace"]  # helper: TWICE mentions it

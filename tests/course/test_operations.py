@@ -12,6 +12,14 @@ from yaie.kernels import ops
 PROMPT, GREEDY = [5, 6, 7, 8], SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
 
 
+def answered(engine, prompt=PROMPT, params=GREEDY):
+    """The tokens of an answer. What went wrong in a step is raised: no tokens would not say why."""
+    output = engine.generate([prompt], params)[0]
+    if engine.last_error is not None:
+        raise engine.last_error
+    return output.token_ids
+
+
 @pytest.fixture
 def engine():
     return LLM("tiny", backend="emulator", num_blocks=8)
@@ -64,10 +72,10 @@ def test_a_solved_cuda_exercise_serves(exercises, monkeypatch):
     """Would catch `parts="exercises"` that leaves kernels out, or in, or takes the text of an earlier save."""
     generate.write(exercises, solved=True)
     monkeypatch.setattr(parts, "passed_parts", lambda: ["9.2"])
-    expected = LLM("tiny", backend="torch", device="cpu", num_blocks=8).generate(PROMPT, GREEDY)
+    expected = answered(LLM("tiny", backend="torch", device="cpu", num_blocks=8))
     engine = LLM("tiny", backend="emulator", parts="exercises", num_blocks=8)
     with parts.watch_operations(engine) as ran:
-        assert engine.generate(PROMPT, GREEDY)[0].token_ids == expected[0].token_ids
+        assert answered(engine) == expected
     assert ran.yours == {"memory/reshape_and_cache.cu"}
     assert not engine_seam.sources()
     path = exercises / "09_memory_operations.cu"
@@ -75,7 +83,7 @@ def test_a_solved_cuda_exercise_serves(exercises, monkeypatch):
     assert path.read_text().count(right) == 1
     path.write_text(path.read_text().replace(right, wrong))
     engine = LLM("tiny", backend="emulator", parts="exercises", num_blocks=8)
-    assert engine.generate(PROMPT, GREEDY)[0].token_ids != expected[0].token_ids
+    assert answered(engine) != expected
 
 
 def test_a_solved_part_of_a_slower_rung_serves(exercises, monkeypatch):
@@ -87,7 +95,7 @@ def test_a_solved_part_of_a_slower_rung_serves(exercises, monkeypatch):
     for chosen, rung in ((None, "sampling/sample_3_list.cu"), ("exercises", "sampling/sample_2_radix.cu")):
         engine = LLM("tiny", backend="emulator", parts=chosen, num_blocks=8)
         with parts.watch_operations(engine) as ran:
-            outputs.append(engine.generate(PROMPT, drawn)[0].token_ids)
+            outputs.append(answered(engine, params=drawn))
         assert ran.files["sample"] == {rung}
         assert ran.yours == ({rung} if chosen else set())
     assert outputs[0] == outputs[1]
@@ -104,6 +112,6 @@ def test_a_solved_part_of_flash_attention_serves(exercises, monkeypatch, passed,
     for chosen in (None, "exercises"):
         engine = LLM("tiny", backend="emulator", dtype=torch.bfloat16, parts=chosen, num_blocks=8)
         with parts.watch_operations(engine) as ran:
-            tokens.append(engine.generate([list(range(5, 45))], GREEDY)[0].token_ids)
+            tokens.append(answered(engine, list(range(5, 45))))
     assert f"flash_attention/flash_attention_{rung}.cu" in ran.files["paged_attention_forward"] & ran.yours
     assert tokens[0] == tokens[1]

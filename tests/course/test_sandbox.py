@@ -277,6 +277,21 @@ def test_server_that_dies_is_started_again(warm_up):
     own.close()
 
 
+def test_changed_engine_is_imported_again(warm_up, tmp_path, monkeypatch):
+    """A server that keeps what it has imported checks against the engine of yesterday."""
+    module = tmp_path / "yaie" / "engine" / "engine.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("")
+    monkeypatch.setattr(sandbox_module, "REPOSITORY", tmp_path)
+    own, servers = Sandbox(), []
+    for changed in (1, 1, 2):
+        os.utime(module, (changed, changed))
+        own.run(job(warm_up.stub))
+        servers.append(own._server.pid)
+    assert servers[0] == servers[1] != servers[2]
+    own.close()
+
+
 def test_server_that_cannot_start_is_a_panel_with_its_last_words(warm_up, monkeypatch):
     """A broken torch must be shown as the reason, not as an endless wait or a broken pipe."""
     monkeypatch.setattr(sandbox_module.sys, "executable", "/bin/false")

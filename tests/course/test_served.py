@@ -159,16 +159,13 @@ def called_on_a_gpu(tmp_path_factory):
         return called_in_python(python)
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
-def test_a_solved_exercise_serves(exercise, called_on_torch, called_on_the_emulator, called_on_a_gpu):
-    """Would catch an engine that passes over a learner's function because it has a faster one of its own."""
-    called = called_on_torch | called_on_the_emulator | called_on_a_gpu
-    if exercise.id in ON_A_GPU_ONLY and not torch.cuda.is_available():
-        pytest.skip("CUDA graphs need a GPU")
-    if exercise.id in NOT_IN_A_STEP:
-        assert exercise.id not in called, "it is called, so it must not be listed"
-    else:
-        assert exercise.id in called, f"{exercise.target} was not called"
+def test_solved_exercises_serve(called_on_torch, called_on_the_emulator, called_on_a_gpu):
+    """Would catch an engine that passes over a learner's function because it has a faster one of its own.
+
+    One test for all: engines that call most of them at a time take half a minute to compile.
+    """
+    silent = {exercise.id for exercise in EXERCISES} - called_on_torch - called_on_the_emulator - called_on_a_gpu
+    assert silent == set(NOT_IN_A_STEP) | (set() if torch.cuda.is_available() else ON_A_GPU_ONLY)
 
 
 def test_the_list_has_no_exercise_that_is_gone():

@@ -1,6 +1,6 @@
 """What findings say: the cause that would help, and no other.
 
-Kinds: a wrong index or a missing barrier is not mended by an atomic; a launch without its third argument is no missing
+Kinds: a wrong index or a missing barrier is not fixed by an atomic; a launch without its third argument is no missing
 guard; a negative index has nothing to do with dynamic shared memory; the index of an element in a matrix.
 """
 
@@ -106,7 +106,7 @@ def test_a_third_argument_that_is_missing_or_counts_elements_is_named(module):
 
 @pytest.mark.parametrize("launcher", ["update", "update_in_two_lines"])
 def test_an_atomic_is_advised_for_an_update(module, launcher):
-    """Would catch a lost update that nobody is told how to mend."""
+    """Would catch a lost update that nobody is told how to fix."""
     assert all("use an atomic" in f.cause for f in findings(module, launcher))
 
 

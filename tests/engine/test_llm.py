@@ -89,7 +89,7 @@ def test_the_next_turn_of_a_chat_finds_the_answer_of_the_last(fake):
 
 
 def test_a_prompt_is_found_while_its_first_request_still_runs(fake):
-    """Would catch an engine that publishes only what has ended: requests side by side would share nothing."""
+    """Would catch an engine that publishes only what has ended: requests at the same time would share nothing."""
     llm = engine(fake)
     shared = prompt(12, seed=3)
     first = llm.add_request([*shared, 1], GREEDY)

@@ -1,10 +1,10 @@
 """Run a check where its crashes and loops do no harm. Not its malice: a learner's code has all the learner's rights.
 
 Three processes take part. The notebook (or terminal) holds a `Sandbox`. It starts one server process, which imports
-torch once and then waits. For each run the server forks a worker: the worker alone executes the learner's code, so an
-endless loop, `os._exit`, a segmentation fault or a full memory ends the worker and nothing else. The server keeps the
-worker's time, memory, output, files and processes within limits, ends all that it leaves behind, and reports how it
-ended. The server never imports the engine, so a worker always sees the files as they are now.
+torch and the engine once and then waits. For each run the server forks a worker: the worker alone executes the
+learner's code, so an endless loop, `os._exit`, a segmentation fault or a full memory ends the worker and nothing else.
+The server keeps the worker's time, memory, output, files and processes within limits, ends all that it leaves behind,
+and reports how it ended. A server is ended once a file of the engine has changed: a run sees the files as they are now.
 
     notebook --(one JSON line per run)--> server --fork--> worker --(files in a folder)--> server
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import json
 import math
 import os
@@ -62,14 +63,17 @@ class Sandbox:
     def _forget(self) -> None:
         self._server: Any = None  # subprocess.Popen
         self._complaints: Any = None  # what the server wrote to its standard error
+        self._files: dict[str, int] = {}  # as they were when the server was started
         self._busy = threading.RLock()
 
     def start(self) -> None:
         """Have the server import torch while the caller does something else."""
         with self._busy:
-            if self._server is not None and self._server.poll() is not None:
+            files = _files()
+            if self._server is not None and (self._server.poll() is not None or files != self._files):
                 self.close()
             if self._server is None:
+                self._files = files
                 try:
                     self._complaints = tempfile.TemporaryFile()  # noqa: SIM115, closed with the server
                     self._server = subprocess.Popen(
@@ -146,6 +150,17 @@ class Sandbox:
                 server.wait()
             server.stdout.close()
             self._complaints.close()
+
+
+def _files() -> dict[str, int]:
+    """When each file that a server imports was last changed. Those of lessons are imported by workers alone."""
+    found = {}
+    for folder, folders, files in os.walk(REPOSITORY / "yaie"):
+        folders[:] = [name for name in folders if name not in ("lessons", "__pycache__")]
+        for path in (os.path.join(folder, name) for name in files if name.endswith(".py")):
+            with suppress(FileNotFoundError):  # an editor's, for a moment
+                found[path] = os.stat(path).st_mtime_ns
+    return found
 
 
 # ---- the server
@@ -321,6 +336,11 @@ if __name__ == "__main__":
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     import torch
 
+    import yaie.course.worker
+    import yaie.engine.llm  # noqa: F401, what checks run, imported once for all of them
+
     torch.set_num_threads(1)  # a thread pool would not survive the fork
+    gc.collect()
+    gc.freeze()  # else a worker's first collection writes to, and so copies, all pages that it shares with the server
     for line in sys.stdin:
         print(json.dumps(_supervise(json.loads(line))), file=answers, flush=True)

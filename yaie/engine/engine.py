@@ -9,8 +9,8 @@ When something fails, nothing that was handed in is lost, nothing is handed out 
 - numbers that are not finite, a draw from nothing and text that cannot be decoded end the request that they belong to;
 - an exception while the model runs ends the requests of that step, one in the bookkeeping all requests, because it is
   no longer known whose pages are whose; they have `finish_reason="error"`, and `Engine.last_error` the exception;
-- a step that is cut (KeyboardInterrupt) ends nobody. Whoever calls next finds the books half written (`_sound`): pool
-  and scheduler are made anew, and each request goes on from the tokens that are in its queue;
+- a step that is cut (KeyboardInterrupt) ends nobody. Whoever calls next finds its bookkeeping half done (`_sound`):
+  pool and scheduler are made anew, and each request goes on from the tokens that are in its queue;
 - a stream that is closed, or collected as garbage (perhaps in the middle of a step), notes its requests in
   `_forgotten`. They are aborted at once, or by the next step.
 
@@ -120,11 +120,11 @@ class Engine:
         self._queue: deque[Delivery] = deque()  # of the requests that came by `add_request`
         self._forgotten: deque[Request] = deque()  # whoever wanted their answers is gone
         self._lock = threading.RLock()  # held by the thread that works on the engine
-        # Generators that run while the books are written, and while steps are made for a stream (those hand out
+        # Generators that run while the bookkeeping changes, and while steps are made for a stream (those hand out
         # nothing). `gi_running` is right however they end, where a flag would be left standing by a cut just before
         # its reset. The lock cannot tell: its thread may take it twice.
         self._writing, self._filling = self._write(str), self._fill(self._queue)
-        self._sound = False  # are the books whole?
+        self._sound = False  # is the bookkeeping whole?
         self.operations: Operations | None = None
         self._make_pool()
         self._sound = True
@@ -274,7 +274,7 @@ class Engine:
         yield
 
     def _change(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Write the books by `action`. If it is cut, they are not sound, and who comes next makes them anew."""
+        """Change the bookkeeping by `action`. If it is cut, whoever comes next makes it anew."""
         with self._lock:
             if self._writing.gi_running:
                 raise RuntimeError(FROM_INSIDE)
@@ -290,7 +290,7 @@ class Engine:
         yield
 
     def _tidy(self) -> None:
-        """Make the books whole, and abort what is forgotten; if they are being written, the next step does."""
+        """Make the bookkeeping whole, and abort what is forgotten; if it is being changed, the next step does."""
         if not self._writing.gi_running:
             self._change(self._abort_forgotten)
 
@@ -305,7 +305,7 @@ class Engine:
                 raise RuntimeError(f"the scheduler has {len(self._requests)} requests and chose none of them")
             self._totals["preemptions"] += len(self.scheduler.preempted)
             work = self._work(scheduled) if self.trace is not None else {}
-            self._sound = True  # while the model computes, nobody writes the books
+            self._sound = True  # while the model computes, the bookkeeping does not change
             try:
                 results = self.runner.run(scheduled)
             except Exception as error:

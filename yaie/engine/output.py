@@ -43,7 +43,7 @@ class StreamChunk:
 
 
 class Delivery(NamedTuple):
-    """A chunk on its way to whoever waits for it."""
+    """A chunk for whoever waits for it."""
 
     request: Any  # whose it is; None if it was refused
     num_output_tokens: int  # that it has with this chunk

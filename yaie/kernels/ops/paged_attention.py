@@ -38,7 +38,7 @@ SHARE_THAT_SATURATES = 0.8
 # What starting a thread block costs, in keys that it could have read instead (measured on an H100).
 START_TOKENS = 64
 # Prefills of 16-bit types with that many new tokens (on average) are worth gathering their pages for
-# tensor cores, which want keys and values side by side. The copy of that many tokens takes 256 MiB with 8 KV heads of
+# tensor cores, which want contiguous keys and values. The copy of that many tokens takes 256 MiB with 8 KV heads of
 # 128 numbers; more is too much.
 FEWEST_TO_GATHER, MOST_TO_GATHER = 32, 65536
 

@@ -38,7 +38,7 @@ def books(manager: kv_cache.KVCacheManager) -> dict[str, object]:
 
 
 def expect_books(manager: kv_cache.KVCacheManager, expected: dict[str, object], when: str) -> None:
-    """Compare each of the books by itself, so that a failure shows the one that is wrong."""
+    """Compare each record by itself, so that a failure shows the one that is wrong."""
     found = books(manager)
     for name in expected:
         expect(found[name], expected[name], f"content of {name} {when}")

@@ -59,7 +59,7 @@ def _asker(obstacles: dict[str, str], asked: list[str]):
 
 def _check_questions(asked: list[str], allowed: list[str]) -> None:
     in_vain = [name for name in asked if name not in allowed]
-    expect(in_vain, [], "list of backends that `obstacle` was asked about in vain")
+    expect(in_vain, [], "list of backends that `obstacle` was asked about for nothing")
     if len(asked) > 1:
         expect(len(asked), 1, "number of times that `obstacle` was asked")
 

@@ -1,4 +1,4 @@
-# expect: `obstacle` was asked about in vain
+# expect: `obstacle` was asked about for nothing
 from yaie.kernels.ops import BACKENDS, BackendError
 
 
