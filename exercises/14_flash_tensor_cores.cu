@@ -4,7 +4,7 @@
 // `yaie.exercise("14.1").check()` in the notebook, or `yaie check 14.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash f9c4028f2a76e37a
+// generated, text hash c471b6f2e50ffcd2
 
 // ==================== csrc/flash_attention/flash_attention_4_tensor_cores.cu ====================
 //
@@ -58,6 +58,9 @@
 //     // Where the 16-byte chunk of a row lies in a tile. The 8 chunks that ldmatrix reads at once are the same chunk of 8
 //     // rows; unswizzled they would all lie in the same 4 banks.
 //     template <int HEAD_DIM> __device__ __forceinline__ int place(int row, int chunk);
+//     // The weights of 16 keys as the left operand of the next product. Of an operand's four registers, 0 and 1 hold the rows
+//     // l / 4 and l / 4 + 8 of the first 8 columns, 2 and 3 of the last 8: exactly the elements that the lane has.
+//     template <typename T> __device__ __forceinline__ void to_operand(const float (&left)[4], const float (&right)[4], uint32_t (&a)[4]);
 
 // ---------- Exercise 14.1: Which element is mine? (about 20 minutes) ----------
 //
@@ -149,7 +152,40 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
     // exercise 14.3: write this function
 }
 
-// ---------- Exercise 14.4: A pipeline of copies (about 20 minutes) ----------
+// ---------- Exercise 14.4: Weights times values in fragments (about 25 minutes) ----------
+//
+// Add weights x values to the sums of a warp, on tensor cores. The weights lie in registers, where the
+// scores of 14.3 were; the values lie in shared memory.
+//
+// | argument | meaning |
+// |---|---|
+// | `weights` | `weights[band][block]` belongs to 16 rows of the warp and 8 keys, laid out as mma leaves sums |
+// | `values` | a tile of 8 * BLOCKS keys: chunk c of key r is at `place<HEAD_DIM>(r, c)` |
+// | `sums` | `sums[band][c]` belongs to 16 rows and 8 columns of head_dim; what is there stays in the sum |
+//
+// BLOCKS and COLUMN_BLOCKS = HEAD_DIM / 8 are even. The weights are rounded to 16 bits, and never leave
+// the registers. There is one mma for each 16 rows, 16 keys and 8 columns. The profile must show no
+// bank conflicts.
+//
+// You may use `to_operand<T>(left, right, a)`, which makes the left operand of 16 keys out of the weights
+// of two blocks; `yaie::ldmatrix_x4_trans(registers, address)`, which fetches four matrices of 8 x 8 and
+// transposes each; and `multiply<T>(d, a, b)`: d += a * b.
+//
+// With 16 keys from key 16 on and columns 32 to 47 (chunks 4 and 5), for one fetch of right operands:
+//
+// | lane | gives the address of |
+// |---|---|
+// | 0 | key 16, chunk 4 |
+// | 9 | key 25, chunk 4 |
+// | 17 | key 17, chunk 5 |
+// | 31 | key 31, chunk 5 |
+template <int HEAD_DIM, typename T, int BANDS, int BLOCKS, int COLUMN_BLOCKS>
+__device__ __forceinline__ void add_values(const Accumulators<BANDS, BLOCKS>& weights, const uint4* values,
+                                           Accumulators<BANDS, COLUMN_BLOCKS>& sums) {
+    // exercise 14.4: write this function
+}
+
+// ---------- Exercise 14.5: A pipeline of copies (about 20 minutes) ----------
 //
 // Come to tile number `tile` of `num_tiles`, in a pipeline with two stages. All threads of the block
 // call it at the top of the loop over the tiles.
@@ -170,5 +206,5 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
 // `yaie::cp_async_wait<n>()`, which waits until at most n groups of this thread are in flight.
 template <typename StartTile>
 __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile start_tile) {
-    // exercise 14.4: write this function
+    // exercise 14.5: write this function
 }
