@@ -4,7 +4,7 @@
 // `yaie.exercise("16.1").check()` in the notebook, or `yaie check 16.1` in a terminal.
 // Functions that you have not written yet are filled in with the engine's own, so any order works.
 // So are launchers and includes. You may add helper functions and constants of your own.
-// generated, text hash c82ff24362c1c1c9
+// generated, text hash dd5aa2bf1c12404e
 
 // ==================== csrc/radix_ops/match_prefixes.cu ====================
 //
@@ -58,22 +58,32 @@ __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int
 // cache: one layer of the pool, [num_blocks, block_size, token_bytes], any dtype
 // block_table: the request's blocks, in order; entries beyond context_len are not read
 // out: [context_len, token_bytes]
+//
+// The engine's file has these, and you may use them:
+//     // Call `f` with a null pointer to the widest type of which `bytes` is a multiple: 16 bytes for every usual head_dim,
+//     // down to single bytes for odd shapes.
+//     template <typename F> static int dispatch_unit(int64_t bytes, F f);
+//     // Threads for a thread block that moves so many units: whole warps, at most 256.
+//     static int threads_for(int64_t units);
 
-// ---------- Exercise 16.2: Collect the pages of a match (about 10 minutes) ----------
-// Launched by `gather_pages`: gather_pages_kernel<Unit><<<context_len, threads_for(units), 0,
-//     stream>>>(static_cast<const Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units)
+// ---------- Exercise 16.2: Collect the pages of a match, from a blank page (about 30 minutes) ----------
 //
 // Collect the first context_len tokens of a request from its pages into `out`, in the order of their
-// positions. Thread block p copies the token at position p.
+// positions. You write the whole of it: a kernel, above the launcher, and the launcher.
 //
-// | argument | shape, in units |
-// |---|---|
-// | `cache` | `[num_blocks, block_size, units_per_token]`, keys or values of one layer |
-// | `block_table` | the request's blocks, in order; entries beyond the context are not read |
-// | `out` | `[context_len, units_per_token]` |
+// | argument | shape | |
+// |---|---|---|
+// | `cache` | `[num_blocks, block_size, token_bytes]` | keys or values of one layer, of any type |
+// | `block_table` | | the request's blocks, in order; entries beyond the context are not read |
+// | `out` | `[context_len, token_bytes]` | |
 //
-// A token may have more units than the thread block has threads. Neighbouring threads copy neighbouring
-// units.
+// token_bytes may be any number. Where it is a multiple of 16, each thread copies 16 bytes at a time.
+// Neighbouring threads copy neighbouring units, and tokens go to several thread blocks. `cache` may have
+// more than 2^31 units; `cache` and `out` begin at multiples of 16 bytes. An empty context is no error.
+// The launcher returns the error of its launch, or 0.
+//
+// You may use `dispatch_unit(bytes, f)`, which calls f with a null pointer to the widest type that fits,
+// and `threads_for(units)`.
 //
 // With block_size 2, block_table = [3, 0] and context_len 3:
 //
@@ -82,10 +92,10 @@ __device__ int64_t common_prefix_of_warp(const int64_t* a, const int64_t* b, int
 // | 0 | 3 | 0 | 6 |
 // | 1 | 3 | 1 | 7 |
 // | 2 | 0 | 0 | 0 |
-template <typename Unit>
-__global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
-                                    int64_t units_per_token) {
+extern "C" int gather_pages(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
+                            int64_t token_bytes, cudaStream_t stream) {
     // exercise 16.2: write this function
+    return {};
 }
 
 // ==================== csrc/sampling/sample_2_radix.cu ====================
