@@ -236,7 +236,8 @@ def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tupl
     if result["kind"] == "mismatch":
         if result["headline"]:
             look = f'yaie.exercise("{exercise.id}").module("emulator").profile(...)'
-            return result["headline"], f"See what each line does in the notebook: `{look}`."
+            see = f"See what each line does in the notebook: `{look}`."
+            return result["headline"], see if exercise.language.suffix == ".cu" else fix
         by_hand = max(len(result[key]) for key in ("given", "got", "expected")) <= BY_HAND
         first = "Work through that input by hand" if by_hand else "Find out how the first difference comes about"
         return _is_wrong(result["what"]), f"{first}, then fix the function."

@@ -26,6 +26,7 @@ FILLED: tuple[tuple[int, int, list[tuple[int, int, int, int, list[int]]]], ...] 
     (2, 3, [(5, 4, 28, 5, [3, 7])]),
     (4, 3, [(5, 4, 28, 5, [3, 7]), (6, 0, 4, 1, [1]), (7, 8, 8, 9, [4, 5, 2])]),
     (4, 4, [(row, row, row, row + 1, [row]) for row in range(4)]),
+    (5, 2, [(5, 4, 28, 5, [3, 7]), (6, 0, 4, 1, [1])]),
 )
 
 
@@ -34,6 +35,7 @@ def check() -> None:
         static, batch = _static(size, width), _batch(rows, max(len(row[4]) for row in rows))
         names = ("token_ids", "positions", "slot_mapping", "context_lens", "block_tables")
         tensors = {name: getattr(static, name) for name in names}
+        before = {name: getattr(batch, name).tolist() for name in names}
         n = len(rows)
         with given(
             f"fill(static, batch); static has {size} rows; batch: {n} rows of (token, position, slot, context, "
@@ -44,9 +46,20 @@ def check() -> None:
                 if getattr(static, name) is not tensors[name]:
                     expect("another tensor", "the tensor that was there before", f"static.{name}")
             for name, padding in (("token_ids", 0), ("slot_mapping", -1), ("context_lens", 0)):
-                expected = [*getattr(batch, name).tolist(), *[padding] * (size - n)]
-                expect(getattr(static, name).tolist(), expected, f"static.{name}")
-            expect(static.positions[:n].tolist(), batch.positions.tolist(), f"static.positions[:{n}]")
+                expected = [*before[name], *[padding] * (size - n)]
+                got = getattr(static, name).tolist()
+                expect(got, expected, f"static.{name}", note=_note(got, expected, n))
+            expect(static.positions[:n].tolist(), before["positions"], f"static.positions[:{n}]")
             for row, (*_, table) in enumerate(rows):
                 got = static.block_tables[row, : len(table)].tolist()
                 expect(got, table, f"first {len(table)} entries of row {row} of static.block_tables")
+            for name in names:
+                expect(getattr(batch, name).tolist(), before[name], f"batch.{name} afterwards")
+
+
+def _note(got: list[int], expected: list[int], n: int) -> str:
+    """Whether the first wrong row is one of the batch's `n`."""
+    wrong = next((row for row, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b), None)
+    if wrong is None:
+        return ""
+    return f"Row {wrong} is padding." if wrong >= n else f"Row {wrong} is row {wrong} of the batch."
