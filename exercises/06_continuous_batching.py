@@ -3,12 +3,13 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("6.1").check()` in the notebook, or `yaie check 6.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 6e7bf6c79894fc9f
+# generated, text hash 8731c95ca7e425ed
 
 from __future__ import annotations
 
 from bisect import insort
 from operator import attrgetter
+from typing import Any
 
 from yaie.engine import scheduler
 from yaie.engine.request import Request
@@ -100,3 +101,33 @@ class Scheduler(scheduler.Scheduler):
         computed and takes all of its pages back. With `keep=False` it publishes nothing.
         """
         raise NotImplementedError("exercise 6.3: write this function")
+
+
+# ---------- Exercise 6.4: Who goes first (about 15 minutes) ----------
+def longest_prefix(scheduler: Scheduler, request: Request) -> Any:
+    """Return the key of a waiting request: in each step requests are admitted in the order of their keys,
+    the smallest first. Any values that can be compared with those of other requests will do.
+
+    Who finds most tokens in the prefix cache goes first. The last token of a request does not count:
+    it is always computed. Among those that find equally much, the one that came first goes first, the
+    one with the smallest `arrival`.
+
+    If that were all, a request that finds nothing could wait for ever. So whoever was overtaken
+    `scheduler.max_overtaken` times or more goes before all others. Among several of these only
+    `arrival` decides.
+
+    The cache holds the tokens 1 to 8, in pages of 4, and `max_overtaken` is 3:
+
+    | request | tokens | found | `num_overtaken` | place |
+    |---|---|---|---|---|
+    | r0 | `[9, 9, 9]` | 0 | 2 | 4 |
+    | r1 | `[1, 2, 3, 4, 9]` | 4 | 0 | 3 |
+    | r2 | `[1, 2, 3, 4, 5, 6, 7, 8, 9]` | 8 | 0 | 2 |
+    | r3 | `[9, 9]` | 0 | 3 | 1 |
+
+    This only looks: nothing in the cache is split, or counted as used.
+
+    You may use `scheduler.pages.cache.find(tokens).length`, the number of tokens that a match would
+    find, and `request.token_ids`, an array.
+    """
+    raise NotImplementedError("exercise 6.4: write this function")

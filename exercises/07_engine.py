@@ -3,7 +3,7 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("7.1").check()` in the notebook, or `yaie check 7.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 0ba930689a0b8cfd
+# generated, text hash a00a12e2ef16ce2a
 
 from __future__ import annotations
 
@@ -96,3 +96,31 @@ class Pages(pages.Pages):
         1.4); and `self.kv.release(pages)`, which takes the cache's reference off each page of a list.
         """
         raise NotImplementedError("exercise 7.3: write this function")
+
+    # ---------- Exercise 7.4: Publish a prompt chunk by chunk (about 10 minutes) ----------
+    def advance(self, request: Request, num_tokens: int) -> None:
+        """A step has computed the next `num_tokens` tokens of a running request. Note it, so that
+        `request.num_computed_tokens` is true again, and publish what should be found from now on.
+
+        - **A prompt** is published after every step, chunk by chunk: others that begin alike are waiting for
+          it. A chunk may be as short as one token, and it may end inside a page: only whole pages go to the
+          cache (exercise 7.2).
+        - **An answer** is not published while it grows. This is done when its request ends, elsewhere.
+        - A request that was preempted computes its prompt and its generated tokens again, in chunks. These
+          steps count as those of a prompt, all but the last if that computes the newest token alone.
+
+        Whether only the newest generated token is left to compute, `request.is_decode` says.
+
+        Pages of 4 tokens, and a prompt of 10 tokens; each row is a step:
+
+        | step | `num_tokens` | computed afterwards | published afterwards |
+        |---|---|---|---|
+        | a chunk | 6 | 6 | 4 |
+        | the rest of the prompt | 4 | 10 | 8 |
+        | a decode | 1 | 11 | 8 |
+        | a decode | 1 | 12 | 8 |
+
+        You may use `self.publish(request)` of exercise 7.2, and `request.hold(node, num_published,
+        num_computed)`; `request.locked_node` and `request.num_published_tokens` are what it holds now.
+        """
+        raise NotImplementedError("exercise 7.4: write this function")

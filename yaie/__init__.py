@@ -14,10 +14,11 @@ _WHERE = {
     "board": ("yaie.course.api", "board"),
     "cache": ("yaie.course.api", "cache"),
     "reset": ("yaie.course.api", "reset"),
+    "predict": ("yaie.course.predict", "predict"),
     "doctor": ("yaie.course.doctor", "examine"),
 }
 
-__all__ = ["LLM", "SamplingParams", "board", "cache", "doctor", "exercise", "reset"]
+__all__ = ["LLM", "SamplingParams", "board", "cache", "doctor", "exercise", "predict", "reset"]
 
 
 def LLM(model: Any = "tiny", *, parts: str | None = None, **options: Any) -> Any:

@@ -37,11 +37,21 @@ def test_what_is_out_of_form_is_found(tmp_path):
     notebook.cells = [
         nbformat.v4.new_markdown_cell("# Title\n\n### Too deep\n\n![](nothing.png) [gone](gone.md)"),
         nbformat.v4.new_code_cell("%time 1", execution_count=7, metadata={"tags": ["mine"]}),
+        nbformat.v4.new_code_cell('steps = yaie.predict("steps", 13)'),
     ]
     path = tmp_path / "00_start_here.ipynb"
     nbformat.write(notebook, path)
     found = "\n".join(lint(path))
-    for part in ("level 3 follows", "no alt text", "gone.md, which does not", "execution count 7", "'mine'", "a magic"):
+    for part in (
+        "level 3 follows",
+        "no alt text",
+        "gone.md, which does not",
+        "execution count 7",
+        "'mine'",
+        "a magic",
+        "predicts 13",
+        "how far",
+    ):
         assert part in found
 
 
@@ -63,6 +73,7 @@ def lint(path: Path) -> list[str]:
         found.append("no lesson of the course has this name")
     else:
         found += _lint_exercises(path.parent.name, notebook, lesson)
+    found += _lint_predictions(notebook)
     return [f"{path.parent.name}/{path.name}: {problem}" for problem in found]
 
 
@@ -125,8 +136,20 @@ def _lint_exercises(folder: str, notebook: Any, lesson: Lesson) -> Iterator[str]
     text = notebook.cells[0].source if notebook.cells else ""
     if folder == "notebooks" and not re.search(rf"\b{lesson.minutes} minutes", text):
         yield f"the first cell must say {lesson.minutes} minutes, as the course does"
+    if folder == "notebooks" and f"**Difficulty:** {lesson.stars}." not in text:
+        yield f"the first cell must say **Difficulty:** {lesson.stars}. as its exercises do"
     for exercise in lesson.exercises:
         wanted = [".solution()"] if folder == "solutions" else [".check()"]
         for call in wanted:
             if f'yaie.exercise("{exercise.id}"){call}' not in code:
                 yield f'nowhere calls yaie.exercise("{exercise.id}"){call}'
+
+
+def _lint_predictions(notebook: Any) -> Iterator[str]:
+    """Shipped without a number, and answered later: else a learner is told the number, or never how far off it was."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    for name, number in re.findall(r"^(\w+) = yaie\.predict\(.*, (\S+)\)$", code, flags=re.MULTILINE):
+        if number != "...":
+            yield f"predicts {number} for {name}; a learner should"
+        if f"{name}.compare(" not in code.partition(f"{name} = yaie.predict(")[2]:
+            yield f"never says how far off {name} was"

@@ -143,6 +143,12 @@ class Lesson:
         return f"yaie.course.lessons.lesson_{self.number:02d}"
 
     @property
+    def stars(self) -> str:
+        """How hard it is, from ★☆☆ to ★★★: the mean difficulty of its exercises."""
+        hard = [exercise.difficulty for exercise in self.exercises] or [1]
+        return f"{'★' * round(sum(hard) / len(hard)):☆<3}"
+
+    @property
     def files(self) -> list[ExerciseFile]:
         """The files of this lesson that have an exercise: Python's first. Empty for a lesson without exercises."""
         return [file for file in (ExerciseFile(self, PYTHON), ExerciseFile(self, CUDA)) if file.exercises]

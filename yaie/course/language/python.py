@@ -376,12 +376,12 @@ def _names(node: ast.AST, *, attributes: bool = True) -> set[str]:
     return names | {child.attr for child in ast.walk(node) if attributes and isinstance(child, ast.Attribute)}
 
 
-def _where_bound(function: Any) -> list[tuple[Any, str]]:
-    """Every module of the engine, and name in it, under which a module-level function is known."""
-    return [
-        (module, name)
-        for module in list(sys.modules.values())
-        if getattr(module, "__name__", "").startswith(("yaie.", "exercises."))
-        for name, value in list(vars(module).items())
-        if value is function
-    ]
+def _where_bound(function: Any) -> list[tuple[Any, Any]]:
+    """Where a module-level function is known: modules of the engine and dicts in them, each with its name there."""
+    found = []
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith(("yaie.", "exercises.")):
+            tables = [value for value in list(vars(module).values()) if type(value) is dict]
+            for holder, names in [(module, vars(module)), *((table, table) for table in tables)]:
+                found += [(holder, name) for name, value in list(names.items()) if value is function]
+    return found
