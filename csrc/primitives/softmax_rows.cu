@@ -1,5 +1,5 @@
-// The softmax of each row of a matrix: y[r][i] = exp(x[r][i] - m) / (the sum of these over row r), where m is the largest
-// number of row r. Without m, exp overflows from 89 on.
+// The softmax of each row of a matrix: y[r][i] = exp(x[r][i] - m) / (the sum of these over row r), where m is the
+// largest number of row r. Without m, exp overflows from 89 on.
 //
 // x, y: [num_rows, size]
 //
@@ -8,22 +8,23 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-constexpr int THREADS = 256;  // per thread block
+constexpr int ROW_THREADS = 256;  // per thread block
 
-// Thread block r has row r. Of its shared memory, `size` floats are the row and THREADS are for the maximum and the sum.
+// Thread block r has row r. Of its shared memory, `size` floats are the row and ROW_THREADS are for the maximum and the
+// sum.
 __global__ void softmax_rows_kernel(const float* x, float* y, int size) {
     extern __shared__ float row[];
     float* partial = row + size;
     const int64_t first = static_cast<int64_t>(blockIdx.x) * size;
 
     float largest = -INFINITY;
-    for (int i = threadIdx.x; i < size; i += THREADS) {
+    for (int i = threadIdx.x; i < size; i += ROW_THREADS) {
         row[i] = x[first + i];
         largest = fmaxf(largest, row[i]);
     }
     partial[threadIdx.x] = largest;
     __syncthreads();
-    for (int half = THREADS / 2; half > 0; half /= 2) {
+    for (int half = ROW_THREADS / 2; half > 0; half /= 2) {
         if (threadIdx.x < half) {
             partial[threadIdx.x] = fmaxf(partial[threadIdx.x], partial[threadIdx.x + half]);
         }
@@ -33,20 +34,20 @@ __global__ void softmax_rows_kernel(const float* x, float* y, int size) {
     __syncthreads();  // all have read the maximum before the sums take its place
 
     float sum = 0.0f;
-    for (int i = threadIdx.x; i < size; i += THREADS) {
+    for (int i = threadIdx.x; i < size; i += ROW_THREADS) {
         row[i] = expf(row[i] - largest);
         sum += row[i];
     }
     partial[threadIdx.x] = sum;
     __syncthreads();
-    for (int half = THREADS / 2; half > 0; half /= 2) {
+    for (int half = ROW_THREADS / 2; half > 0; half /= 2) {
         if (threadIdx.x < half) {
             partial[threadIdx.x] += partial[threadIdx.x + half];
         }
         __syncthreads();
     }
     const float share = 1.0f / partial[0];
-    for (int i = threadIdx.x; i < size; i += THREADS) {
+    for (int i = threadIdx.x; i < size; i += ROW_THREADS) {
         y[first + i] = row[i] * share;
     }
 }
@@ -55,7 +56,7 @@ extern "C" int softmax_rows(const float* x, float* y, int num_rows, int size, cu
     if (num_rows == 0 || size == 0) {
         return cudaSuccess;
     }
-    const size_t bytes = (static_cast<size_t>(size) + THREADS) * sizeof(float);
-    softmax_rows_kernel<<<num_rows, THREADS, bytes, stream>>>(x, y, size);
+    const size_t bytes = (static_cast<size_t>(size) + ROW_THREADS) * sizeof(float);
+    softmax_rows_kernel<<<num_rows, ROW_THREADS, bytes, stream>>>(x, y, size);
     return cudaGetLastError();
 }
