@@ -318,6 +318,22 @@ def test_functions_of_one_file_combine(reduction, exercises):
     undo.take_out()  # a second time changes nothing
 
 
+def test_a_launcher_takes_its_own_kernels_with_it(exercises):
+    """A blank page: what is left of the engine's kernel would be the answer, or clash with one of the same name."""
+    exercise = find_exercise("9.5")
+    text = exercise.file.language.solved(exercise.file)
+    made = spliced(exercise.file, text, exercise.id)["primitives/softmax_rows.cu"]
+    assert made.count("__global__") == made.count("softmax_rows_kernel(") == 1
+    assert "softmax_rows_kernel" not in exercise.file.language.render(exercise.file)
+
+
+def test_a_launcher_leaves_what_others_need(exercises):
+    """reduce.cu has kernels, sizes and launchers that several share: taken out, the rest would not compile."""
+    launcher = CUDA.reference(find_exercise("10.18"))
+    assert launcher.startswith('extern "C" int reduce_2_shared(')
+    assert launcher.count("{") == 1
+
+
 def test_installing_on_top_keeps_what_is_there(reduction, exercises):
     """Lessons share files of the engine: the second one's function must not throw the first one's out."""
     text = solved(reduction, "99.1", "99.2").replace("atomicAdd(total, partial[0])", "atomicAdd(total, 5.0f)")

@@ -104,7 +104,7 @@ class Profile:
     """The result of ``module.profile()``; ``print(profile)`` shows the table.
 
     ``counted_blocks`` of ``blocks`` were counted (a sample, if the launch is large). ``tensor_core_calls`` counts the
-    ``mma`` of warps. ``trace`` belongs to ``trace_warp`` of block ``trace_block``.
+    ``mma`` of warps, ``shuffles`` theirs. ``trace`` belongs to ``trace_warp`` of block ``trace_block``.
     """
 
     lines: list[LineProfile]
@@ -116,6 +116,7 @@ class Profile:
     blocks: int
     counted_blocks: int
     tensor_core_calls: int
+    shuffles: int
     file: str = field(default="")
 
     def line(self, number: int, space: str | None = None, operation: str | None = None) -> LineProfile:
@@ -180,6 +181,7 @@ def make_profile(
         blocks=report["blocks"],
         counted_blocks=report["deep_blocks"],
         tensor_core_calls=report["tensor_core_calls"],
+        shuffles=report["shuffles"],
     )
 
 

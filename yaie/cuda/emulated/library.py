@@ -18,7 +18,7 @@ import torch
 
 from ..arguments import Rules
 from ..compiler import CompileError, is_internal, own_files, run
-from ..findings import KernelError, SourceLine, Tensors, launch_error, make_findings, unset_variable
+from ..findings import KernelError, SourceLine, Tensors, error_ignored, launch_error, make_findings, unset_variable
 from ..launchers import STREAMS, Launcher, Parameter
 from ..profile import Profile, make_profile
 from ..source import Source, read_text
@@ -295,6 +295,8 @@ class EmulatorLibrary:
         if raw:
             pcs = {p["pc"] for f in raw for p in (f["place"], f["other"]) if p} | {s[0] for s in self.report["samples"]}
             found = make_findings(self.report, self.places(pcs), self.sources(), Tensors(shapes))
+            if not error and launcher.returns != "void" and any(each["kind"] == "bad_launch" for each in raw):
+                found.append(error_ignored(launcher, self.source))
             note = "\n".join(self.remarks) if self.check else "(fast mode: check mode says more)"
             raise KernelError(found if self.check else found[:1], note)
         if error:

@@ -329,7 +329,7 @@ struct Session {
   std::vector<Finding> findings;
   std::map<std::string, size_t> finding_index;
   int error = 0;
-  long blocks = 0, deep_blocks = 0, tensor_core_calls = 0;
+  long blocks = 0, deep_blocks = 0, tensor_core_calls = 0, shuffles = 0;
   std::string launches;
   std::unordered_map<uint64_t, LineCounter> counters;  // key: pc, space, kind and size
   LineCounter* last_counter = nullptr;
