@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from yaie.course.expect import expect, expect_sectors, given
+from yaie.course.expect import expect, expect_lanes, expect_sectors, given
 from yaie.course.language import engine_seam
 
 
@@ -39,3 +39,4 @@ def check() -> None:
     with given("profile of copy_blocks_1_elements with blocks of 1024 numbers of 4 bytes"):
         profile = module.profile("copy_blocks_1_elements", *caches, torch.tensor([[0, 1]]), 1, 1, 2, 4096)
         expect_sectors(profile, 4)
+        expect_lanes(profile, 2048, note="Each number of a block is copied by one thread, in both caches.")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from yaie.course.expect import expect, expect_sectors, given
+from yaie.course.expect import expect, expect_lanes, expect_sectors, given
 from yaie.course.language import engine_seam
 
 
@@ -25,3 +25,4 @@ def check() -> None:
     with given("profile of reshape_and_cache with a row of 4096 bytes, in units of 16 bytes"):
         profile = module.profile("reshape_and_cache", rows, rows, rows + 1, rows + 1, torch.tensor([0]), 1, 4096)
         expect_sectors(profile, 16)
+        expect_lanes(profile, 512, note="Each unit of a row is stored by one thread, in both caches.")

@@ -5,7 +5,7 @@ import torch
 from yaie.course.expect import Mismatch, expect, given
 from yaie.course.language import engine_seam
 
-MOST_READS = 64  # of a warp: two in each of 8 rounds, or one thread's of 32 and of 8, are far fewer
+MOST_READS = 128  # of a block's warps: trees of different shapes need up to 95, one thread alone 256
 
 
 def check() -> None:
@@ -20,8 +20,9 @@ def check() -> None:
         profile = module.profile("reduce_2_shared", torch.ones(1024), torch.zeros(1), 1024)
         atomics = sum(line.lanes for line in profile.lines if line.operation == "atomic" and line.space == "global")
         expect(atomics, 4, "number of atomicAdd on total", note="One for each of the 4 blocks.")
-        reads = [step for step in profile.trace if (step.space, step.operation) == ("shared", "load")]
-        if len(reads) > MOST_READS:
+        lines = [line for line in profile.lines if (line.space, line.operation) == ("shared", "load")]
+        reads = sum(line.requests for line in lines) // 4
+        if reads > MOST_READS:
             headline = "The result is right, but the threads do not share the additions."
-            got = f"{len(reads)} reads of shared memory, one after the other, in a warp"
+            got = f"{reads} reads of shared memory by the warps of a block"
             raise Mismatch("reads", got, f"at most {MOST_READS}", "", "256 numbers become 1 in 8 rounds.", headline)

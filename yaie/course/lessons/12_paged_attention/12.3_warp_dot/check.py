@@ -8,7 +8,7 @@ from ..common import decode
 
 
 def check() -> None:
-    for head_dim in (32, 40, 128, 256):
+    for head_dim in (8, 16, 24, 32, 40, 128, 256):
         for element in sorted({0, 7, head_dim - 1, head_dim // 2 + 1}):
             key = torch.zeros(head_dim)
             key[element] = 1.0

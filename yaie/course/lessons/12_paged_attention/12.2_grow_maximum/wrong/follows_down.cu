@@ -1,0 +1,8 @@
+// expect: 200 keys whose scores are 0, -1, -2
+__device__ __forceinline__ float grow_maximum(float score, float& largest, float& total) {
+    const float next = score < largest - 64.0f ? largest : score;
+    const float correction = exp2f(largest - next);
+    total *= correction;
+    largest = next;
+    return correction;
+}
