@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -37,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, chat: bool) -> None:
         help="what computes: auto, torch, cuda (kernels on a GPU), emulator (the same on the CPU, slowly)",
     )
     parser.add_argument("--exercises", action="store_true", help="run the exercises that you have solved")
+    if chat:
+        parser.add_argument("--server", metavar="URL", help="talk to `yaie serve` there (a key goes into YAIE_API_KEY)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,6 +56,11 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             max_tokens=options.max_tokens,
         )
+        if options.command == "chat" and options.server:
+            from yaie.server.client import RemoteLLM
+
+            llm = RemoteLLM(options.server, os.environ.get("YAIE_API_KEY"))
+            return Chat(llm, params, f"{llm.name} at {options.server}", options.system).loop()
         parts = "exercises" if options.exercises else None
         llm = LLM(options.model, backend=options.backend, parts=parts)
     except (ValueError, OSError, BackendError) as error:
@@ -132,15 +140,14 @@ class Chat:
     def turn(self, text: str) -> None:
         """Send a message and print the answer as it comes. What was said before an interrupt stays in the chat."""
         messages = [*self.messages, {"role": "user", "content": text}]
-        answer, output, num_tokens, start = "", None, 0, time.perf_counter()
+        answer, output, start = "", None, time.perf_counter()
         first = None
         with Interrupts() as interrupts:
             for chunk in interrupts.until_pressed(self.llm.stream([messages], self.params)):
-                if chunk.token_ids:
+                if chunk.text:
                     first = first or time.perf_counter()
                 print(chunk.text, end="", flush=True)
                 answer += chunk.text
-                num_tokens += len(chunk.token_ids)
                 output = chunk.output
         print(flush=True)
         if output is not None and output.error:
@@ -148,12 +155,13 @@ class Chat:
             return
         self.messages = [*messages, {"role": "assistant", "content": answer}]
         if output is None:
-            print(f"[stopped after {num_tokens} tokens]")
+            print("[stopped]")
             return
         seconds = time.perf_counter() - start
         print(
-            f"[prompt {len(output.prompt_token_ids)} tokens, {output.num_cached_tokens} of them cached; "
-            f"first token after {(first or start) - start:.3f} s; {num_tokens} tokens, {num_tokens / seconds:.0f}/s]"
+            f"[prompt {output.num_prompt_tokens} tokens, {output.num_cached_tokens} of them cached; "
+            f"first text after {(first or start) - start:.3f} s; "
+            f"{output.num_output_tokens} tokens, {output.num_output_tokens / seconds:.0f}/s]"
         )
 
 

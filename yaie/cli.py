@@ -9,6 +9,7 @@ from datetime import datetime
 from rich.console import Console
 
 from yaie import chat
+from yaie.server import command as serving
 
 COMMANDS = {
     "check": "check an exercise (1.2) or a lesson (1); the exit status is 0 (passed), 1 (failed) or 2 (not attempted)",
@@ -20,6 +21,7 @@ COMMANDS = {
     "doctor": "say what this machine can do and what it lacks",
     "chat": "talk to a model; Ctrl-C stops an answer, /exit leaves",
     "generate": "answer one prompt",
+    "serve": "serve a model over HTTP, as OpenAI's interface; needs the extra yaie[serve]",
     "dev": "for maintainers: make the folder of a new exercise, prove an exercise, or show what its check lets pass",
 }
 
@@ -39,9 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
     parsers["dev"].add_argument("--count", metavar="N", type=int, help="of mutate: so many changes instead of all")
     for name in ("chat", "generate"):
         chat.add_arguments(parsers[name], chat=name == "chat")
+    serving.add_arguments(parsers["serve"])
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows a question mark instead
 
+    if options.command == "serve":
+        return serving.run(options)
     if options.command == "doctor":  # by itself: it is there for a machine on which the rest cannot be imported
         from yaie.course import doctor
 

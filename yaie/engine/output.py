@@ -30,6 +30,14 @@ class RequestOutput:
     logprobs: list[TokenLogprobs] | None = None  # one entry for each generated token, if they were asked for
     error: str | None = None
 
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.prompt_token_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_ids)
+
 
 @dataclass(frozen=True)
 class StreamChunk:
@@ -40,6 +48,7 @@ class StreamChunk:
     token_ids: list[int]
     output: RequestOutput | None = None  # the whole answer, with the last chunk of a request
     index: int = 0  # which of the prompts given to `LLM.stream`
+    logprobs: Sequence[TokenLogprobs] = ()  # one entry for each of the tokens, if they were asked for
 
 
 class Delivery(NamedTuple):

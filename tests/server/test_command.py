@@ -1,0 +1,116 @@
+"""`yaie serve` as a command: what it prints, whom it listens to, and how it ends."""
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from tests.server.conftest import answer, request
+from yaie import cli
+from yaie.server import command
+
+LONG = {"model": "tiny", "prompt": "a=1;b=2", "max_tokens": 300, "stream": True, "ignore_eos": True}
+
+
+@contextmanager
+def serving(*arguments):
+    """The command in a process of its own, once it listens; and its port."""
+    environment = {name: value for name, value in os.environ.items() if name != command.KEY_VARIABLE}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "yaie.cli", "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("Serving tiny at http://127.0.0.1:"), line + process.stderr.read()
+        yield process, int(re.search(r":(\d+) ", line)[1])
+    finally:
+        process.kill()
+        process.wait()
+
+
+def send(port, body):
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+    connection.sendall(request("/v1/completions", json.dumps(body).encode()))
+    return connection
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_open_answers_end(number):
+    """Would catch answers that are cut by a restart, a server that hangs, and an exit status that alarms somebody."""
+    with serving() as (process, port):
+        with send(port, LONG) as connection:
+            received = connection.recv(100)
+            process.send_signal(number)
+            received += connection.makefile("rb").read()
+        assert answer(received)[2].rstrip().endswith(b"0")  # the end of what comes in chunks
+        assert received.count(b"data: ") > 2
+        assert b"data: [DONE]" in received
+        assert process.wait(60) == 0
+        with pytest.raises(ConnectionRefusedError):
+            send(port, LONG)
+        printed = process.stdout.read()
+        assert "from openai import OpenAI" in printed
+        assert "curl http://" in printed
+        assert process.stderr.read() == ""
+
+
+def test_answers_that_take_too_long_are_ended():
+    """A restart cannot wait for ever."""
+    with serving("--drain", "0") as (process, port), send(port, {**LONG, "max_tokens": 500}) as connection:
+        connection.recv(100)
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "0.0.0.0"], "0.0.0.0 can be reached from outside: give an API key"),
+        (["--host", "::"], "can be reached from outside"),
+        (["--host", "example.org"], "can be reached from outside"),
+        (["--api-key", ""], "the API key must be"),
+        (["--api-key", "é"], "the API key must be"),
+        (["--port", "70000"], "--port must be 0 to 65535, got 70000"),
+        (["--max-queue", "-1"], "--max-queue must be 0"),
+        (["--model", "nowhere/at/all"], "nowhere"),
+    ],
+)
+def test_options_that_cannot_be_served(arguments, said, capsys, monkeypatch):
+    """A server that anybody can use is started by mistake but once."""
+    monkeypatch.delenv(command.KEY_VARIABLE, raising=False)
+    assert cli.main(["serve", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_addresses_of_this_machine_alone():
+    """The key may come from the environment; a name other than localhost may point anywhere."""
+    for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
+        options = argparse.Namespace(host=host, port=0, max_queue=0, drain=0)
+        assert command.problem_with(options, None) == ""
+    options.host = "0.0.0.0"
+    assert command.problem_with(options, "key") == ""
+
+
+def test_the_extra_is_named_if_it_is_missing(capsys, monkeypatch):
+    """An ImportError says neither what to install nor how."""
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert cli.main(["serve"]) == 2
+    assert "yaie[serve]" in capsys.readouterr().err
+
+
+def test_an_address_in_use_is_said():
+    """And the exit status tells a script."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        arguments = [sys.executable, "-m", "yaie.cli", "serve", "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "address already in use" in done.stderr
+    assert "Serving" not in done.stdout

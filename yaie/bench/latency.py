@@ -1,0 +1,247 @@
+"""How long people wait: requests that arrive when they like, and not when the engine is ready for them.
+
+An open loop: arrivals follow a clock of their own, so a slow engine gets a queue, as in life. (In a closed loop each
+client waits for its answer before it asks again; a slow engine then has fewer requests, and looks better than it is.)
+Times count from the moment at which a request was due, also where it was handed in late.
+
+Per rate of arrivals: time to the first token, between tokens, and in all, as percentiles; tokens per second; and the
+goodput, requests per second that kept both limits (--first and --between).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yaie.bench import harness
+from yaie.bench.serve import SHAPES, make_model, warm_up
+from yaie.engine.llm import LLM
+from yaie.engine.sampling_params import SamplingParams
+
+# What a variant changes in the engine.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "engine": {},
+    "small-chunks": {"max_num_batched_tokens": 256},  # of prompts, beside decodes; 64 requests may run
+    "longest-prefix": {"policy": "longest_prefix"},
+    "no-prefix-cache": {"prefix_cache": False},
+}
+PERCENTILES = (50, 90, 99)
+
+
+@dataclass
+class Arrival:
+    """A request that is due at a time (seconds from the start), and what became of it."""
+
+    due: float
+    prompt: list[int]
+    num_tokens: int  # how many it generates
+    token_times: list[float] = field(default_factory=list)  # when each of its tokens came
+    error: str | None = None
+
+    @property
+    def first(self) -> float:
+        return self.token_times[0] - self.due
+
+    @property
+    def between(self) -> np.ndarray:
+        return np.diff(self.token_times)
+
+    @property
+    def whole(self) -> float:
+        return self.token_times[-1] - self.due
+
+
+# ---- when they come
+
+
+def poisson(rate: float, rng: random.Random) -> Iterator[float]:
+    """Independent people: the gaps between them are exponential, `rate` arrivals a second on average."""
+    now = 0.0
+    while True:
+        now += rng.expovariate(rate)
+        yield now
+
+
+def bursts(rate: float, rng: random.Random, size: int = 8) -> Iterator[float]:
+    """`size` at a time, as when a page is loaded; as many a second on average."""
+    for now in poisson(rate / size, rng):
+        yield from [now] * size
+
+
+ARRIVALS: dict[str, Callable[[float, random.Random], Iterator[float]]] = {"poisson": poisson, "bursts": bursts}
+
+
+def drawn(kind: str, rate: float, count: int, vocab_size: int, longest: int, seed: int = 0) -> list[Arrival]:
+    """A load of one kind: prompts that begin with one of four long beginnings, and answers of many lengths."""
+    rng, times = random.Random(seed), ARRIVALS[kind](rate, random.Random(seed + 1))
+
+    def tokens(number: int) -> list[int]:
+        return [rng.randrange(5, vocab_size) for _ in range(number)]
+
+    beginnings = [tokens(longest // 2) for _ in range(4)]
+    return [
+        Arrival(due, rng.choice(beginnings) + tokens(rng.randint(1, longest // 2)), rng.randint(4, longest // 2))
+        for due, _ in zip(times, range(count), strict=False)
+    ]
+
+
+def recorded(path: Path, vocab_size: int, seed: int = 0) -> list[Arrival]:
+    """A trace: a JSON object a line with `at` (seconds), `prompt_tokens`, `answer_tokens`. ValueError names a line."""
+    rng, found = random.Random(seed), []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            due, length, answer = float(entry["at"]), int(entry["prompt_tokens"]), int(entry["answer_tokens"])
+            if due < 0 or length < 1 or answer < 1:
+                raise ValueError("at must be 0 or more, the others 1 or more")
+        except (ValueError, TypeError, LookupError) as error:
+            wanted = '{"at": seconds, "prompt_tokens": n, "answer_tokens": n}'
+            raise ValueError(f"{path}, line {number}: expected {wanted}: {error}") from None
+        found.append(Arrival(due, [rng.randrange(5, vocab_size) for _ in range(length)], answer))
+    return sorted(found, key=lambda arrival: arrival.due)
+
+
+# ---- who answers
+
+
+def drive_engine(llm: LLM, load: Sequence[Arrival]) -> None:
+    """Hand each request in when it is due, and step while there is work."""
+    waiting, open_ones, start = list(reversed(load)), {}, time.perf_counter()
+    while waiting or llm.has_unfinished_requests:
+        now = time.perf_counter() - start
+        while waiting and waiting[-1].due <= now:
+            arrival = waiting.pop()
+            open_ones[llm.add_request(arrival.prompt, _params(arrival))] = arrival
+        if not llm.has_unfinished_requests:
+            time.sleep(max(0.0, waiting[-1].due - now))
+            continue
+        chunks = llm.step()
+        now = time.perf_counter() - start
+        for chunk in chunks:
+            open_ones[chunk.request_id].token_times += [now] * len(chunk.token_ids)
+            if chunk.output and chunk.output.error:
+                open_ones[chunk.request_id].error = chunk.output.error
+
+
+def drive_server(url: str, load: Sequence[Arrival]) -> None:
+    """A thread for each request, which reads its stream. A token counts when its event is here."""
+    import openai
+
+    key = os.environ.get("YAIE_API_KEY", "none")
+    client = openai.OpenAI(base_url=f"{url.rstrip('/')}/v1", api_key=key, max_retries=0)
+    body = {"model": client.models.list().data[0].id, "temperature": 0, "logprobs": 0, "stream": True}
+    start = time.perf_counter()
+
+    def ask(arrival: Arrival) -> None:
+        time.sleep(max(0.0, arrival.due - (time.perf_counter() - start)))
+        own = {"prompt": arrival.prompt, "max_tokens": arrival.num_tokens, "extra_body": {"ignore_eos": True}}
+        try:
+            for event in client.completions.create(**body, **own):
+                arrival.token_times += [time.perf_counter() - start] * len(event.choices[0].logprobs.tokens)
+        except openai.APIError as error:
+            arrival.error = str(error)
+
+    threads = [threading.Thread(target=ask, args=(arrival,)) for arrival in load]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _params(arrival: Arrival) -> SamplingParams:
+    return SamplingParams(temperature=0, max_tokens=arrival.num_tokens, ignore_eos=True)
+
+
+# ---- what it says
+
+
+def summary(load: Sequence[Arrival], first: float, between: float) -> dict[str, Any]:
+    """Percentiles in seconds, tokens per second, and goodput under limits on the first token and the mean gap."""
+    done = [arrival for arrival in load if not arrival.error]
+    if not done:
+        raise RuntimeError(f"no request was served; the first failed with: {load[0].error}")
+    seconds = max(arrival.token_times[-1] for arrival in done) - min(arrival.due for arrival in load)
+    kept = [a for a in done if a.first <= first and (len(a.token_times) < 2 or a.between.mean() <= between)]
+    times = {
+        "first": [arrival.first for arrival in done],
+        "between": np.concatenate([arrival.between for arrival in done]),
+        "whole": [arrival.whole for arrival in done],
+    }
+    return {
+        **{name: dict(zip(map(str, PERCENTILES), _percentiles(values), strict=True)) for name, values in times.items()},
+        "tokens_per_second": sum(len(arrival.token_times) for arrival in done) / seconds,
+        "requests_per_second": len(done) / seconds,
+        "goodput": len(kept) / seconds,
+        "failed": len(load) - len(done),
+    }
+
+
+def _percentiles(values: Any) -> list[float]:
+    return [float(value) for value in np.percentile(values, PERCENTILES)] if len(values) else [0.0] * len(PERCENTILES)
+
+
+def main(arguments: list[str]) -> int | None:
+    """Run the benchmark; see `--help`."""
+    parser = argparse.ArgumentParser(prog="python -m yaie.bench latency", description=__doc__)
+    parser.add_argument("--shape", default="tiny", choices=["tiny", *SHAPES], help="default: %(default)s")
+    parser.add_argument("--rates", type=float, nargs="+", default=[5, 10, 20, 40], help="arrivals a second")
+    parser.add_argument("--requests", type=int, default=100, help="at each rate (default: %(default)s)")
+    parser.add_argument("--longest", type=int, default=128, help="tokens of a prompt (default: %(default)s)")
+    parser.add_argument("--arrivals", choices=ARRIVALS, default="poisson", help="default: %(default)s")
+    parser.add_argument("--trace", type=Path, help='instead of rates: a file with {"at", "prompt_tokens", ...} a line')
+    parser.add_argument("--first", type=float, default=0.2, help="limit on the first token in s (default: %(default)s)")
+    parser.add_argument("--between", type=float, default=0.05, help="limit on the mean gap in s (default: %(default)s)")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["engine"], help="default: engine")
+    parser.add_argument("--server", metavar="URL", help="`yaie serve` there (needs the openai package)")
+    parser.add_argument("--backend", default="auto", help="auto, torch, cuda or emulator")
+    parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
+    options = parser.parse_args(arguments)
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() and options.backend != "emulator" else "cpu"
+    facts = harness.environment("latency", arguments, device=device)
+    facts["times"] = "wall time from when a request was due; one run at each rate, after a warm-up"
+    harness.print_header(facts)
+    model = make_model(options.shape, torch.bfloat16 if device == "cuda" else torch.float32, device)
+    vocab_size = model[1].vocab_size
+    rows = []
+    for variant in ["server"] if options.server else options.variants:
+        for rate in [None] if options.trace else options.rates:
+            if options.trace:
+                load = recorded(options.trace, vocab_size)
+            else:
+                load = drawn(options.arrivals, rate, options.requests, vocab_size, options.longest)
+            if options.server:
+                drive_server(options.server, load)
+            else:
+                llm = LLM(model, backend=options.backend, **VARIANTS[variant])
+                warm_up(llm, [1, 2, 8])
+                drive_engine(llm, load)
+            rows.append({"variant": variant, "rate": rate, **summary(load, options.first, options.between)})
+            print(f"{variant}, {rate or 'trace'}: done", flush=True)
+    limits = f"goodput: first token within {options.first} s, then {options.between} s a token"
+    title = (
+        f"{options.shape}, {'trace' if options.trace else options.arrivals}; milliseconds at p50 / p90 / p99; {limits}"
+    )
+    columns = ("", "arrivals/s", "first token", "between tokens", "in all", "tokens/s", "requests/s", "goodput/s")
+    harness.print_table(title, columns, [_row(row) for row in rows])
+    if options.save:
+        results = {"shape": options.shape, "limits": {"first": options.first, "between": options.between}, "runs": rows}
+        print(f"Recorded in {harness.save_results('latency', facts, results)}")
+    return None
+
+
+def _row(row: dict[str, Any]) -> tuple:
+    times = (" / ".join(f"{1e3 * value:.1f}" for value in row[name].values()) for name in ("first", "between", "whole"))
+    rates = (f"{row[name]:,.1f}" for name in ("tokens_per_second", "requests_per_second", "goodput"))
+    return row["variant"], row["rate"] or "trace", *times, *rates

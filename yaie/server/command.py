@@ -1,0 +1,119 @@
+"""`yaie serve`: a model behind HTTP until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import signal
+import sys
+from typing import Any
+
+KEY_VARIABLE = "YAIE_API_KEY"
+MISSING = "yaie serve needs its extra: pip install 'yaie[serve]' (in a checkout: pip install -e '.[serve]')"
+
+EXAMPLE = """\
+Serving {name} at {url}   (Ctrl-C ends it)
+
+  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{header} \\
+    -d '{{"model": "{name}", "messages": [{{"role": "user", "content": "2+3="}}]}}'
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key={key})
+  print(client.chat.completions.create(model="{name}", messages=[{{"role": "user", "content": "2+3="}}]))
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `yaie serve`."""
+    parser.add_argument("--model", default="tiny", help="tiny, a folder, or a name on the Hub (default: tiny)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 takes a free one")
+    parser.add_argument("--api-key", metavar="KEY", help=f"what clients must send; better in {KEY_VARIABLE}")
+    parser.add_argument(
+        "--max-queue", type=int, default=256, metavar="N", help="answers that wait; default: %(default)s"
+    )
+    parser.add_argument("--drain", type=int, default=30, metavar="S", help="seconds that open answers get at the end")
+    parser.add_argument("--backend", default="auto", help="what computes: auto, torch, cuda, emulator")
+    parser.add_argument("--exercises", action="store_true", help="run the exercises that you have solved")
+
+
+def problem_with(options: argparse.Namespace, key: str | None) -> str:
+    """What is wrong with the options; empty if nothing is."""
+    if key is not None and (not key or not key.isascii() or not key.isprintable() or " " in key):
+        return "the API key must be printable ASCII without spaces, and not empty"
+    if not is_loopback(options.host) and key is None:
+        return f"{options.host} can be reached from outside: give an API key (--api-key or {KEY_VARIABLE})"
+    for name, least, most in (("port", 0, 65535), ("max_queue", 0, 10**6), ("drain", 0, 3600)):
+        if not least <= getattr(options, name) <= most:
+            return f"--{name.replace('_', '-')} must be {least} to {most}, got {getattr(options, name)}"
+    return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, and who knows where it points
+        return False
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal comes. Exit status: 0; 2 for options that cannot be served."""
+    key = os.environ.get(KEY_VARIABLE) if options.api_key is None else options.api_key
+    if problem := problem_with(options, key):
+        print(f"yaie serve: {problem}", file=sys.stderr)
+        return 2
+    try:
+        import uvicorn
+
+        from yaie.server.app import Server
+    except ImportError as error:
+        print(f"{MISSING}\n({error})", file=sys.stderr)
+        return 2
+    from yaie import LLM
+    from yaie.kernels.ops import BackendError
+
+    try:
+        llm = LLM(options.model, backend=options.backend, parts="exercises" if options.exercises else None)
+    except (ValueError, OSError, BackendError) as error:
+        print(f"yaie serve: {error}", file=sys.stderr)
+        return 2
+    server = Server(llm, options.model, key, options.max_queue)
+    config = uvicorn.Config(
+        server.app,
+        host=options.host,
+        port=options.port,
+        log_level="warning",
+        timeout_graceful_shutdown=options.drain,
+        limit_concurrency=None,
+        lifespan="on",
+    )
+    # uvicorn handles both, ends, and then raises them again for whoever was there before: nobody, so it ends well.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    return serve(uvicorn, config, options, key)
+
+
+def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | None) -> int:
+    """Run the server; says where it is once it listens."""
+
+    class Telling(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                port = self.servers[0].sockets[0].getsockname()[1]
+                host = f"[{options.host}]" if ":" in options.host else options.host
+                header = f' -H "Authorization: Bearer ${KEY_VARIABLE}"' if key else ""
+                shown = f'os.environ["{KEY_VARIABLE}"]' if key else '"none"'
+                print(
+                    EXAMPLE.format(name=options.model, url=f"http://{host}:{port}", header=header, key=shown),
+                    flush=True,
+                )
+
+    server = Telling(config)
+    try:
+        server.run()
+    except SystemExit:  # the address cannot be had; uvicorn has said why
+        return 1
+    return 0 if server.started else 1
