@@ -3,7 +3,7 @@
 # Each function is the engine's, with its body taken out or a mistake put in. Write or fix it, save, check:
 # `yaie.exercise("19.1").check()` in the notebook, or `yaie check 19.1` in a terminal.
 # Functions that you have not written yet are filled in with the engine's own, so any order works.
-# generated, text hash 33ab132b26866eaf
+# generated, text hash e92b0d10d71fc9c3
 
 from __future__ import annotations
 
@@ -129,14 +129,14 @@ def goodput(load: Sequence[Waited], first: float, between: float) -> float:
 
     | tokens came at | good | because |
     |---|---|---|
-    | 0.5, 0.55, 0.7 | yes | gaps of 0.05 and 0.15: 0.1 on average |
+    | 0.5, 0.54, 0.68 | yes | gaps of 0.04 and 0.14: 0.09 on average |
     | 0.6, 0.65 | no | the first token is late |
     | 0.3, 0.5 | no | the mean gap is 0.2 |
     | 0.4 | yes | no gap |
     | 0.1, then an error | no | it failed |
 
-    Two of these five are good, and the last token came after 0.7 seconds. So the goodput is 2 / 0.7 = 2.86
-    requests per second.
+    Two of these five are good, and the last token came after 0.68 seconds. So the goodput is 2 / 0.68 =
+    2.94 requests per second.
 
     You may use `seconds_of(load)`, the time of the whole load; at least one request must have been served.
     """
