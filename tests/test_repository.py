@@ -2,12 +2,14 @@
 
 import ast
 import contextlib
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ import yaml
 from yaie.course.registry import REPOSITORY, lessons
 
 ALLOWED = {
-    "notebooks", "yaie", "csrc", "exercises", "solutions", "tests", "environment.yml", "README.md", "pyproject.toml",
+    "notebooks", "yaie", "csrc", "solutions", "tests", "environment.yml", "README.md", "pyproject.toml",
     "Makefile", "constraints-ci.txt", "LICENSE", "CONTRIBUTING.md", "TEACHING.md", ".ci", ".github", ".gitignore",
 }  # fmt: skip
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -100,6 +102,24 @@ def test_workflow_runs_what_ci_runs():
     steps = workflow["jobs"]["test"]["steps"]
     assert any(step.get("run") == "bash .ci/run" for step in steps)
     assert "make test" in (REPOSITORY / ".ci/run").read_text()
+
+
+def test_jupyterlab_is_told_what_it_would_ask(tmp_path):
+    """A question about news over the first notebook, or a setting that JupyterLab has renamed and no longer reads."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", "lab", f"VENV={tmp_path}"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert f"cp yaie/course/jupyterlab.json {tmp_path}/share/jupyter/lab/settings/overrides.d/yaie.json" in done.stdout
+    for plugin, settings in json.loads((REPOSITORY / "yaie/course/jupyterlab.json").read_text()).items():
+        package, _, name = plugin.partition(":")
+        schema = json.loads((Path(sys.prefix) / f"share/jupyter/lab/schemas/{package}/{name}.json").read_text())
+        for key, value in settings.items():
+            known = schema["properties"][key]
+            types = {"string": str, "boolean": bool, "object": dict}
+            assert isinstance(value, types[known["type"]]), (plugin, key)
+            assert value in [each["const"] for each in known.get("oneOf", [{"const": value}])], (plugin, key)
+            assert value != known["default"], "says nothing that JupyterLab would not do anyway"
 
 
 def test_missing_tools_are_named(tmp_path):

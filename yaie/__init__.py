@@ -13,12 +13,14 @@ _WHERE = {
     "exercise": ("yaie.course.api", "exercise"),
     "board": ("yaie.course.api", "board"),
     "cache": ("yaie.course.api", "cache"),
+    "check": ("yaie.course.api", "check"),
     "reset": ("yaie.course.api", "reset"),
+    "update": ("yaie.course.api", "update"),
     "predict": ("yaie.course.predict", "predict"),
     "doctor": ("yaie.course.doctor", "examine"),
 }
 
-__all__ = ["LLM", "SamplingParams", "board", "cache", "doctor", "exercise", "predict", "reset"]
+__all__ = ["LLM", "SamplingParams", "board", "cache", "check", "doctor", "exercise", "predict", "reset", "update"]
 
 
 def LLM(model: Any = "tiny", *, parts: str | None = None, **options: Any) -> Any:

@@ -18,6 +18,7 @@ COMMANDS = {
     "reset": "put an exercise (1.2) or the file of a lesson (1) back; a backup is kept",
     "board": "show what you have done and what comes next",
     "watch": "check again whenever you save an exercise file, sooner than `check`: it need not import torch again",
+    "update": "bring your exercise files up to date, such as after `git pull`; what you wrote stays",
     "cache": "show where compiled kernels are kept; `cache clear` removes them",
     "doctor": "say what this machine can do and what it lacks",
     "chat": "talk to a model; Ctrl-C stops an answer, /exit leaves",
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsers["hint"].add_argument("number", metavar="NUMBER", nargs="?", type=int, help="1 to 3")
     for name in ("check", "reset"):
         parsers[name].add_argument("what", metavar="EXERCISE|LESSON", help="such as 1.2 or 1")
+    parsers["board"].add_argument("--unfold", action="store_true", help="every exercise of every lesson")
     parsers["cache"].add_argument("action", nargs="?", choices=("clear",), help="remove them")
     parsers["dev"].add_argument("action", choices=("new", "check", "mutate"))
     parsers["dev"].add_argument("exercise", metavar="EXERCISE", help="such as 12.5")
@@ -77,15 +79,13 @@ def _exercises(wanted: bool) -> AbstractContextManager[None]:
 def _run(options: argparse.Namespace) -> int:
     if options.command == "dev":
         return _develop(options.action, options.exercise, options.target, options.count)
-    from yaie.course import api, judge, registry
+    from yaie.course import api, judge
 
     if options.command in ("check", "watch"):
         judge.warm_up()  # torch is imported there and here at the same time
     if options.command == "check":
-        found = registry.find(options.what)
         tones = set()
-        for exercise in found.exercises if isinstance(found, registry.Lesson) else [found]:
-            panel = api.exercise(exercise.id).check()
+        for panel in api.each_check(options.what):
             _show(panel)
             tones.add(panel.tone)
         return 0 if tones <= {"good"} else 2 if tones <= {"good", "open"} else 1
@@ -95,12 +95,12 @@ def _run(options: argparse.Namespace) -> int:
         except ValueError as error:
             print(f"yaie hint: {error}", file=sys.stderr)
             return 2
-    elif options.command == "reset":
-        panel = api.reset(options.what)
+    elif options.command in ("reset", "update"):
+        panel = api.update() if options.command == "update" else api.reset(options.what)
         _show(panel)
         return 1 if panel.tone == "bad" else 0
     elif options.command == "board":
-        _show(api.board())
+        _show(api.board(unfold=options.unfold))
     elif options.command == "cache":
         _show(api.cache(clear=options.action == "clear"))
     else:
@@ -135,11 +135,11 @@ def _watch() -> None:
     from yaie.course import api, files, progress
     from yaie.course import watch as watching
 
-    console = Console()
+    console, panels = Console(), watching.watch()
     print(f"Watching {files.exercises_dir()}. Save a file to have it checked; Ctrl-C ends.")
     print(api.next_step(progress.board()[0]), flush=True)
     try:
-        for panel in watching.watch():
+        for panel in panels:
             if console.is_terminal:
                 console.rule(f"{datetime.now():%H:%M:%S}", style="dim")
             _show(panel)

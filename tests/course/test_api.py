@@ -1,6 +1,9 @@
 """What a learner calls: the card and the solution show the texts of the exercise and the source of the engine."""
 
+import html
 import inspect
+import json
+import re
 
 import pytest
 
@@ -47,3 +50,40 @@ def test_reset_is_there_for_a_notebook(warm_up):
     warm_up.write("return 1")
     assert yaie.reset("0").tone == "neutral"
     assert warm_up.path.read_text() == warm_up.stub
+
+
+def test_a_lesson_is_checked_in_a_notebook(warm_up):
+    """`yaie check 0` must have a call of the same name: a notebook is told that one."""
+    warm_up.write(warm_up.RIGHT)
+    for what in ("0", "00", 0, "0.1"):
+        views = yaie.check(what)
+        assert [view.tone for view in views] == ["good"]
+        assert views._repr_mimebundle_()["text/html"] == views[0].html()
+        assert repr(views) == str(views[0])
+    with pytest.raises(TypeError, match="in quotes"):
+        yaie.check(1.2)
+
+
+def test_buttons_of_a_card_call_what_there_is(warm_up, monkeypatch):
+    """A button whose call is misspelt shows an error and does nothing; no test of the page tries each of them."""
+    monkeypatch.setattr("builtins.input", lambda question: "no")
+    arguments = re.findall(r'run-all-enabled" data-commandlinker-args="(.*?)"', api.exercise("0.1").card().html())
+    calls = [json.loads(html.unescape(each))["args"]["text"] for each in arguments]
+    shown = []
+    for call in calls:
+        first, last = call.split("\n")
+        names = {}
+        exec(first, names)
+        shown.append(eval(last, names).title)
+    assert [title.split(":")[0].split(" of ")[0] for title in shown] == [
+        "0.1 How many blocks?", "Hint 1", "Solution", "Exercise 0.1 stays as it is"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("yes ", False), ("no", True), ("", True)])
+def test_reset_can_ask_first(answer, kept, warm_up, monkeypatch):
+    """A click beside the button that was meant must not take an answer out."""
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    warm_up.write("return 1")
+    api.exercise("0.1").reset(ask=True)
+    assert (warm_up.path.read_text() == warm_up.text("return 1")) is kept

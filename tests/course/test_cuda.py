@@ -178,7 +178,7 @@ def test_a_finding_in_the_engines_line_is_not_to_be_fixed_there(name, sandbox, e
     assert "Where" not in rows
     assert "paged_decode_1_thread_per_head.cu" in rows["Found"]
     assert "Likely cause" not in rows
-    assert rows["Next step"].startswith("That line is the engine's: look at what your `slot_of_token` gives back")
+    assert rows["Next step"].startswith("That line is not yours: look at what your `slot_of_token` gives back")
 
 
 def test_name_that_the_engine_has_already_is_explained(sandbox, exercises):
@@ -316,6 +316,22 @@ def test_functions_of_one_file_combine(reduction, exercises):
     assert engine_seam.sources() == {}
     assert CUDA.owner(one) == "reduce.cu"
     undo.take_out()  # a second time changes nothing
+
+
+def test_a_launcher_takes_its_own_kernels_with_it(exercises):
+    """A blank page: what is left of the engine's kernel would be the answer, or clash with one of the same name."""
+    exercise = find_exercise("9.5")
+    text = exercise.file.language.solved(exercise.file)
+    made = spliced(exercise.file, text, exercise.id)["primitives/softmax_rows.cu"]
+    assert made.count("__global__") == made.count("softmax_rows_kernel(") == 1
+    assert "softmax_rows_kernel" not in exercise.file.language.render(exercise.file)
+
+
+def test_a_launcher_leaves_what_others_need(exercises):
+    """reduce.cu has kernels, sizes and launchers that several share: taken out, the rest would not compile."""
+    launcher = CUDA.reference(find_exercise("10.18"))
+    assert launcher.startswith('extern "C" int reduce_2_shared(')
+    assert launcher.count("{") == 1
 
 
 def test_installing_on_top_keeps_what_is_there(reduction, exercises):

@@ -6,6 +6,7 @@ import multiprocessing
 import pytest
 
 from yaie.course import api, files, judge, progress
+from yaie.course.registry import exercises
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +104,7 @@ def test_records_of_other_versions_are_used_and_kept(exercises):
     assert records["0.1"] == progress.Record(status="passed", checks=3)
     assert records["1.1"] == records["1.2"] == progress.Record()
     assert api.exercise("1.2").hint().title.startswith("Hint 1")
-    assert api.board().rows
+    assert api.board().folds
     assert "8.8" in problem
     count_checks(1)
     now = stored(exercises)
@@ -191,3 +192,54 @@ def test_a_reset_starts_over(warm_up):
     record = progress.load()[0]["0.1"]
     assert (record.status, record.source_hash, record.hints, record.checks) == (judge.NOT_ATTEMPTED, "", 0, 1)
     assert api.exercise("0.1").hint().title.startswith("Hint 1")
+
+
+def folded_out(board):
+    return [fold.title[:2] for fold in board.folds if fold.is_open]
+
+
+def test_board_unfolds_where_one_is(warm_up):
+    """What failed, was edited or comes next must be seen without a click."""
+    assert folded_out(api.board()) == ["00"]
+    warm_up.write(warm_up.RIGHT)
+    api.exercise("0.1").check()
+    (warm_up.path.parent / "02_kv_cache.py").write_text(
+        (warm_up.path.parent / "02_kv_cache.py").read_text().replace("raise NotImplementedError", "return (", 1)
+    )
+    assert folded_out(api.board()) == ["01"]
+    assert len(folded_out(api.board(unfold=True))) == len(api.board().folds)
+    assert "1 check" in str(api.board(unfold=True))
+    assert api.board().link == "notebooks/01_radix_tree.ipynb"
+
+
+def ids(first, last):
+    return {each.id for each in exercises() if first <= each.lesson.number <= last}
+
+
+@pytest.mark.parametrize(
+    ("passed", "title"),
+    [
+        (ids(0, 7) - {"3.1"}, None),
+        (ids(0, 7), "Your engine talks"),
+        (ids(8, 17), "Your kernels serve"),
+        (ids(0, 17), "Your kernels serve"),
+        (ids(0, 99), "The course is done"),
+    ],
+)
+def test_milestones(passed, title):
+    """The panel must come when the last exercise has passed, and not one before."""
+    panel = api.milestone(passed)
+    assert (panel and panel.title) == title
+    if panel:
+        assert "yaie chat --exercises" in str(panel)
+        assert [call for _, call in panel.calls if call.endswith(".parts")]
+
+
+def test_check_that_completes_a_milestone_says_so(warm_up):
+    """It would be found on the board only, a day later."""
+    for id in ids(0, 7) - {"0.1"}:
+        progress.change(id, lambda record: setattr(record, "status", judge.PASSED))
+    warm_up.write(warm_up.RIGHT)
+    panel = api.exercise("0.1").check()
+    assert "Your engine talks" in dict(panel.rows)["Milestone"]
+    assert "Milestone" not in dict(api.exercise("0.1").check().rows)

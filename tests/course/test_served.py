@@ -32,15 +32,18 @@ NOT_IN_A_STEP = {
     "9.1": "copies of blocks: only a fork needs them",
     "9.3": "a transpose, to learn what shared memory is for",
     "9.4": "a sum, to learn how threads work together",
+    "9.5": "a softmax of rows, to write a kernel and its launcher: the engine's are inside attention and sampling",
     "10.2": "copies of blocks: only a fork needs them",
     "10.4": "the guide's tree, which knows requests; the engine's tree knows pages",
     "10.6": "a penalty: only a request that asks for one has it computed",
     "10.10": "a transpose, to learn what shared memory is for",
     "10.18": "a sum, to learn how threads work together",
     "10.24": "a sum, to learn how threads work together",
+    "14.2": "a small product, to learn how matrices lie in registers",
     "16.1": "a search for prefixes on the device: the engine keeps its tree on the host",
 }
 ON_A_GPU_ONLY = {"17.3", "17.4"}  # CUDA graphs
+IN_FLOAT32 = {"12.4"}  # loads into registers: 16 bits are copied into shared memory instead
 
 
 def tells(exercise):
@@ -145,13 +148,16 @@ def called_on_the_emulator(tmp_path_factory):
     python = [exercise for exercise in EXERCISES if exercise.language is PYTHON]
     called = set()
     for group in turns([exercise for exercise in EXERCISES if exercise.language is CUDA]):
-        printed = io.StringIO()
+        printed, dtypes = io.StringIO(), [torch.bfloat16]
+        if IN_FLOAT32 & {exercise.id for exercise in group}:
+            dtypes.append(torch.float32)
         with learners(tmp_path_factory.mktemp("cuda"), [*python, *group]), redirect_stdout(printed):
-            options = {"dtype": torch.bfloat16, "num_blocks": 32, "max_num_seqs": 2}
-            llm = yaie.LLM("tiny", parts="exercises", backend="emulator", **options)
-            outputs = llm.generate(prompts((140, 2)), [GREEDY, DRAWN])
+            for dtype in dtypes:
+                options = {"dtype": dtype, "num_blocks": 32, "max_num_seqs": 2}
+                llm = yaie.LLM("tiny", parts="exercises", backend="emulator", **options)
+                outputs = llm.generate(prompts((140, 2)), [GREEDY, DRAWN])
+                assert all(output.finish_reason == "length" for output in outputs), llm.last_error
             called |= called_in_python(python)
-        assert all(output.finish_reason == "length" for output in outputs), llm.last_error
         called |= {line.split()[1] for line in printed.getvalue().splitlines() if line.startswith("CALLED ")}
     return called
 
@@ -181,4 +187,4 @@ def test_solved_exercises_serve(called_on_torch, called_by_a_server, called_on_t
 
 def test_the_list_has_no_exercise_that_is_gone():
     """Would catch a reason for an exercise that has another number by now."""
-    assert set(NOT_IN_A_STEP) | ON_A_GPU_ONLY <= {exercise.id for exercise in EXERCISES}
+    assert set(NOT_IN_A_STEP) | ON_A_GPU_ONLY | IN_FLOAT32 <= {exercise.id for exercise in EXERCISES}

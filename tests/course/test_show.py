@@ -1,12 +1,16 @@
 """How answers look: nothing cut, nothing taken for markup, the same content in a notebook, a terminal and a pipe."""
 
+import ast
 import io
 import re
 
 import pytest
 from rich.console import Console
 
-from yaie.course.show import TONES, Markdown, Panel, Table
+import yaie
+from yaie.course import REPOSITORY
+from yaie.course.registry import exercises
+from yaie.course.show import TONES, Fold, Folds, Markdown, Panel, Table, in_notebook
 
 TEXT = "A [bold] word, <b>, :smile: and " + "a long line " * 30
 PANEL = Panel(
@@ -16,7 +20,7 @@ PANEL = Panel(
     [("It printed", "one\n  two, indented"), ("Where", "x" * 300)],
     "exercises/00.py",
 )
-TABLE = Table("Title", ("A", "B"), [("", ("01", "Heading")), ("good", ("1.1", TEXT))], "footer\nsecond line")
+TABLE = Table("Title", ("A", "B"), [("good", ("1.1", TEXT))], "footer\nsecond line")
 
 
 def rendered(view, width):
@@ -111,6 +115,9 @@ SAYINGS = {
     "`yaie hint 1.2`": '`yaie.exercise("1.2").hint()`',
     "run `yaie reset 2` or `yaie check 10.4`": 'run `yaie.reset("2")` or `yaie.exercise("10.4").check()`',
     "`yaie board`": "`yaie.board()`",
+    "`yaie update`": "`yaie.update()`",
+    "`yaie chat --exercises`": '`yaie.LLM(parts="exercises").parts`',
+    "`yaie chat --exercises --backend emulator`": '`yaie.LLM(parts="exercises", backend="emulator").parts`',
     "yaie chat": "yaie chat",
 }
 
@@ -128,3 +135,58 @@ def test_a_notebook_is_told_calls_and_a_terminal_commands(text):
 
 def html_of(text):
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", text.replace('"', "&quot;"))
+
+
+FOLDS = Folds(
+    "Title",
+    [
+        Fold("01 Open", [("good", ("1.1", "<b>", "passed")), ("bad", ("1.2", "two", "failed"))], True),
+        Fold("02 Folded", [("open", ("2.1", "three", "not attempted"))], False),
+        Fold("03 Empty", [], True),
+    ],
+    "footer",
+    "notebooks/01.ipynb",
+    Panel("A panel", "good"),
+)
+
+
+def test_folds_show_a_bar_and_open_where_one_is():
+    """A board of ninety rows hides what comes next; one without the rows hides what failed."""
+    text = str(FOLDS)
+    assert text.splitlines()[1] == "01 Open    1 of 2   ■□"
+    assert text.splitlines()[2] == "    ✓ 1.1  <b>  passed"
+    assert "three" not in text
+    assert text.endswith("footer\n✓ A panel")
+    assert words(text) == words(rendered(FOLDS, 120)).replace("\n", "")
+    html = FOLDS.html()
+    assert html.count("<details open>") == 2
+    assert "three" in html  # there to be unfolded
+    assert "&lt;b&gt;" in html
+    assert html.count("background-color") == 3
+    assert 'href="../notebooks/01.ipynb"' in html
+
+
+def said(path):
+    """The strings of a Python file that are no docstrings, with 1.2 for whatever is put into them."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "1.2" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not {id(node)} & (inside | docs):
+            yield node.value
+
+
+def test_every_command_that_is_advised_has_a_call():
+    """A new command in a message, which a notebook would show as it is. Brothers: hints, statements, mistakes."""
+    files = [path for path in (REPOSITORY / "yaie" / "course").rglob("*.py") if "lessons" not in path.parts]
+    files = [path for path in files if path.parent.name != "tools" and path.name != "show.py"]
+    texts = [text for path in files for text in said(path)]
+    for each in exercises():
+        texts += [each.statement, *each.hints, *(mistake.message for mistake in each.mistakes)]
+    advice = [text for text in texts if "`yaie " in text]
+    assert len(advice) > 8
+    assert [text for text in advice if "`yaie " in in_notebook(text)] == []
+    for call in {call for text in advice for call in re.findall(r"`(yaie\.\w+)", in_notebook(text))}:
+        assert hasattr(yaie, call.partition(".")[2]), call

@@ -484,3 +484,33 @@ def test_an_older_compiler_says_what_it_cannot_check(tmp_path):
     module.run(torch.zeros(1), 1)
     (remark,) = module.remarks
     assert remark == "whether `sum` is used before it is set was not tried, for want of g++ 12 or clang++ 16"
+
+
+def test_a_compiler_that_checks_the_sizes_of_copies(tmp_path):
+    """Would catch Ubuntu's g++, where _FORTIFY_SOURCE is on by default: it makes another function of memcpy, and a
+    launcher that copies device memory was not found."""
+    fortified = tmp_path / "g++"
+    fortified.write_text(f'#!/bin/sh\nexec {builder.find_compiler()} -D_FORTIFY_SOURCE=2 "$@"\n')
+    fortified.chmod(0o755)
+    text = (
+        "#include <cstring>\n"
+        'extern "C" int run(const float* x, int n) { float first[64]; memcpy(first, x, n * 4); return first[0] > 9; }'
+    )
+    module = yaie.cuda.load(text, backend="emulator", compiler=str(fortified))
+    with pytest.raises(yaie.cuda.KernelError, match="reads `x`, which is device memory"):
+        module.run(torch.zeros(64), 64)
+
+
+def test_a_launcher_may_throw_what_it_catches():
+    """Would catch Python ended by a C++ exception, and exceptions of host code refused, which nvcc takes."""
+    text = (
+        '#include <stdexcept>\nextern "C" int run(int n) {\n'
+        '  if (n == 1) throw 1;\n  if (n == 2) throw std::runtime_error("bad n");\n'
+        "  try { throw n; } catch (int) { return 0; }\n}"
+    )
+    module = yaie.cuda.load(text, backend="emulator")
+    module.run(0)
+    for n, words in {1: "it is no std::exception", 2: "bad n"}.items():
+        with pytest.raises(yaie.cuda.KernelError, match=f"nobody catches what the launcher throws: {words}") as caught:
+            module.run(n)
+        assert [(f.kind, f.line) for f in caught.value.findings] == [("exit", 2)]

@@ -144,3 +144,25 @@ def test_profile_needs_a_call():
         module.profile()
     with pytest.raises(AttributeError, match="has no launcher nothing; it has run_strided"):
         module.profile("nothing")
+
+
+MMA = """
+#include <yaie_ptx.cuh>
+__global__ void multiply(float* y, int times) {
+  const uint32_t a[4] = {}, b[2] = {};
+  float d[4] = {};
+  for (int i = 0; i < times; ++i) yaie::mma_m16n8k16_f16(d, a, b, d);
+  y[threadIdx.x] = d[0];
+}
+extern "C" int run_multiply(float* y, int times) { multiply<<<1, 64>>>(y, times); return 0; }
+"""
+
+
+@pytest.mark.parametrize("times", [0, 3])
+def test_calls_of_tensor_cores_are_those_of_warps(times):
+    """Would catch a count of lanes, or one that does not begin anew."""
+    module = yaie.cuda.load(MMA, backend="emulator")
+    for _ in range(2):
+        profile = module.profile("run_multiply", torch.zeros(64), times)
+        assert profile.tensor_core_calls == 2 * times
+    assert ("tensor cores were called 6 times" in str(profile)) == (times > 0)

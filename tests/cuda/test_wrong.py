@@ -121,3 +121,13 @@ def test_a_null_pointer_is_not_called_a_missing_guard():
     (beyond,) = run(module, "no_guard(randn(1000), zeros(1000))")[:1]
     assert "never set" in null.cause
     assert "guard" in beyond.cause
+
+
+def test_a_launcher_that_returns_0_after_a_refused_launch_is_named(tmp_path):
+    """Would catch an emulator that lets a launcher keep an error to itself: on a card nobody would notice."""
+    path = tmp_path / "quiet.cu"
+    kernel = "#include <cuda_runtime.h>\n__global__ void k(float* y) { y[threadIdx.x] = 1.0f; }\n"
+    for returned, kinds in (("0", ["bad_launch", "error_ignored"]), ("cudaGetLastError()", ["bad_launch"])):
+        launcher = f'extern "C" int quiet(float* y) {{ k<<<1, 2048>>>(y); return {returned}; }}\n'
+        path.write_text(kernel + launcher)
+        assert [finding.kind for finding in run(yaie.cuda.load(path, backend="emulator"), "quiet(zeros(1))")] == kinds

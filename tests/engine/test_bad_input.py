@@ -54,7 +54,23 @@ BAD_PARAMETERS = {
     "presence_penalty": [2.1, -2.1, NAN, INF, HUGE, True, "0", None],
     "seed": [-1, 2**63, 2**64, HUGE, 1.0, NAN, True, "1", [1]],
     "max_tokens": [0, -1, 8.0, NAN, INF, True, "8", None, [8]],
-    "stop": ["", [""], ["a", ""], [None], ["a", None], 3, [3], b"a", [b"a"], {"a": 1}, "\ud800", ["a\udfff"], True],
+    "stop": [
+        "",
+        [""],
+        ["a", ""],
+        [None],
+        ["a", None],
+        3,
+        [3],
+        b"a",
+        [b"a"],
+        {"a": 1},
+        "\ud800",
+        ["a\udfff"],
+        True,
+        "a" * 10**6,
+        ["a"] * 10**5,
+    ],
     "stop_token_ids": [5, [-1], [1.0], ["5"], "5", [None], [True], b"5", {5: 1}, Unprintable()],
     "ignore_eos": ["no", 1, 0, None],
     "logprobs": [-1, 1.0, NAN, True, "1", [1]],
@@ -406,3 +422,13 @@ def test_the_pool_of_a_gpu_is_made_of_its_free_memory(fake, monkeypatch):
     assert llm._default_num_blocks() == int(free * 0.8) // (4 * 2 * 8)  # tokens of a page, keys and values, float64
     free = 63
     assert llm._default_num_blocks() == 1
+
+
+def test_a_default_device_that_holds_no_numbers(fake):
+    """Would catch torch's own words about a device that nobody named to the engine."""
+    llm = front_door(fake)
+    with torch.device("meta"):
+        (output,) = llm.generate([[1, 2]], GREEDY)
+    assert "torch's default device" in output.error
+    assert "meta" in output.error
+    assert llm.generate([[1, 2]], GREEDY)[0].finish_reason == "length"

@@ -10,7 +10,9 @@ The brothers, each of which a cut at some line of this file's runs would show:
 - a stream that waits for ever, or that takes others with it: cut in another's step
 """
 
+import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -296,3 +298,32 @@ def test_eight_threads(fake):
     assert llm.step() == []
     llm.check_integrity()
     assert not llm.has_unfinished_requests
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_is_forked_in_the_middle_of_a_step(fake):
+    """Would catch a child that waits for ever for the lock of a thread that it does not have."""
+    llm = LLM(fake, **OPTIONS)
+    right = llm.generate([[3, 4, 5]], DRAWN)[0].token_ids
+    inside, go_on, run = threading.Event(), threading.Event(), llm.runner.run
+
+    def slowly(scheduled):
+        inside.set()
+        assert go_on.wait(60)
+        return run(scheduled)
+
+    llm.runner.run = slowly
+    thread = threading.Thread(target=llm.generate, args=([[6, 7]], DRAWN))
+    thread.start()
+    assert inside.wait(60)
+    if (child := os.fork()) == 0:
+        signal.alarm(20)  # ends it if it waits for ever
+        llm.runner.run = run
+        os._exit(0 if llm.generate([[3, 4, 5]], DRAWN)[0].token_ids == right else 1)
+    try:
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        go_on.set()
+        thread.join()
+    llm.runner.run = run
+    assert llm.generate([[3, 4, 5]], DRAWN)[0].token_ids == right

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from yaie.models.config import ModelConfig, UnsupportedModelError, read_json
-from yaie.models.cuda_graph import bucket_sizes
+from yaie.models.cuda_graph import bucket_for, bucket_sizes
 from yaie.models.llama import Llama, generate_greedy
 from yaie.models.loader import TINY, find_folder, load_model, load_weights
 from yaie.models.tokenizer import read_eos_token_ids
@@ -336,6 +336,9 @@ ARGUMENTS = {
     "tokens in a table": (lambda: tiny()[0].forward_naive(torch.tensor([[1]])), ValueError, "token_ids", "got [1, 1]"),
     "tokens that are floats": (lambda: tiny()[0].forward_naive(torch.ones(2)), ValueError, "token_ids", "float32"),
     "a list for a tensor": (lambda: tiny()[0].forward_contiguous([1, 2]), ValueError, "token_ids", "got [1, 2]"),
+    "fewer than no tokens": (lambda: generate_greedy(tiny()[0], [1], -1), ValueError, "max_new_tokens", "got -1"),
+    "half a token": (lambda: generate_greedy(tiny()[0], [1], 1.5), ValueError, "max_new_tokens", "got 1.5"),
+    "a bucket for nobody": (lambda: bucket_for(0, [1, 2]), ValueError, "num_seqs", "got 0"),
     "no sequences": (lambda: bucket_sizes(0), ValueError, "max_num_seqs", "got 0"),
     "half a sequence": (lambda: bucket_sizes(2.5), ValueError, "max_num_seqs", "got 2.5"),
 }  # fmt: skip

@@ -11,11 +11,12 @@ import nbformat
 import pytest
 
 from yaie.course import REPOSITORY
-from yaie.course.registry import Lesson, lessons
-from yaie.course.tools.notebooks import KERNEL, all_notebooks
+from yaie.course.registry import Lesson, exercise_files, lessons
+from yaie.course.tools.notebooks import KERNEL, WIDGET, all_notebooks
 
 TAGS = {"nbval-ignore-output", "nbval-check-output", "nbval-skip", "raises-exception"}
 MAX_BYTES = 1_500_000
+MADE = {f"../exercises/{file.name}" for file in exercise_files()}  # on the learner's machine
 
 
 @pytest.mark.parametrize("path", all_notebooks(), ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -104,6 +105,7 @@ def _lint_text(path: Path, notebook: Any) -> Iterator[str]:
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if (
             not target.startswith(("http://", "https://", "#"))
+            and target not in MADE
             and not (path.parent / target.partition("#")[0]).exists()
         ):
             yield f"link to {target}, which does not exist"
@@ -127,6 +129,8 @@ def _lint_code(cell: Any, number: int) -> Iterator[str]:
         for image in re.findall(r"<img [^>]*>", output.get("data", {}).get("text/html", "")):
             if not re.search(r'alt="[^"]+"', image):
                 yield "shows an image without alt text"
+        if WIDGET in output.get("data", {}):
+            yield "stores a control that is gone with its kernel, and would show as an error"
         if "image/svg+xml" in output.get("data", {}):
             yield "shows a raw SVG, which JupyterLab drops in a notebook that is not trusted"
 

@@ -15,6 +15,7 @@ import uvicorn
 from yaie import LLM
 from yaie.models.loader import load_model
 from yaie.server.app import Server
+from yaie.server.engine_thread import EngineThread
 
 MODEL = {}
 
@@ -30,7 +31,7 @@ class Running:
     """A server that listens: `url`, the `engine` behind it, and clients of it."""
 
     def __init__(self, server, listener):
-        self.server, self.llm = server, server.llm
+        self.server, self.llm = server, getattr(server.engine, "llm", None)
         self.host, self.port = listener.getsockname()
         self.url = f"http://{self.host}:{self.port}"
 
@@ -72,8 +73,14 @@ def answer(received):
 
 
 @contextmanager
-def running(llm, **options):
-    server, listener = Server(llm, "tiny", **options), socket.create_server(("127.0.0.1", 0))
+def running(llm, max_queue=256, **options):
+    with listening(EngineThread(llm, llm.options.max_num_seqs + max_queue), **options) as server:
+        yield server
+
+
+@contextmanager
+def listening(engine, **options):
+    server, listener = Server(engine, "tiny", **options), socket.create_server(("127.0.0.1", 0))
     host = uvicorn.Server(uvicorn.Config(server.app, log_level="error", timeout_graceful_shutdown=5, lifespan="on"))
     thread = threading.Thread(target=asyncio.run, args=(host.serve([listener]),))
     thread.start()

@@ -93,7 +93,7 @@ def test_options_that_cannot_be_served(arguments, said, capsys, monkeypatch):
 def test_addresses_of_this_machine_alone():
     """The key may come from the environment; a name other than localhost may point anywhere."""
     for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
-        options = argparse.Namespace(host=host, port=0, max_queue=0, drain=0)
+        options = argparse.Namespace(host=host, port=0, max_queue=0, drain=0, replicas=1)
         assert command.problem_with(options, None) == ""
     options.host = "0.0.0.0"
     assert command.problem_with(options, "key") == ""

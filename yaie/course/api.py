@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yaie.course import files, judge, progress
-from yaie.course.registry import Exercise, ExerciseFile, Lesson, find, find_exercise
+from yaie.course.language import CUDA
+from yaie.course.registry import Exercise, ExerciseFile, Lesson, exercises, find, find_exercise, lessons
 from yaie.course.sandbox import SandboxError
-from yaie.course.show import Markdown, Panel, Table
+from yaie.course.show import Fold, Folds, Markdown, Panel, Views
 
 if TYPE_CHECKING:
     import yaie.cuda
@@ -27,10 +30,16 @@ class ExerciseHandle:
     def card(self) -> Panel:
         """What is asked for, and where to write it."""
         exercise = self._exercise
+        with suppress(files.FileProblem):  # a check will say so
+            files.make(exercise.file)  # what the card links to
         rows = [("Function", f"`{exercise.qualname}`"), ("Time", f"about {exercise.minutes} minutes")]
         rows += [("After", ", ".join(exercise.requires))] if exercise.requires else []
         title, statement = f"Exercise {exercise.id}: {exercise.title}", Markdown(exercise.statement)
-        return Panel(title, text=statement, rows=rows, link=f"exercises/{exercise.file.name}")
+        arguments = {"check": "", "hint": "", "solution": "", "reset": "ask=True"}
+        calls = [
+            (name.capitalize(), f'yaie.exercise("{exercise.id}").{name}({given})') for name, given in arguments.items()
+        ]
+        return Panel(title, text=statement, rows=rows, link=f"exercises/{exercise.file.name}", calls=calls)
 
     def check(self) -> Panel:
         """Run the check on what stands in your file now, and record what came out."""
@@ -41,11 +50,16 @@ class ExerciseHandle:
             if wanted:
                 raise
             return Panel(f"{self._exercise.id} could not be checked", tone="bad", text=str(error))
+        before = _recorded_as_passed()
         problem = progress.remember(outcome)
         if wanted and outcome.status != wanted:
             raise AssertionError(f"the test suite expects {wanted!r}:\n{outcome}")
         outcome.rows += _not_stored(problem)
-        return outcome.panel()
+        panel, now = outcome.panel(), _recorded_as_passed()
+        if now > before and (reached := milestone(now)) and str(reached) != str(milestone(before)):
+            panel.rows += [("Milestone", f"{reached.title}. {reached.text}"), *reached.rows]
+            panel.calls += reached.calls
+        return panel
 
     def hint(self, number: int | None = None) -> Panel:
         """The next hint; with a number, that one (1 to 3)."""
@@ -60,9 +74,12 @@ class ExerciseHandle:
         rows = [("Then", f"{left} more: ask again." if left else last), *_not_stored(problem)]
         return Panel(f"Hint {number} of {len(hints)} for exercise {id}", text=hints[number - 1], rows=rows)
 
-    def reset(self) -> Panel:
-        """Take your answer out again; a backup is kept."""
-        return reset(self._exercise.id)
+    def reset(self, *, ask: bool = False) -> Panel:
+        """Take your answer out again; a backup is kept. With `ask` only if you say so."""
+        id = self._exercise.id
+        if ask and input(f"Take your answer to {id} out of the file? A backup is kept. (yes/no) ").strip() != "yes":
+            return Panel(f"Exercise {id} stays as it is")
+        return reset(id)
 
     def solution(self) -> Panel:
         """What was asked for, the engine's own source of the function, and what often goes wrong."""
@@ -102,27 +119,95 @@ def exercise(id: str) -> ExerciseHandle:
     return ExerciseHandle(find_exercise(id))
 
 
-def board() -> Table:
-    """Every exercise with its state, lesson by lesson, and what comes next."""
+def board(*, unfold: bool = False) -> Folds:
+    """A bar for each lesson, and what comes next. Lessons that you have begun are unfolded; with `unfold` every one."""
     lines, problems = progress.board()
-    rows, lesson = [], None
-    for line in lines:
-        if line.exercise.lesson is not lesson:
-            lesson = line.exercise.lesson
-            rows.append(("", (f"{lesson.number:02d}", lesson.title, "", "", "")))
-        cells = (line.exercise.id, line.exercise.title, line.status, str(line.record.checks), str(line.record.hints))
-        rows.append((TONES[line.status], cells))
-    passed = sum(line.status == judge.PASSED for line in lines)
-    footer = [*problems, f"{passed} of {len(lines)} passed. {next_step(lines)}"]
-    return Table("Your exercises", ("", "Exercise", "State", "Checks", "Hints"), rows, "\n".join(footer))
+    following, folds = _next(lines), []
+    for lesson in lessons():
+        own = [line for line in lines if line.exercise.lesson is lesson]
+        begun = {line.status for line in own} & {judge.FAILED, progress.CHANGED}
+        is_open = unfold or bool(begun) or (following is not None and following.lesson is lesson)
+        folds.append(Fold(f"{lesson.number:02d} {lesson.title}", [(TONES[x.status], _cells(x)) for x in own], is_open))
+    passed = [line.exercise.id for line in lines if line.status == judge.PASSED]
+    footer = [*problems, f"{len(passed)} of {len(lines)} passed. {next_step(lines)}"]
+    link = f"notebooks/{following.lesson.name}.ipynb" if following else ""
+    return Folds("Your exercises", folds, "\n".join(footer), link, milestone(passed))
+
+
+def _recorded_as_passed() -> set[str]:
+    return {id for id, record in progress.load()[0].items() if record.status == judge.PASSED}
+
+
+def _cells(line: progress.Line) -> tuple[str, ...]:
+    counts = ((line.record.checks, "check"), (line.record.hints, "hint"))
+    done = ", ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in counts if count)
+    return line.exercise.id, line.exercise.title, line.status, done
+
+
+def _next(lines: list[progress.Line]) -> Exercise | None:
+    return next((line.exercise for line in lines if line.status != judge.PASSED), None)
 
 
 def next_step(lines: list[progress.Line]) -> str:
     """What comes next, in a sentence."""
-    exercise = next((line.exercise for line in lines if line.status != judge.PASSED), None)
+    exercise = _next(lines)
     if exercise is None:
         return "Everything there is has been passed."
-    return f"Next: {exercise.id} {exercise.title}, in notebooks/{exercise.lesson.name}.ipynb"
+    place = f"in notebooks/{exercise.lesson.name}.ipynb"
+    return f"Next: {exercise.id} {exercise.title}, about {exercise.minutes} minutes, {place}"
+
+
+# What all exercises of some lessons make together: first lesson, last lesson, title, sentence. The best comes last.
+MILESTONES = (
+    (0, 7, "Your engine talks", "Prefix cache, pages, attention, sampling and scheduler are functions that you wrote."),
+    (8, 17, "Your kernels serve", "The kernels, from copies of pages to flash attention on tensor cores, are yours."),
+    (0, 99, "The course is done", "No exercise is left. Take a kernel of yours, profile it, and write a faster one."),
+)
+
+
+def milestone(passed: Iterable[str]) -> Panel | None:
+    """The best milestone that exercises with these ids make, with how to see their functions run."""
+    passed = set(passed)
+    for first, last, title, sentence in reversed(MILESTONES):
+        ours = [exercise for exercise in exercises() if first <= exercise.lesson.number <= last]
+        if passed.issuperset(exercise.id for exercise in ours):
+            return Panel(title, "good", sentence, *_seen(ours))
+    return None
+
+
+def _seen(ours: list[Exercise]) -> tuple[list[tuple[str, str]], str, list[tuple[str, str]]]:
+    """Rows, link and buttons of a milestone."""
+    import torch
+
+    records = [record for id, record in progress.load()[0].items() if id in {each.id for each in ours}]
+    checks, hints = sum(record.checks for record in records), sum(record.hints for record in records)
+    engines = [each for each in ours if not each.module.startswith("yaie.course.")]  # the others are inputs
+    homes = Counter("csrc" if each.language is CUDA else each.module.rpartition(".")[0] for each in engines)
+    places = ", ".join(f"{count} in `{home.replace('.', '/')}/`" for home, count in homes.most_common())
+    emulated = homes["csrc"] and not torch.cuda.is_available()
+    talk = "`yaie chat --exercises --backend emulator`" if emulated else "`yaie chat --exercises`"
+    options = ', backend="emulator"' if emulated else ""
+    engine = f'yaie.LLM(parts="exercises"{options})'
+    question = '[[{"role": "user", "content": "418+95="}]]'
+    rows = [
+        ("Yours", f"{len(engines)} functions of the engine: {places}"),
+        ("It took", f"{checks} checks and {hints} hints"),
+        ("See them run", talk),
+    ]
+    calls = [("Whose code runs", f"{engine}.parts"), ("Ask it 418+95=", f"{engine}.generate({question})[0].text")]
+    return rows, "", calls
+
+
+def each_check(what: str) -> Iterator[Panel]:
+    """Check one exercise ("1.2") or all of a lesson ("1" or "01"), one after the other."""
+    found = find(str(what) if type(what) is int else what)
+    for each in found.exercises if isinstance(found, Lesson) else [found]:
+        yield ExerciseHandle(each).check()
+
+
+def check(what: str) -> Views:
+    """As `each_check`, all at once."""
+    return Views(each_check(what))
 
 
 def reset(what: str) -> Panel:
@@ -140,6 +225,29 @@ def reset(what: str) -> Panel:
         panel.rows += rows
         return panel
     return Panel(f"{name} is as it was generated", rows=[*rows, ("Then", "Reload the file if an editor has it open.")])
+
+
+def update() -> Panel:
+    """Bring your exercise files up to date with the course, such as after `git pull`: new exercises come in, and what
+    you wrote stays. A backup is kept of each file that you have edited."""
+    from yaie.course.tools import generate
+
+    try:
+        done = generate.write(files.exercises_dir())
+    except files.FileProblem as problem:
+        return problem_panel(problem)
+    by_state = {state: [name for name in done if done[name] == state] for state in dict.fromkeys(done.values())}
+    rows = [(state.capitalize(), ", ".join(names)) for state, names in by_state.items() if state != files.SAME]
+    tone = "neutral"
+    if left := by_state.get(files.LEFT):
+        tone = "warn"
+        resets = ", ".join(f"`yaie reset {int(name[:2])}`" for name in left)
+        rows.append(
+            ("Then", f"What is new could not be put beside what you wrote. Start afresh: {resets} (with a backup).")
+        )
+    if files.MERGED in by_state:
+        rows.append(("Backups", str(files.exercises_dir() / ".backup")))
+    return Panel("Your exercise files are up to date" if not rows else "Your exercise files", tone, rows=rows)
 
 
 def cache(*, clear: bool = False) -> Panel:

@@ -186,10 +186,7 @@ def _exercises() -> tuple[str, ...]:
     stale, edited = out_of_date(exercises_dir())
     if stale:
         names = ", ".join(path.name for path in stale)
-        command = "python -m yaie.course.tools.generate"
-        if exercises_dir() != REPOSITORY / "exercises":
-            command += f" --to {shlex.quote(str(exercises_dir()))}"
-        return LIMITED, f"{names}: missing or older than the engine", command
+        return LIMITED, f"{names}: older than the engine", "`yaie update`"
     return GOOD, f"{len(edited)} edited by you" if edited else "as generated"
 
 

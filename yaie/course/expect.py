@@ -79,19 +79,21 @@ def expect_sectors(profile: Any, most: float, *, note: str = "") -> None:
         raise Mismatch("sectors", got, expected, "", note, "The result is right, but bytes are moved for nothing.")
 
 
-def expect_lanes(profile: Any, stored: int, *, note: str) -> None:
-    """Raise `Mismatch` where the threads of a warp do not work together, or store more often than `stored` times.
+def expect_lanes(profile: Any, elements: int, *, note: str, operation: str = "store") -> None:
+    """Raise `Mismatch` where the threads of a warp do not work together, or go to one of the `elements` more than once.
 
-    Looks at the stores to global memory: `stored` elements in warps of 32, each by one thread.
+    Looks at the stores to global memory, or at the loads from there.
     """
-    stores = [line for line in profile.lines if line.space == "global" and line.operation == "store"]
-    lanes, requests = sum(line.lanes for line in stores), sum(line.requests for line in stores)
-    if lanes > stored:
-        headline = "The result is right, but elements are stored more than once."
-        raise Mismatch("stores", f"{lanes} stores", f"{stored} stores, one of each element", "", note, headline)
+    lines = [line for line in profile.lines if (line.space, line.operation) == ("global", operation)]
+    lanes, requests = sum(line.lanes for line in lines), sum(line.requests for line in lines)
+    done = {"store": "stored", "load": "loaded"}[operation]
+    if lanes > elements:
+        headline = f"The result is right, but elements are {done} more than once."
+        got, expected = f"{lanes} {operation}s", f"{elements} {operation}s, one of each element"
+        raise Mismatch(f"{operation}s", got, expected, "", note, headline)
     if requests and lanes < 16 * requests:
         headline = "The result is right, but most threads of a warp have nothing to do."
-        got, expected = f"{lanes / requests:.1f} threads of a warp store at a time", "up to 32, side by side"
+        got, expected = f"{lanes / requests:.1f} threads of a warp {operation} at a time", "up to 32, side by side"
         raise Mismatch("lanes", got, expected, "", note, headline)
 
 

@@ -1,4 +1,9 @@
-"""The files that a learner edits: where they lie, what stands in them, and putting them back."""
+"""The files that a learner edits: where they lie, what stands in them, putting them back and bringing them up to date.
+
+They are generated and then edited, so git does not track them: a pull can neither overwrite an answer nor be refused
+because of one. Beside each lies a copy as it was generated: what differs from it is the learner's, and an update keeps
+it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,10 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
+import tempfile
 import threading
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,9 +51,25 @@ def exercise_path(file: ExerciseFile) -> Path:
     return exercises_dir() / file.name
 
 
+def as_generated(path: Path) -> Path:
+    """The copy of an exercise file as it was generated last."""
+    return path.parent / ".generated" / path.name
+
+
+def make(file: ExerciseFile) -> None:
+    """Write an exercise file that was never there: a clone of the repository has none. Raises `FileProblem`."""
+    path = exercise_path(file)
+    if not path.exists() and not as_generated(path).exists():
+        renew(file, path, file.language.render(file))
+
+
 def read(file: ExerciseFile) -> str:
     """The text of an exercise file, its lines ended by \\n. Raises `FileProblem` where it cannot be read."""
-    path = exercise_path(file)
+    make(file)
+    return _read(file, exercise_path(file))
+
+
+def _read(file: ExerciseFile, path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors on Windows write a byte order mark
     except FileNotFoundError as error:
@@ -58,7 +82,7 @@ def read(file: ExerciseFile) -> str:
             "Save the file as UTF-8 (in VS Code: the encoding at the bottom right).",
         ) from error
     except OSError as error:
-        step = f"Make it a readable file: `chmod u+rw {path}`."
+        step = "Make it a file that you may read and write."
         raise FileProblem(f"{path} cannot be read: {error.strerror}.", step) from error
     return text
 
@@ -101,6 +125,91 @@ def write_whole(path: Path, content: bytes) -> None:
         new.unlink(missing_ok=True)
 
 
+NEW, RENEWED, MERGED, LEFT, SAME = "new", "as generated", "brought up to date", "left as it is", "unchanged"
+
+
+def renew(file: ExerciseFile, path: Path, text: str) -> str:
+    """Bring an exercise file to what is generated now, `text`. Returns what was done: `NEW`, `RENEWED`, ...
+
+    In a file that a learner has edited, each function that they wrote stays letter for letter, and so does what they
+    added around it; the rest becomes what it is now, with new exercises. A file in which that cannot be done is `LEFT`.
+    Raises `FileProblem` where something cannot be read or written.
+    """
+    copy, mine = as_generated(path), _read(file, path) if path.exists() else ""
+    kept = copy.read_text(encoding="utf-8") if copy.exists() else ""
+    edited, stamp = bool(mine) and was_edited(mine), HASH_LINE.search(mine)
+    base = kept or (text if stamp and stamp[0] in text else "")  # the stamp says what a file was generated as
+    if edited and base != text:
+        merged = _merged(file, mine, base, text) if base else None
+        if merged is None:
+            return LEFT
+        _replace(file, path, merged)
+    elif not edited and mine != text:
+        _write(file, path, text.encode())
+    if kept != text:
+        _write(file, copy, text.encode())
+    if edited:
+        return SAME if base == text else MERGED
+    return SAME if mine == text else RENEWED if mine else NEW
+
+
+def _write(file: ExerciseFile, path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+    except OSError as error:
+        problem = f"{error.filename or path} cannot be written: {error.strerror}."
+        raise FileProblem(problem, f"Make {path.parent} a folder that can be written.") from error
+
+
+def _merged(file: ExerciseFile, mine: str, base: str, new: str) -> str | None:
+    """A learner's text with what has changed in the generated one; None where that would lose what they wrote.
+
+    Their functions are put into both generated texts first: what is left to merge lies outside of them.
+    """
+    answers: list[tuple[Exercise, list[str]]] = []
+    try:
+        file.language.parse(mine, file.name)
+        for exercise in file.exercises:
+            with suppress(FileProblem):  # it is new, or has been taken out
+                if file.language.locate(exercise, mine).attempted:
+                    answers.append((exercise, _function(exercise, mine)))
+        for exercise, lines in answers:
+            base, new = (_with_function(exercise, text, lines) for text in (base, new))
+        merged = _merged_lines(mine, base, new)
+        kept = all(_function(exercise, merged) == lines for exercise, lines in answers)
+        whole = all(file.language.locate(exercise, merged) for exercise in file.exercises)
+    except FileProblem:
+        return None
+    return merged if kept and whole else None
+
+
+def _function(exercise: Exercise, text: str) -> list[str]:
+    place = exercise.language.locate(exercise, text)
+    return text.split("\n")[place.first_line - 1 : place.last_line]  # not splitlines: Python counts lines by \n only
+
+
+def _with_function(exercise: Exercise, text: str, function: list[str]) -> str:
+    """The text with other lines for a function. Raises `FileProblem` where it has no such function."""
+    lines, place = text.split("\n"), exercise.language.locate(exercise, text)
+    lines[place.first_line - 1 : place.last_line] = function
+    return "\n".join(lines)
+
+
+def _merged_lines(mine: str, base: str, new: str) -> str:
+    """Both changes of `base`, line by line; where they meet, the lines of both."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("mine", "base", "new")]
+        for path, text in zip(paths, (mine, base, new), strict=True):
+            path.write_text(text, encoding="utf-8", newline="\n")
+        command = ["git", "merge-file", "--stdout", "--union", *map(str, paths)]
+        try:
+            done = subprocess.run(command, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise FileProblem(f"git could not merge: {error}", "Install git.") from error
+    return done.stdout.decode("utf-8")
+
+
 def reset_exercise(exercise: Exercise) -> Path | None:
     """Take one answer out again; the rest of the file stays. Returns the backup of the file as it was, None where
     there was nothing to take out.
@@ -113,22 +222,22 @@ def reset_exercise(exercise: Exercise) -> Path | None:
     except FileProblem as problem:
         whole = f"Fix that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file again"
         raise FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
-    lines = text.split("\n")  # not splitlines: Python counts lines by \n only
-    start = place.first_line - 1
-    indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
-    stub = exercise.language.stub(exercise)
-    lines[start : place.last_line] = [indent + line if line else "" for line in stub.split("\n")]
-    return _replace(exercise.file, "\n".join(lines))
+    line = text.split("\n")[place.first_line - 1]
+    indent = line[: len(line) - len(line.lstrip())]
+    stub = [indent + line if line else "" for line in exercise.language.stub(exercise).split("\n")]
+    return _replace(exercise.file, exercise_path(exercise.file), _with_function(exercise, text, stub))
 
 
 def reset_file(file: ExerciseFile) -> Path | None:
     """Write an exercise file as it was generated. Returns the backup of what was there; None where that is the same."""
-    return _replace(file, file.language.render(file))
+    text, path = file.language.render(file), exercise_path(file)
+    backup = _replace(file, path, text)
+    _write(file, as_generated(path), text.encode())
+    return backup
 
 
-def _replace(file: ExerciseFile, text: str) -> Path | None:
+def _replace(file: ExerciseFile, path: Path, text: str) -> Path | None:
     """Write the new text of an exercise file with the line ends that it had; first back up what it replaces."""
-    path = exercise_path(file)
     backup = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

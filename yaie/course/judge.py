@@ -201,7 +201,7 @@ def _manner(failure: dict[str, Any] | str) -> Any:
     """How one input went wrong. A finding may be met by another thread."""
     if isinstance(failure, str):
         return failure
-    keys = ("array",) if failure["kind"] == "finding" else ("what", "got")
+    keys = ("array",) if failure["kind"] == "finding" else ("what", "got", "first_difference")
     return [failure.get(key) for key in ("kind", "given", "error", *keys)]
 
 
@@ -236,12 +236,13 @@ def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tupl
     if result["kind"] == "mismatch":
         if result["headline"]:
             look = f'yaie.exercise("{exercise.id}").module("emulator").profile(...)'
-            return result["headline"], f"See what each line does in the notebook: `{look}`."
+            see = f"See what each line does in the notebook: `{look}`."
+            return result["headline"], see if exercise.language.suffix == ".cu" else fix
         by_hand = max(len(result[key]) for key in ("given", "got", "expected")) <= BY_HAND
         first = "Work through that input by hand" if by_hand else "Find out how the first difference comes about"
         return _is_wrong(result["what"]), f"{first}, then fix the function."
     if result["kind"] == "finding":
-        engines = f"That line is the engine's: look at what your `{exercise.function}` gives back to it and changes."
+        engines = f"That line is not yours: look at what your `{exercise.function}` gives back to it and changes."
         return f"{result['what'][0].upper()}{result['what'][1:]}.", fix if located else engines
     if result["kind"] == "compile":
         return NOT_COMPILED, fix

@@ -51,8 +51,8 @@ class Exercise:
     """One function of the engine that a learner writes.
 
     `target` is "yaie.module:qualified.name" for Python and "csrc/folder/file.cu:function_name" for CUDA (a kernel,
-    a device function, a template). `difficulty` is 1 to 3. `time_limit` is the seconds that a
-    check may take, without the compiler; one in Python takes less than 1.
+    a device function, a template; or a launcher, which goes with the kernels above it that only it needs). `difficulty`
+    is 1 to 3. `time_limit` is the seconds that a check may take, without the compiler; one in Python takes less than 1.
 
     With `broken` = (old, new) the learner does not get an empty function but the engine's with `old`, which occurs once
     in it, replaced by `new`, and is to find that mistake and fix it.

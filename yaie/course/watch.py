@@ -16,10 +16,15 @@ def watch(saved: Iterable[set[Path]] | None = None) -> Iterator[Panel]:
     """After every save, check each exercise that changed: its function, or anything in the file that it uses.
 
     Yields one panel per check. A file that cannot be read gives one panel per save, and a save that changed
-    no exercise gives one that says so. Never ends by itself; `saved` (sets of saved paths) is for tests.
+    no exercise gives one that says so. Never ends by itself; `saved` (sets of saved paths) is for tests. What counts
+    as changed is what differs from now, not from when the first panel is asked for.
     """
     known = {exercise.id: _state(exercise) for exercise in exercises()}
-    for paths in _saves() if saved is None else saved:
+    return _checks(_saves() if saved is None else saved, known)
+
+
+def _checks(saved: Iterable[set[Path]], known: dict[str, str]) -> Iterator[Panel]:
+    for paths in saved:
         names = {path.name for path in paths}
         for file in exercise_files():
             if file.name in names:

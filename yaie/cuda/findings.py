@@ -40,6 +40,7 @@ CAUSES = {
     "exit": "it would end the whole program: a kernel ends with return, a launcher returns an error code.",
     "assert": "the kernel's own assertion does not hold for this input.",
     "bad_launch": "the card would refuse this launch, and without a check of cudaGetLastError() nobody would notice.",
+    "error_ignored": "the last line of a launcher should be `return cudaGetLastError();`.",
     "trap": "the code's behaviour is undefined for this input.",
     "host_fault": "host code uses a pointer that is null or points nowhere, or goes past the end of an array.",
     "host_access": "a launcher is host code: do it in a kernel, or copy with cudaMemcpy first.",
@@ -70,6 +71,7 @@ TITLES = {
     "exit": "end of the program",
     "assert": "device assertion failed",
     "bad_launch": "bad launch",
+    "error_ignored": "the launcher kept an error to itself",
     "trap": "undefined behaviour",
     "host_fault": "the launcher itself failed",
     "copy_direction": "a copy in the wrong direction",
@@ -132,18 +134,27 @@ class KernelError(RuntimeError):
 
 def launch_error(launcher: Launcher, error: str, source: Source) -> Finding:
     """A launcher returned an error, which ``error`` names."""
-    text = f"{launcher.name} ({source.path.name}:{launcher.line}) returned {error}"
-    zero = (0, 0, 0)
-    return Finding(
-        "launch_error", launcher.name, str(source.path), launcher.line, zero, zero, text, CAUSES["launch_error"]
-    )
+    return _of_launcher("launch_error", launcher, f"returned {error}", source)
 
 
-def unset_variable(launcher: str, file: str, line: int, name: str) -> dict:
+def error_ignored(launcher: Launcher, source: Source) -> Finding:
+    """A launch was refused, and its launcher returned 0."""
+    return _of_launcher("error_ignored", launcher, "returned 0, which says that all is well: a launch failed", source)
+
+
+def _of_launcher(kind: str, launcher: Launcher, what: str, source: Source) -> Finding:
+    text, zero = f"{launcher.name} ({source.path.name}:{launcher.line}) {what}", (0, 0, 0)
+    return Finding(kind, launcher.name, str(source.path), launcher.line, zero, zero, text, CAUSES[kind])
+
+
+def unset_variable(launcher: str, file: str, line: int, name: str, declared: int) -> dict:
     """A raw finding, as the runtime's: a local variable is used before it is set, and the results depend on it."""
     place = {"block": [0, 0, 0], "thread": [0, 0, 0], "pc": 0, "file": file, "line": line, "access": -1}
     numbers = ("size", "offset", "array_bytes", "item", "shared", "dynamic", "variable", "again", "update")
-    detail = f"`{name}` is used before it is set, and the results of {launcher} depend on what it holds by chance"
+    where = f" (line {declared})" if declared else ""
+    detail = (
+        f"`{name}`{where} is used before it is set, and the results of {launcher} depend on what it holds by chance"
+    )
     names = {"kind": "unset_variable", "kernel": "", "array": "", "detail": detail}
     return {**names, **dict.fromkeys(numbers, 0), "place": place, "other": None, "count": 1}
 

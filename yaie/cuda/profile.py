@@ -103,8 +103,8 @@ class LaunchProfile:
 class Profile:
     """The result of ``module.profile()``; ``print(profile)`` shows the table.
 
-    ``counted_blocks`` of ``blocks`` were counted (a sample, if the launch is large). ``trace`` belongs to
-    ``trace_warp`` of block ``trace_block``.
+    ``counted_blocks`` of ``blocks`` were counted (a sample, if the launch is large). ``tensor_core_calls`` counts the
+    ``mma`` of warps, ``shuffles`` theirs. ``trace`` belongs to ``trace_warp`` of block ``trace_block``.
     """
 
     lines: list[LineProfile]
@@ -115,6 +115,8 @@ class Profile:
     trace_warp: int
     blocks: int
     counted_blocks: int
+    tensor_core_calls: int
+    shuffles: int
     file: str = field(default="")
 
     def line(self, number: int, space: str | None = None, operation: str | None = None) -> LineProfile:
@@ -147,6 +149,7 @@ class Profile:
             access = f"{p.space} {p.operation}"
             rows.append(f"{p.line:>5}  {access:<14} {p.bytes_per_lane:>6} {p.requests:>9} {numbers}  {p.source[:60]}")
         rows.append(f"global memory moved {self.bytes_moved:,} bytes in {SECTOR}-byte sectors")
+        rows += [f"tensor cores were called {self.tensor_core_calls:,} times"] * (self.tensor_core_calls > 0)
         rows += [f"  {t.name}: {t.touched_bytes:,} of {t.bytes:,} bytes touched" for t in self.tensors]
         if self.counted_blocks < self.blocks:
             rows.append(f"counted {self.counted_blocks} of {self.blocks} blocks")
@@ -177,6 +180,8 @@ def make_profile(
         trace_warp=trace_warp,
         blocks=report["blocks"],
         counted_blocks=report["deep_blocks"],
+        tensor_core_calls=report["tensor_core_calls"],
+        shuffles=report["shuffles"],
     )
 
 

@@ -20,8 +20,10 @@ One thread at a time works on an engine (`_lock`, also to read a queue); a call 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -50,6 +52,10 @@ from yaie.models.tokenizer import Detokenizer
 CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
 GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
 EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to the emulator's memory and back
+
+# So that the child of a fork in the middle of a step can go on with what it has.
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+os.register_at_fork(after_in_child=lambda: [engine._after_fork() for engine in list(_engines)])
 
 FROM_INSIDE = "the engine was called from inside one of its own steps"
 
@@ -120,6 +126,7 @@ class Engine:
         self._queue: deque[Delivery] = deque()  # of the requests that came by `add_request`
         self._forgotten: deque[Request] = deque()  # whoever wanted their answers is gone
         self._lock = threading.RLock()  # held by the thread that works on the engine
+        _engines.add(self)
         # Generators that run while the bookkeeping changes, and while steps are made for a stream (those hand out
         # nothing). `gi_running` is right however they end, where a flag would be left standing by a cut just before
         # its reset. The lock cannot tell: its thread may take it twice.
@@ -128,6 +135,14 @@ class Engine:
         self.operations: Operations | None = None
         self._make_pool()
         self._sound = True
+
+    def _after_fork(self) -> None:
+        """In a child process: if another thread was working here, it is not there any more, and frees no lock."""
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+            return
+        self._lock = threading.RLock()
+        self._writing, self._filling = self._write(str), self._fill(self._queue)
 
     # --- requests -------------------------------------------------------------------------------------------
 

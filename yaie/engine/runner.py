@@ -13,6 +13,7 @@ import torch
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
 from yaie.kernels import ops, sampling
+from yaie.kernels.checks import require
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import BackendError, Operations
 from yaie.models.batch import Batch
@@ -76,6 +77,8 @@ class ModelRunner:
 
         A request whose numbers are not finite gets an error, and no other does.
         """
+        usual = torch.get_default_device()
+        require(usual.type != "meta", "torch's default device must be one whose tensors hold numbers", usual)
         batch = self.make_batch(scheduled)
         if self.graphs is not None and self.graphs.takes(batch):
             hidden = self.graphs.run(batch)

@@ -17,11 +17,18 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != "" and re.search("[\ud800-\udfff]", value) is None
 
 
+LONGEST_STOP = 10_000  # characters, of all stop strings together: each new token is searched for them
+
+
+def _are_stops(stop: Sequence[Any]) -> bool:
+    return all(map(_is_text, stop)) and sum(map(len, stop)) <= LONGEST_STOP
+
+
 # Besides those of `sampling.RULES`: the words for what a parameter must be, and whether a value is that.
 RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "seed": ("None or an integer from 0 to 2**63 - 1", lambda s: s is None or (is_integer(s) and 0 <= s < 2**63)),
     "max_tokens": ("an integer >= 1", lambda n: is_integer(n) and n >= 1),
-    "stop": ("strings that are not empty, and that UTF-8 has", lambda stop: all(map(_is_text, stop))),
+    "stop": (f"strings that are not empty, and that UTF-8 has, of up to {LONGEST_STOP} characters in all", _are_stops),
     "stop_token_ids": ("integers >= 0", lambda ids: all(is_integer(token_id) and token_id >= 0 for token_id in ids)),
     "ignore_eos": ("True or False", lambda yes: isinstance(yes, bool)),
     "logprobs": ("None or an integer >= 0", lambda n: n is None or (is_integer(n) and n >= 0)),

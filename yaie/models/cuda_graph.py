@@ -39,6 +39,7 @@ def bucket_for(num_seqs: int, sizes: Sequence[int]) -> int | None:
         num_seqs: at least 1.
         sizes: in ascending order, as from `bucket_sizes`.
     """
+    integer("num_seqs", num_seqs, 1)
     place = bisect_left(sizes, num_seqs)
     return sizes[place] if place < len(sizes) else None
 
@@ -137,13 +138,18 @@ class DecodeGraphs:
         """The hidden states `[num_seqs, hidden_size]` of a batch that it `takes`; the next run overwrites them."""
         num_seqs = len(batch.query_lens)
         size = bucket_for(num_seqs, self.sizes)
+        static = self._static_batch(size)
+        fill(static, batch)  # before a capture, too: it runs the step, which stores keys where the slots say
+        if size not in self.replays:
+            self.replays[size] = self.capture(lambda: self._step(static))
+        return self.replays[size]()[:num_seqs]
+
+    def _static_batch(self, size: int) -> Batch:
+        """The tensors that the graph of a bucket reads, always the same ones."""
         if size not in self._static:
             # Contexts are not known yet while a graph is captured; there is a plan, so the host is not asked for them.
             self._static[size] = Batch(*(tensor[:size] for tensor in self._tensors), [1] * size, [0] * size)
-        fill(self._static[size], batch)
-        if size not in self.replays:
-            self.replays[size] = self.capture(lambda: self._step(self._static[size]))
-        return self.replays[size]()[:num_seqs]
+        return self._static[size]
 
     def _step(self, static: Batch) -> torch.Tensor:
         tables, context_lens = static.block_tables.int(), static.context_lens.int()

@@ -263,6 +263,7 @@ def generate_greedy(
     Returns:
         The new tokens, without the prompt; a token that stopped generation is the last of them.
     """
+    checks.integer("max_new_tokens", max_new_tokens)
     new, past, generated = torch.tensor(token_ids, device=model.device), None, []
     while len(generated) < max_new_tokens:
         logits, past = model.forward_contiguous(new, past)

@@ -18,7 +18,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from yaie.engine.llm import LLM
 from yaie.engine.output import RequestOutput, StreamChunk
 from yaie.engine.prompts import encode
 from yaie.server.engine_thread import Busy, EngineThread
@@ -33,14 +32,13 @@ Chunks = AsyncIterator[tuple[int, StreamChunk]]
 class Server:
     """An engine behind HTTP.
 
+    engine: what answers, an `EngineThread` or a `Fleet`
     name: of the model, as clients ask for it
     api_key: what clients must send; None: nothing
-    max_queue: how many answers may wait besides those that the engine works on at a time
     """
 
-    def __init__(self, llm: LLM, name: str, api_key: str | None = None, max_queue: int = 256) -> None:
-        self.llm, self.name, self.api_key = llm, name, api_key
-        self.engine = EngineThread(llm, llm.options.max_num_seqs + max_queue)
+    def __init__(self, engine: EngineThread, name: str, api_key: str | None = None) -> None:
+        self.engine, self.name, self.api_key = engine, name, api_key
         self.metrics, self.started = Metrics(), int(time.time())
         self.app = Starlette(
             routes=[
@@ -92,8 +90,9 @@ class Server:
         return JSONResponse({"status": "ok"}) if self.engine.is_alive else JSONResponse({"status": "ended"}, 503)
 
     async def show_metrics(self, request: Request) -> Response:
-        stats = await self.engine.call(self.llm.stats)
-        return Response(self.metrics.text(stats), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(
+            self.metrics.text(await self.engine.stats()), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
     def _model(self) -> dict[str, Any]:
         return {"id": self.name, "object": "model", "created": self.started, "owned_by": "yaie"}
@@ -110,7 +109,7 @@ class Server:
 
     async def answer(self, request: Request, is_chat: bool) -> Response:
         try:
-            order = read_order(await _body(request), is_chat, self.name, self.llm.max_model_len)
+            order = read_order(await _body(request), is_chat, self.name, self.engine.max_model_len)
             shape = Shape(order, f"{'chatcmpl' if is_chat else 'cmpl'}-{secrets.token_hex(12)}", self._text_of)
             chunks = self._chunks(order)
             if order.stream:
@@ -133,7 +132,7 @@ class Server:
             raise Busy
         param = "messages" if order.is_chat else "prompt"
         try:  # in a thread of its own: a long text takes long
-            prompts = [await asyncio.to_thread(encode, prompt, self.llm.tokenizer) for prompt in order.prompts]
+            prompts = [await asyncio.to_thread(encode, prompt, self.engine.tokenizer) for prompt in order.prompts]
             numbers, params = zip(*order.choices(), strict=True)
             watches = [Stopwatch(self.metrics) for _ in numbers]
             async with aclosing(self.engine.answers([prompts[number] for number in numbers], params)) as chunks:
@@ -185,7 +184,7 @@ class Server:
             yield "data: [DONE]\n\n"
 
     def _text_of(self, token_id: int) -> str:
-        tokenizer = self.llm.tokenizer
+        tokenizer = self.engine.tokenizer
         return tokenizer.decode([token_id], skip_special_tokens=False) if tokenizer else str(token_id)
 
 

@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--drain", type=int, default=30, metavar="S", help="seconds that open answers get at the end")
     parser.add_argument("--backend", default="auto", help="what computes: auto, torch, cuda, emulator")
+    parser.add_argument("--replicas", type=int, default=1, metavar="N", help="engines, by Ray (needs yaie[cluster])")
+    parser.add_argument("--gpus", type=float, default=0, metavar="G", help="of each replica (default: none)")
     parser.add_argument("--exercises", action="store_true", help="run the exercises that you have solved")
 
 
@@ -44,7 +46,7 @@ def problem_with(options: argparse.Namespace, key: str | None) -> str:
         return "the API key must be printable ASCII without spaces, and not empty"
     if not is_loopback(options.host) and key is None:
         return f"{options.host} can be reached from outside: give an API key (--api-key or {KEY_VARIABLE})"
-    for name, least, most in (("port", 0, 65535), ("max_queue", 0, 10**6), ("drain", 0, 3600)):
+    for name, least, most in (("port", 0, 65535), ("max_queue", 0, 10**6), ("drain", 0, 3600), ("replicas", 1, 1000)):
         if not least <= getattr(options, name) <= most:
             return f"--{name.replace('_', '-')} must be {least} to {most}, got {getattr(options, name)}"
     return ""
@@ -71,15 +73,14 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         print(f"{MISSING}\n({error})", file=sys.stderr)
         return 2
-    from yaie import LLM
     from yaie.kernels.ops import BackendError
 
     try:
-        llm = LLM(options.model, backend=options.backend, parts="exercises" if options.exercises else None)
-    except (ValueError, OSError, BackendError) as error:
+        engine = _fleet(options) if options.replicas > 1 else _engine(options)
+    except (ValueError, OSError, ImportError, BackendError) as error:
         print(f"yaie serve: {error}", file=sys.stderr)
         return 2
-    server = Server(llm, options.model, key, options.max_queue)
+    server = Server(engine, options.model, key)
     config = uvicorn.Config(
         server.app,
         host=options.host,
@@ -93,6 +94,28 @@ def run(options: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     return serve(uvicorn, config, options, key)
+
+
+def _engine(options: argparse.Namespace) -> Any:
+    from yaie import LLM
+    from yaie.server.engine_thread import EngineThread
+
+    llm = LLM(options.model, backend=options.backend, parts="exercises" if options.exercises else None)
+    return EngineThread(llm, llm.options.max_num_seqs + options.max_queue)
+
+
+def _fleet(options: argparse.Namespace) -> Any:
+    if options.exercises:
+        raise ValueError("--exercises runs in one process; leave --replicas out")
+    try:
+        from yaie.server.fleet import Fleet
+    except ImportError as error:
+        raise ImportError(f"--replicas needs its extra: pip install 'yaie[cluster]' ({error})") from error
+    from yaie.engine.scheduler import Limits
+
+    print(f"Starting {options.replicas} replicas ...", file=sys.stderr, flush=True)
+    limit = options.replicas * Limits.max_num_seqs + options.max_queue
+    return Fleet(options.model, options.replicas, limit, {"backend": options.backend}, options.gpus)
 
 
 def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | None) -> int:

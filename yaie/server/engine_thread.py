@@ -53,6 +53,17 @@ class EngineThread:
         await asyncio.to_thread(self._thread.join)
 
     @property
+    def tokenizer(self) -> Any:
+        return self.llm.tokenizer
+
+    @property
+    def max_model_len(self) -> int:
+        return self.llm.max_model_len
+
+    async def stats(self) -> dict[str, Any]:
+        return await self.call(self.llm.stats)
+
+    @property
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 

@@ -102,19 +102,19 @@ extern "C" int wrong_assumption(int* y) {
 __global__ void ones_kernel(float* y) { y[threadIdx.x] = 1.0f; }
 extern "C" int too_many_threads(float* y) {
   ones_kernel<<<1, 2048>>>(y);  // HERE
-  return 0;
+  return cudaGetLastError();
 }
 
 // expect: bad_launch
 // call: empty_grid(zeros(10), 0)
 extern "C" int empty_grid(float* y, int n) {
   ones_kernel<<<(n + 31) / 32, 32>>>(y);  // HERE
-  return 0;
+  return cudaGetLastError();
 }
 
 // expect: bad_launch
 // call: too_much_shared(zeros(32))
-// 53,248 bytes without opting in, and nobody looks at the error.
+// 53,248 bytes without opting in.
 __global__ void big_tile_kernel(float* y) {
   extern __shared__ float tile[];
   tile[threadIdx.x] = 1.0f;
@@ -122,7 +122,7 @@ __global__ void big_tile_kernel(float* y) {
 }
 extern "C" int too_much_shared(float* y) {
   big_tile_kernel<<<1, 32, 53248>>>(y);  // HERE
-  return 0;
+  return cudaGetLastError();
 }
 
 // expect: bad_launch
@@ -134,14 +134,14 @@ __global__ void static_kernel(float* y) {
 }
 extern "C" int static_shared_too_big(float* y) {
   static_kernel<<<1, 32>>>(y);
-  return 0;
+  return cudaGetLastError();
 }
 
 // expect: bad_launch
 // call: deep_block(zeros(128))
 extern "C" int deep_block(float* y) {
   ones_kernel<<<1, dim3(1, 1, 128)>>>(y);  // HERE
-  return 0;
+  return cudaGetLastError();
 }
 
 // expect: host_fault

@@ -201,3 +201,13 @@ extern "C" int pointer_to_the_host(float* y) {
   add_offset_kernel<<<1, 4>>>(y, offsets);
   return cudaGetLastError();
 }
+
+// expect: out_of_bounds powers
+// call: into_the_next_variable(zeros_i(16))
+__constant__ int powers[4] = {1, 2, 4, 8};
+__device__ int after_the_powers[64] = {1};
+__global__ void next_variable_kernel(int* y) { y[threadIdx.x] = powers[threadIdx.x] + after_the_powers[1]; }  // HERE
+extern "C" int into_the_next_variable(int* y) {
+  next_variable_kernel<<<1, 16>>>(y);
+  return cudaGetLastError();
+}

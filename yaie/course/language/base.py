@@ -218,8 +218,7 @@ class Language(ABC):
         if f"Exercise {exercise.id}:" not in text and stamp and stamp[0] not in self.render(exercise.file):
             return FileProblem(
                 f"{file} is older than exercise {exercise.id}, which it has no place for yet.",
-                "Run `python -m yaie.course.tools.generate`; where you have written in the file, which it then leaves "
-                f"alone, `yaie reset {lesson}` (a backup is kept).",
+                "Run `yaie update`: it brings the exercise in and leaves what you wrote.",
             )
         others = {other.function for other in exercise.file.exercises}
         close = difflib.get_close_matches(exercise.function, set(names) - others, n=1, cutoff=0.5)

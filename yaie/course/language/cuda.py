@@ -4,6 +4,9 @@ The learner's file holds only the functions of its exercises. To compile one, th
 file instead of the function (`spliced`), so that the launchers around it are the engine's own. `#line` directives say
 which line came from where: compiler messages, findings and profiles name the learner's own lines. A function of a
 header is put into each `.cu` file beside it that includes the header.
+
+Where the function is a launcher, its kernels go with it: what stands above it that nothing else needs is taken out too,
+and the learner begins with a blank page.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 # Where mistakes are said to lie: always in the same place, so that each is compiled once and then found again.
 HOME = REPOSITORY / "exercises"
+LAUNCHER = 'extern "C"'
 ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once\b", re.MULTILINE)
 
 
@@ -40,10 +45,11 @@ class Cuda(Language):
     # --- the engine's function
 
     def reference(self, exercise: Exercise) -> str:
-        return _engine_function(exercise).source
+        return _taken_out(engine_text(exercise.module), exercise.function).source
 
     def solution(self, exercise: Exercise) -> str:
-        return f"{_engine_function(exercise).comment}\n{self.reference(exercise)}".lstrip("\n")
+        comment = _taken_out(engine_text(exercise.module), exercise.function).comment
+        return f"{comment}\n{self.reference(exercise)}".lstrip("\n")
 
     def hole(self, exercise: Exercise) -> str:
         """An empty body, which compiles and does nothing."""
@@ -137,11 +143,13 @@ class Cuda(Language):
         in which the workers will ask for them."""
         path, checked = HOME / exercise.file.name, checked_files(exercise)
         try:
-            engine_seam.prepare(
-                (under_csrc(module), spliced(exercise.file, path, text, module, [exercise]))
-                for text in texts
-                for module in checked
-            )
+            made = [
+                (module, spliced(exercise.file, path, text, module, [exercise])) for text in texts for module in checked
+            ]
+            more = exercise.folder / "check.cu"
+            if more.is_file():
+                made = [(module, engine_seam.with_launchers(text, more)) for module, text in made]
+            engine_seam.prepare((under_csrc(module), text) for module, text in made)
         except (CompileError, OSError) as error:  # no compiler, no place for what it makes
             raise SandboxError(f"{error} Run `yaie doctor`.") from error
 
@@ -249,6 +257,20 @@ def _function_of(module: str, name: str) -> Piece:
     return cuda_text.find(engine_text(module), name)
 
 
+@cache
+def _taken_out(text: str, name: str) -> Piece:
+    """What an exercise on a function takes out of the file. A launcher goes with what stands above it for it alone."""
+    every, function = cuda_text.pieces(text), cuda_text.find(text, name)
+    first = end = every.index(function)
+    defines, uses = function.defines, function.uses
+    while first and LAUNCHER in function.source:
+        above, others = every[first - 1], (*every[: first - 1], *every[end + 1 :])
+        if not above.defines & uses or any(other.uses & above.defines for other in others):
+            break
+        first, defines, uses = first - 1, defines | above.defines, uses | above.uses
+    return replace(function, start=every[first].start, defines=defines, uses=uses)
+
+
 def _engine_function(exercise: Exercise) -> Piece:
     try:
         return _function_of(exercise.module, exercise.function)
@@ -284,12 +306,13 @@ def _introduction(module: str, exercises: Iterable[Exercise]) -> str:
 def _offered(module: str, exercises: list[Exercise]) -> list[str]:
     """The engine's own names that the reference functions use, as comment lines: constants and types whole, functions
     by comment and signature."""
-    used = frozenset().union(*(_engine_function(exercise).uses for exercise in exercises))
-    own = {exercise.function for exercise in exercises}
+    taken_out = [_taken_out(engine_text(module), exercise.function) for exercise in exercises]
+    used = frozenset().union(*(piece.uses for piece in taken_out))
+    own = frozenset().union(*(piece.defines for piece in taken_out))
     lines: list[str] = []
     for text in _with_headers(REPOSITORY / module).values():
         for piece in cuda_text.pieces(text):
-            if not piece.defines & used or piece.defines & own or 'extern "C"' in piece.source:
+            if not piece.defines & used or piece.defines & own or LAUNCHER in piece.source:
                 continue
             if piece.body:
                 signature = " ".join(piece.text[piece.start : piece.body - 1].split())
@@ -309,6 +332,7 @@ def _uncallable(exercise: Exercise, function: Piece) -> FileProblem | None:
     wanted, wanted_types = cuda_text.signature(_engine_function(exercise))
     found, found_types = cuda_text.signature(function)
     if found != wanted:
+        found, wanted = (words.replace("extern", LAUNCHER) for words in (found, wanted))
         return FileProblem(
             f"{place} is declared as `{found or 'nothing'}`; the engine's as `{wanted}`.",
             "Put the words before its name back: the engine launches it as what it was.",
@@ -365,9 +389,10 @@ def spliced(
 
     names = [exercise.function for exercise in exercises]
     own, done, before = _own(file, text, names), 0, ""
-    *declared, last = sorted((cuda_text.find(engine, name) for name in names), key=lambda function: function.start)
-    for function in declared:
-        declaration = cuda_text.find(own, *function.defines).head
+    pieces = [(_taken_out(engine, name), name) for name in names]
+    *declared, (last, _) = sorted(pieces, key=lambda pair: pair[0].start)
+    for function, name in declared:
+        declaration = cuda_text.find(own, name).head
         before += f"{engines(done, function.start)}{declaration};"
         done = function.end
     own = _with_own_headers(own, path.parent)

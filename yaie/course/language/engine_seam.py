@@ -13,6 +13,7 @@ import torch
 import yaie.cuda
 from yaie.course.language.base import Swap
 from yaie.cuda.emulated import build
+from yaie.cuda.source import quoted
 from yaie.kernels import ops
 from yaie.kernels.ops.launching import load
 
@@ -32,20 +33,25 @@ QUICK = {
 }
 
 
-def module(name: str, backend: str = "emulator", check: bool = True, more: str = "") -> yaie.cuda.Module:
+def module(name: str, backend: str = "emulator", check: bool = True, more: Path | None = None) -> yaie.cuda.Module:
     """The launchers of `csrc/<name>` with the functions in it that are in place; what checks call.
 
     backend: "emulator", "cuda", or "auto": the GPU if there is one
     check: with the emulator, look for races, overruns and the like; see `QUICK` for what is compiled then
-    more: launchers to put behind those of the file, for what a check asks of a function that the engine's do not show
+    more: a check's own launchers, a file to put behind the engine's: they call a function by itself
     """
     if backend == "auto":
         backend = "cuda" if torch.cuda.is_available() else "emulator"
     check = check and backend == "emulator"
     text = _sources.get(name)
     if more:
-        text = (text or (CSRC / name).read_text(encoding="utf-8")) + more
+        text = with_launchers(text or (CSRC / name).read_text(encoding="utf-8"), more)
     return load(name, backend, text, check, _limit, _quick_flags(name) if check else ())
+
+
+def with_launchers(text: str, more: Path) -> str:
+    """A file of `csrc/` with the launchers of a check behind its own."""
+    return f"{text}\n#line 1 {quoted(more)}\n{more.read_text(encoding='utf-8')}"
 
 
 def _quick_flags(name: str) -> tuple[str, ...]:

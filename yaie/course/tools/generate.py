@@ -1,47 +1,42 @@
 """Make the exercise files from the engine: the function stays, its body goes.
 
-    python -m yaie.course.tools.generate            write exercises/
-    python -m yaie.course.tools.generate --check    say which files are out of date (exit 1), write nothing
+    python -m yaie.course.tools.generate            bring exercises/ up to date; what learners wrote in it stays
+    python -m yaie.course.tools.generate --check    say which files are not (exit 1), write nothing
     python -m yaie.course.tools.generate --to DIR   write elsewhere; with --solved the bodies stay in
 
-A file carries the hash of its own text. A file whose text no longer has that hash was edited by a learner: it is never
-overwritten, and with --check it is left out with a line that says so (except where CI=true, which leaves nothing out).
+A file carries the hash of its own text. A file whose text no longer has that hash was edited by a learner.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from yaie.course import REPOSITORY
-from yaie.course.files import was_edited, write_whole
+from yaie.course.files import LEFT, as_generated, renew, was_edited
 from yaie.course.registry import exercise_files
 
 
-def write(directory: Path, *, solved: bool = False) -> list[Path]:
-    """Write all exercise files; those that a learner edited stay as they are. Returns the files left alone."""
-    directory.mkdir(parents=True, exist_ok=True)
-    kept = []
+def write(directory: Path, *, solved: bool = False) -> dict[str, str]:
+    """Bring all exercise files of a folder up to date. Returns what was done with each: see `files.renew`."""
+    done = {}
     for file in exercise_files():
-        path = directory / file.name
-        if path.exists() and was_edited(path.read_text(encoding="utf-8")):
-            kept.append(path)
-            continue
-        write_whole(path, (file.language.solved(file) if solved else file.language.render(file)).encode())
-    return kept
+        text = file.language.solved(file) if solved else file.language.render(file)
+        done[file.name] = renew(file, directory / file.name, text)
+    return done
 
 
 def out_of_date(directory: Path) -> tuple[list[Path], list[Path]]:
-    """(files that differ from what the engine gives now, files that a learner edited and that were not compared)."""
+    """(files that are older than the engine, files that a learner has edited). One that was never made is neither."""
     stale, edited = [], []
     for file in exercise_files():
         path = directory / file.name
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        if text and was_edited(text) and os.environ.get("CI") != "true":
+        copy, text = as_generated(path), path.read_text(encoding="utf-8") if path.exists() else ""
+        if text and was_edited(text):
             edited.append(path)
-        elif text != file.language.render(file):
+            text = copy.read_text(encoding="utf-8") if copy.exists() else ""
+        if (path.exists() or copy.exists()) and text != file.language.render(file):
             stale.append(path)
     return stale, edited
 
@@ -53,14 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--solved", action="store_true", help="leave the engine's bodies in")
     options = parser.parse_args(arguments)
     if options.check:
-        stale, edited = out_of_date(options.to)
-        for path in edited:
-            print(f"{path.name}: edited by a learner, not compared")
+        stale, _ = out_of_date(options.to)
         for path in stale:
             print(f"{path.name}: differs from the engine; run python -m yaie.course.tools.generate")
         return 1 if stale else 0
-    for path in write(options.to, solved=options.solved):
-        print(f"{path.name}: edited by a learner, left as it is")
+    for name, state in write(options.to, solved=options.solved).items():
+        if state == LEFT:
+            print(f"{name}: edited in a way that could not be merged, left as it is")
     return 0
 
 

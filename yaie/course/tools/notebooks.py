@@ -21,6 +21,7 @@ from yaie.course.files import write_whole
 from yaie.course.tools import generate
 
 FOLDERS = ("notebooks", "solutions")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -48,6 +49,8 @@ def run(path: Path, *, fresh: bool = False) -> None:
         ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
         if ignored and before[cell.id] and not fresh:
             cell.outputs = before[cell.id]
+        for output in cell.get("outputs", []):  # a slider's control is gone with its kernel; its still picture stays
+            output.get("data", {}).pop(WIDGET, None)
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     write_whole(path, f"{nbformat.writes(notebook)}\n".encode())
 

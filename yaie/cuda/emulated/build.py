@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..arguments import callable_launchers, reading_digest
@@ -18,6 +18,7 @@ from ..compiler import CompileError, as_compile_errors, explain, run
 from ..launchers import Launcher, as_plain, from_plain, layout_checks
 from ..source import INCLUDE, Source, SourceError, digest, encoded, quoted, without_system_headers
 from .rewrite import Rewriter, call_wrappers
+from .unset import Unset, unset_variables
 from .unsupported import explain_refusal
 
 HERE = Path(__file__).parent
@@ -38,6 +39,7 @@ COMMON_FLAGS = [
     "-ffp-contract=fast",  # nvcc contracts a*b+c too
     "-fstack-clash-protection",  # a local array that is too large meets the guard page, not its neighbour's stack
     "-ftls-model=initial-exec",
+    "-U_FORTIFY_SOURCE",  # on by default in Ubuntu, where memcpy would be another function
     "-Wvla",
     "-fsanitize=return",  # the end of a function without its return is reported instead of running on
 ]
@@ -58,6 +60,10 @@ CLANG_CHECK_FLAGS = [
     "-Wsometimes-uninitialized",
     *("-fno-vectorize", "-fno-slp-vectorize", "-fno-unroll-loops", "-mllvm", "-tsan-instrument-func-entry-exit=0"),
     *("-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-distinguish-volatile=1"),
+    # What clang++ moves or merges has no line any more. These words would let it move more than `turn` forbids.
+    *("-mllvm", "-simplifycfg-hoist-common=false", "-mllvm", "-simplifycfg-sink-common=false"),
+    *("-mllvm", "-enable-tail-merge=false"),
+    *("-D__restrict__=", "-D__restrict="),
 ]
 
 
@@ -141,11 +147,12 @@ def build_runtime(compiler: str) -> Path:
 
 @dataclass(frozen=True)
 class Build:
-    """A built library, its launchers, and the variables that the compiler thinks are used unset (`unset_variables`)."""
+    """A built library, what its file declares, and the variables that the compiler thinks are used unset."""
 
     path: Path
     launchers: tuple[Launcher, ...]
-    unset: list[list]
+    kernels: frozenset[str]
+    unset: tuple[Unset, ...]
 
 
 def build_for_emulator(source: Source, compiler: str, check: bool, flags: Sequence[str] = ()) -> Build:
@@ -163,32 +170,31 @@ def build_for_emulator(source: Source, compiler: str, check: bool, flags: Sequen
     def make(directory: Path) -> Path:
         quick = precompiled_header(compiler, tuple(flags_for(compiler, check))) if defined_only else []
         try:
-            launchers, warnings = compile_rewritten(source, [compiler, *options], quick, directory)
+            notes = compile_rewritten(source, [compiler, *options], quick, directory)
         except CompileError as error:
             if not quick or "PCH" not in error.full:  # it could not be mapped into memory here
                 raise
-            launchers, warnings = compile_rewritten(source, [compiler, *options], [], directory)
+            notes = compile_rewritten(source, [compiler, *options], [], directory)
         # A step of its own, without -fsanitize=thread: the real sanitizer must not be linked.
         result = run([compiler, *link, "-o", "kernel.so", "kernel.o"], directory)
         if result.returncode:
             raise CompileError(f"{source.path.name} does not link:\n{result.stderr}", str(source.path))
-        add_notes(directory / "kernel.so", {"launchers": as_plain(launchers), "unset": unset_variables(warnings)})
+        add_notes(directory / "kernel.so", notes)
         return directory / "kernel.so"
 
     path = into_cache(target, make)
     notes = read_notes(path)
-    return Build(path, from_plain(notes["launchers"]), notes["unset"])
+    unset = tuple(Unset(**each) for each in notes["unset"])
+    return Build(path, from_plain(notes["launchers"]), frozenset(notes["kernels"]), unset)
 
 
-def compile_rewritten(
-    source: Source, command: Sequence[str], quick: Sequence[str], directory: Path
-) -> tuple[tuple[Launcher, ...], str]:
-    """Makes kernel.o of the file, rewritten; gives the launchers, and the compiler's warnings."""
+def compile_rewritten(source: Source, command: Sequence[str], quick: Sequence[str], directory: Path) -> dict:
+    """Makes kernel.o of the file, rewritten; gives what is to be noted of it for `Build`."""
     preprocessed = preprocess(source, command, quick, directory)
     launchers = callable_launchers(source, without_system_headers(preprocessed))
     with as_compile_errors():
         rewriter = Rewriter(preprocessed, source.path)
-        text = f"{rewriter.run()}{layout_checks(launchers)}{call_wrappers(launchers)}"
+        text = f"{rewriter.run()}{layout_checks(launchers)}{call_wrappers(launchers, source.path)}"
     (directory / "kernel.ii").write_bytes(encoded(text))
     # Nothing of ours or of the system may be expanded once more.
     language = ["-x", "c++-cpp-output", *([] if is_clang(command[0]) else ["-fpreprocessed"])]
@@ -197,7 +203,8 @@ def compile_rewritten(
         raise explain(result.stderr, source, explain_refusal)
     with as_compile_errors():
         refuse_variable_lengths(result.stderr, rewriter)
-    return launchers, result.stderr
+    unset = [asdict(each) for each in unset_variables(result.stderr, rewriter)]
+    return {"launchers": as_plain(launchers), "kernels": sorted(rewriter.kernels), "unset": unset}
 
 
 VARIABLE_LENGTH = re.compile(r"^(?P<file>[^\n]+?):(?P<line>\d+):\d+: warning: [^\n]*\[-Wvla\b[^\n]*\]$", re.M)
@@ -225,24 +232,6 @@ def preprocess(source: Source, command: Sequence[str], quick: Sequence[str], dir
     if result.returncode:
         raise explain(result.stderr, source, explain_refusal)
     return result.stdout
-
-
-UNSET = re.compile(
-    r"^(?P<file>[^\n]+?):(?P<line>\d+):\d+: warning: .{0,9}?(?:variable )?[\u2018'](?P<name>[^\u2019']+)[\u2019']"
-    r" (?:is|may be) (?:used )?uninitialized",
-    re.M,
-)
-
-
-def unset_variables(stderr: str) -> list[tuple[str, int, str, str]]:
-    """The local variables that the compiler thinks are, or may be, used before they are set: file, line, name, and the
-    compiler's words about the function (and where that was inlined)."""
-    found, end = set(), 0
-    for m in UNSET.finditer(stderr):
-        about = [line for line in stderr[end : m.start()].splitlines() if "In " in line or "inlined from" in line]
-        found.add((m["file"], int(m["line"]), m["name"], "\n".join(about)))
-        end = m.end()
-    return sorted(found)
 
 
 @functools.lru_cache

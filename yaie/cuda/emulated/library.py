@@ -18,13 +18,15 @@ import torch
 
 from ..arguments import Rules
 from ..compiler import CompileError, is_internal, own_files, run
-from ..findings import KernelError, SourceLine, Tensors, launch_error, make_findings, unset_variable
+from ..findings import KernelError, SourceLine, Tensors, error_ignored, launch_error, make_findings, unset_variable
 from ..launchers import STREAMS, Launcher, Parameter
 from ..profile import Profile, make_profile
 from ..source import Source, read_text
 from .build import build_for_emulator, build_runtime, find_compiler
+from .unset import Unset
 
 BOUNDS, RACES, COUNTERS = 1, 2, 4  # checks of `emu_begin`, as in runtime.h
+NEARBY = [*range(1, 33), *range(-1, -33, -1)]  # bytes of a module's code
 POISON, OTHER_POISON = 0xFF, 0x55  # bytes of what is undefined: NaN or -1, and large numbers
 
 call_lock = threading.RLock()  # the emulator's runtime serves one call at a time
@@ -165,7 +167,7 @@ class EmulatorLibrary:
         self.runtime = the_runtime(compiler)  # first, so that its symbols are there when the kernel is loaded
         build = build_for_emulator(source, compiler, check, options.flags)
         self.source, self.check, self.options = source, check, options
-        self.path, self.launchers, self.unset = build.path, build.launchers, build.unset
+        self.path, self.launchers, self.kernels, self.unset = build.path, build.launchers, build.kernels, build.unset
         self.rules = {launcher.name: Rules(launcher, "cpu") for launcher in build.launchers}
         self.library = ctypes.CDLL(str(self.path))
         self.report: dict = {}
@@ -216,9 +218,13 @@ class EmulatorLibrary:
         self.report = json.loads(self.runtime.emu_report())
         if self.report["suspects"] and not self.report["findings"] and self._depends_on_poison(launcher, cells, memory):
             self.report["findings"] = self.report["suspects"]
-        unset = self._unset_in_kernels() if self.unset and not error and not self.report["findings"] else []
+        unset = (
+            self._unset_in_code_that_ran(launcher) if self.unset and not error and not self.report["findings"] else []
+        )
         if unset and self._depends_on_unset(launcher, cells, memory):
-            self.report["findings"] = [unset_variable(launcher.name, *each) for each in unset]
+            self.report["findings"] = [
+                unset_variable(launcher.name, each.file, each.line, each.name, each.declared) for each in unset
+            ]
         self._raise_findings(launcher, error, {p.name: tuple(tensor.shape) for p, tensor in tensors})
         memory.copy_back()
 
@@ -246,7 +252,7 @@ class EmulatorLibrary:
             try:
                 builds.append(EmulatorLibrary(self.source, False, replace(self.options, flags=flags, workers=1)))
             except CompileError:  # it has compiled without this option
-                names = ", ".join(f"`{name}`" for name in dict.fromkeys(each[2] for each in self.unset))
+                names = ", ".join(f"`{name}`" for name in dict.fromkeys(each.name for each in self.unset))
                 self.report["remarks"].append(
                     f"whether {names} is used before it is set was not tried, for want of g++ 12 or clang++ 16"
                 )
@@ -257,12 +263,14 @@ class EmulatorLibrary:
         self._trace = trace
         return results[0] != results[1]
 
-    def _unset_in_kernels(self) -> list[list]:
-        """Those in kernels that ran; if there are none, those that are in no kernel."""
-        kernels = set(re.findall(r"__global__[^;{}]*?(\w+)\s*\([^()]*\)\s*\{", self.source.text))
+    def _unset_in_code_that_ran(self, launcher: Launcher) -> list[Unset]:
+        """Those in kernels that ran; if there are none, those in host code."""
         ran = {x["kernel"].split("<")[0].split("::")[-1] for x in self.report["launches"]}
-        of = [(each[:3], kernels.intersection(re.findall(r"\w+", each[3]))) for each in self.unset]
-        return [each for each, named in of if named & ran] or [each for each, named in of if not named]
+        if ran - self.kernels:  # launched by a pointer: what the launcher names
+            ran |= {launcher.name}
+        in_kernels = [each for each in self.unset if self.kernels.intersection(each.callers)]
+        of_these = [each for each in in_kernels if ran.intersection(each.callers)]
+        return of_these or [each for each in self.unset if each not in in_kernels]
 
     def _results_of(self, build: EmulatorLibrary, launcher: Launcher, cells: Sequence, memory: DeviceMemory) -> object:
         memory.fill_again()
@@ -287,6 +295,8 @@ class EmulatorLibrary:
         if raw:
             pcs = {p["pc"] for f in raw for p in (f["place"], f["other"]) if p} | {s[0] for s in self.report["samples"]}
             found = make_findings(self.report, self.places(pcs), self.sources(), Tensors(shapes))
+            if not error and launcher.returns != "void" and any(each["kind"] == "bad_launch" for each in raw):
+                found.append(error_ignored(launcher, self.source))
             note = "\n".join(self.remarks) if self.check else "(fast mode: check mode says more)"
             raise KernelError(found if self.check else found[:1], note)
         if error:
@@ -300,23 +310,40 @@ class EmulatorLibrary:
         return {f: read_text(Path(f)).split("\n") for f in files if Path(f).is_file()} | own
 
     def places(self, pcs: set[int]) -> dict[int, SourceLine]:
-        """The file's own line for each instruction: the innermost inlined frame that is not in a header of ours."""
+        """The file's own line for each instruction: the innermost inlined frame that is not in a header of ours.
+
+        Where clang++ made one instruction of two on different lines, neither has it: the nearest line then.
+        """
         new = sorted(pc for pc in pcs if pc and pc not in self._places)
-        if new:
-            command = ["addr2line", "-i", "-a", "-e", str(self.path), *(hex(pc) for pc in new)]
-            self._read_places(run(command, self.path.parent).stdout)
+        if not new:
+            return self._places
+        found = self._read_places(new)
+        lost = [pc for pc in new if pc in found and not found[pc][1].line]
+        near = self._read_places([pc + step for pc in lost for step in NEARBY])
+        for pc in lost:  # its own access comes next, so the bytes after it first
+            same = (near[pc + step] for step in NEARBY if near.get(pc + step, ("",))[0] == found[pc][0])
+            found[pc] = next((place for place in same if place[1].line), found[pc])
+        self._places |= {pc: place for pc, (_, place) in found.items() if place.line}
         return self._places
 
-    def _read_places(self, text: str) -> None:
-        pc = 0
-        for line in text.splitlines():
-            if line.startswith("0x"):
+    def _read_places(self, pcs: Sequence[int]) -> dict[int, tuple[str, SourceLine]]:
+        """Function and line of instructions; the line is 0 where only the file is known."""
+        if not pcs:
+            return {}
+        found: dict[int, tuple[str, SourceLine]] = {}
+        pc, function = 0, ""
+        command = ["addr2line", "-f", "-i", "-a", "-e", str(self.path), *map(hex, pcs)]
+        for line in run(command, self.path.parent).stdout.splitlines():
+            match = re.match(r"(.*):(\d+|\?)", line)
+            if re.fullmatch("0x[0-9a-f]+", line):
                 pc = int(line, 16)
-            elif (match := re.match(r"(.*):(\d+)", line)) and pc not in self._places:
-                file, number = match[1], int(match[2])
-                internal = is_internal(file, self._own) or file == "??"
-                if number and not internal:
-                    self._places[pc] = SourceLine(file, number)
+            elif not match:
+                function = line
+            elif is_internal(match[1], self._own) or match[1] == "??":
+                continue
+            elif pc not in found or not found[pc][1].line:
+                found[pc] = function, SourceLine(match[1], int(match[2].replace("?", "0")))
+        return found
 
     @property
     def remarks(self) -> list[str]:

@@ -14,6 +14,7 @@ simple grammar:
     __global__ void k(T x)   the body becomes a function of its own, which `k`, when it is called, launches
     __shared__ T a[n]        a reference to an array that the runtime lays out
     threadIdx                a call, in device code only: host code may use the names for its own
+    for (...) x              for (...) if (emu::turn()) {} else x: accesses stay in their loop, and so on their line
 
 Layout stays as it was written, so that compiler messages and findings name the file's own lines.
 """
@@ -25,14 +26,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..launchers import Launcher
+from ..source import quoted
 from .declarations import Declarations, Function, find_declarations
 from .rules import check_rules
 from .unsupported import ENDS_PROGRAM, REFUSED_NAMES, refusal
 from .words import Words, is_name
 
 BUILT_IN = {"threadIdx", "blockIdx", "blockDim", "gridDim"}
-# Far apart, so that what lies between belongs to none; and `used`, for g++ does not check what it takes for constant.
-CONSTANT = "__attribute__((aligned(65536), used))"
+# Variables of the device lie far apart, so that what lies between belongs to none; and constants are `used`, for g++
+# does not check what it takes for constant.
+FAR_APART = "__attribute__((aligned(65536)))"
+USED = "__attribute__((used))"
 NUMBER_TYPES = {"int", "float", "double", "char", "bool", "short", "long", "unsigned", "signed", "const"}
 NO_TYPES = {"const", "volatile", "struct", "class", "typename"}
 SILENT = {"__global__", "__device__", "__host__", "__managed__", "__grid_constant__"}
@@ -125,13 +129,14 @@ class Rewriter:
 
     def _rewrite_words(self) -> None:
         words = self.words
+        variables = {i for v in self.found.variables if not v.in_class for i in range(v.first, v.last + 1)}
         for i in range(len(words)):
             word = words[i]
             if word in SILENT:
-                words.instead(i, "")
+                words.instead(i, FAR_APART if word == "__device__" and i in variables else "")
             elif word == "__constant__":
                 static = "" if self._beside(i, {"static", "extern"}) else "static "
-                words.instead(i, f"{static}{CONSTANT}")
+                words.instead(i, f"{static}{FAR_APART} {USED}")
             elif word == "__forceinline__":
                 inline = "" if self._beside(i, {"inline", "__inline__", "__inline"}) else "inline "
                 words.instead(i, f"{inline}__attribute__((always_inline))")
@@ -148,6 +153,8 @@ class Rewriter:
                     words.instead(i, f"emu_{words[i]}()")
                 elif words[i] == "clock" and words[i + 1] == "(" and words[i - 1] not in (".", "->", "::"):
                     words.instead(i, "emu_clock32")
+                elif words[i] in ("for", "while", "do"):
+                    self._mark_turns(i)
 
     def _beside(self, i: int, wanted: set[str]) -> bool:
         """Whether one of the words stands among the specifiers that surround word i."""
@@ -159,6 +166,13 @@ class Rewriter:
                     return True
                 k += step
         return False
+
+    def _mark_turns(self, i: int) -> None:
+        """What a loop accesses in each turn is not to be moved out of it; a `while (...);` has nothing in it."""
+        words = self.words
+        head = i if words[i] == "do" else words.pair.get(i + 1, -1)
+        if head >= 0 and words[head + 1] != ";":
+            words.after(head, " if (::emu::turn()) {} else")
 
     def _own_names(self, first: int, last: int) -> set[str]:
         """Built-in variables' names that a function gives to its own parameters or variables."""
@@ -353,11 +367,11 @@ class Rewriter:
             if is_extern:
                 reference = f'auto& {text} = *reinterpret_cast<{kind}*>(emu_dynamic_shared("{text}"));'
             else:
-                key = f"&{kind}_key" if at_file_scope else "[]{ static char key; return &key; }()"
+                key = f"&emu_key_{self.count}" if at_file_scope else "[]{ static char emu_key; return &emu_key; }()"
                 array = f"::emu::shared<{kind}, {max(align, 16)}>"
                 reference = f'auto& {text} = {array}({key}, "{text}", ::emu::Site::here());'
                 if at_file_scope:
-                    words.after(last, f"; static char {kind}_key")
+                    words.after(last, f"; static char emu_key_{self.count}")
             references.append(reference)
             if at_file_scope:
                 self.shared.append(FileScopeShared(text, reference))
@@ -399,15 +413,20 @@ class Rewriter:
                 words.after(first, f" [[maybe_unused]] {shared.reference}")
 
 
-def call_wrappers(launchers: Iterable[Launcher]) -> str:
-    """C functions that call each launcher with arguments given by address, so that the runtime can guard the call."""
+def call_wrappers(launchers: Iterable[Launcher], path: Path) -> str:
+    """C functions that call each launcher with arguments given by address, so that the runtime can guard the call.
+
+    `path` is the file that the launchers' lines are of.
+    """
     lines = ['\n# 1 "yaie-launchers"']
     for f in launchers:
         arguments = ", ".join(f"*static_cast<{p.declared}*>(arguments[{i}])" for i, p in enumerate(f.parameters))
         call = f"{f.name}({arguments});"
         body = f"{call} return 0;" if f.returns == "void" else f"return static_cast<int>({call[:-1]});"
+        site = f"::emu::Site{{{quoted(path)}, {f.line}, 0}}"
         lines.append(
             f'extern "C" int emu_call_{f.name}([[maybe_unused]] void** arguments) {{ ::emu::Launch::pending = nullptr; '
-            f"{body} }}"
+            f"try {{ {body} }} catch (const std::exception& error) {{ ::emu::uncaught(error.what(), {site}); }} "
+            f'catch (...) {{ ::emu::uncaught("it is no std::exception", {site}); }} }}'
         )
     return "\n".join([*lines, ""])

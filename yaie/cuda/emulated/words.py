@@ -7,6 +7,7 @@ system is passed on unread, unless it holds words of CUDA.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,12 +84,24 @@ class Words:
 
     def place(self, i: int) -> tuple[str, int]:
         """File and line of a word."""
-        before = "".join(self._pieces[: self._piece[i]])
-        markers = list(MARKER.finditer(before))
-        if not markers:
-            return str(self.file), 1 + before.count("\n")
-        last = markers[-1]
-        return unquoted(last[2]), int(last[1]) + before.count("\n", last.end()) - 1
+        return self._places[i]
+
+    def on_line(self, file: str, line: int) -> list[int]:
+        """The words on a line of a file."""
+        return [i for i, place in enumerate(self._places) if place == (file, line)]
+
+    @functools.cached_property
+    def _places(self) -> list[tuple[str, int]]:
+        places, words = [], set(self._piece)
+        file, line = str(self.file), 1
+        for n, piece in enumerate(self._pieces):
+            if n in words:
+                places.append((file, line))
+            if markers := list(MARKER.finditer(piece)) if "#" in piece else []:
+                file, line = unquoted(markers[-1][2]), int(markers[-1][1]) - 1
+                piece = piece[markers[-1].end() :]
+            line += piece.count("\n")
+        return places
 
     def fail(self, i: int, message: str, unsupported: bool = False) -> NoReturn:
         file, line = self.place(i)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -14,9 +15,9 @@ from yaie.kernels.ops.launching import DTYPES
 TILES, REGISTERS = "flash_attention_2_tiles", "flash_attention_3_registers"
 
 
-def module(rung: str) -> yaie.cuda.Module:
-    """The launchers of a rung in the emulator's check mode."""
-    return engine_seam.module(f"flash_attention/{rung}.cu")
+def module(rung: str, more: Path | None = None) -> yaie.cuda.Module:
+    """The launchers of a rung in the emulator's check mode, and those of an exercise's `check.cu`."""
+    return engine_seam.module(f"flash_attention/{rung}.cu", more=more)
 
 
 def attend(
@@ -27,6 +28,7 @@ def attend(
     *,
     causal: bool = False,
     lengths: Sequence[tuple[int, int]] | None = None,
+    more: Path | None = None,
 ) -> torch.Tensor:
     """Attention with the scale ln 2, so that a score of s weighs 2^s.
 
@@ -37,7 +39,7 @@ def attend(
     cu_q, cu_k = (torch.tensor([0, *column]).cumsum(0, dtype=torch.int32) for column in zip(*lengths, strict=True))
     out = torch.full_like(query, math.nan)
     sizes = [len(lengths), max(q for q, _ in lengths), query.shape[1], key.shape[1], query.shape[2]]
-    launch = getattr(module(rung), rung)
+    launch = getattr(module(rung, more), rung)
     launch(query, key, value, out, cu_q, cu_k, *sizes, math.log(2), int(causal), DTYPES[query.dtype])
     return out
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from pathlib import Path
 
-import torch
+import yaie.cuda
+
+from ..lesson_13.common import module
 
 RUNG = "flash_attention_4_tensor_cores"
 
-TOLERANCE = 1e-3  # of weights in float16, relative to 1
 
-
-def halves(*tensors: torch.Tensor) -> list[torch.Tensor]:
-    return [tensor.half() for tensor in tensors]
-
-
-def weights_of(scores: Sequence[float], head_dim: int = 64) -> torch.Tensor:
-    """The shares 2^score / sum, filled up with zeros to head_dim."""
-    wanted = torch.zeros(head_dim)
-    wanted[: len(scores)] = torch.softmax(torch.tensor(scores, dtype=torch.float64) * math.log(2), 0).float()
-    return wanted
+def launchers(check: str) -> yaie.cuda.Module:
+    """The launchers of the rung and of the `check.cu` beside a check."""
+    return module(RUNG, Path(check).with_suffix(".cu"))

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <limits>
 #include <new>
 #include <tuple>
@@ -46,6 +47,16 @@ namespace emu {
 template <class Array, size_t align>
 inline Array& shared(const void* key, const char* name, Site site) {
   return *static_cast<Array*>(emu_static_shared(key, sizeof(Array), std::max(align, alignof(Array)), name, site));
+}
+
+// What rewrite.py puts before the body of each loop in device code. In check mode clang++ would take what is the same in
+// each turn out of the loop, and what it moves has no line any more; g++ leaves it its line.
+inline void forget_memory() { asm volatile("" ::: "memory"); }
+constexpr EMU_INLINE bool turn() {
+#if defined(__clang__)
+  if (__has_feature(thread_sanitizer) && !__builtin_is_constant_evaluated()) forget_memory();
+#endif
+  return false;
 }
 
 // What stands between <<< and >>>. The kernel that is called while it lives takes it, as on a card: arguments are
@@ -101,6 +112,15 @@ cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 bloc
   emu::call_with(kernel, arguments, std::index_sequence_for<Parameters...>());
   return cudaPeekAtLastError();
 }
+
+// A launcher is called from outside of C++, so what it throws would end the program there.
+namespace emu {
+[[noreturn]] inline void uncaught(const char* what, Site site) {
+  char text[512];
+  snprintf(text, sizeof text, "nobody catches what the launcher throws: %s", what);
+  emu_exit(text, site);
+}
+}  // namespace emu
 
 // Stands for exit() and abort(), which would take Python with them.
 namespace emu {

@@ -462,6 +462,7 @@ static void note_undefined_source(Engine* e, unsigned mask, unsigned source, Sit
 }
 
 EXPORT void emu_shuffle(int how, unsigned mask, void* value, unsigned bytes, int operand, int width, Site site) {
+  if (emu_lane() == 0 && (current_engine->checks & kCounters)) ++session.shuffles;
   if (bytes > kPayload) fail_here("unsupported", site, format("a shuffle of %u bytes; the emulator moves up to %u", bytes, kPayload));
   const unsigned char* lanes = meet(WarpOp::kShuffle, mask, value, bytes, site);
   unsigned lane = emu_lane(), segment = lane & ~unsigned(width - 1), source = lane;

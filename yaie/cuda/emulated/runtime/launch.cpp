@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #include <condition_variable>
 #include <functional>
@@ -162,11 +163,39 @@ void fail_at(Engine* e, const char* kind, uint32_t pc, std::string detail) {
   fail(std::move(f));
 }
 
+// The stack may end at any instruction of a function, the first ones among them, which have no line of their own. Of a
+// recursion it is the call that matters: the one from which the function that faulted was reached from itself.
+struct Recursion {
+  Address pc;
+  int frames = 0;
+  void* function = nullptr;
+};
+
+_Unwind_Reason_Code look_for_recursion(_Unwind_Context* context, void* argument) {
+  auto* r = static_cast<Recursion*>(argument);
+  int before_instruction = 0;
+  Address pc = _Unwind_GetIPInfo(context, &before_instruction);
+  if (!before_instruction) --pc;  // a return address: the call is before it
+  if (!in_module_text(pc)) return r->function ? _URC_END_OF_STACK : _URC_NO_REASON;
+  void* function = _Unwind_FindEnclosingFunction(reinterpret_cast<void*>(pc));
+  if (!r->function) r->function = function;
+  else if (function == r->function) return r->pc = pc, _URC_END_OF_STACK;
+  return ++r->frames < 64 ? _URC_NO_REASON : _URC_END_OF_STACK;
+}
+
+Address recursion_at(Address pc) {
+  Recursion r{pc};
+  _Unwind_Backtrace(look_for_recursion, &r);
+  return r.pc;
+}
+
 void report_fault(Engine* e, int signal_number, Address address, int code, Address pc_address) {
+  auto low = reinterpret_cast<Address>(e->fiber->low);
+  bool overflow = address - (low - kPage) < kPage;
+  if (overflow) pc_address = recursion_at(pc_address);
   auto pc = static_cast<uint32_t>(pc_address - session.module_base);
   if (!in_module_text(pc_address)) pc = 0;
-  auto low = reinterpret_cast<Address>(e->fiber->low);
-  if (address - (low - kPage) < kPage) {
+  if (overflow) {
     fail_at(e, "stack_overflow", pc, "the thread's local arrays and calls need more than the emulator's 256 KiB stack");
   }
   if (signal_number == SIGFPE) fail_at(e, "division_by_zero", pc, "");

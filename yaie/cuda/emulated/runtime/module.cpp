@@ -9,12 +9,14 @@
 namespace emu {
 namespace {
 
+// A variable's name as it is in the file: a static one of a function is `function(...)::name` to some compilers.
 std::string plain_name(const char* symbol) {
   int status = 0;
   char* plain = abi::__cxa_demangle(symbol, nullptr, nullptr, &status);
   std::string name = plain ? plain : symbol;
   free(plain);
-  return name;
+  size_t inside = name.rfind(')'), own = name.find("::", inside == std::string::npos ? name.size() : inside);
+  return own == std::string::npos ? name : name.substr(own + 2);
 }
 
 std::vector<char> contents(const std::string& path) {
@@ -40,7 +42,9 @@ std::vector<Variable> read_variables(const std::string& path, Address base) {
     for (size_t k = 0; k < sections[i].sh_size / sizeof(Elf64_Sym); ++k) {
       const Elf64_Sym& s = symbols[k];
       if (ELF64_ST_TYPE(s.st_info) != STT_OBJECT || !s.st_size || s.st_shndx == SHN_UNDEF) continue;
-      found.push_back({base + s.st_value, base + s.st_value + s.st_size, plain_name(names + s.st_name)});
+      std::string name = plain_name(names + s.st_name);
+      if (name.rfind("emu_key", 0) == 0) continue;  // of rewrite.py: what is next to it goes past something of the file's
+      found.push_back({base + s.st_value, base + s.st_value + s.st_size, std::move(name)});
     }
   }
   std::sort(found.begin(), found.end(), [](const Variable& a, const Variable& b) { return a.begin < b.begin; });

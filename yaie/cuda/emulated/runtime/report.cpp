@@ -181,7 +181,7 @@ EXPORT void emu_begin(unsigned checks, unsigned workers, double time_limit, doub
   session.launches.clear();
   session.error = 0;
   session.interrupted = false;
-  session.blocks = session.deep_blocks = 0;
+  session.blocks = session.deep_blocks = session.tensor_core_calls = session.shuffles = 0;
   begin_memory();
 }
 
@@ -195,8 +195,9 @@ EXPORT int emu_last_error(bool clear) {
 EXPORT const char* emu_report() {
   static std::string report;
   auto tensor = [](const Range& r) { return r.module_data ? std::string() : json_of(r); };
-  report = format("{\"module_base\":%zu,\"blocks\":%ld,\"deep_blocks\":%ld,\"interrupted\":%d,\"launches\":[",
-                  static_cast<size_t>(session.module_base), session.blocks, session.deep_blocks, session.interrupted);
+  report = format("{\"module_base\":%zu,\"blocks\":%ld,\"deep_blocks\":%ld,\"tensor_core_calls\":%ld,\"shuffles\":%ld,"
+                  "\"interrupted\":%d,\"launches\":[", static_cast<size_t>(session.module_base), session.blocks,
+                  session.deep_blocks, session.tensor_core_calls, session.shuffles, session.interrupted);
   report += session.launches + "],\"findings\":" + list_of(session.findings, [](const Finding& f) { return json_of(f); });
   report += ",\"suspects\":" + list_of(session.suspects, [](const Finding& f) { return json_of(f); });
   report += ",\"remarks\":" + list_of(session.remarks, [](const std::string& text) { return quoted(text); });

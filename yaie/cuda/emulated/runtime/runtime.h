@@ -329,7 +329,7 @@ struct Session {
   std::vector<Finding> findings;
   std::map<std::string, size_t> finding_index;
   int error = 0;
-  long blocks = 0, deep_blocks = 0;
+  long blocks = 0, deep_blocks = 0, tensor_core_calls = 0, shuffles = 0;
   std::string launches;
   std::unordered_map<uint64_t, LineCounter> counters;  // key: pc, space, kind and size
   LineCounter* last_counter = nullptr;
@@ -386,7 +386,7 @@ struct Variable {
   Address begin, end;
   std::string name;
 };
-constexpr Address kConstantAlign = 65536;        // of a __constant__ variable (yaie_emulator.h): what lies between is nobody's
+constexpr Address kConstantAlign = 65536;        // of the device's variables (rewrite.py): what lies between is nobody's
 const Variable* variable_near(Address a);        // the running module's variable that holds a, or the one nearest to it
 
 void reset_shared(Engine* engine, size_t dynamic_bytes);

@@ -2,43 +2,78 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from yaie.course.expect import expect, given
 
-from ..common import TILES, attend, keys_of, marks, unit_query
+from ..common import TILES, attend, keys_of, marks, module, unit_query
+
+LAUNCHERS = Path(__file__).with_suffix(".cu")
+NONE = -math.inf
+CASES = (
+    # the scores of the row so far; those of the tile, which is filled up with -inf. All in units of ln 2
+    ((), (0,)),
+    ((), (2, 1)),
+    ((1, 0), (2, 2)),
+    ((2, 0), (1, 1)),
+    ((1, 0), (1,)),
+    ((3,), ()),
+    ((), ()),
+    ((), (-2, -1)),
+    ((-300, -301), (-302, -301)),
+    ((200,), (201, 199)),
+    ((0,), (*[0] * 31, 1)),
+)
 
 
 def check() -> None:
-    first = [0.0] * 32
-    cases = (
-        [0.0],
-        [1.0, 0.0],
-        [*first, 1.0],
-        [*first, 0.0, -1.0],
-        [3.0, *first, 1.0, 2.0],
-        [*first, 2.0, *first[1:], 3.0, 1.0],
-        [200.0, 201.0],
-        [100.0, *first[1:], -100.0],
-        [-300.0, *first],
-    )
-    for scores in cases:
+    for before, tile in CASES:
+        second = "warp 1 has the scores plus 1, from its last lane on"
+        with given(f"a row that has seen {_listed(before)}, a tile with {_listed(tile)}; in units of ln 2; {second}"):
+            _check_alone(before, tile)
+    zeros = [0.0] * 32
+    for scores in ([*zeros, 1.0], [3.0, *zeros, 1.0, 2.0], [*zeros, 2.0, *zeros[1:], 3.0, 1.0]):
         head_dim = -(-len(scores) // 8) * 8
-        text = _short(scores)
-        with given(f"a row with the scores {text} (a score of s weighs 2^s), in tiles of 32 keys"):
-            out = attend(TILES, unit_query(1, head_dim), keys_of(scores, head_dim), marks(len(scores), head_dim))
+        with given(f"flash attention with the scores {_listed(scores)}: a score of s weighs 2^s; tiles of 32 keys"):
+            query, key, value = unit_query(1, head_dim), keys_of(scores, head_dim), marks(len(scores), head_dim)
+            out = attend(TILES, query, key, value, more=LAUNCHERS)
             wanted = torch.softmax(torch.tensor(scores, dtype=torch.float64) * math.log(2), 0).float()
             expect(out[0, 0, : len(scores)], wanted, "weight of each key", tolerance=1e-5)
-    for q_len, kv_len in ((2, 2), (3, 2), (40, 8)):
-        with given(f"causal, {q_len} queries and {kv_len} keys of zeros: row i sees {kv_len - q_len + 1} + i keys"):
-            zeros = torch.zeros(q_len, 1, 8)
-            out = attend(TILES, zeros, torch.zeros(kv_len, 1, 8), marks(kv_len, 8), causal=True)
-            wanted = _causal_means(q_len, kv_len)
-            expect(out[:, 0, :kv_len], wanted, "weight of each key, row by row", tolerance=1e-5)
 
 
-def _short(scores: Sequence[float]) -> str:
+def _check_alone(before: Sequence[float], tile: Sequence[float]) -> None:
+    """A tile after a row that has seen `before`; beside it a second warp with another row, the scores one higher."""
+    scores = torch.tensor([*tile, *[NONE] * (32 - len(tile))])
+    scores = torch.stack([scores, scores.flip(0) + 1])
+    old = max(before, default=NONE)
+    most = torch.tensor([old, old + 1])
+    total = torch.full((2,), float(sum(2 ** (score - old) for score in before)))
+    after = [torch.full((2, 32), math.nan) for _ in range(4)]
+    ln2 = math.log(2)
+    module(TILES, LAUNCHERS).take_scores_alone(scores * ln2, most * ln2, total, *after, 2)
+    new = max((old, *tile))
+    weights = torch.zeros(2, 32) if new == NONE else torch.exp2(scores - torch.tensor([[new], [new + 1]]))
+    shrink = 2.0 ** (old - new) if before else 1.0
+    got_most, got_sum, rescale, got_weights = after
+    for row in (0, 1):
+        sums = (total[row] * shrink + weights[row].sum()).item()
+        expect(got_weights[row], weights[row], f"weight of each lane of warp {row}", tolerance=1e-5)
+        _expect_in_all_lanes(got_most[row] / ln2, float(new + row), f"row.most, warp {row}")
+        _expect_in_all_lanes(got_sum[row], sums, f"row.sum, warp {row}")
+        if before:
+            _expect_in_all_lanes(rescale[row], shrink, f"rescale, warp {row}")
+        else:  # any number will do
+            _expect_in_all_lanes(rescale[row] * 0, 0.0, f"rescale times 0, as nothing was added up before, warp {row}")
+
+
+def _expect_in_all_lanes(got: torch.Tensor, wanted: float, what: str) -> None:
+    expect(got[0].item(), wanted, what, tolerance=1e-4)
+    expect(got, torch.full((32,), wanted), f"{what}, lane by lane", tolerance=1e-4)
+
+
+def _listed(scores: Sequence[float]) -> str:
     """The scores, with repetitions counted: "32 times 0, 1"."""
     parts: list[tuple[float, int]] = []
     for score in scores:
@@ -46,11 +81,5 @@ def _short(scores: Sequence[float]) -> str:
             parts[-1] = (score, parts[-1][1] + 1)
         else:
             parts.append((score, 1))
-    return ", ".join(f"{count} times {score:g}" if count > 1 else f"{score:g}" for score, count in parts)
-
-
-def _causal_means(q_len: int, kv_len: int) -> torch.Tensor:
-    """Weights `[q_len, kv_len]` where all visible keys weigh the same."""
-    rows = torch.arange(q_len)[:, None] + kv_len - q_len
-    visible = torch.arange(kv_len)[None] <= rows
-    return visible / visible.sum(1, keepdim=True).clamp(min=1)
+    texts = (f"{count} times {score:g}" if count > 1 else f"{score:g}" for score, count in parts)
+    return ", ".join(texts) or "no key that it may see"

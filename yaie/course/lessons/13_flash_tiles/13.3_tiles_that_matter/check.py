@@ -1,65 +1,48 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from yaie.course.expect import expect, given
-from yaie.course.language import engine_seam
 
-from ..common import REGISTERS, attend, module
+from ..common import REGISTERS, module
 
-TELL = """
-__global__ void tell_tiles(int first_row_sees, int kv_len, int first_row, int* tiles) {
-    Head<float> head = {};
-    head.q_len = 1 << 20;
-    head.first_row_sees = first_row_sees;
-    head.kv_len = kv_len;
-    const Tiles told = tiles_that_matter<64>(head, first_row);
-    tiles[0] = told.seen_by_all;
-    tiles[1] = told.to_visit;
-}
+LAUNCHERS = Path(__file__).with_suffix(".cu")
 
-extern "C" int tiles_of_rows(int first_row_sees, int kv_len, int first_row, int* tiles, cudaStream_t stream) {
-    tell_tiles<<<1, 1, 0, stream>>>(first_row_sees, kv_len, first_row, tiles);
-    return cudaGetLastError();
-}
-"""
+CASES = (
+    # queries, keys, whether causal, first row of the block, tile; seen_by_all, to_visit
+    (64, 64, True, 0, 64, 0, 1),
+    (128, 128, True, 0, 64, 0, 1),
+    (128, 128, True, 64, 64, 1, 2),
+    (64, 100, True, 0, 64, 0, 2),
+    (64, 65, True, 0, 64, 0, 2),
+    (64, 126, True, 0, 64, 0, 2),
+    (64, 127, True, 0, 64, 1, 2),
+    (300, 300, True, 192, 64, 3, 4),
+    (2, 300, True, 0, 64, 4, 5),
+    (70, 5, True, 0, 64, 0, 0),
+    (70, 5, True, 64, 64, 0, 1),
+    (10, 70, False, 0, 64, 1, 2),
+    (70, 128, False, 64, 64, 2, 2),
+    (64, 100, True, 32, 32, 2, 4),
+)
 
 
 def check() -> None:
-    cases = [
-        (64, 64, True, 1),
-        (128, 128, True, 3),
-        (2, 70, True, 2),
-        (65, 129, True, 5),
-        (70, 5, True, 1),
-        (70, 130, False, 6),
-        (64, 100, True, 2),
-    ]
-    for q_len, kv_len, causal, visits in cases:
-        query, key, value = torch.zeros(q_len, 1, 8), torch.zeros(kv_len, 1, 8), torch.zeros(kv_len, 1, 8)
-        value[:, 0, 0] = torch.arange(kv_len)
-        kind = "causal" if causal else "not causal"
-        with given(f"{kind}, {q_len} queries and {kv_len} keys of zeros, tiles of 64; value j is j"):
-            out = attend(REGISTERS, query, key, value, causal=causal)
-            seen = [max(min(i + 1 + kv_len - q_len, kv_len), 0) if causal else kv_len for i in range(q_len)]
-            wanted = torch.tensor([max(n - 1, 0) / 2 for n in seen])
-            expect(out[:, 0, 0], wanted, "output (the mean of the visible values)", tolerance=1e-3)
-            expect(_tiles_read(q_len, 8), visits, "number of tiles of keys that all thread blocks visit together")
-    tell = engine_seam.module(f"flash_attention/{REGISTERS}.cu", more=TELL).tiles_of_rows
-    for first, last, kv_len in ((129, 192, 256), (193, 256, 256), (70, 70, 70), (37, 100, 100), (256, 256, 256)):
-        tiles = torch.full((2,), -1, dtype=torch.int32)
-        with given(f"{kv_len} keys, rows of which the first sees {first} keys and the last {last}; tiles of 64"):
-            tell(first - 128 if last > first else kv_len, kv_len, 128, tiles)
-            expect(tiles[0].item(), first // 64, "seen_by_all", note="A tile that all rows see needs no mask.")
-            expect(tiles[1].item(), -(-last // 64), "to_visit")
-
-
-def _tiles_read(q_len: int, head_dim: int) -> int:
-    """Tiles of keys of the last call, from the loads of 16 bytes: a block reads its queries, then keys and values."""
-    lines = [
-        line
-        for line in module(REGISTERS).profile().lines
-        if (line.space, line.operation, line.bytes_per_lane) == ("shared", "store", 16)
-    ]
-    tiles = sum(line.bytes for line in lines) // (64 * head_dim * 4)
-    return (tiles - -(-q_len // 64)) // 2
+    launch = module(REGISTERS, LAUNCHERS).tiles_that_matter_alone
+    for q_len, kv_len, causal, first_row, tile, seen_by_all, to_visit in CASES:
+        told = torch.full((2,), -1, dtype=torch.int32)
+        kind, rows = "causal" if causal else "no mask", f"rows {first_row} to {first_row + tile - 1}"
+        with given(f"{q_len} queries and {kv_len} keys, {kind}; {rows}, tiles of {tile} keys"):
+            launch(q_len, kv_len, int(causal), first_row, tile, told)
+            seen, visited = told.clamp(min=0).tolist()  # below 0 is none, too
+            left_out = "A row sees keys of a tile that is left out."
+            expect(visited, to_visit, "to_visit", note=left_out if visited < to_visit else "No row sees the last tile.")
+            leak = "A row would see keys that are hidden from it: a tile that it sees in part has no mask."
+            expect(
+                seen,
+                seen_by_all,
+                "seen_by_all",
+                note=leak if seen > seen_by_all else "A tile that all rows see needs no mask.",
+            )

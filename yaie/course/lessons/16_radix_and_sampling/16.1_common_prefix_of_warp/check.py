@@ -1,44 +1,66 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from yaie.course.expect import expect, expect_sectors, given
+from yaie.course.expect import expect, expect_lanes, expect_sectors, given
 from yaie.course.language import engine_seam
-from yaie.kernels import radix_ops, radix_tree
 
-
-def _tree_of(prompts: list[list[int]]) -> radix_ops.FlatTree:
-    tree = radix_tree.RadixTree()
-    for i, prompt in enumerate(prompts):
-        tree.insert_request(str(i), prompt)
-    return radix_ops.flatten(tree.root)[0]
+LAUNCHERS = Path(__file__).with_suffix(".cu")
+CASES: tuple[tuple[list[int], list[int]], ...] = (
+    ([5, 6, 7, 8], [5, 6, 9, 8]),
+    ([5, 6, 7], [5, 6, 7]),
+    ([5], [6]),
+    ([5, 6, 7, 8, 9], [5, 0, 7, 0, 9]),
+    ([], []),
+    ([1, 2**32 + 2], [1, 2]),
+)
+LONG = (  # count, the places that differ
+    (40, ()),
+    (40, (35, 38)),
+    (31, (30,)),
+    (32, (31,)),
+    (32, ()),
+    (33, (32,)),
+    (100, (3, 40, 99)),
+    (100, (64, 65)),
+    (100, ()),
+)
 
 
 def check() -> None:
-    module = engine_seam.module("radix_ops/match_prefixes.cu")
-    cases = [([5, 6, 7, 8], [5, 6, 9, 8]), ([5, 6, 7], [5, 6, 7]), ([5, 6, 7], [5, 6]), ([5], [6])]
-    for length in (31, 32, 33, 65, 100):
-        for place in sorted({0, length // 2, length - 1}):
-            other = list(range(length))
-            other[place] = -1
-            cases.append((list(range(length)), other))
-        cases.append((list(range(length)), list(range(length))))
-    for known, asked in cases:
-        pairs = enumerate(zip(known, asked, strict=False))
-        same = next((i for i, (a, b) in pairs if a != b), min(len(known), len(asked)))
-        tree, positions = _tree_of([known]), torch.full((3, 1), -1)
-        what = f"{known}, asked for {asked}"
-        if len(known) > 8:
-            what = f"{len(known)} tokens, asked for {len(asked)}, of which the first {same} are the same"
-        with given(f"match_prefixes_2_warp with a tree that knows {what}"):
-            arrays = (tree.edges, tree.starts, tree.children, 1)
-            rows, lengths = torch.tensor([asked]), torch.tensor([len(asked)])
-            module.match_prefixes_2_warp(*arrays, rows, lengths, positions, 1, len(asked))
-            expect(int(positions[2, 0]), same, "length of the match")
-    tree, rows = _tree_of([list(range(256))]), torch.arange(256)[None]
-    with given("profile of match_prefixes_2_warp, one row of 256 tokens that are all known"):
-        profile = module.profile(
-            "match_prefixes_2_warp", tree.edges, tree.starts, tree.children, 1, rows, torch.tensor([256]),
-            torch.zeros(3, 1, dtype=torch.int64), 1, 256,
-        )  # fmt: skip
+    module = engine_seam.module("radix_ops/match_prefixes.cu", more=LAUNCHERS)
+    for a, b in CASES:
+        same = next((i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))
+        with given(f"a = {a}, b = {b}, count = {len(a)}"):
+            _expect(module, torch.tensor([a], dtype=torch.int64), torch.tensor([b], dtype=torch.int64), [same])
+    for count, places in LONG:
+        a, b = torch.arange(count), torch.arange(count)
+        b[list(places)] = -1
+        which = f"of which {' and '.join(map(str, places))} differ" if places else "all equal"
+        with given(f"{count} tokens, {which}"):
+            _expect(module, a[None], b[None], [min(places, default=count)])
+    tokens = torch.arange(64).reshape(2, 32)
+    other = tokens.clone()
+    other[:, [7, 25]] = torch.tensor([[7, -1], [-1, -1]])
+    with given("two warps; warp 0 with count 20 and equal tokens, warp 1 with count 32, of which 7 and 25 differ"):
+        _expect(module, tokens, other, [20, 7], [20, 32])
+    tokens = torch.arange(256)[None]
+    with given("profile of 256 tokens that are all equal"):
+        _expect(module, tokens, tokens.clone(), [256])
+        profile = module.profile()
         expect_sectors(profile, 8, note="Neighbouring lanes compare neighbouring tokens of 8 bytes.")
+        expect_lanes(profile, 512, operation="load", note="Each of the 512 tokens is compared by one lane.")
+
+
+def _expect(module, a: torch.Tensor, b: torch.Tensor, wanted: list[int], counts: list[int] | None = None) -> None:
+    """What the lanes of each warp answer; without `counts` the rows are as long as they are."""
+    warps, length = a.shape
+    answers = torch.full((warps, 32), -1)
+    first, second = counts or [length, 0]
+    module.common_prefix_alone(a, b, first, second, answers, length, warps)
+    for warp, answer in enumerate(wanted):
+        of_warp = f", warp {warp}" if warps > 1 else ""
+        expect(answers[warp, 0].item(), answer, f"answer of lane 0{of_warp}")
+        expect(answers[warp], torch.full((32,), answer), f"answer of each lane{of_warp}")

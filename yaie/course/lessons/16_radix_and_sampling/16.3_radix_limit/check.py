@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from yaie.course.expect import expect, given
 from yaie.course.language import engine_seam
+
+LAUNCHERS = Path(__file__).with_suffix(".cu")
 
 
 def _wanted(row: torch.Tensor, top_k: int, top_p: float) -> list[int]:
@@ -18,15 +21,18 @@ def _wanted(row: torch.Tensor, top_k: int, top_p: float) -> list[int]:
     return sorted(order[before < top_p * weights.sum()].tolist() if top_p < 1 else order.tolist())
 
 
-def _kept(row: torch.Tensor, top_k: int, top_p: float) -> list[int]:
-    """The tokens up to the limit that the kernel finds, in the order of row.cuh: distance to the largest, then id."""
-    limit, one = torch.empty(1, dtype=torch.int64), torch.ones(1)
-    lists = one, torch.tensor([top_k], dtype=torch.int32), torch.tensor([top_p], dtype=torch.float64), math.inf * one
-    uniforms, token = torch.tensor([0.5], dtype=torch.float64), torch.empty(1, dtype=torch.int64)
-    launch = engine_seam.module("sampling/sample_2_radix.cu").sample_2_radix
-    launch(row[None], *lists, uniforms, None, None, token, limit, 1, len(row))
+def _limits(row: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
+    """What each thread of a block returns, in the order of row.cuh: distance to the largest, then id."""
+    limits = torch.full((128,), -1, dtype=torch.int64)
+    launch = engine_seam.module("sampling/sample_2_radix.cu", more=LAUNCHERS).radix_limit_alone
+    launch(row, len(row), top_k, top_p, limits)
+    return limits
+
+
+def _up_to(row: torch.Tensor, limit: int) -> list[int]:
+    """The tokens whose order is at most the limit."""
     distance = row.max() - row
-    order = distance.view(torch.int32).long() << (len(row) - 1).bit_length() | torch.arange(len(row))
+    order = distance.view(torch.int32).long() << max(1, (len(row) - 1).bit_length()) | torch.arange(len(row))
     return (order <= limit).nonzero().flatten().tolist()
 
 
@@ -44,10 +50,16 @@ def check() -> None:
         (close, -1, 0.43),
         ([0.0] * 33, 5, 1.0),
         ([2.0, -math.inf, 2.0, 1.0], 2, 1.0),
+        ([0.0, 0.0], 1, 1.0),
+        ((torch.arange(10_000) * 7919 % 10_000 // 3 * 1e-3).tolist(), 9000, 1.0),
     ]
     for logits, top_k, top_p in cases:
         wishes = [f"top_k = {top_k}"] * (top_k > 0) + [f"top_p = {top_p}"] * (top_p < 1)
         shown = logits if len(logits) < 9 else f"[{logits[0]}, {logits[1]}, ...], {len(logits)} of them"
         with given(f"logits {shown}; {' and '.join(wishes)}"):
             row = torch.tensor(logits)
-            expect(_kept(row, top_k, top_p), _wanted(row, top_k, top_p), "ids of the tokens that are kept")
+            limits = _limits(row, top_k, top_p)
+            kept, wanted = _up_to(row, limits[0].item()), _wanted(row, top_k, top_p)
+            note = f"{len(kept)} are kept instead of {len(wanted)}." if len(kept) != len(wanted) else ""
+            expect(kept, wanted, "ids of the tokens up to the limit", note=note)
+            expect(limits, limits[:1].expand(128), "limit that each thread returns")

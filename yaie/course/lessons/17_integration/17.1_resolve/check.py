@@ -25,6 +25,7 @@ REFUSALS: tuple[tuple[str, bool, dict[str, str], type[Exception]], ...] = (
     ("emulator", True, {}, ops.BackendError),
     ("gpu", True, {}, ValueError),
     ("Auto", False, {}, ValueError),
+    ("CUDA", True, {}, ValueError),
 )
 
 
@@ -32,16 +33,33 @@ def check() -> None:
     for backend, on_gpu, obstacles, answer in CHOICES:
         with given(_call(backend, on_gpu, obstacles)):
             asked: list[str] = []
-            expect(ops.resolve(backend, on_gpu, _asker(obstacles, asked)), answer, "backend")
+            expect(
+                ops.resolve(backend, on_gpu, _asker(obstacles, asked)), answer, "backend", note=_rule(backend, on_gpu)
+            )
             allowed = {"auto": ["cuda"] if on_gpu else []}.get(backend, [backend])
             _check_questions(asked, allowed)
     for backend, on_gpu, obstacles, error in REFUSALS:
         with given(_call(backend, on_gpu, obstacles)):
             asked = []
-            expect_error(lambda: ops.resolve(backend, on_gpu, _asker(obstacles, asked)), error, "answer")  # noqa: B023
+            note = _rule(backend, on_gpu)
+            call = lambda: ops.resolve(backend, on_gpu, _asker(obstacles, asked))  # noqa: B023, E731
+            expect_error(call, error, "answer", note=note)
             _check_questions(asked, [backend] if backend in ops.BACKENDS else [])
             if reason := obstacles.get(backend):
                 _check_message(backend, on_gpu, obstacles, reason)
+
+
+def _rule(backend: str, on_gpu: bool) -> str:
+    """What decides in such a call."""
+    if backend not in ("auto", *ops.BACKENDS):
+        return f"There is no backend {backend!r}: the caller has made a mistake, which is a ValueError."
+    if backend == "auto":
+        return '"auto" is "torch" on the CPU. On a GPU it is "cuda", or "torch" if something is in its way.'
+    if backend == "torch":
+        return "torch computes wherever the tensors are."
+    if on_gpu != (backend == "cuda"):
+        return f"The kernels of {backend} cannot take tensors {'on a GPU' if on_gpu else 'on the CPU'}: a BackendError."
+    return "What is asked for by its name computes, or, with an obstacle, there is a BackendError."
 
 
 def _call(backend: str, on_gpu: bool, obstacles: dict[str, str]) -> str:

@@ -6,16 +6,23 @@ from torch.overrides import TorchFunctionMode
 from yaie.course.expect import Mismatch, expect, given
 from yaie.kernels.ops import KernelOperations
 
+LAUNCHER = "memory/reshape_and_cache.cu", "reshape_and_cache"
+LOOKS = {"item", "tolist", "numpy", "cpu", "equal", "allclose", "bincount"}
+LOOKS |= {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive"}  # how large is the result?
+LOOKS |= {"__bool__", "__int__", "__index__", "__float__", "__contains__"}
+
 
 class _NoLooks(TorchFunctionMode):
     """Refuses what makes the CPU look at numbers of a tensor."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name = getattr(function, "__name__", "")
-        if name in ("item", "tolist", "numpy", "__bool__", "__int__", "__index__", "__float__", "__contains__"):
+        masks = name == "__getitem__" and getattr(args[1], "dtype", None) == torch.bool
+        if name in LOOKS or masks:
             note = "On a GPU the CPU would wait here until all that was asked for is done. Sizes come from shapes."
             headline = "The CPU looks at the numbers in a tensor."
-            raise Mismatch("way there", f"`{name}` of a tensor", "no look at its numbers", "", note, headline)
+            what = "the number of rows in a mask" if masks else f"`{name}` of a tensor"
+            raise Mismatch("way there", what, "no look at its numbers", "", note, headline)
         return function(*args, **(kwargs or {}))
 
 
@@ -31,8 +38,23 @@ def _appended(
             expected[0].flatten(0, 1)[slot] = key[token].to(dtype)
             expected[1].flatten(0, 1)[slot] = value[token].to(dtype)
     operations, mapping = KernelOperations("emulator", check=True), torch.tensor(slots, dtype=index)
+    launcher, launches = operations.launch[LAUNCHER], []
+    bytes_of_token = key[0].numel() * caches.element_size()
+
+    def looked_at(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes):
+        launches.append(num_tokens)
+        expect(num_tokens, len(slots), "num_tokens of the launch")
+        expect(token_bytes, bytes_of_token, "token_bytes of the launch")
+        for name, cache, own in (("key_cache", key_cache, caches[0]), ("value_cache", value_cache, caches[1])):
+            expect(
+                "itself" if cache.data_ptr() == own.data_ptr() else "another tensor", "itself", f"{name} of the launch"
+            )
+        launcher(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes)
+
+    operations.launch[LAUNCHER] = looked_at
     with _NoLooks():
         operations.reshape_and_cache(key, value, caches[0], caches[1], mapping)
+    expect(len(launches), 1, "number of launches")
     return caches, expected
 
 
@@ -46,6 +68,14 @@ def check() -> None:
         ("padding (slot -1)", numbers[:6].view(3, 1, 2), numbers[6:12].view(3, 1, 2), [3, -1, 11], f32, i64),
         ("slots in int32", numbers[:4].view(2, 1, 2), numbers[4:8].view(2, 1, 2), [7, 2], f32, i32),
         ("a cache in float16", numbers[:4].view(2, 1, 2), numbers[4:8].view(2, 1, 2), [7, 2], f16, i64),
+        (
+            "large and negative numbers",
+            torch.tensor([[[-70000.0, 1e-9]]]),
+            torch.tensor([[[1e9, -0.1]]]),
+            [1],
+            f32,
+            i64,
+        ),
     )
     for what, key, value, slots, dtype, index in cases:
         with given(

@@ -14,14 +14,16 @@ class Device:
     at once and the work is done while somebody waits for it, as on a GPU.
     """
 
-    def __init__(self, durations: list[float], *, eager: bool = True) -> None:
+    def __init__(self, durations: list[float], *, eager: bool = True, first_input: object = "input 1") -> None:
         self.now, self.pending, self.eager = 0.0, 0.0, eager
         self.durations: Iterator[float] = iter(durations)
-        self.num_runs = 0
+        self.num_runs = self.num_inputs = self.looks = 0
+        self.first_input = first_input
         self.arguments: list[tuple] = []
-        self.saw_garbage_collection = False
+        self.collecting: list[bool] = []  # whether garbage might be collected, for each run
 
     def clock(self) -> float:
+        self.looks += 1
         return self.now
 
     def begin(self, seconds: float) -> None:
@@ -36,14 +38,15 @@ class Device:
     def run(self, *arguments: object) -> None:
         self.num_runs += 1
         self.arguments.append(arguments)
-        self.saw_garbage_collection |= gc.isenabled()
+        self.collecting.append(gc.isenabled())
         self.begin(next(self.durations, 0.0))
 
-    def prepare(self) -> str:
+    def prepare(self) -> object:
         """Takes 50 seconds of its own, and gives the device 20 seconds of work."""
+        self.num_inputs += 1
         self.now += 50.0
         self.begin(20.0)
-        return "input"
+        return self.first_input if self.num_inputs == 1 else f"input {self.num_inputs}"
 
 
 def _expect_timing(measured: timing.Timing, median: float, q1: float, q3: float, repeats: int) -> None:
@@ -55,10 +58,13 @@ def _expect_timing(measured: timing.Timing, median: float, q1: float, q3: float,
 def check() -> None:
     device = Device([9, 4, 1, 2, 90, 3])
     with given("runs of 9, 4, 1, 2, 90 and 3 seconds: measure(run, repeats=5, warmup=1)"):
-        _expect_timing(timing.measure(device.run, repeats=5, clock=device.clock), 3, 2, 4, 5)
+        measured = timing.measure(device.run, repeats=5, clock=device.clock)
+        expect(device.looks > 0, True, "whether the time comes from `clock`")
+        _expect_timing(measured, 3, 2, 4, 5)
         expect(device.num_runs, 6, "number of runs, those to warm up among them")
         expect(device.arguments, [()] * 6, "arguments of `run` without a `setup`")
-        expect(device.saw_garbage_collection, False, "garbage collection may start while the clock runs")
+        expect(any(device.collecting[1:]), False, "whether Python may collect garbage while the clock runs")
+        expect(gc.isenabled(), True, "whether Python may collect garbage afterwards")
     device = Device([7, 7, 7, 8, 4, 6])
     with given("runs of 7, 7, 7, 8, 4 and 6 seconds of 2 items: measure(run, repeats=3, warmup=3, items=2)"):
         measured = timing.measure(device.run, repeats=3, warmup=3, items=2, clock=device.clock)
@@ -74,6 +80,20 @@ def check() -> None:
         with given(f"a setup of 70 seconds before runs of 5, 1, 2 and 3 seconds{what}: measure(..., repeats=3)"):
             measured = timing.measure(device.run, setup=device.prepare, repeats=3, synchronize=wait, clock=device.clock)
             _expect_timing(measured, 2, 1.5, 2.5, 3)
-            expect(device.arguments, [("input",)] * 4, "arguments of `run`, which `setup` returned")
+            inputs = [(f"input {number}",) for number in range(1, 5)]
+            expect(device.arguments, inputs, "arguments of `run`, which `setup` returned")
+    device = Device([1, 2, 5], first_input=None)
+    with given(
+        "runs of 1, 2 and 5 seconds of 4 items; the first input is None: measure(..., repeats=3, warmup=0, items=4)"
+    ):
+        measured = timing.measure(
+            device.run, setup=device.prepare, repeats=3, warmup=0, items=4, synchronize=device.wait, clock=device.clock
+        )
+        _expect_timing(measured, 0.5, 0.375, 0.875, 3)
+        expect(device.arguments, [(None,), ("input 2",), ("input 3",)], "arguments of `run`, which `setup` returned")
+    device = Device([9, 1, 2])
+    with given("runs of 9, 1 and 2 seconds: measure(run, repeats=2)"):
+        _expect_timing(timing.measure(device.run, repeats=2, clock=device.clock), 1.5, 1.25, 1.75, 2)
     with given("measure(run, repeats=1)"):
-        expect_error(lambda: timing.measure(Device([1, 1]).run, repeats=1), ValueError, "one run has no spread")
+        call = lambda: timing.measure(Device([1, 1]).run, repeats=1)  # noqa: E731
+        expect_error(call, ValueError, "answer", note="One run has no spread.")

@@ -1,4 +1,4 @@
-// expect: causal, 64 queries and 100 keys
+// expect: Only the last tile is masked
 template <int TILE, typename T>
 __device__ Tiles tiles_that_matter(const Head<T>& head, int first_row) {
     Tiles tiles;

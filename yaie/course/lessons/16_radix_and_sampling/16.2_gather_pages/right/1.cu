@@ -8,3 +8,17 @@ __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_tabl
         to[i] = from[i];
     }
 }
+
+extern "C" int gather_pages(const void* cache, const int64_t* block_table, void* out, int context_len, int block_size,
+                            int64_t token_bytes, cudaStream_t stream) {
+    if (context_len == 0) {
+        return cudaSuccess;
+    }
+    return dispatch_unit(token_bytes, [&](auto* type) -> int {
+        using Unit = std::remove_pointer_t<decltype(type)>;
+        const int64_t units = token_bytes / static_cast<int64_t>(sizeof(Unit));
+        gather_pages_kernel<Unit><<<dim3(context_len), dim3(128), 0, stream>>>(
+            static_cast<const Unit*>(cache), block_table, static_cast<Unit*>(out), block_size, units);
+        return cudaGetLastError();
+    });
+}

@@ -1,0 +1,116 @@
+"""Replicas on Ray Serve: the tokens of an engine alone, prompts where their prefix lies, and deaths that are survived.
+
+One fleet for all tests: it takes a while to start.
+"""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import openai
+import pytest
+
+from tests.server.conftest import listening, tiny
+from yaie import SamplingParams
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'yaie[cluster]'")
+
+LONG = {"model": "tiny", "prompt": "a=1;b=2", "max_tokens": 400, "temperature": 0, "stream": True}
+
+
+@pytest.fixture(scope="module")
+def fleet():
+    from yaie.server.fleet import Fleet
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        engine = Fleet("tiny", 2, limit=64, options={"backend": "torch", "device": "cpu"})
+        with listening(engine) as server:
+            yield server
+
+
+def process_of(name):
+    """The number of a replica's process."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(f"ray::ServeReplica:{name}:".encode()):
+                return int(path.parent.name)
+        except OSError:
+            continue
+    return None
+
+
+def test_answers_are_those_of_an_engine_alone(fleet):
+    """Whichever replica gives them, streamed or not, several at a time; an error is the engine's."""
+    client, alone = fleet.client(), tiny()
+    for number in range(6):
+        params = {"temperature": 1.2, "seed": number, "max_tokens": 8}
+        expected = alone.generate(f"x={number};y=", SamplingParams(**params))[0]
+        whole = client.completions.create(model="tiny", prompt=f"x={number};y=", **params)
+        events = client.completions.create(model="tiny", prompt=f"x={number};y=", stream=True, **params)
+        assert whole.choices[0].text == "".join(event.choices[0].text for event in events) == expected.text
+        assert whole.usage.prompt_tokens == len(expected.prompt_token_ids)
+    several = client.completions.create(model="tiny", prompt=["a=", "b="], n=2, temperature=0, max_tokens=3)
+    assert [choice.index for choice in several.choices] == [0, 1, 2, 3]
+    with pytest.raises(openai.BadRequestError, match="leaves no room"):
+        client.completions.create(model="tiny", prompt=[5] * 10_000)
+    with fleet.raw(b"GET /metrics HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n") as connection:
+        assert b"yaie_generated_tokens_total" in connection.makefile("rb").read()
+
+
+def test_the_router_finds_more_than_chance(fleet, monkeypatch):
+    """Eight beginnings, in an order that chance mixes: with two replicas, chance computes each beginning twice."""
+    client, rng = fleet.client(), random.Random(1)
+
+    def found(first):
+        beginnings = [[first + number] * 64 for number in range(8)]
+        prompts = [[*beginning, first + 50 + turn, 7] for turn in range(3) for beginning in beginnings]
+        usages = [
+            client.completions.create(model="tiny", prompt=prompt, max_tokens=1).usage.prompt_tokens_details
+            for prompt in prompts
+        ]
+        return sum(usage.cached_tokens for usage in usages) / sum(map(len, prompts))
+
+    by_router = found(100)
+    router = fleet.server.engine.router
+    with monkeypatch.context() as patch:
+        choose = router.choose
+        patch.setattr(
+            router, "choose", lambda tokens: type(choose(tokens))(rng.choice(list(router.replicas)), 0), raising=True
+        )
+        by_chance = found(300)
+    assert by_router > 0.6
+    assert by_router > by_chance + 0.05
+
+
+def test_a_replica_that_dies(fleet):
+    """What it has begun ends with an error that says so; all else is answered, and it comes back."""
+    client, router = fleet.client(), fleet.server.engine.router
+    client.completions.create(**{**LONG, "stream": False, "max_tokens": 2})
+    name = router.choose(fleet.server.engine.tokenizer.encode(LONG["prompt"])).replica
+    stream = client.completions.create(**LONG, extra_body={"ignore_eos": True})
+    next(iter(stream))
+    os.kill(process_of(name), signal.SIGKILL)
+    with pytest.raises(openai.APIError, match=f"{name} died while it answered"):
+        list(stream)
+    answers = [client.completions.create(model="tiny", prompt=f"{n}=", temperature=0, max_tokens=2) for n in range(4)]
+    assert all(answer.choices for answer in answers)
+    end = time.monotonic() + 120
+    while name not in router.replicas:
+        assert time.monotonic() < end, "it has not come back"
+        time.sleep(0.1)
+    assert len(router.replicas) == 2
+
+
+def test_a_request_that_has_shown_nothing_is_sent_elsewhere(fleet):
+    """Its replica dies before the router knows: the client notices nothing."""
+    client, router = fleet.client(), fleet.server.engine.router
+    prompt = "moved=1;" * 10
+    client.completions.create(model="tiny", prompt=prompt, temperature=0, max_tokens=2)
+    name = router.choose(fleet.server.engine.tokenizer.encode(prompt)).replica
+    os.kill(process_of(name), signal.SIGKILL)
+    expected = tiny().generate(prompt, SamplingParams(temperature=0, max_tokens=4))[0].text
+    got = client.completions.create(model="tiny", prompt=prompt, temperature=0, max_tokens=4)
+    assert got.choices[0].text == expected

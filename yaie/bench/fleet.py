@@ -1,0 +1,235 @@
+"""What a fleet would need: many replicas and very many users, simulated, with the router that serves.
+
+No model runs. Each replica has the engine's own scheduler and prefix cache on a simulated clock: a step takes a fixed
+time, and some more for each token that it computes (`--step`, `--token`; by default those of the tiny model on this
+machine, measured at the start). Users come back to their chats: each prompt is one of a few system prompts, the chat so
+far, and something new. Hit rate: the part of all prompt tokens that a replica found in its cache. Balance: the load of
+the busiest replica over the mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import random
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from yaie.bench import harness
+from yaie.bench.latency import poisson
+from yaie.engine.llm import LLM
+from yaie.engine.output import TextStream
+from yaie.engine.pages import Pages
+from yaie.engine.request import Request
+from yaie.engine.sampling_params import SamplingParams
+from yaie.engine.scheduler import Scheduler
+from yaie.kernels.kv_cache import KVCacheManager
+from yaie.server.router import Router
+
+PAGE = 16
+PARAMS = SamplingParams(temperature=0)
+SYSTEM_TOKENS, NEW_TOKENS, ANSWER_TOKENS, LONGEST = 320, (8, 64), (8, 64), 2000
+BACK, RECENT = 0.7, 2000
+
+
+@dataclass
+class Times:
+    """Seconds of a step that computes `n` tokens: step + n * token."""
+
+    step: float
+    token: float
+
+
+def measure() -> Times:
+    """Those of the tiny model on this machine: a line through the medians of small and large steps."""
+    llm, one = (
+        LLM("tiny", device="cpu", backend="torch", prefix_cache=False),
+        SamplingParams(max_tokens=1, ignore_eos=True),
+    )
+
+    def seconds(num_tokens: int) -> float:
+        taken = []
+        for _ in range(7):
+            start = time.perf_counter()
+            llm.generate([[5] * num_tokens], one)
+            taken.append(time.perf_counter() - start)
+        return float(np.median(taken))
+
+    seconds(16)
+    small, large = seconds(16), seconds(1024)
+    token = max(0.0, (large - small) / (1024 - 16))
+    return Times(max(1e-6, small - 16 * token), token)
+
+
+class Replica:
+    """The engine's scheduler and pages, without a model."""
+
+    def __init__(self, num_pages: int) -> None:
+        self.pages = Pages(KVCacheManager(num_pages, PAGE, 1, 1))
+        self.scheduler = Scheduler(self.pages)
+        self.num_tokens = 0  # computed
+        self.busy = False
+
+    def step(self) -> tuple[int, list[Request], list[Request]]:
+        """(tokens computed, requests that got their first token, requests that ended)."""
+        batch, first, ended = self.scheduler.schedule(), [], []
+        for request, num_tokens in batch.items():
+            self.pages.advance(request, num_tokens)
+            if request.num_uncomputed_tokens == 0:
+                request.append(5)
+                if request.num_output_tokens == 1:
+                    first.append(request)
+                if request.num_output_tokens == request.max_tokens:
+                    self.scheduler.finish(request, "length")
+                    ended.append(request)
+        computed = sum(batch.values())
+        self.num_tokens += computed
+        return computed, first, ended
+
+
+@dataclass
+class Users:
+    """Someone's next prompt: a system prompt, the chat so far, something new.
+
+    Most prompts (`BACK`) go on with a chat of the last `RECENT`, the others begin one, by any of all users.
+    """
+
+    num_users: int
+    rng: random.Random
+    chats: dict[int, list[int]] = field(default_factory=dict)
+    recent: deque[int] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.systems = [self._tokens(SYSTEM_TOKENS) for _ in range(20)]
+
+    def _tokens(self, number: int) -> list[int]:
+        return [self.rng.randrange(5, 30_000) for _ in range(number)]
+
+    def next_prompt(self) -> list[int]:
+        goes_on = self.recent and self.rng.random() < BACK
+        user = self.rng.choice(self.recent) if goes_on else self.rng.randrange(self.num_users)
+        said = self.chats.get(user) or self.systems[user % len(self.systems)]
+        said = said + self._tokens(self.rng.randint(*NEW_TOKENS))
+        self.chats[user] = said if len(said) < LONGEST else []
+        self.recent.append(user)
+        if len(self.recent) > RECENT:
+            old = self.recent.popleft()
+            if old not in self.recent:
+                del self.chats[old]
+        return said
+
+
+def by_prefix(router: Router, rng: random.Random, tokens: list[int]) -> Any:
+    return router.choose(tokens).replica
+
+
+def by_load(router: Router, rng: random.Random, tokens: list[int]) -> Any:
+    return min(router.replicas, key=lambda name: (router.replicas[name].open, router.replicas[name].sent))
+
+
+def at_random(router: Router, rng: random.Random, tokens: list[int]) -> Any:
+    return rng.randrange(len(router.replicas))
+
+
+POLICIES: dict[str, Callable] = {"random": at_random, "least-loaded": by_load, "prefix": by_prefix}
+
+
+def simulate(
+    policy: str, times: Times, num_replicas: int, num_users: int, rate: float, num_requests: int, num_pages: int
+) -> dict[str, float]:
+    """Serve a load once. The load is the same for each policy."""
+    rng, users = random.Random(1), Users(num_users, random.Random(2))
+    router, replicas = Router(PAGE, num_pages), [Replica(num_pages) for _ in range(num_replicas)]
+    for name in range(num_replicas):
+        router.add(name)
+    choose, numbers, arrivals = POLICIES[policy], count(), poisson(rate, random.Random(3))
+    events: list[tuple[float, int, int | None]] = [(next(arrivals), next(numbers), None)]  # None: an arrival
+    due: dict[Request, float] = {}
+    firsts: list[float] = []
+    prompt_tokens = cached_tokens = 0
+    load: dict[int, int] = defaultdict(int)
+    while events:
+        now, _, name = heapq.heappop(events)
+        if name is None:
+            prompt, number = users.next_prompt(), len(due)
+            name = choose(router, rng, prompt)
+            router.sent(name, prompt)
+            request = Request(str(number), prompt, PARAMS, number, users.rng.randint(*ANSWER_TOKENS), TextStream(None))
+            due[request] = now
+            replicas[name].scheduler.add(request)
+            if len(due) < num_requests:
+                heapq.heappush(events, (next(arrivals), next(numbers), None))
+            if replicas[name].busy:
+                continue
+        replica = replicas[name]
+        computed, first, ended = replica.step()
+        end = now + times.step + times.token * computed
+        firsts += [end - due[request] for request in first]
+        for request in ended:
+            router.ended(name)
+            prompt_tokens += request.num_prompt_tokens
+            cached_tokens += request.num_cached_tokens or 0
+        load[name] += computed
+        replica.busy = bool(replica.scheduler.running or replica.scheduler.waiting)
+        if replica.busy:
+            heapq.heappush(events, (end, next(numbers), name))
+    work = [load[name] for name in range(num_replicas)]
+    p50, p99 = np.percentile(firsts, (50, 99))
+    return {
+        "hit_rate": cached_tokens / prompt_tokens,
+        "balance": max(work) / (sum(work) / num_replicas),
+        "first_p50": float(p50),
+        "first_p99": float(p99),
+        "computed_tokens": sum(work),
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """Run the benchmark; see `--help`."""
+    parser = argparse.ArgumentParser(prog="python -m yaie.bench fleet", description=__doc__)
+    parser.add_argument("--replicas", type=int, default=100, help="default: %(default)s")
+    parser.add_argument("--users", type=int, default=10**6, help="default: %(default)s")
+    parser.add_argument("--requests", type=int, default=10_000, help="default: %(default)s")
+    parser.add_argument("--rate", type=float, help="arrivals a second (default: what keeps the replicas half busy)")
+    parser.add_argument("--pages", type=int, default=2048, help=f"of {PAGE} tokens on a replica (default: %(default)s)")
+    parser.add_argument("--step", type=float, help="milliseconds of a step (default: measured)")
+    parser.add_argument("--token", type=float, help="microseconds of a token in it (default: measured)")
+    parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
+    options = parser.parse_args(arguments)
+    facts = harness.environment("fleet", arguments)
+    facts["times"] = "simulated; those of a step are measured or given"
+    harness.print_header(facts)
+    times = (
+        measure() if options.step is None or options.token is None else Times(options.step / 1e3, options.token / 1e6)
+    )
+    # A request without a cache: its prompt and its share of decode steps. Half of what all replicas could do then.
+    alone = times.step + times.token * SYSTEM_TOKENS * 2
+    rate = options.rate or 0.5 * options.replicas / alone
+    print(f"a step: {times.step * 1e3:.2f} ms and {times.token * 1e6:.1f} us a token; {rate:,.1f} arrivals a second")
+    runs = {}
+    for policy in POLICIES:
+        runs[policy] = simulate(policy, times, options.replicas, options.users, rate, options.requests, options.pages)
+        print(f"{policy}: done", flush=True)
+    harness.print_table(
+        f"{options.replicas} replicas, {options.users:,} users, {options.requests:,} requests",
+        ("", "hit rate", "busiest / mean", "first token p50", "p99"),
+        [
+            (
+                name,
+                f"{row['hit_rate']:.1%}",
+                f"{row['balance']:.2f}",
+                f"{row['first_p50'] * 1e3:,.1f} ms",
+                f"{row['first_p99'] * 1e3:,.1f} ms",
+            )
+            for name, row in runs.items()
+        ],
+    )
+    if options.save:
+        results = {"replicas": options.replicas, "users": options.users, "rate": rate, "step": times.step}
+        print(f"Recorded in {harness.save_results('fleet', facts, results | {'token': times.token, 'runs': runs})}")

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from yaie.course.expect import Mismatch, expect, expect_lanes, expect_sectors, given
+from yaie.course.language import engine_seam
+from yaie.cuda import KernelError
+
+REFUSED = {"bad_launch", "launch_error"}
+MOST_READS = (
+    200  # of shared memory by a warp, for a row of 1,024: far above 32 for each lane, far below 1 for each number
+)
+
+
+def check() -> None:
+    module = engine_seam.module("primitives/softmax_rows.cu")
+    rows_by_hand = ([0.0, 0.0], [1.0], [1000.0, 1000.0 + math.log(3)], [5.0, -math.inf, 5.0], [-200.0, -201.0])
+    for row in rows_by_hand:
+        with given(f"softmax_rows of one row, {row}"):
+            _expect_softmax(module, torch.tensor([row]))
+    generator = torch.Generator().manual_seed(0)
+    for num_rows, size in ((3, 5), (2, 33), (2, 256), (2, 257), (5, 1000), (1, 8192)):
+        with given(f"softmax_rows of {num_rows} rows of {size} random numbers"):
+            _expect_softmax(module, 10 * torch.randn(num_rows, size, generator=generator))
+    for num_rows, size in ((0, 8), (4, 0)):
+        with given(f"softmax_rows of {num_rows} rows of {size} numbers"):
+            module.softmax_rows(torch.zeros(num_rows, size), torch.zeros(num_rows, size), num_rows, size)
+    with given("softmax_rows of one row of 100,000 numbers: more than the shared memory of a block holds"):
+        _expect_right_or_refused(module, torch.zeros(1, 100_000))
+    with given("profile of softmax_rows, 8 rows of 1,024 numbers"):
+        x = torch.randn(8, 1024, generator=generator)
+        _expect_shared_work(module.profile("softmax_rows", x, torch.zeros_like(x), 8, 1024))
+
+
+def _expect_softmax(module: Any, x: torch.Tensor) -> None:
+    y = torch.full_like(x, -1.0)
+    module.softmax_rows(x, y, *x.shape)
+    expect(y, x.double().softmax(dim=1).float(), "result y", tolerance=1e-5)
+
+
+def _expect_right_or_refused(module: Any, x: torch.Tensor) -> None:
+    try:
+        _expect_softmax(module, x)
+    except KernelError as error:
+        kinds = {finding.kind for finding in error.findings}
+        if "error_ignored" in kinds:
+            note = "cudaGetLastError() gives the code of the launch before it."
+            raise Mismatch("code that the launcher returned", "0", "the error of its launch", note=note) from error
+        if not kinds <= REFUSED:
+            raise
+
+
+def _expect_shared_work(profile: Any) -> None:
+    launches = profile.launches
+    blocks = max((math.prod(launch.grid) for launch in launches), default=0)
+    if blocks < 2:
+        headline = "The result is right, but one thread block does all the work."
+        note = "A card has over a hundred multiprocessors, and each runs blocks of its own."
+        raise Mismatch("thread blocks", f"{blocks} for 8 rows", "2 or more", "", note, headline)
+    read = sum(line.bytes for line in profile.lines if (line.space, line.operation) == ("global", "load"))
+    note = "Put the row into shared memory as it is read, and read it from there."
+    expect(read // 4096, 8, "number of rows of 4,096 bytes that are read from global memory", note=note)
+    expect_sectors(profile, 16)
+    expect_lanes(profile, 8 * 1024, note="Each number of y belongs to one thread, and every thread has some.")
+    reads = [step for step in profile.trace if (step.space, step.operation) == ("shared", "load")]
+    if len(reads) > MOST_READS:
+        headline = "The result is right, but the threads do not share the work."
+        got = f"{len(reads)} reads of shared memory, one after the other, in a warp"
+        raise Mismatch("reads", got, f"at most {MOST_READS}", "", "256 numbers become 1 in 8 rounds.", headline)

@@ -1,0 +1,11 @@
+// expect: 1.0 threads of a warp load at a time
+template <typename T>
+__device__ void load_tile(const T* rows, int stride, int first, int count, int head_dim, float* tile,
+                          int tile_stride) {
+    if (threadIdx.x > 0) return;
+    for (int i = 0; i < KEYS * head_dim; ++i) {
+        const int row = i / head_dim, column = i % head_dim;
+        const int64_t token = first + row;
+        tile[row * tile_stride + column] = token < count ? to_float(rows[token * stride + column]) : 0.0f;
+    }
+}

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import torch
+
+from yaie.course.expect import Mismatch, expect, given
+
+from ..common import launchers
+
+SIZES = {64: (128, 64), 128: (64, 32)}  # by head_dim: rows of 4 warps, keys
+BANDS = {64: "HEAD_DIM 64, BANDS 2, BLOCKS 8", 128: "HEAD_DIM 128, BANDS 1, BLOCKS 4"}
+
+
+def check() -> None:
+    module = launchers(__file__)
+    torch.manual_seed(0)
+    for before in (0, 1000):
+        for head_dim in SIZES:
+            rows, keys = SIZES[head_dim]
+            query, key = torch.zeros(rows, head_dim), torch.zeros(keys, head_dim)
+            query[torch.arange(rows), torch.arange(rows) % keys] = 1.0
+            key[torch.arange(keys), torch.arange(keys)] = torch.arange(1.0, keys + 1)
+            with given(
+                f"{BANDS[head_dim]}; query i has a 1 in column i % {keys}, key j has j + 1 in column j, all else is 0; "
+                f"the scores are {before} before"
+            ):
+                scores = _scores(module, query, key, before)
+                wanted = query @ key.T + before
+                expect(scores, wanted, "score[query][key]", note=_note(scores - before, wanted - before))
+    for head_dim in SIZES:
+        rows, keys = SIZES[head_dim]
+        query, key = (torch.randint(-3, 4, (n, head_dim)).float() for n in (rows, keys))
+        with given(f"{BANDS[head_dim]}; queries and keys of whole numbers from -3 to 3, drawn at random"):
+            expect(_scores(module, query, key, 0), query @ key.T, "score[query][key]")
+            profile, most = module.profile(), rows // 16 * (keys // 8) * (head_dim // 16)
+            _check_calls(profile.tensor_core_calls, most)
+            note = "`place` gives addresses without conflicts: ask for 8 rows of one chunk at a time."
+            expect(profile.bank_conflicts, 0, "number of bank conflicts", note=note)
+
+
+def _scores(module, query: torch.Tensor, key: torch.Tensor, before: int) -> torch.Tensor:
+    scores = torch.full((len(query), len(key)), float(before))
+    module.score_keys_alone(query.half(), key.half(), scores, query.shape[1])
+    return scores
+
+
+def _note(products: torch.Tensor, wanted: torch.Tensor) -> str:
+    """Whose product the first wrong score holds, where a product of 1 and j + 1 tells the key j."""
+    for row, column in (products != wanted).nonzero().tolist()[:1]:
+        value = products[row, column].item()
+        if value == 0:
+            return f"The product of query {row} and key {column} is missing there."
+        if value == 2 * wanted[row, column]:
+            return f"The product of query {row} and key {column} was added twice."
+        if 0 < value <= len(wanted[0]):
+            return f"A product with key {value - 1:.0f} came there."
+    return ""
+
+
+def _check_calls(calls: int, needed: int) -> None:
+    """A call multiplies 16 rows by 8 keys in 16 columns."""
+    if calls != needed:
+        headline = "The result is right, but tensor cores did not do the work."
+        headline = headline if calls < needed else "The result is right, but some products are computed in vain."
+        note = "One mma for each 16 rows, 8 keys and 16 columns."
+        raise Mismatch("mma", f"{calls} mma of a warp", f"{needed} mma", "", note, headline)

@@ -1,0 +1,12 @@
+// expect: limit that each thread returns
+static __device__ Order radix_limit(const Row& row, bool by_mass, unsigned long long target, Histogram& histogram,
+                                    Scratch& scratch) {
+    Order found = 0;
+    for (int shift = (31 + row.id_bits - 1) / DIGIT_BITS * DIGIT_BITS; shift >= 0; shift -= DIGIT_BITS) {
+        count_digits(row, by_mass, found, shift, histogram);
+        find_digit(by_mass, target, histogram, scratch);
+        target -= histogram.before;
+        found = found << DIGIT_BITS | histogram.digit;
+    }
+    return threadIdx.x == 0 ? found : 0;
+}

@@ -1,2 +1,0 @@
-def least_time(cost, machine):
-    return sorted([cost.flops / machine.peak, cost.bytes / machine.bandwidth])[-1]

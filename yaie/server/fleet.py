@@ -1,0 +1,186 @@
+"""Several engines behind one address: replicas of a model as deployments of Ray Serve. Needs the extra `yaie[cluster]`.
+
+Ray starts the replicas, on this machine or (with RAY_ADDRESS) on a cluster, asks after their health and starts them
+again. What is ours is the choice of the replica (`router`), and what becomes of requests whose replica dies: one that
+has shown nothing yet goes to another replica, one that has ends with an error that says so.
+
+Ray may start any number of replicas of a deployment, but not say which of them gets a request: so each replica is a
+deployment of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import RayServeException
+
+from yaie.engine.llm import LLM
+from yaie.engine.output import RequestOutput, StreamChunk
+from yaie.engine.sampling_params import SamplingParams
+from yaie.models.loader import find_folder
+from yaie.models.tokenizer import Tokenizer
+from yaie.server.engine_thread import Busy, EngineThread
+from yaie.server.router import Router
+
+DIED = (RayActorError, RayServeException)
+PAUSE = 0.5  # seconds between two looks at whether a replica is back
+
+
+class Replica:
+    """An engine with its thread in a process of Ray's."""
+
+    def __init__(self, model: str, options: dict[str, Any]) -> None:
+        self.engine, self.is_started = EngineThread(LLM(model, **options), limit=10**6), False
+
+    def _started(self) -> EngineThread:
+        if not self.is_started:  # in the loop that asks for answers
+            self.is_started = True
+            self.engine.start()
+        return self.engine
+
+    async def answers(self, prompt: list[int], params: SamplingParams) -> AsyncIterator[StreamChunk]:
+        async with aclosing(self._started().answers([prompt], [params])) as chunks:
+            async for _, chunk in chunks:
+                yield chunk
+
+    async def stats(self) -> dict[str, Any]:
+        return await self._started().stats()
+
+    async def shape(self) -> tuple[int, int, int]:
+        """Pages of its pool, their size, and the most tokens of a prompt with its answer."""
+        llm = self.engine.llm
+        return llm.num_blocks, llm.options.block_size, llm.max_model_len
+
+    def check_health(self) -> None:
+        """Ray starts a replica again that raises here."""
+        if self.is_started and not self.engine.is_alive:
+            raise RuntimeError("the thread of the engine has ended")
+
+
+class Fleet:
+    """What a `Server` asks for answers, instead of an `EngineThread`: replicas, and a router in front of them.
+
+    options: of each engine; limit: how many answers may be open at a time, in all
+    """
+
+    def __init__(self, model: str, num_replicas: int, limit: int, options: dict[str, Any], num_gpus: float = 0) -> None:
+        self.limit, self.num_open = limit, 0
+        self.tokenizer = Tokenizer(find_folder(model))
+        ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+        made = serve.deployment(Replica).options(
+            ray_actor_options={"num_cpus": 0, "num_gpus": num_gpus}, max_ongoing_requests=limit, health_check_period_s=2
+        )
+        names = [f"replica-{number}" for number in range(num_replicas)]
+        self._handles = {
+            name: serve.run(made.options(name=name).bind(model, options), name=name, route_prefix=None)
+            for name in names
+        }
+        num_pages, page_size, self.max_model_len = self._handles[names[0]].shape.remote().result()
+        self.router = Router(page_size, num_pages)
+        for name in names:
+            self.router.add(name)
+        self._returning: set[asyncio.Task] = set()
+
+    def start(self) -> None:
+        """Nothing: the replicas run already."""
+
+    async def stop(self) -> None:
+        for task in self._returning:
+            task.cancel()
+        self.router.replicas.clear()
+        await asyncio.to_thread(serve.shutdown)
+        await asyncio.to_thread(ray.shutdown)
+
+    @property
+    def is_alive(self) -> bool:
+        return bool(self.router.replicas)
+
+    async def stats(self) -> dict[str, Any]:
+        """The sums of what the replicas count that are there."""
+        asked = [self._handles[name].stats.remote() for name in self.router.replicas]
+        all_stats = [each for each in await asyncio.gather(*asked, return_exceptions=True) if isinstance(each, dict)]
+        total: dict[str, Any] = {}
+        for stats in all_stats:
+            for name, value in stats.items():
+                if isinstance(value, dict):
+                    old = total.get(name, {})
+                    total[name] = {key: old.get(key, 0) + number for key, number in value.items()}
+                else:
+                    total[name] = total.get(name, 0) + value
+        if total:
+            total["hit_rate"] = total["cached_tokens"] / max(1, total["prompt_tokens"])
+        return total
+
+    async def answers(
+        self, prompts: Sequence[list[int]], params: Sequence[SamplingParams]
+    ) -> AsyncIterator[tuple[int, StreamChunk]]:
+        """As `EngineThread.answers`."""
+        if self.num_open + len(prompts) > self.limit or not self.router.replicas:
+            raise Busy
+        self.num_open += len(prompts)
+        chunks: asyncio.Queue[tuple[int, StreamChunk | Exception]] = asyncio.Queue()
+        tasks = [
+            asyncio.create_task(self._answer(place, prompt, each, chunks))
+            for place, (prompt, each) in enumerate(zip(prompts, params, strict=True))
+        ]
+        try:
+            num_left = len(prompts)
+            while num_left:
+                place, chunk = await chunks.get()
+                if isinstance(chunk, Exception):
+                    raise chunk
+                num_left -= chunk.output is not None
+                yield place, chunk
+        finally:
+            self.num_open -= len(prompts)
+            for task in tasks:
+                task.cancel()
+
+    async def _answer(self, place: int, prompt: list[int], params: SamplingParams, chunks: asyncio.Queue) -> None:
+        """Put the chunks of one answer into the queue; an exception if it can have none."""
+        shown = False
+        while True:
+            try:
+                name = self.router.choose(prompt).replica
+            except LookupError:
+                return await chunks.put((place, Busy()))
+            self.router.sent(name, prompt)
+            stream = self._handles[name].options(stream=True).answers.remote(prompt, params)
+            try:
+                async for chunk in stream:
+                    shown = True
+                    await chunks.put((place, chunk))
+                return None
+            except RayTaskError as error:  # of the engine: this request cannot be served anywhere
+                return await chunks.put((place, ValueError(str(error.cause))))
+            except DIED:
+                self._lost(name)
+                if shown:
+                    said = f"{name} died while it answered"
+                    output = RequestOutput("", "", [], prompt, 0, "error", error=said)
+                    return await chunks.put((place, StreamChunk("", "", [], output)))
+            finally:
+                self.router.ended(name)
+                with suppress(*DIED):
+                    stream.cancel()
+
+    def _lost(self, name: str) -> None:
+        """A replica is gone: nothing is sent there until it answers again."""
+        if name in self.router.replicas:
+            self.router.remove(name)
+            task = asyncio.create_task(self._await_return(name))
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
+
+    async def _await_return(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(PAUSE)
+            with suppress(*DIED):
+                await self._handles[name].stats.remote()
+                return self.router.add(name)
