@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
 from rich.console import Console
@@ -48,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows a question mark instead
 
     if options.command == "serve":
-        return serving.run(options)
+        with _exercises(options.exercises):  # the server's functions run between the engine's steps as well
+            return serving.run(options)
     if options.command == "doctor":  # by itself: it is there for a machine on which the rest cannot be imported
         from yaie.course import doctor
 
@@ -64,6 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _exercises(wanted: bool) -> AbstractContextManager[None]:
+    if not wanted:
+        return nullcontext()
+    from yaie.course import parts
+
+    return parts.installed(parts.passed_parts())
 
 
 def _run(options: argparse.Namespace) -> int:

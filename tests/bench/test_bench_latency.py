@@ -57,7 +57,9 @@ def latency_chunk(request_id):
 
 def test_percentiles_and_goodput():
     """Would catch a mean that is called p99, and a request that missed its limit and counts as good."""
-    load = [latency.Arrival(float(i), [5], 2, [i + 0.1 * (i + 1), i + 0.1 * (i + 1) + 0.01]) for i in range(10)]
+    load = [latency.Arrival(float(i), [5], 2) for i in range(10)]
+    for i, arrival in enumerate(load):
+        arrival.token_times = [i + 0.1 * (i + 1), i + 0.1 * (i + 1) + 0.01]
     load.append(latency.Arrival(0.0, [5], 2, error="no"))
     told = latency.summary(load, first=0.55, between=0.02)
     assert told["first"]["50"] == pytest.approx(0.55)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import yaie
+from yaie import cli
 from yaie.course import api, files, parts
 from yaie.course.registry import NoSuchExercise, find_exercise, find_lesson
 from yaie.course.tools import generate
@@ -48,6 +49,16 @@ def test_installed_for_as_long_as_the_block(warm_up):
     with pytest.raises(ZeroDivisionError), parts.installed(["0.1"]):
         1 / 0  # noqa: B018
     assert inspect.getattr_static(kv_cache.KVCacheManager, "blocks_needed") is engine
+
+
+def test_yaie_serve_has_them_in_place_all_the_time(warm_up, monkeypatch):
+    """A server's own functions run between the engine's steps, where the engine has put nothing in."""
+    warm_up.write(warm_up.RIGHT)
+    api.exercise("0.1").check()
+    seen = []
+    monkeypatch.setattr(cli.serving, "run", lambda options: seen.append(whose()) or 0)
+    assert (cli.main(["serve", "--exercises"]), cli.main(["serve"])) == (0, 0)
+    assert seen == ["yours", "YAIE's"]
 
 
 def test_blocks_inside_one_another_come_off_in_order(warm_up):

@@ -14,11 +14,12 @@ import pytest
 import torch
 
 import yaie
+from tests.server.conftest import running, tiny
 from yaie.course import parts
 from yaie.course.language import CUDA, PYTHON, cuda
 from yaie.course.registry import exercises
 
-ROOMS = ("yaie.engine.", "yaie.models.", "yaie.kernels.", "csrc/")
+ROOMS = ("yaie.server.", "yaie.engine.", "yaie.models.", "yaie.kernels.", "csrc/")
 EXERCISES = [exercise for exercise in exercises() if exercise.module.startswith(ROOMS)]
 
 # What a step of the engine does not call, and why there is an exercise all the same.
@@ -127,6 +128,21 @@ def called_on_torch(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def called_by_a_server(tmp_path_factory):
+    """The ids of the exercises that a server called which answers one client, while another leaves."""
+    chosen = [exercise for exercise in EXERCISES if exercise.module.startswith("yaie.server.")]
+    body = {"model": "tiny", "prompt": "a=1;b=2", "temperature": 2.0, "seed": 1, "max_tokens": 1000}
+    with learners(tmp_path_factory.mktemp("server"), chosen), parts.installed(parts.passed_parts()):
+        with running(tiny()) as server:
+            client = server.client()
+            with client.completions.create(**body, stream=True, extra_body={"ignore_eos": True}) as stream:
+                next(iter(stream))
+            client.completions.create(**{**body, "max_tokens": 2})
+            server.wait_until_idle()
+        return called_in_python(chosen)
+
+
+@pytest.fixture(scope="module")
 def called_on_the_emulator(tmp_path_factory):
     """The ids of the exercises that engines called which run kernels: a group at a time, with all of Python's."""
     python = [exercise for exercise in EXERCISES if exercise.language is PYTHON]
@@ -159,12 +175,13 @@ def called_on_a_gpu(tmp_path_factory):
         return called_in_python(python)
 
 
-def test_solved_exercises_serve(called_on_torch, called_on_the_emulator, called_on_a_gpu):
+def test_solved_exercises_serve(called_on_torch, called_by_a_server, called_on_the_emulator, called_on_a_gpu):
     """Would catch an engine that passes over a learner's function because it has a faster one of its own.
 
     One test for all: engines that call most of them at a time take half a minute to compile.
     """
-    silent = {exercise.id for exercise in EXERCISES} - called_on_torch - called_on_the_emulator - called_on_a_gpu
+    called = called_on_torch | called_by_a_server | called_on_the_emulator | called_on_a_gpu
+    silent = {exercise.id for exercise in EXERCISES} - called
     assert silent == set(NOT_IN_A_STEP) | (set() if torch.cuda.is_available() else ON_A_GPU_ONLY)
 
 

@@ -269,8 +269,9 @@ def test_more_than_it_takes_is_refused_at_once():
         for connection in open_ones:
             connection.close()
         server.wait_until_idle()
-        status, _, _ = server.post("/v1/completions", {**LONG, "max_tokens": 2, "n": 3, "stream": False})
-        assert status == 429  # more at once than there is room for
+        status, _, body = server.post("/v1/completions", {**LONG, "max_tokens": 2, "n": 3, "stream": False})
+        assert status == 400  # more at once than there ever is room for: to come back would not help
+        assert "3 answers at a time are more than this server takes, which is 2" in json.loads(body)["error"]["message"]
         assert server.post("/v1/completions", {**LONG, "max_tokens": 2, "stream": False})[0] == 200
 
 

@@ -17,16 +17,15 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from yaie.bench import harness
 from yaie.bench.serve import SHAPES, make_model, warm_up
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
+from yaie.profiling.latency import Waited, summary
 
 # What a variant changes in the engine.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -35,30 +34,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "longest-prefix": {"policy": "longest_prefix"},
     "no-prefix-cache": {"prefix_cache": False},
 }
-PERCENTILES = (50, 90, 99)
 
 
 @dataclass
-class Arrival:
-    """A request that is due at a time (seconds from the start), and what became of it."""
+class Arrival(Waited):
+    """A request that is due at a time, and what became of it."""
 
-    due: float
     prompt: list[int]
     num_tokens: int  # how many it generates
-    token_times: list[float] = field(default_factory=list)  # when each of its tokens came
-    error: str | None = None
-
-    @property
-    def first(self) -> float:
-        return self.token_times[0] - self.due
-
-    @property
-    def between(self) -> np.ndarray:
-        return np.diff(self.token_times)
-
-    @property
-    def whole(self) -> float:
-        return self.token_times[-1] - self.due
 
 
 # ---- when they come
@@ -160,34 +143,6 @@ def drive_server(url: str, load: Sequence[Arrival]) -> None:
 
 def _params(arrival: Arrival) -> SamplingParams:
     return SamplingParams(temperature=0, max_tokens=arrival.num_tokens, ignore_eos=True)
-
-
-# ---- what it says
-
-
-def summary(load: Sequence[Arrival], first: float, between: float) -> dict[str, Any]:
-    """Percentiles in seconds, tokens per second, and goodput under limits on the first token and the mean gap."""
-    done = [arrival for arrival in load if not arrival.error]
-    if not done:
-        raise RuntimeError(f"no request was served; the first failed with: {load[0].error}")
-    seconds = max(arrival.token_times[-1] for arrival in done) - min(arrival.due for arrival in load)
-    kept = [a for a in done if a.first <= first and (len(a.token_times) < 2 or a.between.mean() <= between)]
-    times = {
-        "first": [arrival.first for arrival in done],
-        "between": np.concatenate([arrival.between for arrival in done]),
-        "whole": [arrival.whole for arrival in done],
-    }
-    return {
-        **{name: dict(zip(map(str, PERCENTILES), _percentiles(values), strict=True)) for name, values in times.items()},
-        "tokens_per_second": sum(len(arrival.token_times) for arrival in done) / seconds,
-        "requests_per_second": len(done) / seconds,
-        "goodput": len(kept) / seconds,
-        "failed": len(load) - len(done),
-    }
-
-
-def _percentiles(values: Any) -> list[float]:
-    return [float(value) for value in np.percentile(values, PERCENTILES)] if len(values) else [0.0] * len(PERCENTILES)
 
 
 def main(arguments: list[str]) -> int | None:

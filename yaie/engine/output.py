@@ -82,10 +82,12 @@ class TextStream:
 
     def take(self) -> str:
         """The text that is new since the last call and certain."""
-        end = len(self.text)
-        if self.detokenizer is not None:
-            end -= max((_overlap(self.text, stop) for stop in self.stop), default=0)
-        new, self.num_taken = self.text[self.num_taken : end], max(end, self.num_taken)
+        held = 0
+        if self.detokenizer is not None:  # the next token may complete a stop string
+            lengths = ((stop, n) for stop in self.stop for n in range(1, min(len(stop), len(self.text) + 1)))
+            held = max((n for stop, n in lengths if self.text.endswith(stop[:n])), default=0)
+        end = len(self.text) - held
+        new, self.num_taken = self.text[self.num_taken : end], end
         return new
 
     def _add(self, new: str) -> bool:
@@ -96,8 +98,3 @@ class TextStream:
         if found:
             self.text, self.detokenizer = self.text[: min(found)], None
         return bool(found)
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` are the beginning of `stop`."""
-    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)

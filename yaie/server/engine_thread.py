@@ -48,8 +48,7 @@ class EngineThread:
 
     async def stop(self) -> None:
         """End the thread after its present step. Answers that are open get their end: "abort"."""
-        for request_id in list(self._open):
-            await self.call(partial(self._abort, request_id))
+        await self.call(lambda: self._hand_out(self._abort(list(self._open))))
         await self.call(partial(setattr, self, "_ending", True))
         await asyncio.to_thread(self._thread.join)
 
@@ -86,14 +85,11 @@ class EngineThread:
     ) -> AsyncIterator[tuple[int, StreamChunk]]:
         """The chunks of several answers as they come, each with its place among `prompts`, until all have ended.
 
-        Closing it (`contextlib.aclosing`) aborts what has not ended. Raises `Busy`, or ValueError for a prompt that
-        can never be served: then none of them is.
+        Closing it (`contextlib.aclosing`) aborts what has not ended. Raises `Busy`, or ValueError for what can never be
+        served: then none of them is.
         """
-        if self.num_open + len(prompts) > self.limit:
-            raise Busy
-        places = {f"http-{next(self._numbers)}": place for place in range(len(prompts))}
         chunks: asyncio.Queue[StreamChunk] = asyncio.Queue()
-        self._open.update(dict.fromkeys(places, chunks))
+        places = {request_id: place for place, request_id in enumerate(self._admit(len(prompts), chunks))}
         try:
             await self.call(partial(self._add, list(places), prompts, params))
             num_left = len(prompts)
@@ -102,9 +98,22 @@ class EngineThread:
                 num_left -= chunk.output is not None
                 yield places[chunk.request_id], chunk
         finally:
-            for request_id in places:
-                if self._open.pop(request_id, None):  # nobody waits for it any more
-                    self._post(partial(self._abort, request_id))
+            left = [request_id for request_id in places if self._open.pop(request_id, None)]  # nobody waits for these
+            if left:
+                self._post(partial(self._abort, left))
+
+    def _admit(self, number: int, chunks: asyncio.Queue[StreamChunk]) -> list[str]:
+        """Ids for the answers to one order, whose chunks go into one queue. All of them are open then, or none.
+
+        Raises `Busy` if there is no room for them now, ValueError if there never is.
+        """
+        if number > self.limit:
+            raise ValueError(f"{number} answers at a time are more than this server takes, which is {self.limit}")
+        if self.num_open + number > self.limit:
+            raise Busy
+        ids = [f"http-{next(self._numbers)}" for _ in range(number)]
+        self._open.update(dict.fromkeys(ids, chunks))
+        return ids
 
     # --- in the loop, called by the thread ------------------------------------------------------------------
 
@@ -139,12 +148,8 @@ class EngineThread:
         try:
             return self.llm.step()
         except Exception as error:  # beyond what the engine itself expects: of all requests
-            said, chunks = f"{type(error).__name__}: {error}", []
-            for request_id in list(self._open):
-                with suppress(KeyError):  # it has not come to the engine yet
-                    output = replace(self.llm.abort(request_id), finish_reason="error", error=said)
-                    chunks.append(StreamChunk(request_id, "", [], output))
-            return chunks
+            said = f"{type(error).__name__}: {error}"
+            return self._abort(list(self._open), finish_reason="error", error=said)
 
     def _hand_out(self, chunks: list[StreamChunk]) -> None:
         self._loop.call_soon_threadsafe(self._deliver, chunks)
@@ -153,7 +158,11 @@ class EngineThread:
         for request_id, prompt, each in zip(ids, prompts, params, strict=True):
             self.llm.add_request(prompt, each, request_id)
 
-    def _abort(self, request_id: str) -> None:
-        with suppress(KeyError):  # it was never added, or has just ended
-            output = self.llm.abort(request_id)
-            self._hand_out([StreamChunk(request_id, "", [], output)])
+    def _abort(self, request_ids: Sequence[str], **told: Any) -> list[StreamChunk]:
+        """End these answers now. Returns the last chunk of each that was not over; its output says what is `told`."""
+        chunks = []
+        for request_id in request_ids:
+            with suppress(KeyError):  # it was never added, or has just ended
+                output = replace(self.llm.abort(request_id), **told)
+                chunks.append(StreamChunk(request_id, "", [], output))
+        return chunks

@@ -26,7 +26,7 @@ START = REPOSITORY / "notebooks" / "00_start_here.ipynb"
 MAP = ("<!-- map of lessons -->\n", "<!-- end of the map -->\n")
 TERM = re.compile(r"^- \*\*(.+?)\*\* \(.*?\): (.+)$", re.MULTILINE)
 ITALIC = re.compile(r"(?<![*\w\\])\*([^*\n]+?)\*(?![*\w])")
-IN_PYTHON, READ_FOR_CUDA = 7, range(2, 6)  # the last lesson in Python; those whose text CUDA needs
+IN_PYTHON, IN_CUDA, READ_FOR_CUDA = 7, 18, range(2, 6)  # the last lesson of each path; those whose text CUDA needs
 
 
 def hours(minutes: float) -> str:
@@ -34,9 +34,11 @@ def hours(minutes: float) -> str:
 
 
 def lesson_map(built: dict[str, str]) -> str:
-    """The two paths and all lessons, as Markdown with links from the repository's top. `built` is by lesson name."""
+    """The paths and all lessons, as Markdown with links from the repository's top. `built` is by lesson name."""
     python = sum(each.minutes for each in lessons() if each.number <= IN_PYTHON)
-    cuda = sum(each.minutes for each in lessons() if each.number > IN_PYTHON)
+    cuda = sum(each.minutes for each in lessons() if IN_PYTHON < each.number <= IN_CUDA)
+    serving = [each for each in lessons() if each.number > IN_CUDA]
+    served = sum(each.minutes for each in serving)
     first, *_, last = [each.number for each in lessons()]
     start = next(each.minutes for each in lessons() if each.number == first)
     read = [each for each in lessons() if each.number in READ_FOR_CUDA]
@@ -47,9 +49,11 @@ def lesson_map(built: dict[str, str]) -> str:
         "|---|---|---|---|",
         f"| Python only | {first:02d} to {IN_PYTHON:02d} | {hours(python)} "
         "| your scheduler, cache and attention answer questions |",
-        f"| CUDA | {first:02d}, {text_of}, {IN_PYTHON + 1:02d} to {last:02d} | {hours(start + reading + cuda)} "
+        f"| CUDA | {first:02d}, {text_of}, {IN_PYTHON + 1:02d} to {IN_CUDA:02d} | {hours(start + reading + cuda)} "
         "| your kernels serve, on a GPU or in the emulator |",
-        f"| both | {first:02d} to {last:02d} | {hours(python + cuda)} | |",
+        f"| Serving | {', '.join(f'{each.number:02d}' for each in serving)}, after 07 | {hours(served)} "
+        "| your engine answers strangers over HTTP |",
+        f"| all | {first:02d} to {last:02d} | {hours(python + cuda + served)} | |",
         "",
         "| lesson | minutes | exercises | difficulty | you build |",
         "|---|---|---|---|---|",
