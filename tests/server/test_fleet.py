@@ -15,8 +15,6 @@ import pytest
 from tests.server.conftest import listening, tiny
 from yaie import SamplingParams
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'yaie[cluster]'")
-
 LONG = {"model": "tiny", "prompt": "a=1;b=2", "max_tokens": 400, "temperature": 0, "stream": True}
 
 
