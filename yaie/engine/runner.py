@@ -16,6 +16,10 @@ from yaie.kernels import ops, sampling
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import BackendError, Operations
 from yaie.models.batch import Batch
+from yaie.models.cuda_graph import DecodeGraphs
+from yaie.models.loader import load_model
+from yaie.parallel.group import ALONE, Group
+from yaie.parallel.ranks import OneRank, Ranks
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,40 @@ def choose_operations(backend: str | Operations, model: Any, kv: KVCacheManager)
     return ops.operations(ops.resolve(backend, on_gpu, obstacle))
 
 
+class Shard:
+    """What each rank has: its part of the model, and a runner over its part of the pool. An engine that is not split has
+    one, with all of it. Ranks call the same methods; what is in a page they need not know, since a batch says it."""
+
+    def __init__(self, group: Group = ALONE, model: Any = None) -> None:
+        self.group, self.model = group, model
+        self.runner: ModelRunner | None = None
+
+    def load(self, folder: Path, dtype: torch.dtype) -> tuple:
+        """As `load_model`."""
+        self.model, *rest = loaded = load_model(folder, dtype, self.group.device, self.group)
+        return loaded
+
+    def make_runner(
+        self, num_blocks: int, block_size: int, backend: str | Operations, graphs: tuple[int, int] | None
+    ) -> ModelRunner:
+        """A runner over a new pool; the old one is freed before.
+
+        graphs: the largest number of sequences, and of their tokens; None: every step asks for each operation
+        """
+        self.runner, config = None, self.model.config
+        kv_heads = local_config(config, self.group.size).num_kv_heads
+        shape = num_blocks, block_size, kv_heads, config.head_dim
+        kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
+        operations = choose_operations(backend, self.model, kv)
+        on_gpu = graphs and operations.name == "cuda"
+        recorded = DecodeGraphs(self.model, kv, operations, *graphs) if on_gpu else None
+        self.runner = ModelRunner(self.model, kv, operations, recorded)
+        return self.runner
+
+    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.runner.forward(batch, rows)
+
+
 class ModelRunner:
     """Runs the model over pages. Holds nothing that belongs to a request.
 
@@ -69,6 +107,19 @@ class ModelRunner:
 
     def __init__(self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None) -> None:
         self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
+        self.ranks: OneRank | Ranks | None = None  # all that compute the steps; None: this alone
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
+        `[len(rows), vocab_size]`."""
+        batch = batch.to(self.kv.device)
+        if self.graphs is not None and self.graphs.takes(batch):
+            hidden = self.graphs.run(batch)
+        else:
+            hidden = self.model(batch, self.kv, self.operations)
+        last = hidden if rows is None else hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
+        return hidden, self.model.logits(last)
 
     @torch.inference_mode()
     def run(self, scheduled: dict[Request, int]) -> dict[Request, StepResult]:
@@ -77,16 +128,11 @@ class ModelRunner:
         A request whose numbers are not finite gets an error, and no other does.
         """
         batch = self.make_batch(scheduled)
-        if self.graphs is not None and self.graphs.takes(batch):
-            hidden = self.graphs.run(batch)
-        else:
-            hidden = self.model(batch, self.kv, self.operations)
         complete = [num_tokens == request.num_uncomputed_tokens for request, num_tokens in scheduled.items()]
-        requests, last = list(compress(scheduled, complete)), hidden
-        if len(requests) < len(hidden):
+        requests, rows = list(compress(scheduled, complete)), None
+        if len(requests) < batch.token_ids.shape[0]:
             rows = [end - 1 for end in compress(accumulate(batch.query_lens), complete)]
-            last = hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
-        logits = self.model.logits(last)
+        hidden, logits = self.ranks.call("forward", batch, rows) if self.ranks else self.forward(batch, rows)
         likeliest, bad = self.not_finite(scheduled, hidden, requests, logits)
         if bad:
             sound = [request not in bad for request in requests]
