@@ -139,4 +139,3 @@ def test_parts_by_name():
 def test_what_cannot_be_split_is_refused(changes, size, said):
     with pytest.raises(ValueError, match=said):
         local_config(ModelConfig(**SMALL | changes), size)
-

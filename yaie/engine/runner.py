@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import accumulate, chain, compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import BackendError, Operations
 from yaie.models.batch import Batch
 from yaie.models.cuda_graph import DecodeGraphs
-from yaie.models.loader import load_model
 from yaie.parallel.group import ALONE, Group
 from yaie.parallel.ranks import OneRank, Ranks
+from yaie.parallel.shards import local_config
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,23 @@ def choose_operations(backend: str | Operations, model: Any, kv: KVCacheManager)
 
 
 class Shard:
-    """What each rank has: its part of the model, and a runner over its part of the pool. An engine that is not split has
-    one, with all of it. Ranks call the same methods; what is in a page they need not know, since a batch says it."""
+    """What each rank has: its part of the model, and a runner over its part of the pool. An engine of one rank has all.
+
+    All ranks call the same methods in the same order. Only the model writes to the pool (a page that is shared is full,
+    so none is copied to be written), and a batch says where; so ranks other than 0 keep no accounts of pages.
+    """
 
     def __init__(self, group: Group = ALONE, model: Any = None) -> None:
         self.group, self.model = group, model
         self.runner: ModelRunner | None = None
+        self.operations: Operations | None = None  # chosen once
 
     def load(self, folder: Path, dtype: torch.dtype) -> tuple:
         """As `load_model`."""
-        self.model, *rest = loaded = load_model(folder, dtype, self.group.device, self.group)
+        from yaie.models.loader import load_model
+
+        loaded = load_model(folder, dtype, self.group.device, self.group)
+        self.model = loaded[0]
         return loaded
 
     def make_runner(
@@ -86,10 +94,10 @@ class Shard:
         kv_heads = local_config(config, self.group.size).num_kv_heads
         shape = num_blocks, block_size, kv_heads, config.head_dim
         kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
-        operations = choose_operations(backend, self.model, kv)
-        on_gpu = graphs and operations.name == "cuda"
-        recorded = DecodeGraphs(self.model, kv, operations, *graphs) if on_gpu else None
-        self.runner = ModelRunner(self.model, kv, operations, recorded)
+        self.operations = self.operations or choose_operations(backend, self.model, kv)
+        can_record = graphs and self.operations.name == "cuda"
+        recorded = DecodeGraphs(self.model, kv, self.operations, *graphs) if can_record else None
+        self.runner = ModelRunner(self.model, kv, self.operations, recorded)
         return self.runner
 
     def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,13 +115,14 @@ class ModelRunner:
 
     def __init__(self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None) -> None:
         self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
-        self.ranks: OneRank | Ranks | None = None  # all that compute the steps; None: this alone
+        self.ranks: OneRank | Ranks = OneRank(self)  # all that compute a step
 
     @torch.inference_mode()
     def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
         `[len(rows), vocab_size]`."""
-        batch = batch.to(self.kv.device)
+        if batch.token_ids.device != self.kv.device:  # it has come from rank 0
+            batch = batch.to(self.kv.device)
         if self.graphs is not None and self.graphs.takes(batch):
             hidden = self.graphs.run(batch)
         else:
@@ -132,7 +141,7 @@ class ModelRunner:
         requests, rows = list(compress(scheduled, complete)), None
         if len(requests) < batch.token_ids.shape[0]:
             rows = [end - 1 for end in compress(accumulate(batch.query_lens), complete)]
-        hidden, logits = self.ranks.call("forward", batch, rows) if self.ranks else self.forward(batch, rows)
+        hidden, logits = self.ranks.call("forward", batch, rows)
         likeliest, bad = self.not_finite(scheduled, hidden, requests, logits)
         if bad:
             sound = [request not in bad for request in requests]

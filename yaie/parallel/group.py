@@ -22,7 +22,7 @@ class CollectiveError(RuntimeError):
 class Group:
     """A single rank, which has the whole of everything."""
 
-    rank, size = 0, 1
+    rank, size, device = 0, 1, torch.device("cpu")
 
     def all_reduce(self, x: Tensor) -> Tensor:
         """The sum of all ranks' `x`, on every rank; may change `x`."""
@@ -45,8 +45,11 @@ class ProcessGroup(Group):
     """
 
     def __init__(self, rank: int, size: int, file: str, device: torch.device) -> None:
-        self.rank, self.size = rank, size
+        self.rank, self.size, self.device = rank, size, device
         store = dist.FileStore(file, size)
+        kind = "NCCL" if device.type == "cuda" else "gloo"
+        if not (dist.is_available() and getattr(dist, f"is_{kind.lower()}_available")()):
+            raise CollectiveError(f"several ranks on {device.type} need {kind}, which this build of torch lacks")
         try:
             if device.type == "cuda":
                 torch.cuda.set_device(device)
