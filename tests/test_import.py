@@ -13,7 +13,8 @@ import yaie
 
 PACKAGE = Path(yaie.__file__).parent
 # A room may import itself and the rooms after it, never one before it.
-ORDER = [{"course", "bench", "server"}, {"engine"}, {"models"}, {"parallel"}, {"kernels"}, {"cuda"}, {"profiling", "plots"}]
+ORDER = [{"course", "bench", "server"}, *({room} for room in ("engine", "models", "parallel", "kernels", "cuda"))]
+ORDER.append({"profiling", "plots"})
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -406,7 +407,7 @@ class Engine:
         self.runner: ModelRunner = self.ranks.call(
             "make_runner", self.num_blocks, options.block_size, options.backend, graphs
         )
-        self.kv, self.runner.ranks = self.runner.kv, self.ranks
+        self.kv, self.runner.ranks = self.runner.kv, weakref.proxy(self.ranks)  # they have the runner: no circle
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         self.scheduler = Scheduler(self.pages, options)
 

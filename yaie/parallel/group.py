@@ -5,6 +5,7 @@ All ranks must call the same functions in the same order, with tensors of the sa
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import torch
@@ -53,6 +54,8 @@ class ProcessGroup(Group):
         try:
             if device.type == "cuda":
                 torch.cuda.set_device(device)
+                # `ranks` notices a dead rank and says which; NCCL's own watch would end this process first.
+                os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
                 options = dist.ProcessGroupNCCL.Options()
                 options._timeout = TIMEOUT
                 self._group = dist.ProcessGroupNCCL(store, rank, size, options)
@@ -79,3 +82,7 @@ class ProcessGroup(Group):
         except RuntimeError as error:
             raise CollectiveError(str(error)) from error
         return torch.cat(parts, dim=-1)
+
+    def abort(self) -> None:
+        """End what NCCL is doing: its kernels on the GPU would wait for a dead rank for ever."""
+        self._group.abort()

@@ -34,7 +34,7 @@ from typing import Any
 
 import torch
 
-from yaie.parallel.group import ALONE, CollectiveError, Group, ProcessGroup
+from yaie.parallel.group import CollectiveError, Group, ProcessGroup
 
 PACKAGE = Path(__file__).parents[1]
 PATIENCE = 5.0  # seconds that a rank gets to end by itself, and that the news of who is to blame gets to arrive
@@ -45,13 +45,18 @@ class RankError(RuntimeError):
 
 
 class OneRank:
-    """No other ranks: a call is a call."""
+    """No other ranks, in the shape of `Ranks`: a call is a call."""
+
+    error = None
 
     def __init__(self, target: Any) -> None:
         self.target = target
 
     def call(self, method: str, *arguments: Any) -> Any:
         return getattr(self.target, method)(*arguments)
+
+    def when_dead(self, action: Callable[[], None]) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -115,6 +120,7 @@ class _Crew:
         self.broken = threading.Event()  # there is an error
         self.closing = False
         self.mourners: list[Callable[[], None]] = []
+        self.group: ProcessGroup | None = None
         self.target: Any = None
 
     # --- in the threads of whoever calls --------------------------------------------------------------------
@@ -181,6 +187,8 @@ class _Crew:
         for process in self.processes:
             process.kill()
             process.wait()
+        if self.group and self.device == "cuda":
+            self.group.abort()
 
     # --- in the thread that computes ------------------------------------------------------------------------
 
@@ -223,8 +231,8 @@ class _Crew:
 
     def connect(self) -> None:
         device = torch.device(self.device, 0) if self.device == "cuda" else torch.device("cpu")
-        group = ProcessGroup(0, self.size, str(Path(self.folder, "store")), device)
-        self.target = self.make_target(group)
+        self.group = ProcessGroup(0, self.size, str(Path(self.folder, "store")), device)
+        self.target = self.make_target(self.group)
 
     # --- in the thread that watches -------------------------------------------------------------------------
 
@@ -252,6 +260,3 @@ def _how_it_ended(process: subprocess.Popen) -> str:
     except subprocess.TimeoutExpired:
         return "closed its connection"
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-
-__all__ = ["ALONE", "OneRank", "RankError", "Ranks"]

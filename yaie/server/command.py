@@ -7,6 +7,7 @@ import ipaddress
 import os
 import signal
 import sys
+from functools import partial
 from typing import Any
 
 KEY_VARIABLE = "YAIE_API_KEY"
@@ -35,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--drain", type=int, default=30, metavar="S", help="seconds that open answers get at the end")
     parser.add_argument("--backend", default="auto", help="what computes: auto, torch, cuda, emulator")
+    parser.add_argument(
+        "--tensor-parallel", type=int, default=1, metavar="N", help="GPUs, or processes on a CPU, that share the model"
+    )
     parser.add_argument("--exercises", action="store_true", help="run the exercises that you have solved")
 
 
@@ -73,10 +77,12 @@ def run(options: argparse.Namespace) -> int:
         return 2
     from yaie import LLM
     from yaie.kernels.ops import BackendError
+    from yaie.parallel.ranks import RankError
 
+    parts = "exercises" if options.exercises else None
     try:
-        llm = LLM(options.model, backend=options.backend, parts="exercises" if options.exercises else None)
-    except (ValueError, OSError, BackendError) as error:
+        llm = LLM(options.model, backend=options.backend, tensor_parallel=options.tensor_parallel, parts=parts)
+    except (ValueError, OSError, BackendError, RankError) as error:
         print(f"yaie serve: {error}", file=sys.stderr)
         return 2
     server = Server(llm, options.model, key, options.max_queue)
@@ -92,11 +98,11 @@ def run(options: argparse.Namespace) -> int:
     # uvicorn handles both, ends, and then raises them again for whoever was there before: nobody, so it ends well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    return serve(uvicorn, config, options, key)
+    return serve(uvicorn, config, options, key, llm.ranks)
 
 
-def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | None) -> int:
-    """Run the server; says where it is once it listens."""
+def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | None, ranks: Any) -> int:
+    """Run the server; says where it is once it listens. It ends if one of the `ranks` of its engine dies."""
 
     class Telling(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
@@ -112,8 +118,11 @@ def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | Non
                 )
 
     server = Telling(config)
+    ranks.when_dead(partial(setattr, server, "should_exit", True))
     try:
         server.run()
     except SystemExit:  # the address cannot be had; uvicorn has said why
         return 1
-    return 0 if server.started else 1
+    if ranks.error:
+        print(f"yaie serve: {ranks.error}", file=sys.stderr)
+    return 0 if server.started and not ranks.error else 1
