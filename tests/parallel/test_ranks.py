@@ -123,7 +123,6 @@ def test_ranks_end_with_rank_0():
 
 def test_a_service_ends_with_its_rank():
     """Would catch a server that answers every request with an error, for ever."""
-    pytest.importorskip("uvicorn")
     command = [sys.executable, "-m", "yaie.cli", "serve", "--port", "0", "--tensor-parallel", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:

@@ -403,18 +403,17 @@ class Engine:
     def _make_pool(self) -> None:
         self.kv = self.pages = self.scheduler = self.runner = None  # the old pool is freed before the new one is made
         options = self.options
-        graphs = (options.max_num_seqs, self.max_model_len) if options.graphs else None
-        self.runner: ModelRunner = self.ranks.call(
-            "make_runner", self.num_blocks, options.block_size, options.backend, graphs
-        )
+        limits = (options.max_num_seqs, self.max_model_len) if options.graphs else None
+        pool = self.num_blocks, options.block_size, options.backend, limits
+        self.runner: ModelRunner = self.ranks.call("make_runner", *pool)
         self.kv, self.runner.ranks = self.runner.kv, weakref.proxy(self.ranks)  # they have the runner: no circle
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         self.scheduler = Scheduler(self.pages, options)
 
     def _default_num_blocks(self) -> int:
-        config, device, block_size = self.config, self.model.device, self.options.block_size
-        kv_heads = local_config(config, self.options.tensor_parallel).num_kv_heads
-        values_per_token = 2 * config.num_layers * kv_heads * config.head_dim  # keys and values
+        device, block_size = self.model.device, self.options.block_size
+        local = local_config(self.config, self.options.tensor_parallel)
+        values_per_token = 2 * local.num_layers * local.num_kv_heads * local.head_dim  # keys and values
         bytes_per_block = block_size * values_per_token * self.model.dtype.itemsize
         if device.type == "cuda":
             budget = int(torch.cuda.mem_get_info(device)[0] * GPU_POOL_FRACTION)

@@ -39,7 +39,7 @@ class LLM(Engine):
     model: "tiny", a folder, a name on the Hugging Face Hub, or what `yaie.models.loader.load_model` returned (so that
         several engines share one model)
     dtype: of the weights and the KV cache; None: float32 on the CPU, bfloat16 on a GPU
-    device: None: a GPU if there is one, unless the backend is the emulator
+    device: None: a GPU if there is one, unless the backend is the emulator. Ranks take the GPUs from 0 on, or the CPU
     options: those of `yaie.engine.engine.Options`
 
     Threads may share it: one works while the others wait, and each gets what it would get alone. A call from inside a

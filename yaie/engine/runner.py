@@ -61,8 +61,7 @@ class Shard:
         graphs: the largest number of sequences, and of their tokens; None: every step asks for each operation
         """
         self.runner, config = None, self.model.config
-        kv_heads = local_config(config, self.group.size).num_kv_heads
-        shape = num_blocks, block_size, kv_heads, config.head_dim
+        shape = num_blocks, block_size, local_config(config, self.group.size).num_kv_heads, config.head_dim
         kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
         self.operations = self.operations or choose_operations(backend, self.model, kv)
         can_record = graphs and self.operations.name == "cuda"

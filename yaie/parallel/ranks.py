@@ -137,7 +137,7 @@ class _Crew:
                 fd = theirs.fileno()
                 # A session of its own: Ctrl-C in the terminal is for rank 0 alone.
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "yaie.parallel.worker", str(fd), str(rank)],
+                    [sys.executable, "-P", "-m", "yaie.parallel.worker", str(fd), str(rank)],
                     pass_fds=[fd],
                     env=environment,
                     stdin=subprocess.DEVNULL,
