@@ -1,7 +1,6 @@
 """Ranks that are processes, and what happens when something goes wrong. That their tokens are right, the spine says."""
 
 import contextlib
-import gc
 import os
 import signal
 import subprocess
@@ -46,9 +45,8 @@ def workers_of(pid):
 
 def test_an_engine_is_cut_and_loses_a_rank():
     """Would catch ranks that no longer do the same after Ctrl-C (another answer, or none), a dead rank for which the
-    engine waits or that it does not name, and processes or threads that outlive the engine.
+    engine waits or that it does not name.
     """
-    threads = set(threading.enumerate())
     llm = LLM("tiny", tensor_parallel=2, num_blocks=40)
     (worker,) = workers_of(os.getpid())
     params = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
@@ -81,10 +79,6 @@ def test_an_engine_is_cut_and_loses_a_rank():
     assert last.finish_reason == "error"
     assert f"rank 1 of 2 (process {worker}) was killed by SIGKILL" in last.error
     assert "rank 1 of 2" in llm.generate("a")[0].error  # and nothing waits now either
-    llm.last_error = None  # its traceback has the engine
-    del llm, stream
-    gc.collect()
-    wait_until(lambda: set(threading.enumerate()) <= threads)
     assert workers_of(os.getpid()) == []
 
 
