@@ -13,7 +13,8 @@ import yaie
 
 PACKAGE = Path(yaie.__file__).parent
 # A room may import itself and the rooms after it, never one before it.
-ORDER = [{"course", "bench"}, {"server"}, {"engine"}, {"models"}, {"kernels"}, {"cuda"}, {"profiling", "plots"}]
+ORDER = [{"course", "bench"}, *({room} for room in ("server", "engine", "models", "parallel", "kernels", "cuda"))]
+ORDER.append({"profiling", "plots"})
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 
 
@@ -82,7 +83,7 @@ def imported_rooms(path):
                 yield node.lineno, parts[1]
 
 
-ENGINE_HALF = ("engine", "models", "kernels", "cuda", "profiling")
+ENGINE_HALF = ("engine", "models", "parallel", "kernels", "cuda", "profiling")
 
 
 def test_imports_point_one_way():

@@ -82,7 +82,7 @@ def test_half_precision_serves(dtype):
 
 def test_auto_is_decided_once_by_trying_a_token(monkeypatch):
     """Would catch `auto` on a GPU that fails with a model which the kernels refuse, or that hides what else breaks."""
-    from yaie.engine import runner
+    from yaie.models import backend as choosing
 
     model, kv = SimpleNamespace(), SimpleNamespace(device=torch.device("cuda"))
     tried = []
@@ -95,8 +95,8 @@ def test_auto_is_decided_once_by_trying_a_token(monkeypatch):
 
         monkeypatch.setattr(ops, "obstacle", lambda name: None)
         monkeypatch.setitem(ops.shared, "cuda", SimpleNamespace(name="cuda"))
-        monkeypatch.setattr(runner, "try_out", try_out)
-        return runner.choose_operations(backend, model, kv).name
+        monkeypatch.setattr(choosing, "try_out", try_out)
+        return choosing.choose_operations(backend, model, kv).name
 
     assert chosen(None) == "cuda"
     assert chosen(BackendError("not torch.float64")) == "torch"
@@ -108,4 +108,4 @@ def test_auto_is_decided_once_by_trying_a_token(monkeypatch):
     assert chosen(None, "torch") == "torch"
     assert len(tried) == 4
     own = ops.TorchOperations()
-    assert runner.choose_operations(own, model, kv) is own
+    assert choosing.choose_operations(own, model, kv) is own

@@ -2,7 +2,8 @@
 
 The plain answer is `Llama.forward_naive`: all tokens again for each new one, no cache. Against it stand a cache in one
 piece, and the engine with and without prefix reuse, one request at a time and batched, prompts whole and in chunks,
-pages in plenty and so few that requests are preempted and cached prefixes evicted, pages of 1 and of 16 tokens.
+pages in plenty and so few that requests are preempted and cached prefixes evicted, pages of 1 and of 16 tokens, in one
+process and split over two.
 
 Weights and cache are float64 here. In float32 two right ways of computing a logit differ by what a sum loses in
 another order, which depends on the CPU, and a tolerance that allows for it also allows for small bugs. In float64 that
@@ -229,3 +230,24 @@ def test_draws_are_the_same_on_kernels():
         assert llm.last_error is None
     assert tokens[0] == tokens[1]
     assert len(set(map(tuple, tokens[0]))) == 4
+
+
+def test_split_over_ranks(monkeypatch):
+    """Would catch a rank with the wrong part of a weight, of the vocabulary or of the pool, one that computes another
+    batch than rank 0, and draws that depend on how many ranks there are.
+    """
+    prompts = prompts_of("tiny")
+    longest = max(map(len, prompts)) + MAX_TOKENS
+    options = {"block_size": 16, "num_blocks": -(-longest // 16) + 1, "max_num_batched_tokens": 20, "max_num_seqs": 6}
+    split = LLM("tiny", dtype=torch.float64, device="cpu", tensor_parallel=2, **options)
+    whole = LLM(model_of("tiny"))
+    assert split.kv.num_heads * 2 == whole.kv.num_heads
+    # Rank 0 alone would copy a page.
+    monkeypatch.setattr(type(split.kv), "copy_on_write", lambda *_: pytest.fail("a page was copied"))
+    assert_same("tiny", *answers(split, prompts, together=True))
+    assert split.stats()["preemptions"] > 0
+    assert split.stats()["cached_tokens"] > 0
+    params = SamplingParams(temperature=1.5, top_p=0.95, seed=3, max_tokens=MAX_TOKENS, ignore_eos=True)
+    drawn = [[output.token_ids for output in llm.generate(prompts[4:], params)] for llm in (split, whole)]
+    assert drawn[0] == drawn[1]
+    split.close()

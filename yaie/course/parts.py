@@ -26,6 +26,8 @@ class LLM(yaie.engine.llm.LLM):
     """
 
     def __init__(self, model: Any = "tiny", **options: Any) -> None:
+        if options.get("tensor_parallel", 1) != 1:
+            raise ValueError("exercises run in one process: leave out tensor_parallel")
         self._installed, self._inside = installed(passed_parts()), False
         with self._installed:  # it chooses its operations here, once
             super().__init__(model, **options)

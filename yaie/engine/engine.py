@@ -38,15 +38,15 @@ from yaie.engine.pages import PageCounts, Pages
 from yaie.engine.prefix_cache import POLICIES as EVICTIONS
 from yaie.engine.prompts import Prompt, encode, validate
 from yaie.engine.request import Request, Status
-from yaie.engine.runner import ModelRunner, StepResult, choose_operations
+from yaie.engine.runner import ModelRunner, Shard, StepResult
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Limits, Scheduler
 from yaie.kernels import checks, ops
 from yaie.kernels.checks import require
-from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
-from yaie.models.cuda_graph import DecodeGraphs
 from yaie.models.tokenizer import Detokenizer
+from yaie.parallel.ranks import OneRank, Ranks
+from yaie.parallel.shards import local_config
 
 # What the pool may take if `num_blocks` is not given. All three are choices.
 CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
@@ -74,14 +74,15 @@ class Options(Limits):
     eviction: str = "lru"  # which cached pages go first: "lru", "lfu" or "fifo"
     seed: int = 0  # a request without a seed of its own draws from this and its number, so a run can be repeated
     graphs: bool = True  # replay decode steps instead of asking for each operation, where that is possible
+    tensor_parallel: int = 1  # split the model over so many GPUs, or processes on a CPU ("ranks")
     trace: bool = False  # keep a `StepRecord` of every step in `Engine.trace`
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not hasattr(self.backend, "sample"):  # no set of operations, so a name
             ops.resolve(self.backend, self.backend == "cuda", lambda name: None)  # ValueError for an unknown one
-        for name in ("block_size", "num_blocks", "max_model_len"):
-            if getattr(self, name) is not None or name == "block_size":  # the others may be left open
+        for name in ("block_size", "tensor_parallel", "num_blocks", "max_model_len"):
+            if getattr(self, name) is not None or name in ("block_size", "tensor_parallel"):  # the others may be open
                 checks.integer(name, getattr(self, name), 1)
         for name in ("prefix_cache", "graphs", "trace"):
             checks.flag(name, getattr(self, name))
@@ -104,11 +105,13 @@ class Engine:
     """A model with its pages, its scheduler and its unfinished requests.
 
     model, config, tokenizer: as `yaie.models.loader.load_model` returns them; the tokenizer may be None
+    ranks: all that compute the steps, with the model loaded, where it is split over several; None: this process alone
 
     Raises BackendError if the backend cannot run on this machine, or not with a model of this shape or dtype.
     """
 
-    def __init__(self, model: Any, config: Any, tokenizer: Any, options: Options) -> None:
+    def __init__(self, model: Any, config: Any, tokenizer: Any, options: Options, ranks: Ranks | None = None) -> None:
+        self.ranks = ranks or OneRank(Shard(model=model))
         self.model, self.config, self.tokenizer, self.options = model, config, tokenizer, options
         longest = config.max_position_embeddings
         self.max_model_len = options.max_model_len or longest
@@ -132,7 +135,6 @@ class Engine:
         # its reset. The lock cannot tell: its thread may take it twice.
         self._writing, self._filling = self._write(str), self._fill(self._queue)
         self._sound = False  # is the bookkeeping whole?
-        self.operations: Operations | None = None
         self._make_pool()
         self._sound = True
 
@@ -414,20 +416,18 @@ class Engine:
 
     def _make_pool(self) -> None:
         self.kv = self.pages = self.scheduler = self.runner = None  # the old pool is freed before the new one is made
-        model, config, options = self.model, self.config, self.options
-        shape = self.num_blocks, options.block_size, config.num_kv_heads, config.head_dim
-        self.kv = KVCacheManager(*shape, model.dtype, config.num_layers, model.device)
+        options = self.options
+        limits = (options.max_num_seqs, self.max_model_len) if options.graphs else None
+        pool = self.num_blocks, options.block_size, options.backend, limits
+        self.runner: ModelRunner = self.ranks.call("make_runner", *pool)
+        self.kv, self.runner.ranks = self.runner.kv, weakref.proxy(self.ranks)  # they have the runner: no circle
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         self.scheduler = Scheduler(self.pages, options)
-        self.operations = self.operations or choose_operations(options.backend, model, self.kv)
-        graphs = None
-        if options.graphs and self.operations.name == "cuda":
-            graphs = DecodeGraphs(model, self.kv, self.operations, options.max_num_seqs, self.max_model_len)
-        self.runner = ModelRunner(model, self.kv, self.operations, graphs)
 
     def _default_num_blocks(self) -> int:
-        config, device, block_size = self.config, self.model.device, self.options.block_size
-        values_per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim  # keys and values
+        device, block_size = self.model.device, self.options.block_size
+        local = local_config(self.config, self.options.tensor_parallel)
+        values_per_token = 2 * local.num_layers * local.num_kv_heads * local.head_dim  # keys and values
         bytes_per_block = block_size * values_per_token * self.model.dtype.itemsize
         if device.type == "cuda":
             budget = int(torch.cuda.mem_get_info(device)[0] * GPU_POOL_FRACTION)
@@ -435,6 +435,10 @@ class Engine:
             budget = EMULATOR_POOL_BYTES if name_of(self.options.backend) == "emulator" else CPU_POOL_BYTES
         useful = self.options.max_num_seqs * -(-self.max_model_len // block_size)
         return max(1, min(useful, budget // bytes_per_block))
+
+    def close(self) -> None:
+        """End the other ranks of a model that is split; it computes nothing more. Else there is nothing to end."""
+        self.ranks.close()
 
     # --- accounts -------------------------------------------------------------------------------------------
 

@@ -21,9 +21,13 @@ from yaie.engine.engine import Engine, Options, name_of
 from yaie.engine.output import Delivery, RequestOutput, StreamChunk
 from yaie.engine.prompts import Prompt, as_prompts
 from yaie.engine.request import Request
+from yaie.engine.runner import Shard
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import ops
 from yaie.kernels.checks import require
+from yaie.models.config import ModelConfig
+from yaie.parallel.ranks import Ranks
+from yaie.parallel.shards import local_config
 
 Params = SamplingParams | Sequence[SamplingParams] | None  # one for all prompts, or one for each
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -35,7 +39,7 @@ class LLM(Engine):
     model: "tiny", a folder, a name on the Hugging Face Hub, or what `yaie.models.loader.load_model` returned (so that
         several engines share one model)
     dtype: of the weights and the KV cache; None: float32 on the CPU, bfloat16 on a GPU
-    device: None: a GPU if there is one, unless the backend is the emulator
+    device: None: a GPU if there is one, unless the backend is the emulator. Ranks take the GPUs from 0 on, or the CPU
     options: those of `yaie.engine.engine.Options`
 
     Threads may share it: one works while the others wait, and each gets what it would get alone. A call from inside a
@@ -55,16 +59,22 @@ class LLM(Engine):
             raise TypeError(f"LLM has no option {unknown}; there are model, dtype, device, {', '.join(names)}")
         checked = Options(**options)
         require(dtype is None or dtype in DTYPES, f"dtype must be one of {DTYPES}", dtype)
+        ranks, size = None, checked.tensor_parallel
         if isinstance(model, str | Path):
             from yaie.models.loader import load_model
 
             device = _device_of(device, checked.backend)
             dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
-            model = load_model(model, dtype, device)
+            if size == 1:
+                model = load_model(model, dtype, device)
+            else:
+                ranks, model = load_split(model, dtype, device, checked)
+        else:
+            require(size == 1, "a model that is split must be a folder or a name: each rank reads its part", model)
         what = "model must be 'tiny', a folder, a name on the Hub, or what load_model returned"
         made = isinstance(model, tuple) and len(model) == 3 and hasattr(model[1], "max_position_embeddings")
         require(made, what, model)
-        super().__init__(*model, checked)
+        super().__init__(*model, checked, ranks)
 
     def generate(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> list[RequestOutput]:
         """Answer one prompt or many, batched; the outputs come in the order of the prompts.
@@ -111,6 +121,24 @@ class LLM(Engine):
         finally:
             self._forgotten.extend(made)
             self._tidy()
+
+
+def load_split(name: str | Path, dtype: torch.dtype, device: str, options: Options) -> tuple[Ranks, tuple]:
+    """Start ranks and have each load its part of a model; and what that returned here, on rank 0."""
+    from yaie.models.loader import find_folder
+
+    size, num_gpus = options.tensor_parallel, torch.cuda.device_count()
+    require(device in ("cpu", "cuda"), "ranks take the GPUs from 0 on: device must be 'cuda' or 'cpu'", device)
+    require(device == "cpu" or size <= num_gpus, f"tensor_parallel must be at most the {num_gpus} GPUs here", size)
+    require(isinstance(options.backend, str), "the backend of a model that is split must be a name", options.backend)
+    folder = find_folder(name)  # fetched by one, if it must be
+    local_config(ModelConfig.from_folder(folder), size)  # refused before anything is started
+    ranks = Ranks(size, device, Shard)
+    try:
+        return ranks, ranks.call("load", folder, dtype)
+    except BaseException:
+        ranks.close()
+        raise
 
 
 def _device_of(device: str | torch.device | None, backend: str | ops.Operations) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import accumulate, chain, compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,16 @@ import torch
 
 from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
-from yaie.kernels import ops, sampling
+from yaie.kernels import sampling
 from yaie.kernels.checks import require
 from yaie.kernels.kv_cache import KVCacheManager
-from yaie.kernels.ops import BackendError, Operations
+from yaie.kernels.ops import Operations
+from yaie.models.backend import choose_operations
 from yaie.models.batch import Batch
+from yaie.models.cuda_graph import DecodeGraphs
+from yaie.parallel.group import ALONE, Group
+from yaie.parallel.ranks import OneRank, Ranks
+from yaie.parallel.shards import local_config
 
 
 @dataclass(frozen=True)
@@ -28,35 +34,44 @@ class StepResult:
     error: str | None = None
 
 
-@torch.inference_mode()
-def try_out(model: Any, kv: KVCacheManager, operations: Operations) -> None:
-    """Raise `BackendError` if kernels cannot run this model: better now than in the middle of a request.
+class Shard:
+    """What each rank has: its part of the model, and a runner over its part of the pool. An engine of one rank has all.
 
-    One token that belongs to no request goes through the model; it is stored nowhere, and sees the first slot.
+    All ranks call the same methods in the same order. Only the model writes to the pool (a page that is shared is full,
+    so none is copied to be written), and a batch says where; so ranks other than 0 keep no accounts of pages.
     """
-    if operations.name == "cuda":  # nvcc takes its time; the emulator's files are ready in a second or two
-        operations.prepare()
-    zero = torch.zeros(1, dtype=torch.int64, device=kv.device)
-    nowhere = zero - 1  # the slot of padding
-    model(Batch(zero, zero, nowhere, zero[None], zero + 1, [1], [1]), kv, operations)
 
+    def __init__(self, group: Group = ALONE, model: Any = None) -> None:
+        self.group, self.model = group, model
+        self.runner: ModelRunner | None = None
+        self.operations: Operations | None = None  # chosen once
 
-def choose_operations(backend: str | Operations, model: Any, kv: KVCacheManager) -> Operations:
-    """What computes for an engine that was asked for `backend`: decided once, by trying one token with kernels."""
-    if not isinstance(backend, str):
-        return backend
-    on_gpu = kv.device.type == "cuda"
+    def load(self, folder: Path, dtype: torch.dtype) -> tuple:
+        """As `load_model`."""
+        from yaie.models.loader import load_model
 
-    def obstacle(name: str) -> str | None:
-        if (reason := ops.obstacle(name)) or name == "torch" or on_gpu != (name == "cuda"):
-            return reason
-        try:
-            try_out(model, kv, ops.operations(name))
-        except BackendError as error:
-            return str(error)
-        return None
+        loaded = load_model(folder, dtype, self.group.device, self.group)
+        self.model = loaded[0]
+        return loaded
 
-    return ops.operations(ops.resolve(backend, on_gpu, obstacle))
+    def make_runner(
+        self, num_blocks: int, block_size: int, backend: str | Operations, graphs: tuple[int, int] | None
+    ) -> ModelRunner:
+        """A runner over a new pool; the old one is freed before.
+
+        graphs: the largest number of sequences, and of their tokens; None: every step asks for each operation
+        """
+        self.runner, config = None, self.model.config
+        shape = num_blocks, block_size, local_config(config, self.group.size).num_kv_heads, config.head_dim
+        kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
+        self.operations = self.operations or choose_operations(backend, self.model, kv)
+        can_record = graphs and self.operations.name == "cuda"
+        recorded = DecodeGraphs(self.model, kv, self.operations, *graphs) if can_record else None
+        self.runner = ModelRunner(self.model, kv, self.operations, recorded)
+        return self.runner
+
+    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.runner.forward(batch, rows)
 
 
 class ModelRunner:
@@ -70,6 +85,20 @@ class ModelRunner:
 
     def __init__(self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None) -> None:
         self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
+        self.ranks: OneRank | Ranks = OneRank(self)  # all that compute a step
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
+        `[len(rows), vocab_size]`."""
+        if batch.token_ids.device != self.kv.device:  # it has come from rank 0
+            batch = batch.to(self.kv.device)
+        if self.graphs is not None and self.graphs.takes(batch):
+            hidden = self.graphs.run(batch)
+        else:
+            hidden = self.model(batch, self.kv, self.operations)
+        last = hidden if rows is None else hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
+        return hidden, self.model.logits(last)
 
     @torch.inference_mode()
     def run(self, scheduled: dict[Request, int]) -> dict[Request, StepResult]:
@@ -80,16 +109,11 @@ class ModelRunner:
         usual = torch.get_default_device()
         require(usual.type != "meta", "torch's default device must be one whose tensors hold numbers", usual)
         batch = self.make_batch(scheduled)
-        if self.graphs is not None and self.graphs.takes(batch):
-            hidden = self.graphs.run(batch)
-        else:
-            hidden = self.model(batch, self.kv, self.operations)
         complete = [num_tokens == request.num_uncomputed_tokens for request, num_tokens in scheduled.items()]
-        requests, last = list(compress(scheduled, complete)), hidden
-        if len(requests) < len(hidden):
+        requests, rows = list(compress(scheduled, complete)), None
+        if len(requests) < batch.token_ids.shape[0]:
             rows = [end - 1 for end in compress(accumulate(batch.query_lens), complete)]
-            last = hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
-        logits = self.model.logits(last)
+        hidden, logits = self.ranks.call("forward", batch, rows)
         likeliest, bad = self.not_finite(scheduled, hidden, requests, logits)
         if bad:
             sound = [request not in bad for request in requests]

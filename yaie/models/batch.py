@@ -1,7 +1,9 @@
 """What one step of the engine gives to the decoder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -27,3 +29,15 @@ class Batch:
         if self.host_context_lens is None:
             self.host_context_lens = self.context_lens.tolist()
         return self.host_context_lens
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same with its tensors on a device."""
+        return replace(self, **{name: x.to(device) for name, x in vars(self).items() if isinstance(x, torch.Tensor)})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled as arrays: a step's message to other ranks is small, and torch's way of pickling tensors is not."""
+        return {name: x.cpu().numpy() if isinstance(x, torch.Tensor) else x for name, x in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, x in state.items():
+            setattr(self, name, torch.from_numpy(x) if isinstance(x, np.ndarray) else x)

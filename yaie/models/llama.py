@@ -25,6 +25,8 @@ from yaie.kernels.ops import Operations, TorchOperations
 from yaie.kernels.ops import operations as by_name
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
+from yaie.parallel.group import ALONE, Group
+from yaie.parallel.shards import local_config, span
 
 PLAIN = TorchOperations(rungs={"attention": 1, "rms_norm": 1, "rope": 1})
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -52,16 +54,32 @@ class Linear(Module, nn.Linear):
         return F.linear(x, parts["weight"], parts["bias"])
 
 
-class SelfAttention(Module):
-    """The projections around attention. Query, key and value come from one matrix product."""
+class SummedLinear(Linear):
+    """A linear layer of which each rank has some of the inputs: every rank computes a part of all outputs, and their
+    sum is the result. The bias is rank 0's alone, so that it is added once."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, num_inputs: int, num_outputs: int, bias: bool, group: Group) -> None:
+        super().__init__(num_inputs, num_outputs, bias)
+        self.group = group
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.group.all_reduce(super().__call__(x))
+
+
+class SelfAttention(Module):
+    """The projections around attention. Query, key and value come from one matrix product.
+
+    config: of the heads that this rank of `group` has
+    """
+
+    def __init__(self, config: ModelConfig, group: Group = ALONE):
         super().__init__()
         self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
         self.head_dim, self.eps = config.head_dim, config.rms_norm_eps
         num_projected = config.num_heads + 2 * config.num_kv_heads
         self.qkv_proj = Linear(config.hidden_size, num_projected * config.head_dim, config.attention_bias)
-        self.o_proj = Linear(config.num_heads * config.head_dim, config.hidden_size, config.attention_output_bias)
+        num_inputs = config.num_heads * config.head_dim
+        self.o_proj = SummedLinear(num_inputs, config.hidden_size, config.attention_output_bias, group)
         self.q_norm = nn.Parameter(torch.ones(config.head_dim)) if config.qk_norm else None
         self.k_norm = nn.Parameter(torch.ones(config.head_dim)) if config.qk_norm else None
 
@@ -83,14 +101,14 @@ class SelfAttention(Module):
 class DecoderBlock(Module):
     """One of the decoder's equal layers: attention moves information between tokens, the MLP works on each alone."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, group: Group = ALONE):
         super().__init__()
         self.eps = config.rms_norm_eps
         self.input_norm = nn.Parameter(torch.ones(config.hidden_size))
-        self.attention = SelfAttention(config)
+        self.attention = SelfAttention(config, group)
         self.post_attention_norm = nn.Parameter(torch.ones(config.hidden_size))
         self.gate_up_proj = Linear(config.hidden_size, 2 * config.intermediate_size, config.mlp_bias)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size, config.mlp_bias)
+        self.down_proj = SummedLinear(config.intermediate_size, config.hidden_size, config.mlp_bias, group)
 
     def forward(
         self, change: Tensor, residual: Tensor, cos: Tensor, sin: Tensor, attend: Attend, operations: Operations
@@ -115,18 +133,22 @@ class DecoderBlock(Module):
 
 
 class Llama(Module):
-    """The decoder. Weights are for inference only (no gradients); they start random, `load_model` fills them."""
+    """The decoder. Weights are for inference only (no gradients); they start random, `load_model` fills them.
 
-    def __init__(self, config: ModelConfig):
+    A rank of a `group` has a part of every weight (`self.local` is the shape of it), and all ranks run together.
+    """
+
+    def __init__(self, config: ModelConfig, group: Group = ALONE):
         super().__init__()
-        self.config = config
-        self.embed_tokens = nn.Embedding.from_pretrained(_random_rows(config, 1))
-        self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
+        self.config, self.group = config, group
+        self.local = local = local_config(config, group.size)
+        self.embed_tokens = nn.Embedding.from_pretrained(_random_rows(local, 1))
+        self.layers = nn.ModuleList(DecoderBlock(local, group) for _ in range(config.num_layers))
         self.norm = nn.Parameter(torch.ones(config.hidden_size))
         if config.tie_word_embeddings:
             self.lm_head = self.embed_tokens.weight
         else:
-            self.lm_head = nn.Parameter(_random_rows(config, 0.02))  # as transformers
+            self.lm_head = nn.Parameter(_random_rows(local, 0.02))  # as transformers
         self.requires_grad_(False)
         # Not a buffer, float32 always: `model.half()` would round it, and late positions would fall together.
         with torch.device("cpu"):
@@ -142,7 +164,18 @@ class Llama(Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary, `[n, vocab_size]` float32, from `[n, hidden_size]`."""
-        return F.linear(hidden, self.lm_head).float()
+        logits = self.group.all_gather(F.linear(hidden, self.lm_head).float())
+        return logits[:, : self.config.vocab_size]  # behind them is the padding of a vocabulary that is split
+
+    def _embed(self, token_ids: Tensor, operations: Operations) -> Tensor:
+        """The vectors of tokens, `[num_tokens, hidden_size]`. Each is a row of one rank; the others add zeros to it."""
+        weight = self.embed_tokens.weight
+        if self.group.size == 1:
+            return operations.embedding(weight, token_ids)
+        mine = span(self.config.vocab_size, self.group.rank, self.group.size)
+        is_mine = (token_ids >= mine.start) & (token_ids < mine.stop)
+        rows = operations.embedding(weight, (token_ids - mine.start).where(is_mine, 0))
+        return self.group.all_reduce(rows.where(is_mine[:, None], 0))
 
     @torch.inference_mode()
     def forward(
@@ -210,7 +243,7 @@ class Llama(Module):
         if self.inv_freq.device != positions.device:  # once: with a copy in every step the CPU would wait for the GPU
             self.inv_freq = self.inv_freq.to(positions.device)
         cos, sin = rope.rope_cos_sin(positions, self.inv_freq)
-        change = operations.embedding(self.embed_tokens.weight, token_ids)
+        change = self._embed(token_ids, operations)
         residual = torch.zeros_like(change)
         for layer, block in enumerate(self.layers):
             change = block(change, residual, cos, sin, partial(attend, layer), operations)
@@ -218,8 +251,9 @@ class Llama(Module):
 
     def checkpoint_views(self) -> dict[str, Tensor]:
         """Every tensor of a Hugging Face checkpoint of this model by its name there, as a view of our weights: to write
-        to it fills its part of a fused matrix. With tied embeddings there is no `lm_head.weight`."""
-        config = self.config
+        to it fills its part of a fused matrix. With tied embeddings there is no `lm_head.weight`. Of a rank they are
+        as large as its parts."""
+        config = self.local
         kv_size, size = config.num_kv_heads * config.head_dim, config.intermediate_size
         views = {"model.embed_tokens.weight": self.embed_tokens.weight.data, "model.norm.weight": self.norm.data}
         if not config.tie_word_embeddings:

@@ -18,6 +18,8 @@ from yaie.kernels import checks
 from yaie.models.config import ModelConfig, UnsupportedModelError, read_json
 from yaie.models.llama import Llama
 from yaie.models.tokenizer import Tokenizer
+from yaie.parallel.group import ALONE, Group
+from yaie.parallel.shards import part_of
 
 TINY = Path(__file__).parent / "tiny"
 HUB_FILES = ["*config.json", "tokenizer.json", "special_tokens_map.json", "chat_template.jinja"]
@@ -32,9 +34,13 @@ DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
 
 def load_model(
-    name_or_path: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    name_or_path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    group: Group = ALONE,
 ) -> tuple[Llama, ModelConfig, Tokenizer]:
-    """Load a checkpoint in the format of Hugging Face; weights are converted to `dtype`.
+    """Load a checkpoint in the format of Hugging Face; weights are converted to `dtype`. A rank of a `group` reads its
+    part of every weight, and no more.
 
     `name_or_path` is a folder; or "tiny", the model that ships with YAIE; or a name on the Hugging Face Hub such as
     "Qwen/Qwen3-0.6B", fetched with `huggingface_hub` (only then is the network used).
@@ -49,7 +55,7 @@ def load_model(
     if (largest := max((tokenizer.largest_id, *tokenizer.eos_token_ids))) >= config.vocab_size:
         known = f"config.json has vocab_size={config.vocab_size}"
         raise UnsupportedModelError(f"{folder}: tokenizer.json or eos_token_id has the id {largest}, but {known}")
-    return load_weights(folder, config, dtype, device), config, tokenizer
+    return load_weights(folder, config, dtype, device, group), config, tokenizer
 
 
 def find_folder(name_or_path: str | Path) -> Path:
@@ -89,7 +95,11 @@ def _fetch(name: str) -> Path:
 
 
 def load_weights(
-    folder: Path, config: ModelConfig, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    folder: Path,
+    config: ModelConfig,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    group: Group = ALONE,
 ) -> Llama:
     """A decoder with the weights of a folder. Every weight must be there, with the right shape, and no other.
 
@@ -109,15 +119,24 @@ def load_weights(
             f"{folder}: config.json has num_hidden_layers={config.num_layers}, but the weights have {len(layers)}"
         )
     with torch.device("meta"):  # no memory and no random numbers for weights that are overwritten
-        model = Llama(config)
-    expected = model.checkpoint_views()
+        whole = Llama(config)
+        model = whole if group.size == 1 else Llama(config, group)
+    expected = whole.checkpoint_views()
     _compare(folder, config, stored, expected | {HEAD: expected[EMBEDDING]} if tied else expected)
     model = model.to(dtype).to_empty(device=device).eval()
     if tied:
         model.lm_head = model.embed_tokens.weight
+
+    def read(name: str) -> Tensor:
+        part = stored[name].part
+        return part[part_of(name, part.get_shape(), config.num_kv_heads, group.rank, group.size)]
+
     for name, view in model.checkpoint_views().items():
-        view.copy_(stored[name].part[:])
-    if tied and not torch.equal(stored[HEAD].part[:].to(model.lm_head), model.lm_head):
+        part = read(name)
+        if part.shape != view.shape:  # a vocabulary that is padded, or a bias that another rank adds
+            view.zero_()
+        view[: len(part)].copy_(part)
+    if tied and not torch.equal((head := read(HEAD)).to(model.lm_head), model.lm_head[: len(head)]):
         raise UnsupportedModelError(f"{folder}: tie_word_embeddings=True, but {HEAD} differs from {EMBEDDING}")
     return model
 

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import signal
 import sys
+from functools import partial
 from typing import Any
 
 KEY_VARIABLE = "YAIE_API_KEY"
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", default="auto", help="what computes: auto, torch, cuda, emulator")
     parser.add_argument("--replicas", type=int, default=1, metavar="N", help="engines, by Ray (needs yaie[cluster])")
     parser.add_argument("--gpus", type=float, default=0, metavar="G", help="of each replica (default: none)")
+    parser.add_argument(
+        "--tensor-parallel", type=int, default=1, metavar="N", help="GPUs, or processes on a CPU, that share the model"
+    )
     parser.add_argument("--exercises", action="store_true", help="run the exercises that you have solved")
 
 
@@ -74,10 +78,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"{MISSING}\n({error})", file=sys.stderr)
         return 2
     from yaie.kernels.ops import BackendError
+    from yaie.parallel.ranks import RankError
 
     try:
         engine = _fleet(options) if options.replicas > 1 else _engine(options)
-    except (ValueError, OSError, ImportError, BackendError) as error:
+    except (ValueError, OSError, ImportError, BackendError, RankError) as error:
         print(f"yaie serve: {error}", file=sys.stderr)
         return 2
     server = Server(engine, options.model, key)
@@ -93,14 +98,15 @@ def run(options: argparse.Namespace) -> int:
     # uvicorn handles both, ends, and then raises them again for whoever was there before: nobody, so it ends well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    return serve(uvicorn, config, options, key)
+    return serve(uvicorn, config, options, key, None if options.replicas > 1 else engine.llm.ranks)
 
 
 def _engine(options: argparse.Namespace) -> Any:
     from yaie import LLM
     from yaie.server.engine_thread import EngineThread
 
-    llm = LLM(options.model, backend=options.backend, parts="exercises" if options.exercises else None)
+    parts = "exercises" if options.exercises else None
+    llm = LLM(options.model, backend=options.backend, tensor_parallel=options.tensor_parallel, parts=parts)
     return EngineThread(llm, llm.options.max_num_seqs + options.max_queue)
 
 
@@ -118,8 +124,8 @@ def _fleet(options: argparse.Namespace) -> Any:
     return Fleet(options.model, options.replicas, limit, {"backend": options.backend}, options.gpus)
 
 
-def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | None) -> int:
-    """Run the server; says where it is once it listens."""
+def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | None, ranks: Any) -> int:
+    """Run the server; says where it is once it listens. It ends if one of the `ranks` of its engine dies."""
 
     class Telling(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
@@ -135,8 +141,13 @@ def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | Non
                 )
 
     server = Telling(config)
+    if ranks is not None:
+        ranks.when_dead(partial(setattr, server, "should_exit", True))
     try:
         server.run()
     except SystemExit:  # the address cannot be had; uvicorn has said why
         return 1
-    return 0 if server.started else 1
+    died = ranks.error if ranks is not None else None
+    if died:
+        print(f"yaie serve: {died}", file=sys.stderr)
+    return 0 if server.started and not died else 1

@@ -1,0 +1,262 @@
+"""Rank 0's hold on the other ranks: it starts them, has all compute the same, and notices when one dies.
+
+    rank 0   a thread: send (method, arguments) to the others ; call the method of its own object ; hand out the result
+    others   receive (method, arguments) ; call the method of their object ; drop the result
+
+That is one small message for each other rank a step; what is large, they exchange in the method, by their `group`.
+
+Ranks stay together only if all of them do the same calls to the end. So rank 0's part runs in a thread of its own: an
+interrupt (Ctrl-C) cuts the wait for a result, never a call. An exception in a call, on whatever rank, is the end of all
+of them, since it is not known how far the others got. So is the end of a process: the system closes its side of the
+connection, and a thread that watches the connections sees that within milliseconds, also while rank 0 hangs in a sum
+to which the dead will add nothing. And when rank 0 ends, however it does, the others see their side closed and end.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing import connection as connections
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+
+from yaie.parallel.group import CollectiveError, Group, ProcessGroup
+
+PACKAGE = Path(__file__).parents[1]
+PATIENCE = 5.0  # seconds that a rank gets to end by itself, and that the news of who is to blame gets to arrive
+
+
+class RankError(RuntimeError):
+    """A rank has ended, and with it all of them; the message says which and how."""
+
+
+class OneRank:
+    """No other ranks, in the shape of `Ranks`: a call is a call."""
+
+    error = None
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        return getattr(self.target, method)(*arguments)
+
+    def when_dead(self, action: Callable[[], None]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Ranks:
+    """`size` ranks, of which this process is number 0. They end with `close`, with this object, or with this process.
+
+    make_target: called on every rank with its `Group`; gives the object whose methods `call` calls. It is pickled, so a
+        class or function that a module has
+    device: "cpu", or "cuda": rank r takes GPU number r
+
+    Raises RankError if one of them cannot be started.
+    """
+
+    def __init__(self, size: int, device: str, make_target: Callable[[Group], Any]) -> None:
+        self._crew = _Crew(size, device, make_target)
+        self._finalizer = weakref.finalize(self, self._crew.end)
+        try:
+            self._crew.start()
+            self._crew.do("connect")
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the target on every rank; what it returns on this one, when its device is done.
+
+        RankError if a rank has ended. An exception on rank 0 is raised as it is, and the ranks have ended.
+        """
+        return self._crew.do(method, *arguments)
+
+    def when_dead(self, action: Callable[[], None]) -> None:
+        """Have a thread do something once a rank has died (not when they are closed)."""
+        self._crew.mourners.append(action)
+        if self._crew.error:
+            action()
+
+    @property
+    def error(self) -> str | None:
+        """Which rank died and how; None while all live."""
+        return self._crew.error
+
+    def close(self) -> None:
+        """End the other ranks. Calls are refused from now on."""
+        self._finalizer()
+
+
+class _Crew:
+    """What the threads of `Ranks` share. It does not know its `Ranks`, which can be collected while they run."""
+
+    def __init__(self, size: int, device: str, make_target: Callable[[Group], Any]) -> None:
+        self.size, self.device, self.make_target = size, device, make_target
+        self.processes: list[subprocess.Popen] = []  # of rank 1, 2, ...
+        self.connections: list[connections.Connection] = []
+        self.folder = tempfile.mkdtemp(prefix="yaie-ranks-")
+        self.jobs: SimpleQueue[tuple[Future, str, tuple] | None] = SimpleQueue()
+        self.futures: set[Future] = set()  # of the jobs that have no result yet
+        self.lock = threading.Lock()  # for the futures and the error
+        self.error: str | None = None  # why nothing more can be computed
+        self.broken = threading.Event()  # there is an error
+        self.closing = False
+        self.mourners: list[Callable[[], None]] = []
+        self.group: ProcessGroup | None = None
+        self.target: Any = None
+
+    # --- in the threads of whoever calls --------------------------------------------------------------------
+
+    def start(self) -> None:
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(PACKAGE.parent), *sys.path]))
+        threads = max(1, torch.get_num_threads() // self.size)
+        environment["OMP_NUM_THREADS"] = str(threads)  # the ranks share the cores
+        file = str(Path(self.folder, "store"))
+        setup = pickle.dumps((self.size, self.device, file, self.make_target))
+        for rank in range(1, self.size):
+            ours, theirs = Pipe()
+            with theirs:
+                fd = theirs.fileno()
+                # A session of its own: Ctrl-C in the terminal is for rank 0 alone.
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "yaie.parallel.worker", str(fd), str(rank)],
+                    pass_fds=[fd],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            self.processes.append(process)
+            self.connections.append(ours)
+            with suppress(BrokenPipeError):  # it is dead already: the watching thread will say so
+                ours.send_bytes(setup)
+        threading.Thread(target=self.work, name="rank 0", daemon=True).start()
+        threading.Thread(target=self.watch, name="watch ranks", daemon=True).start()
+
+    def do(self, method: str, *arguments: Any) -> Any:
+        future: Future = Future()
+        with self.lock:
+            if self.error:
+                raise RankError(self.error)
+            self.futures.add(future)
+            self.jobs.put((future, method, arguments))
+        return future.result()
+
+    def end(self) -> None:
+        """Also called when the interpreter ends."""
+        self.closing = True
+        self.fail("the ranks have been closed")
+        self.jobs.put(None)
+        for process in self.processes:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def fail(self, error: str) -> None:
+        """Nothing more is computed; whoever waits for something learns why. The first error stays."""
+        with self.lock:
+            self.error = self.error or error
+            self.broken.set()
+            for future in self.futures:
+                with suppress(InvalidStateError):  # it was done just now
+                    future.set_exception(RankError(self.error))
+            self.futures.clear()
+
+    def kill(self) -> None:
+        """Of ranks that have lost one, none can go on."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        if self.group and self.device == "cuda":
+            self.group.abort()
+
+    # --- in the thread that computes ------------------------------------------------------------------------
+
+    def work(self) -> None:
+        while job := self.jobs.get():
+            self.compute(*job)
+            del job  # it may hold a pool of pages
+        for connection in self.connections:
+            with suppress(OSError):  # that rank is gone
+                connection.send_bytes(b"")
+
+    def compute(self, future: Future, method: str, arguments: tuple) -> None:
+        try:
+            if self.broken.is_set():  # `future` knows
+                return
+            if method == "connect":
+                self.connect()
+                result = None
+            else:
+                message = pickle.dumps((method, arguments))
+                for connection in self.connections:
+                    connection.send_bytes(message)
+                result = getattr(self.target, method)(*arguments)
+                if self.device == "cuda":  # NCCL does not return from a sum without the dead, so wait for it here
+                    torch.cuda.synchronize()
+        except (CollectiveError, OSError) as error:
+            # Another rank is to blame, and the thread that watches them is about to say which.
+            if not self.broken.wait(PATIENCE):
+                self.fail(f"rank 0 failed: {error}")
+                self.kill()
+        except BaseException as error:
+            with self.lock, suppress(InvalidStateError):
+                future.set_exception(error)
+            self.fail(f"rank 0 failed: {type(error).__name__}: {error}")
+            self.kill()
+        else:
+            with self.lock, suppress(InvalidStateError):
+                self.futures.discard(future)
+                future.set_result(result)
+
+    def connect(self) -> None:
+        device = torch.device(self.device, 0) if self.device == "cuda" else torch.device("cpu")
+        self.group = ProcessGroup(0, self.size, str(Path(self.folder, "store")), device)
+        self.target = self.make_target(self.group)
+
+    # --- in the thread that watches -------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Wait for the first rank that ends. A rank sends one thing only: what went wrong."""
+        ready = connections.wait(self.connections)[0]
+        rank = self.connections.index(ready) + 1
+        try:
+            how, reported = ready.recv_bytes().decode(), True
+        except (EOFError, OSError):
+            how, reported = _how_it_ended(self.processes[rank - 1]), False
+        if self.closing:
+            return
+        if reported:  # rank 0 may be about to fail in the same way; its exception says more than a text
+            wait(list(self.futures), timeout=1)
+        self.fail(f"rank {rank} of {self.size} (process {self.processes[rank - 1].pid}) {how}")
+        self.kill()
+        for action in self.mourners:
+            action()
+
+
+def _how_it_ended(process: subprocess.Popen) -> str:
+    try:
+        code = process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        return "closed its connection"
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
