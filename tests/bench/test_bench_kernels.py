@@ -15,8 +15,8 @@ SMALL = Setting("cpu")
 
 
 def test_every_family_of_csrc_is_measured():
-    """Would catch a kernel family that nobody measures."""
-    assert {path.parent.name for path in CSRC.glob("*/*.cu")} == set(families())
+    """Would catch a kernel family that nobody measures. What is no operation of the engine has no peer to measure."""
+    assert {path.parent.name for path in CSRC.glob("*/*.cu")} - {"primitives"} == set(families())
 
 
 def make_case(answer, tolerance=0.0, **more):

@@ -128,9 +128,9 @@ REPORTS = {
     "unknown name": (HEAD + "{\n    c[0] = nothing;\n}", "It does not compile.", f"line {LINE + 1}: `c[0] = nothing;`"),
     "inline PTX": (HEAD + '{\n    asm("nop;");\n}', "It does not compile.", f'line {LINE + 1}: `asm("nop;");`'),
     "endless loop": (
-        HEAD + "{\n    while (true) {\n        c[0] = 1;\n    }\n}",
+        HEAD + "{\n    while (true) { c[0] = 1; }\n}",
         "Endless loop in add_guarded",
-        f"line {LINE + 1}: `while (true) {{`",
+        f"line {LINE + 1}: `while (true) {{ c[0] = 1; }}`",
     ),
     "shared array": (HEAD + "{\n    __shared__ = 3;\n}", "It does not compile.", f"line {LINE + 1}: `__shared__ = 3;`"),
 }

@@ -57,7 +57,7 @@ def test_cuda_stubs_compile_with_nvcc(file):
     for name, text in with_stubs(file).items():
         flags = ["-diag-suppress", "177"]  # helpers of the engine that only the taken out bodies use
         usage = yaie.cuda.compile_cubin(text, "sm_90", flags, path=REPOSITORY / "csrc" / name)
-        assert usage.kernels
+        assert usage.kernels or "__global__" not in text
 
 
 @pytest.mark.parametrize("file", exercise_files(), ids=by_id)

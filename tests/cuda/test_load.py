@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import signal
 import threading
 import time
@@ -403,6 +404,38 @@ def test_the_cache_can_be_seen_and_cleared(tmp_path, monkeypatch):
     assert cache.clear() == 25
     assert cache.usage() == (0, 0)
     assert (cache.folder() / "mine.txt").exists()
+
+
+def test_builds_of_other_processes_come_and_go(tmp_path, monkeypatch):
+    """Would catch a look at the cache that fails because a build beside it has just ended: with it would end a check,
+    or a step of an engine. Brothers: an entry, a file in it, the folder of extensions, and the cache as a whole.
+    """
+    monkeypatch.setenv("YAIE_CACHE_DIR", str(tmp_path / "cache"))
+    busy, ended = cache.folder(), threading.Event()
+
+    def others():
+        while not ended.is_set():
+            for name in ("building-x", "extensions/key", "headers-y"):
+                (busy / name / "deeper").mkdir(parents=True, exist_ok=True)
+                (busy / name / "deeper" / "kernel.ii").write_text("1")
+            for name in ("building-x", "extensions", "headers-y"):
+                shutil.rmtree(busy / name, ignore_errors=True)
+
+    def make(directory):
+        (directory / "made").write_text("1")
+        return directory / "made"
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        for number in range(300):
+            cache.usage()
+            assert cache.into_cache(busy / f"{number}.so", make).exists()
+    finally:
+        ended.set()
+        thread.join()
+    shutil.rmtree(busy)
+    assert cache.into_cache(busy / "again.so", make).exists()
 
 
 def damaged(content: bytes) -> list[bytes]:

@@ -8,14 +8,17 @@ PyTorch's own headers and libraries to every build, and waits for ever on the lo
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -25,7 +28,7 @@ from .source import Source, digest
 
 SIZE_LIMIT = 1 << 30  # bytes; $YAIE_CACHE_BYTES says otherwise
 IN_USE = 600  # seconds: what was used so lately may be about to be loaded, so it is not removed to make room
-KINDS = ("*.so", "*.cubin", "headers-*", "extensions", "building-*")  # what we put there; the rest is not ours
+KINDS = ("*.so", "*.cubin", "headers-*", "extensions/*", "building-*")  # what we put there; the rest is not ours
 SEAL, NOTES = b"yaie-sealed", b"yaie-notes"
 
 
@@ -102,6 +105,7 @@ def into_cache(target: Path, make: Callable[[Path], Path]) -> Path:
     if _is_sealed(target):
         os.utime(target)  # what was used last is kept
         return target
+    target.parent.mkdir(parents=True, exist_ok=True)  # somebody may have removed the whole cache since it was found
     with tempfile.TemporaryDirectory(prefix="building-", dir=target.parent) as directory:
         made = make(Path(directory))
         _seal(made)
@@ -164,20 +168,19 @@ def size_limit() -> int:
 
 def _entries() -> Iterator[Path]:
     for kind in KINDS:
-        for path in folder().glob(kind):
-            yield from path.iterdir() if kind == "extensions" else [path]
+        for name in glob.glob(kind, root_dir=folder()):
+            yield folder() / name
 
 
 def _files(path: Path) -> list[tuple[float, int]]:
     """When each file of an entry was changed, and its bytes; without those that another process has just removed."""
     found = []
-    for file in [path] if not path.is_dir() else path.rglob("*"):
-        try:
+    inside = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]  # passes over what is gone
+    for file in inside or [path]:
+        with suppress(FileNotFoundError):
             status = file.stat()
-        except FileNotFoundError:
-            continue
-        if not file.is_dir():
-            found.append((status.st_mtime, status.st_size))
+            if not stat.S_ISDIR(status.st_mode):
+                found.append((status.st_mtime, status.st_size))
     return found
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
 
 
+BANNER = "---------- "  # how the comment above a function in an exercise file begins
+
+
 @dataclass(frozen=True)
 class Written:
     """One function as it stands in the learner's file, in lines `first_line` to `last_line` (from 1).
@@ -177,10 +180,7 @@ class Language(ABC):
     def banner(self, exercise: Exercise) -> list[str]:
         """The comment lines above a function."""
         title = f"Exercise {exercise.id}: {exercise.title} (about {exercise.minutes} minutes)"
-        return [
-            f"{'-' * 10} {title} {'-' * 10}",
-            *(["There is a mistake in this function."] if exercise.broken else []),
-        ]
+        return [f"{BANNER}{title} {'-' * 10}", *(["There is a mistake in this function."] if exercise.broken else [])]
 
     # --- what a learner has written
 

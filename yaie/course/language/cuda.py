@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from yaie.course import REPOSITORY
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import cuda_text, engine_seam
-from yaie.course.language.base import Language, Swap, Written, needed
+from yaie.course.language.base import BANNER, Language, Swap, Written, needed
 from yaie.course.language.cuda_text import NotFound, Piece
 from yaie.course.sandbox import SandboxError
 from yaie.cuda import CompileError, Finding, KernelError, Module
@@ -105,7 +105,8 @@ class Cuda(Language):
         attempted = not (function.is_hole or self.is_as_found(exercise, function.source))
         hash = digest(cuda_text.normal(_own(exercise.file, text, [exercise.function]))) if attempted else ""
         problem = _uncallable(exercise, function)
-        return Written(attempted, hash, function.first_line, function.last_line, problem=problem)
+        first_line = _taken_out(text, exercise.function).first_line
+        return Written(attempted, hash, first_line, function.last_line, problem=problem)
 
     # --- into the engine
 
@@ -259,11 +260,12 @@ def _function_of(module: str, name: str) -> Piece:
 
 @cache
 def _taken_out(text: str, name: str) -> Piece:
-    """What an exercise on a function takes out of the file. A launcher goes with what stands above it for it alone."""
+    """What an exercise on a function takes out of the file. A launcher goes with what stands above it for it alone, in
+    an exercise file as far as the comment that asks for it."""
     every, function = cuda_text.pieces(text), cuda_text.find(text, name)
     first = end = every.index(function)
     defines, uses = function.defines, function.uses
-    while first and LAUNCHER in function.source:
+    while first and LAUNCHER in function.source and BANNER not in every[first].comment:
         above, others = every[first - 1], (*every[: first - 1], *every[end + 1 :])
         if not above.defines & uses or any(other.uses & above.defines for other in others):
             break
