@@ -82,7 +82,7 @@ class Cuda(Language):
 
     # --- what a learner has written
 
-    def parse(self, text: str, name: str, looking_for: str = "") -> list[Piece]:
+    def parse(self, text: str, name: str, looking_for: str = "") -> tuple[Piece, ...]:
         self.check_text(name, text)
         try:
             return cuda_text.pieces(text)

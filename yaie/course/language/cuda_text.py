@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from yaie.course.language.base import needed
 from yaie.cuda.source import split_top_level
@@ -101,7 +102,8 @@ def names_used(text: str) -> frozenset[str]:
     return frozenset(_NAME.findall(blanked(text)))
 
 
-def pieces(text: str) -> list[Piece]:
+@lru_cache(maxsize=64)  # a check looks at the engine's file and the learner's many times
+def pieces(text: str) -> tuple[Piece, ...]:
     """Everything at the top level of the text, preprocessor lines left out, in order.
 
     Raises `NotFound` with a sentence where a brace has no partner.
@@ -128,7 +130,7 @@ def pieces(text: str) -> list[Piece]:
                 start += len(code[start:end]) - len(code[start:end].lstrip())
                 found.append(_piece(text, code[:end].rstrip(), start, outer))
             start = end
-    return found
+    return tuple(found)
 
 
 def _opened(code: str, start: int, place: int) -> str:

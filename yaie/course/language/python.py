@@ -15,7 +15,7 @@ import types
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,7 +230,7 @@ def _imports(file: ExerciseFile) -> str:
         if "." in exercise.qualname:
             package, _, module = exercise.module.rpartition(".")
             wanted.add((package, module))
-        known = _bindings(exercise.module)
+        known = _bindings(exercise.module, _module_source(exercise.module)[0])
         wanted |= {known[name] for name in _names_used(exercise) - own if name in known}
     names: dict[str, list[str]] = {}
     for source, what in sorted(wanted):
@@ -244,10 +244,11 @@ def _imports(file: ExerciseFile) -> str:
     return "\n\n".join("\n".join(group) for group in groups if group)
 
 
-def _bindings(module: str) -> dict[str, tuple[str, str]]:
+@lru_cache(maxsize=64)  # a failing check writes the exercise file once for each known mistake
+def _bindings(module: str, source: str) -> dict[str, tuple[str, str]]:
     """Where the names at the top level of a module are from: the module ("" for a module itself), and what it is."""
     known: dict[str, tuple[str, str]] = {}
-    for node in _module_source(module)[1].body:
+    for node in ast.parse(source).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             source = getattr(node, "module", None) or ""
             for alias in node.names:
