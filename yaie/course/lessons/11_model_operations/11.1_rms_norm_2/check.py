@@ -23,8 +23,9 @@ def check() -> None:
         return out
 
     ones = torch.ones(2)
-    with given("x = [[1, 7]], no residual, weight [1, 1], eps 0"):
-        expect(run(torch.tensor([[1.0, 7.0]]), None, ones, 0.0), torch.tensor([[0.2, 1.4]]), "out", tolerance=1e-5)
+    with given("x = [[1, 7]], no residual, weight [1, 1], eps 75"):  # an eps of 1e-5 would not show
+        out = run(torch.tensor([[1.0, 7.0]]), None, ones, 75.0)
+        expect(out, torch.tensor([[0.1, 0.7]]), "out", tolerance=1e-5, note="Divide by the root of 25 + 75.")
     with given("x = [[1, 7]], residual [[2, -3]], weight [1, 1], eps 0"):
         residual = torch.tensor([[2.0, -3.0]])
         out = run(torch.tensor([[1.0, 7.0]]), residual, ones, 0.0)
