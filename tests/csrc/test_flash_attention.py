@@ -69,13 +69,16 @@ def run(query, key, value, q_lens, kv_lens, *, backend=BACKEND, rung=None, sourc
 
 
 def error(rung, q_lens, kv_lens, *, heads=(2, 1), head_dim=32, dtype=torch.float32, causal=True, large=1.0, **options):
-    """The largest difference from the oracle, in units of the tolerance; queries are normal draws times `large`."""
+    """The largest difference from the oracle, in units of the tolerance; queries are normal draws times `large`.
+
+    A score is a sum of head_dim products: for heads larger than 64 its rounding is allowed to grow with them.
+    """
     query, key, value = inputs(q_lens, kv_lens, heads, head_dim, dtype)
     query *= large
     out = run(query, key, value, q_lens, kv_lens, rung=rung, causal=causal, **options)
     wanted = oracle(query, key, value, q_lens, kv_lens, causal, options.get("scale"))
     off = (out.double() - wanted).abs().nan_to_num(math.inf).amax().item() if out.numel() else 0.0
-    return off / TOLERANCE[dtype]
+    return off / (TOLERANCE[dtype] * max(1, head_dim / 64))
 
 
 @pytest.mark.parametrize(("rung", "dtype"), RUNGS)

@@ -46,12 +46,16 @@ def check() -> None:
     ):
         model, told = _SumModel(), f", stop_token_ids={stop}" if stop else ""
         with given(f"generate_greedy(model, {prompt}, {max_new_tokens}{told}); the model's next token is sum % 10"):
-            got = llama.generate_greedy(model, prompt, max_new_tokens, stop)
+            handed_in = list(prompt)
+            got = llama.generate_greedy(model, handed_in, max_new_tokens, stop)
             expected = _continue_slowly(prompt, max_new_tokens, stop)
             expect(got, expected, "list of new tokens")
             expect([type(token) for token in got], [int] * len(expected), "types of the new tokens")
             calls = [len(prompt) if i == 0 else 1 for i in range(len(expected))]
             expect(model.calls, calls, "number of tokens sent to the model in each call")
+            expect(
+                handed_in, prompt, "list of the prompt afterwards", note="It is the caller's: make a list of your own."
+            )
     _check_with_a_llama()
 
 
