@@ -66,6 +66,7 @@ $(VENV)/.lab $(VENV)/.test: $(VENV)/.%: pyproject.toml
 	python -m pip install --upgrade "pip>=25"
 	if [ -n "$(TORCH_INDEX)" ]; then python -m pip install "torch>=2.11,<2.16" --index-url "$(TORCH_INDEX)"; fi
 	python -m pip install --editable ".[$*]"
+	yaie update
 	@touch $@
 
 check-tools:
