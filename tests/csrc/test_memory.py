@@ -152,8 +152,13 @@ def test_rungs_of_the_transpose_gain_what_their_header_says():
     assert ways == {"transpose_2_tiled": 32, "transpose_3_padded": 1}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_120"])
+CARDS = [(path, "sm_90") for path in SOURCES]
+# Instructions of one generation of cards are a matter of those that have PTX in them.
+WITH_PTX = [path for path in SOURCES if path.parent.name in ("flash_attention", "paged_attention", "primitives")]
+CARDS += [(path, arch) for path in WITH_PTX for arch in ("sm_80", "sm_120")]
+
+
+@pytest.mark.parametrize(("path", "arch"), CARDS, ids=lambda value: getattr(value, "stem", value))
 @pytest.mark.skipif(yaie.cuda.find_nvcc() is None, reason="no nvcc on this machine")
 def test_compiles_with_nvcc_and_spills_nothing(path, arch):
     """What the emulator accepts must be CUDA C++ for every card; a spill to local memory would cost bandwidth.

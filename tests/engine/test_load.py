@@ -21,7 +21,7 @@ def make_prompts(rng: random.Random, count: int) -> list[list[int]]:
     return prompts
 
 
-@pytest.mark.parametrize(("policy", "num_requests"), [("fcfs", 10_000), ("longest_prefix", 3_000)])
+@pytest.mark.parametrize(("policy", "num_requests"), [("fcfs", 5_000), ("longest_prefix", 3_000)])
 def test_thousands_of_requests(fake, policy, num_requests):
     """Would catch a page, a lock or a request that is lost once in thousands, and memory that grows with requests."""
     rng = random.Random(policy)

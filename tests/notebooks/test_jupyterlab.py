@@ -25,11 +25,8 @@ pytestmark = [
 ]
 SETTINGS = REPOSITORY / "yaie" / "course" / "jupyterlab.json"
 SCREENSHOTS = REPOSITORY / "build" / "screenshots"
-# nbval runs every notebook; here one of each kind: first steps, sliders, a timeline, a chat, kernels with profiles.
-NOTEBOOKS = [
-    f"{name}.ipynb"
-    for name in ("00_start_here", "04_sampling", "06_continuous_batching", "07_engine", "09_memory_operations")
-]
+# nbval runs every notebook; here one of each kind: sliders, a chat, kernels with profiles.
+NOTEBOOKS = [f"{name}.ipynb" for name in ("04_sampling", "07_engine", "09_memory_operations")]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 
