@@ -94,6 +94,17 @@ def test_differences_are_named():
     assert counters.differences(ours, [*ours[:-1], counters.Counts(4, 8, 0, 0)]) == []
 
 
+def test_the_report_names_differences_or_says_that_there_are_none(capsys):
+    """Would catch a comparison whose outcome nobody sees: it runs on machines with a card and ncu only."""
+    ours = [counters.Counts(4, 4, 0, 0)] * len(counters.LAUNCHES)
+    counters.print_counts(ours, ours)
+    assert "the emulator counts what the card counts" in capsys.readouterr().out
+    counters.print_counts(ours, [counters.Counts(4, 8, 0, 0), *ours[1:]])
+    shown = capsys.readouterr().out
+    assert "copy, 4-byte units: store sectors: emulator 4, card 8" in shown
+    assert "the emulator counts what the card counts" not in shown
+
+
 def test_the_command_says_that_there_is_no_card(capsys):
     """Would catch an emulator's numbers that look like measured ones."""
     assert command.main(["counters", "--device", "cpu"]) == 0

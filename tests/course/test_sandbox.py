@@ -143,7 +143,7 @@ def test_a_worker_that_sleeps_is_stopped(sandbox, warm_up):
     """It takes no processor, and is waited for all the same."""
     started = time.monotonic()
     assert sandbox.run({**job("import time\ntime.sleep(600)"), "time_limit": 1.0})["end"] == "timeout"
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("compiling", [True, False])
@@ -156,7 +156,7 @@ def test_the_compiler_takes_no_time_from_a_worker(compiling, tmp_path, monkeypat
     read, write = os.pipe()
     with os.fdopen(read) as requests, os.fdopen(write, "w"):
         monkeypatch.setattr(sandbox_module.sys, "stdin", requests)
-        with subprocess.Popen(["sleep", "1.5"]) as worker:
+        with subprocess.Popen(["sleep", "1" if compiling else "600"]) as worker:
             assert sandbox_module._watch(worker.pid, tmp_path, 0.2) == (None if compiling else "timeout")
 
 

@@ -468,6 +468,20 @@ def test_number_of_splits(num_blocks, max_context_len, expected):
     assert paged_attention.choose_splits(num_blocks, max_context_len, 132) == expected
 
 
+@pytest.mark.parametrize("num_kv_heads", [1, 64])
+def test_splits_are_chosen_for_decodes_and_heads_of_keys(num_kv_heads):
+    """Would catch thread blocks that are counted by the size of a page, or for prefills, too: an idle card."""
+    cache, tables = on_device(torch.zeros(1, 4, num_kv_heads, 32)), on_device(torch.zeros(3, 1024, dtype=torch.int32))
+    operations, lens = ops.operations(BACKEND), [4096, 4000, 4096]
+    processors = paged_attention._num_multiprocessors(cache.device)
+    for num_decodes, query_lens in ((3, [1, 1, 1]), (1, [1, 2, 2])):
+        plan = operations.plan_attention(tables, lens, query_lens, cache)
+        expected = paged_attention.choose_splits(num_decodes * num_kv_heads, 4096, processors)
+        assert (plan.num_splits, plan.split_tokens) == expected
+    plan = operations.decode_plan(tables, torch.tensor(lens), 4096, cache)
+    assert plan.num_splits == paged_attention.choose_splits(3 * num_kv_heads, 4096, processors)[0]
+
+
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_any_shape(data):

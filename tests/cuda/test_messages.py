@@ -141,3 +141,39 @@ def test_a_sample_of_the_blocks_is_said_in_one_line():
     whole = yaie.cuda.load(SOURCE, backend="emulator", check=True)
     whole.copy(torch.zeros(20000), torch.zeros(20000), 20000)
     assert whole.remarks == []
+
+
+ARRAYS = """
+__device__ float kept[4];
+__global__ void use(const float* x, float* y, int which) {
+  __shared__ float tile[5];
+  extern __shared__ float some[];
+  if (which == 0) kept[which + 4] = 1;
+  if (which == 1) y[1] = threadIdx.x;
+  if (which == 2) tile[1] = threadIdx.x;
+  if (which == 3) *y = tile[7];
+  if (which == 4) *y = some[7];
+  if (which == 5) *y = x[7];
+}
+extern "C" int run(const float* x, float* y, int which) {
+  use<<<1, which < 3 ? 2 : 1, 6 * 4>>>(x, y, which);
+  return 0;
+}
+"""
+KINDS_OF_ARRAYS = [
+    "array `kept` has 4 elements; element 4 is past its end",
+    "tensor `y`, element 1 of 2",
+    "shared array `tile`, element 1 of 5",
+    "shared array `tile` has 5 elements; element 7 is past its end",
+    "dynamic shared memory `some` has 6 elements; element 7 is past its end",
+    "tensor `x` has 3 elements; element 7 is past its end",
+]
+
+
+def test_a_finding_says_what_kind_of_array_it_was():
+    """Would catch a variable that is called a tensor: whoever looks for it among the arguments does not find it."""
+    module = yaie.cuda.load(ARRAYS, backend="emulator")
+    for which, words in enumerate(KINDS_OF_ARRAYS):
+        with pytest.raises(yaie.cuda.KernelError) as caught:
+            module.run(torch.zeros(3), torch.zeros(2), which)
+        assert any(line.strip().startswith(words) for line in str(caught.value).splitlines()), caught.value

@@ -167,6 +167,46 @@ def test_launchers_are_the_same_on_a_card(tmp_path):
     assert list(there) == list(here.values())
 
 
+SPECIFIERS = {
+    "__forceinline__ __device__ int f() { return 1; }": "inline",
+    "inline __device__ __forceinline__ int f() { return 1; }": "inline",
+    "__forceinline__ __device__ inline int f() { return 1; }": "inline",
+    "__device__ __forceinline__ const __inline__ int f() { return 1; }": "__inline__",
+    "__constant__ float f[2];": "static",
+    "static const __constant__ float f[2] = {};": "static",
+    "__constant__ const static float f[2] = {};": "static",
+    "extern const __constant__ float f[2];": "extern",
+}
+
+
+@pytest.mark.parametrize("text", SPECIFIERS)
+def test_specifiers_are_written_once(text, tmp_path):
+    """Would catch a second `inline` or `static`, which g++ refuses, where the first stands further away, on any side.
+
+    Kinds: none; before; after; with words between; another spelling of it; `extern`, which excludes `static`.
+    """
+    line = next(line for line in rewritten(text, tmp_path).splitlines() if re.search(r"\bf(\(\)|\[2\])", line))
+    assert re.findall(r"\b(?:inline|__inline__|static|extern)\b", line) == [SPECIFIERS[text]]
+
+
+CLOCKS = """
+#include <ctime>
+struct Watch { int at; __device__ int clock() const { return at; } };
+__global__ void timed(int* out) {
+  Watch watch{7}, *other = &watch;
+  int start = clock();
+  out[0] = watch.clock() + other->clock();
+  out[1] = clock() - start;
+}
+extern "C" int run(int* out) { out[2] = clock() != clock_t(-1); timed<<<1, 1>>>(out); return 0; }
+"""
+
+
+def test_clocks_are_the_threads_in_device_code_only(tmp_path):
+    """Would catch the host's clock in a kernel, which counts microseconds, and methods and host code renamed."""
+    assert rewritten(CLOCKS, tmp_path).count("emu_clock32") == rewritten("", tmp_path).count("emu_clock32") + 2
+
+
 UNREADABLE = {
     "void f() {\n k<<<1, 2(x); }": "x.cu:2: <<< without >>>",
     "__global__ void k() {}\nvoid f() { k<<<>>>(); }": "x.cu:2: a launch needs a grid and a block",

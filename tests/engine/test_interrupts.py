@@ -258,12 +258,15 @@ def test_eight_threads(fake):
     """Would catch threads that take each other's chunks, steps or pages; one that waits while another one is served."""
     llm = LLM(fake, **{**OPTIONS, "num_blocks": 24, "max_num_seqs": 6, "max_num_batched_tokens": 24})
     right = {n: alone(fake, [n, n + 1, n + 2]) for n in range(1, 50)}
-    problems, stop = [], time.monotonic() + 3
+    problems, start = [], time.monotonic()
+
+    def enough() -> bool:  # on a busy machine some thread may have had no turn in three seconds
+        return time.monotonic() - start > (3 if min(done) else 60)
 
     def work(number: int) -> None:
         rng = random.Random(number)
         try:
-            while time.monotonic() < stop and not problems:
+            while not enough() and not problems:
                 ns = [rng.randrange(1, 50) for _ in range(rng.randrange(1, 4))]
                 prompts, how = [[n, n + 1, n + 2] for n in ns], rng.randrange(4)
                 if how == 0:
@@ -291,7 +294,7 @@ def test_eight_threads(fake):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
         assert not thread.is_alive(), "a thread waits for ever"
     assert not problems, problems
     assert min(done) > 0
@@ -317,7 +320,7 @@ def test_a_child_that_is_forked_in_the_middle_of_a_step(fake):
     thread.start()
     assert inside.wait(60)
     if (child := os.fork()) == 0:
-        signal.alarm(20)  # ends it if it waits for ever
+        signal.alarm(60)  # ends it if it waits for ever
         llm.runner.run = run
         os._exit(0 if llm.generate([[3, 4, 5]], DRAWN)[0].token_ids == right else 1)
     try:

@@ -58,7 +58,7 @@ def test_a_bad_template_is_an_error_of_one_chat(case):
     with pytest.raises(ValueError, match=message) as info:
         render(template, {"messages": CHAT})
     assert len(str(info.value)) < 1000
-    assert time.perf_counter() - start < 10  # half a second of the processor's time
+    assert time.perf_counter() - start < 60  # half a second of the processor's time, which may be busy
     assert render(GOOD, {"messages": CHAT}) == "hi"
 
 

@@ -121,7 +121,7 @@ def server(course, tmp_path_factory):
         yield address
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _wait_until_up(url, process, log):
@@ -182,7 +182,7 @@ def watched(browser):
 
 def wait_for_editor(page, text):
     """Wait until an editor shows the text: it opens empty, and the file comes a moment later."""
-    page.locator(".jp-FileEditor .cm-content", has_text=text).first.wait_for(timeout=20_000)
+    page.locator(".jp-FileEditor .cm-content", has_text=text).first.wait_for(timeout=60_000)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -237,7 +237,7 @@ def test_learner_fails_an_exercise_and_then_passes_it(course, server, watched):
     try:
         path.write_text(as_generated.replace(stub, "        return num_tokens // self.block_size\n"))
         page.locator(".jp-OutputArea").get_by_text("Open beside", exact=True).first.click()
-        page.wait_for_selector(".jp-FileEditor .cm-content", timeout=20_000)
+        page.wait_for_selector(".jp-FileEditor .cm-content", timeout=60_000)
         failed = page.evaluate(RUN_CHECK)
         assert "failed" in failed
         assert "`//` rounds down" in failed
@@ -247,11 +247,11 @@ def test_learner_fails_an_exercise_and_then_passes_it(course, server, watched):
         path.write_text(as_generated.replace(stub, "        return -(-num_tokens // self.block_size)\n"))
         card = page.locator(".jp-OutputArea", has_text="Exercise 0.1: How many blocks?").first
         card.get_by_role("button", name="Check").click()
-        page.locator(".jp-OutputArea").get_by_text("0.1 How many blocks?: passed").first.wait_for(timeout=20_000)
+        page.locator(".jp-OutputArea").get_by_text("0.1 How many blocks?: passed").first.wait_for(timeout=60_000)
         card.get_by_role("button", name="Reset").click()
         page.locator(".jp-Stdin-input").fill("yes")
         page.keyboard.press("Enter")
-        page.locator(".jp-OutputArea").get_by_text("Exercise 0.1 is as it was generated").wait_for(timeout=20_000)
+        page.locator(".jp-OutputArea").get_by_text("Exercise 0.1 is as it was generated").wait_for(timeout=60_000)
         page.screenshot(path=SCREENSHOTS / "buttons.png")
         assert path.read_text() == as_generated
     finally:

@@ -20,7 +20,7 @@ from yaie.parallel.ranks import RankError, Ranks
 RANK = attrgetter("rank")  # makes an object that every process knows, and that differs between ranks: 0, 1
 
 
-def wait_until(condition, seconds=20):
+def wait_until(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -75,7 +75,7 @@ def test_an_engine_is_cut_and_loses_a_rank():
     os.kill(worker, signal.SIGKILL)
     start = time.monotonic()
     last = list(stream)[-1].output
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
     assert last.finish_reason == "error"
     assert f"rank 1 of 2 (process {worker}) was killed by SIGKILL" in last.error
     assert "rank 1 of 2" in llm.generate("a")[0].error  # and nothing waits now either
@@ -89,7 +89,7 @@ def test_an_exception_ends_all_ranks():
     dead = threading.Event()
     ranks.when_dead(dead.set)
     assert ranks.call("to_bytes", 0, "little") == b""  # 1 does not fit
-    assert dead.wait(20)
+    assert dead.wait(60)
     with pytest.raises(RankError, match=r"rank 1 of 2 \(process \d+\) failed: OverflowError: int too big to convert"):
         ranks.call("__add__", 5)
     ranks.close()
@@ -106,7 +106,7 @@ def test_an_exception_ends_all_ranks():
 def test_ranks_end_with_rank_0():
     """Would catch orphans that hold a GPU's memory after the service was killed."""
     script = "import time; from operator import *; from yaie.parallel.ranks import Ranks\n"
-    script += "ranks = Ranks(2, 'cpu', attrgetter('rank')); print('ready', flush=True); time.sleep(60)"
+    script += "ranks = Ranks(2, 'cpu', attrgetter('rank')); print('ready', flush=True); time.sleep(600)"
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     (worker,) = workers_of(process.pid)
@@ -126,7 +126,7 @@ def test_a_service_ends_with_its_rank():
         request = urllib.request.Request(f"{url}/v1/completions", body, {"Content-Type": "application/json"})
         assert b'"text"' in urllib.request.urlopen(request, timeout=60).read()
         os.kill(worker, signal.SIGKILL)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert f"yaie serve: rank 1 of 2 (process {worker}) was killed by SIGKILL" in errors
     finally:

@@ -63,18 +63,16 @@ def find_folder(name_or_path: str | Path) -> Path:
     if not isinstance(name_or_path, str | os.PathLike):
         raise TypeError(f"a model is a folder or a name (str or Path), got {name_or_path!r:.80}")
     name = str(name_or_path)
-    if len(name) > 4096:  # PATH_MAX of Linux: the system asks no further
-        raise FileNotFoundError(f"there is no folder {name[:60]!r}...: a path has at most 4096 characters")
-    path = Path(os.path.expanduser(name))
+    path = Path(name if "\0" in name else os.path.expanduser(name))  # which asks the system who ~name is
     if name == "tiny":
         return TINY
-    if name and path.is_dir():  # Path("") is the current folder
+    if name and os.path.isdir(path):  # Path("") is the current folder; path.is_dir() raises for a name too long
         return path
-    if name and path.exists():
+    if name and os.path.exists(path):
         raise ValueError(f"{path} is a file; give the folder that holds config.json, *.safetensors and tokenizer.json")
-    if isinstance(name_or_path, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+    if isinstance(name_or_path, Path) or not re.fullmatch(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", name):
         raise FileNotFoundError(
-            f"there is no folder {name!r}. Give a folder, 'tiny', or a name on the Hugging Face Hub (owner/name)"
+            f"there is no folder {name!r:.300}. Give a folder, 'tiny', or a name on the Hugging Face Hub (owner/name)"
         )
     return _fetch(name)
 

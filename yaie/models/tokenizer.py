@@ -158,10 +158,8 @@ class Detokenizer:
         return piece
 
     def finish(self) -> str:
-        """What was held back; the text is over, and the next `add` begins another."""
-        piece = self._tokenizer.decode(self._window)[self._num_given :]
-        self.__init__(self._tokenizer)
-        return piece
+        """What was held back; the text is over."""
+        return self._tokenizer.decode(self._window)[self._num_given :]
 
 
 def read_eos_token_ids(folder: Path) -> tuple[int, ...]:

@@ -146,13 +146,14 @@ class Rewriter:
                 self._rewrite_end(i)
             elif words[i + 1] == "(" and word == "printf" and words[i - 1] not in (".", "->"):
                 words.instead(i, "emu_printf")
+        methods = {function.at for function in self.found.functions if function.in_class}
         for first, last in self.device_code:
             own = self._own_names(first, last)
             for i in range(first, last):
                 if words[i] in BUILT_IN and words[i] not in own and words[i - 1] not in (".", "->", "::"):
                     words.instead(i, f"emu_{words[i]}()")
                 elif words[i] == "clock" and words[i + 1] == "(" and words[i - 1] not in (".", "->", "::"):
-                    words.instead(i, "emu_clock32")
+                    words.instead(i, "clock" if i in methods else "emu_clock32")
                 elif words[i] in ("for", "while", "do"):
                     self._mark_turns(i)
 
