@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +64,14 @@ def expect(got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: 
         raise Mismatch(what, shown(got), shown(expected), difference, note)
 
 
+def named(got: Any, wrong: Iterable[tuple[Any, str]]) -> str:
+    """What is said of the first of some wrong results that `got` is, for the note of `expect`; nothing of others.
+
+    A result tells a mistake where the input was chosen so that no other gives it.
+    """
+    return next((message for result, message in wrong if first_difference(plain(got), result, 1e-3) is None), "")
+
+
 def expect_sectors(profile: Any, most: float, *, note: str = "") -> None:
     """Raise `Mismatch` where a source line moves more than `most` sectors of 32 bytes per request of a warp.
 
@@ -95,6 +103,16 @@ def expect_lanes(profile: Any, elements: int, *, note: str, operation: str = "st
         headline = "The result is right, but most threads of a warp have nothing to do."
         got, expected = f"{lanes / requests:.1f} threads of a warp {operation} at a time", "up to 32, side by side"
         raise Mismatch("lanes", got, expected, "", note, headline)
+
+
+def expect_share(profile: Any, times: int, *, note: str, operation: str = "store") -> None:
+    """Raise `Mismatch` unless the traced warp stores to global memory (or loads) so many times: as often as any other,
+    where they share the work."""
+    steps = [step for step in profile.trace if (step.space, step.operation) == ("global", operation)]
+    if len(steps) != times:
+        headline = "The result is right, but the warps do not share the work."
+        got = f"{len(steps)} {operation}s by warp {profile.trace_warp} of block {profile.trace_block}"
+        raise Mismatch("share", got, f"{times}, as by every warp", "", note, headline)
 
 
 def expect_no_bank_conflicts(profile: Any, *, note: str = "") -> None:

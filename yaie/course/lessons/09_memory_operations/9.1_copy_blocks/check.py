@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from yaie.course.expect import expect, expect_lanes, expect_sectors, given
+from yaie.course.expect import expect, expect_lanes, expect_sectors, expect_share, given
 from yaie.course.language import engine_seam
+
+LAUNCHERS = Path(__file__).with_suffix(".cu")
+NEIGHBOURS = "Neighbouring threads move neighbouring units at the same time."
+SHARED_OUT = "Each unit is moved by one thread, and all threads of all thread blocks have units to move."
 
 
 def _caches(num_layers: int, num_blocks: int, block_ints: int, dtype=torch.int32) -> list[torch.Tensor]:
@@ -12,8 +18,15 @@ def _caches(num_layers: int, num_blocks: int, block_ints: int, dtype=torch.int32
     return [key.to(dtype), (key + 50).to(dtype)]
 
 
+def _copied(caches: list[torch.Tensor], pairs: list[list[int]]) -> list[torch.Tensor]:
+    wanted = [cache.clone() for cache in caches]
+    for cache in wanted:
+        cache[:, [target for _, target in pairs]] = cache[:, [source for source, _ in pairs]]
+    return wanted
+
+
 def check() -> None:
-    module = engine_seam.module("memory/copy_blocks.cu")
+    module = engine_seam.module("memory/copy_blocks.cu", more=LAUNCHERS)
     cases = [
         (1, 3, 2, [[0, 2]], torch.int32),
         (2, 3, 2, [[0, 2]], torch.int32),
@@ -23,9 +36,7 @@ def check() -> None:
     ]
     for num_layers, num_blocks, block_ints, pairs, dtype in cases:
         caches = _caches(num_layers, num_blocks, block_ints, dtype)
-        wanted = [cache.clone() for cache in caches]
-        for cache in wanted:
-            cache[:, [target for _, target in pairs]] = cache[:, [source for source, _ in pairs]]
+        wanted = _copied(caches, pairs)
         mapping = torch.tensor(pairs)
         shape = [num_layers, num_blocks, block_ints]
         with given(
@@ -33,10 +44,24 @@ def check() -> None:
         ):
             launch = module.copy_blocks_2_vectors
             launch(*caches, mapping, len(pairs), num_layers, num_blocks, block_ints * caches[0].element_size())
-            expect(caches[0], wanted[0], "key cache afterwards")
-            expect(caches[1], wanted[1], "value cache afterwards")
-    caches = _caches(1, 2, 1024)
-    with given("profile of copy_blocks_1_elements with blocks of 1024 numbers of 4 bytes"):
-        profile = module.profile("copy_blocks_1_elements", *caches, torch.tensor([[0, 1]]), 1, 1, 2, 4096)
-        expect_sectors(profile, 4)
-        expect_lanes(profile, 2048, note="Each number of a block is copied by one thread, in both caches.")
+            _expect(caches, wanted)
+    for missing, units in ((0, 200), (2**22, 1024)):
+        caches = _caches(1, 3, units)
+        wanted = _copied(caches, [[0, 2]])
+        with given(f"thread blocks of 64 threads, blocks of {units} units, block_mapping = {[[missing, missing + 2]]}"):
+            module.copy_far_blocks(*caches, torch.tensor([[missing, missing + 2]]), 1, units, missing)
+            _expect(caches, wanted)
+    caches = _caches(2, 4, 1024)
+    with given("profile of copy_blocks_1_elements, 2 layers, 2 pairs of blocks of 1024 numbers of 4 bytes"):
+        arguments = (*caches, torch.tensor([[0, 1], [2, 3]]), 2, 2, 4, 4096)
+        profile = module.profile("copy_blocks_1_elements", *arguments)
+        expect_sectors(profile, 4, note=NEIGHBOURS)
+        expect_lanes(profile, 2 * 2 * 2 * 1024, note=SHARED_OUT)
+        expect_share(profile, 4, note=SHARED_OUT)
+        written = {step.array for step in profile.trace if step.operation == "store"}
+        expect(written, {"key_cache"}, "cache that thread block (0, 0, 0) writes to")
+
+
+def _expect(caches: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
+    expect(caches[0], wanted[0], "key cache afterwards")
+    expect(caches[1], wanted[1], "value cache afterwards")

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import torch
 
-from yaie.course.expect import expect, expect_no_bank_conflicts, expect_sectors, given
+from yaie.course.expect import expect, expect_lanes, expect_no_bank_conflicts, expect_sectors, expect_share, given
 from yaie.course.language import engine_seam
+
+ONE_EACH = "A thread block has a thread for each element of its tile."
 
 
 def check() -> None:
@@ -19,4 +21,6 @@ def check() -> None:
     with given("profile of transpose_3_padded of 64 rows and 64 columns"):
         profile = module.profile("transpose_3_padded", x, torch.empty(64, 64), 64, 64)
         expect_sectors(profile, 4, note="Both halves must run along rows of global memory.")
+        expect_lanes(profile, 64 * 64, note=ONE_EACH)
+        expect_share(profile, 1, note=ONE_EACH)
         expect_no_bank_conflicts(profile)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from yaie.course.expect import Mismatch, expect, given
+from yaie.course.expect import Mismatch, expect, expect_lanes, expect_share, given
 from yaie.course.language import engine_seam
 
 MOST_READS = 128  # of a block's warps: trees of different shapes need up to 95, one thread alone 256
@@ -18,11 +18,18 @@ def check() -> None:
             expect(total, x.sum().reshape(1), "total")
     with given("profile of reduce_2_shared, n = 1024"):
         profile = module.profile("reduce_2_shared", torch.ones(1024), torch.zeros(1), 1024)
-        atomics = sum(line.lanes for line in profile.lines if line.operation == "atomic" and line.space == "global")
-        expect(atomics, 4, "number of atomicAdd on total", note="One for each of the 4 blocks.")
-        lines = [line for line in profile.lines if (line.space, line.operation) == ("shared", "load")]
-        reads = sum(line.requests for line in lines) // 4
-        if reads > MOST_READS:
-            headline = "The result is right, but the threads do not share the additions."
-            got = f"{reads} reads of shared memory by the warps of a block"
-            raise Mismatch("reads", got, f"at most {MOST_READS}", "", "256 numbers become 1 in 8 rounds.", headline)
+        atomics = sum(line.lanes for line in profile.lines if line.operation == "atomic")
+        note = "One for each of the 4 blocks. Atomics on one float wait for each other, in shared memory, too."
+        expect(atomics, 4, "number of atomicAdd", note=note)
+        own = "Thread i of the grid reads element i."
+        expect_lanes(profile, 1024, note=own, operation="load")
+        expect_share(profile, 1, note=own, operation="load")
+    for warp in range(8):
+        with given(f"profile of reduce_2_shared, n = 256, warp {warp}"):
+            profile = module.profile("reduce_2_shared", torch.ones(256), torch.zeros(1), 256, warp=warp)
+            loads = [step for step in profile.trace if (step.space, step.operation) == ("shared", "load")]
+            reads = sum(step.bytes_per_lane // 4 for step in loads)
+            if reads > MOST_READS:
+                headline = "The result is right, but the threads do not share the additions."
+                got = f"{reads} floats read from shared memory, one after the other, in warp {warp}"
+                raise Mismatch("reads", got, f"at most {MOST_READS}", "", "256 numbers become 1 in 8 rounds.", headline)

@@ -1,30 +1,66 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from yaie.course.expect import expect, given
+from yaie.course.expect import expect, given, named
+from yaie.course.language import engine_seam
 
-from ..common import decode, expect_weights
+LAUNCHERS = Path(__file__).with_suffix(".cu")
+LOWEST = torch.finfo(torch.float32).min
+BASE_E = "The weights are powers of 2, not of e: `exp2f`."
+EARLY = "`largest` was overwritten before its old value was used, so the factor is always 1."
+NO_WEIGHT = "The weight of `score` was added to `total`. The caller does that."
+SCORE = "The factor is 2^(old maximum - new maximum), not 2^(score - new maximum)."
+DOWN = "The maximum went down to a smaller score: then earlier weights grow, until they do not fit into a float."
+BY_TOTAL = "`total` must be multiplied by the factor."
+TOO_LARGE = "2^largest does not fit into a float. Subtract first: 2^(old maximum - new maximum) is at most 1."
+NOT_RETURNED = "The factor is not returned, so the caller's sums are not corrected."
+# By the score, `largest` and `total` before: `largest`, `total` and what is returned, afterwards.
+CASES = [
+    (
+        (1.0, 3.0, 5.0),
+        (3.0, 5.0, 1.0),
+        [
+            ([3.0, 1.25, 0.25], SCORE),
+            ([3.0, 5.25, 1.0], NO_WEIGHT),
+            ([3.0, 1.0, 1.0], BY_TOTAL),
+            ([3.0, 5.0, 5.0], NOT_RETURNED),
+        ],
+    ),
+    (
+        (4.0, 3.0, 5.0),
+        (4.0, 2.5, 0.5),
+        [
+            ([4.0, 5.0, 1.0], EARLY),
+            ([4.0, 1.8394, 0.3679], BASE_E),
+            ([4.0, 3.5, 0.5], NO_WEIGHT),
+            ([4.0, 10.0, 0.5], BY_TOTAL),
+            ([4.0, 2.5, 1.0], NOT_RETURNED),
+            ([4.0, 2.5, 2.0], "What is returned is upside down: the caller multiplies by it."),
+        ],
+    ),
+    ((2.0, LOWEST, 0.0), (2.0, 0.0, 0.0), [([2.0, 0.0, 1.0], "From -FLT_MAX to any score the factor is 0.")]),
+    ((-5.0, LOWEST, 0.0), (-5.0, 0.0, 0.0), [([0.0, 0.0, 0.0], "All scores may lie below 0, so 0 is no maximum.")]),
+    ((3.0, 3.0, 5.0), (3.0, 5.0, 1.0), []),
+    ((3.25, 3.0, 5.0), (3.25, 5 * 2**-0.25, 2**-0.25), []),
+    ((2.75, 3.0, 5.0), (3.0, 5.0, 1.0), []),
+    ((2.999, 3.0, 5.0), (3.0, 5.0, 1.0), []),
+    ((3.0, -27.0, 2.0**30), (3.0, 1.0, 2.0**-30), []),
+    ((201.0, 200.0, 2.0), (201.0, 1.0, 0.5), []),
+    ((-201.0, -200.0, 2.0), (-200.0, 2.0, 1.0), []),
+    ((300.0, 0.0, 1000.0), (300.0, 0.0, 0.0), []),
+    ((0.0, 300.0, 1000.0), (300.0, 1000.0, 1.0), []),
+]
 
 
 def check() -> None:
-    launcher = "paged_decode_1_thread_per_head"
-    for scores in ([1], [1, 0], [0, 1], [0, 1, 3], [3, 0, 3], [0, 100, 101], [200, 0, 199]):
-        expect_weights(launcher, scores, None)
-    expect_weights("paged_decode_2_warp_per_head", [2, 5, 1, 6], None)
-    expect_weights("paged_decode_3_grouped", [-2, 5, 1, 6], None)
-    for step, count in ((1.0, 200), (0.25, 800)):
-        _expect_falling(launcher, step, count)
-
-
-def _expect_falling(launcher: str, step: float, count: int) -> None:
-    """A maximum that goes down with the scores, however slowly, makes earlier weights larger than a float can be."""
-    keys, values = torch.zeros(1, count, 1, 8), torch.zeros(1, count, 1, 8)
-    keys[0, :, 0, 0] = -step * torch.arange(count)
-    values[0, 0, 0, 0] = values[0, 1, 0, 1] = 1.0
-    query = torch.zeros(1, 8)
-    query[0, 0] = 1
-    weights = (keys[0, :, 0, 0].double() * torch.log(torch.tensor(2.0).double())).softmax(0)
-    with given(f"{count} keys whose scores are 0, {-step:g}, {-2 * step:g}, ..., each with the weight 2^score"):
-        out = decode(launcher, query, keys, values, [0], count)[0]
-        expect(out[:2], weights[:2].float(), "weights of the first two keys", tolerance=1e-5)
+    module = engine_seam.module("paged_attention/paged_decode_1_thread_per_head.cu", more=LAUNCHERS)
+    for (score, largest, total), after, wrong in CASES:
+        before = "-FLT_MAX" if largest == LOWEST else f"{largest:g}"
+        state = torch.tensor([largest, total, -1.0])
+        with given(f"score {score:g}, largest {before}, total {total:g}"):
+            module.grow(score, state)
+            note = named(state, wrong) or (DOWN if state[0] < largest else TOO_LARGE if state.isnan().any() else "")
+            expect(state, after, "state afterwards (largest, total, what is returned)", tolerance=1e-5, note=note)

@@ -1,29 +1,43 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from yaie.course.expect import expect, given
+from yaie.course.expect import Mismatch, expect, given
+from yaie.course.language import engine_seam
 
-from ..common import decode
+LAUNCHERS = Path(__file__).with_suffix(".cu")
+LANE_0 = "Only lane 0 has the sum. All lanes go on with the score, so all need it."
+TURNS = "Each lane reads the elements of its own part of the query, and reads them once."
 
 
 def check() -> None:
-    for head_dim in (8, 16, 24, 32, 40, 128, 256):
-        for element in sorted({0, 7, head_dim - 1, head_dim // 2 + 1}):
-            key = torch.zeros(head_dim)
-            key[element] = 1.0
-            _expect_dot(torch.arange(1, head_dim + 1) / 64, key, f"a key of zeros with a 1 at {element}")
-        _expect_dot(torch.full((head_dim,), 2.0 / head_dim), torch.ones(head_dim), "a key of ones")
+    module = engine_seam.module("paged_attention/paged_decode_2_warp_per_head.cu", more=LAUNCHERS)
+    for head_dim in (40, 8, 16, 24, 32, 128, 256):
+        number = torch.arange(head_dim)
+        ones = torch.ones(4, head_dim)
+        query, steps = ones * (number + 1) / 8, 0.25 * (number % 7 + torch.arange(1, 5)[:, None])
+        cases = [("ones", "ones", ones, ones)]
+        cases += [("1/8, 2/8, ...", f"zeros with a 1 at {e}", query, (number == e) * ones) for e in _places(head_dim)]
+        cases += [("1/8, 2/8, ...", "quarters that differ by warp", query, steps)]
+        for of_query, of_key, queries, keys in cases:
+            results = torch.full((128,), -1.0)
+            with given(f"head_dim {head_dim}, query of {of_query}, key of {of_key}"):
+                profile = module.profile("warp_dots", queries.contiguous(), keys.clone(), head_dim, results)
+                wanted = (queries * keys).sum(1, keepdim=True).expand(4, 32)
+                lanes, tolerance = results.view(4, 32), 1e-5 * float(wanted.abs().max())
+                right = (lanes - wanted).abs() <= tolerance
+                note = LANE_0 if right[:, 0].all() and not right[:, 1:].any() else ""
+                expect(lanes, wanted, "dot product in each lane of the four warps", tolerance=tolerance, note=note)
+    with given("profile with head_dim 256: what the first warp reads of its key"):
+        reads = [step for step in profile.trace if step.array == "keys"]
+        elements = sum(len(step.lanes) for step in reads)
+        if len(reads) > 8 or elements > 256:
+            headline = "The result is right, but the lanes do not share the elements of the key."
+            got = f"{elements} elements, in {len(reads)} reads of the warp"
+            raise Mismatch("reads", got, "256 elements, in 8 reads of 32", "", TURNS, headline)
 
 
-def _expect_dot(query: torch.Tensor, key: torch.Tensor, text: str) -> None:
-    """Two keys, one all zeros: its score is 0, so the weight of the other tells its own. Two heads: two warps."""
-    head_dim = len(query)
-    keys = torch.stack([torch.zeros(head_dim), key]).reshape(1, 2, 1, head_dim)
-    values = torch.zeros_like(keys)
-    values[0, 1, 0, 0] = values[0, 0, 0, 1] = 1.0
-    first = "query 1/64, 2/64, ..." if query[0] != query[-1] else f"query of {query[0].item():g}"
-    with given(f"head_dim {head_dim}, {first}, {text}; the query in both heads"):
-        out = decode("paged_decode_2_warp_per_head", query.repeat(2, 1), keys, values, [0], 2)
-        scores = (out[:, 0] / out[:, 1]).log2()
-        expect(scores, torch.full((2,), float(query @ key)), "dot product in each head", tolerance=1e-4)
+def _places(head_dim: int) -> list[int]:
+    return sorted({0, 7, head_dim // 2 + 1, head_dim - 1})

@@ -1,4 +1,4 @@
-// expect: head_dim 8
+// expect: Lanes without an element returned before `warp_sum`
 template <typename T>
 __device__ __forceinline__ float warp_dot(const float* query, const T* key, int head_dim) {
     const int lane = threadIdx.x % 32;
