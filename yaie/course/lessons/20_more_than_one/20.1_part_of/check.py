@@ -12,6 +12,7 @@ CASES: tuple[tuple[str, list[int], int, list[tuple]], ...] = (
     ("mlp.down_proj.bias", [3], 1, [(ALL,)]),
     ("mlp.up_proj.weight", [4, 3], 2, [((0, 1), ALL), ((2, 3), ALL)]),
     ("mlp.down_proj.weight", [3, 4], 2, [(ALL, (0, 1)), (ALL, (2, 3))]),
+    ("mlp.down_proj.weight", [4, 2], 2, [(ALL, (0,)), (ALL, (1,))]),
     ("mlp.gate_proj.bias", [4], 2, [((0, 1),), ((2, 3),)]),
     ("mlp.down_proj.bias", [4], 2, [(ALL,), ((),)]),
     ("self_attn.o_proj.bias", [4], 2, [(ALL,), ((),), ((),), ((),)]),

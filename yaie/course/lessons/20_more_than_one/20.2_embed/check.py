@@ -12,6 +12,7 @@ from yaie.parallel.group import Group
 # tokens in the vocabulary, ranks, tokens to look up
 CASES: tuple[tuple[int, int, list[int]], ...] = (
     (4, 1, [3, 0]),
+    (2, 2, [0, 1]),
     (4, 2, [0]),
     (4, 2, [3]),
     (4, 2, [1, 2]),
