@@ -19,6 +19,7 @@ def test_the_router_finds_more_and_the_load_stays_even():
     assert told["prefix"]["hit_rate"] > told["random"]["hit_rate"] + 0.1
     assert told["prefix"]["balance"] < 2
     assert told["prefix"]["computed_tokens"] < told["random"]["computed_tokens"]
+    assert 1 < told["prefix"]["needed"] <= told["random"]["needed"]
     assert told == {policy: run(policy) for policy in fleet.POLICIES}  # it can be repeated
 
 

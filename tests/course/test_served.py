@@ -19,7 +19,7 @@ from yaie.course import parts
 from yaie.course.language import CUDA, PYTHON, cuda
 from yaie.course.registry import exercises
 
-ROOMS = ("yaie.server.", "yaie.engine.", "yaie.models.", "yaie.kernels.", "csrc/")
+ROOMS = ("yaie.server.", "yaie.engine.", "yaie.models.", "yaie.parallel.", "yaie.kernels.", "csrc/")
 EXERCISES = [exercise for exercise in exercises() if exercise.module.startswith(ROOMS)]
 
 # What a step of the engine does not call, and why there is an exercise all the same.
@@ -41,6 +41,7 @@ NOT_IN_A_STEP = {
     "10.24": "a sum, to learn how threads work together",
     "14.2": "a small product, to learn how matrices lie in registers",
     "16.1": "a search for prefixes on the device: the engine keeps its tree on the host",
+    "20.3": "a choice between engines: one engine has none",
 }
 ON_A_GPU_ONLY = {"17.3", "17.4"}  # CUDA graphs
 IN_FLOAT32 = {"12.4"}  # loads into registers: 16 bits are copied into shared memory instead

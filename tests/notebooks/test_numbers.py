@@ -19,6 +19,9 @@ GIVEN = {  # not measured by us: where it comes from
     ("12_paged_attention", "3,000 GB per second"): "an assumption, to compute with",
     ("12_paged_attention", "3,000 GB/s"): "the same",
     ("13_flash_tiles", "67 TFLOP/s"): "the data sheet of an H100",
+    ("20_more_than_one", "3.35 TB per second"): "the same",
+    ("20_more_than_one", "900 GB per second"): "the same: NVLink, both directions together",
+    ("20_more_than_one", "128 GB per second"): "the same: PCIe, both directions together",
 }
 
 

@@ -4,7 +4,8 @@ No model runs. Each replica has the engine's own scheduler and prefix cache on a
 time, and some more for each token that it computes (`--step`, `--token`; by default those of the tiny model on this
 machine, measured at the start). Users come back to their chats: each prompt is one of a few system prompts, the chat so
 far, and something new. Hit rate: the part of all prompt tokens that a replica found in its cache. Balance: the load of
-the busiest replica over the mean.
+the busiest replica over the mean. Needed: replicas for this load of which even the busiest works at most `--busy` of
+its time, with one to spare.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from yaie.engine.request import Request
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Scheduler
 from yaie.kernels.kv_cache import KVCacheManager
+from yaie.profiling.fleet import replicas_needed
 from yaie.server.router import Router
 
 PAGE = 16
@@ -141,9 +143,16 @@ POLICIES: dict[str, Callable] = {"random": at_random, "least-loaded": by_load, "
 
 
 def simulate(
-    policy: str, times: Times, num_replicas: int, num_users: int, rate: float, num_requests: int, num_pages: int
+    policy: str,
+    times: Times,
+    num_replicas: int,
+    num_users: int,
+    rate: float,
+    num_requests: int,
+    num_pages: int,
+    busy: float = 0.7,
 ) -> dict[str, float]:
-    """Serve a load once. The load is the same for each policy."""
+    """Serve a load once. The load is the same for each policy. `busy`: see `replicas_needed`."""
     rng, users = random.Random(1), Users(num_users, random.Random(2))
     router, replicas = Router(PAGE, num_pages), [Replica(num_pages) for _ in range(num_replicas)]
     for name in range(num_replicas):
@@ -154,6 +163,7 @@ def simulate(
     firsts: list[float] = []
     prompt_tokens = cached_tokens = 0
     load: dict[int, int] = defaultdict(int)
+    seconds: dict[int, float] = defaultdict(float)  # that each replica computed
     while events:
         now, _, name = heapq.heappop(events)
         if name is None:
@@ -176,6 +186,7 @@ def simulate(
             prompt_tokens += request.num_prompt_tokens
             cached_tokens += request.num_cached_tokens or 0
         load[name] += computed
+        seconds[name] += end - now
         replica.busy = bool(replica.scheduler.running or replica.scheduler.waiting)
         if replica.busy:
             heapq.heappush(events, (end, next(numbers), name))
@@ -187,6 +198,7 @@ def simulate(
         "first_p50": float(p50),
         "first_p99": float(p99),
         "computed_tokens": sum(work),
+        "needed": replicas_needed([seconds[name] for name in range(num_replicas)], max(due.values()), busy, spare=1),
     }
 
 
@@ -198,6 +210,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--requests", type=int, default=10_000, help="default: %(default)s")
     parser.add_argument("--rate", type=float, help="arrivals a second (default: what keeps the replicas half busy)")
     parser.add_argument("--pages", type=int, default=2048, help=f"of {PAGE} tokens on a replica (default: %(default)s)")
+    parser.add_argument("--busy", type=float, default=0.7, help="of its time, for `needed` (default: %(default)s)")
     parser.add_argument("--step", type=float, help="milliseconds of a step (default: measured)")
     parser.add_argument("--token", type=float, help="microseconds of a token in it (default: measured)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
@@ -214,11 +227,12 @@ def main(arguments: list[str]) -> None:
     print(f"a step: {times.step * 1e3:.2f} ms and {times.token * 1e6:.1f} us a token; {rate:,.1f} arrivals a second")
     runs = {}
     for policy in POLICIES:
-        runs[policy] = simulate(policy, times, options.replicas, options.users, rate, options.requests, options.pages)
+        load = options.replicas, options.users, rate, options.requests, options.pages
+        runs[policy] = simulate(policy, times, *load, options.busy)
         print(f"{policy}: done", flush=True)
     harness.print_table(
         f"{options.replicas} replicas, {options.users:,} users, {options.requests:,} requests",
-        ("", "hit rate", "busiest / mean", "first token p50", "p99"),
+        ("", "hit rate", "busiest / mean", "first token p50", "p99", "needed"),
         [
             (
                 name,
@@ -226,6 +240,7 @@ def main(arguments: list[str]) -> None:
                 f"{row['balance']:.2f}",
                 f"{row['first_p50'] * 1e3:,.1f} ms",
                 f"{row['first_p99'] * 1e3:,.1f} ms",
+                str(row["needed"]),
             )
             for name, row in runs.items()
         ],
