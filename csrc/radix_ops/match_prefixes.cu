@@ -12,8 +12,8 @@
 //                             request, and the warp is as slow as its longest match.
 // 2 match_prefixes_2_warp     a warp walks for a row and compares 32 contiguous tokens at once.
 //
-// Measured on an H100 (yaie/bench/results), prompts of 1,663 tokens: 1 row in 149 us (rung 1) and 19 us (rung 2), 1,024
-// rows in 795 us and 34 us. The CPU's own tree, asked one by one, takes 14 us and 17,000 us. One request at a time,
+// Measured on an H100 (yaie/bench/results), prompts of 1,663 tokens: 1 row in 146 us (rung 1) and 19 us (rung 2), 1,024
+// rows in 795 us and 34 us. The CPU's own tree, asked one by one, takes 17 us and 12,400 us. One request at a time,
 // there is nothing to be gained; and the tree must be flattened and copied first.
 #include "../common.cuh"
 

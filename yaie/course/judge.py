@@ -235,9 +235,8 @@ def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tupl
         return f"It asked for more than {MEMORY_LIMIT >> 30} GiB of memory.", fix
     if result["kind"] == "mismatch":
         if result["headline"]:
-            look = f'yaie.exercise("{exercise.id}").module("emulator").profile(...)'
-            see = f"See what each line does in the notebook: `{look}`."
-            return result["headline"], see if exercise.language.suffix == ".cu" else fix
+            look = exercise.language.look.format(id=exercise.id)
+            return result["headline"], f"See what each line does in the notebook: `{look}`." if look else fix
         by_hand = max(len(result[key]) for key in ("given", "got", "expected")) <= BY_HAND
         first = "Work through that input by hand" if by_hand else "Find out how the first difference comes about"
         return _is_wrong(result["what"]), f"{first}, then fix the function."

@@ -131,10 +131,10 @@ class Server:
         if self.engine.num_open >= self.engine.limit:
             raise Busy
         param = "messages" if order.is_chat else "prompt"
+        watches = [Stopwatch(self.metrics) for _ in order.choices()]  # from here on, so with the time of tokenizing
         try:  # in a thread of its own: a long text takes long
             prompts = [await asyncio.to_thread(encode, prompt, self.engine.tokenizer) for prompt in order.prompts]
             numbers, params = zip(*order.choices(), strict=True)
-            watches = [Stopwatch(self.metrics) for _ in numbers]
             async with aclosing(self.engine.answers([prompts[number] for number in numbers], params)) as chunks:
                 async for place, chunk in chunks:
                     watches[place].saw(len(chunk.token_ids), chunk.output.finish_reason if chunk.output else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from yaie.engine.output import RequestOutput, TokenLogprobs
@@ -72,14 +72,8 @@ class Order:
         """Of each answer the number of its prompt, and its parameters: with a seed, answers to one prompt differ."""
         params = [self.params] * self.n
         if self.params.seed is not None:
-            params = [_with(self.params, seed=(self.params.seed + i) % 2**63) for i in range(self.n)]
+            params = [replace(self.params, seed=(self.params.seed + i) % 2**63) for i in range(self.n)]
         return [(number, each) for number in range(len(self.prompts)) for each in params]
-
-
-def _with(params: SamplingParams, **changes: Any) -> SamplingParams:
-    from dataclasses import replace
-
-    return replace(params, **changes)
 
 
 # ---- what a request says

@@ -103,8 +103,13 @@ class Language(ABC):
     fence: str  # its name in Markdown
     ends_process: str  # the function that ends the whole process
     header: tuple[str, ...] = ()  # further lines for the top of an exercise file
+    look: str = ""  # how to see what each line does, with `{id}` for the exercise; "" where nothing shows it
 
     # --- the engine's function
+
+    @abstractmethod
+    def source_file(self, module: str) -> str:
+        """The engine's file that a module lies in, from the repository's root."""
 
     @abstractmethod
     def reference(self, exercise: Exercise) -> str:

@@ -42,7 +42,12 @@ class Cuda(Language):
     suffix, comment, fence, ends_process = ".cu", "//", "cpp", "exit"
     header = ("So are launchers and includes. You may add helper functions and constants of your own.",)
 
+    look = 'yaie.exercise("{id}").module("emulator").profile(...)'
+
     # --- the engine's function
+
+    def source_file(self, module: str) -> str:
+        return module
 
     def reference(self, exercise: Exercise) -> str:
         return _taken_out(engine_text(exercise.module), exercise.function).source
