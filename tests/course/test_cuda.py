@@ -160,9 +160,9 @@ def test_finding_without_a_known_mistake_gives_its_usual_cause(sandbox, exercise
 
 WALK = find_exercise("12.1")
 OUTSIDE = {  # what the learner's function gives back leads the engine astray
-    "another page size": ("block_size", "16"),
-    "a negative slot": ("return ", "return -1000000 + "),
-    "far too large": ("return ", "return 1000000 + "),
+    "another page size": ("block_size)", "1)", "problem.cuh"),
+    "a negative slot": ("return ", "return -1000000 + ", "check.cu"),
+    "far too large": ("return ", "return 1000000 + ", "check.cu"),
 }
 
 
@@ -171,14 +171,15 @@ def test_a_finding_in_the_engines_line_is_not_to_be_fixed_there(name, sandbox, e
     """ "Fix that line" under a line of the engine's, and a guard that it lacks as the cause, send a learner into a file
     that is not theirs. Brothers: whatever was seen outside of the learner's file, by the emulator or by the clock."""
     head, _, body = WALK.language.reference(WALK).partition("{")
-    answer = f"{head}{{{body.replace(*OUTSIDE[name])}"
+    old, new, where = OUTSIDE[name]
+    answer = f"{head}{{{body.replace(old, new)}"
     outcome = judge.check("12.1", WALK.language.render(WALK.file, {"12.1": answer}), sandbox)
     rows = dict(outcome.rows)
     assert outcome.status == judge.FAILED
     assert "Where" not in rows
-    assert "paged_decode_1_thread_per_head.cu" in rows["Found"]
+    assert where in rows["Found"]
     assert "Likely cause" not in rows
-    assert rows["Next step"].startswith("That line is not yours: look at what your `slot_of_token` gives back")
+    assert rows["Next step"].startswith("That line is not yours: look at what your `slot_of_lane` gives back")
 
 
 def test_name_that_the_engine_has_already_is_explained(sandbox, exercises):
