@@ -469,3 +469,12 @@ def test_a_save_is_checked(exercises, sandbox, monkeypatch):
     titles = [panel.title for panel in watch.watch(saves())]
     passed = "8.1 One thread per element: passed"
     assert titles == [passed, "This file cannot be used yet", f"{NAME} was saved; no exercise in it has changed"]
+
+
+def test_a_constant_of_the_last_exercise_does_not_meet_the_engines(sandbox, exercises):
+    """TILE is a constant of the engine's transpose: 9.3 did not compile any more once 9.5 had one of that name."""
+    softmax = find_exercise("9.5")
+    solved = softmax.language.solved(softmax.file).replace("ROW_THREADS", "TILE")
+    assert "constexpr int TILE = 256" in solved
+    for id in ("9.3", "9.5"):
+        assert judge.check(id, solved, sandbox).passed
