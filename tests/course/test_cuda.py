@@ -478,3 +478,16 @@ def test_a_constant_of_the_last_exercise_does_not_meet_the_engines(sandbox, exer
     assert "constexpr int TILE = 256" in solved
     for id in ("9.3", "9.5"):
         assert judge.check(id, solved, sandbox).passed
+
+
+def test_a_macro_with_a_name_of_the_engines_is_named(sandbox, exercises):
+    """It would change the engine's launcher, too: THREADS made a right sum read memory that nobody had written."""
+    reduce = find_exercise("9.4")
+    solved = reduce.language.solved(reduce.file)
+    above = solved.replace("\ntemplate", "\n#define THREADS 32\ntemplate", 1)
+    outcome = judge.check("9.4", above, sandbox)
+    assert outcome.status == judge.FAILED
+    assert outcome.headline.startswith(
+        f"The macro `THREADS` in line {above[: above.index('#define')].count(chr(10)) + 1}"
+    )
+    assert judge.check("9.4", above.replace("THREADS 32", "MY_THREADS 32"), sandbox).passed
