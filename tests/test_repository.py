@@ -113,7 +113,11 @@ def test_jupyterlab_is_told_what_it_would_ask(tmp_path):
     assert f"cp yaie/course/jupyterlab.json {tmp_path}/share/jupyter/lab/settings/overrides.d/yaie.json" in done.stdout
     for plugin, settings in json.loads((REPOSITORY / "yaie/course/jupyterlab.json").read_text()).items():
         package, _, name = plugin.partition(":")
-        schema = json.loads((Path(sys.prefix) / f"share/jupyter/lab/schemas/{package}/{name}.json").read_text())
+        lab = Path(sys.prefix) / "share/jupyter"  # an extension brings the schemas of its own plugins
+        schemas = [lab / "lab/schemas", lab / "labextensions" / package / "schemas"]
+        schema = json.loads(
+            next(file for path in schemas if (file := path / package / f"{name}.json").exists()).read_text()
+        )
         for key, value in settings.items():
             known = schema["properties"][key]
             types = {"string": str, "boolean": bool, "object": dict}

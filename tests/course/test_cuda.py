@@ -160,9 +160,9 @@ def test_finding_without_a_known_mistake_gives_its_usual_cause(sandbox, exercise
 
 WALK = find_exercise("12.1")
 OUTSIDE = {  # what the learner's function gives back leads the engine astray
-    "another page size": ("block_size", "16"),
-    "a negative slot": ("return ", "return -1000000 + "),
-    "far too large": ("return ", "return 1000000 + "),
+    "another page size": ("block_size)", "1)", "problem.cuh"),
+    "a negative slot": ("return ", "return -1000000 + ", "check.cu"),
+    "far too large": ("return ", "return 1000000 + ", "check.cu"),
 }
 
 
@@ -171,14 +171,15 @@ def test_a_finding_in_the_engines_line_is_not_to_be_fixed_there(name, sandbox, e
     """ "Fix that line" under a line of the engine's, and a guard that it lacks as the cause, send a learner into a file
     that is not theirs. Brothers: whatever was seen outside of the learner's file, by the emulator or by the clock."""
     head, _, body = WALK.language.reference(WALK).partition("{")
-    answer = f"{head}{{{body.replace(*OUTSIDE[name])}"
+    old, new, where = OUTSIDE[name]
+    answer = f"{head}{{{body.replace(old, new)}"
     outcome = judge.check("12.1", WALK.language.render(WALK.file, {"12.1": answer}), sandbox)
     rows = dict(outcome.rows)
     assert outcome.status == judge.FAILED
     assert "Where" not in rows
-    assert "paged_decode_1_thread_per_head.cu" in rows["Found"]
+    assert where in rows["Found"]
     assert "Likely cause" not in rows
-    assert rows["Next step"].startswith("That line is not yours: look at what your `slot_of_token` gives back")
+    assert rows["Next step"].startswith("That line is not yours: look at what your `slot_of_lane` gives back")
 
 
 def test_name_that_the_engine_has_already_is_explained(sandbox, exercises):
@@ -468,3 +469,25 @@ def test_a_save_is_checked(exercises, sandbox, monkeypatch):
     titles = [panel.title for panel in watch.watch(saves())]
     passed = "8.1 One thread per element: passed"
     assert titles == [passed, "This file cannot be used yet", f"{NAME} was saved; no exercise in it has changed"]
+
+
+def test_a_constant_of_the_last_exercise_does_not_meet_the_engines(sandbox, exercises):
+    """TILE is a constant of the engine's transpose: 9.3 did not compile any more once 9.5 had one of that name."""
+    softmax = find_exercise("9.5")
+    solved = softmax.language.solved(softmax.file).replace("ROW_THREADS", "TILE")
+    assert "constexpr int TILE = 256" in solved
+    for id in ("9.3", "9.5"):
+        assert judge.check(id, solved, sandbox).passed
+
+
+def test_a_macro_with_a_name_of_the_engines_is_named(sandbox, exercises):
+    """It would change the engine's launcher, too: THREADS made a right sum read memory that nobody had written."""
+    reduce = find_exercise("9.4")
+    solved = reduce.language.solved(reduce.file)
+    above = solved.replace("\ntemplate", "\n#define THREADS 32\ntemplate", 1)
+    outcome = judge.check("9.4", above, sandbox)
+    assert outcome.status == judge.FAILED
+    assert outcome.headline.startswith(
+        f"The macro `THREADS` in line {above[: above.index('#define')].count(chr(10)) + 1}"
+    )
+    assert judge.check("9.4", above.replace("THREADS 32", "MY_THREADS 32"), sandbox).passed

@@ -114,6 +114,30 @@ def test_needed_follows_names_and_macros():
     assert "using" not in text
 
 
+BELOW = """struct Later;
+__device__ int below(int x);
+__global__ void kernel(Later* at) { at->x = below(TILE) + THREADS; }
+constexpr int TILE = 8;
+#define THREADS 64
+struct Later { int x; };
+constexpr int STEP = 2;
+__device__ int below(int x) { return x + STEP; }
+#define WARPS 4
+"""
+
+
+def test_a_constant_below_is_not_meant():
+    """A constant or macro of 9.5 with the name of one in the engine's file broke the compile of 9.3 above it. What is
+    declared above and defined below is needed, and so is what this uses."""
+    text = cuda_text.own(BELOW, {"kernel"})
+    assert "int TILE" not in text
+    assert "WARPS 4" not in text
+    assert "THREADS 64" in text  # `below` stands under it
+    for kept in ("struct Later { int x; };", "STEP = 2", "return x + STEP"):
+        assert kept in text
+    assert text.count("\n") == BELOW.count("\n")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -51,6 +51,33 @@ def test_a_headline_is_a_sentence(what, said):
     assert judge._is_wrong(what) == said
 
 
+class Counting:
+    """A sandbox in which the engine's own function counts so many; or runs out of time."""
+
+    def __init__(self, courses):
+        self.courses = courses
+
+    def run(self, job):
+        return {"end": "finished" if self.courses else "timeout", "result": {"passed": True, "score": self.courses}}
+
+
+@pytest.mark.parametrize(
+    ("count", "courses", "said"),
+    [
+        (1768, 1024, "1,768 copies of tensors, on all inputs together. The course's: 1,024. There is a better way."),
+        (5, 5, "5 copies of tensors, on all inputs together. The course's: 5. That is as good."),
+        (4, 5, "4 copies of tensors, on all inputs together. The course's: 5. Yours is better."),
+        (4, None, "4 copies of tensors, on all inputs together. The course's could not be counted now: check again."),
+    ],
+)
+def test_a_score_stands_beside_the_courses(count, courses, said):
+    """A number alone says nothing, and the course's is not the best there can be. (That a wrong answer gets none, and
+    that both are counted in the same way, is a promise of each exercise with a score.)"""
+    mine = {"end": "finished", "result": {"passed": True, "score": count}}
+    assert judge._score_rows(find_exercise("17.2"), mine, Counting(courses)) == [("Score", said)]
+    assert judge._score_rows(find_exercise("17.1"), mine, Counting(courses)) == []
+
+
 def test_one_thing_is_not_several():
     """Would catch "1 layers", and "1 layer" where it is 11 or 2.1."""
     with expect.given("1 layers, 1 tokens; 11 tokens, 2.1 layers, 1 of 2 layers"):

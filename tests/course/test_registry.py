@@ -41,6 +41,7 @@ PROBLEMS = {
     "same hints": ("hints = [", "hints = ['a', 'a', 'b', ' ']\n[[mistakes]]\nold = [", "expected three strings"),
     "requires": ("minutes = 3", "minutes = 3\nrequires = ['9.9']", "come before this one; '9.9' does not"),
     "requires itself": ("minutes = 3", "minutes = 3\nrequires = ['0.1']", "'0.1' does not"),
+    "score": ("minutes = 3", "minutes = 3\nscore = 3", "score is '3'; expected if any, what is counted, in words"),
     "time limit": ("minutes = 3", "minutes = 3\ntime_limit = -5", "time_limit is '-5'; expected if any, a number"),
     "mistake": ("[[mistakes]]", "[[mistakes]]\nwhy = ''", "mistake 1: unknown field 'why'"),
     "broken": ("[[mistakes]]", "[broken]\nold = ''\n[[mistakes]]", "broken: new is missing; expected a string"),

@@ -84,6 +84,12 @@ CHANGES = {
     "same answer": ("right/1.py", None, "2.py", "has 2 answers that differ"),
     "no expectation": ("wrong/at_least_one.py", "# expect:", "#", 'expected a comment "expect: '),
     "other language": ("right/1.cu", None, "2.py", "right/1.cu: expected a .py file"),
+    "no worse answer": (
+        "exercise.toml",
+        "minutes = ",
+        'score = "steps"\nminutes = ',
+        "expected an answer with a larger score",
+    ),
     "no statement": ("statement.md", None, None, "statement.md is empty"),
 }
 

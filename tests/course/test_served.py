@@ -29,6 +29,7 @@ NOT_IN_A_STEP = {
     "5.4": "generation without an engine, to see what an engine has to be faster than",
     "8.1": "a first kernel, to warm up",
     "8.2": "a first kernel, to warm up",
+    "8.3": "one vector of two, to see that stores can move too much",
     "9.1": "copies of blocks: only a fork needs them",
     "9.3": "a transpose, to learn what shared memory is for",
     "9.4": "a sum, to learn how threads work together",

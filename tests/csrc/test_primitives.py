@@ -37,6 +37,14 @@ def test_a_row_that_is_too_long_is_refused():
     assert {finding.kind for finding in caught.value.findings} <= {"bad_launch", "launch_error"}
 
 
+@pytest.mark.parametrize("n", [0, 1, 127, 128, 129, 1000])
+def test_interleave(n):
+    """A missing guard writes behind the end, a wrong grid leaves elements out."""
+    a, b, c = (torch.randn(size, device=DEVICE) for size in (n, n, 2 * n))
+    module("interleave").interleave(a, b, c, n)
+    assert torch.equal(c, torch.stack([a, b], 1).flatten())
+
+
 @pytest.mark.parametrize("depth", [0, 16, 48])
 def test_tile_product(depth):
     """Whole numbers are exact in float16 and in the sums: one element in another lane's place is a wrong number."""

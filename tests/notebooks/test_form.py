@@ -12,7 +12,7 @@ import pytest
 
 from yaie.course import REPOSITORY
 from yaie.course.registry import Lesson, exercise_files, lessons
-from yaie.course.tools.notebooks import KERNEL, WIDGET, all_notebooks
+from yaie.course.tools.notebooks import CHECK, KERNEL, WIDGET, all_notebooks
 
 TAGS = {"nbval-ignore-output", "nbval-check-output", "nbval-skip", "raises-exception"}
 MAX_BYTES = 1_500_000
@@ -35,10 +35,13 @@ def test_every_lesson_has_its_notebooks():
 def test_what_is_out_of_form_is_found(tmp_path):
     """A lint that finds nothing wrong with a bad notebook proves nothing about the good ones."""
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    shown = {"text/plain": "○ 0.2 Another: not attempted\n  Nothing"}
+    outcome = nbformat.v4.new_output("execute_result", shown, execution_count=None)
     notebook.cells = [
         nbformat.v4.new_markdown_cell("# Title\n\n### Too deep\n\n![](nothing.png) [gone](gone.md)"),
         nbformat.v4.new_code_cell("%time 1", execution_count=7, metadata={"tags": ["mine"]}),
         nbformat.v4.new_code_cell('steps = yaie.predict("steps", 13)'),
+        nbformat.v4.new_code_cell('yaie.exercise("0.1").check()', outputs=[outcome]),
     ]
     path = tmp_path / "00_start_here.ipynb"
     nbformat.write(notebook, path)
@@ -52,6 +55,7 @@ def test_what_is_out_of_form_is_found(tmp_path):
         "a magic",
         "predicts 13",
         "how far",
+        "the check of 0.1 shows '○ 0.2 Another: not attempted'",
     ):
         assert part in found
 
@@ -74,6 +78,7 @@ def lint(path: Path) -> list[str]:
         found.append("no lesson of the course has this name")
     else:
         found += _lint_exercises(path.parent.name, notebook, lesson)
+        found += _lint_checks(notebook, lesson)
     found += _lint_predictions(notebook)
     return [f"{path.parent.name}/{path.name}: {problem}" for problem in found]
 
@@ -147,6 +152,16 @@ def _lint_exercises(folder: str, notebook: Any, lesson: Lesson) -> Iterator[str]
         for call in wanted:
             if f'yaie.exercise("{exercise.id}"){call}' not in code:
                 yield f'nowhere calls yaie.exercise("{exercise.id}"){call}'
+
+
+def _lint_checks(notebook: Any, lesson: Lesson) -> Iterator[str]:
+    """What a check is stored to say is not compared: after exercises have moved it would go on naming another one."""
+    titles = {exercise.id: exercise.title for exercise in lesson.exercises}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and (check := CHECK.fullmatch(cell.source)):
+            said = "".join(output.get("data", {}).get("text/plain", "") for output in cell.outputs)
+            if f"{check[1]} {titles.get(check[1])}: not attempted" not in said:
+                yield f"the check of {check[1]} shows {said.partition(chr(10))[0]!r}: run the notebook again"
 
 
 def _lint_predictions(notebook: Any) -> Iterator[str]:

@@ -4,6 +4,7 @@ Each run leaves a screenshot in build/screenshots/.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -83,6 +84,16 @@ RUN_CUDA_CARD = """async () => {
   panel.content.activeCellIndex = index;
   await app.commands.execute('notebook:run-cell');
   panel.content.scrollToItem(index, 'start');
+}"""
+
+
+SHOW_SLIDER = """async () => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const panel = app.shell.currentWidget;
+  await panel.context.ready;
+  const index = panel.content.widgets.findIndex(cell => cell.model.sharedModel.source.includes('slider('));
+  await panel.content.scrollToItem(index, 'start');
 }"""
 
 
@@ -201,6 +212,26 @@ def test_notebook_runs_in_jupyterlab(name, server, watched):
     assert page.locator(".Toastify__toast, .jp-Dialog").count() == 0  # nobody asks whether you would like news
     assert watched.errors == []
     assert watched.outside == []
+
+
+def test_a_slider_still_shows_its_picture_after_the_kernel_has_ended(server, watched):
+    """Its control lives in the kernel: "model not found" greeted a learner who opened a notebook again."""
+    address = f"{server}/lab/tree/notebooks/03_attention.ipynb?token=t&reset"
+    watched.open(address).evaluate(RUN_ALL)
+    with urllib.request.urlopen(f"{server}/api/sessions?token=t") as answer:
+        sessions = [session["id"] for session in json.load(answer)]
+    for session in sessions:
+        url = f"{server}/api/sessions/{session}?token=t"
+        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"))
+    page = watched.open(address)
+    page.evaluate(SHOW_SLIDER)
+    output = page.locator(".jp-OutputArea")
+    shown = output.get_by_text("model not found").or_(output.locator(".widget-slider"))
+    shown.first.wait_for(timeout=60_000)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "slider_again.png")
+    assert page.get_by_text("model not found").count() == 0
+    assert output.locator(".widget-html img").first.is_visible()
 
 
 @pytest.mark.parametrize("way", ["Open beside", "exercises/00_start_here.py"])

@@ -22,6 +22,7 @@ from yaie.course.show import Panel
 
 NOT_ATTEMPTED, FAILED, PASSED = "not attempted", "failed", "passed"
 NOT_COMPILED = "It does not compile."
+WORSE, AS_GOOD = "There is a better way.", "That is as good."  # of a score, beside the course's
 TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 
 HOME = str(REPOSITORY / "exercises")  # where mistakes are said to lie: what is compiled once is found again
@@ -112,12 +113,14 @@ def _run(exercise: Exercise, text: str, written: Written, sandbox: Sandbox) -> O
     if _passed(report):
         of_the_engine = not exercise.module.startswith("yaie.course.")  # else it is an input that was asked for
         praise = "does what the engine's own does on every input tried" if of_the_engine else "gives what was asked for"
-        return Outcome(exercise, PASSED, f"`{exercise.qualname}` {praise}.", _output_rows(report))
+        rows = [*_score_rows(exercise, report, sandbox), *_output_rows(report)]
+        return Outcome(exercise, PASSED, f"`{exercise.qualname}` {praise}.", rows)
     alone = _job(exercise, text, [exercise.id], sandbox) if others else report
     if _passed(alone):
         names = ", ".join(others)
         note = f"With your own {names} around it the check fails, so look there next (`yaie check {others[0]}`)."
-        return Outcome(exercise, PASSED, "Right on its own.", [("But", note), *_output_rows(alone)])
+        rows = [("But", note), *_score_rows(exercise, alone, sandbox), *_output_rows(alone)]
+        return Outcome(exercise, PASSED, "Right on its own.", rows)
     rows = _describe(exercise, alone, text)
     if written.remark and _went_wrong_outside(alone):
         rows.append(("Note", written.remark))
@@ -159,6 +162,21 @@ def passes(exercise: Exercise, text: str, sandbox: Sandbox) -> bool:
 
 def _passed(report: dict[str, Any]) -> bool:
     return report["end"] == "finished" and report["result"]["passed"]
+
+
+def _score_rows(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) -> list[tuple[str, str]]:
+    """What a right answer costs beside what the engine's own function does, which the same check counts now."""
+    if not exercise.score:
+        return []
+    engines = exercise.language.solved(exercise.file)
+    exercise.language.prepare(exercise, [engines])
+    course = _job(exercise, engines, [exercise.id], sandbox, folder=HOME)
+    count = report["result"]["score"]
+    if not _passed(course):  # there was no time, or no memory
+        return [("Score", f"{count:,} {exercise.score}. The course's could not be counted now: check again.")]
+    courses = course["result"]["score"]
+    verdict = WORSE if count > courses else "Yours is better." if count < courses else AS_GOOD
+    return [("Score", f"{count:,} {exercise.score}. The course's: {courses:,}. {verdict}")]
 
 
 def _likely_cause(

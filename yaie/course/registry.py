@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import textwrap
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,9 @@ class Exercise:
     a device function, a template; or a launcher, which goes with the kernels above it that only it needs). `difficulty`
     is 1 to 3. `time_limit` is the seconds that a check may take, without the compiler; one in Python takes less than 1.
 
+    With a `score`, which is a text that says what is counted, the check returns a count: fewer is better. It is shown
+    beside that of the engine's own function, and decides nothing: an answer that is right has passed.
+
     With `broken` = (old, new) the learner does not get an empty function but the engine's with `old`, which occurs once
     in it, replaced by `new`, and is to find that mistake and fix it.
     """
@@ -70,6 +74,7 @@ class Exercise:
     folder: Path
     requires: tuple[str, ...] = ()
     time_limit: float = 3.0
+    score: str = ""
     broken: tuple[str, str] | None = None
 
     @property
@@ -94,14 +99,15 @@ class Exercise:
         """The file that a learner writes this function in."""
         return ExerciseFile(self.lesson, self.language)
 
-    def check(self) -> None:
-        """Run the folder's `check.py` on the engine, into which the learner's function has been put.
+    def check(self) -> int | None:
+        """Run the folder's `check.py` on the engine, into which the learner's function has been put. Returns the count
+        of its `score`, if it has one.
 
         It raises through `yaie.course.expect.expect` at the first wrong result, and tries small inputs first, so that
         the failing input it shows is small.
         """
         number = self.id.partition(".")[2]
-        importlib.import_module(f"{self.lesson.package}.exercise_{number}.check").check()
+        return importlib.import_module(f"{self.lesson.package}.exercise_{number}.check").check()
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,9 @@ def _load_exercise(id: str, folder: Path, lesson: Lesson, earlier: tuple[str, ..
         "time_limit": float(table.get("time_limit", 10 if table["target"].startswith("csrc/") else 3)),
     }
     statement = (folder / "statement.md").read_text(encoding="utf-8").strip()
+    if statement and (score := table.get("score")):
+        counted = f"An answer that is right gets a score: {score}. Fewer is better."
+        statement = f"{statement}\n\n{textwrap.fill(counted, 100)}"
     return Exercise(id=id, lesson=lesson, folder=folder, statement=statement, **table)
 
 
@@ -238,6 +247,7 @@ EXERCISE = {
     "requires": ("if any, a list of ids", _texts),
     "time_limit": ("if any, a number of seconds", lambda value: type(value) in (int, float) and value > 0),
     "hints": ("three strings that differ", lambda value: _texts(value) and len({*map(str.strip, value)} - {""}) >= 3),
+    "score": ("if any, what is counted, in words", lambda value: isinstance(value, str) and value.strip() != ""),
     "broken": ("if any, a table", lambda value: isinstance(value, dict)),
     "mistakes": ("tables", lambda value: isinstance(value, list) and all(isinstance(each, dict) for each in value)),
 }

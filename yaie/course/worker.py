@@ -21,13 +21,14 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     number of seconds after which the emulator stops a call. With `job["every"]` the check goes on after an input that
     goes wrong.
 
-    Returns {"passed": True}, or how it failed: {"passed": False, "kind": ..., ...}, where the kind is "mismatch" (a
-    wrong result), "error" (an exception), "import" (the file itself cannot be run), "compile" (it does not compile) or
-    "finding" (what the emulator saw a kernel do). "failures" are the reports of all inputs that went wrong.
+    Returns {"passed": True, "score": what the check counted}, or how it failed: {"passed": False, "kind": ..., ...},
+    where the kind is "mismatch" (a wrong result), "error" (an exception), "import" (the file itself cannot be run),
+    "compile" (it does not compile) or "finding" (what the emulator saw a kernel do). "failures" are the reports of all
+    inputs that went wrong.
     """
     os.environ["YAIE_EXERCISES_DIR"] = job["folder"]
     exercise = find_exercise(job["exercise"])
-    kind, failures = "import", []  # the reports
+    kind, failures, score = "import", [], None  # the reports
 
     def go_on(error: Exception) -> None:
         failures.append(_report(exercise, error, "error"))
@@ -39,12 +40,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         engine_seam.limit_calls(job["call_limit"])
         exercise.language.install(exercise.file, job["text"], job["use"])
         kind = "error"
-        exercise.check()
+        score = exercise.check()
     except BaseException as error:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the report needs memory
         failures.append(_report(exercise, error, kind))
-    return {"passed": not failures, **(failures[0] if failures else {}), "failures": failures}
+    return {"passed": not failures, "score": score, **(failures[0] if failures else {}), "failures": failures}
 
 
 def _report(exercise: Exercise, error: BaseException, kind: str) -> dict[str, Any]:

@@ -108,8 +108,9 @@ class Cuda(Language):
             names = (name for piece in pieces if piece.body for name in piece.defines)
             raise self.missing(exercise, text, names, seen if declared else "") from error
         attempted = not (function.is_hole or self.is_as_found(exercise, function.source))
-        hash = digest(cuda_text.normal(_own(exercise.file, text, [exercise.function]))) if attempted else ""
-        problem = _uncallable(exercise, function)
+        own = _own(exercise.file, text, [exercise.function]) if attempted else ""
+        hash = digest(cuda_text.normal(own)) if attempted else ""
+        problem = _uncallable(exercise, function) or _macro_of_the_engine(exercise, own)
         first_line = _taken_out(text, exercise.function).first_line
         return Written(attempted, hash, first_line, function.last_line, problem=problem)
 
@@ -351,6 +352,21 @@ def _uncallable(exercise: Exercise, function: Piece) -> FileProblem | None:
             "Give the function the types of its parameters back: the engine's launcher relies on them. Their names are "
             "yours to choose.",
         )
+    return None
+
+
+def _macro_of_the_engine(exercise: Exercise, own: str) -> FileProblem | None:
+    """A macro that would change what the engine's own text says, in silence; a constant would not compile."""
+    texts = _with_headers(REPOSITORY / compiled_files(exercise.module)[0]).values()
+    names = frozenset().union(*(piece.defines for text in texts for piece in cuda_text.pieces(text)))
+    for match in re.finditer(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", own, re.MULTILINE):
+        if match[1] in names - {exercise.function}:
+            line = own.count("\n", 0, match.start()) + 1
+            return FileProblem(
+                f"The macro `{match[1]}` in line {line} of {exercise.file.name} has the name of something in the "
+                f"engine's file, which would change with it.",
+                "Give the macro another name.",
+            )
     return None
 
 

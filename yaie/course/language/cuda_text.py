@@ -7,11 +7,10 @@ files in `csrc/`, where a function is defined once and outside of any namespace.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from yaie.course.language.base import needed
 from yaie.cuda.source import split_top_level
 
 _SKIPPED = re.compile(
@@ -19,6 +18,7 @@ _SKIPPED = re.compile(
     r"|^[ \t]*\#(?:\\\n|(?!//|/\*)[^\n])*",
     re.DOTALL | re.MULTILINE,
 )
+_MACRO = re.compile(r"\s*#\s*define\b")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 # What stands in the innermost brackets: those that have only empty ones in them.
 _INSIDE = re.compile(r"(?<=\{)(?:[^{}]|\{\})+(?=\})|(?<=\()(?:[^()]|\(\))+(?=\))|<[^<>;(){}]*>")
@@ -175,16 +175,33 @@ def own(text: str, wanted: Iterable[str], others: Iterable[str] = ()) -> str:
     """The text with all blanked that the definitions of `wanted` do not need, and the functions `others`.
 
     What is left stays in its line. A piece that defines nothing by name (`using namespace`, an unnamed namespace) may
-    do anything and counts as needed, and so does whatever a macro mentions. Preprocessor lines stay.
+    do anything and counts as needed, and so does whatever a macro mentions. Preprocessor lines stay, but macros that
+    nothing below uses: the engine's text comes next.
     """
-    macros = (match.group() for match in _SKIPPED.finditer(text) if re.match(r"\s*#\s*define\b", match.group()))
-    names = set(wanted).union(*map(_NAME.findall, macros))
-    every = pieces(text)
-    kept = needed([each for each in every if not (each.body and each.defines & set(others))], names)
-    for piece in every:
-        if piece not in kept:
-            text = text[: piece.start] + _blanks(piece.source) + text[piece.end :]
+    wanted = set(wanted)
+    every = [each for each in pieces(text) if not (each.body and each.defines & set(others))]
+    macros = {match.start(): match.group() for match in _SKIPPED.finditer(text) if _MACRO.match(match.group())}
+    kept: list[Piece] = []
+    while True:
+        end = max((each.end for each in kept), default=0)
+        names = wanted.union(*(_NAME.findall(macro) for start, macro in macros.items() if start < end))
+        more = [each for each in every if each not in kept and _is_needed(each, kept, names)]
+        if not more:
+            break
+        kept += more
+    gone = [(each.start, each.source) for each in pieces(text) if each not in kept]
+    for start, source in [*gone, *((start, macro) for start, macro in macros.items() if start >= end)]:
+        text = text[:start] + _blanks(source) + text[start + len(source) :]
     return text
+
+
+def _is_needed(piece: Piece, kept: list[Piece], names: Set[str]) -> bool:
+    """Whether the kept pieces, or one of the names, need the piece. A constant or a type must stand above what uses it:
+    one below is another function's, and may have the name of one of the engine's."""
+    if not piece.defines or piece.defines & names:
+        return True
+    users = [each for each in kept if piece.body or piece.start < each.start]
+    return any(piece.defines & each.uses for each in users) or any(piece.defines & each.defines for each in kept)
 
 
 # ---- signatures

@@ -4,12 +4,14 @@
 
 Notebooks are stored as a learner first meets them: run from top to bottom with no exercise attempted. Running again
 changes nothing: a cell whose output is not compared (`nbval-ignore-output`) keeps what it showed; --fresh renews it.
+What a check says of an exercise that was not attempted is always the same, and is renewed: its number may be another.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -22,6 +24,7 @@ from yaie.course.tools import generate
 
 FOLDERS = ("notebooks", "solutions")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+CHECK = re.compile(r'yaie\.exercise\("([\d.]+)"\)\.check\(\)')  # a cell that is a check and nothing else
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -47,7 +50,7 @@ def run(path: Path, *, fresh: bool = False) -> None:
     client.execute()
     for cell in notebook.cells:
         ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
-        if ignored and before[cell.id] and not fresh:
+        if ignored and before[cell.id] and not fresh and not CHECK.fullmatch(cell.source):
             cell.outputs = before[cell.id]
         for output in cell.get("outputs", []):  # a slider's control is gone with its kernel; its still picture stays
             output.get("data", {}).pop(WIDGET, None)

@@ -75,16 +75,17 @@ def promises(exercise: Exercise) -> Iterator[Promise]:
         # A stub that does not compile is worthless to a learner. A statement of no effect makes it count as attempted.
         yield promise("idle stub", partial(with_body, {exercise.id: idle}), judge.FAILED, unsaid=judge.NOT_COMPILED)
     # A check that refuses the engine's own function is wrong; one that insists on one way of writing is, too.
-    yield promise("reference", partial(language.solved, exercise.file), judge.PASSED)
+    same = judge.AS_GOOD if exercise.score else ""
+    yield promise("reference", partial(language.solved, exercise.file), judge.PASSED, same)
     for path in answers(exercise, "right"):
-        yield promise(f"right/{path.name}", partial(with_answer, path), judge.PASSED)
+        yield promise(f"right/{path.name}", partial(with_answer, path), judge.PASSED, expected(path))
     # A mistake that passes shows a hole in the check; one with another's message misleads the learner.
     for number, mistake in enumerate(exercise.mistakes, 1):
         change = partial(with_change, mistake.old, mistake.new)
         yield promise(f"mistake {number}", change, judge.FAILED, f"Likely cause: {mistake.message}")
     # A wrong answer that passed once must never pass again, nor be told something else than what is wrong.
     for path in answers(exercise, "wrong"):
-        yield promise(f"wrong/{path.name}", partial(with_answer, path), judge.FAILED, expected(path))
+        yield promise(f"wrong/{path.name}", partial(with_answer, path), judge.FAILED, expected(path), "Score:")
 
 
 def answers(exercise: Exercise, kind: str) -> list[Path]:
@@ -93,7 +94,7 @@ def answers(exercise: Exercise, kind: str) -> list[Path]:
 
 
 def expected(path: Path) -> str:
-    """A part of what the check says of a wrong answer: it stands in the file's first line."""
+    """A part of what the check says of an answer: it stands in the file's first line."""
     found = re.match(r"(?:#|//) expect: (\S.*)", path.read_text(encoding="utf-8"))
     return found[1].strip() if found else ""
 
@@ -119,6 +120,8 @@ def lacks(exercise: Exercise) -> list[str]:
     different.discard(exercise.language.code(exercise.language.reference(exercise)))
     if len(different) < 3 or len(different) < len(right):
         found.append(f"right/ has {len(different)} answers that differ from each other and the engine's; expected 3")
+    if exercise.score and judge.WORSE not in map(expected, right):
+        found.append(f'right/: expected an answer with a larger score, a comment "expect: {judge.WORSE}" in its line 1')
     for path in wrong:
         if not expected(path):
             found.append(f'wrong/{path.name}: expected a comment "expect: part of what the check says" in line 1')

@@ -25,7 +25,7 @@ def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
-def check() -> None:
+def check() -> int:
     module = engine_seam.module("model_ops/rope.cu")
     x = torch.tensor([[[1.0, 2.0, 3.0, 4.0]]])
     with given("one token, one head [1, 2, 3, 4], cos = [0, 1], sin = [1, 0]"):
@@ -57,3 +57,6 @@ def check() -> None:
         stores = [step for step in profile.trace if step.operation == "store"]
         tokens = sorted({place // 256 for step in stores for place in step.elements})
         expect(tokens, [0], "tokens that thread block 0 turns")
+    with given("profile of rope_2_packs, 2 tokens of 4 heads of 64"):
+        profile = module.profile("rope_2_packs", x, angles, angles.clone(), 2, 4, 64, 256, 0)
+        return sum(line.sectors for line in profile.lines)

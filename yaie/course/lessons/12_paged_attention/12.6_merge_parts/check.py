@@ -55,7 +55,7 @@ CASES = [
 ]
 
 
-def check() -> None:
+def check() -> int:
     module = engine_seam.module("paged_attention/paged_decode_1_thread_per_head.cu", more=LAUNCHERS)
     for lses, parts, wrong in CASES:
         stride = 2 if len(lses) > 1 else 1
@@ -69,6 +69,9 @@ def check() -> None:
             wanted = [mean, max(lses) + log2(total)]
             note = named(merged, wrong) or (TOO_LARGE if not merged.isfinite().all() else "")
             expect(merged, wanted, "merged element and lse", tolerance=1e-3, note=note)
+    with given("profile of 8 sets"):
+        lines = module.profile("merge", torch.arange(8.0), torch.ones(8), 8, 1, merged).lines
+        return sum(line.requests for line in lines if (line.space, line.operation) == ("global", "load"))
 
 
 def _short(numbers: list[float]) -> str:

@@ -25,7 +25,7 @@ CASES = (
 )
 
 
-def check() -> None:
+def check() -> int:
     for head_dim, stride, first, count, tile_stride in CASES:
         rows = torch.arange(1.0, count * stride + 1)[: (count - 1) * stride + head_dim]
         with given(
@@ -56,6 +56,10 @@ def check() -> None:
         profile = module(TILES, LAUNCHERS).profile()
         expect_sectors(profile, 4, note=NEIGHBOURS)
         expect_lanes(profile, KEYS * 32, operation="load", note=SHARED_OUT)
+    with given("profile of load_tile, 32 rows of 40 columns"):
+        _load(torch.zeros(KEYS * 40), 40, 0, 0, KEYS, 40, 40)
+        lines = module(TILES, LAUNCHERS).profile().lines
+        return sum(line.requests for line in lines if Path(line.file).name != LAUNCHERS.name)
 
 
 def _expect_set(tile: torch.Tensor) -> None:

@@ -10,7 +10,7 @@ SIZES = {64: (128, 64), 128: (64, 32)}  # by head_dim: rows of 4 warps, keys
 BANDS = {64: "HEAD_DIM 64, BANDS 2, BLOCKS 8", 128: "HEAD_DIM 128, BANDS 1, BLOCKS 4"}
 
 
-def check() -> None:
+def check() -> int:
     module = launchers(__file__)
     torch.manual_seed(0)
     for before in (0, 1000):
@@ -35,6 +35,9 @@ def check() -> None:
             _check_calls(profile.tensor_core_calls, most)
             note = "`place` gives addresses without conflicts: ask for 8 rows of one chunk at a time."
             expect(profile.bank_conflicts, 0, "number of bank conflicts", note=note)
+    with given(f"profile of score_keys, {BANDS[head_dim]}"):
+        loads = [line for line in module.profile().lines if (line.space, line.operation) == ("shared", "load")]
+        return sum(line.requests for line in loads)
 
 
 def _scores(module, query: torch.Tensor, key: torch.Tensor, before: int) -> torch.Tensor:

@@ -36,7 +36,7 @@ def _up_to(row: torch.Tensor, limit: int) -> list[int]:
     return (order <= limit).nonzero().flatten().tolist()
 
 
-def check() -> None:
+def check() -> int:
     ties = [3.0, 1.0, 3.0, 2.0, 3.0, 0.0, 2.0]
     close = (torch.arange(40) % 7 * 0.25 - torch.arange(40) * 1e-3).tolist()
     cases = [
@@ -63,3 +63,7 @@ def check() -> None:
             note = f"{len(kept)} are kept instead of {len(wanted)}." if len(kept) != len(wanted) else ""
             expect(kept, wanted, "ids of the tokens up to the limit", note=note)
             expect(limits, limits[:1].expand(128), "limit that each thread returns")
+    with given("profile of 10000 logits, top_k = 9000"):
+        lines = engine_seam.module("sampling/sample_2_radix.cu", more=LAUNCHERS).profile().lines
+        loads = [line for line in lines if (line.space, line.operation) == ("global", "load")]
+        return sum(line.bytes for line in loads) // (4 * len(row)) - 1  # one reading before found the largest

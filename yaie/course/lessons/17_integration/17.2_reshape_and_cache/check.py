@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from yaie.course.expect import Mismatch, expect, given
 from yaie.kernels.ops import KernelOperations
 
 LAUNCHER = "memory/reshape_and_cache.cu", "reshape_and_cache"
+COPIES = {torch.ops.aten._to_copy.default, torch.ops.aten.clone.default, torch.ops.aten.copy_.default}
 LOOKS = {"item", "tolist", "numpy", "cpu", "equal", "allclose", "bincount"}
 LOOKS |= {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive"}  # how large is the result?
 LOOKS |= {"__bool__", "__int__", "__index__", "__float__", "__contains__"}
@@ -26,8 +28,20 @@ class _NoLooks(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+class _Copies(TorchDispatchMode):
+    """Counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in COPIES
+        return function(*args, **(kwargs or {}))
+
+
 def _appended(
-    key: torch.Tensor, value: torch.Tensor, slots: list[int], dtype: torch.dtype, index: torch.dtype
+    key: torch.Tensor, value: torch.Tensor, slots: list[int], dtype: torch.dtype, index: torch.dtype, copies: _Copies
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The caches after `reshape_and_cache` on caches of -1, and what they must be: two tensors `[2, 3, 4, ...]`."""
     shape = (2, 3, 4, *key.shape[1:])
@@ -52,15 +66,16 @@ def _appended(
         launcher(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes)
 
     operations.launch[LAUNCHER] = looked_at
-    with _NoLooks():
+    with _NoLooks(), copies:
         operations.reshape_and_cache(key, value, caches[0], caches[1], mapping)
     expect(len(launches), 1, "number of launches")
     return caches, expected
 
 
-def check() -> None:
+def check() -> int:
     f32, f16, i64, i32 = torch.float32, torch.float16, torch.int64, torch.int32
     numbers = torch.arange(1.0, 200.0)
+    copies = _Copies()
     cases = (
         # description, key, value, slots, dtype of the cache, dtype of the slots
         ("1 token", numbers[:2].view(1, 1, 2), numbers[4:6].view(1, 1, 2), [5], f32, i64),
@@ -82,7 +97,7 @@ def check() -> None:
             f"reshape_and_cache(key, value, key_cache, value_cache, {slots}): {what}; key "
             f"{key.tolist()}, value {value.tolist()}; caches of 3 blocks of 4 slots, full of -1"
         ):
-            caches, expected = _appended(key, value, slots, dtype, index)
+            caches, expected = _appended(key, value, slots, dtype, index, copies)
             expect(caches[0], expected[0], "key_cache afterwards")
             expect(caches[1], expected[1], "value_cache afterwards")
     projected = numbers[:24].view(3, 4, 2)
@@ -90,6 +105,7 @@ def check() -> None:
         "reshape_and_cache(projected[:, 2:3], projected[:, 3:], key_cache, value_cache, [4, 1, 6]): "
         "views of one tensor projected = arange(1, 25).view(3, 4, 2)"
     ):
-        caches, expected = _appended(projected[:, 2:3], projected[:, 3:], [4, 1, 6], f32, i64)
+        caches, expected = _appended(projected[:, 2:3], projected[:, 3:], [4, 1, 6], f32, i64, copies)
         expect(caches[0], expected[0], "key_cache afterwards")
         expect(caches[1], expected[1], "value_cache afterwards")
+    return copies.count

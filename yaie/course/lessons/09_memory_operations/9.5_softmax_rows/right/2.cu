@@ -1,3 +1,4 @@
+// expect: There is a better way.
 struct Larger {
     __device__ float operator()(float a, float b) const { return a > b ? a : b; }
 };

@@ -1,3 +1,4 @@
+// expect: There is a better way.
 template <typename T, int N>
 __global__ void rope_kernel(T* x, const float* cos, const float* sin, int num_heads, int packs, int64_t token_stride) {
     x += blockIdx.x * token_stride;

@@ -1,3 +1,4 @@
+// expect: There is a better way.
 template <typename T>
 __device__ void load_tile(const T* rows, int stride, int first, int count, int head_dim, float* tile,
                           int tile_stride) {

@@ -1,3 +1,4 @@
+// expect: There is a better way.
 template <int HEAD_DIM, typename T, int BANDS, int BLOCKS>
 __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* keys,
                                            Accumulators<BANDS, BLOCKS>& scores) {

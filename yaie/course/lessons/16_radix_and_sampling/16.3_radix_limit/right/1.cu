@@ -1,3 +1,4 @@
+// expect: There is a better way.
 static __device__ Order radix_limit(const Row& row, bool by_mass, unsigned long long target, Histogram& histogram,
                              Scratch& scratch) {
     Order found = 0;

@@ -1,3 +1,4 @@
+# expect: There is a better way.
 import torch
 
 
