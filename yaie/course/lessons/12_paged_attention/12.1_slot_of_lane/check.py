@@ -39,6 +39,6 @@ def _expect_reads(read: torch.Tensor, first: int, end: int) -> None:
     wanted = torch.arange(first, first + there).expand(2, there)
     expect(read[:, :there], wanted, "position that each lane of the two warps reads, where it has a token")
     for warp, lane in (read[:, there:] == NOBODYS).nonzero().tolist()[:1]:
-        headline = "A lane without a token reads what is not the sequence's."
-        got = f"a row that holds no token, in lane {there + lane} of warp {warp}"
-        raise Mismatch("token", got, f"one of the tokens before {end}", headline=headline)
+        what = f"row that lane {there + lane} of warp {warp} reads"
+        note = "This lane has no token of its own, and may read none but the sequence's."
+        raise Mismatch(what, "a row that holds no token of it", f"that of one of the tokens before {end}", note=note)
