@@ -109,10 +109,10 @@ def keep_logits(llm: LLM) -> dict[str, list[torch.Tensor]]:
     kept = defaultdict(list)
     original = llm.runner.next_tokens
 
-    def next_tokens(requests, logits, likeliest):
+    def next_tokens(requests, logits, context_lens):
         for request, row in zip(requests, logits, strict=True):
             kept[request.request_id].append(row.cpu().clone())
-        return original(requests, logits, likeliest)
+        return original(requests, logits, context_lens)
 
     llm.runner.next_tokens = next_tokens
     return kept
