@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate, compress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,13 +125,12 @@ class ModelRunner:
         batch = self.make_batch(scheduled)
         if before is not None:
             batch.token_ids = take_known(batch.token_ids, before.tokens)
-        complete = [num_tokens == request.num_uncomputed_tokens for request, num_tokens in scheduled.items()]
         requests, rows, context_lens = list(scheduled), None, batch.context_lens
-        if not all(complete):
-            requests = list(compress(scheduled, complete))
-            context_lens = context_lens[self._on_device(torch.tensor(complete))]
-        if len(requests) < batch.token_ids.shape[0]:
-            rows = [end - 1 for end in compress(accumulate(batch.query_lens), complete)]
+        if len(requests) < len(batch.token_ids):  # some are prompts, which may go on in the next step
+            complete = [i for i, r in enumerate(requests) if scheduled[r] == r.num_uncomputed_tokens]
+            ends = list(accumulate(batch.query_lens))
+            requests, rows = [requests[i] for i in complete], [ends[i] - 1 for i in complete]
+            context_lens = context_lens[self._on_device(torch.tensor(complete, dtype=torch.int64))]
         hidden, logits = self.ranks.call("forward", batch, rows)
         tokens = self.next_tokens(requests, logits, context_lens)
         # The only look for NaN. A token sees itself, so if its key or value is not finite, its hidden state is not
@@ -154,7 +153,7 @@ class ModelRunner:
         tokens, marks = (tensor.numpy() for tensor in launched.on_host)
         results = dict.fromkeys(launched.scheduled, StepResult())
         for row, (request, token_id) in enumerate(zip(launched.requests, tokens.tolist(), strict=True)):
-            if not 0 <= token_id < self.model.config.vocab_size:
+            if not 0 <= token_id < launched.logits.shape[-1]:
                 error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
                 results[request] = StepResult(error=error)
             elif request.params.logprobs is None:
