@@ -434,10 +434,11 @@ class Engine:
     def _deliver(self, request: Request, *token_ids: int) -> None:
         """Put what is new into the queue of the request; with its end comes its output."""
         output = self._output(request) if request.is_finished else None
-        logprobs = request.logprobs[-len(token_ids) :] if token_ids else []
-        chunk = StreamChunk(request.request_id, request.text.take(), list(token_ids), output, logprobs=logprobs)
-        request.queue.append(Delivery(request, request.num_output_tokens, chunk))  # from here on it is true
-        request.num_delivered_tokens = request.num_output_tokens
+        logprobs = request.logprobs[-len(token_ids) :] if token_ids and request.logprobs else ()
+        chunk = StreamChunk(request.request_id, request.text.take(), list(token_ids), output, 0, logprobs)
+        num_tokens = request.num_output_tokens
+        request.queue.append(Delivery(request, num_tokens, chunk))  # from here on it is true
+        request.num_delivered_tokens = num_tokens
         if output:
             self._forget(request)
 
