@@ -98,27 +98,30 @@ def serve(llm: LLM, cut: CutAt) -> dict[str, tuple]:
     }
 
 
-def places(fake, num: int, seed: int) -> list[int]:
+def places(fake, num: int, seed: int, overlap: bool) -> list[int]:
     """`num` of the lines of an uncut run, and how many there are."""
     cut = CutAt()
-    serve(LLM(fake, **OPTIONS), cut)
+    serve(LLM(fake, **OPTIONS, overlap=overlap), cut)
     return sorted(random.Random(seed).sample(range(1, cut.count), num))
 
 
-def test_a_cut_at_any_line_loses_and_doubles_nothing(fake):
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_cut_at_any_line_loses_and_doubles_nothing(fake, overlap):
     """Would catch each of the brothers above but the last two; some of the lines, others each time the seed changes."""
     right = serve(LLM(fake, **OPTIONS), CutAt())
-    for place in places(fake, 120, seed=1):
-        assert serve(LLM(fake, **OPTIONS), CutAt(place)) == right, f"cut at line {place}"
+    for place in places(fake, 80, seed=1, overlap=overlap):
+        assert serve(LLM(fake, **OPTIONS, overlap=overlap), CutAt(place)) == right, f"cut at line {place}"
 
 
-def test_a_second_cut_while_the_engine_recovers(fake):
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_second_cut_while_the_engine_recovers(fake, overlap):
     """Would catch an engine that is dead, or that forgets what the first cut left, after Ctrl-C pressed twice."""
     right = serve(LLM(fake, **OPTIONS), CutAt())
     rng = random.Random(2)
-    for place in places(fake, 80, seed=2):
+    for place in places(fake, 50, seed=2, overlap=overlap):
         again_at = place + rng.randrange(1, 60)
-        assert serve(LLM(fake, **OPTIONS), CutAt(place, again_at, again_at + 9)) == right, f"cut at line {place}"
+        cut = CutAt(place, again_at, again_at + 9)
+        assert serve(LLM(fake, **OPTIONS, overlap=overlap), cut) == right, f"cut at line {place}"
 
 
 # Streams: whoever waits is woken

@@ -381,7 +381,7 @@ class Engine:
         self._flights.popleft()
         taken = [request for request in flight.scheduled if request.status is Status.RUNNING]
         for request in taken:
-            self._take(request, 0 if flight.stays else flight.scheduled[request], results[request])
+            self._take(request, flight, results[request])
         if self.trace is not None:
             names = {request.request_id for request in taken}
             work = {name: did for name, did in flight.work.items() if not did[1] or name in names}
@@ -401,14 +401,15 @@ class Engine:
                 self.last_error = error = failed
         return dict.fromkeys(flight.scheduled, StepResult(error=_describe(error)))
 
-    def _take(self, request: Request, num_computed: int, result: StepResult) -> None:
+    def _take(self, request: Request, flight: Flight, result: StepResult) -> None:
         """A request takes what a step gave it: computed tokens, perhaps a new token, perhaps its end."""
         if result.error is not None:
             self.scheduler.finish(request, "error", result.error, keep=False)
             return self._deliver(request)
-        if num_computed:
-            self.pages.advance(request, num_computed)
-        self._totals["computed_tokens"] += num_computed
+        num_tokens = flight.scheduled[request]
+        if not flight.stays:
+            self.pages.advance(request, num_tokens)
+        self._totals["computed_tokens"] += num_tokens
         if result.token_id is None:
             return self._deliver(request)
         request.append(result.token_id)
