@@ -16,9 +16,9 @@ from yaie.kernels import sampling
 from yaie.kernels.checks import require
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
-from yaie.kernels.sampling import Draws, Settings
+from yaie.kernels.sampling import Draws
 from yaie.models.backend import choose_operations
-from yaie.models.batch import Batch
+from yaie.models.batch import Batch, TableRows, pack, take_known
 from yaie.models.cuda_graph import DecodeGraphs
 from yaie.parallel.group import ALONE, Group
 from yaie.parallel.ranks import OneRank, Ranks
@@ -98,7 +98,10 @@ class ModelRunner:
         self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
         self.ranks: OneRank | Ranks = OneRank(self)  # all that compute a step
         self.tables = TableRows(kv)
-        self._choice: Choice | None = None  # of the last step
+        self._chosen: list[Request] | None = (
+            None  # who got a token in the last step: while they are the same, so is `_draws`
+        )
+        self._draws: Draws | None = None
 
     @torch.inference_mode()
     def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -174,24 +177,14 @@ class ModelRunner:
 
     def make_batch(self, scheduled: dict[Request, int]) -> Batch:
         """The tensors of a step: the uncomputed tokens of each request, packed, and where their pages are."""
-        size, num_seqs = self.kv.block_size, len(scheduled)
-        starts = np.fromiter((request.num_computed_tokens for request in scheduled), np.int64, num_seqs)
-        query_lens = np.fromiter(scheduled.values(), np.int64, num_seqs)
-        context_lens, ends = starts + query_lens, query_lens.cumsum()
-        tables = self.tables.of(scheduled, starts, self.kv.blocks_needed(int(context_lens.max())))
-        row_of = np.arange(num_seqs).repeat(query_lens)  # of each token
-        positions = np.arange(ends[-1]) + (context_lens - ends)[row_of]
-        slots = tables[row_of, positions // size] * size + positions % size
-        token_ids = [
-            request.tokens_from(start, n)
-            for (request, n), start in zip(scheduled.items(), starts.tolist(), strict=True)
-        ]
-        # One array, so that one copy brings all of it to the device; the fields are views of it.
-        packed = np.concatenate((*token_ids, positions, slots, tables.ravel(), context_lens))
-        sizes = [len(positions)] * 3 + [tables.size, num_seqs]
-        *of_tokens, block_tables, lens = self._on_device(torch.from_numpy(packed)).split(sizes)
-        host = query_lens.tolist(), context_lens.tolist()
-        return Batch(*of_tokens, block_tables.view(tables.shape), lens, *host)
+        starts = np.fromiter((request.num_computed_tokens for request in scheduled), np.int64, len(scheduled))
+        query_lens = np.fromiter(scheduled.values(), np.int64, len(scheduled))
+        num_pages = self.kv.blocks_needed(int((starts + query_lens).max()))
+        # A prompt may have got other pages since the last step, when it was published.
+        names = {request.request_id: request.is_decode for request in scheduled}
+        tables = self.tables.of(names, starts, num_pages)
+        token_ids = [r.tokens_from(start, n) for (r, n), start in zip(scheduled.items(), starts.tolist(), strict=True)]
+        return pack(np.concatenate(token_ids), starts, query_lens, tables, self.kv)
 
     def next_tokens(self, requests: list[Request], logits: torch.Tensor, context_lens: torch.Tensor) -> torch.Tensor:
         """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, on the device: -1 where the
@@ -200,85 +193,14 @@ class ModelRunner:
         Which of its numbers a request draws follows from how many tokens it has generated (`context_lens`), so it is
         the same in any batch, and again if a step is cut.
         """
-        choice = self._choice
-        if choice is None or choice.requests != requests:
-            choice = self._choice = Choice.of(requests, self.kv.device)
-        if choice.has_penalty:
-            prompts, outputs = zip(
-                *((request.prompt_token_ids, request.output_token_ids) for request in requests), strict=True
-            )
-            logits = sampling.penalised(logits, *choice.penalties, prompts, outputs)
-        return self.operations.choose(logits, choice.draws, context_lens - choice.prompt_lens)
-
-
-class Choice(NamedTuple):
-    """How the requests of a step choose their tokens. It stays while they are the same, so nothing is sent again."""
-
-    requests: list[Request]
-    draws: Draws
-    prompt_lens: torch.Tensor  # on the device
-    penalties: tuple[list[float], list[float]]  # for repetition and for presence
-    has_penalty: bool
-
-    @classmethod
-    def of(cls, requests: list[Request], device: torch.device) -> Choice:
-        params = [request.params for request in requests]
-        settings = Settings(*([getattr(each, name) for each in params] for name in Settings._fields))
-        draws = Draws(settings, [request.seed for request in requests], device)
-        lens = torch.tensor([request.num_prompt_tokens for request in requests], dtype=torch.int64)
-        penalties = [each.repetition_penalty for each in params], [each.presence_penalty for each in params]
-        has_penalty = any(each.has_penalty for each in params)
-        return cls(requests, draws, sampling.to_device(lens, device), penalties, has_penalty)
-
-
-class TableRows:
-    """The block tables of a step as an array. The row of a request that decodes is laid once, and gets a page when the
-    request does."""
-
-    def __init__(self, kv: KVCacheManager) -> None:
-        self.kv = kv
-        self.array = np.zeros((0, 0), np.int64)
-        self.rows: dict[Request, int] = {}  # of those that decoded in the last step
-
-    def of(self, scheduled: dict[Request, int], starts: np.ndarray, width: int) -> np.ndarray:
-        """`[num_seqs, width]`, with 0 or what is left of others behind the pages of a request.
-
-        A row is taken over from the last step only where the request decodes: a prompt may have got other pages since,
-        when it was published. (Who comes back after a preemption was not in the last step.)
-        """
-        rows = {request: self.rows.get(request) if request.is_decode else None for request in scheduled}
-        new = [request for request, row in rows.items() if row is None]
-        if new or width > self.array.shape[1]:
-            self._lay(new, rows, width)
-        requests, self.rows = list(rows), {r: row for r, row in rows.items() if r.is_decode} if new else rows
-        index = np.fromiter(rows.values(), np.int64, len(rows))
-        for i in np.flatnonzero(starts % self.kv.block_size == 0).tolist():  # these begin a page
-            page = int(starts[i]) // self.kv.block_size
-            self.array[index[i], page] = self.kv.block_tables[requests[i].request_id][page]
-        return self.array[index, :width]
-
-    def _lay(self, new: list[Request], rows: dict[Request, int | None], width: int) -> None:
-        """Give rows to requests, and write their tables there, as far as `width` pages."""
-        shape = np.maximum(self.array.shape, (len(rows), width))
-        if tuple(shape) != self.array.shape:  # twice as large, so that this is rare
-            (height, old_width), old = self.array.shape, self.array
-            self.array = np.zeros(2 * shape, np.int64)
-            self.array[:height, :old_width] = old
-        free = set(range(len(self.array))).difference(row for row in rows.values() if row is not None)
-        for request in new:
-            rows[request] = row = free.pop()
-            table = self.kv.block_tables[request.request_id][:width]
-            self.array[row, : len(table)] = table
-            self.array[row, len(table) :] = 0
-
-
-def take_known(token_ids: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Token ids with those filled in that the host does not know: -1 - place stands for `tokens[place]`.
-
-    A token that is -1 itself (its request is about to end with an error) becomes 0, which every vocabulary has.
-    """
-    places = (-1 - token_ids).clamp(min=0)
-    return torch.where(token_ids < 0, tokens[places].clamp(min=0), token_ids)
+        if self._chosen != requests:
+            prompt_lens = [request.num_prompt_tokens for request in requests]
+            params, seeds = [request.params for request in requests], [request.seed for request in requests]
+            self._draws, self._chosen = Draws(params, seeds, prompt_lens, self.kv.device), requests
+        if self._draws.has_penalty:
+            tokens = ([r.prompt_token_ids for r in requests], [r.output_token_ids for r in requests])
+            logits = sampling.penalised(logits, *self._draws.penalties, *tokens)
+        return self.operations.choose(logits, self._draws, context_lens)
 
 
 def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int | None) -> TokenLogprobs | None:
