@@ -411,6 +411,13 @@ def test_a_request_that_fails_leaves_the_others_their_own_tokens(fake, place, te
     assert [output.token_ids for output in outputs] == alone
 
 
+def test_chunks_of_one_token(fake):
+    """Would catch a prompt that is taken for a decode because one token of it is computed: it would get an answer."""
+    llm = engine(fake, max_num_batched_tokens=2, max_num_seqs=2)
+    prompts = [prompt(3, seed=1), prompt(9, seed=2)]
+    assert [output.token_ids for output in llm.generate(prompts, GREEDY)] == [fake[0].greedy(p, 12) for p in prompts]
+
+
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_choosing_tokens_looks_at_no_number(fake, temperature, monkeypatch):
     """Would catch a look at a number before the step is asked for: it waits for the device, once more in each step."""

@@ -1,7 +1,18 @@
 """The engine: requests in, a step at a time, chunks of their answers out.
 
-One step (`Engine.step`): `Scheduler.schedule` chooses requests and gives them pages, `ModelRunner.run` computes their
-tokens, each request takes what it got, and a chunk of its answer goes into the queue of the request.
+One step: `Scheduler.schedule` chooses requests and gives them pages, `ModelRunner.launch` asks the device for their
+tokens (`_plan`); `ModelRunner.results` waits for them, each request takes what it got, and a chunk of its answer goes
+into the queue of the request (`_land`). On a GPU steps overlap: the next is planned while one is computed.
+
+    host     plan 1 | plan 2          | take 1, plan 3  | take 2, plan 4
+    device          | step 1          | step 2          | step 3
+
+A plan needs lengths, and these are known before the tokens: whoever decodes has one more. The token itself is a place
+in the device's memory, where the next step takes it (`Request.expect`). Who has all tokens that it may have is not
+planned again. Who ends by what a token says has one step too many: when the token is seen, the step after it is on its
+way, and what that gives is dropped. It writes to pages that have gone back by then, but a device does its steps in
+order, so their next owner writes after it. A step stays in flight only if all in it decode, without a penalty (which
+needs the tokens), and the next is planned behind it only if it has pages for all; else it is taken first.
 
 When something fails, nothing that was handed in is lost, nothing is handed out twice, and whoever waits is woken:
 
@@ -9,8 +20,9 @@ When something fails, nothing that was handed in is lost, nothing is handed out 
 - numbers that are not finite, a draw from nothing and text that cannot be decoded end the request that they belong to;
 - an exception while the model runs ends the requests of that step, one in the bookkeeping all requests, because it is
   no longer known whose pages are whose; they have `finish_reason="error"`, and `Engine.last_error` the exception;
-- a step that is cut (KeyboardInterrupt) ends nobody. Whoever calls next finds its bookkeeping half done (`_sound`):
-  pool and scheduler are made anew, and each request goes on from the tokens that are in its queue;
+- a step that is cut (KeyboardInterrupt) ends nobody. While the device is asked or waited for, nothing has changed, and
+  steps in flight stay there. Else whoever calls next finds the bookkeeping half done (`_sound`): pool and scheduler are
+  made anew, and each request goes on from the tokens that are in its queue;
 - a stream that is closed, or collected as garbage (perhaps in the middle of a step), notes its requests in
   `_forgotten`. They are aborted at once, or by the next step.
 
@@ -38,12 +50,13 @@ from yaie.engine.pages import PageCounts, Pages
 from yaie.engine.prefix_cache import POLICIES as EVICTIONS
 from yaie.engine.prompts import Prompt, encode, validate
 from yaie.engine.request import Request, Status
-from yaie.engine.runner import Launched, ModelRunner, Shard, StepResult
+from yaie.engine.runner import Launched, ModelRunner, StepResult
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Limits, Scheduler
 from yaie.kernels import checks, ops
 from yaie.kernels.checks import require
 from yaie.kernels.ops import Operations
+from yaie.models.shard import Shard
 from yaie.models.tokenizer import Detokenizer
 from yaie.parallel.ranks import OneRank, Ranks
 from yaie.parallel.shards import local_config
@@ -388,8 +401,6 @@ class Engine:
             finished = {request.request_id: request.finish_reason for request in taken if request.is_finished}
             self.trace.append(StepRecord(self.num_steps, work, finished, self.pages.counts(self.scheduler.running)))
         self.num_steps += 1
-        if not self._requests:
-            self._flights.clear()  # nobody is left to take what the others give
 
     def _results(self, flight: Flight) -> dict[Request, StepResult]:
         """What a step gave each request; an error to all of them if it failed."""
@@ -459,6 +470,8 @@ class Engine:
         del self._requests[request.request_id]
         self._totals["finished"] += 1
         self._totals["cached_tokens"] += request.num_cached_tokens or 0
+        if not self._requests:
+            self._flights.clear()  # nobody is left to take what they give
 
     def _start_over(self) -> None:
         """Make pool and scheduler anew; whoever has not ended waits there with the tokens that were delivered."""
@@ -481,7 +494,7 @@ class Engine:
         options = self.options
         limits = (options.max_num_seqs, self.max_model_len) if options.graphs else None
         pool = self.num_blocks, options.block_size, options.backend, limits
-        self.runner: ModelRunner = self.ranks.call("make_runner", *pool)
+        self.runner: ModelRunner = self.ranks.call("make_runner", ModelRunner, *pool)
         self.kv, self.runner.ranks = self.runner.kv, weakref.proxy(self.ranks)  # they have the runner: no circle
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         self.scheduler = Scheduler(self.pages, options)

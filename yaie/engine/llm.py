@@ -21,11 +21,11 @@ from yaie.engine.engine import Engine, Options, name_of
 from yaie.engine.output import Delivery, RequestOutput, StreamChunk
 from yaie.engine.prompts import Prompt, as_prompts
 from yaie.engine.request import Request
-from yaie.engine.runner import Shard
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import ops
 from yaie.kernels.checks import require
 from yaie.models.config import ModelConfig
+from yaie.models.shard import Shard
 from yaie.parallel.ranks import Ranks
 from yaie.parallel.shards import local_config
 

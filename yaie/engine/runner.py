@@ -1,10 +1,9 @@
-"""One step of the model: lay the scheduled tokens out as a batch, run the decoder, choose the next tokens."""
+"""One step of the model: lay the scheduled tokens out as a batch, run the decoder, choose the next tokens, look."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,15 +13,10 @@ from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
 from yaie.kernels import sampling
 from yaie.kernels.checks import require
-from yaie.kernels.kv_cache import KVCacheManager
-from yaie.kernels.ops import Operations
-from yaie.kernels.sampling import Draws
-from yaie.models.backend import choose_operations
+from yaie.kernels.sampling import Draws, to_device
 from yaie.models.batch import Batch, TableRows, pack, take_known
-from yaie.models.cuda_graph import DecodeGraphs
-from yaie.parallel.group import ALONE, Group
+from yaie.models.shard import Decoder
 from yaie.parallel.ranks import OneRank, Ranks
-from yaie.parallel.shards import local_config
 
 
 class StepResult(NamedTuple):
@@ -31,46 +25,6 @@ class StepResult(NamedTuple):
     token_id: int | None = None
     logprobs: TokenLogprobs | None = None
     error: str | None = None
-
-
-class Shard:
-    """What each rank has: its part of the model, and a runner over its part of the pool. An engine of one rank has all.
-
-    All ranks call the same methods in the same order. Only the model writes to the pool (a page that is shared is full,
-    so none is copied to be written), and a batch says where; so ranks other than 0 keep no accounts of pages.
-    """
-
-    def __init__(self, group: Group = ALONE, model: Any = None) -> None:
-        self.group, self.model = group, model
-        self.runner: ModelRunner | None = None
-        self.operations: Operations | None = None  # chosen once
-
-    def load(self, folder: Path, dtype: torch.dtype) -> tuple:
-        """As `load_model`."""
-        from yaie.models.loader import load_model
-
-        loaded = load_model(folder, dtype, self.group.device, self.group)
-        self.model = loaded[0]
-        return loaded
-
-    def make_runner(
-        self, num_blocks: int, block_size: int, backend: str | Operations, graphs: tuple[int, int] | None
-    ) -> ModelRunner:
-        """A runner over a new pool; the old one is freed before.
-
-        graphs: the largest number of sequences, and of their tokens; None: every step asks for each operation
-        """
-        self.runner, config = None, self.model.config
-        shape = num_blocks, block_size, local_config(config, self.group.size).num_kv_heads, config.head_dim
-        kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
-        self.operations = self.operations or choose_operations(backend, self.model, kv)
-        can_record = graphs and self.operations.name == "cuda"
-        recorded = DecodeGraphs(self.model, kv, self.operations, *graphs) if can_record else None
-        self.runner = ModelRunner(self.model, kv, self.operations, recorded)
-        return self.runner
-
-    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.runner.forward(batch, rows)
 
 
 @dataclass(eq=False)
@@ -85,36 +39,20 @@ class Launched:
     arrived: torch.cuda.Event | None  # when `on_host` is filled; None where nothing is waited for
 
 
-class ModelRunner:
-    """Runs the model over pages. Holds nothing that a step could not do without.
+class ModelRunner(Decoder):
+    """Asks for the steps of an engine, and brings back what they gave. What it keeps of a step saves work, no more.
 
     On a GPU the work of a step is only queued (`launch`), and the CPU goes on; it waits when it first looks at a number
     of the result (`results`): once a step.
-
-    graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
     """
 
-    def __init__(self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None) -> None:
-        self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
         self.ranks: OneRank | Ranks = OneRank(self)  # all that compute a step
-        self.tables = TableRows(kv)
-        self._chosen: list[Request] | None = (
-            None  # who got a token in the last step: while they are the same, so is `_draws`
-        )
+        self.tables = TableRows(self.kv)
+        # Who got a token in the last step, and how they choose. As long as they are the same, nothing is sent for that.
+        self._chosen: list[Request] | None = None
         self._draws: Draws | None = None
-
-    @torch.inference_mode()
-    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
-        `[len(rows), vocab_size]`."""
-        if batch.token_ids.device != self.kv.device:  # it has come from rank 0
-            batch = batch.to(self.kv.device)
-        if self.graphs is not None and self.graphs.takes(batch):
-            hidden = self.graphs.run(batch)
-        else:
-            hidden = self.model(batch, self.kv, self.operations)
-        last = hidden if rows is None else hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
-        return hidden, self.model.logits(last)
 
     @torch.inference_mode()
     def launch(self, scheduled: dict[Request, int], before: Launched | None = None) -> Launched:
@@ -129,11 +67,11 @@ class ModelRunner:
         if before is not None:
             batch.token_ids = take_known(batch.token_ids, before.tokens)
         requests, rows, context_lens = list(scheduled), None, batch.context_lens
-        if len(requests) < len(batch.token_ids):  # some are prompts, which may go on in the next step
-            complete = [i for i, r in enumerate(requests) if scheduled[r] == r.num_uncomputed_tokens]
+        complete = [i for i, (r, n) in enumerate(scheduled.items()) if n == r.num_uncomputed_tokens]
+        if len(complete) < len(batch.token_ids):  # some are prompts, and some of these go on in the next step
             ends = list(accumulate(batch.query_lens))
             requests, rows = [requests[i] for i in complete], [ends[i] - 1 for i in complete]
-            context_lens = context_lens[self._on_device(torch.tensor(complete, dtype=torch.int64))]
+            context_lens = context_lens[to_device(torch.tensor(complete, dtype=torch.int64), self.kv.device)]
         hidden, logits = self.ranks.call("forward", batch, rows)
         tokens = self.next_tokens(requests, logits, context_lens)
         # The only look for NaN. A token sees itself, so if its key or value is not finite, its hidden state is not
@@ -171,9 +109,6 @@ class ModelRunner:
                 if part.any():
                     results[request] = StepResult(error=error)
         return results
-
-    def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        return sampling.to_device(tensor, self.kv.device)
 
     def make_batch(self, scheduled: dict[Request, int]) -> Batch:
         """The tensors of a step: the uncomputed tokens of each request, packed, and where their pages are."""
