@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -27,8 +26,7 @@ class StepResult(NamedTuple):
     error: str | None = None
 
 
-@dataclass(eq=False)
-class Launched:
+class Launched(NamedTuple):
     """A step that the device has been asked for, and where its results come."""
 
     scheduled: dict[Request, int]
@@ -118,7 +116,7 @@ class ModelRunner(Decoder):
         # A prompt may have got other pages since the last step, when it was published.
         names = {request.request_id: request.is_decode for request in scheduled}
         tables = self.tables.of(names, starts, num_pages)
-        token_ids = [r.tokens_from(start, n) for (r, n), start in zip(scheduled.items(), starts.tolist(), strict=True)]
+        token_ids = [r.token_ids[i : i + n] for (r, n), i in zip(scheduled.items(), starts.tolist(), strict=True)]
         return pack(np.concatenate(token_ids), starts, query_lens, tables, self.kv)
 
     def next_tokens(self, requests: list[Request], logits: torch.Tensor, context_lens: torch.Tensor) -> torch.Tensor:
@@ -138,10 +136,8 @@ class ModelRunner(Decoder):
         return self.operations.choose(logits, self._draws, context_lens)
 
 
-def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int | None) -> TokenLogprobs | None:
+def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int) -> TokenLogprobs:
     """Log-probabilities of a row of logits [vocab_size]: of the chosen token and of the `num_top` likeliest."""
-    if num_top is None:
-        return None
     logprobs = logits.float().log_softmax(dim=-1)
     values, ids = logprobs.topk(min(num_top, len(logprobs)))
     return TokenLogprobs(token_id, logprobs[token_id].item(), list(zip(ids.tolist(), values.tolist(), strict=True)))

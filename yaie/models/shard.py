@@ -7,14 +7,22 @@ from typing import Any
 
 import torch
 
+from yaie.kernels.checks import require
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
 from yaie.kernels.sampling import to_device
 from yaie.models.backend import choose_operations
 from yaie.models.batch import Batch
+from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import DecodeGraphs
 from yaie.parallel.group import ALONE, Group
+from yaie.parallel.ranks import Ranks
 from yaie.parallel.shards import local_config
+
+# What the pool may take if no number of pages is given. All three are choices.
+CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
+GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
+EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to the emulator's memory and back
 
 
 class Decoder:
@@ -83,3 +91,31 @@ class Shard:
 
     def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
         return self.runner.forward(batch, rows)
+
+
+def load_split(name: str | Path, dtype: torch.dtype, device: str, size: int) -> tuple[Ranks, tuple]:
+    """Start ranks and have each load its part of a model; and what that returned here, on rank 0."""
+    from yaie.models.loader import find_folder
+
+    num_gpus = torch.cuda.device_count()
+    require(device in ("cpu", "cuda"), "ranks take the GPUs from 0 on: device must be 'cuda' or 'cpu'", device)
+    require(device == "cpu" or size <= num_gpus, f"tensor_parallel must be at most the {num_gpus} GPUs here", size)
+    folder = find_folder(name)  # fetched by one, if it must be
+    local_config(ModelConfig.from_folder(folder), size)  # refused before anything is started
+    ranks = Ranks(size, device, Shard)
+    try:
+        return ranks, ranks.call("load", folder, dtype)
+    except BaseException:
+        ranks.close()
+        raise
+
+
+def affordable_blocks(model: Any, config: ModelConfig, block_size: int, num_ranks: int, backend: str) -> int:
+    """How many pages a pool for this model may have, at least one."""
+    local = local_config(config, num_ranks)
+    values_per_token = 2 * local.num_layers * local.num_kv_heads * local.head_dim  # keys and values
+    if model.device.type == "cuda":
+        budget = int(torch.cuda.mem_get_info(model.device)[0] * GPU_POOL_FRACTION)
+    else:
+        budget = EMULATOR_POOL_BYTES if backend == "emulator" else CPU_POOL_BYTES
+    return max(1, budget // (block_size * values_per_token * model.dtype.itemsize))
