@@ -15,6 +15,7 @@ import torch
 from yaie import LLM as front_door
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
+from yaie.models.shard import affordable_blocks
 
 NAN, INF = float("nan"), float("inf")
 GREEDY = SamplingParams(temperature=0, max_tokens=4, ignore_eos=True)
@@ -139,21 +140,21 @@ def test_the_last_value_that_is_taken_works_beside_others(fake, edge, temperatur
 def test_a_draw_of_no_token_ends_its_own_request(fake, token, monkeypatch):
     """Would catch a token that does not exist, from NaN in a row, that goes into the next step for everybody."""
     llm = engine(fake)
-    sample = llm.runner.operations.sample
+    choose = llm.runner.operations.choose
 
-    def broken(logits, **more):
-        tokens = sample(logits, **more)
+    def broken(*arguments):
+        tokens = choose(*arguments)
         tokens[1] = token
         return tokens
 
     params = SamplingParams(temperature=1, seed=1, max_tokens=5, ignore_eos=True)
     right = [engine(fake).generate(tokens, params)[0].token_ids for tokens in ([1, 2], [5, 6])]
     with monkeypatch.context() as broken_once:
-        broken_once.setattr(llm.runner.operations, "sample", broken)
+        broken_once.setattr(llm.runner.operations, "choose", broken)
         stream = llm.stream([[1, 2], [3, 4], [5, 6]], params)
         first = next(stream)
     outputs = {chunk.index: chunk.output for chunk in [first, *stream] if chunk.output}
-    assert "no probabilities" in outputs[1].error
+    assert "no token to choose" in outputs[1].error
     assert [outputs[0].token_ids, outputs[2].token_ids] == right
 
 
@@ -415,13 +416,13 @@ def test_a_pool_that_does_not_fit_is_named(fake):
 
 def test_the_pool_of_a_gpu_is_made_of_its_free_memory(fake, monkeypatch):
     """Would catch a pool from a card's total memory, beside other programs that use it."""
-    llm = engine(fake, max_num_seqs=32, num_blocks=8)
     free, total = 10_000, 90_000
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, total))
     fake[0].device = torch.device("cuda")
-    assert llm._default_num_blocks() == int(free * 0.8) // (4 * 2 * 8)  # tokens of a page, keys and values, float64
+    blocks = lambda: affordable_blocks(fake[0], fake[1], 4, 1, "cuda")  # noqa: E731
+    assert blocks() == int(free * 0.8) // (4 * 2 * 8)  # tokens of a page, keys and values, float64
     free = 63
-    assert llm._default_num_blocks() == 1
+    assert blocks() == 1
 
 
 def test_a_default_device_that_holds_no_numbers(fake):

@@ -1,12 +1,9 @@
-"""One step of the model: lay the scheduled tokens out as a batch, run the decoder, choose the next tokens."""
+"""One step of the model: lay the scheduled tokens out as a batch, run the decoder, choose the next tokens, look."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from itertools import accumulate, chain, compress
-from pathlib import Path
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,18 +12,13 @@ from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
 from yaie.kernels import sampling
 from yaie.kernels.checks import require
-from yaie.kernels.kv_cache import KVCacheManager
-from yaie.kernels.ops import Operations
-from yaie.models.backend import choose_operations
-from yaie.models.batch import Batch
-from yaie.models.cuda_graph import DecodeGraphs
-from yaie.parallel.group import ALONE, Group
+from yaie.kernels.sampling import Draws, to_device
+from yaie.models.batch import Batch, TableRows, pack, take_known
+from yaie.models.shard import Decoder
 from yaie.parallel.ranks import OneRank, Ranks
-from yaie.parallel.shards import local_config
 
 
-@dataclass(frozen=True)
-class StepResult:
+class StepResult(NamedTuple):
     """What a step gave one request: a token, or none (its prompt goes on in the next step), or an error."""
 
     token_id: int | None = None
@@ -34,190 +26,118 @@ class StepResult:
     error: str | None = None
 
 
-class Shard:
-    """What each rank has: its part of the model, and a runner over its part of the pool. An engine of one rank has all.
+class Launched(NamedTuple):
+    """A step that the device has been asked for, and where its results come."""
 
-    All ranks call the same methods in the same order. Only the model writes to the pool (a page that is shared is full,
-    so none is copied to be written), and a batch says where; so ranks other than 0 keep no accounts of pages.
+    scheduled: dict[Request, int]
+    requests: list[Request]  # those that get a token
+    tokens: torch.Tensor  # theirs, on the device: the next step can take them before the host has seen them
+    logits: torch.Tensor  # from which these were chosen
+    on_host: tuple[torch.Tensor, ...]  # the tokens, and a mark for each computed token: NaN if something is wrong
+    arrived: torch.cuda.Event | None  # when `on_host` is filled; None where nothing is waited for
+
+
+class ModelRunner(Decoder):
+    """Asks for the steps of an engine, and brings back what they gave. What it keeps of a step saves work, no more.
+
+    On a GPU the work of a step is only queued (`launch`), and the CPU goes on; it waits when it first looks at a number
+    of the result (`results`): once a step.
     """
 
-    def __init__(self, group: Group = ALONE, model: Any = None) -> None:
-        self.group, self.model = group, model
-        self.runner: ModelRunner | None = None
-        self.operations: Operations | None = None  # chosen once
-
-    def load(self, folder: Path, dtype: torch.dtype) -> tuple:
-        """As `load_model`."""
-        from yaie.models.loader import load_model
-
-        loaded = load_model(folder, dtype, self.group.device, self.group)
-        self.model = loaded[0]
-        return loaded
-
-    def make_runner(
-        self, num_blocks: int, block_size: int, backend: str | Operations, graphs: tuple[int, int] | None
-    ) -> ModelRunner:
-        """A runner over a new pool; the old one is freed before.
-
-        graphs: the largest number of sequences, and of their tokens; None: every step asks for each operation
-        """
-        self.runner, config = None, self.model.config
-        shape = num_blocks, block_size, local_config(config, self.group.size).num_kv_heads, config.head_dim
-        kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
-        self.operations = self.operations or choose_operations(backend, self.model, kv)
-        can_record = graphs and self.operations.name == "cuda"
-        recorded = DecodeGraphs(self.model, kv, self.operations, *graphs) if can_record else None
-        self.runner = ModelRunner(self.model, kv, self.operations, recorded)
-        return self.runner
-
-    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.runner.forward(batch, rows)
-
-
-class ModelRunner:
-    """Runs the model over pages. Holds nothing that belongs to a request.
-
-    On a GPU the work of a step is only queued, and the CPU goes on; it waits when it first looks at a number of the
-    result. So nothing here looks at one before all of the step but the draws has been queued.
-
-    graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
-    """
-
-    def __init__(self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None) -> None:
-        self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
         self.ranks: OneRank | Ranks = OneRank(self)  # all that compute a step
+        self.tables = TableRows(self.kv)
+        # Who got a token in the last step, and how they choose. As long as they are the same, nothing is sent for that.
+        self._chosen: list[Request] | None = None
+        self._draws: Draws | None = None
 
     @torch.inference_mode()
-    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
-        `[len(rows), vocab_size]`."""
-        if batch.token_ids.device != self.kv.device:  # it has come from rank 0
-            batch = batch.to(self.kv.device)
-        if self.graphs is not None and self.graphs.takes(batch):
-            hidden = self.graphs.run(batch)
-        else:
-            hidden = self.model(batch, self.kv, self.operations)
-        last = hidden if rows is None else hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
-        return hidden, self.model.logits(last)
+    def launch(self, scheduled: dict[Request, int], before: Launched | None = None) -> Launched:
+        """Ask the device for `scheduled[request]` tokens of each request; those that are computed to the end get a new
+        token. Nothing here waits for the device.
 
-    @torch.inference_mode()
-    def run(self, scheduled: dict[Request, int]) -> dict[Request, StepResult]:
-        """Compute `scheduled[request]` tokens of each request; those that are computed to the end get a new token.
-
-        A request whose numbers are not finite gets an error, and no other does.
+        before: the step whose tokens are not known yet, if there is one; a request has their places instead
         """
         usual = torch.get_default_device()
         require(usual.type != "meta", "torch's default device must be one whose tensors hold numbers", usual)
         batch = self.make_batch(scheduled)
-        complete = [num_tokens == request.num_uncomputed_tokens for request, num_tokens in scheduled.items()]
-        requests, rows = list(compress(scheduled, complete)), None
-        if len(requests) < batch.token_ids.shape[0]:
-            rows = [end - 1 for end in compress(accumulate(batch.query_lens), complete)]
+        if before is not None:
+            batch.token_ids = take_known(batch.token_ids, before.tokens)
+        requests, rows, context_lens = list(scheduled), None, batch.context_lens
+        complete = [i for i, (r, n) in enumerate(scheduled.items()) if n == r.num_uncomputed_tokens]
+        if len(complete) < len(batch.token_ids):  # some are prompts, and some of these go on in the next step
+            ends = list(accumulate(batch.query_lens))
+            requests, rows = [requests[i] for i in complete], [ends[i] - 1 for i in complete]
+            context_lens = context_lens[to_device(torch.tensor(complete, dtype=torch.int64), self.kv.device)]
         hidden, logits = self.ranks.call("forward", batch, rows)
-        likeliest, bad = self.not_finite(scheduled, hidden, requests, logits)
-        if bad:
-            sound = [request not in bad for request in requests]
-            requests, likeliest = list(compress(requests, sound)), list(compress(likeliest, sound))
-            logits = logits[torch.tensor(sound, dtype=torch.bool, device=logits.device)]
-        results = {request: StepResult(error=bad.get(request)) for request in scheduled}
-        return results | self.next_tokens(requests, logits, likeliest)
+        tokens = self.next_tokens(requests, logits, context_lens)
+        # The only look for NaN. A token sees itself, so if its key or value is not finite, its hidden state is not
+        # either. 0 times what is not finite is NaN.
+        marks = (hidden * 0).sum(dim=-1, dtype=torch.float32)
+        on_host = tuple(tensor.to("cpu", non_blocking=True) for tensor in (tokens, marks))
+        arrived = None
+        if tokens.is_cuda:
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return Launched(scheduled, requests, tokens, logits, on_host, arrived)
 
-    def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A copy on the model's device. Nothing waits: the copy to a GPU is made from pinned memory."""
-        if self.kv.device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self.kv.device, non_blocking=True)
+    def results(self, launched: Launched) -> dict[Request, StepResult]:
+        """What a step gave, after a wait for it. Who has numbers that are not finite gets an error, and nobody else.
+
+        Before anything is published: keys and values that went wrong must not be found by others.
+        """
+        if launched.arrived is not None:
+            launched.arrived.synchronize()
+        tokens, marks = (tensor.numpy() for tensor in launched.on_host)
+        results = dict.fromkeys(launched.scheduled, StepResult())
+        for row, (request, token_id) in enumerate(zip(launched.requests, tokens.tolist(), strict=True)):
+            if not 0 <= token_id < launched.logits.shape[-1]:
+                error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
+                results[request] = StepResult(error=error)
+            elif request.params.logprobs is None:
+                results[request] = StepResult(token_id)
+            else:
+                logprobs = token_logprobs(launched.logits[row], token_id, request.params.logprobs)
+                results[request] = StepResult(token_id, logprobs)
+        if np.isnan(marks).any():
+            parts = np.split(np.isnan(marks), np.cumsum(list(launched.scheduled.values()))[:-1])
+            error = "the model computed numbers that are not finite for its tokens"
+            for request, part in zip(launched.scheduled, parts, strict=True):
+                if part.any():
+                    results[request] = StepResult(error=error)
+        return results
 
     def make_batch(self, scheduled: dict[Request, int]) -> Batch:
         """The tensors of a step: the uncomputed tokens of each request, packed, and where their pages are."""
-        token_ids: list[np.ndarray] = []
-        positions: list[int] = []
-        slots: list[int] = []
-        context_lens: list[int] = []
-        tables = [self.kv.block_tables[request.request_id] for request in scheduled]
-        width = max(map(len, tables))
-        for request, num_tokens in scheduled.items():
-            start = request.num_computed_tokens
-            end = start + num_tokens
-            token_ids.append(request.token_ids[start:end])
-            positions += range(start, end)
-            slots += self.kv.slot_mapping(request.request_id, start, end)
-            context_lens.append(end)
-        padded = chain.from_iterable(table + [0] * (width - len(table)) for table in tables)
-        block_tables = np.fromiter(padded, np.int64, len(tables) * width)
-        # One array, so that one copy brings all of it to the device; the fields are views of it.
-        packed = torch.from_numpy(np.concatenate((*token_ids, positions, slots, block_tables, context_lens)))
-        sizes = [len(positions)] * 3 + [len(block_tables), len(tables)]
-        *of_tokens, block_tables, lens = self._on_device(packed).split(sizes)
-        return Batch(*of_tokens, block_tables.view(-1, width), lens, list(scheduled.values()), context_lens)
+        starts = np.fromiter((request.num_computed_tokens for request in scheduled), np.int64, len(scheduled))
+        query_lens = np.fromiter(scheduled.values(), np.int64, len(scheduled))
+        num_pages = self.kv.blocks_needed(int((starts + query_lens).max()))
+        # A prompt may have got other pages since the last step, when it was published.
+        names = {request.request_id: request.is_decode for request in scheduled}
+        tables = self.tables.of(names, starts, num_pages)
+        token_ids = [r.token_ids[i : i + n] for (r, n), i in zip(scheduled.items(), starts.tolist(), strict=True)]
+        return pack(np.concatenate(token_ids), starts, query_lens, tables, self.kv)
 
-    def not_finite(
-        self, scheduled: dict[Request, int], hidden: torch.Tensor, complete: list[Request], logits: torch.Tensor
-    ) -> tuple[list[int], dict[Request, str]]:
-        """The likeliest token of each row of `logits`, and what is wrong with whom: the only look for NaN.
+    def next_tokens(self, requests: list[Request], logits: torch.Tensor, context_lens: torch.Tensor) -> torch.Tensor:
+        """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, on the device: -1 where the
+        logits are not sound.
 
-        Before anything is published: keys and values that went wrong must not be found by others. (A token sees itself,
-        so if its key or value is not finite, its hidden state is not either.)
-
-        hidden: `[num_tokens, hidden_size]`, of all scheduled tokens
-        logits: `[len(complete), vocab_size]`, after the last token of each request that is complete
+        Which of its numbers a request draws follows from how many tokens it has generated (`context_lens`), so it is
+        the same in any batch, and again if a step is cut.
         """
-        total, largest, likeliest = on_host(hidden.sum(dtype=torch.float32), *logits.max(dim=-1))
-        bad: dict[Request, str] = {}
-        if not math.isfinite(total):
-            bad_rows = (~hidden.isfinite().all(dim=-1)).cpu().numpy()
-            parts = np.split(bad_rows, np.cumsum(list(scheduled.values()))[:-1])
-            error = "the model computed numbers that are not finite for its tokens"
-            bad = {request: error for request, part in zip(scheduled, parts, strict=True) if part.any()}
-        error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
-        for request, value in zip(complete, largest, strict=True):
-            if not math.isfinite(value):  # NaN if any is; -infinity if all are
-                bad.setdefault(request, error)
-        return likeliest, bad
-
-    def next_tokens(
-        self, requests: list[Request], logits: torch.Tensor, likeliest: list[int]
-    ) -> dict[Request, StepResult]:
-        """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, which are sound.
-
-        `likeliest`, the largest of each row, is the answer of all requests that need no draw.
-        """
-        drawn = [row for row, request in enumerate(requests) if not request.params.takes_likeliest]
-        if drawn:
-            chosen = [requests[row] for row in drawn]
-            for request in chosen:
-                request.begin_draw()
-            tokens = self.operations.sample(
-                logits[self._on_device(torch.tensor(drawn))],
-                **{name: [getattr(request.params, name) for request in chosen] for name in sampling.RULES},
-                generator=[request.generator for request in chosen],
-                prompt_tokens=[request.prompt_token_ids for request in chosen],
-                output_tokens=[request.output_token_ids for request in chosen],
-            )
-            for row, token_id in zip(drawn, tokens.tolist(), strict=True):
-                likeliest[row] = token_id
-                requests[row].num_drawn = requests[row].num_output_tokens + 1
-        results, vocab_size = {}, logits.shape[-1]
-        for request, row, token_id in zip(requests, logits, likeliest, strict=True):
-            if 0 <= token_id < vocab_size:
-                results[request] = StepResult(token_id, token_logprobs(row, token_id, request.params.logprobs))
-            else:  # what a draw gives from numbers that are not finite
-                results[request] = StepResult(error="its parameters leave no probabilities to draw from")
-        return results
+        if self._chosen != requests:
+            prompt_lens = [request.num_prompt_tokens for request in requests]
+            params, seeds = [request.params for request in requests], [request.seed for request in requests]
+            self._draws, self._chosen = Draws(params, seeds, prompt_lens, self.kv.device), requests
+        if self._draws.has_penalty:
+            tokens = ([r.prompt_token_ids for r in requests], [r.output_token_ids for r in requests])
+            logits = sampling.penalised(logits, *self._draws.penalties, *tokens)
+        return self.operations.choose(logits, self._draws, context_lens)
 
 
-def on_host(*tensors: torch.Tensor) -> list[Any]:
-    """Tensors as lists, after a single wait for their device."""
-    if tensors[0].is_cuda:
-        tensors = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
-        torch.cuda.current_stream().synchronize()
-    return [tensor.tolist() for tensor in tensors]
-
-
-def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int | None) -> TokenLogprobs | None:
+def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int) -> TokenLogprobs:
     """Log-probabilities of a row of logits [vocab_size]: of the chosen token and of the `num_top` likeliest."""
-    if num_top is None:
-        return None
     logprobs = logits.float().log_softmax(dim=-1)
     values, ids = logprobs.topk(min(num_top, len(logprobs)))
     return TokenLogprobs(token_id, logprobs[token_id].item(), list(zip(ids.tolist(), values.tolist(), strict=True)))
