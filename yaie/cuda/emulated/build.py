@@ -45,7 +45,7 @@ COMMON_FLAGS = [
 ]
 FAST_FLAGS = ["-O2"]
 # -O1 and no vectoriser: one access in the source stays one access, of its own size, on its own line.
-CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls", "-Wuninitialized"]
+CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls", "-Wuninitialized", "-fdata-sections"]
 GCC_FLAGS = ["-fno-gnu-unique", "-fmax-errors=5"]
 GCC_CHECK_FLAGS = [
     "-Wmaybe-uninitialized",
@@ -54,7 +54,10 @@ GCC_CHECK_FLAGS = [
     *("--param", "tsan-instrument-func-entry-exit=0", "--param", "tsan-distinguish-volatile=1"),
 ]
 # g++ does not report these calls, so they go through the runtime.
-CHECK_LINK_FLAGS = [f"-Wl,--wrap={name}" for name in ("memcpy", "memmove", "memset")]
+CHECK_LINK_FLAGS = [
+    *(f"-Wl,--wrap={name}" for name in ("memcpy", "memmove", "memset")),
+    "-Wl,--sort-section=alignment",  # with -fdata-sections: see GUARDS in rewrite.py
+]
 CLANG_FLAGS = ["-ferror-limit=5"]
 CLANG_CHECK_FLAGS = [
     "-Wsometimes-uninitialized",

@@ -29,7 +29,8 @@ constexpr int kMaxWorkers = 16;  // every worker owns up to 1024 stacks, and a p
 
 int find_module(dl_phdr_info* info, size_t, void* wanted) {
   auto pc = *static_cast<Address*>(wanted);
-  Address low = ~Address(0), high = 0, text = 0, text_end = 0, data = 0, data_end = 0, relro_end = 0;
+  Address low = ~Address(0), high = 0, text = 0, text_end = 0, relro_end = 0;
+  std::vector<Stretch> data;
   for (int i = 0; i < info->dlpi_phnum; ++i) {
     const auto& segment = info->dlpi_phdr[i];
     Address begin = info->dlpi_addr + segment.p_vaddr, end = begin + segment.p_memsz;
@@ -38,14 +39,18 @@ int find_module(dl_phdr_info* info, size_t, void* wanted) {
     low = std::min(low, begin);
     high = std::max(high, end);
     if (segment.p_flags & PF_X) text = begin, text_end = end;
-    if (segment.p_flags & PF_W) data = begin, data_end = end;
+    if (segment.p_flags & PF_W) data.push_back({begin, end});
   }
   if (pc < low || pc >= high) return 0;
   session.module_base = info->dlpi_addr;
   session.module_path = info->dlpi_name;
   session.module_begin = low, session.module_end = high;
   session.text_begin = text, session.text_end = text_end;
-  session.data_begin = std::min(std::max(data, relro_end), data_end), session.data_end = data_end;
+  // What lies before the end of the relocated part of its segment is read-only by now.
+  for (auto& s : data) {
+    if (relro_end - s.begin <= s.end - s.begin) s.begin = relro_end;
+  }
+  session.data.swap(data);
   return 1;
 }
 
