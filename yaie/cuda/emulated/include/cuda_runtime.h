@@ -107,22 +107,20 @@ static inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cud
 }
 template <class T>
 cudaError_t cudaMemcpyToSymbol(T& symbol, const void* from, size_t bytes, size_t offset = 0,
-                               cudaMemcpyKind = cudaMemcpyHostToDevice) {
+                               cudaMemcpyKind kind = cudaMemcpyHostToDevice, EMU_SITE) {
   if (offset + bytes > sizeof(T)) return cudaErrorInvalidValue;
-  memcpy(reinterpret_cast<char*>(&symbol) + offset, from, bytes);
-  return cudaSuccess;
+  return cudaMemcpy(reinterpret_cast<char*>(&symbol) + offset, from, bytes, kind, site);
 }
 template <class T>
 cudaError_t cudaMemcpyToSymbolAsync(T& symbol, const void* from, size_t bytes, size_t offset, cudaMemcpyKind kind,
-                                    cudaStream_t = nullptr) {
-  return cudaMemcpyToSymbol(symbol, from, bytes, offset, kind);
+                                    cudaStream_t = nullptr, EMU_SITE) {
+  return cudaMemcpyToSymbol(symbol, from, bytes, offset, kind, site);
 }
 template <class T>
 cudaError_t cudaMemcpyFromSymbol(void* to, const T& symbol, size_t bytes, size_t offset = 0,
-                                 cudaMemcpyKind = cudaMemcpyDeviceToHost) {
+                                 cudaMemcpyKind kind = cudaMemcpyDeviceToHost, EMU_SITE) {
   if (offset + bytes > sizeof(T)) return cudaErrorInvalidValue;
-  memcpy(to, reinterpret_cast<const char*>(&symbol) + offset, bytes);
-  return cudaSuccess;
+  return cudaMemcpy(to, reinterpret_cast<const char*>(&symbol) + offset, bytes, kind, site);
 }
 
 // ---- streams and events: everything is already in order and finished
