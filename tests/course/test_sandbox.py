@@ -11,12 +11,14 @@ from dataclasses import replace
 
 import pytest
 
+import yaie.cuda.card.build
 import yaie.cuda.emulated.build
 from yaie.course import api, judge
 from yaie.course import sandbox as sandbox_module
 from yaie.course.language import engine_seam
 from yaie.course.registry import find_exercise
 from yaie.course.sandbox import Sandbox, SandboxError
+from yaie.cuda.emulated.build import find_compiler
 
 
 def alive(pid):
@@ -168,12 +170,63 @@ def test_compilers_are_marked(tmp_path, monkeypatch):
         seen.append(mark.exists())
         raise OSError("no compiler")
 
-    monkeypatch.setattr("yaie.cuda.emulated.build.run", run)
+    for build in (yaie.cuda.emulated.build, yaie.cuda.card.build):
+        monkeypatch.setattr(build, "run", run)
     engine_seam.mark_compiling(mark)
-    with pytest.raises(OSError, match="no compiler"):
-        yaie.cuda.emulated.build.run(["g++"], tmp_path)
+    for build in (yaie.cuda.emulated.build, yaie.cuda.card.build):
+        with pytest.raises(OSError, match="no compiler"):
+            build.run(["g++"], tmp_path)
+        assert not mark.exists()
+    assert seen == [True, True]
+
+
+def test_the_mark_stays_for_the_last_of_several_compilers(tmp_path, monkeypatch):
+    """Would catch a mark that goes with the first of those that build the emulator's runtime: the others take time."""
+    mark, both, seen = tmp_path / "mark", threading.Barrier(2), []
+
+    def run(is_last):
+        both.wait()
+        if is_last:
+            first.join()
+            seen.append(mark.exists())
+
+    monkeypatch.setattr(yaie.cuda.emulated.build, "run", run)
+    monkeypatch.setattr(yaie.cuda.card.build, "run", run)
+    engine_seam.mark_compiling(mark)
+    first = threading.Thread(target=yaie.cuda.emulated.build.run, args=(False,))
+    first.start()
+    yaie.cuda.emulated.build.run(True)
     assert seen == [True]
     assert not mark.exists()
+
+
+BUILDS = """
+from pathlib import Path
+from yaie.cuda.emulated import build
+build.RUNTIME = Path({!r})
+build.build_runtime({!r})
+"""
+
+
+def test_building_the_runtime_takes_no_time_from_a_worker(warm_up, tmp_path, monkeypatch):
+    """Would catch a right answer that is stopped because it is the first to use the emulator on this machine.
+
+    The kind: anything that compiles more than the learner's file: the runtime here, by a Python exercise (17.2 is one).
+    """
+    runtime, compiler, cache = tmp_path / "runtime", tmp_path / "slow", tmp_path / "cache"
+    runtime.mkdir()
+    for name in "ab":
+        (runtime / f"{name}.cpp").write_text(f"int {name};")
+    compiler.write_text(f'#!/bin/sh\n[ "$1" = --version ] || sleep 0.7\nexec {find_compiler()} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("YAIE_CACHE_DIR", str(cache))
+    own = Sandbox()
+    try:
+        report = own.run(job(BUILDS.format(str(runtime), str(compiler)), time_limit=0.5))
+    finally:
+        own.close()
+    assert report["end"] == "finished", report
+    assert list(cache.glob("runtime-*.so"))
 
 
 def test_closed_output_does_not_end_the_worker(warm_up, sandbox):

@@ -166,3 +166,41 @@ def test_calls_of_tensor_cores_are_those_of_warps(times):
         profile = module.profile("run_multiply", torch.zeros(64), times)
         assert profile.tensor_core_calls == 2 * times
     assert ("tensor cores were called 6 times" in str(profile)) == (times > 0)
+
+
+STREAMS = """
+__global__ void one(float* x) { x[0] = 1; }
+extern "C" int first(float* x, cudaStream_t stream) { one<<<1, 1, 0, stream>>>(x); return cudaGetLastError(); }
+extern "C" int own(float* x) {
+  cudaStream_t a, b;
+  cudaStreamCreate(&a);
+  cudaStreamCreate(&b);
+  one<<<1, 1, 0, a>>>(x);
+  void* arguments[] = {&x};
+  cudaLaunchKernel(one, dim3(1), dim3(1), arguments, 0, b);
+  one<<<1, 1>>>(x);
+  return cudaStreamDestroy(a) || cudaStreamDestroy(b);
+}
+extern "C" int late(float* x, int twice) {
+  cudaStream_t stream;
+  cudaStreamCreate(&stream);
+  cudaStreamDestroy(stream);
+  if (twice) return cudaStreamDestroy(stream);
+  one<<<1, 1, 0, stream>>>(x);
+  return cudaGetLastError();
+}
+"""
+
+
+def test_launches_name_their_streams():
+    """Would catch a launch on the wrong stream that nobody can see, and one that a card refuses because it is gone."""
+    module, x = yaie.cuda.load(STREAMS, backend="emulator"), torch.zeros(1)
+    assert [launch.stream for launch in module.profile("first", x, stream=0x5EED).launches] == [0x5EED]
+    assert [launch.stream for launch in module.profile("first", x).launches] == [0]
+    a, b, default = (launch.stream for launch in module.profile("own", x).launches)
+    assert len({a, b, default}) == 3
+    assert default == 0
+    with pytest.raises(yaie.cuda.KernelError, match="its stream was destroyed before"):
+        module.late(x, 0)
+    with pytest.raises(yaie.cuda.KernelError, match="error 400"):
+        module.late(x, 1)

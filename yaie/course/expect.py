@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from yaie.cuda import KernelError
+
 # The sandbox sets this to a function that leaves the text where it survives a crash of this process.
 announce: Callable[[str], None] = lambda text: None  # noqa: E731
 # With this, an input that goes wrong does not end its check: this function is told of it, and the next one is tried.
@@ -124,6 +126,39 @@ def expect_no_bank_conflicts(profile: Any, *, note: str = "") -> None:
         )
         headline = "The result is right, but threads queue up at the banks of shared memory."
         raise Mismatch("bank conflicts", got, "no bank conflict in any line", "", note, headline)
+
+
+def expect_stream(profile: Any, stream: int) -> None:
+    """Raise `Mismatch` where a launch does not join the queue with this handle."""
+    if others := [launch for launch in profile.launches if launch.stream != stream]:
+        headline = "The result is right, but the kernel does not join the queue `stream`."
+        note = "The stream is the fourth value between <<< and >>>. In another one a kernel may start too early."
+        raise Mismatch("stream", f"{others[0].kernel} in another queue", "`stream`", "", note, headline)
+
+
+def expect_launch_error(call: Callable[[], Any]) -> None:
+    """Raise `Mismatch` unless a launcher tells of its launch, which a card refuses: `call()` calls it."""
+    try:
+        call()
+    except KernelError as error:
+        expect_told(error)
+    else:
+        raise Mismatch(*NOT_TOLD)
+
+
+def expect_told(error: KernelError) -> None:
+    """Raise `Mismatch` if a launch has failed and the launcher has said that all is well."""
+    if any(finding.kind == "error_ignored" for finding in error.findings):
+        raise Mismatch(*NOT_TOLD) from error
+
+
+NOT_TOLD = (
+    "code that the launcher returned",
+    "0",
+    "the error of its launch",
+    "",
+    "cudaGetLastError() gives the code of the launch before it.",
+)
 
 
 def expect_error(call: Callable[[], Any], error: type[BaseException], what: str, *, note: str = "") -> None:

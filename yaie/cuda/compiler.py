@@ -93,11 +93,18 @@ def explain(stderr: str, source: Source, refuse: Callable[[str], str | None] = l
         led = re.search(PLACE.format(names=names), stderr, re.M)
         file, line = (led["file"], int(led["line"])) if led else (str(source.path), None)
     refused = refuse(match["text"])
-    text = refused or in_our_words(match["text"])
+    text = refused or in_our_words(match["text"]) + _reason(stderr[match.end() :])
     shown = f"{Path(file).name}:{line}: {text}" if line else f"{Path(file).name}: {text}"
     if code := _source_line(file, line, source):
         shown += f"\n    {code}"
     return (UnsupportedError if refused else CompileError)(shown, file, line, stderr)
+
+
+def _reason(notes: str) -> str:
+    """Why clang++ takes no call of the only function of that name; g++ says so in the error itself."""
+    of_this_error = re.split(r": error: ", notes, maxsplit=1)[0]
+    reasons = re.findall(r"note: candidate function not viable: (.*)$", of_this_error, re.M)
+    return f": {in_our_words(reasons[0])}" if len(reasons) == 1 else ""
 
 
 def own_files(source: Source) -> set[str]:

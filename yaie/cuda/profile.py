@@ -97,6 +97,7 @@ class LaunchProfile:
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     dynamic_shared: int
+    stream: int = 0  # its handle
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def make_profile(
         lines=_line_profiles(report, places, lines),
         tensors=[_tensor(t) for t in report["tensors"]],
         launches=[
-            LaunchProfile(x["kernel"], tuple(x["grid"]), tuple(x["block"]), x["dynamic_shared"])
+            LaunchProfile(x["kernel"], tuple(x["grid"]), tuple(x["block"]), x["dynamic_shared"], x["stream"])
             for x in report["launches"]
         ],
         trace=_trace(report, trace_rows, places, lines),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
@@ -12,7 +13,8 @@ import torch
 
 import yaie.cuda
 from yaie.course.language.base import Swap
-from yaie.cuda.emulated import build
+from yaie.cuda.card import build as nvcc_build
+from yaie.cuda.emulated import build as gxx_build
 from yaie.cuda.source import quoted
 from yaie.kernels import ops
 from yaie.kernels.ops.launching import load
@@ -109,17 +111,27 @@ def limit_calls(seconds: float) -> None:
 
 
 def mark_compiling(mark: Path) -> None:
-    """Have a file be there while a compiler runs."""
-    run = build.run
+    """Have a file be there while a compiler runs, g++ or nvcc, or several of them at once."""
+    lock, running = threading.Lock(), 0
 
-    def marked(*args: Any) -> Any:
-        mark.touch()
+    def count(change: int) -> None:
+        nonlocal running
+        with lock:
+            running += change
+            if running:
+                mark.touch()
+            else:
+                mark.unlink(missing_ok=True)
+
+    def marked(run: Callable, *args: Any) -> Any:
+        count(1)
         try:
             return run(*args)
         finally:
-            mark.unlink(missing_ok=True)
+            count(-1)
 
-    build.run = marked
+    for build in (gxx_build, nvcc_build):
+        build.run = partial(marked, build.run)
 
 
 def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from ..arguments import callable_launchers, reading_digest
@@ -45,7 +46,7 @@ COMMON_FLAGS = [
 ]
 FAST_FLAGS = ["-O2"]
 # -O1 and no vectoriser: one access in the source stays one access, of its own size, on its own line.
-CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls", "-Wuninitialized"]
+CHECK_FLAGS = ["-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls", "-Wuninitialized", "-fdata-sections"]
 GCC_FLAGS = ["-fno-gnu-unique", "-fmax-errors=5"]
 GCC_CHECK_FLAGS = [
     "-Wmaybe-uninitialized",
@@ -54,7 +55,10 @@ GCC_CHECK_FLAGS = [
     *("--param", "tsan-instrument-func-entry-exit=0", "--param", "tsan-distinguish-volatile=1"),
 ]
 # g++ does not report these calls, so they go through the runtime.
-CHECK_LINK_FLAGS = [f"-Wl,--wrap={name}" for name in ("memcpy", "memmove", "memset")]
+CHECK_LINK_FLAGS = [
+    *(f"-Wl,--wrap={name}" for name in ("memcpy", "memmove", "memset")),
+    "-Wl,--sort-section=alignment",  # with -fdata-sections: see GUARDS in rewrite.py
+]
 CLANG_FLAGS = ["-ferror-limit=5"]
 CLANG_CHECK_FLAGS = [
     "-Wsometimes-uninitialized",
@@ -124,14 +128,11 @@ def build_runtime(compiler: str) -> Path:
 
     def make(directory: Path) -> Path:
         print("yaie.cuda: building the emulator's runtime, once (about 10 s) ...", file=sys.stderr, flush=True)
-        running = [
-            subprocess.Popen(
-                [compiler, *flags, "-c", str(f), "-o", f"{f.stem}.o"], cwd=directory, stderr=subprocess.PIPE, text=True
-            )
-            for f in sources
-        ]
-        errors = "".join(p.communicate()[1] for p in running)
-        if any(p.returncode for p in running):
+        commands = [[compiler, *flags, "-c", f, "-o", f"{f.stem}.o"] for f in sources]
+        with ThreadPool(len(os.sched_getaffinity(0))) as pool:
+            results = pool.map(lambda command: run(command, directory), commands)
+        if any(result.returncode for result in results):
+            errors = "".join(result.stderr for result in results)
             raise CompileError(f"the emulator's runtime does not build with {compiler}:\n{errors}")
         link = [compiler, "-shared", "-o", "runtime.so", *(f"{f.stem}.o" for f in sources), "-lpthread", "-ldl"]
         result = run(link, directory)

@@ -212,7 +212,7 @@ class EmulatorLibrary:
             if p.pointer:
                 value = ctypes.c_void_p(None if value is None else memory.address_of(value))
             elif p.type in STREAMS:
-                value = ctypes.c_void_p(None)  # there is one queue, which keeps order
+                value = ctypes.c_void_p(value)  # a name: there is one queue, which keeps order
             cells.append(value)
         error = self._call_launcher(launcher, cells)
         self.report = json.loads(self.runtime.emu_report())

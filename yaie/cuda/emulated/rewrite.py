@@ -23,20 +23,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ..launchers import Launcher
 from ..source import quoted
-from .declarations import Declarations, Function, find_declarations
+from .declarations import Declarations, Function, Variable, find_declarations
 from .rules import check_rules
 from .unsupported import ENDS_PROGRAM, REFUSED_NAMES, refusal
 from .words import Words, is_name
 
 BUILT_IN = {"threadIdx", "blockIdx", "blockDim", "gridDim"}
-# Variables of the device lie far apart, so that what lies between belongs to none; and constants are `used`, for g++
-# does not check what it takes for constant.
-FAR_APART = "__attribute__((aligned(65536)))"
-USED = "__attribute__((used))"
+# Variables of the device lie far apart, so that what lies between belongs to none. They are `used`, for no compiler
+# reports reads of what it takes for constant; of a constexpr array none does. The linker sorts by alignment (build.py):
+# the guards, one for each kind of section, come behind the last variable before what is the compiler's or the host's.
+FAR_APART = "__attribute__((aligned(65536), used))"
+MEMORIES = {"__device__", "__constant__", "__managed__"}
+CONST_PREFIX = "emu_const_"  # module.cpp takes it off
+GUARDS = """
+# 1 "yaie-guards"
+static __attribute__((aligned(32768), used)) const char emu_guard_1[32768] = {};
+static __attribute__((aligned(32768), used)) char emu_guard_2[32768] = {1};
+static __attribute__((aligned(32768), used)) char emu_guard_3[32768];
+"""
 NUMBER_TYPES = {"int", "float", "double", "char", "bool", "short", "long", "unsigned", "signed", "const"}
 NO_TYPES = {"const", "volatile", "struct", "class", "typename"}
 SILENT = {"__global__", "__device__", "__host__", "__managed__", "__grid_constant__"}
@@ -63,6 +72,7 @@ class Rewriter:
         self.device_code = self._device_code()
         self.shared: list[FileScopeShared] = []
         self.count = 0  # names that we make up are numbered
+        self.has_variables = False  # of the device
 
     def run(self) -> str:
         self._refuse()
@@ -77,7 +87,7 @@ class Rewriter:
                 self._refer_to_shared(function)
                 if function.is_kernel:
                     self._rewrite_kernel(function)
-        return self.words.text()
+        return self.words.text() + (GUARDS if self.has_variables else "")
 
     # ---- where device code is
 
@@ -129,14 +139,17 @@ class Rewriter:
 
     def _rewrite_words(self) -> None:
         words = self.words
-        variables = {i for v in self.found.variables if not v.in_class for i in range(v.first, v.last + 1)}
+        variables = {i for v in self.found.variables if self._is_placed(v) for i in range(v.first, v.last + 1)}
         for i in range(len(words)):
             word = words[i]
             if word in SILENT:
-                words.instead(i, FAR_APART if word == "__device__" and i in variables else "")
+                is_variable = word in ("__device__", "__managed__") and i in variables
+                self.has_variables |= is_variable
+                words.instead(i, FAR_APART if is_variable else "")
             elif word == "__constant__":
                 static = "" if self._beside(i, {"static", "extern"}) else "static "
-                words.instead(i, f"{static}{FAR_APART} {USED}")
+                self.has_variables = True
+                words.instead(i, f"{static}{FAR_APART}")
             elif word == "__forceinline__":
                 inline = "" if self._beside(i, {"inline", "__inline__", "__inline"}) else "inline "
                 words.instead(i, f"{inline}__attribute__((always_inline))")
@@ -146,6 +159,9 @@ class Rewriter:
                 self._rewrite_end(i)
             elif words[i + 1] == "(" and word == "printf" and words[i - 1] not in (".", "->"):
                 words.instead(i, "emu_printf")
+        for v in self.found.variables:
+            if not v.in_class and not MEMORIES.isdisjoint(words[i] for i in range(v.first, v.last + 1)):
+                self._show_reads(v.first, v.last)
         methods = {function.at for function in self.found.functions if function.in_class}
         for first, last in self.device_code:
             own = self._own_names(first, last)
@@ -156,6 +172,41 @@ class Rewriter:
                     words.instead(i, "clock" if i in methods else "emu_clock32")
                 elif words[i] in ("for", "while", "do"):
                     self._mark_turns(i)
+                elif words[i] == "static" and self._is_local_variable(i):
+                    self.has_variables = True
+                    words.instead(i, f"static {FAR_APART}")
+                    self._show_reads(*self._statement(i))
+
+    def _is_placed(self, variable: Variable) -> bool:
+        """Whether a variable has a place of its own, and not one in each object of its class."""
+        return not variable.in_class or any(self.words[i] == "static" for i in range(variable.first, variable.last + 1))
+
+    def _show_reads(self, first: int, last: int) -> None:
+        """A const array becomes a const reference to one that is not const, of which compilers report reads."""
+        words = self.words
+        tops = list(words.top_level(first, last))
+        texts = [words[i] for i in tops]
+        head = tops[: texts.index("=")] if "=" in texts else tops
+        texts = [words[i] for i in head]
+        if "[" not in texts or not {"(", ",", "<", "extern", "template", "constexpr"}.isdisjoint(texts):
+            return
+        own = texts[len(texts) - texts[::-1].index("*") :] if "*" in texts else texts  # of the elements themselves
+        if "const" not in own or "," in (words[i] for i in tops):
+            return
+        name = next(before for before, i in pairwise(head) if words[i] == "[")
+        for i in head[-len(own) :]:
+            if words[i] == "const":
+                words.remove(i, i)
+        plain = words[name]
+        words.instead(name, f"{CONST_PREFIX}{plain}")
+        words.after(last, f"; [[maybe_unused]] static const auto& {plain} = {CONST_PREFIX}{plain}")
+
+    def _is_local_variable(self, i: int) -> bool:
+        """Whether the word `static` begins a variable of device code that all threads share."""
+        words, (first, last) = self.words, self._statement(i)
+        tops = [words[k] for k in words.top_level(first, last)]
+        head = tops[: tops.index("=")] if "=" in tops else tops
+        return "(" not in head and "__shared__" not in head
 
     def _beside(self, i: int, wanted: set[str]) -> bool:
         """Whether one of the words stands among the specifiers that surround word i."""

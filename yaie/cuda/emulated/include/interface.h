@@ -56,6 +56,7 @@ struct LaunchRequest {
   const char* kernel;
   Index3 grid, block;
   size_t dynamic_shared;
+  const void* stream;
   void (*invoke)(void* arguments);  // runs the kernel body for the calling thread
   void* arguments;
   Site site;
@@ -98,6 +99,8 @@ int emu_last_error(bool clear);
 void emu_allow_shared(const void* function, int bytes);
 void* emu_device_malloc(size_t bytes, const char* name);
 bool emu_device_free(void* pointer);
+void* emu_stream_create();
+bool emu_stream_destroy(void* stream);
 void emu_copy(void* destination, const void* source, size_t bytes, int kind, emu::Site site);
 void emu_fill(void* destination, int value, size_t bytes, emu::Site site);
 void emu_trap(const char* message, emu::Site site);

@@ -2,14 +2,29 @@
 #pragma once
 
 // A 16-byte vector must be loaded as one access, as on the card. g++ keeps a struct copy whole (-fno-tree-sra);
-// clang splits it, so there the type is a native vector (which has the same .x .y .z .w).
+// clang splits it, so there the type is copied as a native vector. (It cannot be one: those take no operators of the
+// user's, and no list of values as an argument.)
 #if defined(__clang__)
-#define EMU_WIDE(T, name, n, align) typedef T name __attribute__((ext_vector_type(n)))
+#define EMU_WIDE(T, name, n, align)                                                                                      \
+  struct __attribute__((aligned(align))) name {                                                                          \
+    EMU_MEMBERS_##n(T);                                                                                                  \
+    name() = default;                                                                                                    \
+    constexpr EMU_CONSTRUCTOR_##n(T, name);                                                                              \
+    __attribute__((always_inline)) name(const name& other) { *this = other; }                                            \
+    __attribute__((always_inline)) name& operator=(const name& other) {                                                  \
+      constexpr int wide = n * sizeof(T) < 16 ? n : 16 / sizeof(T);                                                      \
+      typedef T Part __attribute__((ext_vector_type(wide)));                                                             \
+      for (int i = 0; i < n; i += wide) *(Part*)(&x + i) = *(const Part*)(&other.x + i);                                 \
+      return *this;                                                                                                      \
+    }                                                                                                                    \
+  }
 #else
 #define EMU_WIDE(T, name, n, align) struct __attribute__((aligned(align))) name { EMU_MEMBERS_##n(T); }
 #endif
 #define EMU_MEMBERS_2(T) T x, y
 #define EMU_MEMBERS_4(T) T x, y, z, w
+#define EMU_CONSTRUCTOR_2(T, name) name(T x_, T y_) : x(x_), y(y_) {}
+#define EMU_CONSTRUCTOR_4(T, name) name(T x_, T y_, T z_ = {}, T w_ = {}) : x(x_), y(y_), z(z_), w(w_) {}
 
 #define EMU_VECTOR(T, base, align2, align4)                                                        \
   struct base##1 { T x; };                                                                         \

@@ -66,12 +66,13 @@ struct Launch {
   Site site;
   dim3 grid, block;
   size_t dynamic_shared;
+  cudaStream_t stream;
   bool taken = false;
   Launch* outer;
   static inline Launch* pending = nullptr;
 
-  Launch(const char* name_, Site site_, dim3 grid_, dim3 block_, size_t shared = 0, cudaStream_t = nullptr)
-      : name(name_), site(site_), grid(grid_), block(block_), dynamic_shared(shared), outer(pending) {
+  Launch(const char* name_, Site site_, dim3 grid_, dim3 block_, size_t shared = 0, cudaStream_t stream_ = nullptr)
+      : name(name_), site(site_), grid(grid_), block(block_), dynamic_shared(shared), stream(stream_), outer(pending) {
     pending = this;
   }
   ~Launch() { pending = outer; }
@@ -97,7 +98,8 @@ void run_kernel(void (*body)(Parameters...), Site site, Arguments&&... arguments
     std::apply(q->body, q->arguments);
   };
   dim3 g = launch->grid, b = launch->block;
-  LaunchRequest request{launch->name, {g.x, g.y, g.z}, {b.x, b.y, b.z}, launch->dynamic_shared, invoke, packed, launch->site};
+  LaunchRequest request{launch->name, {g.x, g.y, g.z}, {b.x, b.y, b.z}, launch->dynamic_shared, launch->stream, invoke, packed,
+                        launch->site};
   emu_launch(&request);
   packed->~Packed();
 }

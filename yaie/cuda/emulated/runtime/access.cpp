@@ -138,12 +138,15 @@ void settle_unwritten_reads(Engine* e) {
 
 // ---- global memory
 
-// What follows a variable of the module belongs to nobody: other variables have names, and __constant__ ones lie apart.
+static bool in_data(Address a) {
+  return std::any_of(session.data.begin(), session.data.end(), [&](const Stretch& s) { return a - s.begin < s.end - s.begin; });
+}
+
+// Around a variable of the device lies nothing that a kernel may touch: they lie far apart, and a guard behind the last.
 static void check_variable(Engine* e, Address a, unsigned size, int kind, uint32_t pc) {
   const Variable* v = variable_near(a);
   if (!v || (a >= v->begin && a + size <= v->end)) return;
-  bool in_data = a - session.data_begin < session.data_end - session.data_begin;
-  if (!in_data && v->begin % kConstantAlign) return;  // a literal, or a table of the compiler's
+  if (v->is_guard() || (!in_data(a) && v->begin % kConstantAlign)) return;  // a literal, or a table of the compiler's
   Finding f{"out_of_bounds"};
   f.place = place_of(e, stamp_of(e, pc, kPlain), kind);
   f.size = f.item = size;
@@ -156,7 +159,7 @@ static void check_variable(Engine* e, Address a, unsigned size, int kind, uint32
 
 void check_module_data(Engine* e, Address a, unsigned size, int kind, uint32_t pc, Strength strength) {
   check_variable(e, a, size, kind, pc);
-  if (!(e->checks & kRaces) || a - session.data_begin >= session.data_end - session.data_begin) return;
+  if (!(e->checks & kRaces) || !in_data(a)) return;
   for (auto& r : session.ranges) {
     if (r.module_data && a - r.begin < r.end - r.begin) check_global_race(e, &r, stamp_of(e, pc, strength), kind, a, size);
   }

@@ -29,7 +29,8 @@ constexpr int kMaxWorkers = 16;  // every worker owns up to 1024 stacks, and a p
 
 int find_module(dl_phdr_info* info, size_t, void* wanted) {
   auto pc = *static_cast<Address*>(wanted);
-  Address low = ~Address(0), high = 0, text = 0, text_end = 0, data = 0, data_end = 0, relro_end = 0;
+  Address low = ~Address(0), high = 0, text = 0, text_end = 0, relro_end = 0;
+  std::vector<Stretch> data;
   for (int i = 0; i < info->dlpi_phnum; ++i) {
     const auto& segment = info->dlpi_phdr[i];
     Address begin = info->dlpi_addr + segment.p_vaddr, end = begin + segment.p_memsz;
@@ -38,14 +39,18 @@ int find_module(dl_phdr_info* info, size_t, void* wanted) {
     low = std::min(low, begin);
     high = std::max(high, end);
     if (segment.p_flags & PF_X) text = begin, text_end = end;
-    if (segment.p_flags & PF_W) data = begin, data_end = end;
+    if (segment.p_flags & PF_W) data.push_back({begin, end});
   }
   if (pc < low || pc >= high) return 0;
   session.module_base = info->dlpi_addr;
   session.module_path = info->dlpi_name;
   session.module_begin = low, session.module_end = high;
   session.text_begin = text, session.text_end = text_end;
-  session.data_begin = std::min(std::max(data, relro_end), data_end), session.data_end = data_end;
+  // What lies before the end of the relocated part of its segment is read-only by now.
+  for (auto& s : data) {
+    if (relro_end - s.begin <= s.end - s.begin) s.begin = relro_end;
+  }
+  session.data.swap(data);
   return 1;
 }
 
@@ -402,7 +407,13 @@ void run_blocks(Job* job) {
 
 // ---- what a launch may ask for
 
+// Streams are names here, for everything is in order; but a launch on one that is gone fails, as on a card.
+constexpr Address kFirstStream = 0x57000000, kStreamStep = 64;
+std::vector<bool> streams;  // which of those made so far are still there
+
 std::string what_is_wrong(const LaunchRequest& r, int shared_limit) {
+  size_t stream = (reinterpret_cast<Address>(r.stream) - kFirstStream) / kStreamStep;
+  if (stream < streams.size() && !streams[stream]) return "its stream was destroyed before";
   Index3 g = r.grid, b = r.block;
   uint64_t threads = uint64_t(b.x) * b.y * b.z;
   if (!threads || !g.x || !g.y || !g.z) return format("<<<%s, %s>>>: no dimension may be zero", show(g).c_str(), show(b).c_str());
@@ -493,6 +504,18 @@ EXPORT void* emu_argument_space(size_t bytes, Site site) {
   return nullptr;
 }
 
+EXPORT void* emu_stream_create() {
+  streams.push_back(true);
+  return reinterpret_cast<void*>(kFirstStream + (streams.size() - 1) * kStreamStep);
+}
+
+EXPORT bool emu_stream_destroy(void* stream) {
+  size_t number = (reinterpret_cast<Address>(stream) - kFirstStream) / kStreamStep;
+  if (number >= streams.size() || !streams[number]) return false;
+  streams[number] = false;
+  return true;
+}
+
 EXPORT void emu_allow_shared(const void* function, int bytes) {
   auto pc = reinterpret_cast<Address>(function);
   dl_iterate_phdr(find_module, &pc);
@@ -526,9 +549,9 @@ EXPORT void emu_launch(const LaunchRequest* request) {
                       deep, job.num_blocks));
   }
   Index3 g = request->grid, b = request->block;
-  session.launches += format("%s{\"kernel\":\"%s\",\"grid\":[%u,%u,%u],\"block\":[%u,%u,%u],\"dynamic_shared\":%zu,\"ms\":%.4f}",
+  session.launches += format("%s{\"kernel\":\"%s\",\"grid\":[%u,%u,%u],\"block\":[%u,%u,%u],\"dynamic_shared\":%zu,\"stream\":%zu,\"ms\":%.4f}",
                              session.launches.empty() ? "" : ",", request->kernel, g.x, g.y, g.z, b.x, b.y, b.z,
-                             request->dynamic_shared, ms);
+                             request->dynamic_shared, reinterpret_cast<size_t>(request->stream), ms);
 }
 
 // Calls a launcher through the wrapper that rewrite.py added. Returns false if it did not return by itself.

@@ -119,14 +119,15 @@ void begin_memory() {
 }
 
 void save_module_data() {
-  session.data_before.assign(reinterpret_cast<const char*>(session.data_begin), session.data_end - session.data_begin);
+  session.data_before.clear();
+  for (auto& s : session.data) session.data_before.append(reinterpret_cast<const char*>(s.begin), s.end - s.begin);
 }
 
 void watch_module_data() {
   session.ranges.erase(std::remove_if(session.ranges.begin(), session.ranges.end(), [](Range& r) { return r.module_data; }),
                        session.ranges.end());
-  if (session.data_end > session.data_begin) {
-    add_range(session.data_begin, session.data_end - session.data_begin, "", 4, false, true);
+  for (auto& s : session.data) {
+    if (s.end > s.begin) add_range(s.begin, s.end - s.begin, "", 4, false, true);
   }
 }
 
@@ -194,7 +195,11 @@ EXPORT void* emu_device_malloc(size_t bytes, const char* name) {
 
 // Puts the module's variables back to what they were before the last call.
 EXPORT void emu_rewind() {
-  memcpy(reinterpret_cast<char*>(session.data_begin), session.data_before.data(), session.data_before.size());
+  const char* from = session.data_before.data();
+  for (auto& s : session.data) {
+    memcpy(reinterpret_cast<char*>(s.begin), from, s.end - s.begin);
+    from += s.end - s.begin;
+  }
 }
 
 EXPORT bool emu_device_free(void* pointer) {

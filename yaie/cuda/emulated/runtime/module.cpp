@@ -16,7 +16,9 @@ std::string plain_name(const char* symbol) {
   std::string name = plain ? plain : symbol;
   free(plain);
   size_t inside = name.rfind(')'), own = name.find("::", inside == std::string::npos ? name.size() : inside);
-  return own == std::string::npos ? name : name.substr(own + 2);
+  if (own != std::string::npos) name = name.substr(own + 2);
+  size_t prefix = name.find("emu_const_");  // of rewrite.py
+  return prefix == std::string::npos ? name : name.erase(prefix, strlen("emu_const_"));
 }
 
 std::vector<char> contents(const std::string& path) {
@@ -67,8 +69,9 @@ const Variable* variable_near(Address a) {
   auto after = std::upper_bound(variables.begin(), variables.end(), a, [](Address x, const Variable& v) { return x < v.begin; });
   if (after == variables.begin()) return &*after;
   auto before = after - 1;
-  bool nearer_to_next = a >= before->end && after != variables.end() && after->begin - a < a - before->end;
-  return last = nearer_to_next ? &*after : &*before;
+  if (a < before->end) return last = before->is_guard() && before != variables.begin() ? &*(before - 1) : &*before;
+  bool has_next = after != variables.end() && !after->is_guard();
+  return last = has_next && after->begin - a < a - before->end ? &*after : &*before;
 }
 
 }  // namespace emu

@@ -314,6 +314,10 @@ void log_is_full(Engine* engine);
 
 // ---- the state of one call from Python
 
+struct Stretch {
+  Address begin, end;
+};
+
 struct Session {
   // options
   unsigned checks = 0, worker_threads = 0;
@@ -348,7 +352,7 @@ struct Session {
   std::unordered_map<Address, const Release*> flags;  // the last release at an address
   Address argument_begin = 0;
   Address module_base = 0, module_begin = 0, module_end = 0, text_begin = 0, text_end = 0;
-  Address data_begin = 0, data_end = 0;
+  std::vector<Stretch> data;  // its variables, of which kernels may write; the linker makes one segment of them or two
   std::string module_path, data_before;
 };
 extern Session session;
@@ -385,6 +389,7 @@ void check_host_access(Address a, size_t bytes, int kind, Address return_address
 struct Variable {
   Address begin, end;
   std::string name;
+  bool is_guard() const { return name.rfind("emu_guard", 0) == 0; }  // of rewrite.py: lies behind those of the device
 };
 constexpr Address kConstantAlign = 65536;        // of the device's variables (rewrite.py): what lies between is nobody's
 const Variable* variable_near(Address a);        // the running module's variable that holds a, or the one nearest to it

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from yaie.course.expect import Mismatch, expect, expect_lanes, expect_sectors, given
+from yaie.course.expect import Mismatch, expect, expect_lanes, expect_launch_error, expect_sectors, expect_stream, given
 from yaie.course.language import engine_seam
 
 LAUNCHERS = Path(__file__).with_suffix(".cu")
+STREAM = 0x5EED  # the handle of a queue
 NEIGHBOURS = "Neighbouring threads should copy neighbouring units."
 
 
@@ -48,8 +49,12 @@ def check() -> None:
         expect(out, cache[2 * row :].view(2, row), "out")
     with given("profile of 2 tokens of 4096 numbers of 4 bytes"):
         cache = torch.zeros(2, 4096, dtype=torch.int32)
-        module.gather_pages(cache, torch.arange(2), cache.clone(), 2, 1, 4 * 4096)
+        module.gather_pages(cache, torch.arange(2), cache.clone(), 2, 1, 4 * 4096, stream=STREAM)
         _expect_shared_work(module.profile())
+        expect_stream(module.profile(), STREAM)
+    with given("gather_pages of one token, on a stream that has been destroyed: a card refuses the launch"):
+        cache = torch.zeros(1, 8, dtype=torch.int32)
+        expect_launch_error(lambda: module.gather_pages_too_late(cache, torch.zeros(1).long(), cache.clone(), 1, 1, 32))
 
 
 def _expect_shared_work(profile: Any) -> None:
