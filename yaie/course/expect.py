@@ -20,6 +20,7 @@ announce: Callable[[str], None] = lambda text: None  # noqa: E731
 # With this, an input that goes wrong does not end its check: this function is told of it, and the next one is tried.
 go_on: Callable[[Exception], None] | None = None
 current_input: str = ""
+tried = 0  # inputs so far; one within another is a part of it
 COUNTED = "block byte column head key layer number page request row sequence slot thread token"
 ONE = re.compile(rf"(?<![\w.])1 ({COUNTED.replace(' ', '|')})s\b")  # "1 layers"
 
@@ -28,7 +29,7 @@ ONE = re.compile(rf"(?<![\w.])1 ({COUNTED.replace(' ', '|')})s\b")  # "1 layers"
 class Mismatch(AssertionError):
     """A result that differs from what was expected. `got` and `expected` are texts, ready to be shown.
 
-    `headline` stands for "The ... is wrong." where it is not the result that is.
+    `headline` stands for "The ... is wrong." where it is not the result that is. `tolerance` is what the check allows.
     """
 
     what: str
@@ -37,14 +38,16 @@ class Mismatch(AssertionError):
     first_difference: str = ""
     note: str = ""
     headline: str = ""
+    tolerance: float = 0.0
     given: str = field(default_factory=lambda: current_input)
 
 
 @contextmanager
 def given(text: str) -> Iterator[None]:
     """Name the input of everything inside, as a line of code that a learner could type."""
-    global current_input
+    global current_input, tried
     outer = current_input
+    tried += not outer
     current_input = ONE.sub(r"1 \1", text)
     announce(current_input)
     try:
@@ -61,7 +64,69 @@ def expect(got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: 
     """Raise `Mismatch` unless `got` equals `expected` (numbers and tensors within `tolerance`, absolute)."""
     difference = first_difference(got, expected, tolerance)
     if difference is not None:
-        raise Mismatch(what, shown(got), shown(expected), difference, note)
+        note = note or relation(got, expected, tolerance)
+        raise Mismatch(what, shown(got), shown(expected), difference, note, tolerance=tolerance)
+
+
+def relation(got: Any, expected: Any, tolerance: float = 0.0) -> str:
+    """What a wrong result has to do with the right one, where it is the same but for order, place, sign or factor;
+    else nothing. It is computed from the two, so it is true whatever the answer does."""
+    got, expected = plain(got), plain(expected)
+    if not (isinstance(got, list | tuple) and isinstance(expected, list | tuple)):
+        return ""
+    got, expected = list(got), list(expected)
+    longer, shorter = (got, expected) if len(got) > len(expected) else (expected, got)
+    count = len(longer) - len(shorter)
+
+    def same(one: list, other: list) -> bool:
+        return _differ(one, other, tolerance, "") is None
+
+    if count and len(shorter) > 1:
+        state = f"{count} too many" if longer is got else f"{count} missing"
+        if same(longer[: len(shorter)], shorter):
+            return f"All the others are right: there {'is' if count == 1 else 'are'} {state} at the end."
+        if same(longer[count:], shorter):
+            return f"All the others are right: there {'is' if count == 1 else 'are'} {state} at the beginning."
+    ours, theirs = _numbers(got), _numbers(expected)
+    if ours is None or theirs is None or len(ours) != len(theirs) or len(ours) < 2:
+        return ""
+    if same(ours, theirs):
+        return "The right numbers in the right order, in another shape."
+    if count == 0 and len(got) > 1 and same(got[::-1], expected):
+        return "The right values in reverse order."
+    if all(isinstance(row, list) for row in got) and same(list(map(list, zip(*got, strict=False))), expected):
+        return "Rows and columns are exchanged; the numbers are right."
+    if same(sorted(ours), sorted(theirs)):
+        return "The right numbers in another order."
+    if any(map(math.isnan, ours)) or any(map(math.isinf, ours + theirs)):
+        return ""
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a or b]
+    if len(pairs) > 1 and all(a == -b for a, b in pairs):
+        return "Every number has the wrong sign."
+    if len({a - b for a, b in zip(ours, theirs, strict=True)}) == 1 and all(type(a) is int for a in ours + theirs):
+        off = ours[0] - theirs[0]
+        return f"Every number is {abs(off)} too {'large' if off > 0 else 'small'}."
+    if len({b for _, b in pairs}) > 1 and all(b for _, b in pairs):
+        factor = pairs[0][0] / pairs[0][1]
+        if factor and all(math.isclose(a, factor * b, rel_tol=1e-3, abs_tol=tolerance / 10) for a, b in pairs):
+            return f"Every number is {factor:.4g} times what it should be."
+    return ""
+
+
+def _numbers(values: list) -> list | None:
+    """All numbers in nested lists, in order; None where there is something else."""
+    found = []
+    for value in values:
+        if isinstance(value, list | tuple):
+            inner = _numbers(list(value))
+            if inner is None:
+                return None
+            found += inner
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found.append(value)
+        else:
+            return None
+    return found
 
 
 def named(got: Any, wrong: Iterable[tuple[Any, str]]) -> str:
