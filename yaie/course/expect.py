@@ -30,6 +30,7 @@ class Mismatch(AssertionError):
     """A result that differs from what was expected. `got` and `expected` are texts, ready to be shown.
 
     `headline` stands for "The ... is wrong." where it is not the result that is. `tolerance` is what the check allows.
+    `whole` is not shown: it is what `got` was taken from, such as the tensor of a shape.
     """
 
     what: str
@@ -39,6 +40,7 @@ class Mismatch(AssertionError):
     note: str = ""
     headline: str = ""
     tolerance: float = 0.0
+    whole: str = ""
     given: str = field(default_factory=lambda: current_input)
 
 
@@ -60,12 +62,25 @@ def given(text: str) -> Iterator[None]:
     announce(outer)
 
 
-def expect(got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: str = "") -> None:
-    """Raise `Mismatch` unless `got` equals `expected` (numbers and tensors within `tolerance`, absolute)."""
+def expect(got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: str = "", of: Any = None) -> None:
+    """Raise `Mismatch` unless `got` equals `expected` (numbers and tensors within `tolerance`, absolute).
+
+    `of` is what `got` says only one thing about, a shape or a dtype: two answers with the same wrong shape need not be
+    wrong for the same reason.
+    """
     difference = first_difference(got, expected, tolerance)
     if difference is not None:
-        note = note or relation(got, expected, tolerance)
-        raise Mismatch(what, shown(got), shown(expected), difference, note, tolerance=tolerance)
+        if of is None and "after" not in what:  # else it is no result that is compared
+            note = note or relation(got, expected, tolerance)
+        raise Mismatch(
+            what,
+            shown(got),
+            shown(expected),
+            difference,
+            note,
+            tolerance=tolerance,
+            whole="" if of is None else shown(of),
+        )
 
 
 def relation(got: Any, expected: Any, tolerance: float = 0.0) -> str:
