@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ announce: Callable[[str], None] = lambda text: None  # noqa: E731
 go_on: Callable[[Exception], None] | None = None
 current_input: str = ""
 tried = 0  # inputs so far; one within another is a part of it
+LARGEST = 1e30  # of numbers that are divided
 COUNTED = "block byte column head key layer number page request row sequence slot thread token"
 ONE = re.compile(rf"(?<![\w.])1 ({COUNTED.replace(' ', '|')})s\b")  # "1 layers"
 
@@ -113,10 +114,10 @@ def relation(got: Any, expected: Any, tolerance: float = 0.0) -> str:
         return "Rows and columns are exchanged; the numbers are right."
     if same(sorted(ours), sorted(theirs)):
         return "The right numbers in another order."
-    if any(map(math.isnan, ours)) or any(map(math.isinf, ours + theirs)):
+    if not all(abs(each) < LARGEST for each in ours + theirs):  # nor NaN
         return ""
     pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a or b]
-    if len(pairs) > 1 and all(a == -b for a, b in pairs):
+    if len(pairs) > 1 and all(abs(a + b) <= tolerance for a, b in pairs):
         return "Every number has the wrong sign."
     if len({a - b for a, b in zip(ours, theirs, strict=True)}) == 1 and all(type(a) is int for a in ours + theirs):
         off = ours[0] - theirs[0]
@@ -270,7 +271,9 @@ def _differ(got: Any, expected: Any, tolerance: float, where: str) -> str | None
         extra = [key for key in got if key not in expected]
         return f"{place}the key {extra[0]!r} should not be there" if extra else None
     if all(isinstance(x, int | float) and not isinstance(x, bool) for x in (got, expected)):
-        same = got == expected or abs(got - expected) <= tolerance or (math.isnan(got) and math.isnan(expected))
+        same = got == expected or (got != got and expected != expected)  # NaN is not itself
+        with suppress(OverflowError):  # a whole number too large for a float
+            same = same or abs(got - expected) <= tolerance
     else:
         same = type(got) is type(expected) and got == expected
     return None if same else f"{place}{shown(got, limit=200)} instead of {shown(expected, limit=200)}"

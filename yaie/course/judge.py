@@ -127,8 +127,8 @@ def _run(exercise: Exercise, text: str, written: Written, sandbox: Sandbox) -> O
     located = any(label == "Where" for label, _ in rows)
     if cause := _likely_cause(exercise, text, alone, sandbox, located):
         rows.append(("Likely cause", cause))
-    elif exercise.language.quick and (alone_wrong := _only_input(exercise, text, alone, sandbox)):
-        rows.append(("Note", alone_wrong))
+    elif elsewhere := _elsewhere(exercise, text, alone, sandbox):
+        rows.append(("Elsewhere", elsewhere))
     rows += _output_rows(alone)
     headline, next_step = _headline(exercise, alone, located)
     rows.append(("Next step", f"{next_step} `yaie hint {exercise.id}` gives a hint."))
@@ -213,15 +213,15 @@ def _candidates(
             yield each
 
 
-def _only_input(exercise: Exercise, learners: str, report: dict[str, Any], sandbox: Sandbox) -> str:
+def _elsewhere(exercise: Exercise, learners: str, report: dict[str, Any], sandbox: Sandbox) -> str:
     """That all other inputs come out right, where they do: then what is special about this one is the cause."""
-    if not _went_wrong_in_a_check(report):
+    if not (exercise.language.quick and _went_wrong_in_a_check(report)):
         return ""
     result = _job(exercise, learners, [exercise.id], sandbox, every=True)["result"] or {"failures": []}
     others = result.get("tried", 0) - 1
     if len(result["failures"]) != 1 or others < 3:
         return ""
-    return f"Only this input goes wrong: the other {others} that were tried come out right. What is special about it?"
+    return f"The other {others} inputs that were tried come out right: what is special about this one?"
 
 
 def _went_wrong_in_a_check(report: dict[str, Any]) -> bool:
