@@ -216,9 +216,10 @@ def expect_error(call: Callable[[], Any], error: type[BaseException], what: str,
     except (MemoryError, RecursionError):
         raise  # these say more about the answer than that the wrong error was raised
     except Exception as other:
-        text = f"{type(other).__name__}: {shown(other, str)}"
-        raise Mismatch(what, text, error.__name__, "another error was raised", note) from other
-    raise Mismatch(what, f"no error, but {shown(result)}", error.__name__, "no error was raised", note)
+        note = note or f"It says: {shown(other, str)}"
+        raise Mismatch(what, type(other).__name__, error.__name__, "another error was raised", note) from other
+    note = note or f"The result is {shown(result, limit=200)}."
+    raise Mismatch(what, "no error", error.__name__, "no error was raised", note)
 
 
 def shown(value: Any, form: Callable[[Any], str] = repr, limit: int = 2000) -> str:

@@ -185,11 +185,19 @@ def _likely_cause(
     known += exercise.language.slips(exercise)
     texts = [(exercise.language.render(exercise.file, {exercise.id: body}), message) for body, message in known]
     exercise.language.prepare(exercise, [text for text, _ in texts])
-    every = None
-    for text, message in _candidates(exercise, texts, report, sandbox):
-        every = every or _job(exercise, learners, [exercise.id], sandbox, every=True)
-        if _alike(_job(exercise, text, [exercise.id], sandbox, folder=HOME, every=True), every):
+    candidates = list(_candidates(exercise, texts, report, sandbox))
+    if not candidates:
+        return result.get("cause") if located else None
+    every = _job(exercise, learners, [exercise.id], sandbox, every=True)
+    most, best = 0, ""
+    for text, message in candidates:
+        run = _job(exercise, text, [exercise.id], sandbox, folder=HOME, every=True)
+        if _alike(run, every):
             return message
+        if (explained := _explained(run, every)) > most:
+            most, best = explained, message
+    if best:
+        return f"{best} (It explains {most} of the {len(every['result']['failures'])} inputs that go wrong.)"
     return result.get("cause") if located else None
 
 
@@ -233,6 +241,17 @@ def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
     ended = all(one[key] == other[key] for key in ("end", "code"))
     ours, theirs = ((each["result"] or {}).get("failures", [each.get("current_input")]) for each in (one, other))
     return ended and len(ours) == len(theirs) and all(map(_same_manner, ours, theirs))
+
+
+def _explained(mistake: dict[str, Any], learners: dict[str, Any]) -> int:
+    """How many failures of an answer a mistake explains, where the answer does the same on all inputs on which the
+    mistake shows, and something else is wrong besides; at least two, for one may be chance."""
+    if not mistake["end"] == learners["end"] == "finished":
+        return 0
+    ours = {failure["given"]: failure for failure in learners["result"]["failures"]}
+    failures = mistake["result"]["failures"]
+    shown = all(each["given"] in ours and _same_manner(each, ours[each["given"]]) for each in failures)
+    return len(failures) if shown and len(failures) >= 2 else 0
 
 
 def _same_manner(one: dict[str, Any] | str, other: dict[str, Any] | str) -> bool:
