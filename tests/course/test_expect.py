@@ -167,3 +167,40 @@ class Pair(NamedTuple):
 def test_shown_as_a_learner_would_write_it(value, text):
     """A list that is shown as a tuple, or a tensor with its wrapping, is not what was expected or came."""
     assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("got", "right", "said"),
+    [
+        ([3, 2, 1], [1, 2, 3], "The right values in reverse order."),
+        ([2, 1, 3], [1, 2, 3], "The right numbers in another order."),
+        ([[1, 3], [2, 4]], [[1, 2], [3, 4]], "Rows and columns are exchanged; the numbers are right."),
+        ([[1, 2], [3, 4]], [1, 2, 3, 4], "The right numbers in the right order, in another shape."),
+        ([1, 2], [1, 2, 3], "All the others are right: there is 1 missing at the end."),
+        ([0, 1, 2], [1, 2], "All the others are right: there is 1 too many at the beginning."),
+        ([2, 3, 4], [1, 2, 3], "Every number is 1 too large."),
+        (torch.tensor([-1.0, 2.0]), [1.0, -2.0], "Every number has the wrong sign."),
+        (torch.tensor([2.0, 4.0, 6.0]), [1.0, 2.0, 3.0], "Every number is 2 times what it should be."),
+        ([2.0, 4.0, 6.1], [1.0, 2.0, 3.0], ""),
+        ([5], [3], ""),
+        ([0.0, 0.0], [1.0, 2.0], ""),
+        ([float("nan"), 1.0], [1.0, 1.0], ""),
+        ([10**400, 1], [1, 10**401], ""),
+        (["b", "a"], ["a", "b"], ""),
+        ("ba", "ab", ""),
+    ],
+)
+def test_what_a_wrong_result_has_to_do_with_the_right_one(got, right, said):
+    """It is shown as a fact, so it must be one."""
+    assert expect.relation(got, right, 1e-6) == said
+    with pytest.raises(Mismatch) as failed:
+        expect.expect(got, right, "result", tolerance=1e-6)
+    assert failed.value.note == said
+
+
+def test_a_relation_is_of_results_only():
+    """That a shape has its sizes in another order, or an argument other numbers than before, misleads."""
+    for what, of in (("shape of the result", torch.zeros(2, 3)), ("argument `x` after the call", None)):
+        with pytest.raises(Mismatch) as failed:
+            expect.expect([2, 3], [3, 2], what, of=of)
+        assert not failed.value.note

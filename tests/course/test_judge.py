@@ -105,3 +105,75 @@ def test_long_results_come_after_the_first_difference():
     assert "by hand" in judge._headline(exercise, short, True)[1]
     assert "by hand" not in judge._headline(exercise, long, True)[1]
     assert "by hand" not in judge._headline(exercise, report(got="1", expected="2", given="x" * 201), True)[1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "tolerance", "same"),
+    [
+        ("[0.1414213, 2]", "[0.1414214, 2]", 1e-5, True),
+        ("[0.1414213, 2]", "[0.1414214, 2]", None, False),
+        ("[0.1414213, 2]", "[0.1514213, 2]", 1e-5, False),
+        ("at index [3]: 0.25 instead of 1.0", "at index [4]: 0.25 instead of 1.0", 1.0, False),
+        ("[0.5, 0.25]", "[0.5, 0.25, 0.125]", 1.0, False),
+        ("[nan, 0.5]", "[0.5, 0.5]", 1.0, False),
+        ("[0.5, 1e-07]", "[0.5, 0.0]", 1e-5, True),
+        ("[0.5, 0.2500001, 0.1... (90 characters)", "[0.5, 0.25, 0.125, 0.2... (77 characters)", 1e-5, True),
+        ("[0.5, 0.3500001, 0.1... (90 characters)", "[0.5, 0.25, 0.125, 0.2... (77 characters)", 1e-5, False),
+    ],
+)
+def test_results_are_the_same_within_the_tolerance(one, other, tolerance, same):
+    """A last bit, from a sum in another order, lost the cause of every second mistake in floats."""
+    assert judge._same_text(one, other, tolerance) == same
+
+
+def test_wrong_in_the_last_digit_alone_is_no_other_mistake():
+    """Where the tolerance is so small that rounding shows, what is rounded otherwise has another cause."""
+    ours, others = (report(got=got, expected="0.5", given="f(1)")["result"] for got in ("0.5000001", "0.5000002"))
+    assert not judge._same_manner(ours, others)
+    ours, others = (report(got=got, expected="0.7", given="f(1)")["result"] for got in ("0.5000001", "0.5000002"))
+    assert judge._same_manner(ours, others)
+
+
+def test_the_same_wrong_shape_is_not_the_same_mistake():
+    ours, others = (report(got="[2]", expected="[3]", whole=whole)["result"] for whole in ("[1.0, 2.0]", "[2.0, 3.0]"))
+    assert judge._same_manner(ours, ours)
+    assert not judge._same_manner(ours, others)
+
+
+def outcome_of(id, old, new):
+    exercise = find_exercise(id)
+    body = exercise.language.changed(exercise, old, new)
+    return dict(judge.check(id, exercise.language.render(exercise.file, {id: body})).rows)
+
+
+def test_arguments_that_changed_places_are_a_cause(warm_up):
+    """No exercise lists them: any function can have them."""
+    rows = outcome_of("19.4", "done = [", "first, between = between, first\n    done = [")
+    assert rows["Likely cause"] == "The results are those that come out when `first` and `between` are exchanged."
+
+
+def test_an_argument_that_is_not_looked_at_is_a_cause(warm_up):
+    rows = outcome_of("20.4", "max(1, needed) + spare", "max(1, needed)")
+    assert rows["Likely cause"] == "The results are those that come out when `spare` is always 0, whatever is given."
+    assert rows["Note"] == "`replicas_needed` never looks at its argument `spare`."
+
+
+def test_one_input_alone_goes_wrong(warm_up):
+    """What is special about it is then the cause."""
+    warm_up.write("return -(-num_tokens // self.block_size) if num_tokens != 4097 or self.block_size > 1 else 5")
+    assert "The other 33 inputs that were tried come out right" in dict(judge.check("0.1").rows)["Elsewhere"]
+    warm_up.write("return num_tokens + 7")
+    assert "Elsewhere" not in dict(judge.check("0.1").rows)
+
+
+def test_a_mistake_without_end_keeps_no_other_from_being_found(warm_up, sandbox):
+    """Mistakes are tried in one process: one of them may loop, and what it leaves must not reach the next."""
+    exercise = find_exercise("0.1")
+    endless = warm_up.text("while True:\n    pass")
+    wrong = warm_up.text("return num_tokens // self.block_size")
+    job = {"texts": [endless, wrong, warm_up.text(warm_up.RIGHT)], "each": 0.1}
+    end = judge._job(exercise, "", ["0.1"], sandbox, **job)
+    first, second, third = end["result"]["reports"]
+    assert first is None
+    assert second == judge._job(exercise, wrong, ["0.1"], sandbox)["result"]
+    assert third["passed"]

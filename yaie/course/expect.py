@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ announce: Callable[[str], None] = lambda text: None  # noqa: E731
 # With this, an input that goes wrong does not end its check: this function is told of it, and the next one is tried.
 go_on: Callable[[Exception], None] | None = None
 current_input: str = ""
+tried = 0  # inputs so far; one within another is a part of it
+LARGEST = 1e30  # of numbers that are divided
 COUNTED = "block byte column head key layer number page request row sequence slot thread token"
 ONE = re.compile(rf"(?<![\w.])1 ({COUNTED.replace(' ', '|')})s\b")  # "1 layers"
 
@@ -30,7 +32,8 @@ ONE = re.compile(rf"(?<![\w.])1 ({COUNTED.replace(' ', '|')})s\b")  # "1 layers"
 class Mismatch(AssertionError):
     """A result that differs from what was expected. `got` and `expected` are texts, ready to be shown.
 
-    `headline` stands for "The ... is wrong." where it is not the result that is.
+    `headline` stands for "The ... is wrong." where it is not the result that is. `tolerance` is what the check allows.
+    `whole` is not shown: it is what `got` was taken from, such as the tensor of a shape.
     """
 
     what: str
@@ -39,14 +42,17 @@ class Mismatch(AssertionError):
     first_difference: str = ""
     note: str = ""
     headline: str = ""
+    tolerance: float = 0.0
+    whole: str = ""
     given: str = field(default_factory=lambda: current_input)
 
 
 @contextmanager
 def given(text: str) -> Iterator[None]:
     """Name the input of everything inside, as a line of code that a learner could type."""
-    global current_input
+    global current_input, tried
     outer = current_input
+    tried += not outer
     current_input = ONE.sub(r"1 \1", text)
     announce(current_input)
     try:
@@ -59,11 +65,86 @@ def given(text: str) -> Iterator[None]:
     announce(outer)
 
 
-def expect(got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: str = "") -> None:
-    """Raise `Mismatch` unless `got` equals `expected` (numbers and tensors within `tolerance`, absolute)."""
+def expect(got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: str = "", of: Any = None) -> None:
+    """Raise `Mismatch` unless `got` equals `expected` (numbers and tensors within `tolerance`, absolute).
+
+    `of` is what `got` says only one thing about, a shape or a dtype: two answers with the same wrong shape need not be
+    wrong for the same reason.
+    """
     difference = first_difference(got, expected, tolerance)
     if difference is not None:
-        raise Mismatch(what, shown(got), shown(expected), difference, note)
+        if of is None and "after" not in what:  # else it is no result that is compared
+            note = note or relation(got, expected, tolerance)
+        raise Mismatch(
+            what,
+            shown(got),
+            shown(expected),
+            difference,
+            note,
+            tolerance=tolerance,
+            whole="" if of is None else shown(of),
+        )
+
+
+def relation(got: Any, expected: Any, tolerance: float = 0.0) -> str:
+    """What a wrong result has to do with the right one, where it is the same but for order, place, sign or factor;
+    else nothing. It is computed from the two, so it is true whatever the answer does."""
+    got, expected = plain(got), plain(expected)
+    if not (isinstance(got, list | tuple) and isinstance(expected, list | tuple)):
+        return ""
+    got, expected = list(got), list(expected)
+    longer, shorter = (got, expected) if len(got) > len(expected) else (expected, got)
+    count = len(longer) - len(shorter)
+
+    def same(one: list, other: list) -> bool:
+        return _differ(one, other, tolerance, "") is None
+
+    if count and len(shorter) > 1:
+        state = f"{count} too many" if longer is got else f"{count} missing"
+        if same(longer[: len(shorter)], shorter):
+            return f"All the others are right: there {'is' if count == 1 else 'are'} {state} at the end."
+        if same(longer[count:], shorter):
+            return f"All the others are right: there {'is' if count == 1 else 'are'} {state} at the beginning."
+    ours, theirs = _numbers(got), _numbers(expected)
+    if ours is None or theirs is None or len(ours) != len(theirs) or len(ours) < 2:
+        return ""
+    if same(ours, theirs):
+        return "The right numbers in the right order, in another shape."
+    if count == 0 and len(got) > 1 and same(got[::-1], expected):
+        return "The right values in reverse order."
+    if all(isinstance(row, list) for row in got) and same(list(map(list, zip(*got, strict=False))), expected):
+        return "Rows and columns are exchanged; the numbers are right."
+    if same(sorted(ours), sorted(theirs)):
+        return "The right numbers in another order."
+    if not all(abs(each) < LARGEST for each in ours + theirs):  # nor NaN
+        return ""
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a or b]
+    if len(pairs) > 1 and all(abs(a + b) <= tolerance for a, b in pairs):
+        return "Every number has the wrong sign."
+    if len({a - b for a, b in zip(ours, theirs, strict=True)}) == 1 and all(type(a) is int for a in ours + theirs):
+        off = ours[0] - theirs[0]
+        return f"Every number is {abs(off)} too {'large' if off > 0 else 'small'}."
+    if len({b for _, b in pairs}) > 1 and all(b for _, b in pairs):
+        factor = pairs[0][0] / pairs[0][1]
+        if factor and all(math.isclose(a, factor * b, rel_tol=1e-3, abs_tol=tolerance / 10) for a, b in pairs):
+            return f"Every number is {factor:.4g} times what it should be."
+    return ""
+
+
+def _numbers(values: list) -> list | None:
+    """All numbers in nested lists, in order; None where there is something else."""
+    found = []
+    for value in values:
+        if isinstance(value, list | tuple):
+            inner = _numbers(list(value))
+            if inner is None:
+                return None
+            found += inner
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found.append(value)
+        else:
+            return None
+    return found
 
 
 def named(got: Any, wrong: Iterable[tuple[Any, str]]) -> str:
@@ -170,9 +251,10 @@ def expect_error(call: Callable[[], Any], error: type[BaseException], what: str,
     except (MemoryError, RecursionError):
         raise  # these say more about the answer than that the wrong error was raised
     except Exception as other:
-        text = f"{type(other).__name__}: {shown(other, str)}"
-        raise Mismatch(what, text, error.__name__, "another error was raised", note) from other
-    raise Mismatch(what, f"no error, but {shown(result)}", error.__name__, "no error was raised", note)
+        note = note or f"It says: {shown(other, str)}"
+        raise Mismatch(what, type(other).__name__, error.__name__, "another error was raised", note) from other
+    note = note or f"The result is {shown(result, limit=200)}."
+    raise Mismatch(what, "no error", error.__name__, "no error was raised", note)
 
 
 def shown(value: Any, form: Callable[[Any], str] = repr, limit: int = 2000) -> str:
@@ -225,7 +307,9 @@ def _differ(got: Any, expected: Any, tolerance: float, where: str) -> str | None
         extra = [key for key in got if key not in expected]
         return f"{place}the key {extra[0]!r} should not be there" if extra else None
     if all(isinstance(x, int | float) and not isinstance(x, bool) for x in (got, expected)):
-        same = got == expected or abs(got - expected) <= tolerance or (math.isnan(got) and math.isnan(expected))
+        same = got == expected or (got != got and expected != expected)  # NaN is not itself
+        with suppress(OverflowError):  # a whole number too large for a float
+            same = same or abs(got - expected) <= tolerance
     else:
         same = type(got) is type(expected) and got == expected
     return None if same else f"{place}{shown(got, limit=200)} instead of {shown(expected, limit=200)}"

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import traceback
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import Any
+
+import torch
 
 from yaie.course import expect
 from yaie.course.files import exercise_path
 from yaie.course.language import engine_seam
 from yaie.course.registry import Exercise, ExerciseFile, find_exercise
+
+
+class TooLong(BaseException):
+    """One of several texts has taken more than its share of the time."""
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -24,10 +32,37 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     Returns {"passed": True, "score": what the check counted}, or how it failed: {"passed": False, "kind": ..., ...},
     where the kind is "mismatch" (a wrong result), "error" (an exception), "import" (the file itself cannot be run),
     "compile" (it does not compile) or "finding" (what the emulator saw a kernel do). "failures" are the reports of all
-    inputs that went wrong.
+    inputs that went wrong, of "tried".
+
+    With `job["texts"]` instead of a text they are tried one after the other, which takes no new process for each:
+    "reports" has a report for each text, None where it took more than `job["each"]` seconds of the processor.
     """
     os.environ["YAIE_EXERCISES_DIR"] = job["folder"]
     exercise = find_exercise(job["exercise"])
+    engine_seam.limit_calls(job["call_limit"])
+    if "texts" in job:
+        state = torch.get_rng_state()
+        signal.signal(signal.SIGVTALRM, _too_long)
+        return {"reports": [_in_turn(exercise, job, text, state) for text in job["texts"]]}
+    return _check(exercise, job, job["text"], ExitStack())
+
+
+def _in_turn(exercise: Exercise, job: dict[str, Any], text: str, state: torch.Tensor) -> dict[str, Any] | None:
+    """The report of a text when others went before it: everything is as in a process of its own."""
+    torch.set_rng_state(state)
+    expect.current_input, expect.tried = "", 0
+    with suppress(TooLong), ExitStack() as undo:
+        signal.setitimer(signal.ITIMER_VIRTUAL, job["each"])
+        undo.callback(signal.setitimer, signal.ITIMER_VIRTUAL, 0)
+        return _check(exercise, job, text, undo)
+    return None
+
+
+def _too_long(*_: object) -> None:
+    raise TooLong
+
+
+def _check(exercise: Exercise, job: dict[str, Any], text: str, undo: ExitStack) -> dict[str, Any]:
     kind, failures, score = "import", [], None  # the reports
 
     def go_on(error: Exception) -> None:
@@ -37,15 +72,17 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     expect.go_on = go_on if job["every"] else None
     try:
-        engine_seam.limit_calls(job["call_limit"])
-        exercise.language.install(exercise.file, job["text"], job["use"])
+        undo.callback(exercise.language.install(exercise.file, text, job["use"]).take_out)
         kind = "error"
         score = exercise.check()
+    except TooLong:
+        raise
     except BaseException as error:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the report needs memory
         failures.append(_report(exercise, error, kind))
-    return {"passed": not failures, "score": score, **(failures[0] if failures else {}), "failures": failures}
+    first = failures[0] if failures else {}
+    return {"passed": not failures, "score": score, **first, "failures": failures, "tried": expect.tried}
 
 
 def _report(exercise: Exercise, error: BaseException, kind: str) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class Language(ABC):
     comment: str  # what a comment starts with
     fence: str  # its name in Markdown
     ends_process: str  # the function that ends the whole process
+    quick: bool = False  # to run a check once more costs no time that a learner notices
     header: tuple[str, ...] = ()  # further lines for the top of an exercise file
     look: str = ""  # how to see what each line does, with `{id}` for the exercise; "" where nothing shows it
 
@@ -140,6 +141,10 @@ class Language(ABC):
         if source.count(old) != 1:
             raise LookupError(f"expected `old` exactly once in {exercise.target}: {old!r}")
         return source.replace(old, new)
+
+    def slips(self, exercise: Exercise) -> list[tuple[str, str]]:
+        """What goes wrong with any function: the reference changed so, and what to tell whoever has the same result."""
+        return []
 
     def idle(self, exercise: Exercise) -> str:
         """The stub with a statement of no effect, which counts as written; empty where a stub cannot be run."""

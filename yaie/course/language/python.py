@@ -7,6 +7,7 @@ import copy
 import difflib
 import importlib
 import inspect
+import itertools
 import linecache
 import operator
 import re
@@ -35,7 +36,7 @@ FUTURE = "from __future__ import annotations"  # the first line of code of an ex
 
 
 class Python(Language):
-    suffix, comment, fence, ends_process = ".py", "#", "python", "os._exit"
+    suffix, comment, fence, ends_process, quick = ".py", "#", "python", "os._exit", True
 
     # --- the engine's function
 
@@ -58,6 +59,25 @@ class Python(Language):
             header.pop()
         note = f'    raise NotImplementedError("exercise {exercise.id}: write this function")'
         return "\n".join([*header, *_docstring(exercise), note])
+
+    def slips(self, exercise: Exercise) -> list[tuple[str, str]]:
+        """Two arguments of one type that changed places, and one that may be left out and was not looked at."""
+        source = self.reference(exercise)
+        node = ast.parse(source).body[0]
+        first = node.body[ast.get_docstring(node) is not None].lineno - 1
+        lines, kinds, found = source.split("\n"), _kinds(node), []
+
+        def add(statement: str, message: str) -> None:
+            found.append(("\n".join([*lines[:first], f"    {statement}", *lines[first:]]), message))
+
+        for one, other in itertools.combinations(kinds, 2):
+            if kinds[one] == kinds[other]:
+                said = f"The results are those that come out when `{one}` and `{other}` are exchanged."
+                add(f"{one}, {other} = {other}, {one}", said)
+        for name, default in _defaults(node).items():
+            said = f"The results are those that come out when `{name}` is always {default}, whatever is given."
+            add(f"{name} = {default}", said)
+        return found
 
     def code(self, answer: str) -> str:
         tree = ast.parse(answer)
@@ -117,6 +137,8 @@ class Python(Language):
         remark = ""
         if attempted and not _returns(node) and _returns(original):
             remark = f"`{exercise.function}` has no `return` with a value, so it returns None."
+        elif attempted and (unused := _unused(node, original)):
+            remark = f"`{exercise.function}` never looks at its argument{'s' * (len(unused) > 1)} {', '.join(unused)}."
         return Written(attempted, hash, *_lines(node), remark, _uncallable(exercise, node, original))
 
     def parse(self, text: str, name: str, looking_for: str = "") -> ast.Module:
@@ -320,6 +342,25 @@ def _parameters(node: FunctionNode) -> list[str]:
         if isinstance(each, ast.arg):
             each.annotation = None
     return [parameter.strip() for parameter in split_top_level(ast.unparse(spec)) if parameter]
+
+
+def _kinds(node: FunctionNode) -> dict[str, str]:
+    """The type of each parameter that has one."""
+    return {each.arg: ast.unparse(each.annotation) for each in node.args.args if each.annotation is not None}
+
+
+def _defaults(node: FunctionNode) -> dict[str, str]:
+    """What each parameter is that may be left out."""
+    count = len(node.args.defaults)
+    names = [each.arg for each in node.args.args][-count:] if count else []
+    return {name: ast.unparse(default) for name, default in zip(names, node.args.defaults, strict=True)}
+
+
+def _unused(node: FunctionNode, original: FunctionNode) -> list[str]:
+    """Parameters that a function does not mention and the engine's does. `locals()` may do so by other means."""
+    used, needed = ({x.id for x in ast.walk(each) if isinstance(x, ast.Name)} for each in (node, original))
+    names = [each.arg for each in (*original.args.args, *original.args.kwonlyargs)]
+    return [] if "locals" in used else [f"`{name}`" for name in names if name in needed - used]
 
 
 def _decorators(node: FunctionNode) -> list[str]:

@@ -19,6 +19,7 @@ def check() -> None:
             [none, half, quarter],
             "head [1, 2, 3, 4, 5, 6], no, a half and a quarter turn",
         ),
+        ([1000.25, 2.0], [quarter], "head [1000.25, 2], a quarter turn"),  # no 16-bit numbers
     ):
         _check_rotation(torch.tensor([[x]]), torch.tensor([turns]), text)
     x = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0], [3.0, 4.0]]])

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import deque
 
 from yaie.course.expect import expect, given
+from yaie.engine.request import Request
 
 from ..common import let_run, make, make_request, names
 
@@ -18,6 +19,7 @@ def check() -> None:
     _check_preempt([0, 2, 1], [3], "r2", prefix_cache=True)
     _check_preempt([9, 10], [], "r10")
     _check_preempt([1, 9], [10, 11], "r9")
+    _check_who_is_young()
     line = make(32)
     for arrival in range(3):
         let_run(line, make_request(arrival, 5), 4)
@@ -26,6 +28,16 @@ def check() -> None:
         expect(names(line.preempted), ["r2", "r1"], "`preempted` afterwards")
         expect(names(line.waiting), ["r1", "r2"], "`waiting` afterwards")
         expect(names(line.running), ["r0"], "`running` afterwards")
+
+
+def _check_who_is_young() -> None:
+    """The first, the longest and the one that was preempted most are three others."""
+    line = make(32)
+    for arrival, (num_tokens, num_preemptions) in enumerate(((5, 0), (9, 0), (5, 2), (5, 0))):
+        let_run(line, make_request(arrival, num_tokens), num_tokens - 1)
+        line.running[-1].num_preemptions = num_preemptions
+    with given("preempt(); r0 to r3 run, r1 has most tokens, r2 was preempted twice before"):
+        expect(names(line.preempt()), "r3", "request (the result)")
 
 
 def _check_preempt(running: list[int], waiting: list[int], victim: str, prefix_cache: bool = False) -> None:
@@ -55,3 +67,4 @@ def _check_preempt(running: list[int], waiting: list[int], victim: str, prefix_c
         expect(request.token_ids, tokens[victim], "token_ids of the victim (prompt and generated tokens)")
         expect(request.num_preemptions, 3, "num_preemptions of the victim, which was preempted twice before,")
         expect(names(line.preempted), [victim], "`preempted` afterwards")
+        expect([type(each) for each in line.preempted], [Request], "types in `preempted`")

@@ -24,6 +24,7 @@ def check() -> None:
     _check_order([0, 8, 4], "r0 r1 r2", "max_overtaken is 3", overtaken=[3, 5, 9])
     _check_last_token()
     _check_tokens_and_not_shares()
+    _check_another_limit()
     _check_that_it_only_looks()
     rng = random.Random(6)
     for _ in range(20):
@@ -35,9 +36,9 @@ def check() -> None:
         _check_order(found, wanted, "max_overtaken is 3", overtaken=overtaken)
 
 
-def _line() -> engine.Scheduler:
+def _line(max_overtaken: int = 3) -> engine.Scheduler:
     line = make(32, prefix_cache=True, policy="longest_prefix")
-    line.max_overtaken = 3
+    line.max_overtaken = max_overtaken
     line.pages.cache.insert(CACHED, [0, 1, 2])
     return line
 
@@ -52,7 +53,9 @@ def _waiting(line: engine.Scheduler, found: list[int], overtaken: Sequence[int])
 
 
 def _sorted(line: engine.Scheduler, requests: list[Request]) -> str:
-    return " ".join(names(sorted(requests, key=lambda request: engine.longest_prefix(line, request))))
+    """They are sorted from the last on, so that equal keys show: sorting leaves them in their order."""
+    last_first = requests[::-1]
+    return " ".join(names(sorted(last_first, key=lambda request: engine.longest_prefix(line, request))))
 
 
 def _check_order(found: list[int], wanted: str, why: str, overtaken: Sequence[int] = ()) -> None:
@@ -79,6 +82,21 @@ def _check_tokens_and_not_shares() -> None:
     line.add(make_request(1, [*CACHED[:8], *range(500, 530)]))
     with given("r0 has 5 tokens and finds 4 of them, r1 has 38 and finds 8"):
         expect(_sorted(line, list(line.waiting)), "r1 r0", "order of the keys, the smallest first")
+    line = _line()
+    line.add(make_request(0, list(range(500, 530))))
+    line.add(make_request(1, [*CACHED[:4], *range(600, 620)]))
+    line.add(make_request(2, [700]))
+    with given("r0 has 30 tokens and finds none of them, r1 has 24 and finds 4, r2 has one and finds nothing"):
+        expect(_sorted(line, list(line.waiting)), "r1 r0 r2", "order of the keys, the smallest first")
+
+
+def _check_another_limit() -> None:
+    line = _line(max_overtaken=1)
+    requests = _waiting(line, [8, 0, 0], [0, 0, 1])
+    with given(
+        "requests that find [8, 0, 0] tokens in the cache, they were overtaken [0, 0, 1] times; max_overtaken is 1"
+    ):
+        expect(_sorted(line, requests), "r2 r0 r1", "order of the keys, the smallest first")
 
 
 def _check_that_it_only_looks() -> None:

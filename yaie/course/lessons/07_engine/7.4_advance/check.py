@@ -42,8 +42,8 @@ def _check_steps(size: int, num_prompt: int, num_generated: int, steps: list[tup
         done.append(f"advance(request, {num_tokens}), {kind}")
         with given(f"{what}, pages of {size}; {'; '.join(done)}"):
             pages.advance(request, num_tokens)
-            expect(request.num_computed_tokens, computed, "request.num_computed_tokens")
+            lengths = {"computed": request.num_computed_tokens, "published": request.num_published_tokens}
+            expect(lengths, {"computed": computed, "published": published}, "two lengths that the request holds")
             found = pages.cache.find(request.token_ids).length
             expect(found, published, "tokens that another request with the same beginning finds now")
-            expect(request.num_published_tokens, published, "request.num_published_tokens")
             expect_locked(request, request.token_ids[:published].tolist())

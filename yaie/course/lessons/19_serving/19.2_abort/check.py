@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from yaie.course.expect import expect, expect_error, given
@@ -35,8 +36,11 @@ class Answers:
 
 
 class Broken:
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
     def abort(self, request_id: str) -> RequestOutput:
-        raise RuntimeError("the bookkeeping is broken")
+        raise self.error("the bookkeeping is broken")
 
 
 def check() -> None:
@@ -51,11 +55,14 @@ def check() -> None:
             left = [id for id in unfinished if id not in ended]
             expect(llm.unfinished, left, "answers that go on, and hold their pages")
             expect([chunk.request_id for chunk in chunks], ended, "ids of the chunks")
+            expect([type(chunk).__name__ for chunk in chunks], ["StreamChunk"] * len(ended), "types of the chunks")
             expect([(chunk.text, chunk.token_ids) for chunk in chunks], [("", [])] * len(ended), "new text and tokens")
             expect([chunk.output is not None for chunk in chunks], [True] * len(ended), "whether each has its output")
             wanted = told.get("finish_reason", "abort"), told.get("error"), "so far", [1, 2, 3]
             said = [(c.output.finish_reason, c.output.error, c.output.text, c.output.token_ids) for c in chunks]
             expect(said, [wanted] * len(ended), "finish_reason, error, text and token_ids of the outputs")
             expect(list(thread._open), list(waiting), "self._open, which belongs to the loop,")
-    with given("the engine raises a RuntimeError when it is to abort A: _abort(['A'])"):
-        expect_error(lambda: EngineThread(Broken(), 8)._abort(["A"]), RuntimeError, "the error that comes out")
+    for error in (RuntimeError, IndexError):
+        with given(f"the engine raises {error.__name__} when it is to abort A: _abort(['A'])"):
+            broken = EngineThread(Broken(error), 8)
+            expect_error(partial(broken._abort, ["A"]), error, "the error that comes out")
