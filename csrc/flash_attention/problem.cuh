@@ -58,9 +58,3 @@ __device__ __forceinline__ Head<T> head_of_this_block(const T* query, const T* k
     h.first_row_sees = problem.causal ? h.kv_len - h.q_len + 1 : h.kv_len;
     return h;
 }
-
-// Above 48 KB a kernel must ask for its shared memory, or the launch fails.
-template <typename Kernel>
-static cudaError_t allow_shared_memory(Kernel kernel, size_t bytes) {
-    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-}

@@ -1,8 +1,7 @@
 """Attention over pages.
 
 The kernels know two shapes of work: a decode, one query of a sequence, split over several thread blocks where contexts
-are long and sequences few; and tiles of queries of a prefill. Where it pays, the pages of prefills are gathered first,
-and flash attention does the rest. Nothing reads from the device, and the number of splits follows from shapes and from
+are long and sequences few; and tiles of queries of a prefill. Nothing reads from the device, and the number of splits follows from shapes and from
 the longest context alone, so a decode can be captured in a CUDA graph (`decode_plan`).
 """
 
@@ -25,9 +24,9 @@ from yaie.kernels.ops.launching import MAX_GRID, BackendError, Family, Launcher,
 
 __all__ = ["paged_attention_forward", "plan_attention"]
 
-# A thread block of a prefill has registers for 16 rows, which are pairs of a token and a head of a group. How many
-# heads share a KV head is known with the query only; four is usual, and any number is right.
-TILE_TOKENS = 16 // 4
+# Tokens of a tile of a prefill. Its rows, pairs of a token and a head of a group, go to as many thread blocks as they
+# fill; one has 128 rows on tensor cores (64 for a head_dim above 128), else 16.
+TILE_TOKENS = 128
 # What splits are chosen by. Keys of a split: with fewer, its warps have hardly a tile each.
 FEWEST_SPLIT_TOKENS = 64
 # Thread blocks that are resident on a multiprocessor at a time: 168 registers for each of 128 threads.
@@ -37,10 +36,10 @@ RESIDENT_BLOCKS = 3
 SHARE_THAT_SATURATES = 0.8
 # What starting a thread block costs, in keys that it could have read instead (measured on an H100).
 START_TOKENS = 64
-# Prefills of 16-bit types with that many new tokens (on average) are worth gathering their pages for
-# tensor cores, which want contiguous keys and values. The copy of that many tokens takes 256 MiB with 8 KV heads of
-# 128 numbers; more is too much.
-FEWEST_TO_GATHER, MOST_TO_GATHER = 32, 65536
+# Query heads that share a KV head, from which on decodes take tensor cores.
+FEWEST_HEADS_FOR_TENSOR_CORES = 5
+# The plainer rungs of flash attention want contiguous keys and values: pages are gathered for them.
+FIRST_RUNG_OVER_PAGES = 4
 
 
 class Torch(Family):
@@ -124,7 +123,8 @@ class PagedPlan:
     context_lens: Tensor | None = None  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
     decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
     prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most TILE_TOKENS tokens
-    gathered: Gathered | None = None  # instead of prefill_tiles
+    tile_tokens: int = 0  # of the largest prefill tile
+    gathered: Gathered | None = None  # instead of prefill_tiles, for a rung that wants it
     shapes: dict[tuple, Any] = field(default_factory=dict)  # the structs that launchers take besides tensors
 
 
@@ -136,13 +136,14 @@ class Kernels(attention.Kernels, memory.Kernels):
             3: named_as_file("paged_attention/paged_decode_3_grouped"),
             4: named_as_file("paged_attention/paged_decode_4_split_kv"),
             5: named_as_file("paged_attention/paged_decode_5_async"),  # 16-bit types; its file has rung 4 for others
+            6: named_as_file("paged_attention/paged_decode_6_tensor_cores"),  # see tensor_cores_pay; else rung 5
         }
     }
     PREFILL = named_as_file("paged_attention/paged_prefill")
-    STEP_FILES = (RUNGS["paged_decode"][5][0], PREFILL[0])
+    PREFILL_16_BIT = attention.Kernels.RUNGS["flash_attention"][FIRST_RUNG_OVER_PAGES][0], "flash_attention_4_paged"
+    STEP_FILES = (RUNGS["paged_decode"][5][0], RUNGS["paged_decode"][6][0], PREFILL[0])
 
-    def plan_attention(self, block_tables, context_lens, query_lens, key_cache, gather=None):
-        """`gather`: whether the pages of prefills are gathered first; None: where it pays."""
+    def plan_attention(self, block_tables, context_lens, query_lens, key_cache):
         check_cache(key_cache)
         tables = block_tables.to(torch.int32).contiguous()
         context_lens = np.asarray(context_lens, dtype=np.int32)
@@ -161,10 +162,11 @@ class Kernels(attention.Kernels, memory.Kernels):
             return plan
         starts = query_lens.cumsum() - query_lens
         tiles = np.stack((decodes, starts[decodes], np.ones_like(decodes), context_lens[decodes]), axis=1)
-        if pays_to_gather(context_lens, query_lens, key_cache.dtype) if gather is None else gather:
+        if self.rungs["flash_attention"] < FIRST_RUNG_OVER_PAGES:
             plan.decode_tiles = on_device(tiles)
             plan.gathered = _gathered(tables, context_lens, query_lens, key_cache.shape[1])
         else:
+            plan.tile_tokens = min(TILE_TOKENS, int(query_lens.max()))
             both = on_device(np.concatenate((tiles, prefill_tiles(context_lens, query_lens))))  # one copy
             plan.decode_tiles, plan.prefill_tiles = both.split([len(tiles), len(both) - len(tiles)])
         return plan
@@ -197,9 +199,7 @@ class Kernels(attention.Kernels, memory.Kernels):
         if plan.num_decodes:
             self._decode(query, key_cache, value_cache, plan, scale, out)
         if plan.prefill_tiles is not None:
-            for tiles in plan.prefill_tiles.split(MAX_GRID):  # tiles are the third direction of the grid
-                shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale)
-                self.launch[Kernels.PREFILL](query, key_cache, value_cache, plan.block_tables, tiles, out, shape)
+            self._prefill(query, key_cache, value_cache, plan, scale, out)
         return out
 
     def paged_decode(
@@ -221,6 +221,8 @@ class Kernels(attention.Kernels, memory.Kernels):
     ) -> None:
         """Write the rows of `out` that belong to the plan's decodes."""
         launcher, tiles, tables = self.chosen["paged_decode"], plan.decode_tiles, plan.block_tables
+        if self.rungs["paged_decode"] == 6 and not tensor_cores_pay(query, key_cache):
+            launcher = Kernels.RUNGS["paged_decode"][5]
         launch, caches = self.launch[launcher], (key_cache, value_cache)
         shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale)
         if self.rungs["paged_decode"] >= 4:
@@ -238,6 +240,23 @@ class Kernels(attention.Kernels, memory.Kernels):
             launch(query[rows], *caches, tables[seqs], lens.contiguous(), part, shape)
             out[rows] = part
 
+    def _prefill(
+        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
+    ) -> None:
+        """Write the rows of `out` that belong to the plan's prefills."""
+        (_, num_heads, head_dim), (_, block_size, num_kv_heads, _) = query.shape, key_cache.shape
+        tables = plan.block_tables
+        if query.dtype.itemsize == 2:
+            query, scale = attention.with_positive_scale(query, scale)
+        for tiles in plan.prefill_tiles.split(MAX_GRID):  # tiles are the third direction of the grid
+            pages = query, key_cache, value_cache, tables, tiles, out
+            if query.dtype.itemsize == 2:
+                sizes = len(tiles), plan.tile_tokens, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1]
+                self.launch[Kernels.PREFILL_16_BIT](*pages, *sizes, scale, dtype_code(query, "paged attention takes"))
+            else:  # tensor cores take 16-bit types
+                shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale)
+                self.launch[Kernels.PREFILL](*pages, shape)
+
     def _shape(
         self, launcher: Launcher, query: Tensor, key_cache: Tensor, plan: PagedPlan, num_tiles: int, scale: float | None
     ) -> Any:
@@ -247,7 +266,7 @@ class Kernels(attention.Kernels, memory.Kernels):
         if key not in plan.shapes:
             plan.shapes[key] = self.module(launcher[0]).structs["PagedShape"](
                 num_tiles=num_tiles,
-                tile_tokens=TILE_TOKENS if launcher == Kernels.PREFILL else 1,
+                tile_tokens=plan.tile_tokens if launcher == Kernels.PREFILL else 1,
                 num_heads=num_heads,
                 num_kv_heads=num_kv_heads,
                 head_dim=head_dim,
@@ -259,6 +278,12 @@ class Kernels(attention.Kernels, memory.Kernels):
                 dtype=dtype_code(query, "paged attention takes"),
             )
         return plan.shapes[key]
+
+
+def tensor_cores_pay(query: Tensor, key_cache: Tensor) -> bool:
+    """Whether decodes are faster by rung 6 than by rung 5, which has up to four heads of a group in a warp."""
+    group = query.shape[1] // key_cache.shape[2]
+    return query.dtype.itemsize == 2 and query.shape[2] <= 128 and group >= FEWEST_HEADS_FOR_TENSOR_CORES
 
 
 def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int]:
@@ -289,16 +314,6 @@ def choose_splits(num_blocks: int, max_context_len: int, num_multiprocessors: in
 def _num_multiprocessors(device: torch.device) -> int:
     """Of the card; an H100's, if the emulator stands for one."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
-
-
-def pays_to_gather(context_lens: np.ndarray, query_lens: np.ndarray, dtype: torch.dtype) -> bool:
-    """Whether the prefills of a batch are faster when their pages are gathered first."""
-    prefills = query_lens > 1
-    return (
-        dtype in (torch.float16, torch.bfloat16)
-        and query_lens[prefills].sum() >= FEWEST_TO_GATHER * prefills.sum() > 0
-        and context_lens[prefills].sum() <= MOST_TO_GATHER
-    )
 
 
 def _gathered(tables: Tensor, context_lens: np.ndarray, query_lens: np.ndarray, block_size: int) -> Gathered:
