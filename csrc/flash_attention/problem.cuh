@@ -4,7 +4,8 @@
 // of a batch lie one after the other ("packed"), without padding: sequence s has the query rows cu_seqlens_q[s] up to
 // cu_seqlens_q[s + 1], and the key rows cu_seqlens_k[s] up to cu_seqlens_k[s + 1].
 //
-// Every launch has a grid of (parts of the queries, num_heads, num_seqs) thread blocks. max_q_len sets its width;
+// Every launch has a grid of (parts of the queries, num_heads, num_seqs) thread blocks; in rung 4, whose rows are tokens
+// and heads, of (parts of the rows, num_kv_heads, num_seqs). max_q_len sets its width;
 // blocks beyond the end of a shorter sequence have nothing to do.
 #pragma once
 #include "../common.cuh"

@@ -1,4 +1,4 @@
-// Several thread blocks for one context (rungs 4 and 5): each writes a partial result, and a second kernel merges them.
+// Several thread blocks for one context (rungs 4 to 6): each writes a partial result, and a second kernel merges them.
 //
 // num_splits does not depend on what lies in device memory, so that a CUDA graph stays right when contexts grow: a
 // split takes split_tokens keys, or more where the context does not fit into num_splits; splits beyond it return.

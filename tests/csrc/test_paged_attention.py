@@ -143,9 +143,9 @@ class Batch:
         on_card = on_device(torch.tensor(tiles, dtype=torch.int32))
         shape = self.shape(len(tiles), tile_tokens)
         if tensor_cores:
-            names = "num_tiles tile_tokens num_heads num_kv_heads head_dim block_size max_blocks scale dtype".split()
             launch = module("../flash_attention/flash_attention_4_tensor_cores").flash_attention_4_paged
-            launch(*caches, on_card, self.out, *(shape[name] for name in names))
+            sizes = (size for name, size in shape.items() if name not in ("num_splits", "split_tokens"))
+            launch(*caches, on_card, self.out, *sizes)
         else:
             module("paged_prefill").paged_prefill(*caches, on_card, self.out, shape)
         return self.out
@@ -186,7 +186,15 @@ def test_heads_and_head_dims(rung, num_heads, num_kv_heads, head_dim, dtype):
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
 @pytest.mark.parametrize(
     ("block_size", "num_heads", "num_kv_heads", "head_dim"),
-    [(1, 8, 1, 128), (7, 7, 1, 64), (16, 32, 2, 80), (16, 5, 5, 128), (3, 33, 3, 72), (256, 17, 1, 8), (16, 40, 1, 128)],
+    [
+        (1, 8, 1, 128),
+        (7, 7, 1, 64),
+        (16, 32, 2, 80),
+        (16, 5, 5, 128),
+        (3, 33, 3, 72),
+        (256, 17, 1, 8),
+        (16, 40, 1, 128),
+    ],
 )
 def test_decode_on_tensor_cores(dtype, block_size, num_heads, num_kv_heads, head_dim):
     """Groups that do not fill the rows of an mma, or need several thread blocks; contexts around a tile, and of more
@@ -257,8 +265,8 @@ def test_tiles_of_a_prefill(tensor_cores, tile_tokens):
     [(1, 8, 2, 64), (7, 7, 1, 128), (16, 16, 1, 80), (16, 2, 2, 128), (3, 3, 1, 256), (256, 4, 4, 64)],
 )
 def test_prefill_on_tensor_cores(block_size, num_heads, num_kv_heads, head_dim):
-    """Contexts of several tiles of keys, pages that begin anywhere in a tile, lengths around a tile, in one launch. What
-    lies in the pages beyond a context is NaN: a key that no row sees must not come through as 0 * NaN."""
+    """Contexts of several tiles of keys, pages that begin anywhere in a tile, lengths around a tile, in one launch.
+    What lies in the pages beyond a context is NaN: a key that no row sees must not come through as 0 * NaN."""
     batch = Batch(
         [150, 1, 129, 64, 65, 0, 33],
         query_lens=[17, 1, 33, 16, 15, 0, 33],

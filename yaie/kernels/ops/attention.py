@@ -112,7 +112,7 @@ class Kernels(Launching):
 
 
 def with_positive_scale(query: Tensor, scale: float | None) -> tuple[Tensor, float]:
-    """Query and scale for rung 4, which looks for the largest score before it scales: the same scores, scale above 0."""
+    """Query and scale of the same scores with a scale above 0: rung 4 looks for the largest score before it scales."""
     if scale is None or scale > 0:
         return query, query.shape[-1] ** -0.5 if scale is None else scale
     return (-query, -scale) if scale < 0 else (torch.zeros_like(query), 1.0)

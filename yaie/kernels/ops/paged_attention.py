@@ -1,8 +1,8 @@
 """Attention over pages.
 
 The kernels know two shapes of work: a decode, one query of a sequence, split over several thread blocks where contexts
-are long and sequences few; and tiles of queries of a prefill. Nothing reads from the device, and the number of splits follows from shapes and from
-the longest context alone, so a decode can be captured in a CUDA graph (`decode_plan`).
+are long and sequences few; and tiles of queries of a prefill. Nothing reads from the device, and the number of splits
+follows from shapes and from the longest context alone, so a decode can be captured in a CUDA graph (`decode_plan`).
 """
 
 from __future__ import annotations
