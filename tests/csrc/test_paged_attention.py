@@ -128,7 +128,11 @@ class Batch:
         else:
             parts = self.query.new_full((num_seqs, num_heads, num_splits, head_dim), math.nan, dtype=torch.float32)
             lse = torch.full_like(parts[..., 0].contiguous(), math.nan)
-            getattr(module(rung), rung)(*caches, None, self.out, parts, lse, shape)
+            splits = [parts, lse]
+            if rung == TENSOR_CORES:
+                splits.append(on_device(torch.zeros(num_seqs, self.key_cache.shape[2], dtype=torch.int32)))
+            for _ in splits[1:]:  # the second time, the counters must be 0 again
+                getattr(module(rung), rung)(*caches, None, self.out, *splits, shape)
         return self.out
 
     def prefill(self, tile_tokens=None, tensor_cores=False):

@@ -120,6 +120,7 @@ class PagedPlan:
     num_decodes: int
     num_splits: int
     split_tokens: int
+    counters: Tensor | None = None  # [num_decodes, num_kv_heads] int32, for decodes with splits; 0 between launches
     context_lens: Tensor | None = None  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
     decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
     prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most TILE_TOKENS tokens
@@ -150,7 +151,8 @@ class Kernels(attention.Kernels, memory.Kernels):
         query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int32)
         decodes = np.flatnonzero(query_lens == 1)
         splits = _splits(len(decodes), int(context_lens[decodes].max(initial=0)), key_cache)
-        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits)
+        counters = _counters(len(decodes), splits[0], key_cache)
+        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits, counters)
 
         def on_device(array: np.ndarray) -> Tensor:
             # Not waiting is safe: from memory that is not pinned the driver takes a copy before it returns.
@@ -176,7 +178,8 @@ class Kernels(attention.Kernels, memory.Kernels):
         num_seqs = len(block_tables)
         # Contexts may be far shorter than the longest: each is cut into as many splits, of some keys at least.
         num_splits, _ = _splits(num_seqs, max_context_len, key_cache)
-        return PagedPlan(block_tables, num_seqs, num_seqs, num_splits, FEWEST_SPLIT_TOKENS, context_lens)
+        counters = _counters(num_seqs, num_splits, key_cache)
+        return PagedPlan(block_tables, num_seqs, num_seqs, num_splits, FEWEST_SPLIT_TOKENS, counters, context_lens)
 
     def paged_attention_forward(
         self, query, key_cache, value_cache, block_tables, context_lens, query_lens, scale=None, plan=None
@@ -220,17 +223,19 @@ class Kernels(attention.Kernels, memory.Kernels):
         self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
     ) -> None:
         """Write the rows of `out` that belong to the plan's decodes."""
-        launcher, tiles, tables = self.chosen["paged_decode"], plan.decode_tiles, plan.block_tables
-        if self.rungs["paged_decode"] == 6 and not tensor_cores_pay(query, key_cache):
-            launcher = Kernels.RUNGS["paged_decode"][5]
+        rung, tiles, tables = self.rungs["paged_decode"], plan.decode_tiles, plan.block_tables
+        if rung == 6 and not tensor_cores_pay(query, key_cache):
+            rung = 5
+        launcher = Kernels.RUNGS["paged_decode"][rung]
         launch, caches = self.launch[launcher], (key_cache, value_cache)
         shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale)
-        if self.rungs["paged_decode"] >= 4:
+        if rung >= 4:
             lse = parts = None
             if plan.num_splits > 1:
                 lse = query.new_empty((plan.num_decodes, query.shape[1], plan.num_splits), dtype=torch.float32)
                 parts = lse.new_empty((*lse.shape, query.shape[2]))
-            launch(query, *caches, tables, plan.context_lens, tiles, out, parts, lse, shape)
+            splits = (parts, lse, plan.counters) if rung == 6 else (parts, lse)
+            launch(query, *caches, tables, plan.context_lens, tiles, out, *splits, shape)
         elif tiles is None:
             launch(query, *caches, tables, plan.context_lens, out, shape)
         else:
@@ -290,6 +295,13 @@ def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int
     """`choose_splits` for a context rounded up, so that a growing one does not make it choose anew in every step."""
     rounded = -(-max_context_len // FEWEST_SPLIT_TOKENS) * FEWEST_SPLIT_TOKENS
     return choose_splits(num_seqs * key_cache.shape[2], rounded, _num_multiprocessors(key_cache.device))
+
+
+def _counters(num_seqs: int, num_splits: int, key_cache: Tensor) -> Tensor | None:
+    """For the plan of decodes with splits, whose thread blocks are counted as they end."""
+    if num_splits == 1:
+        return None
+    return torch.zeros(num_seqs, key_cache.shape[2], dtype=torch.int32, device=key_cache.device)
 
 
 @cache
