@@ -46,9 +46,10 @@ struct Sizes {
 
 // Where keys and values lie, if not one after the other: see flash_attention_4_paged.
 struct Pages {
-    const int* block_tables;  // null: one after the other
+    const int* block_tables;
     const int4* tiles;
     int block_size, max_blocks;
+    int tile_pages, tile_slots;  // from a tile of keys to the next: whole pages, and the rest
 };
 
 // The rows of a thread block and the keys that they see. Row r is token r / group, and query head r % group of those
@@ -57,12 +58,12 @@ template <typename T>
 struct Rows {
     const T* query;          // of row 0
     T* out;
-    const T *key, *value;    // of slot 0, in this head of keys and values
-    const int* block_table;  // of the sequence; null: key number i is in slot i
+    const T *key, *value;    // of key 0 or, in pages, of slot 0; in this head of keys and values
+    const int* block_table;  // of the sequence, in pages
     int group, head_dim, query_stride, key_stride;
-    unsigned block_size;
     int count, kv_len;
     int first_row_sees;
+    int last_page;  // of the sequence that is read, in pages
 
     // Where a row begins, from query or out. 64 bits: a long batch has more than 2^31 elements.
     __device__ int64_t to_query(int row) const {
@@ -72,33 +73,27 @@ struct Rows {
     // How many keys a row may see; they are the first ones. With a causal mask each token sees one more than the token
     // before.
     __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + row / group, kv_len)); }
-    // The slot of a key in two steps, so that the first, which reads memory, can be made ahead of time.
-    __device__ int page_of(unsigned key) const { return block_table ? block_table[key / block_size] : 0; }
-    __device__ int slot_of(unsigned key, int page) const {
-        return block_table ? page * block_size + key % block_size : key;
-    }
 };
 
 // The rows of the head of keys blockIdx.y: of the sequence blockIdx.z, or of that tile.
-template <typename T>
+template <bool PAGED, typename T>
 __device__ __forceinline__ Rows<T> rows_of_this_block(const T* query, const T* key, const T* value, T* out,
                                                       const Problem& problem, const Pages& pages) {
     int4 tile;  // the sequence, its first query token, number of tokens, keys that the first of them sees
     int first_key = 0;
     Rows<T> rows;
-    if (pages.block_tables) {
+    if (PAGED) {
         tile = pages.tiles[blockIdx.z];
         rows.block_table = pages.block_tables + static_cast<int64_t>(tile.x) * pages.max_blocks;
         rows.kv_len = tile.w + tile.z - 1;
+        rows.last_page = (rows.kv_len - 1) / pages.block_size;
     } else {
         const int seq = blockIdx.z, first_token = problem.cu_seqlens_q[seq];
         const int num_tokens = problem.cu_seqlens_q[seq + 1] - first_token;
         first_key = problem.cu_seqlens_k[seq];
-        rows.block_table = nullptr;
         rows.kv_len = problem.cu_seqlens_k[seq + 1] - first_key;
         tile = make_int4(seq, first_token, num_tokens, problem.causal ? rows.kv_len - num_tokens + 1 : rows.kv_len);
     }
-    rows.block_size = pages.block_size;
     rows.group = problem.num_heads / problem.num_kv_heads;
     rows.head_dim = problem.head_dim;
     rows.query_stride = problem.num_heads * problem.head_dim;
@@ -161,34 +156,79 @@ __device__ __forceinline__ void copy_queries(const Rows<T>& rows, int first_row,
     }
 }
 
-// A warp copies KEYS / WARPS rows of a tile of keys, some at a time, and lane l knows where row_of_lane(l) lies.
-template <int HEAD_DIM>
-__device__ __forceinline__ int row_of_lane(int lane) {
-    constexpr int ROWS_AT_ONCE = 32 * 8 / HEAD_DIM;
-    return lane / ROWS_AT_ONCE * (ROWS_AT_ONCE * WARPS) + threadIdx.x / 32 * ROWS_AT_ONCE + lane % ROWS_AT_ONCE;
-}
-
-// Start copying the keys first, first + 1, ... and their values into tiles of KEYS rows. `slot` is that of key
-// first + row_of_lane(lane). Keys that do not exist and columns beyond head_dim become 0. All threads of the block call
-// it.
+// Start copying the keys (or values) first, first + 1, ... of `rows`, which lie one after the other, into a tile of KEYS
+// rows. Keys that do not exist and columns beyond head_dim become 0. All threads of the block call it.
 template <int HEAD_DIM, typename T>
-__device__ __forceinline__ void copy_keys(const Rows<T>& rows, int first, int slot, uint4* keys, uint4* values) {
+__device__ __forceinline__ void copy_keys(const T* keys, int stride, int first, int count, int head_dim, uint4* tile) {
     constexpr int CHUNKS = HEAD_DIM / 8;
-    const int lane = threadIdx.x % 32, chunk = lane % CHUNKS;
-    // Read once: the compiler must take it that a copy may change what lies in shared memory.
-    const char* key = reinterpret_cast<const char*>(rows.key + 8 * chunk);
-    const char* value = reinterpret_cast<const char*>(rows.value + 8 * chunk);
-    const int stride = rows.key_stride * sizeof(T);  // in bytes: then an address takes one instruction
-    const int end = 8 * chunk < rows.head_dim ? rows.kv_len - first : 0;
+    constexpr int ROWS_AT_ONCE = THREADS / CHUNKS;
+    const int chunk = threadIdx.x % CHUNKS;
+    int row = threadIdx.x / CHUNKS;
+    const T* source = keys + static_cast<int64_t>(first + row) * stride + 8 * chunk;
 #pragma unroll
-    for (int i = 0; i < Sizes<HEAD_DIM>::KEYS / WARPS; i += 32 / CHUNKS) {
-        const int row = row_of_lane<HEAD_DIM>(i + lane / CHUNKS);
-        const int64_t offset = static_cast<int64_t>(__shfl_sync(FULL_WARP, slot, i + lane / CHUNKS)) * stride;
-        const int bytes = row < end ? 16 : 0;
-        yaie::cp_async_16(&keys[place<HEAD_DIM>(row, chunk)], key + offset, bytes);
-        yaie::cp_async_16(&values[place<HEAD_DIM>(row, chunk)], value + offset, bytes);
+    for (int pass = 0; pass < Sizes<HEAD_DIM>::KEYS / ROWS_AT_ONCE; ++pass) {
+        const bool exists = first + row < count && 8 * chunk < head_dim;
+        yaie::cp_async_16(&tile[place<HEAD_DIM>(row, chunk)], source, exists ? 16 : 0);
+        row += ROWS_AT_ONCE;
+        source += stride * ROWS_AT_ONCE;
     }
 }
+
+// The way through the pages of a sequence, tile of keys by tile. A warp copies KEYS / WARPS rows of each tile, and lane l
+// looks up where row_of_lane(l) lies; it asks for the page a tile ahead, so nobody waits for it.
+template <int HEAD_DIM>
+struct PageWalk {
+    static constexpr int KEYS = Sizes<HEAD_DIM>::KEYS, ROWS_AT_ONCE = 32 * 8 / HEAD_DIM;
+    int number, in_page;  // of the lane's key in the tile to be copied next: which page of the sequence, which slot of it
+    int page;             // the block of that page
+
+    __device__ __forceinline__ static int row_of_lane(int lane) {
+        return lane / ROWS_AT_ONCE * (ROWS_AT_ONCE * WARPS) + threadIdx.x / 32 * ROWS_AT_ONCE + lane % ROWS_AT_ONCE;
+    }
+
+    template <typename T>
+    __device__ __forceinline__ void begin(const Rows<T>& rows, const Pages& pages) {
+        const unsigned key = row_of_lane(threadIdx.x % 32), block_size = pages.block_size;
+        number = key / block_size;
+        in_page = key % block_size;
+        ask(rows, pages);
+    }
+
+    // Behind the last key it is the last page: such keys are not copied.
+    template <typename T>
+    __device__ __forceinline__ void ask(const Rows<T>& rows, const Pages& pages) {
+        page = rows.block_table[min(number, rows.last_page)];
+    }
+
+    // Start copying the tile of keys that begins with key `first`, and that of values. All threads of the block call it.
+    template <typename T>
+    __device__ __forceinline__ void copy(const Rows<T>& rows, const Pages& pages, int first, uint4* keys,
+                                         uint4* values) {
+        constexpr int CHUNKS = HEAD_DIM / 8;
+        const int lane = threadIdx.x % 32, chunk = lane % CHUNKS;
+        const int slot = page * pages.block_size + in_page;
+        // Read once: the compiler must take it that a copy may change what lies in shared memory.
+        const char* key = reinterpret_cast<const char*>(rows.key + 8 * chunk);
+        const char* value = reinterpret_cast<const char*>(rows.value + 8 * chunk);
+        const int stride = rows.key_stride * sizeof(T);  // in bytes: then an address takes one instruction
+        const int end = 8 * chunk < rows.head_dim ? rows.kv_len - first : 0;
+#pragma unroll
+        for (int i = 0; i < KEYS / WARPS; i += ROWS_AT_ONCE) {
+            const int row = row_of_lane(i + lane / CHUNKS);
+            const int64_t offset = static_cast<int64_t>(__shfl_sync(FULL_WARP, slot, i + lane / CHUNKS)) * stride;
+            const int bytes = row < end ? 16 : 0;
+            yaie::cp_async_16(&keys[place<HEAD_DIM>(row, chunk)], key + offset, bytes);
+            yaie::cp_async_16(&values[place<HEAD_DIM>(row, chunk)], value + offset, bytes);
+        }
+        number += pages.tile_pages;
+        in_page += pages.tile_slots;
+        if (in_page >= pages.block_size) {
+            in_page -= pages.block_size;
+            ++number;
+        }
+        ask(rows, pages);
+    }
+};
 
 // scores += queries * keys^T, for the rows of this warp (band b begins at row 16 * (BANDS * warp + b) of the tile of
 // queries) and all keys of the tile.
@@ -386,44 +426,56 @@ __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile sta
     }
 }
 
-template <int HEAD_DIM, typename T>
+template <int HEAD_DIM, bool PAGED, typename T>
 __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query, const T* key, const T* value, T* out,
                                                                   Problem problem, Pages pages) {
     using S = Sizes<HEAD_DIM>;
     extern __shared__ uint4 shared[];
     __shared__ Rows<T> rows;  // one for all threads: their registers are full
+    __shared__ int whole_tiles;  // the first tiles of keys: all rows see all of them
+    const int first_row = (gridDim.x - 1 - blockIdx.x) * S::ROWS;  // with a mask the last rows have most to do: first
     if (threadIdx.x == 0) {
-        rows = rows_of_this_block(query, key, value, out, problem, pages);
+        rows = rows_of_this_block<PAGED>(query, key, value, out, problem, pages);
+        whole_tiles = rows.visible_keys(first_row) / S::KEYS;
     }
     __syncthreads();
-    const int first_row = (gridDim.x - 1 - blockIdx.x) * S::ROWS;  // with a mask the last rows have most to do: first
     if (first_row >= rows.count) {
         return;
     }
+    const int head_dim = problem.head_dim;
     const int warp_row = first_row + threadIdx.x / 32 * S::WARP_ROWS;
     uint4* queries = shared;                            // [ROWS][CHUNKS], as all tiles swizzled
     uint4* keys = queries + S::ROWS * S::CHUNKS;        // [2][KEYS][CHUNKS]
     uint4* values = keys + 2 * S::KEYS * S::CHUNKS;     // [2][KEYS][CHUNKS]
     const int num_tiles = (rows.visible_keys(first_row + S::ROWS - 1) + S::KEYS - 1) / S::KEYS;
-    const int whole_tiles = rows.visible_keys(first_row) / S::KEYS;  // the first ones: all rows see all keys
 
-    // The key of a tile whose place this lane looks up. Behind the end it is the last one.
-    auto key_of_lane = [&](int tile) {
-        return min(tile * S::KEYS + row_of_lane<HEAD_DIM>(threadIdx.x % 32), rows.kv_len - 1);
-    };
-    int page = num_tiles > 0 ? rows.page_of(key_of_lane(0)) : 0;  // of the next tile to be copied
+    std::conditional_t<PAGED, PageWalk<HEAD_DIM>, int> walk{};
+    if constexpr (PAGED) {
+        walk.begin(rows, pages);
+    }
     // Start copying a tile of keys and values into its stage.
     auto start_tile = [&](int tile) {
         const int stage = tile % 2 * (S::KEYS * S::CHUNKS);
-        const int slot = rows.slot_of(key_of_lane(tile), page);
-        copy_keys<HEAD_DIM>(rows, tile * S::KEYS, slot, keys + stage, values + stage);
-        page = rows.page_of(key_of_lane(tile + 1));
+        const int first = tile * S::KEYS;
+        if constexpr (PAGED) {
+            walk.copy(rows, pages, first, keys + stage, values + stage);
+        } else {
+            copy_keys<HEAD_DIM>(rows.key, rows.key_stride, first, rows.kv_len, head_dim, keys + stage);
+            copy_keys<HEAD_DIM>(rows.value, rows.key_stride, first, rows.kv_len, head_dim, values + stage);
+        }
     };
 
     if (num_tiles > 0) {
         copy_queries<HEAD_DIM>(rows, first_row, queries);
         start_tile(0);
         yaie::cp_async_commit();
+    }
+    if (__all_sync(FULL_WARP, warp_row >= rows.count)) {  // without rows a warp only copies: another loop, so that the one below has no branch
+#pragma unroll 1
+        for (int tile = 0; tile < num_tiles; ++tile) {
+            next_tile(tile, num_tiles, start_tile);
+        }
+        return;
     }
     const float scale_log2 = problem.scale * LOG2_E;
     RunningRows<S::BANDS> running;
@@ -438,16 +490,11 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
     for (int tile = 0; tile < num_tiles; ++tile) {
         next_tile(tile, num_tiles, start_tile);
         const int stage = tile % 2 * (S::KEYS * S::CHUNKS);
-        const int first_key = tile * S::KEYS;
-        const bool masked = tile >= whole_tiles;
-        if (warp_row >= rows.count || (masked && first_key >= rows.visible_keys(warp_row + S::WARP_ROWS - 1))) {
-            continue;  // no row of this warp sees a key of the tile
-        }
         float scores[S::BANDS][S::KEYS / 8][4];
         clear(scores);
         score_keys<HEAD_DIM, T>(queries, keys + stage, scores);
-        if (masked) {
-            mask_scores(scores, rows, warp_row, first_key);
+        if (tile >= whole_tiles) {
+            mask_scores(scores, rows, warp_row, tile * S::KEYS);
         }
         take_scores(scores, running, sums, scale_log2);
         add_values<HEAD_DIM, T>(scores, values + stage, sums);
@@ -456,22 +503,27 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
 }
 
 // most_tokens: of a sequence, or of a tile; num_tiles: or sequences.
-template <int HEAD_DIM, typename T>
+template <int HEAD_DIM, bool PAGED, typename T>
 static int launch_tensor_cores(const void* query, const void* key, const void* value, void* out, int num_tiles,
-                               int most_tokens, const Problem& problem, const Pages& pages, cudaStream_t stream) {
+                               int most_tokens, const Problem& problem, Pages pages, cudaStream_t stream) {
     using S = Sizes<HEAD_DIM>;
-    if (const cudaError_t error = allow_shared_memory(tensor_cores_kernel<HEAD_DIM, T>, S::SHARED_BYTES)) {
+    if (PAGED) {
+        pages.tile_pages = S::KEYS / pages.block_size;
+        pages.tile_slots = S::KEYS % pages.block_size;
+    }
+    if (const cudaError_t error = allow_shared_memory(tensor_cores_kernel<HEAD_DIM, PAGED, T>, S::SHARED_BYTES)) {
         return error;
     }
     const int most_rows = most_tokens * (problem.num_heads / problem.num_kv_heads);
     const dim3 grid((most_rows + S::ROWS - 1) / S::ROWS, problem.num_kv_heads, num_tiles);
-    tensor_cores_kernel<HEAD_DIM, T><<<grid, THREADS, S::SHARED_BYTES, stream>>>(
+    tensor_cores_kernel<HEAD_DIM, PAGED, T><<<grid, THREADS, S::SHARED_BYTES, stream>>>(
         static_cast<const T*>(query), static_cast<const T*>(key), static_cast<const T*>(value), static_cast<T*>(out),
         problem, pages);
     return cudaGetLastError();
 }
 
 // With the element type and the sizes for problem.head_dim, if this kernel takes them.
+template <bool PAGED>
 static int launch(const void* query, const void* key, const void* value, void* out, int num_tiles, int most_tokens,
                   const Problem& problem, const Pages& pages, int dtype, cudaStream_t stream) {
     if (num_tiles == 0 || most_tokens == 0) {
@@ -483,8 +535,8 @@ static int launch(const void* query, const void* key, const void* value, void* o
     return dispatch_16_bit(dtype, [&](auto* type) -> int {
         using T = std::remove_pointer_t<decltype(type)>;
         return dispatch_head_dim<64, 128, 256>(problem.head_dim, [&](auto size) {
-            return launch_tensor_cores<size(), T>(query, key, value, out, num_tiles, most_tokens, problem, pages,
-                                                  stream);
+            return launch_tensor_cores<size(), PAGED, T>(query, key, value, out, num_tiles, most_tokens, problem,
+                                                         pages, stream);
         });
     });
 }
@@ -494,7 +546,7 @@ extern "C" int flash_attention_4_tensor_cores(const void* query, const void* key
                                               int max_q_len, int num_heads, int num_kv_heads, int head_dim, float scale,
                                               int causal, int dtype, cudaStream_t stream) {
     const Problem problem = {cu_seqlens_q, cu_seqlens_k, num_heads, num_kv_heads, head_dim, scale, causal != 0};
-    return launch(query, key, value, out, num_seqs, max_q_len, problem, Pages{}, dtype, stream);
+    return launch<false>(query, key, value, out, num_seqs, max_q_len, problem, Pages{}, dtype, stream);
 }
 
 // The same over the pages of a cache (../paged_attention/problem.cuh), causal.
@@ -508,6 +560,6 @@ extern "C" int flash_attention_4_paged(const void* query, const void* key_cache,
                                        int tile_tokens, int num_heads, int num_kv_heads, int head_dim, int block_size,
                                        int max_blocks, float scale, int dtype, cudaStream_t stream) {
     const Problem problem = {nullptr, nullptr, num_heads, num_kv_heads, head_dim, scale, true};
-    const Pages pages = {block_tables, tiles, block_size, max_blocks};
-    return launch(query, key_cache, value_cache, out, num_tiles, tile_tokens, problem, pages, dtype, stream);
+    const Pages pages = {block_tables, tiles, block_size, max_blocks, 0, 0};
+    return launch<true>(query, key_cache, value_cache, out, num_tiles, tile_tokens, problem, pages, dtype, stream);
 }
