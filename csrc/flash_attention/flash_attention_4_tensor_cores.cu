@@ -13,10 +13,9 @@
 // - A warp has 32 rows (16 for head_dim above 128), so that what it fetches of keys and values serves 32 rows at once.
 // - Weights are powers of 2, with log2(e) in the scale of the scores: that is what the hardware computes.
 // - What was added up is scaled to a new maximum only when that has grown by more than a factor of 2^8.
-// - A row is a token and one of the query heads that share a head of keys and values (GQA). So a few new tokens fill a
-//   tile, and the rows of a tile see nearly the same keys.
-// - Keys and values may lie in the pages of a cache. They are copied from where they lie; where that is, a thread asks
-//   one tile ahead.
+// - Keys and values may lie in the pages of a cache: flash_attention_4_paged. They are copied from where they lie; where
+//   that is, a lane asks a tile ahead. There a row is a token and one of the query heads that share a head of keys and
+//   values (GQA), so a few new tokens fill a tile, and the rows of a tile see nearly the same keys.
 //
 // What it should gain: FlashAttention-2 reaches 350-370 TFLOP/s with this plan at head_dim 128 on an H100 or H200,
 // where rungs 2 and 3, without tensor cores, cannot pass 67 (its limit in fp32).
@@ -52,61 +51,57 @@ struct Pages {
     int tile_pages, tile_slots;  // from a tile of keys to the next: whole pages, and the rest
 };
 
-// The rows of a thread block and the keys that they see. Row r is token r / group, and query head r % group of those
-// that share a head of keys and values.
+// What Head is for contiguous keys: the rows of a tile of queries, in one head of keys and values, and what they see. Row
+// r is token r / group and query head r % group of those that share the head. (Aligned: tiles, which lie behind it in
+// shared memory, are to begin at a multiple of 128 bytes.)
 template <typename T>
-struct Rows {
-    const T* query;          // of row 0
+struct alignas(128) Rows {
+    const T *query, *key, *value;  // of row 0; of slot 0
     T* out;
-    const T *key, *value;    // of key 0 or, in pages, of slot 0; in this head of keys and values
-    const int* block_table;  // of the sequence, in pages
+    const int* block_table;  // of the sequence
     int group, head_dim, query_stride, key_stride;
-    int count, kv_len;
+    int count, kv_len, last_page;
     int first_row_sees;
-    int last_page;  // of the sequence that is read, in pages
+    int all_see;  // keys that every row of this thread block sees
 
-    // Where a row begins, from query or out. 64 bits: a long batch has more than 2^31 elements.
+    __device__ int num_rows() const { return count; }
     __device__ int64_t to_query(int row) const {
         const int token = row / group;
         return static_cast<int64_t>(token) * query_stride + (row - token * group) * head_dim;
     }
-    // How many keys a row may see; they are the first ones. With a causal mask each token sees one more than the token
-    // before.
+    // Each token sees one key more than the token before.
     __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + row / group, kv_len)); }
+    __device__ bool all_rows_see(int num_keys, int) const { return num_keys <= all_see; }
 };
 
-// The rows of the head of keys blockIdx.y: of the sequence blockIdx.z, or of that tile.
-template <bool PAGED, typename T>
+// With a mask the last rows have most to do: they come first.
+template <int HEAD_DIM>
+__device__ __forceinline__ int first_row_of_this_block() {
+    return (gridDim.x - 1 - blockIdx.x) * Sizes<HEAD_DIM>::ROWS;
+}
+
+// The rows of tile blockIdx.z for the head of keys blockIdx.y. first_row: of this thread block.
+template <typename T>
 __device__ __forceinline__ Rows<T> rows_of_this_block(const T* query, const T* key, const T* value, T* out,
-                                                      const Problem& problem, const Pages& pages) {
-    int4 tile;  // the sequence, its first query token, number of tokens, keys that the first of them sees
-    int first_key = 0;
+                                                      const Problem& problem, const Pages& pages, int first_row) {
+    const int4 tile = pages.tiles[blockIdx.z];
+    const int kv_head = blockIdx.y * problem.head_dim;
     Rows<T> rows;
-    if (PAGED) {
-        tile = pages.tiles[blockIdx.z];
-        rows.block_table = pages.block_tables + static_cast<int64_t>(tile.x) * pages.max_blocks;
-        rows.kv_len = tile.w + tile.z - 1;
-        rows.last_page = (rows.kv_len - 1) / pages.block_size;
-    } else {
-        const int seq = blockIdx.z, first_token = problem.cu_seqlens_q[seq];
-        const int num_tokens = problem.cu_seqlens_q[seq + 1] - first_token;
-        first_key = problem.cu_seqlens_k[seq];
-        rows.kv_len = problem.cu_seqlens_k[seq + 1] - first_key;
-        tile = make_int4(seq, first_token, num_tokens, problem.causal ? rows.kv_len - num_tokens + 1 : rows.kv_len);
-    }
+    rows.block_table = pages.block_tables + static_cast<int64_t>(tile.x) * pages.max_blocks;
     rows.group = problem.num_heads / problem.num_kv_heads;
     rows.head_dim = problem.head_dim;
     rows.query_stride = problem.num_heads * problem.head_dim;
     rows.key_stride = problem.num_kv_heads * problem.head_dim;
     rows.count = tile.z * rows.group;
+    rows.kv_len = tile.w + tile.z - 1;
+    rows.last_page = (rows.kv_len - 1) / pages.block_size;
     rows.first_row_sees = tile.w;
-    const int head = blockIdx.y * problem.head_dim;
-    const int64_t to_query = static_cast<int64_t>(tile.y) * rows.query_stride + head * rows.group;
-    const int64_t to_key = static_cast<int64_t>(first_key) * rows.key_stride + head;
+    rows.all_see = rows.visible_keys(first_row);
+    const int64_t to_query = static_cast<int64_t>(tile.y) * rows.query_stride + kv_head * rows.group;
     rows.query = query + to_query;
     rows.out = out + to_query;
-    rows.key = key + to_key;
-    rows.value = value + to_key;
+    rows.key = key + kv_head;
+    rows.value = value + kv_head;
     return rows;
 }
 
@@ -142,8 +137,26 @@ __device__ __forceinline__ int place(int row, int chunk) {
     return row * (HEAD_DIM / 8) + (chunk ^ (row % 8));
 }
 
-// Start copying the rows from first_row on into a tile. Rows that do not exist and columns beyond head_dim become 0. All
-// threads of the block call it.
+// Start copying the rows first, first + 1, ... (count rows in all, `stride` elements apart) into a tile of ROWS rows.
+// Rows beyond the end and columns beyond head_dim become 0. All threads of the block call it.
+template <int HEAD_DIM, int ROWS, typename T>
+__device__ __forceinline__ void start_copy(const T* rows, int stride, int first, int count, int head_dim,
+                                           uint4* tile) {
+    constexpr int CHUNKS = HEAD_DIM / 8;
+    constexpr int ROWS_AT_ONCE = THREADS / CHUNKS;
+    const int chunk = threadIdx.x % CHUNKS;
+    int row = threadIdx.x / CHUNKS;
+    const T* source = rows + static_cast<int64_t>(first + row) * stride + 8 * chunk;
+#pragma unroll
+    for (int pass = 0; pass < ROWS / ROWS_AT_ONCE; ++pass) {
+        const bool exists = first + row < count && 8 * chunk < head_dim;
+        yaie::cp_async_16(&tile[place<HEAD_DIM>(row, chunk)], source, exists ? 16 : 0);
+        row += ROWS_AT_ONCE;
+        source += stride * ROWS_AT_ONCE;
+    }
+}
+
+// The same for rows whose place `rows` knows, from first_row on.
 template <int HEAD_DIM, typename T>
 __device__ __forceinline__ void copy_queries(const Rows<T>& rows, int first_row, uint4* tile) {
     constexpr int CHUNKS = HEAD_DIM / 8;
@@ -153,24 +166,6 @@ __device__ __forceinline__ void copy_queries(const Rows<T>& rows, int first_row,
         const bool exists = first_row + row < rows.count && 8 * chunk < rows.head_dim;
         const T* source = rows.query + rows.to_query(first_row + row) + 8 * chunk;
         yaie::cp_async_16(&tile[place<HEAD_DIM>(row, chunk)], source, exists ? 16 : 0);
-    }
-}
-
-// Start copying the keys (or values) first, first + 1, ... of `rows`, which lie one after the other, into a tile of KEYS
-// rows. Keys that do not exist and columns beyond head_dim become 0. All threads of the block call it.
-template <int HEAD_DIM, typename T>
-__device__ __forceinline__ void copy_keys(const T* keys, int stride, int first, int count, int head_dim, uint4* tile) {
-    constexpr int CHUNKS = HEAD_DIM / 8;
-    constexpr int ROWS_AT_ONCE = THREADS / CHUNKS;
-    const int chunk = threadIdx.x % CHUNKS;
-    int row = threadIdx.x / CHUNKS;
-    const T* source = keys + static_cast<int64_t>(first + row) * stride + 8 * chunk;
-#pragma unroll
-    for (int pass = 0; pass < Sizes<HEAD_DIM>::KEYS / ROWS_AT_ONCE; ++pass) {
-        const bool exists = first + row < count && 8 * chunk < head_dim;
-        yaie::cp_async_16(&tile[place<HEAD_DIM>(row, chunk)], source, exists ? 16 : 0);
-        row += ROWS_AT_ONCE;
-        source += stride * ROWS_AT_ONCE;
     }
 }
 
@@ -262,8 +257,8 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
 
 // Set the scores of keys that a row may not see (rows.visible_keys) to -inf. The scores of this warp, laid out as
 // Accumulators says, begin with row first_row and key first_key.
-template <typename T, int BANDS, int BLOCKS>
-__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows<T>& rows, int first_row,
+template <typename Rows, int BANDS, int BLOCKS>
+__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows& rows, int first_row,
                                             int first_key) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -376,10 +371,10 @@ __device__ __forceinline__ void add_values(const Accumulators<BANDS, BLOCKS>& we
 
 // Divide by the sums of the weights and write the warp's rows, through its own rows of the queries' tile: so each
 // lane stores 16 bytes, and a row is written as a whole.
-template <int HEAD_DIM, typename T, int BANDS, int COLUMN_BLOCKS>
+template <int HEAD_DIM, typename T, typename Rows, int BANDS, int COLUMN_BLOCKS>
 __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOCKS>& sums,
-                                           const RunningRows<BANDS>& running, uint4* tile, const Rows<T>& rows,
-                                           int first_row) {
+                                           const RunningRows<BANDS>& running, uint4* tile, const Rows& rows,
+                                           int first_row, int head_dim) {
     constexpr int CHUNKS = HEAD_DIM / 8;
     const int lane = threadIdx.x % 32;
     const int warp_row = threadIdx.x / 32 * (16 * BANDS);
@@ -405,7 +400,7 @@ __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOC
     for (int i = 0; i < 16 * BANDS * CHUNKS / 32; ++i) {
         const int row = warp_row + (32 * i + lane) / CHUNKS;
         const int chunk = (32 * i + lane) % CHUNKS;
-        if (first_row + row < rows.count && 8 * chunk < rows.head_dim) {
+        if (first_row + row < rows.num_rows() && 8 * chunk < head_dim) {
             T* target = rows.out + rows.to_query(first_row + row) + 8 * chunk;
             *reinterpret_cast<uint4*>(target) = tile[place<HEAD_DIM>(row, chunk)];
         }
@@ -431,15 +426,17 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
                                                                   Problem problem, Pages pages) {
     using S = Sizes<HEAD_DIM>;
     extern __shared__ uint4 shared[];
-    __shared__ Rows<T> rows;  // one for all threads: their registers are full
-    __shared__ int whole_tiles;  // the first tiles of keys: all rows see all of them
-    const int first_row = (gridDim.x - 1 - blockIdx.x) * S::ROWS;  // with a mask the last rows have most to do: first
+    __shared__ std::conditional_t<PAGED, Rows<T>, Head<T>> rows;  // one for all threads: their registers are full
     if (threadIdx.x == 0) {
-        rows = rows_of_this_block<PAGED>(query, key, value, out, problem, pages);
-        whole_tiles = rows.visible_keys(first_row) / S::KEYS;
+        if constexpr (PAGED) {
+            rows = rows_of_this_block(query, key, value, out, problem, pages, first_row_of_this_block<HEAD_DIM>());
+        } else {
+            rows = head_of_this_block(query, key, value, out, problem);
+        }
     }
     __syncthreads();
-    if (first_row >= rows.count) {
+    const int first_row = first_row_of_this_block<HEAD_DIM>();
+    if (first_row >= rows.num_rows()) {
         return;
     }
     const int head_dim = problem.head_dim;
@@ -447,9 +444,8 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
     uint4* queries = shared;                            // [ROWS][CHUNKS], as all tiles swizzled
     uint4* keys = queries + S::ROWS * S::CHUNKS;        // [2][KEYS][CHUNKS]
     uint4* values = keys + 2 * S::KEYS * S::CHUNKS;     // [2][KEYS][CHUNKS]
-    const int num_tiles = (rows.visible_keys(first_row + S::ROWS - 1) + S::KEYS - 1) / S::KEYS;
 
-    std::conditional_t<PAGED, PageWalk<HEAD_DIM>, int> walk{};
+    PageWalk<HEAD_DIM> walk;
     if constexpr (PAGED) {
         walk.begin(rows, pages);
     }
@@ -460,17 +456,24 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
         if constexpr (PAGED) {
             walk.copy(rows, pages, first, keys + stage, values + stage);
         } else {
-            copy_keys<HEAD_DIM>(rows.key, rows.key_stride, first, rows.kv_len, head_dim, keys + stage);
-            copy_keys<HEAD_DIM>(rows.value, rows.key_stride, first, rows.kv_len, head_dim, values + stage);
+            start_copy<HEAD_DIM, S::KEYS>(rows.key, rows.key_stride, first, rows.kv_len, head_dim, keys + stage);
+            start_copy<HEAD_DIM, S::KEYS>(rows.value, rows.key_stride, first, rows.kv_len, head_dim, values + stage);
         }
     };
 
+    const int num_tiles = (rows.visible_keys(first_row + S::ROWS - 1) + S::KEYS - 1) / S::KEYS;
     if (num_tiles > 0) {
-        copy_queries<HEAD_DIM>(rows, first_row, queries);
+        if constexpr (PAGED) {
+            copy_queries<HEAD_DIM>(rows, first_row, queries);
+        } else {
+            start_copy<HEAD_DIM, S::ROWS>(rows.query, rows.query_stride, first_row, rows.q_len, head_dim, queries);
+        }
         start_tile(0);
         yaie::cp_async_commit();
     }
-    if (__all_sync(FULL_WARP, warp_row >= rows.count)) {  // without rows a warp only copies: another loop, so that the one below has no branch
+    if (PAGED && __all_sync(FULL_WARP, warp_row >= rows.num_rows())) {
+        // Without rows a warp only copies. It has a loop of its own, and a vote, so that the compiler need not think in
+        // the other loop that lanes of a warp may be gone.
 #pragma unroll 1
         for (int tile = 0; tile < num_tiles; ++tile) {
             next_tile(tile, num_tiles, start_tile);
@@ -490,16 +493,17 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
     for (int tile = 0; tile < num_tiles; ++tile) {
         next_tile(tile, num_tiles, start_tile);
         const int stage = tile % 2 * (S::KEYS * S::CHUNKS);
+        const int first_key = tile * S::KEYS;
         float scores[S::BANDS][S::KEYS / 8][4];
         clear(scores);
         score_keys<HEAD_DIM, T>(queries, keys + stage, scores);
-        if (tile >= whole_tiles) {
-            mask_scores(scores, rows, warp_row, tile * S::KEYS);
+        if (!rows.all_rows_see(first_key + S::KEYS, warp_row)) {
+            mask_scores(scores, rows, warp_row, first_key);
         }
         take_scores(scores, running, sums, scale_log2);
         add_values<HEAD_DIM, T>(scores, values + stage, sums);
     }
-    write_rows<HEAD_DIM>(sums, running, queries, rows, first_row);
+    write_rows<HEAD_DIM, T>(sums, running, queries, rows, first_row, head_dim);
 }
 
 // most_tokens: of a sequence, or of a tile; num_tiles: or sequences.
@@ -514,8 +518,9 @@ static int launch_tensor_cores(const void* query, const void* key, const void* v
     if (const cudaError_t error = allow_shared_memory(tensor_cores_kernel<HEAD_DIM, PAGED, T>, S::SHARED_BYTES)) {
         return error;
     }
-    const int most_rows = most_tokens * (problem.num_heads / problem.num_kv_heads);
-    const dim3 grid((most_rows + S::ROWS - 1) / S::ROWS, problem.num_kv_heads, num_tiles);
+    const int heads = PAGED ? problem.num_kv_heads : problem.num_heads;
+    const int most_rows = PAGED ? most_tokens * (problem.num_heads / heads) : most_tokens;
+    const dim3 grid((most_rows + S::ROWS - 1) / S::ROWS, heads, num_tiles);
     tensor_cores_kernel<HEAD_DIM, PAGED, T><<<grid, THREADS, S::SHARED_BYTES, stream>>>(
         static_cast<const T*>(query), static_cast<const T*>(key), static_cast<const T*>(value), static_cast<T*>(out),
         problem, pages);

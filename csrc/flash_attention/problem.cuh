@@ -4,8 +4,7 @@
 // of a batch lie one after the other ("packed"), without padding: sequence s has the query rows cu_seqlens_q[s] up to
 // cu_seqlens_q[s + 1], and the key rows cu_seqlens_k[s] up to cu_seqlens_k[s + 1].
 //
-// Every launch has a grid of (parts of the queries, num_heads, num_seqs) thread blocks; in rung 4, whose rows are tokens
-// and heads, of (parts of the rows, num_kv_heads, num_seqs). max_q_len sets its width;
+// Every launch has a grid of (parts of the queries, num_heads, num_seqs) thread blocks. max_q_len sets its width;
 // blocks beyond the end of a shorter sequence have nothing to do.
 #pragma once
 #include "../common.cuh"
@@ -34,6 +33,9 @@ struct Head {
     // How many keys query `row` may see; they are the first ones. With a causal mask the queries are the last q_len of
     // kv_len tokens: row 0 sees kv_len - q_len + 1 keys and each row one more than the row before.
     __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + row, kv_len)); }
+    __device__ int num_rows() const { return q_len; }
+    // Whether `row` and the rows behind it see the first num_keys keys.
+    __device__ bool all_rows_see(int num_keys, int row) const { return num_keys <= visible_keys(row); }
 };
 
 // The head blockIdx.y of the sequence blockIdx.z. Several query heads share a head of keys and values (GQA).

@@ -220,7 +220,7 @@ __device__ __forceinline__ void merge_splits_if_last(const Attention<T>& a, cons
 template <typename F>
 __global__ void __launch_bounds__(THREADS, 3) tensor_cores_kernel(Attention<typename F::Element> a, int* counters) {
     using T = typename F::Element;
-    extern __shared__ uint4 shared[];
+    extern __shared__ __align__(128) uint4 shared[];  // tiles: a sector of memory goes to a sector there
     __shared__ float part_lse[F::WARP_ROWS][WARPS];
     const F me;
     Share share = share_of_this_warp(me, a);

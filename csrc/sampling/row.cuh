@@ -17,7 +17,7 @@
 #include "../totals.cuh"
 
 constexpr Order ALL_TOKENS = ~0ull;
-enum Reading { FIRST, FORWARDS, BACKWARDS };  // of a row: the first keeps what there is room for
+constexpr bool BACKWARDS = true;
 constexpr int LARGEST_VOCABULARY = 1 << 22;  // 2^22 weights of at most 2^40 add up to 2^62
 
 // What the requests want, one entry for each row.
@@ -37,17 +37,12 @@ struct Parameters {
 struct alignas(16) Pack {
     float at[4];
 };
-constexpr int AT_ONCE = 3;  // packs that a thread has in flight: a step of a reading
 
 // One row of logits. Each warp has a part of it, `span` neighbouring tokens, and goes over them in the order of ids.
 struct Row {
     const float* logits;
     int vocab_size, id_bits, span;
     float largest, temperature, inverse;
-    // The first packs of each warp's part, from the first reading on, in shared memory: [step][pack][thread]. A thread
-    // reads what it wrote itself. kept_steps: how many steps of a reading there is room for.
-    Pack* kept = nullptr;
-    int kept_steps = 0;
 
     __device__ Row(const float* all, int vocab_size, int id_bits)
         : logits(all + static_cast<int64_t>(blockIdx.x) * vocab_size), vocab_size(vocab_size), id_bits(id_bits) {
@@ -83,8 +78,8 @@ struct Row {
     // Call f(id, logit) for the tokens of this thread's warp; its lanes share them. Three packs are in flight at
     // once. Backwards, a part is gone over from its end.
     template <typename F>
-    __device__ void for_each(F f, Reading reading = FORWARDS) const {
-        constexpr int N = 4;
+    __device__ void for_each(F f, bool backwards = false) const {
+        constexpr int N = 4, AT_ONCE = 3;
         const int lane = threadIdx.x % 32;
         const int begin = min(static_cast<int>(threadIdx.x / 32) * span, vocab_size);
         const int end = min(begin + span, vocab_size);
@@ -99,20 +94,11 @@ struct Row {
         const int steps = (whole - begin + STEP - 1) / STEP;
 #pragma unroll 1
         for (int i = 0; i < steps; ++i) {
-            const int step = reading == BACKWARDS ? steps - 1 - i : i;
-            const int first = begin + lane * N + step * STEP;
+            const int first = begin + lane * N + (backwards ? steps - 1 - i : i) * STEP;
             Pack packs[AT_ONCE];
-            Pack* room = kept + step * AT_ONCE * blockDim.x + threadIdx.x;
-            const bool has_room = step < kept_steps;
 #pragma unroll
             for (int j = 0; j < AT_ONCE; ++j) {
-                packs[j] = has_room && reading != FIRST ? room[j * blockDim.x] : pack_at(first + j * 32 * N, whole);
-            }
-            if (has_room && reading == FIRST) {
-#pragma unroll
-                for (int j = 0; j < AT_ONCE; ++j) {
-                    room[j * blockDim.x] = packs[j];
-                }
+                packs[j] = pack_at(first + j * 32 * N, whole);
             }
 #pragma unroll
             for (int j = 0; j < AT_ONCE; ++j) {
@@ -157,7 +143,7 @@ __device__ int find_largest(Row& row, float& largest, Scratch& scratch) {
             largest = logit;
             id_of_largest = id;
         }
-    }, FIRST);
+    });
     const unsigned long long best =
         block_max(static_cast<unsigned long long>(sortable(largest)) << 32 | (0xffffffffu - id_of_largest), scratch);
     const int id = static_cast<int>(0xffffffffu - static_cast<unsigned>(best));

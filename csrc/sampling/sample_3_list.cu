@@ -22,8 +22,7 @@
 // Whether the list has the limit is checked with the exact sums; if it has not, or if the list is full (thousands of
 // equal logits), the limit is found by bisection, as in rung 1. So the answer is always that of the other rungs.
 //
-// Each reading goes the other way than the first: it begins with what the L2 cache still has of it. And it ends with
-// what the thread block has kept of the first reading in its shared memory.
+// Each reading goes the other way than the first: it begins with what the L2 cache still has of it.
 //
 // Measured on an H100, 128 rows of 131,072 (yaie/bench/results), where one reading takes 22 us: greedy 30 us,
 // temperature alone 59 us, top-k 50 in 58 us, with top-p 0.9 and a temperature 68 us, top-p alone 78 us. The aim was
@@ -34,7 +33,6 @@
 constexpr int MOST_THREADS = 768;  // leaves 80 registers for a thread; with 1,024 and 64 some would be spilled
 constexpr int COLUMNS = 32, BINS = 512;
 constexpr int LIST = 4096;       // tokens that fit into the list
-constexpr int MOST_SHARED = 195 * 1024;  // bytes: more of it leaves the L1 cache too small for what is in flight
 constexpr int CANDIDATES = 512;  // tokens of one bin of the list, each compared with each
 
 // Bins of distances, 64 to an octave of distance + 0.5: they reach up to a distance of 127.5.
@@ -315,13 +313,11 @@ __device__ bool quick_limit(const Row& row, float largest, int top_k, double top
 
 __global__ void __launch_bounds__(MOST_THREADS, 1)
 sample_3_kernel(const float* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size,
-                int id_bits, int kept_steps) {
+                int id_bits) {
     extern __shared__ __align__(16) char work_bytes[];
     Work& work = *reinterpret_cast<Work*>(work_bytes);
     __shared__ Shared shared;
     Row row(logits, vocab_size, id_bits);
-    row.kept = reinterpret_cast<Pack*>(work_bytes + sizeof(Work));
-    row.kept_steps = kept_steps;
     float largest;
     if (!begin_row(row, parameters, largest, tokens, limits, shared.scratch)) {
         return;
@@ -347,35 +343,20 @@ sample_3_kernel(const float* logits, Parameters parameters, int64_t* tokens, int
     if (threadIdx.x == 0 && limits) limits[blockIdx.x] = static_cast<int64_t>(min(limit, last));
 }
 
-// How many steps of a reading fit into the shared memory that a thread block can have here beside Work and Shared.
-static cudaError_t steps_to_keep(int bytes_of_step, int& steps) {
-    int device, bytes = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess) {
-        error = cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    }
-    const int room = min(bytes, MOST_SHARED) - static_cast<int>(sizeof(Work) + sizeof(Shared));
-    steps = max(0, room) / bytes_of_step;
-    return error;
-}
-
 extern "C" int sample_3_list(const float* logits, const float* temperature, const int* top_k, const double* top_p,
                              const float* max_distance, const double* uniforms, const int64_t* seeds,
                              const int64_t* steps, int64_t* tokens, int64_t* limits, int num_rows, int vocab_size,
                              cudaStream_t stream) {
     const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
     return with_shape(num_rows, vocab_size, MOST_THREADS, [&](Shape shape) {
-        const int bytes_of_step = AT_ONCE * sizeof(Pack) * shape.threads;
-        int kept_steps;
-        if (const cudaError_t error = steps_to_keep(bytes_of_step, kept_steps)) {
-            return error;
-        }
-        const int bytes = sizeof(Work) + kept_steps * bytes_of_step;
-        if (const cudaError_t error = allow_shared_memory(sample_3_kernel, bytes)) {
+        const int bytes = sizeof(Work);
+        const auto most_shared = cudaFuncAttributeMaxDynamicSharedMemorySize;
+        const cudaError_t error = cudaFuncSetAttribute(sample_3_kernel, most_shared, bytes);
+        if (error != cudaSuccess) {
             return error;
         }
         sample_3_kernel<<<num_rows, shape.threads, bytes, stream>>>(logits, parameters, tokens, limits, vocab_size,
-                                                                    shape.id_bits, kept_steps);
+                                                                    shape.id_bits);
         return cudaGetLastError();
     });
 }

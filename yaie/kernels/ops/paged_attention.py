@@ -120,7 +120,8 @@ class PagedPlan:
     num_decodes: int
     num_splits: int
     split_tokens: int
-    counters: Tensor | None = None  # [num_decodes, num_kv_heads] int32, for decodes with splits; 0 between launches
+    few_splits: tuple[int, int]  # the same for rung 6
+    counters: Tensor | None = None  # [num_decodes, num_kv_heads] int32, for rung 6 with splits; 0 between launches
     context_lens: Tensor | None = None  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
     decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
     prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most TILE_TOKENS tokens
@@ -151,8 +152,9 @@ class Kernels(attention.Kernels, memory.Kernels):
         query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int32)
         decodes = np.flatnonzero(query_lens == 1)
         splits = _splits(len(decodes), int(context_lens[decodes].max(initial=0)), key_cache)
-        counters = _counters(len(decodes), splits[0], key_cache)
-        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits, counters)
+        few = _few_splits(context_lens[decodes], key_cache)
+        counters = _counters(len(decodes), few, key_cache)
+        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits, few, counters)
 
         def on_device(array: np.ndarray) -> Tensor:
             # Not waiting is safe: from memory that is not pinned the driver takes a copy before it returns.
@@ -177,9 +179,10 @@ class Kernels(attention.Kernels, memory.Kernels):
         check_cache(key_cache)
         num_seqs = len(block_tables)
         # Contexts may be far shorter than the longest: each is cut into as many splits, of some keys at least.
-        num_splits, _ = _splits(num_seqs, max_context_len, key_cache)
-        counters = _counters(num_seqs, num_splits, key_cache)
-        return PagedPlan(block_tables, num_seqs, num_seqs, num_splits, FEWEST_SPLIT_TOKENS, counters, context_lens)
+        splits = _splits(num_seqs, max_context_len, key_cache)[0], FEWEST_SPLIT_TOKENS
+        few = max(2, _blocks_per_context(num_seqs, key_cache)), FEWEST_SPLIT_TOKENS  # two, in case contexts differ
+        counters = _counters(num_seqs, few, key_cache)
+        return PagedPlan(block_tables, num_seqs, num_seqs, *splits, few, counters, context_lens)
 
     def paged_attention_forward(
         self, query, key_cache, value_cache, block_tables, context_lens, query_lens, scale=None, plan=None
@@ -224,15 +227,16 @@ class Kernels(attention.Kernels, memory.Kernels):
     ) -> None:
         """Write the rows of `out` that belong to the plan's decodes."""
         rung, tiles, tables = self.rungs["paged_decode"], plan.decode_tiles, plan.block_tables
-        if rung == 6 and not tensor_cores_pay(query, key_cache):
+        if rung == 6 and not tensor_cores_pay(query, key_cache, plan.num_decodes):
             rung = 5
+        num_splits, split_tokens = plan.few_splits if rung == 6 else (plan.num_splits, plan.split_tokens)
         launcher = Kernels.RUNGS["paged_decode"][rung]
         launch, caches = self.launch[launcher], (key_cache, value_cache)
-        shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale)
+        shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale, num_splits, split_tokens)
         if rung >= 4:
             lse = parts = None
-            if plan.num_splits > 1:
-                lse = query.new_empty((plan.num_decodes, query.shape[1], plan.num_splits), dtype=torch.float32)
+            if num_splits > 1:
+                lse = query.new_empty((plan.num_decodes, query.shape[1], num_splits), dtype=torch.float32)
                 parts = lse.new_empty((*lse.shape, query.shape[2]))
             splits = (parts, lse, plan.counters) if rung == 6 else (parts, lse)
             launch(query, *caches, tables, plan.context_lens, tiles, out, *splits, shape)
@@ -263,7 +267,15 @@ class Kernels(attention.Kernels, memory.Kernels):
                 self.launch[Kernels.PREFILL](*pages, shape)
 
     def _shape(
-        self, launcher: Launcher, query: Tensor, key_cache: Tensor, plan: PagedPlan, num_tiles: int, scale: float | None
+        self,
+        launcher: Launcher,
+        query: Tensor,
+        key_cache: Tensor,
+        plan: PagedPlan,
+        num_tiles: int,
+        scale: float | None,
+        num_splits: int = 1,
+        split_tokens: int = 1,
     ) -> Any:
         """What a launcher takes besides tensors, checked and made once for all layers that follow a plan."""
         (_, num_heads, head_dim), (_, block_size, num_kv_heads, _) = query.shape, key_cache.shape
@@ -277,18 +289,22 @@ class Kernels(attention.Kernels, memory.Kernels):
                 head_dim=head_dim,
                 block_size=block_size,
                 max_blocks=plan.block_tables.shape[1],
-                num_splits=plan.num_splits,
-                split_tokens=plan.split_tokens,
+                num_splits=num_splits,
+                split_tokens=split_tokens,
                 scale=head_dim**-0.5 if scale is None else scale,
                 dtype=dtype_code(query, "paged attention takes"),
             )
         return plan.shapes[key]
 
 
-def tensor_cores_pay(query: Tensor, key_cache: Tensor) -> bool:
-    """Whether decodes are faster by rung 6 than by rung 5, which has up to four heads of a group in a warp."""
-    group = query.shape[1] // key_cache.shape[2]
-    return query.dtype.itemsize == 2 and query.shape[2] <= 128 and group >= FEWEST_HEADS_FOR_TENSOR_CORES
+def tensor_cores_pay(query: Tensor, key_cache: Tensor, num_seqs: int) -> bool:
+    """Whether decodes are faster by rung 6 than by rung 5: where that would read keys twice, since it has up to four
+    heads of a group in a warp, and where there is so little to do that one launch less is felt."""
+    (_, num_heads, head_dim), num_kv_heads = query.shape, key_cache.shape[2]
+    pays = num_heads >= FEWEST_HEADS_FOR_TENSOR_CORES * num_kv_heads or num_seqs * num_kv_heads <= _num_multiprocessors(
+        key_cache.device
+    )
+    return pays and query.dtype.itemsize == 2 and head_dim <= 128
 
 
 def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int]:
@@ -297,9 +313,22 @@ def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int
     return choose_splits(num_seqs * key_cache.shape[2], rounded, _num_multiprocessors(key_cache.device))
 
 
-def _counters(num_seqs: int, num_splits: int, key_cache: Tensor) -> Tensor | None:
-    """For the plan of decodes with splits, whose thread blocks are counted as they end."""
-    if num_splits == 1:
+def _blocks_per_context(num_seqs: int, key_cache: Tensor) -> int:
+    """Of rung 6: a thread block for each multiprocessor (measured on an H100: it keeps as much in flight as a
+    multiprocessor can read, and each split more has its cost), but at least one for a context."""
+    return max(1, _num_multiprocessors(key_cache.device) // max(1, num_seqs * key_cache.shape[2]))
+
+
+def _few_splits(context_lens: np.ndarray, key_cache: Tensor) -> tuple[int, int]:
+    """`(num_splits, split_tokens)` for rung 6, whose splits are as long as those of a context of average length."""
+    num_blocks = max(1, len(context_lens) * _blocks_per_context(len(context_lens), key_cache))
+    split_tokens = max(FEWEST_SPLIT_TOKENS, -(-int(context_lens.sum()) // num_blocks))
+    return max(1, -(-int(context_lens.max(initial=0)) // split_tokens)), split_tokens
+
+
+def _counters(num_seqs: int, splits: tuple[int, int], key_cache: Tensor) -> Tensor | None:
+    """For a plan of rung 6 with splits, whose thread blocks are counted as they end."""
+    if splits[0] == 1 or key_cache.dtype.itemsize != 2:
         return None
     return torch.zeros(num_seqs, key_cache.shape[2], dtype=torch.int32, device=key_cache.device)
 

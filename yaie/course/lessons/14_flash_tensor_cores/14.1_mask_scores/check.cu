@@ -2,9 +2,8 @@
 // and after. Warp w has the rows from first_row + 16 * BANDS * w on.
 template <int BANDS, int BLOCKS>
 __global__ void mask_alone(float* scores, int q_len, int kv_len, int causal, int first_row, int first_key) {
-    Rows<__half> rows = {};
-    rows.group = 1;
-    rows.count = q_len;
+    Head<__half> rows = {};
+    rows.q_len = q_len;
     rows.kv_len = kv_len;
     rows.first_row_sees = causal ? kv_len - q_len + 1 : kv_len;
     const int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16 * BANDS;

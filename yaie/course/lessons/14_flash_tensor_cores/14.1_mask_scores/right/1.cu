@@ -1,5 +1,5 @@
-template <typename T, int BANDS, int BLOCKS>
-__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows<T>& rows, int first_row,
+template <typename Rows, int BANDS, int BLOCKS>
+__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows& rows, int first_row,
                                             int first_key) {
     const int lane = threadIdx.x % 32;
 #pragma unroll

@@ -2,8 +2,8 @@ __device__ __forceinline__ void hide(float& score, int key, int seen) {
     if (key >= seen) score = -INFINITY;
 }
 
-template <typename T, int BANDS, int BLOCKS>
-__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows<T>& rows, int first_row,
+template <typename Rows, int BANDS, int BLOCKS>
+__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows& rows, int first_row,
                                             int first_key) {
     const int row_of_lane = (threadIdx.x & 31) >> 2, key_of_lane = (threadIdx.x & 3) << 1;
 #pragma unroll

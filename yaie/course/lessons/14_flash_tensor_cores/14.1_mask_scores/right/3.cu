@@ -1,5 +1,5 @@
-template <typename T, int BANDS, int BLOCKS>
-__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows<T>& rows, int first_row,
+template <typename Rows, int BANDS, int BLOCKS>
+__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows& rows, int first_row,
                                             int first_key) {
     for (int n = 0; n < BANDS * BLOCKS * 4; ++n) {
         const int i = n % 4, block = n / 4 % BLOCKS, band = n / (4 * BLOCKS);
