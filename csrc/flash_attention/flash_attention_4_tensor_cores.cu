@@ -60,17 +60,20 @@ struct alignas(128) Rows {
     T* out;
     const int* block_table;  // of the sequence
     int group, head_dim, query_stride, key_stride;
+    float inverse_group;
     int count, kv_len, last_page;
     int first_row_sees;
     int all_see;  // keys that every row of this thread block sees
 
     __device__ int num_rows() const { return count; }
+    // row / group, by a product: exact for less than 2^20 rows.
+    __device__ int token_of(int row) const { return static_cast<int>((row + 0.5f) * inverse_group); }
     __device__ int64_t to_query(int row) const {
-        const int token = row / group;
+        const int token = token_of(row);
         return static_cast<int64_t>(token) * query_stride + (row - token * group) * head_dim;
     }
     // Each token sees one key more than the token before.
-    __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + row / group, kv_len)); }
+    __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + token_of(row), kv_len)); }
     __device__ bool all_rows_see(int num_keys, int) const { return num_keys <= all_see; }
 };
 
@@ -89,6 +92,7 @@ __device__ __forceinline__ Rows<T> rows_of_this_block(const T* query, const T* k
     Rows<T> rows;
     rows.block_table = pages.block_tables + static_cast<int64_t>(tile.x) * pages.max_blocks;
     rows.group = problem.num_heads / problem.num_kv_heads;
+    rows.inverse_group = 1.0f / rows.group;
     rows.head_dim = problem.head_dim;
     rows.query_stride = problem.num_heads * problem.head_dim;
     rows.key_stride = problem.num_kv_heads * problem.head_dim;
@@ -160,9 +164,11 @@ __device__ __forceinline__ void start_copy(const T* rows, int stride, int first,
 template <int HEAD_DIM, typename T>
 __device__ __forceinline__ void copy_queries(const Rows<T>& rows, int first_row, uint4* tile) {
     constexpr int CHUNKS = HEAD_DIM / 8;
+    constexpr int ROWS_AT_ONCE = THREADS / CHUNKS;
     const int chunk = threadIdx.x % CHUNKS;
-#pragma unroll 2
-    for (int row = threadIdx.x / CHUNKS; row < Sizes<HEAD_DIM>::ROWS; row += THREADS / CHUNKS) {
+#pragma unroll 4
+    for (int pass = 0; pass < Sizes<HEAD_DIM>::ROWS / ROWS_AT_ONCE; ++pass) {
+        const int row = pass * ROWS_AT_ONCE + threadIdx.x / CHUNKS;
         const bool exists = first_row + row < rows.count && 8 * chunk < rows.head_dim;
         const T* source = rows.query + rows.to_query(first_row + row) + 8 * chunk;
         yaie::cp_async_16(&tile[place<HEAD_DIM>(row, chunk)], source, exists ? 16 : 0);

@@ -372,8 +372,9 @@ def _gathered(tables: Tensor, context_lens: np.ndarray, query_lens: np.ndarray, 
 
 def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray) -> np.ndarray:
     """The queries of every sequence that has several, cut into tiles, `[num_tiles, 4]`: sequence, first row of the flat
-    query, number of tokens, keys that the first of them sees. Those that see most come first, so that no thread block
-    starts on a long one when the others are done.
+    query, number of tokens, keys that the first of them sees. The longest sequence comes first, and of each sequence
+    the tile that sees most, so that no thread block starts on a long one when the others are done. The tiles of a
+    sequence stay together, so that its keys are in the L2 cache for all of them.
     """
     lens = np.where(query_lens > 1, query_lens, 0)
     counts = -(-lens // TILE_TOKENS)
@@ -382,7 +383,7 @@ def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray) -> np.ndarra
     rows = (query_lens.cumsum() - query_lens)[seqs] + first
     visible = (context_lens - lens)[seqs] + first + 1
     tiles = np.stack((seqs, rows, np.minimum(TILE_TOKENS, lens[seqs] - first), visible), axis=1)
-    return tiles[np.argsort(-visible, kind="stable")]
+    return tiles[np.lexsort((-visible, seqs, -context_lens[seqs]))]
 
 
 def check_cache(cache: Tensor) -> None:
