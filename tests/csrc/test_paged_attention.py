@@ -11,6 +11,7 @@ import math
 import re
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -132,6 +133,7 @@ class Batch:
             if rung == TENSOR_CORES:
                 splits.append(on_device(torch.zeros(num_seqs, self.key_cache.shape[2], dtype=torch.int32)))
             for _ in splits[1:]:  # the second time, the counters must be 0 again
+                self.out.fill_(math.nan)
                 getattr(module(rung), rung)(*caches, None, self.out, *splits, shape)
         return self.out
 
@@ -396,6 +398,28 @@ def test_forgotten_wait_is_caught(monkeypatch):
         batch.check(batch.decode(RUNGS[4]))
 
 
+TENSOR_CORE_BUGS = {
+    "a tile not waited for": ("yaie::cp_async_wait<STAGES - 1>();", ""),
+    "what other lanes copied is not waited for": ("__syncwarp();                       // what", "// what"),
+    "a tile is overwritten while others read it": ("__syncwarp();  // no lane reads", "// no lane reads"),
+    "parts are counted before they are there": ("__threadfence();  // the parts that this thread", "// the parts"),
+    "a counter that stays": ("*counter = 0;", ""),
+    "the last block is one too early": ("count * row_blocks - 1;", "count * row_blocks - 2;"),
+}
+
+
+@pytest.mark.parametrize("bug", TENSOR_CORE_BUGS)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it may happen to go well")
+def test_bugs_of_rung_6_are_caught(monkeypatch, bug):
+    """Rung 6 hands tiles from lane to lane and parts from block to block: each step of that is needed."""
+    broken = planted(TENSOR_CORES, *TENSOR_CORE_BUGS[bug], ("-DYAIE_DTYPES=2", "-DYAIE_MAX_HEAD_DIM=64"))
+    assert broken
+    monkeypatch.setitem(globals(), "module", lambda rung: broken)
+    batch = Batch([300], num_heads=5, num_kv_heads=1, head_dim=64, dtype=torch.float16)
+    with pytest.raises((AssertionError, yaie.cuda.KernelError)):
+        batch.check(batch.decode(TENSOR_CORES))
+
+
 # --- behind yaie.kernels.api ---------------------------------------------------------------------------------
 
 BACKEND = "cuda" if torch.cuda.is_available() else "emulator"
@@ -512,6 +536,37 @@ def test_refused_by_name():
 def test_number_of_splits(num_blocks, max_context_len, expected):
     """Splits follow from shapes only, so a CUDA graph can be captured; too few leave a card idle."""
     assert paged_attention.choose_splits(num_blocks, max_context_len, 132) == expected
+
+
+def test_rung_6_has_few_splits():
+    """A thread block for each multiprocessor: too many merge more than they read, too few leave a card idle."""
+    cache = on_device(torch.zeros(1, 16, 8, 128, dtype=torch.float16))
+    processors = paged_attention._num_multiprocessors(cache.device)
+
+    def splits(*context_lens):
+        return paged_attention._few_splits(np.array(context_lens, dtype=np.int32), cache)
+
+    assert splits(4096) == (processors // 8, -(-4096 // (processors // 8)))
+    assert splits(*[4096] * 64) == (1, 4096)
+    assert splits(*[100, 8092] * 32) == (2, 4096)  # longer than the average: no block works on when the others are done
+    assert splits(50) == splits() == (1, 64)
+
+
+@pytest.mark.parametrize(
+    ("num_seqs", "num_heads", "head_dim", "dtype", "pays"),
+    [
+        (64, 40, 128, torch.float16, True),
+        (64, 32, 128, torch.float16, False),
+        (1, 8, 64, torch.bfloat16, True),
+        (1, 40, 136, torch.float16, False),
+        (1, 40, 128, torch.float32, False),
+    ],
+)
+def test_when_rung_6_pays(num_seqs, num_heads, head_dim, dtype, pays):
+    """For more than four heads in a group, and for few thread blocks; never where it cannot compute."""
+    query = on_device(torch.zeros(num_seqs, num_heads, head_dim, dtype=dtype))
+    cache = on_device(torch.zeros(1, 1, 8, head_dim, dtype=dtype))
+    assert paged_attention.tensor_cores_pay(query, cache, num_seqs) == pays
 
 
 @pytest.mark.parametrize("num_kv_heads", [1, 64])
