@@ -92,3 +92,9 @@ static int dispatch_head_dim(int head_dim, F f) {
         return cudaErrorInvalidValue;
     }
 }
+
+// Above 48 KB a kernel must ask for its shared memory, or the launch fails.
+template <typename Kernel>
+static cudaError_t allow_shared_memory(Kernel kernel, size_t bytes) {
+    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+}

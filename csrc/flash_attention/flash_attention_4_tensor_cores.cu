@@ -13,6 +13,9 @@
 // - A warp has 32 rows (16 for head_dim above 128), so that what it fetches of keys and values serves 32 rows at once.
 // - Weights are powers of 2, with log2(e) in the scale of the scores: that is what the hardware computes.
 // - What was added up is scaled to a new maximum only when that has grown by more than a factor of 2^8.
+// - Keys and values may lie in the pages of a cache: flash_attention_4_paged. They are copied from where they lie; where
+//   that is, a lane asks a tile ahead. There a row is a token and one of the query heads that share a head of keys and
+//   values (GQA), so a few new tokens fill a tile, and the rows of a tile see nearly the same keys.
 //
 // What it should gain: FlashAttention-2 reaches 350-370 TFLOP/s with this plan at head_dim 128 on an H100 or H200,
 // where rungs 2 and 3, without tensor cores, cannot pass 67 (its limit in fp32).
@@ -20,9 +23,9 @@
 // What it did gain on an H100 (README.md): 19 times the speed of rung 3. 371 TFLOP/s, 328 with a causal mask; torch's
 // own FlashAttention-2 reached 341 and 305 beside it.
 //
-// Arguments as problem.cuh says; head_dim a multiple of 8 up to 256, all pointers 16-byte aligned, scale above 0.
-#include <yaie_ptx.cuh>
-
+// Arguments as problem.cuh says (flash_attention_4_paged: see there); head_dim a multiple of 8 up to 256, all pointers
+// 16-byte aligned, scale above 0.
+#include "../fragments.cuh"
 #include "problem.cuh"
 
 constexpr int WARPS = 4, THREADS = 32 * WARPS;
@@ -39,6 +42,72 @@ struct Sizes {
     static constexpr int CHUNKS = HEAD_DIM / 8;  // of 16 bytes in a row
     static constexpr int SHARED_BYTES = 16 * CHUNKS * (ROWS + 2 * 2 * KEYS);  // queries; two stages of keys and values
 };
+
+// Where keys and values lie, if not one after the other: see flash_attention_4_paged.
+struct Pages {
+    const int* block_tables;
+    const int4* tiles;
+    int block_size, max_blocks;
+    int tile_pages, tile_slots;  // from a tile of keys to the next: whole pages, and the rest
+};
+
+// What Head is for contiguous keys: the rows of a tile of queries, in one head of keys and values, and what they see. Row
+// r is token r / group and query head r % group of those that share the head. (Aligned: tiles, which lie behind it in
+// shared memory, are to begin at a multiple of 128 bytes.)
+template <typename T>
+struct alignas(128) Rows {
+    const T *query, *key, *value;  // of row 0; of slot 0
+    T* out;
+    const int* block_table;  // of the sequence
+    int group, head_dim, query_stride, key_stride;
+    float inverse_group;
+    int count, kv_len, last_page;
+    int first_row_sees;
+    int all_see;  // keys that every row of this thread block sees
+
+    __device__ int num_rows() const { return count; }
+    // row / group, by a product: exact for less than 2^20 rows.
+    __device__ int token_of(int row) const { return static_cast<int>((row + 0.5f) * inverse_group); }
+    __device__ int64_t to_query(int row) const {
+        const int token = token_of(row);
+        return static_cast<int64_t>(token) * query_stride + (row - token * group) * head_dim;
+    }
+    // Each token sees one key more than the token before.
+    __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + token_of(row), kv_len)); }
+    __device__ bool all_rows_see(int num_keys, int) const { return num_keys <= all_see; }
+};
+
+// With a mask the last rows have most to do: they come first.
+template <int HEAD_DIM>
+__device__ __forceinline__ int first_row_of_this_block() {
+    return (gridDim.x - 1 - blockIdx.x) * Sizes<HEAD_DIM>::ROWS;
+}
+
+// The rows of tile blockIdx.z for the head of keys blockIdx.y. first_row: of this thread block.
+template <typename T>
+__device__ __forceinline__ Rows<T> rows_of_this_block(const T* query, const T* key, const T* value, T* out,
+                                                      const Problem& problem, const Pages& pages, int first_row) {
+    const int4 tile = pages.tiles[blockIdx.z];
+    const int kv_head = blockIdx.y * problem.head_dim;
+    Rows<T> rows;
+    rows.block_table = pages.block_tables + static_cast<int64_t>(tile.x) * pages.max_blocks;
+    rows.group = problem.num_heads / problem.num_kv_heads;
+    rows.inverse_group = 1.0f / rows.group;
+    rows.head_dim = problem.head_dim;
+    rows.query_stride = problem.num_heads * problem.head_dim;
+    rows.key_stride = problem.num_kv_heads * problem.head_dim;
+    rows.count = tile.z * rows.group;
+    rows.kv_len = tile.w + tile.z - 1;
+    rows.last_page = (rows.kv_len - 1) / pages.block_size;
+    rows.first_row_sees = tile.w;
+    rows.all_see = rows.visible_keys(first_row);
+    const int64_t to_query = static_cast<int64_t>(tile.y) * rows.query_stride + kv_head * rows.group;
+    rows.query = query + to_query;
+    rows.out = out + to_query;
+    rows.key = key + kv_head;
+    rows.value = value + kv_head;
+    return rows;
+}
 
 // Accumulators of a warp: [band of 16 rows][block of 8 columns][4]. Lane l has in element i the
 // row l / 4 + 8 * (i / 2) of the band, and the column l % 4 * 2 + i % 2 of the block.
@@ -63,32 +132,6 @@ __device__ __forceinline__ void clear(Accumulators<BANDS, BLOCKS>& accumulators)
             }
         }
     }
-}
-
-// d += a * b: 16 rows of a (two pairs of 8 columns) times 8 columns of b, by the whole warp.
-template <typename T>
-__device__ void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
-template <>
-__device__ __forceinline__ void multiply<__half>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    yaie::mma_m16n8k16_f16(d, a, b, d);
-}
-template <>
-__device__ __forceinline__ void multiply<__nv_bfloat16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    yaie::mma_m16n8k16_bf16(d, a, b, d);
-}
-
-// Two floats rounded to 16 bits, the first in the lower half.
-template <typename T>
-__device__ uint32_t pack(float low, float high);
-template <>
-__device__ __forceinline__ uint32_t pack<__half>(float low, float high) {
-    const __half2 pair = __floats2half2_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&pair);
-}
-template <>
-__device__ __forceinline__ uint32_t pack<__nv_bfloat16>(float low, float high) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
 // Where the 16-byte chunk of a row lies in a tile. The 8 chunks that ldmatrix reads at once are the same chunk of 8
@@ -116,6 +159,77 @@ __device__ __forceinline__ void start_copy(const T* rows, int stride, int first,
         source += stride * ROWS_AT_ONCE;
     }
 }
+
+// The same for rows whose place `rows` knows, from first_row on.
+template <int HEAD_DIM, typename T>
+__device__ __forceinline__ void copy_queries(const Rows<T>& rows, int first_row, uint4* tile) {
+    constexpr int CHUNKS = HEAD_DIM / 8;
+    constexpr int ROWS_AT_ONCE = THREADS / CHUNKS;
+    const int chunk = threadIdx.x % CHUNKS;
+#pragma unroll 4
+    for (int pass = 0; pass < Sizes<HEAD_DIM>::ROWS / ROWS_AT_ONCE; ++pass) {
+        const int row = pass * ROWS_AT_ONCE + threadIdx.x / CHUNKS;
+        const bool exists = first_row + row < rows.count && 8 * chunk < rows.head_dim;
+        const T* source = rows.query + rows.to_query(first_row + row) + 8 * chunk;
+        yaie::cp_async_16(&tile[place<HEAD_DIM>(row, chunk)], source, exists ? 16 : 0);
+    }
+}
+
+// The way through the pages of a sequence, tile of keys by tile. A warp copies KEYS / WARPS rows of each tile, and lane l
+// looks up where row_of_lane(l) lies; it asks for the page a tile ahead, so nobody waits for it.
+template <int HEAD_DIM>
+struct PageWalk {
+    static constexpr int KEYS = Sizes<HEAD_DIM>::KEYS, ROWS_AT_ONCE = 32 * 8 / HEAD_DIM;
+    int number, in_page;  // of the lane's key in the tile to be copied next: which page of the sequence, which slot of it
+    int page;             // the block of that page
+
+    __device__ __forceinline__ static int row_of_lane(int lane) {
+        return lane / ROWS_AT_ONCE * (ROWS_AT_ONCE * WARPS) + threadIdx.x / 32 * ROWS_AT_ONCE + lane % ROWS_AT_ONCE;
+    }
+
+    template <typename T>
+    __device__ __forceinline__ void begin(const Rows<T>& rows, const Pages& pages) {
+        const unsigned key = row_of_lane(threadIdx.x % 32), block_size = pages.block_size;
+        number = key / block_size;
+        in_page = key % block_size;
+        ask(rows, pages);
+    }
+
+    // Behind the last key it is the last page: such keys are not copied.
+    template <typename T>
+    __device__ __forceinline__ void ask(const Rows<T>& rows, const Pages& pages) {
+        page = rows.block_table[min(number, rows.last_page)];
+    }
+
+    // Start copying the tile of keys that begins with key `first`, and that of values. All threads of the block call it.
+    template <typename T>
+    __device__ __forceinline__ void copy(const Rows<T>& rows, const Pages& pages, int first, uint4* keys,
+                                         uint4* values) {
+        constexpr int CHUNKS = HEAD_DIM / 8;
+        const int lane = threadIdx.x % 32, chunk = lane % CHUNKS;
+        const int slot = page * pages.block_size + in_page;
+        // Read once: the compiler must take it that a copy may change what lies in shared memory.
+        const char* key = reinterpret_cast<const char*>(rows.key + 8 * chunk);
+        const char* value = reinterpret_cast<const char*>(rows.value + 8 * chunk);
+        const int stride = rows.key_stride * sizeof(T);  // in bytes: then an address takes one instruction
+        const int end = 8 * chunk < rows.head_dim ? rows.kv_len - first : 0;
+#pragma unroll
+        for (int i = 0; i < KEYS / WARPS; i += ROWS_AT_ONCE) {
+            const int row = row_of_lane(i + lane / CHUNKS);
+            const int64_t offset = static_cast<int64_t>(__shfl_sync(FULL_WARP, slot, i + lane / CHUNKS)) * stride;
+            const int bytes = row < end ? 16 : 0;
+            yaie::cp_async_16(&keys[place<HEAD_DIM>(row, chunk)], key + offset, bytes);
+            yaie::cp_async_16(&values[place<HEAD_DIM>(row, chunk)], value + offset, bytes);
+        }
+        number += pages.tile_pages;
+        in_page += pages.tile_slots;
+        if (in_page >= pages.block_size) {
+            in_page -= pages.block_size;
+            ++number;
+        }
+        ask(rows, pages);
+    }
+};
 
 // scores += queries * keys^T, for the rows of this warp (band b begins at row 16 * (BANDS * warp + b) of the tile of
 // queries) and all keys of the tile.
@@ -147,10 +261,10 @@ __device__ __forceinline__ void score_keys(const uint4* queries, const uint4* ke
     }
 }
 
-// Set the scores of keys that a row may not see (head.visible_keys) to -inf. The scores of this warp, laid out as
-// Accumulators says, begin with row first_row and key first_key of the head.
-template <typename T, int BANDS, int BLOCKS>
-__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Head<T>& head, int first_row,
+// Set the scores of keys that a row may not see (rows.visible_keys) to -inf. The scores of this warp, laid out as
+// Accumulators says, begin with row first_row and key first_key.
+template <typename Rows, int BANDS, int BLOCKS>
+__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows& rows, int first_row,
                                             int first_key) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -158,7 +272,7 @@ __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores,
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             const int row = first_row + 16 * band + lane / 4 + 8 * (i / 2);
-            const int end = head.visible_keys(row) - first_key - lane % 4 * 2 - i % 2;
+            const int end = rows.visible_keys(row) - first_key - lane % 4 * 2 - i % 2;
 #pragma unroll
             for (int block = 0; block < BLOCKS; ++block) {
                 if (8 * block >= end) {
@@ -235,16 +349,6 @@ __device__ __forceinline__ void take_scores(Accumulators<BANDS, BLOCKS>& scores,
     }
 }
 
-// The weights of 16 keys as the left operand of the next product. Of an operand's four registers, 0 and 1 hold the rows
-// l / 4 and l / 4 + 8 of the first 8 columns, 2 and 3 of the last 8: exactly the elements that the lane has.
-template <typename T>
-__device__ __forceinline__ void to_operand(const float (&left)[4], const float (&right)[4], uint32_t (&a)[4]) {
-    a[0] = pack<T>(left[0], left[1]);
-    a[1] = pack<T>(left[2], left[3]);
-    a[2] = pack<T>(right[0], right[1]);
-    a[3] = pack<T>(right[2], right[3]);
-}
-
 // sums += weights * values for the rows of this warp.
 template <int HEAD_DIM, typename T, int BANDS, int BLOCKS, int COLUMN_BLOCKS>
 __device__ __forceinline__ void add_values(const Accumulators<BANDS, BLOCKS>& weights, const uint4* values,
@@ -273,9 +377,9 @@ __device__ __forceinline__ void add_values(const Accumulators<BANDS, BLOCKS>& we
 
 // Divide by the sums of the weights and write the warp's rows, through its own rows of the queries' tile: so each
 // lane stores 16 bytes, and a row is written as a whole.
-template <int HEAD_DIM, typename T, int BANDS, int COLUMN_BLOCKS>
+template <int HEAD_DIM, typename T, typename Rows, int BANDS, int COLUMN_BLOCKS>
 __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOCKS>& sums,
-                                           const RunningRows<BANDS>& running, uint4* tile, const Head<T>& head,
+                                           const RunningRows<BANDS>& running, uint4* tile, const Rows& rows,
                                            int first_row, int head_dim) {
     constexpr int CHUNKS = HEAD_DIM / 8;
     const int lane = threadIdx.x % 32;
@@ -302,8 +406,8 @@ __device__ __forceinline__ void write_rows(const Accumulators<BANDS, COLUMN_BLOC
     for (int i = 0; i < 16 * BANDS * CHUNKS / 32; ++i) {
         const int row = warp_row + (32 * i + lane) / CHUNKS;
         const int chunk = (32 * i + lane) % CHUNKS;
-        if (first_row + row < head.q_len && 8 * chunk < head_dim) {
-            T* target = head.out + head.to_query(first_row + row) + 8 * chunk;
+        if (first_row + row < rows.num_rows() && 8 * chunk < head_dim) {
+            T* target = rows.out + rows.to_query(first_row + row) + 8 * chunk;
             *reinterpret_cast<uint4*>(target) = tile[place<HEAD_DIM>(row, chunk)];
         }
     }
@@ -323,18 +427,22 @@ __device__ __forceinline__ void next_tile(int tile, int num_tiles, StartTile sta
     }
 }
 
-template <int HEAD_DIM, typename T>
+template <int HEAD_DIM, bool PAGED, typename T>
 __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query, const T* key, const T* value, T* out,
-                                                                  Problem problem) {
+                                                                  Problem problem, Pages pages) {
     using S = Sizes<HEAD_DIM>;
     extern __shared__ uint4 shared[];
-    __shared__ Head<T> head;  // one for all threads: their registers are full
+    __shared__ std::conditional_t<PAGED, Rows<T>, Head<T>> rows;  // one for all threads: their registers are full
     if (threadIdx.x == 0) {
-        head = head_of_this_block(query, key, value, out, problem);
+        if constexpr (PAGED) {
+            rows = rows_of_this_block(query, key, value, out, problem, pages, first_row_of_this_block<HEAD_DIM>());
+        } else {
+            rows = head_of_this_block(query, key, value, out, problem);
+        }
     }
     __syncthreads();
-    const int first_row = (gridDim.x - 1 - blockIdx.x) * S::ROWS;  // with a mask the last rows have most to do: first
-    if (first_row >= head.q_len) {
+    const int first_row = first_row_of_this_block<HEAD_DIM>();
+    if (first_row >= rows.num_rows()) {
         return;
     }
     const int head_dim = problem.head_dim;
@@ -343,19 +451,40 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
     uint4* keys = queries + S::ROWS * S::CHUNKS;        // [2][KEYS][CHUNKS]
     uint4* values = keys + 2 * S::KEYS * S::CHUNKS;     // [2][KEYS][CHUNKS]
 
+    PageWalk<HEAD_DIM> walk;
+    if constexpr (PAGED) {
+        walk.begin(rows, pages);
+    }
     // Start copying a tile of keys and values into its stage.
     auto start_tile = [&](int tile) {
         const int stage = tile % 2 * (S::KEYS * S::CHUNKS);
         const int first = tile * S::KEYS;
-        start_copy<HEAD_DIM, S::KEYS>(head.key, head.key_stride, first, head.kv_len, head_dim, keys + stage);
-        start_copy<HEAD_DIM, S::KEYS>(head.value, head.key_stride, first, head.kv_len, head_dim, values + stage);
+        if constexpr (PAGED) {
+            walk.copy(rows, pages, first, keys + stage, values + stage);
+        } else {
+            start_copy<HEAD_DIM, S::KEYS>(rows.key, rows.key_stride, first, rows.kv_len, head_dim, keys + stage);
+            start_copy<HEAD_DIM, S::KEYS>(rows.value, rows.key_stride, first, rows.kv_len, head_dim, values + stage);
+        }
     };
 
-    const int num_tiles = (head.visible_keys(first_row + S::ROWS - 1) + S::KEYS - 1) / S::KEYS;
+    const int num_tiles = (rows.visible_keys(first_row + S::ROWS - 1) + S::KEYS - 1) / S::KEYS;
     if (num_tiles > 0) {
-        start_copy<HEAD_DIM, S::ROWS>(head.query, head.query_stride, first_row, head.q_len, head_dim, queries);
+        if constexpr (PAGED) {
+            copy_queries<HEAD_DIM>(rows, first_row, queries);
+        } else {
+            start_copy<HEAD_DIM, S::ROWS>(rows.query, rows.query_stride, first_row, rows.q_len, head_dim, queries);
+        }
         start_tile(0);
         yaie::cp_async_commit();
+    }
+    if (PAGED && __all_sync(FULL_WARP, warp_row >= rows.num_rows())) {
+        // Without rows a warp only copies. It has a loop of its own, and a vote, so that the compiler need not think in
+        // the other loop that lanes of a warp may be gone.
+#pragma unroll 1
+        for (int tile = 0; tile < num_tiles; ++tile) {
+            next_tile(tile, num_tiles, start_tile);
+        }
+        return;
     }
     const float scale_log2 = problem.scale * LOG2_E;
     RunningRows<S::BANDS> running;
@@ -374,44 +503,74 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
         float scores[S::BANDS][S::KEYS / 8][4];
         clear(scores);
         score_keys<HEAD_DIM, T>(queries, keys + stage, scores);
-        if (first_key + S::KEYS > head.visible_keys(warp_row)) {
-            mask_scores(scores, head, warp_row, first_key);
+        if (!rows.all_rows_see(first_key + S::KEYS, warp_row)) {
+            mask_scores(scores, rows, warp_row, first_key);
         }
         take_scores(scores, running, sums, scale_log2);
         add_values<HEAD_DIM, T>(scores, values + stage, sums);
     }
-    write_rows<HEAD_DIM>(sums, running, queries, head, first_row, head_dim);
+    write_rows<HEAD_DIM, T>(sums, running, queries, rows, first_row, head_dim);
 }
 
-template <int HEAD_DIM, typename T>
-static int launch_tensor_cores(const void* query, const void* key, const void* value, void* out, int num_seqs,
-                               int max_q_len, const Problem& problem, cudaStream_t stream) {
+// most_tokens: of a sequence, or of a tile; num_tiles: or sequences.
+template <int HEAD_DIM, bool PAGED, typename T>
+static int launch_tensor_cores(const void* query, const void* key, const void* value, void* out, int num_tiles,
+                               int most_tokens, const Problem& problem, Pages pages, cudaStream_t stream) {
     using S = Sizes<HEAD_DIM>;
-    if (const cudaError_t error = allow_shared_memory(tensor_cores_kernel<HEAD_DIM, T>, S::SHARED_BYTES)) {
+    if (PAGED) {
+        pages.tile_pages = S::KEYS / pages.block_size;
+        pages.tile_slots = S::KEYS % pages.block_size;
+    }
+    if (const cudaError_t error = allow_shared_memory(tensor_cores_kernel<HEAD_DIM, PAGED, T>, S::SHARED_BYTES)) {
         return error;
     }
-    const dim3 grid((max_q_len + S::ROWS - 1) / S::ROWS, problem.num_heads, num_seqs);
-    tensor_cores_kernel<HEAD_DIM, T><<<grid, THREADS, S::SHARED_BYTES, stream>>>(
+    const int heads = PAGED ? problem.num_kv_heads : problem.num_heads;
+    const int most_rows = PAGED ? most_tokens * (problem.num_heads / heads) : most_tokens;
+    const dim3 grid((most_rows + S::ROWS - 1) / S::ROWS, heads, num_tiles);
+    tensor_cores_kernel<HEAD_DIM, PAGED, T><<<grid, THREADS, S::SHARED_BYTES, stream>>>(
         static_cast<const T*>(query), static_cast<const T*>(key), static_cast<const T*>(value), static_cast<T*>(out),
-        problem);
+        problem, pages);
     return cudaGetLastError();
+}
+
+// With the element type and the sizes for problem.head_dim, if this kernel takes them.
+template <bool PAGED>
+static int launch(const void* query, const void* key, const void* value, void* out, int num_tiles, int most_tokens,
+                  const Problem& problem, const Pages& pages, int dtype, cudaStream_t stream) {
+    if (num_tiles == 0 || most_tokens == 0) {
+        return cudaSuccess;
+    }
+    if (problem.head_dim % 8 != 0 || problem.head_dim > 256 || !(problem.scale > 0.0f)) {
+        return cudaErrorInvalidValue;
+    }
+    return dispatch_16_bit(dtype, [&](auto* type) -> int {
+        using T = std::remove_pointer_t<decltype(type)>;
+        return dispatch_head_dim<64, 128, 256>(problem.head_dim, [&](auto size) {
+            return launch_tensor_cores<size(), PAGED, T>(query, key, value, out, num_tiles, most_tokens, problem,
+                                                         pages, stream);
+        });
+    });
 }
 
 extern "C" int flash_attention_4_tensor_cores(const void* query, const void* key, const void* value, void* out,
                                               const int* cu_seqlens_q, const int* cu_seqlens_k, int num_seqs,
                                               int max_q_len, int num_heads, int num_kv_heads, int head_dim, float scale,
                                               int causal, int dtype, cudaStream_t stream) {
-    if (num_seqs == 0 || max_q_len == 0) {
-        return cudaSuccess;
-    }
-    if (head_dim % 8 != 0 || head_dim > 256 || !(scale > 0.0f)) {
-        return cudaErrorInvalidValue;
-    }
     const Problem problem = {cu_seqlens_q, cu_seqlens_k, num_heads, num_kv_heads, head_dim, scale, causal != 0};
-    return dispatch_16_bit(dtype, [&](auto* type) -> int {
-        using T = std::remove_pointer_t<decltype(type)>;
-        return dispatch_head_dim<64, 128, 256>(head_dim, [&](auto size) {
-            return launch_tensor_cores<size(), T>(query, key, value, out, num_seqs, max_q_len, problem, stream);
-        });
-    });
+    return launch<false>(query, key, value, out, num_seqs, max_q_len, problem, Pages{}, dtype, stream);
+}
+
+// The same over the pages of a cache (../paged_attention/problem.cuh), causal.
+// query, out: [num_tokens, num_heads, head_dim]
+// key_cache, value_cache: [num_blocks, block_size, num_kv_heads, head_dim], of less than 2^31 slots (tokens)
+// block_tables: [num_seqs, max_blocks]; entries beyond what the queries see are not read
+// tiles: [num_tiles] of (row of block_tables, first row of query, number of tokens, keys that the first of them sees);
+//     each later token of a tile sees one more. tile_tokens: no tile has more tokens.
+extern "C" int flash_attention_4_paged(const void* query, const void* key_cache, const void* value_cache,
+                                       const int* block_tables, const int4* tiles, void* out, int num_tiles,
+                                       int tile_tokens, int num_heads, int num_kv_heads, int head_dim, int block_size,
+                                       int max_blocks, float scale, int dtype, cudaStream_t stream) {
+    const Problem problem = {nullptr, nullptr, num_heads, num_kv_heads, head_dim, scale, true};
+    const Pages pages = {block_tables, tiles, block_size, max_blocks, 0, 0};
+    return launch<true>(query, key_cache, value_cache, out, num_tiles, tile_tokens, problem, pages, dtype, stream);
 }

@@ -33,6 +33,9 @@ struct Head {
     // How many keys query `row` may see; they are the first ones. With a causal mask the queries are the last q_len of
     // kv_len tokens: row 0 sees kv_len - q_len + 1 keys and each row one more than the row before.
     __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + row, kv_len)); }
+    __device__ int num_rows() const { return q_len; }
+    // Whether `row` and the rows behind it see the first num_keys keys.
+    __device__ bool all_rows_see(int num_keys, int row) const { return num_keys <= visible_keys(row); }
 };
 
 // The head blockIdx.y of the sequence blockIdx.z. Several query heads share a head of keys and values (GQA).
@@ -57,10 +60,4 @@ __device__ __forceinline__ Head<T> head_of_this_block(const T* query, const T* k
     h.kv_len = problem.cu_seqlens_k[seq + 1] - first_k;
     h.first_row_sees = problem.causal ? h.kv_len - h.q_len + 1 : h.kv_len;
     return h;
-}
-
-// Above 48 KB a kernel must ask for its shared memory, or the launch fails.
-template <typename Kernel>
-static cudaError_t allow_shared_memory(Kernel kernel, size_t bytes) {
-    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
 }

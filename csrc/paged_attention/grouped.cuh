@@ -28,7 +28,9 @@ struct Share {
     int split_begin, split_end;  // the keys of this block
     int begin, end;              // the keys of this warp
 
-    __device__ __forceinline__ bool is_beyond_context() const { return split_begin >= split_end && blockIdx.y > 0; }
+    __device__ __forceinline__ bool has_nothing() const {
+        return num_rows <= 0 || (split_begin >= split_end && blockIdx.y > 0);
+    }
     __device__ __forceinline__ bool has_work() const { return begin < end && warp_row < num_rows; }
 
     // Row r of this block: a token of the tile, and one of the query heads that read this KV head.
@@ -46,13 +48,13 @@ __device__ __forceinline__ Share share_of_this_warp(const L& me, const Attention
     s.num_heads = a.num_heads;
     s.group = a.num_heads / a.num_kv_heads;
     s.key_warps = WARPS / a.row_warps;
-    const int block_rows = ROWS * a.row_warps;
+    const int block_rows = L::WARP_ROWS * a.row_warps;
     s.tile = tile_of(a, blockIdx.z);
     s.kv_head = blockIdx.x % a.num_kv_heads;
     s.first_row = blockIdx.x / a.num_kv_heads * block_rows;
     s.num_rows = min(s.tile.z * s.group - s.first_row, block_rows);
-    s.warp_row = me.warp / s.key_warps * ROWS;
-    const int context_len = s.tile.w + s.tile.z - 1;
+    s.warp_row = me.warp / s.key_warps * L::WARP_ROWS;
+    const int context_len = s.tile.w + s.token_of(s.num_rows - 1);  // what the last row sees
     const int split_len = keys_per_split(a, context_len);
     s.split_begin = blockIdx.y * split_len;
     s.split_end = min(s.split_begin + split_len, context_len);
@@ -341,15 +343,15 @@ __device__ __forceinline__ void write_part(const L& me, const Running& running, 
 }
 
 // Merge the warps that shared the keys of a row, and write the row, or write it for the merge of the splits.
-template <typename T, int MAX_DIM>
+template <typename T, int WARP_ROWS, int MOST_ROWS, int STRIDE>
 __device__ __forceinline__ void merge_warps(const Attention<T>& a, const Share& share,
-                                            const float (&part_out)[WARPS][ROWS][MAX_DIM],
-                                            const float (&part_lse)[ROWS * WARPS][WARPS]) {
+                                            const float (&part_out)[WARPS][WARP_ROWS][STRIDE],
+                                            const float (&part_lse)[MOST_ROWS][WARPS]) {
     for (int i = threadIdx.x; i < share.num_rows * a.head_dim; i += THREADS) {
         const int row = i / a.head_dim, d = i % a.head_dim;
-        const float* parts = &part_out[row / ROWS * share.key_warps][row % ROWS][d];
+        const float* parts = &part_out[row / WARP_ROWS * share.key_warps][row % WARP_ROWS][d];
         float lse;
-        const float x = merge_parts(part_lse[row], parts, share.key_warps, ROWS * MAX_DIM, lse);
+        const float x = merge_parts(part_lse[row], parts, share.key_warps, WARP_ROWS * STRIDE, lse);
         if (a.num_splits == 1) {
             a.out[share.query_row(row) * a.head_dim + d] = from_float<T>(x);
         } else {
@@ -372,7 +374,7 @@ __global__ void __launch_bounds__(THREADS, Loader::RESIDENT_BLOCKS) grouped_kern
     __shared__ float part_lse[ROWS * WARPS][WARPS];  // [row of the block][warp that shares its keys]
     const L me;
     Share share = share_of_this_warp(me, a);
-    if (share.is_beyond_context()) {
+    if (share.has_nothing()) {
         return;
     }
     share_keys(me, share);

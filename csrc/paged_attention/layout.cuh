@@ -11,6 +11,7 @@ template <typename T, int DIM>
 struct Layout {
     using Element = T;
     static constexpr int MAX_DIM = DIM;
+    static constexpr int WARP_ROWS = ROWS;
     static constexpr int PIECE = 16 / sizeof(T);             // elements in 16 bytes
     static constexpr int CHUNKS = DIM > 32 * PIECE ? 2 : 1;  // pieces of a key that a lane reads
     static constexpr int LANES = DIM / PIECE / CHUNKS;       // of a team

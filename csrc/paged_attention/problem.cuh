@@ -24,7 +24,7 @@ struct PagedShape {
     int num_heads, num_kv_heads, head_dim;
     int block_size;    // tokens of a page
     int max_blocks;    // entries of a row of block_tables
-    int num_splits;    // thread blocks that share a context, in rungs 4 and 5; elsewhere it is ignored
+    int num_splits;    // thread blocks that share a context, in rungs 4 to 6; elsewhere it is ignored
     int split_tokens;  // keys that a split takes at least
     float scale;       // of the scores
     int dtype;         // DTYPE_... of query, caches and out

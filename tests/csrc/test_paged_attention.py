@@ -27,6 +27,7 @@ DTYPES = tuple(TOLERANCE)
 CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 PLAIN = ("paged_decode_1_thread_per_head", "paged_decode_2_warp_per_head", "paged_decode_3_grouped")
 RUNGS = (*PLAIN, "paged_decode_4_split_kv", "paged_decode_5_async")
+TENSOR_CORES = "paged_decode_6_tensor_cores"  # 16-bit types, head_dim up to 128
 ONLY_FLOAT32 = ("-DYAIE_DTYPES=1",)  # for time; as in csrc/common.cuh
 GARBAGE = 10**9  # in entries of a block table that must not be read
 
@@ -128,10 +129,15 @@ class Batch:
         else:
             parts = self.query.new_full((num_seqs, num_heads, num_splits, head_dim), math.nan, dtype=torch.float32)
             lse = torch.full_like(parts[..., 0].contiguous(), math.nan)
-            getattr(module(rung), rung)(*caches, None, self.out, parts, lse, shape)
+            splits = [parts, lse]
+            if rung == TENSOR_CORES:
+                splits.append(on_device(torch.zeros(num_seqs, self.key_cache.shape[2], dtype=torch.int32)))
+            for _ in splits[1:]:  # the second time, the counters must be 0 again
+                self.out.fill_(math.nan)
+                getattr(module(rung), rung)(*caches, None, self.out, *splits, shape)
         return self.out
 
-    def prefill(self, tile_tokens=None):
+    def prefill(self, tile_tokens=None, tensor_cores=False):
         group = self.query.shape[1] // self.key_cache.shape[2]
         tile_tokens = tile_tokens or max(1, 16 // group)
         tiles, start = [], 0
@@ -141,7 +147,13 @@ class Batch:
             start += q_len
         caches = self.query, self.key_cache, self.value_cache, self.tables
         on_card = on_device(torch.tensor(tiles, dtype=torch.int32))
-        module("paged_prefill").paged_prefill(*caches, on_card, self.out, self.shape(len(tiles), tile_tokens))
+        shape = self.shape(len(tiles), tile_tokens)
+        if tensor_cores:
+            launch = module("../flash_attention/flash_attention_4_tensor_cores").flash_attention_4_paged
+            sizes = (size for name, size in shape.items() if name not in ("num_splits", "split_tokens"))
+            launch(*caches, on_card, self.out, *sizes)
+        else:
+            module("paged_prefill").paged_prefill(*caches, on_card, self.out, shape)
         return self.out
 
     def check(self, out):
@@ -175,6 +187,32 @@ def test_heads_and_head_dims(rung, num_heads, num_kv_heads, head_dim, dtype):
     """A query head that reads the wrong KV head, lanes beyond head_dim, a group that does not fill the warps."""
     batch = Batch([35, 3], block_size=5, num_heads=num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, dtype=dtype)
     batch.check(batch.decode(rung))
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+@pytest.mark.parametrize(
+    ("block_size", "num_heads", "num_kv_heads", "head_dim"),
+    [
+        (1, 8, 1, 128),
+        (7, 7, 1, 64),
+        (16, 32, 2, 80),
+        (16, 5, 5, 128),
+        (3, 33, 3, 72),
+        (256, 17, 1, 8),
+        (16, 40, 1, 128),
+    ],
+)
+def test_decode_on_tensor_cores(dtype, block_size, num_heads, num_kv_heads, head_dim):
+    """Groups that do not fill the rows of an mma, or need several thread blocks; contexts around a tile, and of more
+    tiles than a warp has stages; splits without keys; scores that overflow without their maximum."""
+    options = {"num_heads": num_heads, "num_kv_heads": num_kv_heads, "head_dim": head_dim, "dtype": dtype}
+    batch = Batch([1, 15, 0, 16, 17, 33, 129, 300], block_size=block_size, **options)
+    for num_splits, split_tokens in ((1, 1), (2, 32), (5, 64)):
+        batch.out.fill_(math.nan)
+        batch.check(batch.decode(TENSOR_CORES, num_splits, split_tokens))
+    batch = Batch([150], block_size=block_size, size=20.0, **options)
+    out = batch.decode(TENSOR_CORES)
+    torch.testing.assert_close(out.double().cpu(), batch.oracle(), rtol=0, atol=2 * TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("rung", RUNGS)
@@ -216,14 +254,35 @@ def test_prefill_after_a_cached_prefix(num_heads, num_kv_heads, dtype):
         head_dim=32,
         dtype=dtype,
     )
-    batch.check(batch.prefill())
+    batch.check(batch.prefill(128))
+    if dtype != torch.float32:
+        batch.check(batch.prefill(128, tensor_cores=True))
 
 
-@pytest.mark.parametrize("tile_tokens", [1, 2, 5])
-def test_tiles_of_a_prefill(tile_tokens):
+@pytest.mark.parametrize(("tensor_cores", "tile_tokens"), [(False, 1), (False, 2), (False, 5), (True, 1), (True, 16)])
+def test_tiles_of_a_prefill(tensor_cores, tile_tokens):
     """Tiles that leave warps without rows, and tiles that need several thread blocks."""
-    batch = Batch([20], query_lens=[11], num_heads=8, num_kv_heads=1, head_dim=40)
-    batch.check(batch.prefill(tile_tokens))
+    batch = Batch([20], query_lens=[19], num_heads=11, num_kv_heads=1, head_dim=40, dtype=torch.float16)
+    batch.check(batch.prefill(tile_tokens, tensor_cores))
+
+
+@pytest.mark.parametrize(
+    ("block_size", "num_heads", "num_kv_heads", "head_dim"),
+    [(1, 8, 2, 64), (7, 7, 1, 128), (16, 16, 1, 80), (16, 2, 2, 128), (3, 3, 1, 256), (256, 4, 4, 64)],
+)
+def test_prefill_on_tensor_cores(block_size, num_heads, num_kv_heads, head_dim):
+    """Contexts of several tiles of keys, pages that begin anywhere in a tile, lengths around a tile, in one launch.
+    What lies in the pages beyond a context is NaN: a key that no row sees must not come through as 0 * NaN."""
+    batch = Batch(
+        [150, 1, 129, 64, 65, 0, 33],
+        query_lens=[17, 1, 33, 16, 15, 0, 33],
+        block_size=block_size,
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        dtype=torch.bfloat16,
+    )
+    batch.check(batch.prefill(16, tensor_cores=True))
 
 
 def test_what_a_smaller_build_leaves_out_is_refused(monkeypatch):
@@ -339,6 +398,28 @@ def test_forgotten_wait_is_caught(monkeypatch):
         batch.check(batch.decode(RUNGS[4]))
 
 
+TENSOR_CORE_BUGS = {
+    "a tile not waited for": ("yaie::cp_async_wait<STAGES - 1>();", ""),
+    "what other lanes copied is not waited for": ("__syncwarp();                       // what", "// what"),
+    "a tile is overwritten while others read it": ("__syncwarp();  // no lane reads", "// no lane reads"),
+    "parts are counted before they are there": ("__threadfence();  // the parts that this thread", "// the parts"),
+    "a counter that stays": ("*counter = 0;", ""),
+    "the last block is one too early": ("count * row_blocks - 1;", "count * row_blocks - 2;"),
+}
+
+
+@pytest.mark.parametrize("bug", TENSOR_CORE_BUGS)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it may happen to go well")
+def test_bugs_of_rung_6_are_caught(monkeypatch, bug):
+    """Rung 6 hands tiles from lane to lane and parts from block to block: each step of that is needed."""
+    broken = planted(TENSOR_CORES, *TENSOR_CORE_BUGS[bug], ("-DYAIE_DTYPES=2", "-DYAIE_MAX_HEAD_DIM=64"))
+    assert broken
+    monkeypatch.setitem(globals(), "module", lambda rung: broken)
+    batch = Batch([300], num_heads=5, num_kv_heads=1, head_dim=64, dtype=torch.float16)
+    with pytest.raises((AssertionError, yaie.cuda.KernelError)):
+        batch.check(batch.decode(TENSOR_CORES))
+
+
 # --- behind yaie.kernels.api ---------------------------------------------------------------------------------
 
 BACKEND = "cuda" if torch.cuda.is_available() else "emulator"
@@ -366,39 +447,28 @@ def test_mixed_batch_through_the_api(rung, table_dtype):
         batch.check(out)
 
 
-@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
-def test_prefills_whose_pages_are_collected(monkeypatch, dtype):
-    """Long prefills of 16-bit types go to flash attention, and the decodes between them to their own kernel: a row of
-    the wrong sequence, a page of nobody, or a decode that flash attention has overwritten."""
-    query_lens = [1, 70, 0, 1, 40, 33]
+@pytest.mark.parametrize("rung", [2, 4])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_prefills_between_decodes(rung, dtype):
+    """Prefills go to tensor cores, to the kernel for float32, or to a plainer rung of flash attention, for which pages
+    are gathered; the decodes between them to their own kernel: a row of the wrong sequence, a page of nobody, or a
+    decode that was overwritten."""
+    if rung == 4 and dtype == torch.float32:
+        backend = BACKEND
+    else:
+        backend = ops.KernelOperations(BACKEND, rungs={"flash_attention": rung})
+    query_lens = [1, 70, 0, 1, 140, 33]
     batch = Batch(
-        [300, 90, 9, 17, 40, 50], query_lens=query_lens, num_heads=4, num_kv_heads=2, head_dim=32, dtype=dtype
+        [300, 90, 9, 17, 140, 50], query_lens=query_lens, num_heads=4, num_kv_heads=2, head_dim=32, dtype=dtype
     )
     pages = batch.tables, batch.context_lens
-    plans = [api.plan_attention(*pages, query_lens, batch.key_cache, backend=BACKEND)]
-    monkeypatch.setattr(paged_attention, "MOST_TO_GATHER", 90 + 40 + 50 - 1)
-    plans.append(api.plan_attention(*pages, query_lens, batch.key_cache, backend=BACKEND))
-    assert [plan.gathered is None for plan in plans] == [False, True]
-    assert [plan.prefill_tiles is None for plan in plans] == [True, False]
-    for plan in plans:
+    plan = api.plan_attention(*pages, query_lens, batch.key_cache, backend=backend)
+    assert (plan.gathered is None) == (rung == 4)
+    for scale in (None, -0.25, 0.0):
+        batch.scale = batch.query.shape[-1] ** -0.5 if scale is None else scale
         caches = batch.key_cache, batch.value_cache
-        batch.check(api.paged_attention_forward(batch.query, *caches, *pages, plan=plan, backend=BACKEND))
-
-
-def test_when_it_pays_to_collect_pages():
-    """Not for float32, which tensor cores do not take here, not for a few new tokens, and not without a prefill."""
-
-    def pays(context_lens, query_lens, dtype=torch.bfloat16):
-        return bool(paged_attention.pays_to_gather(np.array(context_lens), np.array(query_lens), dtype))
-
-    assert pays([32], [32])
-    assert pays([10, 50, 90], [1, 40, 24])  # the mean counts, and only of prefills
-    assert not pays([32], [32], torch.float32)
-    assert not pays([90, 90], [40, 23])
-    assert not pays([5, 9], [1, 1])
-    assert not pays([], [])
-    assert pays([60_000, 5536], [32, 32])
-    assert not pays([60_000, 5537], [32, 32])
+        out = api.paged_attention_forward(batch.query, *caches, *pages, scale=scale, plan=plan, backend=backend)
+        batch.check(out)
 
 
 @pytest.mark.parametrize("rung", DECODES)
@@ -468,6 +538,37 @@ def test_number_of_splits(num_blocks, max_context_len, expected):
     assert paged_attention.choose_splits(num_blocks, max_context_len, 132) == expected
 
 
+def test_rung_6_has_few_splits():
+    """A thread block for each multiprocessor: too many merge more than they read, too few leave a card idle."""
+    cache = on_device(torch.zeros(1, 16, 8, 128, dtype=torch.float16))
+    processors = paged_attention._num_multiprocessors(cache.device)
+
+    def splits(*context_lens):
+        return paged_attention._few_splits(np.array(context_lens, dtype=np.int32), cache)
+
+    assert splits(4096) == (processors // 8, -(-4096 // (processors // 8)))
+    assert splits(*[4096] * 64) == (1, 4096)
+    assert splits(*[100, 8092] * 32) == (2, 4096)  # longer than the average: no block works on when the others are done
+    assert splits(50) == splits() == (1, 64)
+
+
+@pytest.mark.parametrize(
+    ("num_seqs", "num_heads", "head_dim", "dtype", "pays"),
+    [
+        (64, 40, 128, torch.float16, True),
+        (64, 32, 128, torch.float16, False),
+        (1, 8, 64, torch.bfloat16, True),
+        (1, 40, 136, torch.float16, False),
+        (1, 40, 128, torch.float32, False),
+    ],
+)
+def test_when_rung_6_pays(num_seqs, num_heads, head_dim, dtype, pays):
+    """For more than four heads in a group, and for few thread blocks; never where it cannot compute."""
+    query = on_device(torch.zeros(num_seqs, num_heads, head_dim, dtype=dtype))
+    cache = on_device(torch.zeros(1, 1, 8, head_dim, dtype=dtype))
+    assert paged_attention.tensor_cores_pay(query, cache, num_seqs) == pays
+
+
 @pytest.mark.parametrize("num_kv_heads", [1, 64])
 def test_splits_are_chosen_for_decodes_and_heads_of_keys(num_kv_heads):
     """Would catch thread blocks that are counted by the size of a page, or for prefills, too: an idle card."""
@@ -499,7 +600,8 @@ def test_any_shape(data):
         "dtype": draw(st.sampled_from(DTYPES)),
     }
     batch = Batch(context_lens, query_lens=query_lens, **options)
-    batch.check(batch.prefill())
+    batch.check(batch.prefill(tensor_cores=options["dtype"] != torch.float32))
     batch = Batch(context_lens, **options)
-    for rung in RUNGS:
+    takes = batch.query.dtype != torch.float32 and options["head_dim"] <= 128
+    for rung in (*RUNGS, TENSOR_CORES) if takes else RUNGS:
         batch.check(batch.decode(rung))

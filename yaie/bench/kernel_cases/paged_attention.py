@@ -14,16 +14,25 @@ from yaie.kernels import ops
 from yaie.profiling.costs import Cost, decode_cost
 
 DTYPE = torch.bfloat16
-HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128  # as in Llama 3 8B and Qwen3 8B
+HEADS, HEAD_DIM = (32, 8), 128  # of queries, and of keys and values: as in Llama 3 8B and Qwen3 8B
 
 
 def cases(setting: Setting) -> list[Case]:
-    sizes = [(64, 4096, 16), (64, 4096, 1), (1, 32768, 16), (1, 1024, 16)] if setting.real else [(2, 64, 16)]
-    return [*(decode(setting, *size) for size in sizes), prefill(setting)]
+    if not setting.real:
+        return [decode(setting, 2, 64, 16, (4, 1), 64), prefill(setting, 2, 24, 64, (4, 1), 64)]
+    sizes = (64, 4096, 16), (64, 4096, 1), (1, 32768, 16), (1, 1024, 16), (64, 4096, 16, (64, 8))
+    prefills = (4, 1024, 4096), (8, 1024, 4096), (64, 128, 2176, (16, 8))
+    return [*(decode(setting, *size) for size in sizes), *(prefill(setting, *size) for size in prefills)]
 
 
-def decode(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case:
-    heads, kv_heads, head_dim = (HEADS, KV_HEADS, HEAD_DIM) if setting.real else (4, 1, 64)
+def named(title: str, heads: tuple[int, int]) -> str:
+    return title if heads == HEADS else f"{title}, heads {heads[0]} on {heads[1]}"
+
+
+def decode(
+    setting: Setting, num_seqs: int, context_len: int, page: int, of: tuple[int, int] = HEADS, head_dim: int = HEAD_DIM
+) -> Case:
+    heads, kv_heads = of
     blocks = context_len // page  # of each sequence
 
     def make() -> Work:
@@ -47,7 +56,7 @@ def decode(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case
         )
 
     return Case(
-        f"paged decode, batch {num_seqs}, {context_len} tokens, page {page}",
+        named(f"paged decode, batch {num_seqs}, {context_len} tokens, page {page}", of if setting.real else HEADS),
         make,
         decode_cost(num_seqs, context_len, heads, kv_heads, head_dim, DTYPE.itemsize),
         ceiling="read",
@@ -56,10 +65,11 @@ def decode(setting: Setting, num_seqs: int, context_len: int, page: int) -> Case
     )
 
 
-def prefill(setting: Setting) -> Case:
+def prefill(
+    setting: Setting, num_seqs: int, new: int, context_len: int, of: tuple[int, int] = HEADS, head_dim: int = HEAD_DIM
+) -> Case:
     """New tokens of several sequences over pages that hold their prefix already, and the new tokens too."""
-    num_seqs, new, context_len, page = (4, 1024, 4096, 16) if setting.real else (2, 24, 64, 16)
-    heads, kv_heads, head_dim = (HEADS, KV_HEADS, HEAD_DIM) if setting.real else (4, 1, 64)
+    (heads, kv_heads), page = of, 16
     blocks = context_len // page
 
     def make() -> Work:
@@ -68,7 +78,7 @@ def prefill(setting: Setting) -> Case:
         tables = setting.permutation(num_seqs * blocks, torch.int32).view(num_seqs, blocks)
         lens = ([context_len] * num_seqs, [new] * num_seqs)
         kernels = ops.operations(setting.backend)
-        tiles, gathered = (kernels.plan_attention(tables, *lens, keys, gather=gather) for gather in (False, True))
+        plan = kernels.plan_attention(tables, *lens, keys)
         by_seq = query.view(num_seqs, new, heads, head_dim).transpose(1, 2)
         k, v = (x[tables.flatten().long()].view(num_seqs, context_len, kv_heads, head_dim) for x in (keys, values))
         in_order = (k.transpose(1, 2), v.transpose(1, 2))
@@ -82,8 +92,9 @@ def prefill(setting: Setting) -> Case:
         visible = torch.ones(new, context_len, dtype=torch.bool, device=setting.device).tril(context_len - new)
         return Work(
             ours={
-                name: functools.partial(kernels.paged_attention_forward, query, keys, values, tables, *lens, None, plan)
-                for name, plan in (("paged_prefill", tiles), ("gather_pages, flash_attention_4", gathered))
+                "flash_attention_4_paged": functools.partial(
+                    kernels.paged_attention_forward, query, keys, values, tables, *lens, None, plan
+                )
             },
             peers={"SDPA, no pages": lambda: sdpa(DTYPE)},
             wanted=lambda: sdpa(torch.float32),
@@ -92,7 +103,7 @@ def prefill(setting: Setting) -> Case:
     pairs = num_seqs * (new * (context_len - new) + new * (new + 1) // 2)  # of a query and a key that it sees
     numbers = 2 * num_seqs * (context_len * kv_heads + new * heads) * head_dim
     return Case(
-        f"prefill over pages, {num_seqs} x {new} new of {context_len} tokens",
+        named(f"prefill over pages, {num_seqs} x {new} new of {context_len} tokens", of if setting.real else HEADS),
         make,
         Cost(bytes=numbers * DTYPE.itemsize, flops=4 * pairs * heads * head_dim),
         ceiling="compute",

@@ -96,9 +96,9 @@ class Kernels(Launching):
         num_seqs = len(cu_seqlens_q) - 1
         if (most := max(num_seqs, num_heads)) > MAX_GRID:
             raise BackendError(f"flash attention takes up to {MAX_GRID} sequences and heads, not {most}")
+        if rung == 4:
+            query, scale = with_positive_scale(query, scale)
         scale = head_dim**-0.5 if scale is None else scale
-        if rung == 4 and scale <= 0:  # it looks for the largest score before it scales
-            query, scale = (-query, -scale) if scale < 0 else (torch.zeros_like(query), 1.0)
         out = torch.empty_like(query, memory_format=torch.contiguous_format)
         tensors = [aligned(query), aligned(key), aligned(value), out]
         lengths: list = [cu_seqlens_q, cu_seqlens_k, num_seqs, max_q_len]
@@ -109,6 +109,13 @@ class Kernels(Launching):
             *tensors, *lengths, num_heads, key.shape[1], head_dim, scale, int(causal), code
         )
         return out
+
+
+def with_positive_scale(query: Tensor, scale: float | None) -> tuple[Tensor, float]:
+    """Query and scale of the same scores with a scale above 0: rung 4 looks for the largest score before it scales."""
+    if scale is None or scale > 0:
+        return query, query.shape[-1] ** -0.5 if scale is None else scale
+    return (-query, -scale) if scale < 0 else (torch.zeros_like(query), 1.0)
 
 
 def check_head_dim(head_dim: int, what: str) -> None:

@@ -62,7 +62,7 @@ class Torch(Family):
 
 
 class Kernels(Launching):
-    STEP_FILES = "memory/gather_pages.cu", "memory/reshape_and_cache.cu"
+    STEP_FILES = ("memory/reshape_and_cache.cu",)
 
     def copy_blocks(self, key_cache, value_cache, block_mapping):
         num_layers = key_cache.shape[0] if key_cache.ndim == 5 else 1

@@ -1,9 +1,8 @@
 """Attention over pages.
 
 The kernels know two shapes of work: a decode, one query of a sequence, split over several thread blocks where contexts
-are long and sequences few; and tiles of queries of a prefill. Where it pays, the pages of prefills are gathered first,
-and flash attention does the rest. Nothing reads from the device, and the number of splits follows from shapes and from
-the longest context alone, so a decode can be captured in a CUDA graph (`decode_plan`).
+are long and sequences few; and tiles of queries of a prefill. Nothing reads from the device, and the number of splits
+follows from shapes and from the longest context alone, so a decode can be captured in a CUDA graph (`decode_plan`).
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from yaie.kernels.ops.launching import MAX_GRID, BackendError, Family, Launcher,
 
 __all__ = ["paged_attention_forward", "plan_attention"]
 
-# A thread block of a prefill has registers for 16 rows, which are pairs of a token and a head of a group. How many
-# heads share a KV head is known with the query only; four is usual, and any number is right.
-TILE_TOKENS = 16 // 4
+# Tokens of a tile of a prefill. Its rows, pairs of a token and a head of a group, go to as many thread blocks as they
+# fill; one has 128 rows on tensor cores (64 for a head_dim above 128), else 16.
+TILE_TOKENS = 128
 # What splits are chosen by. Keys of a split: with fewer, its warps have hardly a tile each.
 FEWEST_SPLIT_TOKENS = 64
 # Thread blocks that are resident on a multiprocessor at a time: 168 registers for each of 128 threads.
@@ -37,10 +36,10 @@ RESIDENT_BLOCKS = 3
 SHARE_THAT_SATURATES = 0.8
 # What starting a thread block costs, in keys that it could have read instead (measured on an H100).
 START_TOKENS = 64
-# Prefills of 16-bit types with that many new tokens (on average) are worth gathering their pages for
-# tensor cores, which want contiguous keys and values. The copy of that many tokens takes 256 MiB with 8 KV heads of
-# 128 numbers; more is too much.
-FEWEST_TO_GATHER, MOST_TO_GATHER = 32, 65536
+# Query heads that share a KV head, from which on decodes take tensor cores.
+FEWEST_HEADS_FOR_TENSOR_CORES = 5
+# The plainer rungs of flash attention want contiguous keys and values: pages are gathered for them.
+FIRST_RUNG_OVER_PAGES = 4
 
 
 class Torch(Family):
@@ -121,10 +120,13 @@ class PagedPlan:
     num_decodes: int
     num_splits: int
     split_tokens: int
+    few_splits: tuple[int, int]  # the same for rung 6
+    counters: Tensor | None = None  # [num_decodes, num_kv_heads] int32, for rung 6 with splits; 0 between launches
     context_lens: Tensor | None = None  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
     decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
     prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most TILE_TOKENS tokens
-    gathered: Gathered | None = None  # instead of prefill_tiles
+    tile_tokens: int = 0  # of the largest prefill tile
+    gathered: Gathered | None = None  # instead of prefill_tiles, for a rung that wants it
     shapes: dict[tuple, Any] = field(default_factory=dict)  # the structs that launchers take besides tensors
 
 
@@ -136,20 +138,23 @@ class Kernels(attention.Kernels, memory.Kernels):
             3: named_as_file("paged_attention/paged_decode_3_grouped"),
             4: named_as_file("paged_attention/paged_decode_4_split_kv"),
             5: named_as_file("paged_attention/paged_decode_5_async"),  # 16-bit types; its file has rung 4 for others
+            6: named_as_file("paged_attention/paged_decode_6_tensor_cores"),  # see tensor_cores_pay; else rung 5
         }
     }
     PREFILL = named_as_file("paged_attention/paged_prefill")
-    STEP_FILES = (RUNGS["paged_decode"][5][0], PREFILL[0])
+    PREFILL_16_BIT = attention.Kernels.RUNGS["flash_attention"][FIRST_RUNG_OVER_PAGES][0], "flash_attention_4_paged"
+    STEP_FILES = (RUNGS["paged_decode"][5][0], RUNGS["paged_decode"][6][0], PREFILL[0])
 
-    def plan_attention(self, block_tables, context_lens, query_lens, key_cache, gather=None):
-        """`gather`: whether the pages of prefills are gathered first; None: where it pays."""
+    def plan_attention(self, block_tables, context_lens, query_lens, key_cache):
         check_cache(key_cache)
         tables = block_tables.to(torch.int32).contiguous()
         context_lens = np.asarray(context_lens, dtype=np.int32)
         query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int32)
         decodes = np.flatnonzero(query_lens == 1)
         splits = _splits(len(decodes), int(context_lens[decodes].max(initial=0)), key_cache)
-        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits)
+        few = _few_splits(context_lens[decodes], key_cache)
+        counters = _counters(len(decodes), few, key_cache)
+        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits, few, counters)
 
         def on_device(array: np.ndarray) -> Tensor:
             # Not waiting is safe: from memory that is not pinned the driver takes a copy before it returns.
@@ -161,10 +166,11 @@ class Kernels(attention.Kernels, memory.Kernels):
             return plan
         starts = query_lens.cumsum() - query_lens
         tiles = np.stack((decodes, starts[decodes], np.ones_like(decodes), context_lens[decodes]), axis=1)
-        if pays_to_gather(context_lens, query_lens, key_cache.dtype) if gather is None else gather:
+        if self.rungs["flash_attention"] < FIRST_RUNG_OVER_PAGES:
             plan.decode_tiles = on_device(tiles)
             plan.gathered = _gathered(tables, context_lens, query_lens, key_cache.shape[1])
         else:
+            plan.tile_tokens = min(TILE_TOKENS, int(query_lens.max()))
             both = on_device(np.concatenate((tiles, prefill_tiles(context_lens, query_lens))))  # one copy
             plan.decode_tiles, plan.prefill_tiles = both.split([len(tiles), len(both) - len(tiles)])
         return plan
@@ -173,8 +179,10 @@ class Kernels(attention.Kernels, memory.Kernels):
         check_cache(key_cache)
         num_seqs = len(block_tables)
         # Contexts may be far shorter than the longest: each is cut into as many splits, of some keys at least.
-        num_splits, _ = _splits(num_seqs, max_context_len, key_cache)
-        return PagedPlan(block_tables, num_seqs, num_seqs, num_splits, FEWEST_SPLIT_TOKENS, context_lens)
+        splits = _splits(num_seqs, max_context_len, key_cache)[0], FEWEST_SPLIT_TOKENS
+        few = max(2, _blocks_per_context(num_seqs, key_cache)), FEWEST_SPLIT_TOKENS  # two, in case contexts differ
+        counters = _counters(num_seqs, few, key_cache)
+        return PagedPlan(block_tables, num_seqs, num_seqs, *splits, few, counters, context_lens)
 
     def paged_attention_forward(
         self, query, key_cache, value_cache, block_tables, context_lens, query_lens, scale=None, plan=None
@@ -197,9 +205,7 @@ class Kernels(attention.Kernels, memory.Kernels):
         if plan.num_decodes:
             self._decode(query, key_cache, value_cache, plan, scale, out)
         if plan.prefill_tiles is not None:
-            for tiles in plan.prefill_tiles.split(MAX_GRID):  # tiles are the third direction of the grid
-                shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale)
-                self.launch[Kernels.PREFILL](query, key_cache, value_cache, plan.block_tables, tiles, out, shape)
+            self._prefill(query, key_cache, value_cache, plan, scale, out)
         return out
 
     def paged_decode(
@@ -220,15 +226,20 @@ class Kernels(attention.Kernels, memory.Kernels):
         self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
     ) -> None:
         """Write the rows of `out` that belong to the plan's decodes."""
-        launcher, tiles, tables = self.chosen["paged_decode"], plan.decode_tiles, plan.block_tables
+        rung, tiles, tables = self.rungs["paged_decode"], plan.decode_tiles, plan.block_tables
+        if rung == 6 and not tensor_cores_pay(query, key_cache, plan.num_decodes):
+            rung = 5
+        num_splits, split_tokens = plan.few_splits if rung == 6 else (plan.num_splits, plan.split_tokens)
+        launcher = Kernels.RUNGS["paged_decode"][rung]
         launch, caches = self.launch[launcher], (key_cache, value_cache)
-        shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale)
-        if self.rungs["paged_decode"] >= 4:
+        shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale, num_splits, split_tokens)
+        if rung >= 4:
             lse = parts = None
-            if plan.num_splits > 1:
-                lse = query.new_empty((plan.num_decodes, query.shape[1], plan.num_splits), dtype=torch.float32)
+            if num_splits > 1:
+                lse = query.new_empty((plan.num_decodes, query.shape[1], num_splits), dtype=torch.float32)
                 parts = lse.new_empty((*lse.shape, query.shape[2]))
-            launch(query, *caches, tables, plan.context_lens, tiles, out, parts, lse, shape)
+            splits = (parts, lse, plan.counters) if rung == 6 else (parts, lse)
+            launch(query, *caches, tables, plan.context_lens, tiles, out, *splits, shape)
         elif tiles is None:
             launch(query, *caches, tables, plan.context_lens, out, shape)
         else:
@@ -238,8 +249,33 @@ class Kernels(attention.Kernels, memory.Kernels):
             launch(query[rows], *caches, tables[seqs], lens.contiguous(), part, shape)
             out[rows] = part
 
+    def _prefill(
+        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
+    ) -> None:
+        """Write the rows of `out` that belong to the plan's prefills."""
+        (_, num_heads, head_dim), (_, block_size, num_kv_heads, _) = query.shape, key_cache.shape
+        tables = plan.block_tables
+        if query.dtype.itemsize == 2:
+            query, scale = attention.with_positive_scale(query, scale)
+        for tiles in plan.prefill_tiles.split(MAX_GRID):  # tiles are the third direction of the grid
+            pages = query, key_cache, value_cache, tables, tiles, out
+            if query.dtype.itemsize == 2:
+                sizes = len(tiles), plan.tile_tokens, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1]
+                self.launch[Kernels.PREFILL_16_BIT](*pages, *sizes, scale, dtype_code(query, "paged attention takes"))
+            else:  # tensor cores take 16-bit types
+                shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale)
+                self.launch[Kernels.PREFILL](*pages, shape)
+
     def _shape(
-        self, launcher: Launcher, query: Tensor, key_cache: Tensor, plan: PagedPlan, num_tiles: int, scale: float | None
+        self,
+        launcher: Launcher,
+        query: Tensor,
+        key_cache: Tensor,
+        plan: PagedPlan,
+        num_tiles: int,
+        scale: float | None,
+        num_splits: int = 1,
+        split_tokens: int = 1,
     ) -> Any:
         """What a launcher takes besides tensors, checked and made once for all layers that follow a plan."""
         (_, num_heads, head_dim), (_, block_size, num_kv_heads, _) = query.shape, key_cache.shape
@@ -247,24 +283,54 @@ class Kernels(attention.Kernels, memory.Kernels):
         if key not in plan.shapes:
             plan.shapes[key] = self.module(launcher[0]).structs["PagedShape"](
                 num_tiles=num_tiles,
-                tile_tokens=TILE_TOKENS if launcher == Kernels.PREFILL else 1,
+                tile_tokens=plan.tile_tokens if launcher == Kernels.PREFILL else 1,
                 num_heads=num_heads,
                 num_kv_heads=num_kv_heads,
                 head_dim=head_dim,
                 block_size=block_size,
                 max_blocks=plan.block_tables.shape[1],
-                num_splits=plan.num_splits,
-                split_tokens=plan.split_tokens,
+                num_splits=num_splits,
+                split_tokens=split_tokens,
                 scale=head_dim**-0.5 if scale is None else scale,
                 dtype=dtype_code(query, "paged attention takes"),
             )
         return plan.shapes[key]
 
 
+def tensor_cores_pay(query: Tensor, key_cache: Tensor, num_seqs: int) -> bool:
+    """Whether decodes are faster by rung 6 than by rung 5: where that would read keys twice, since it has up to four
+    heads of a group in a warp, and where there is so little to do that one launch less is felt."""
+    (_, num_heads, head_dim), num_kv_heads = query.shape, key_cache.shape[2]
+    pays = num_heads >= FEWEST_HEADS_FOR_TENSOR_CORES * num_kv_heads or num_seqs * num_kv_heads <= _num_multiprocessors(
+        key_cache.device
+    )
+    return pays and query.dtype.itemsize == 2 and head_dim <= 128
+
+
 def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int]:
     """`choose_splits` for a context rounded up, so that a growing one does not make it choose anew in every step."""
     rounded = -(-max_context_len // FEWEST_SPLIT_TOKENS) * FEWEST_SPLIT_TOKENS
     return choose_splits(num_seqs * key_cache.shape[2], rounded, _num_multiprocessors(key_cache.device))
+
+
+def _blocks_per_context(num_seqs: int, key_cache: Tensor) -> int:
+    """Of rung 6: a thread block for each multiprocessor (measured on an H100: it keeps as much in flight as a
+    multiprocessor can read, and each split more has its cost), but at least one for a context."""
+    return max(1, _num_multiprocessors(key_cache.device) // max(1, num_seqs * key_cache.shape[2]))
+
+
+def _few_splits(context_lens: np.ndarray, key_cache: Tensor) -> tuple[int, int]:
+    """`(num_splits, split_tokens)` for rung 6, whose splits are as long as those of a context of average length."""
+    num_blocks = max(1, len(context_lens) * _blocks_per_context(len(context_lens), key_cache))
+    split_tokens = max(FEWEST_SPLIT_TOKENS, -(-int(context_lens.sum()) // num_blocks))
+    return max(1, -(-int(context_lens.max(initial=0)) // split_tokens)), split_tokens
+
+
+def _counters(num_seqs: int, splits: tuple[int, int], key_cache: Tensor) -> Tensor | None:
+    """For a plan of rung 6 with splits, whose thread blocks are counted as they end."""
+    if splits[0] == 1 or key_cache.dtype.itemsize != 2:
+        return None
+    return torch.zeros(num_seqs, key_cache.shape[2], dtype=torch.int32, device=key_cache.device)
 
 
 @cache
@@ -291,16 +357,6 @@ def _num_multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
 
 
-def pays_to_gather(context_lens: np.ndarray, query_lens: np.ndarray, dtype: torch.dtype) -> bool:
-    """Whether the prefills of a batch are faster when their pages are gathered first."""
-    prefills = query_lens > 1
-    return (
-        dtype in (torch.float16, torch.bfloat16)
-        and query_lens[prefills].sum() >= FEWEST_TO_GATHER * prefills.sum() > 0
-        and context_lens[prefills].sum() <= MOST_TO_GATHER
-    )
-
-
 def _gathered(tables: Tensor, context_lens: np.ndarray, query_lens: np.ndarray, block_size: int) -> Gathered:
     kv_lens = np.where(query_lens > 1, context_lens, 0)
     ends = kv_lens.cumsum()
@@ -316,8 +372,9 @@ def _gathered(tables: Tensor, context_lens: np.ndarray, query_lens: np.ndarray, 
 
 def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray) -> np.ndarray:
     """The queries of every sequence that has several, cut into tiles, `[num_tiles, 4]`: sequence, first row of the flat
-    query, number of tokens, keys that the first of them sees. Those that see most come first, so that no thread block
-    starts on a long one when the others are done.
+    query, number of tokens, keys that the first of them sees. The longest sequence comes first, and of each sequence
+    the tile that sees most, so that no thread block starts on a long one when the others are done. The tiles of a
+    sequence stay together, so that its keys are in the L2 cache for all of them.
     """
     lens = np.where(query_lens > 1, query_lens, 0)
     counts = -(-lens // TILE_TOKENS)
@@ -326,7 +383,7 @@ def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray) -> np.ndarra
     rows = (query_lens.cumsum() - query_lens)[seqs] + first
     visible = (context_lens - lens)[seqs] + first + 1
     tiles = np.stack((seqs, rows, np.minimum(TILE_TOKENS, lens[seqs] - first), visible), axis=1)
-    return tiles[np.argsort(-visible, kind="stable")]
+    return tiles[np.lexsort((-visible, seqs, -context_lens[seqs]))]
 
 
 def check_cache(cache: Tensor) -> None:

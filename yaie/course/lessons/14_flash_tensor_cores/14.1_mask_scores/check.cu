@@ -2,10 +2,10 @@
 // and after. Warp w has the rows from first_row + 16 * BANDS * w on.
 template <int BANDS, int BLOCKS>
 __global__ void mask_alone(float* scores, int q_len, int kv_len, int causal, int first_row, int first_key) {
-    Head<__half> head = {};
-    head.q_len = q_len;
-    head.kv_len = kv_len;
-    head.first_row_sees = causal ? kv_len - q_len + 1 : kv_len;
+    Head<__half> rows = {};
+    rows.q_len = q_len;
+    rows.kv_len = kv_len;
+    rows.first_row_sees = causal ? kv_len - q_len + 1 : kv_len;
     const int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16 * BANDS;
     float own[BANDS][BLOCKS][4];
     const auto each = [&](auto f) {
@@ -17,7 +17,7 @@ __global__ void mask_alone(float* scores, int q_len, int kv_len, int causal, int
                 }
     };
     each([](float& in_lane, float in_memory) { in_lane = in_memory; });
-    mask_scores(own, head, first_row + warp_row, first_key);
+    mask_scores(own, rows, first_row + warp_row, first_key);
     each([](float in_lane, float& in_memory) { in_memory = in_lane; });
 }
 

@@ -1,5 +1,5 @@
-template <typename T, int BANDS, int BLOCKS>
-__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Head<T>& head, int first_row,
+template <typename Rows, int BANDS, int BLOCKS>
+__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows& rows, int first_row,
                                             int first_key) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -10,7 +10,7 @@ __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores,
             for (int i = 0; i < 4; ++i) {
                 const int row = first_row + 16 * band + lane / 4 + 8 * (i / 2);
                 const int key = first_key + 8 * block + 2 * (lane % 4) + i % 2;
-                scores[band][block][i] = key < head.visible_keys(row) ? scores[band][block][i] : -INFINITY;
+                scores[band][block][i] = key < rows.visible_keys(row) ? scores[band][block][i] : -INFINITY;
             }
         }
     }

@@ -1,6 +1,6 @@
 // expect: was changed
-template <typename T, int BANDS, int BLOCKS>
-__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Head<T>& head, int first_row,
+template <typename Rows, int BANDS, int BLOCKS>
+__device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores, const Rows& rows, int first_row,
                                             int first_key) {
     const int lane = threadIdx.x % 32;
     for (int band = 0; band < BANDS; ++band) {
@@ -8,7 +8,7 @@ __device__ __forceinline__ void mask_scores(Accumulators<BANDS, BLOCKS>& scores,
             for (int i = 0; i < 4; ++i) {
                 const int row = first_row + 16 * band + lane / 4 + 8 * (i / 2);
                 const int key = first_key + 8 * block + 2 * (lane % 4) + i % 2;
-                scores[band][block][i] = key < head.visible_keys(row) ? 0.0f : -INFINITY;  // as a mask to add
+                scores[band][block][i] = key < rows.visible_keys(row) ? 0.0f : -INFINITY;  // as a mask to add
             }
         }
     }
