@@ -90,17 +90,17 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(llm, monkeypatch, capsys):
 
 def test_ctrl_c_twice_cuts_the_step_and_the_chat_goes_on(llm, monkeypatch, capsys):
     """Would catch a hanging step that cannot be left, and an engine that is broken afterwards."""
-    run, runs = llm.runner.run, 0
+    run, runs = llm.runner.launch, 0
 
-    def pressing(scheduled):
+    def pressing(*arguments):
         nonlocal runs
         runs += 1
         if runs == 2:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-        return run(scheduled)
+        return run(*arguments)
 
-    monkeypatch.setattr(llm.runner, "run", pressing)
+    monkeypatch.setattr(llm.runner, "launch", pressing)
     chat, status = chat_with(llm, ["bob?", "alice?"], monkeypatch)
     assert status == 0
     assert "[stopped]" in capsys.readouterr().out

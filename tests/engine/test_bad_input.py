@@ -139,21 +139,21 @@ def test_the_last_value_that_is_taken_works_beside_others(fake, edge, temperatur
 def test_a_draw_of_no_token_ends_its_own_request(fake, token, monkeypatch):
     """Would catch a token that does not exist, from NaN in a row, that goes into the next step for everybody."""
     llm = engine(fake)
-    sample = llm.runner.operations.sample
+    choose = llm.runner.operations.choose
 
-    def broken(logits, **more):
-        tokens = sample(logits, **more)
+    def broken(*arguments):
+        tokens = choose(*arguments)
         tokens[1] = token
         return tokens
 
     params = SamplingParams(temperature=1, seed=1, max_tokens=5, ignore_eos=True)
     right = [engine(fake).generate(tokens, params)[0].token_ids for tokens in ([1, 2], [5, 6])]
     with monkeypatch.context() as broken_once:
-        broken_once.setattr(llm.runner.operations, "sample", broken)
+        broken_once.setattr(llm.runner.operations, "choose", broken)
         stream = llm.stream([[1, 2], [3, 4], [5, 6]], params)
         first = next(stream)
     outputs = {chunk.index: chunk.output for chunk in [first, *stream] if chunk.output}
-    assert "no probabilities" in outputs[1].error
+    assert "no token to choose" in outputs[1].error
     assert [outputs[0].token_ids, outputs[2].token_ids] == right
 
 

@@ -98,27 +98,30 @@ def serve(llm: LLM, cut: CutAt) -> dict[str, tuple]:
     }
 
 
-def places(fake, num: int, seed: int) -> list[int]:
+def places(fake, num: int, seed: int, overlap: bool) -> list[int]:
     """`num` of the lines of an uncut run, and how many there are."""
     cut = CutAt()
-    serve(LLM(fake, **OPTIONS), cut)
+    serve(LLM(fake, **OPTIONS, overlap=overlap), cut)
     return sorted(random.Random(seed).sample(range(1, cut.count), num))
 
 
-def test_a_cut_at_any_line_loses_and_doubles_nothing(fake):
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_cut_at_any_line_loses_and_doubles_nothing(fake, overlap):
     """Would catch each of the brothers above but the last two; some of the lines, others each time the seed changes."""
     right = serve(LLM(fake, **OPTIONS), CutAt())
-    for place in places(fake, 120, seed=1):
-        assert serve(LLM(fake, **OPTIONS), CutAt(place)) == right, f"cut at line {place}"
+    for place in places(fake, 80, seed=1, overlap=overlap):
+        assert serve(LLM(fake, **OPTIONS, overlap=overlap), CutAt(place)) == right, f"cut at line {place}"
 
 
-def test_a_second_cut_while_the_engine_recovers(fake):
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_second_cut_while_the_engine_recovers(fake, overlap):
     """Would catch an engine that is dead, or that forgets what the first cut left, after Ctrl-C pressed twice."""
     right = serve(LLM(fake, **OPTIONS), CutAt())
     rng = random.Random(2)
-    for place in places(fake, 80, seed=2):
+    for place in places(fake, 50, seed=2, overlap=overlap):
         again_at = place + rng.randrange(1, 60)
-        assert serve(LLM(fake, **OPTIONS), CutAt(place, again_at, again_at + 9)) == right, f"cut at line {place}"
+        cut = CutAt(place, again_at, again_at + 9)
+        assert serve(LLM(fake, **OPTIONS, overlap=overlap), cut) == right, f"cut at line {place}"
 
 
 # Streams: whoever waits is woken
@@ -190,7 +193,7 @@ def test_a_forgotten_stream_may_be_collected_in_the_middle_of_a_step(fake, place
     mine = llm.add_request([3, 4], DRAWN)
     owner, name = {
         "schedule": (engine_module.Scheduler, "schedule"),
-        "model": (engine_module.ModelRunner, "run"),
+        "model": (engine_module.ModelRunner, "launch"),
         "take": (engine_module.Request, "append"),
     }[place]
     original = getattr(owner, name)
@@ -214,7 +217,7 @@ def test_a_call_from_inside_a_step_is_refused_and_changes_nothing(fake, monkeypa
     """Would catch a step in a step, as from a signal's handler: both would give the same pages away."""
     llm = LLM(fake, **OPTIONS)
     mine = llm.add_request([3, 4], DRAWN)
-    original, said = engine_module.ModelRunner.run, []
+    original, said = engine_module.ModelRunner.launch, []
 
     def calling(*arguments):
         for call in (
@@ -229,7 +232,7 @@ def test_a_call_from_inside_a_step_is_refused_and_changes_nothing(fake, monkeypa
             said.append(call)
         return original(*arguments)
 
-    monkeypatch.setattr(engine_module.ModelRunner, "run", calling)
+    monkeypatch.setattr(engine_module.ModelRunner, "launch", calling)
     chunks = llm.step()
     monkeypatch.undo()
     assert len(said) == 5
@@ -308,25 +311,25 @@ def test_a_child_that_is_forked_in_the_middle_of_a_step(fake):
     """Would catch a child that waits for ever for the lock of a thread that it does not have."""
     llm = LLM(fake, **OPTIONS)
     right = llm.generate([[3, 4, 5]], DRAWN)[0].token_ids
-    inside, go_on, run = threading.Event(), threading.Event(), llm.runner.run
+    inside, go_on, run = threading.Event(), threading.Event(), llm.runner.launch
 
-    def slowly(scheduled):
+    def slowly(*arguments):
         inside.set()
         assert go_on.wait(60)
-        return run(scheduled)
+        return run(*arguments)
 
-    llm.runner.run = slowly
+    llm.runner.launch = slowly
     thread = threading.Thread(target=llm.generate, args=([[6, 7]], DRAWN))
     thread.start()
     assert inside.wait(60)
     if (child := os.fork()) == 0:
         signal.alarm(60)  # ends it if it waits for ever
-        llm.runner.run = run
+        llm.runner.launch = run
         os._exit(0 if llm.generate([[3, 4, 5]], DRAWN)[0].token_ids == right else 1)
     try:
         assert os.waitpid(child, 0)[1] == 0
     finally:
         go_on.set()
         thread.join()
-    llm.runner.run = run
+    llm.runner.launch = run
     assert llm.generate([[3, 4, 5]], DRAWN)[0].token_ids == right

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from yaie.engine import runner as runner_module
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import radix_tree
@@ -398,43 +399,51 @@ def test_logits_that_are_not_finite_end_their_own_request(fake):
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_a_request_that_fails_leaves_the_others_their_own_tokens(fake, place, temperature, monkeypatch):
-    """Would catch rows that are mixed up when one is taken out, and a sampler that has to look for NaN again."""
+    """Would catch rows that are mixed up, and a token that is drawn from NaN."""
     fake[0].poison = 60
     params = SamplingParams(temperature=temperature, seed=3, max_tokens=4, ignore_eos=True)
     prompts = [[t % 60 for t in prompt(n, seed=n)] for n in (5, 9)]
     alone = [engine(fake).generate(tokens, params)[0].token_ids for tokens in prompts]
-    llm, seen = engine(fake), []
-    sample = llm.runner.operations.sample
-    watching = lambda logits, **rest: seen.append(logits) or sample(logits, **rest)  # noqa: E731
-    monkeypatch.setattr(llm.runner.operations, "sample", watching)
+    llm = engine(fake)
     prompts.insert(place, [60, 1, 2])
     outputs = llm.generate(prompts, params)
     assert outputs.pop(place).finish_reason == "error"
     assert [output.token_ids for output in outputs] == alone
-    assert [len(logits) for logits in seen] == ([2] * 4 if temperature else [])
-    assert all(logits.isfinite().all() for logits in seen)
 
 
-def test_numbers_are_looked_at_once_a_step(fake, monkeypatch):
-    """Would catch a second look for NaN: each waits for the device."""
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_choosing_tokens_looks_at_no_number(fake, temperature, monkeypatch):
+    """Would catch a look at a number before the step is asked for: it waits for the device, once more in each step."""
     llm, calls = engine(fake), []
-    not_finite = llm.runner.not_finite
-    monkeypatch.setattr(llm.runner, "not_finite", lambda *args: calls.append(1) or not_finite(*args))
-    monkeypatch.setattr(torch.Tensor, "isfinite", lambda self: pytest.fail("looked again"))
-    outputs = llm.generate([prompt(40, seed=1), prompt(3, seed=2)], GREEDY)
+    choose = llm.runner.next_tokens
+
+    def blind(*arguments):
+        with monkeypatch.context() as patch:
+            for name in ("item", "tolist", "numpy", "cpu", "__bool__", "__int__"):
+                patch.setattr(torch.Tensor, name, lambda *_: pytest.fail("looked"))
+            calls.append(1)
+            return choose(*arguments)
+
+    monkeypatch.setattr(llm.runner, "next_tokens", blind)
+    params = SamplingParams(temperature=temperature, max_tokens=12, ignore_eos=True)
+    outputs = llm.generate([prompt(40, seed=1), prompt(3, seed=2)], params)
     assert [output.finish_reason for output in outputs] == ["length", "length"]
     assert len(calls) == llm.num_steps
 
 
-def test_who_asks_the_sampler(fake, monkeypatch):
-    """Would catch a greedy request that draws, and one with a penalty whose penalty is ignored."""
-    llm, rows = engine(fake), []
-    sample = llm.runner.operations.sample
-    watching = lambda logits, **rest: rows.append(rest["temperature"]) or sample(logits, **rest)  # noqa: E731
-    monkeypatch.setattr(llm.runner.operations, "sample", watching)
-    params = SamplingParams(temperature=0, max_tokens=1, ignore_eos=True)
-    llm.generate([[1]] * 3, [params, replace(params, repetition_penalty=1.5), replace(params, temperature=0.5)])
-    assert rows == [[0, 0.5]]
+def test_how_tokens_are_chosen_is_sent_when_the_batch_changes(fake, monkeypatch):
+    """Would catch parameters that are laid and sent again in every step, and those of an earlier batch."""
+    llm, sent = engine(fake), []
+    of = runner_module.Choice.of
+    monkeypatch.setattr(
+        runner_module.Choice, "of", lambda requests, device: sent.append(requests) or of(requests, device)
+    )
+    params = SamplingParams(temperature=1.0, seed=3, max_tokens=9, ignore_eos=True)
+    many = [params, replace(params, max_tokens=4), replace(params, temperature=0)]
+    together = llm.generate([[1], [2], [3]], many)
+    assert [len(requests) for requests in sent] == [3, 2]
+    for number, one in enumerate(many):
+        assert engine(fake).generate([number + 1], one)[0].token_ids == together[number].token_ids
 
 
 @pytest.mark.parametrize("penalty", [-2, -1, 0, 1, 2])
@@ -515,15 +524,15 @@ def test_a_scheduler_that_chooses_nobody_is_an_error_and_no_endless_loop(fake, m
 def test_interrupting_a_step_leaves_a_sound_engine(fake):
     """Would catch what Ctrl-C leaves behind in a notebook: requests that run on, pages that nobody owns."""
     llm = engine(fake)
-    run_model = llm.runner.run
+    run_model = llm.runner.launch
 
-    def interrupted(scheduled):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    llm.runner.run = interrupted
+    llm.runner.launch = interrupted
     with pytest.raises(KeyboardInterrupt):
         llm.generate([prompt(5, seed=1), prompt(9, seed=2)], GREEDY)
-    llm.runner.run = run_model
+    llm.runner.launch = run_model
     assert not llm.has_unfinished_requests
     llm.check_integrity()
     assert llm.generate(prompt(5, seed=1), GREEDY)[0].token_ids == fake[0].greedy(prompt(5, seed=1), 12)

@@ -21,8 +21,11 @@ def make_prompts(rng: random.Random, count: int) -> list[list[int]]:
     return prompts
 
 
-@pytest.mark.parametrize(("policy", "num_requests"), [("fcfs", 5_000), ("longest_prefix", 3_000)])
-def test_thousands_of_requests(fake, policy, num_requests):
+@pytest.mark.parametrize(
+    ("policy", "num_requests", "overlap"),
+    [("fcfs", 2_000, False), ("fcfs", 6_000, True), ("longest_prefix", 2_000, True)],
+)
+def test_thousands_of_requests(fake, policy, num_requests, overlap):
     """Would catch a page, a lock or a request that is lost once in thousands, and memory that grows with requests."""
     rng = random.Random(policy)
     model, config, tokenizer = fake
@@ -33,6 +36,7 @@ def test_thousands_of_requests(fake, policy, num_requests):
         max_num_batched_tokens=64,
         max_num_seqs=24,
         policy=policy,
+        overlap=overlap,
     )
     prompts = make_prompts(rng, num_requests)
     plans = {}  # request id -> (prompt, max_tokens, stop string)

@@ -109,10 +109,10 @@ def keep_logits(llm: LLM) -> dict[str, list[torch.Tensor]]:
     kept = defaultdict(list)
     original = llm.runner.next_tokens
 
-    def next_tokens(requests, logits, likeliest):
+    def next_tokens(requests, logits, context_lens):
         for request, row in zip(requests, logits, strict=True):
             kept[request.request_id].append(row.cpu().clone())
-        return original(requests, logits, likeliest)
+        return original(requests, logits, context_lens)
 
     llm.runner.next_tokens = next_tokens
     return kept
@@ -161,6 +161,8 @@ def test_engine(name, reuse, batched, chunked, scarce, block_size):
     """Would catch any page, position, length or lock that is wrong in one of these ways of running: other tokens."""
     prompts = prompts_of(name)
     longest = max(map(len, prompts)) + MAX_TOKENS
+    # Overlapped or not: each half of the cases of a model, and each case with one of the models and not with another.
+    overlap = (reuse + batched + chunked + scarce + (block_size == 1) + (name == "tiny")) % 2 == 1
     budget = (20 if block_size == 16 else 11) if chunked else 1000
     llm = LLM(
         model_of(name),
@@ -170,9 +172,13 @@ def test_engine(name, reuse, batched, chunked, scarce, block_size):
         max_num_batched_tokens=budget,
         max_num_seqs=6 if batched else 1,
         prefix_cache=reuse,
+        overlap=overlap,
         trace=True,
     )
+    ahead, launch = [], llm.runner.launch
+    llm.runner.launch = lambda scheduled, before: ahead.append(before is not None) or launch(scheduled, before)
     assert_same(name, *answers(llm, prompts, batched))
+    assert any(ahead) == overlap
     # What this case is about really happened.
     stats = llm.stats()
     work = [list(record.work.values()) for record in llm.trace]

@@ -137,7 +137,7 @@ def test_nothing_in_a_step_waits_for_the_gpu(graphs):
     params = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)
     expected = llm.generate(prompts, params)  # compiles and captures
     assert bool(llm.runner.graphs and llm.runner.graphs.replays) == graphs
-    make_batch, not_finite = llm.runner.make_batch, llm.runner.not_finite
+    make_batch, results = llm.runner.make_batch, llm.runner.results
 
     def begins(*args):
         torch.cuda.set_sync_debug_mode("error")
@@ -145,9 +145,9 @@ def test_nothing_in_a_step_waits_for_the_gpu(graphs):
 
     def ends(*args):  # the first look at a result: all of the step has been asked for
         torch.cuda.set_sync_debug_mode("default")
-        return not_finite(*args)
+        return results(*args)
 
-    llm.runner.make_batch, llm.runner.not_finite = begins, ends
+    llm.runner.make_batch, llm.runner.results = begins, ends
     try:
         outputs = llm.generate(prompts, params)
     finally:

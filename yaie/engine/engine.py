@@ -38,7 +38,7 @@ from yaie.engine.pages import PageCounts, Pages
 from yaie.engine.prefix_cache import POLICIES as EVICTIONS
 from yaie.engine.prompts import Prompt, encode, validate
 from yaie.engine.request import Request, Status
-from yaie.engine.runner import ModelRunner, Shard, StepResult
+from yaie.engine.runner import Launched, ModelRunner, Shard, StepResult
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Limits, Scheduler
 from yaie.kernels import checks, ops
@@ -74,6 +74,7 @@ class Options(Limits):
     eviction: str = "lru"  # which cached pages go first: "lru", "lfu" or "fifo"
     seed: int = 0  # a request without a seed of its own draws from this and its number, so a run can be repeated
     graphs: bool = True  # replay decode steps instead of asking for each operation, where that is possible
+    overlap: bool | None = None  # plan a step while the one before it is computed; None: on one GPU
     tensor_parallel: int = 1  # split the model over so many GPUs, or processes on a CPU ("ranks")
     trace: bool = False  # keep a `StepRecord` of every step in `Engine.trace`
 
@@ -84,8 +85,9 @@ class Options(Limits):
         for name in ("block_size", "tensor_parallel", "num_blocks", "max_model_len"):
             if getattr(self, name) is not None or name in ("block_size", "tensor_parallel"):  # the others may be open
                 checks.integer(name, getattr(self, name), 1)
-        for name in ("prefix_cache", "graphs", "trace"):
-            checks.flag(name, getattr(self, name))
+        for name in ("prefix_cache", "graphs", "trace", "overlap"):
+            if name != "overlap" or self.overlap is not None:
+                checks.flag(name, getattr(self, name))
         checks.one_of("eviction", self.eviction, EVICTIONS)
         require(checks.is_integer(self.seed), "seed must be an integer", self.seed)
 
@@ -99,6 +101,15 @@ class StepRecord(NamedTuple):
     work: dict[str, tuple[str, int]]
     finished: dict[str, str]  # requests that ended in this step, with their finish reason
     pages: PageCounts  # after the step
+
+
+class Flight(NamedTuple):
+    """A step that the device was asked for, and whose results are not taken yet."""
+
+    scheduled: dict[Request, int]  # requests, and how many of its tokens each computes
+    launched: Launched | Exception  # where its results come, or why there are none
+    stays: bool  # in flight, while the next is planned; its requests count its tokens as computed already
+    work: dict[str, tuple[str, int]]  # for the trace
 
 
 class Engine:
@@ -121,6 +132,9 @@ class Engine:
         self.trace: list[StepRecord] | None = [] if options.trace else None
         self.last_error: BaseException | None = None
         self.num_steps = 0
+        on_one_gpu = self.model.device.type == "cuda" and options.tensor_parallel == 1
+        self.overlaps = on_one_gpu if options.overlap is None else options.overlap
+        self._flights: deque[Flight] = deque()  # the oldest first; two while one is planned behind the other
         self._requests: dict[str, Request] = {}  # unfinished
         self._num_requests = 0
         self._totals = dict.fromkeys(
@@ -191,7 +205,7 @@ class Engine:
             arrival=self._num_requests,
             max_tokens=min(params.max_tokens, max_len - len(token_ids)),
             text=self._new_text(params, token_ids),
-            generator=self._generator(params.seed),
+            seed=self._seed(params.seed),
             queue=queue,
             stop_ids=stop_ids,
         )
@@ -252,11 +266,12 @@ class Engine:
                 ids.update(tokens)
         return frozenset(ids)
 
-    def _generator(self, seed: int | None) -> torch.Generator:
-        if seed is None:
-            text = f"{self.options.seed} {self._num_requests}".encode()  # 7 bytes, so that the seed fits 63 bits
-            seed = int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
-        return torch.Generator().manual_seed(seed)
+    def _seed(self, seed: int | None) -> int:
+        """Of a request: its own, or one that follows from the engine's and its number."""
+        if seed is not None:
+            return seed
+        text = f"{self.options.seed} {self._num_requests}".encode()  # 7 bytes, so that the seed fits 63 bits
+        return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "little")
 
     # --- one step -------------------------------------------------------------------------------------------
 
@@ -312,43 +327,88 @@ class Engine:
             self._change(self._abort_forgotten)
 
     def _step(self) -> None:
-        """One step, with what happens if it fails: see the top of this file."""
+        """Ask the device for a step, and take what one gave: this or the one before (see the top of this file)."""
         self._abort_forgotten()
         if not self._requests:
             return
         try:
-            scheduled = self.scheduler.schedule()
-            if not scheduled:
-                raise RuntimeError(f"the scheduler has {len(self._requests)} requests and chose none of them")
-            self._totals["preemptions"] += len(self.scheduler.preempted)
-            work = self._work(scheduled) if self.trace is not None else {}
-            self._sound = True  # while the model computes, the bookkeeping does not change
-            try:
-                results = self.runner.run(scheduled)
-            except Exception as error:
-                self.last_error = error
-                results = dict.fromkeys(scheduled, StepResult(error=_describe(error)))
-            self._sound = False
-            for request, num_tokens in scheduled.items():
-                self._take(request, num_tokens, results[request])
+            stays = self._can_plan() and self._plan()
+            while len(self._flights) > stays:
+                self._land()
         except Exception as error:
             self.last_error = error
             for request in list(self._requests.values()):
                 request.finish("error", _describe(error))
                 self._deliver(request)
             self._start_over()
-            return
+
+    def _can_plan(self) -> bool:
+        """Whether the next step can be planned now. With a step in flight nobody may lose pages for it: what a victim
+        has computed is not known yet."""
+        steady = [flight.stays for flight in self._flights] == [True]
+        return not self._flights or (steady and self.pages.can_grow(self.scheduler.running))
+
+    def _plan(self) -> bool:
+        """Choose the requests of a step, and ask the device for it; returns whether it stays in flight."""
+        scheduled = self.scheduler.schedule()
+        if not scheduled:
+            if self._flights:
+                return False  # the last token of everyone is on its way
+            raise RuntimeError(f"the scheduler has {len(self._requests)} requests and chose none of them")
+        self._totals["preemptions"] += len(self.scheduler.preempted)
+        work = self._work(scheduled) if self.trace is not None else {}
+        stays = self.overlaps and all(r.is_decode and not r.params.has_penalty for r in scheduled)
+        self._sound = True  # while the device is asked, the bookkeeping does not change
+        try:
+            launched = self.runner.launch(scheduled, self._flights[-1].launched if self._flights else None)
+        except Exception as error:
+            self.last_error = launched = error
+            stays = False
+        self._sound = False
+        self._flights.append(Flight(scheduled, launched, stays, work))
+        if stays:
+            for place, request in enumerate(scheduled):
+                self.pages.advance(request, 1)
+                request.expect(place)
+        return stays
+
+    def _land(self) -> None:
+        """Take what the oldest step in flight gave. Who has ended since gets nothing: its token is dropped."""
+        flight = self._flights[0]
+        self._sound = True  # while it is waited for, too
+        results = self._results(flight)
+        self._sound = False
+        self._flights.popleft()
+        taken = [request for request in flight.scheduled if request.status is Status.RUNNING]
+        for request in taken:
+            self._take(request, flight, results[request])
         if self.trace is not None:
-            finished = {request.request_id: request.finish_reason for request in scheduled if request.is_finished}
+            names = {request.request_id for request in taken}
+            work = {name: did for name, did in flight.work.items() if not did[1] or name in names}
+            finished = {request.request_id: request.finish_reason for request in taken if request.is_finished}
             self.trace.append(StepRecord(self.num_steps, work, finished, self.pages.counts(self.scheduler.running)))
         self.num_steps += 1
+        if not self._requests:
+            self._flights.clear()  # nobody is left to take what the others give
 
-    def _take(self, request: Request, num_tokens: int, result: StepResult) -> None:
+    def _results(self, flight: Flight) -> dict[Request, StepResult]:
+        """What a step gave each request; an error to all of them if it failed."""
+        error = flight.launched
+        if isinstance(error, Launched):
+            try:
+                return self.runner.results(error)
+            except Exception as failed:
+                self.last_error = error = failed
+        return dict.fromkeys(flight.scheduled, StepResult(error=_describe(error)))
+
+    def _take(self, request: Request, flight: Flight, result: StepResult) -> None:
         """A request takes what a step gave it: computed tokens, perhaps a new token, perhaps its end."""
         if result.error is not None:
             self.scheduler.finish(request, "error", result.error, keep=False)
             return self._deliver(request)
-        self.pages.advance(request, num_tokens)
+        num_tokens = flight.scheduled[request]
+        if not flight.stays:
+            self.pages.advance(request, num_tokens)
         self._totals["computed_tokens"] += num_tokens
         if result.token_id is None:
             return self._deliver(request)
@@ -375,10 +435,11 @@ class Engine:
     def _deliver(self, request: Request, *token_ids: int) -> None:
         """Put what is new into the queue of the request; with its end comes its output."""
         output = self._output(request) if request.is_finished else None
-        logprobs = request.logprobs[-len(token_ids) :] if token_ids else []
-        chunk = StreamChunk(request.request_id, request.text.take(), list(token_ids), output, logprobs=logprobs)
-        request.queue.append(Delivery(request, request.num_output_tokens, chunk))  # from here on it is true
-        request.num_delivered_tokens = request.num_output_tokens
+        logprobs = request.logprobs[-len(token_ids) :] if token_ids and request.logprobs else ()
+        chunk = StreamChunk(request.request_id, request.text.take(), list(token_ids), output, 0, logprobs)
+        num_tokens = request.num_output_tokens
+        request.queue.append(Delivery(request, num_tokens, chunk))  # from here on it is true
+        request.num_delivered_tokens = num_tokens
         if output:
             self._forget(request)
 
@@ -401,6 +462,7 @@ class Engine:
 
     def _start_over(self) -> None:
         """Make pool and scheduler anew; whoever has not ended waits there with the tokens that were delivered."""
+        self._flights.clear()
         self._make_pool()
         for request in list(self._requests.values()):
             last = next((delivery for delivery in reversed(request.queue) if delivery.request is request), None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ class LLM(Engine):
             while num_left:
                 chunk = self._next_chunk(queue)
                 num_left -= chunk.output is not None
-                yield replace(chunk, index=index_of[chunk.request_id])
+                yield chunk._replace(index=index_of[chunk.request_id])
         finally:
             self._forgotten.extend(made)
             self._tidy()

@@ -39,8 +39,7 @@ class RequestOutput:
         return len(self.token_ids)
 
 
-@dataclass(frozen=True)
-class StreamChunk:
+class StreamChunk(NamedTuple):
     """What one step added to a request."""
 
     request_id: str

@@ -82,15 +82,23 @@ class Pages:
         return hit.pages.tolist()
 
     def grow(self, request: Request) -> bool:
-        """Make sure that a running request has a page for each of its tokens. False if none is left."""
-        missing = request.num_tokens - self.kv.context_lens[request.request_id]
-        if missing <= 0:
+        """Make sure that a running request has a page for each of its tokens. False if none is left.
+
+        The pool counts whole pages for it, so this has work once a page, not once a token.
+        """
+        room = self.kv.context_lens[request.request_id]
+        if request.num_tokens <= room:
             return True
-        num_held = len(self.kv.block_tables[request.request_id])
-        if not self.make_room(self.kv.blocks_needed(request.num_tokens) - num_held):
+        num_pages = self.kv.blocks_needed(request.num_tokens)
+        if not self.make_room(num_pages - len(self.kv.block_tables[request.request_id])):
             return False
-        self.kv.append_tokens(request.request_id, missing)
+        self.kv.append_tokens(request.request_id, num_pages * self.block_size - room)
         return True
+
+    def can_grow(self, running: list[Request]) -> bool:
+        """Whether there are pages for the next token of every running request, so that none must be preempted."""
+        room = self.kv.context_lens
+        return sum(request.num_tokens > room[request.request_id] for request in running) <= self.num_available
 
     def make_room(self, num_pages: int) -> bool:
         """See that at least `num_pages` pages are free; if there are fewer, let the cache evict what is missing.
@@ -146,6 +154,7 @@ class Pages:
 
         Without `keep` nothing is published that has not been: what a failed step left in the pages is not known.
         """
+        request.expect_nothing()
         if keep:
             self.publish(request)
         self.kv.free_blocks(request.request_id)

@@ -22,11 +22,9 @@ from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 
 import numpy as np
-import torch
 
 from yaie.engine.output import Delivery, TextStream, TokenLogprobs
 from yaie.engine.sampling_params import SamplingParams
-from yaie.kernels import sampling
 from yaie.kernels.radix_tree import Node
 
 
@@ -46,7 +44,7 @@ class Request:
     arrival: int  # its number; who came first has the smaller one
     max_tokens: int  # to generate: what was asked for, or less if the model or the pool ends before
     text: TextStream  # of the answer, as far as it is known to be text and not the beginning of a stop string
-    generator: torch.Generator | None = None  # its own, so that its text does not depend on who shares its batch
+    seed: int = 0  # of its random numbers: its own, so that its text does not depend on who shares its batch
     queue: deque[Delivery] = field(default_factory=deque)  # where the chunks of its answer go; others may share it
     stop_ids: frozenset[int] = frozenset()  # tokens that end the answer
     num_tokens: int = field(init=False)
@@ -54,7 +52,7 @@ class Request:
     num_computed_tokens: int = field(init=False)  # their keys and values are in the pages of this request
     num_published_tokens: int = field(init=False)  # of those, in pages that belong to the prefix cache; whole pages
     locked_node: Node | None = field(init=False)  # where these end in the prefix cache; None if it has no pages
-    num_drawn: int | None = 0  # numbers that its generator has given
+    num_pending: int = 0  # tokens that steps in flight will give it (see `expect`)
     num_delivered_tokens: int = 0  # of the answer: those in chunks that went into the queue
     num_cached_tokens: int | None = None  # found in the prefix cache when it was first admitted
     num_overtaken: int = 0  # how many later requests were admitted while it waited
@@ -70,7 +68,17 @@ class Request:
         self.hold(None, 0, 0)
 
     def append(self, token_id: int) -> None:
-        """Add a generated token. A full array doubles, so this costs the same however many there are."""
+        """Add a generated token, in the place that waits for it if there is one."""
+        known = self.num_known_tokens
+        if self.num_pending:
+            self.num_pending -= 1
+        if known < self.num_tokens:
+            self._tokens[known] = token_id
+        else:
+            self._add(token_id)
+
+    def _add(self, token_id: int) -> None:
+        """A full array doubles, so this costs the same however many tokens there are."""
         if self.num_tokens == len(self._tokens):
             self._tokens = np.concatenate((self._tokens, np.empty_like(self._tokens)))
         self._tokens[self.num_tokens] = token_id
@@ -80,6 +88,22 @@ class Request:
         """What it has in the prefix cache and in its pages. Nothing else writes these three."""
         self.locked_node, self.num_published_tokens, self.num_computed_tokens = node, num_published, num_computed
 
+    def expect(self, place: int) -> None:
+        """A step that computes its newest token is in flight, and will give it the next one: number `place` of those
+        that the step gives. That stands in its `token_ids` as -1 - place until it is known; all lengths are as they
+        will be. Its last token gets no place: nothing follows it.
+        """
+        self.num_pending += 1
+        if self.num_tokens + 1 < self.num_prompt_tokens + self.max_tokens:
+            self._add(-1 - place)
+
+    def expect_nothing(self) -> None:
+        """It ends, or waits: what steps in flight will give it is not wanted, as if they had been without it."""
+        if self.num_pending:
+            self.num_tokens = self.num_known_tokens
+            self.num_pending = 0
+            self.hold(self.locked_node, self.num_published_tokens, self.num_tokens - 1)
+
     def finish(self, reason: str, error: str | None = None) -> None:
         """End it: no token follows, and no text is held back any more."""
         self.finish_reason = reason
@@ -88,7 +112,7 @@ class Request:
 
     def rewind(self, num_output_tokens: int, text: TextStream) -> None:
         """Wait, with so many generated tokens, as if what came after them had never been; `text` is a new one."""
-        self.num_tokens = self.num_prompt_tokens + num_output_tokens
+        self.num_tokens, self.num_pending = self.num_prompt_tokens + num_output_tokens, 0
         self.hold(None, 0, 0)
         self.finish_reason = self.error = None
         del self.logprobs[num_output_tokens:]
@@ -96,15 +120,6 @@ class Request:
         for token_id in self.output_token_ids.tolist():
             text.push(token_id)
         text.take()
-
-    def begin_draw(self) -> None:
-        """See that the generator gives the number for the next token; the same again, if a draw was cut before it was
-        counted in `num_drawn`.
-        """
-        if self.generator is not None and self.num_drawn != self.num_output_tokens:
-            self.generator.manual_seed(self.generator.initial_seed())
-            sampling.draw_uniforms(self.num_output_tokens, self.generator)
-        self.num_drawn = None
 
     # Views, int64.
 
@@ -118,11 +133,19 @@ class Request:
 
     @property
     def output_token_ids(self) -> np.ndarray:
-        return self._tokens[self.num_prompt_tokens : self.num_tokens]
+        return self._tokens[self.num_prompt_tokens : self.num_known_tokens]
+
+    def tokens_from(self, start: int, count: int) -> np.ndarray:
+        return self._tokens[start : start + count]
 
     @property
     def num_output_tokens(self) -> int:
-        return self.num_tokens - self.num_prompt_tokens
+        return self.num_known_tokens - self.num_prompt_tokens
+
+    @property
+    def num_known_tokens(self) -> int:
+        """`num_tokens` without those that steps in flight will give."""
+        return self.num_computed_tokens + 1 - self.num_pending if self.num_pending else self.num_tokens
 
     @property
     def num_uncomputed_tokens(self) -> int:
@@ -132,7 +155,7 @@ class Request:
     @property
     def is_decode(self) -> bool:
         """Whether only the newest generated token is left to compute."""
-        return self.num_uncomputed_tokens == 1 and self.num_tokens > self.num_prompt_tokens
+        return self.num_tokens - self.num_computed_tokens == 1 and self.num_tokens > self.num_prompt_tokens
 
     @property
     def status(self) -> Status:
@@ -150,6 +173,6 @@ class Request:
         published, computed, total = lengths = self.num_published_tokens, self.num_computed_tokens, self.num_tokens
         ok = 0 <= published <= computed <= total and 0 < self.num_prompt_tokens <= total
         runs = self.status is Status.RUNNING
-        ok = ok and (computed < total if runs else computed == 0 and self.locked_node is None)
+        ok = ok and (computed < total + (self.num_pending > 0) if runs else computed == 0 and self.locked_node is None)
         what = f"published, computed, all = {lengths}, prompt {self.num_prompt_tokens}"
         assert ok, f"request {self.request_id!r} is {self.status.value} with {what}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from itertools import accumulate, chain, compress
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from yaie.kernels import sampling
 from yaie.kernels.checks import require
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
+from yaie.kernels.sampling import Draws, Settings
 from yaie.models.backend import choose_operations
 from yaie.models.batch import Batch
 from yaie.models.cuda_graph import DecodeGraphs
@@ -25,8 +25,7 @@ from yaie.parallel.ranks import OneRank, Ranks
 from yaie.parallel.shards import local_config
 
 
-@dataclass(frozen=True)
-class StepResult:
+class StepResult(NamedTuple):
     """What a step gave one request: a token, or none (its prompt goes on in the next step), or an error."""
 
     token_id: int | None = None
@@ -74,11 +73,23 @@ class Shard:
         return self.runner.forward(batch, rows)
 
 
-class ModelRunner:
-    """Runs the model over pages. Holds nothing that belongs to a request.
+@dataclass(eq=False)
+class Launched:
+    """A step that the device has been asked for, and where its results come."""
 
-    On a GPU the work of a step is only queued, and the CPU goes on; it waits when it first looks at a number of the
-    result. So nothing here looks at one before all of the step but the draws has been queued.
+    scheduled: dict[Request, int]
+    requests: list[Request]  # those that get a token
+    tokens: torch.Tensor  # theirs, on the device: the next step can take them before the host has seen them
+    logits: torch.Tensor  # from which these were chosen
+    on_host: tuple[torch.Tensor, ...]  # the tokens, and a mark for each computed token: NaN if something is wrong
+    arrived: torch.cuda.Event | None  # when `on_host` is filled; None where nothing is waited for
+
+
+class ModelRunner:
+    """Runs the model over pages. Holds nothing that a step could not do without.
+
+    On a GPU the work of a step is only queued (`launch`), and the CPU goes on; it waits when it first looks at a number
+    of the result (`results`): once a step.
 
     graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
     """
@@ -86,6 +97,8 @@ class ModelRunner:
     def __init__(self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None) -> None:
         self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
         self.ranks: OneRank | Ranks = OneRank(self)  # all that compute a step
+        self.tables = TableRows(kv)
+        self._choice: Choice | None = None  # of the last step
 
     @torch.inference_mode()
     def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,117 +114,171 @@ class ModelRunner:
         return hidden, self.model.logits(last)
 
     @torch.inference_mode()
-    def run(self, scheduled: dict[Request, int]) -> dict[Request, StepResult]:
-        """Compute `scheduled[request]` tokens of each request; those that are computed to the end get a new token.
+    def launch(self, scheduled: dict[Request, int], before: Launched | None = None) -> Launched:
+        """Ask the device for `scheduled[request]` tokens of each request; those that are computed to the end get a new
+        token. Nothing here waits for the device.
 
-        A request whose numbers are not finite gets an error, and no other does.
+        before: the step whose tokens are not known yet, if there is one; a request has their places instead
         """
         usual = torch.get_default_device()
         require(usual.type != "meta", "torch's default device must be one whose tensors hold numbers", usual)
         batch = self.make_batch(scheduled)
-        complete = [num_tokens == request.num_uncomputed_tokens for request, num_tokens in scheduled.items()]
-        requests, rows = list(compress(scheduled, complete)), None
-        if len(requests) < batch.token_ids.shape[0]:
-            rows = [end - 1 for end in compress(accumulate(batch.query_lens), complete)]
+        if before is not None:
+            batch.token_ids = take_known(batch.token_ids, before.tokens)
+        requests, rows, context_lens = list(scheduled), None, batch.context_lens
+        if len(requests) < len(batch.token_ids):  # some are prompts, which may go on in the next step
+            complete = [i for i, r in enumerate(requests) if scheduled[r] == r.num_uncomputed_tokens]
+            ends = list(accumulate(batch.query_lens))
+            requests, rows = [requests[i] for i in complete], [ends[i] - 1 for i in complete]
+            context_lens = context_lens[self._on_device(torch.tensor(complete, dtype=torch.int64))]
         hidden, logits = self.ranks.call("forward", batch, rows)
-        likeliest, bad = self.not_finite(scheduled, hidden, requests, logits)
-        if bad:
-            sound = [request not in bad for request in requests]
-            requests, likeliest = list(compress(requests, sound)), list(compress(likeliest, sound))
-            logits = logits[torch.tensor(sound, dtype=torch.bool, device=logits.device)]
-        results = {request: StepResult(error=bad.get(request)) for request in scheduled}
-        return results | self.next_tokens(requests, logits, likeliest)
+        tokens = self.next_tokens(requests, logits, context_lens)
+        # The only look for NaN. A token sees itself, so if its key or value is not finite, its hidden state is not
+        # either. 0 times what is not finite is NaN.
+        marks = (hidden * 0).sum(dim=-1, dtype=torch.float32)
+        on_host = tuple(tensor.to("cpu", non_blocking=True) for tensor in (tokens, marks))
+        arrived = None
+        if tokens.is_cuda:
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return Launched(scheduled, requests, tokens, logits, on_host, arrived)
+
+    def results(self, launched: Launched) -> dict[Request, StepResult]:
+        """What a step gave, after a wait for it. Who has numbers that are not finite gets an error, and nobody else.
+
+        Before anything is published: keys and values that went wrong must not be found by others.
+        """
+        if launched.arrived is not None:
+            launched.arrived.synchronize()
+        tokens, marks = (tensor.numpy() for tensor in launched.on_host)
+        results = dict.fromkeys(launched.scheduled, StepResult())
+        for row, (request, token_id) in enumerate(zip(launched.requests, tokens.tolist(), strict=True)):
+            if not 0 <= token_id < launched.logits.shape[-1]:
+                error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
+                results[request] = StepResult(error=error)
+            elif request.params.logprobs is None:
+                results[request] = StepResult(token_id)
+            else:
+                logprobs = token_logprobs(launched.logits[row], token_id, request.params.logprobs)
+                results[request] = StepResult(token_id, logprobs)
+        if np.isnan(marks).any():
+            parts = np.split(np.isnan(marks), np.cumsum(list(launched.scheduled.values()))[:-1])
+            error = "the model computed numbers that are not finite for its tokens"
+            for request, part in zip(launched.scheduled, parts, strict=True):
+                if part.any():
+                    results[request] = StepResult(error=error)
+        return results
 
     def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A copy on the model's device. Nothing waits: the copy to a GPU is made from pinned memory."""
-        if self.kv.device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self.kv.device, non_blocking=True)
+        return sampling.to_device(tensor, self.kv.device)
 
     def make_batch(self, scheduled: dict[Request, int]) -> Batch:
         """The tensors of a step: the uncomputed tokens of each request, packed, and where their pages are."""
-        token_ids: list[np.ndarray] = []
-        positions: list[int] = []
-        slots: list[int] = []
-        context_lens: list[int] = []
-        tables = [self.kv.block_tables[request.request_id] for request in scheduled]
-        width = max(map(len, tables))
-        for request, num_tokens in scheduled.items():
-            start = request.num_computed_tokens
-            end = start + num_tokens
-            token_ids.append(request.token_ids[start:end])
-            positions += range(start, end)
-            slots += self.kv.slot_mapping(request.request_id, start, end)
-            context_lens.append(end)
-        padded = chain.from_iterable(table + [0] * (width - len(table)) for table in tables)
-        block_tables = np.fromiter(padded, np.int64, len(tables) * width)
+        size, num_seqs = self.kv.block_size, len(scheduled)
+        starts = np.fromiter((request.num_computed_tokens for request in scheduled), np.int64, num_seqs)
+        query_lens = np.fromiter(scheduled.values(), np.int64, num_seqs)
+        context_lens, ends = starts + query_lens, query_lens.cumsum()
+        tables = self.tables.of(scheduled, starts, self.kv.blocks_needed(int(context_lens.max())))
+        row_of = np.arange(num_seqs).repeat(query_lens)  # of each token
+        positions = np.arange(ends[-1]) + (context_lens - ends)[row_of]
+        slots = tables[row_of, positions // size] * size + positions % size
+        token_ids = [
+            request.tokens_from(start, n)
+            for (request, n), start in zip(scheduled.items(), starts.tolist(), strict=True)
+        ]
         # One array, so that one copy brings all of it to the device; the fields are views of it.
-        packed = torch.from_numpy(np.concatenate((*token_ids, positions, slots, block_tables, context_lens)))
-        sizes = [len(positions)] * 3 + [len(block_tables), len(tables)]
-        *of_tokens, block_tables, lens = self._on_device(packed).split(sizes)
-        return Batch(*of_tokens, block_tables.view(-1, width), lens, list(scheduled.values()), context_lens)
+        packed = np.concatenate((*token_ids, positions, slots, tables.ravel(), context_lens))
+        sizes = [len(positions)] * 3 + [tables.size, num_seqs]
+        *of_tokens, block_tables, lens = self._on_device(torch.from_numpy(packed)).split(sizes)
+        host = query_lens.tolist(), context_lens.tolist()
+        return Batch(*of_tokens, block_tables.view(tables.shape), lens, *host)
 
-    def not_finite(
-        self, scheduled: dict[Request, int], hidden: torch.Tensor, complete: list[Request], logits: torch.Tensor
-    ) -> tuple[list[int], dict[Request, str]]:
-        """The likeliest token of each row of `logits`, and what is wrong with whom: the only look for NaN.
+    def next_tokens(self, requests: list[Request], logits: torch.Tensor, context_lens: torch.Tensor) -> torch.Tensor:
+        """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, on the device: -1 where the
+        logits are not sound.
 
-        Before anything is published: keys and values that went wrong must not be found by others. (A token sees itself,
-        so if its key or value is not finite, its hidden state is not either.)
-
-        hidden: `[num_tokens, hidden_size]`, of all scheduled tokens
-        logits: `[len(complete), vocab_size]`, after the last token of each request that is complete
+        Which of its numbers a request draws follows from how many tokens it has generated (`context_lens`), so it is
+        the same in any batch, and again if a step is cut.
         """
-        total, largest, likeliest = on_host(hidden.sum(dtype=torch.float32), *logits.max(dim=-1))
-        bad: dict[Request, str] = {}
-        if not math.isfinite(total):
-            bad_rows = (~hidden.isfinite().all(dim=-1)).cpu().numpy()
-            parts = np.split(bad_rows, np.cumsum(list(scheduled.values()))[:-1])
-            error = "the model computed numbers that are not finite for its tokens"
-            bad = {request: error for request, part in zip(scheduled, parts, strict=True) if part.any()}
-        error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
-        for request, value in zip(complete, largest, strict=True):
-            if not math.isfinite(value):  # NaN if any is; -infinity if all are
-                bad.setdefault(request, error)
-        return likeliest, bad
-
-    def next_tokens(
-        self, requests: list[Request], logits: torch.Tensor, likeliest: list[int]
-    ) -> dict[Request, StepResult]:
-        """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, which are sound.
-
-        `likeliest`, the largest of each row, is the answer of all requests that need no draw.
-        """
-        drawn = [row for row, request in enumerate(requests) if not request.params.takes_likeliest]
-        if drawn:
-            chosen = [requests[row] for row in drawn]
-            for request in chosen:
-                request.begin_draw()
-            tokens = self.operations.sample(
-                logits[self._on_device(torch.tensor(drawn))],
-                **{name: [getattr(request.params, name) for request in chosen] for name in sampling.RULES},
-                generator=[request.generator for request in chosen],
-                prompt_tokens=[request.prompt_token_ids for request in chosen],
-                output_tokens=[request.output_token_ids for request in chosen],
+        choice = self._choice
+        if choice is None or choice.requests != requests:
+            choice = self._choice = Choice.of(requests, self.kv.device)
+        if choice.has_penalty:
+            prompts, outputs = zip(
+                *((request.prompt_token_ids, request.output_token_ids) for request in requests), strict=True
             )
-            for row, token_id in zip(drawn, tokens.tolist(), strict=True):
-                likeliest[row] = token_id
-                requests[row].num_drawn = requests[row].num_output_tokens + 1
-        results, vocab_size = {}, logits.shape[-1]
-        for request, row, token_id in zip(requests, logits, likeliest, strict=True):
-            if 0 <= token_id < vocab_size:
-                results[request] = StepResult(token_id, token_logprobs(row, token_id, request.params.logprobs))
-            else:  # what a draw gives from numbers that are not finite
-                results[request] = StepResult(error="its parameters leave no probabilities to draw from")
-        return results
+            logits = sampling.penalised(logits, *choice.penalties, prompts, outputs)
+        return self.operations.choose(logits, choice.draws, context_lens - choice.prompt_lens)
 
 
-def on_host(*tensors: torch.Tensor) -> list[Any]:
-    """Tensors as lists, after a single wait for their device."""
-    if tensors[0].is_cuda:
-        tensors = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors)
-        torch.cuda.current_stream().synchronize()
-    return [tensor.tolist() for tensor in tensors]
+class Choice(NamedTuple):
+    """How the requests of a step choose their tokens. It stays while they are the same, so nothing is sent again."""
+
+    requests: list[Request]
+    draws: Draws
+    prompt_lens: torch.Tensor  # on the device
+    penalties: tuple[list[float], list[float]]  # for repetition and for presence
+    has_penalty: bool
+
+    @classmethod
+    def of(cls, requests: list[Request], device: torch.device) -> Choice:
+        params = [request.params for request in requests]
+        settings = Settings(*([getattr(each, name) for each in params] for name in Settings._fields))
+        draws = Draws(settings, [request.seed for request in requests], device)
+        lens = torch.tensor([request.num_prompt_tokens for request in requests], dtype=torch.int64)
+        penalties = [each.repetition_penalty for each in params], [each.presence_penalty for each in params]
+        has_penalty = any(each.has_penalty for each in params)
+        return cls(requests, draws, sampling.to_device(lens, device), penalties, has_penalty)
+
+
+class TableRows:
+    """The block tables of a step as an array. The row of a request that decodes is laid once, and gets a page when the
+    request does."""
+
+    def __init__(self, kv: KVCacheManager) -> None:
+        self.kv = kv
+        self.array = np.zeros((0, 0), np.int64)
+        self.rows: dict[Request, int] = {}  # of those that decoded in the last step
+
+    def of(self, scheduled: dict[Request, int], starts: np.ndarray, width: int) -> np.ndarray:
+        """`[num_seqs, width]`, with 0 or what is left of others behind the pages of a request.
+
+        A row is taken over from the last step only where the request decodes: a prompt may have got other pages since,
+        when it was published. (Who comes back after a preemption was not in the last step.)
+        """
+        rows = {request: self.rows.get(request) if request.is_decode else None for request in scheduled}
+        new = [request for request, row in rows.items() if row is None]
+        if new or width > self.array.shape[1]:
+            self._lay(new, rows, width)
+        requests, self.rows = list(rows), {r: row for r, row in rows.items() if r.is_decode} if new else rows
+        index = np.fromiter(rows.values(), np.int64, len(rows))
+        for i in np.flatnonzero(starts % self.kv.block_size == 0).tolist():  # these begin a page
+            page = int(starts[i]) // self.kv.block_size
+            self.array[index[i], page] = self.kv.block_tables[requests[i].request_id][page]
+        return self.array[index, :width]
+
+    def _lay(self, new: list[Request], rows: dict[Request, int | None], width: int) -> None:
+        """Give rows to requests, and write their tables there, as far as `width` pages."""
+        shape = np.maximum(self.array.shape, (len(rows), width))
+        if tuple(shape) != self.array.shape:  # twice as large, so that this is rare
+            (height, old_width), old = self.array.shape, self.array
+            self.array = np.zeros(2 * shape, np.int64)
+            self.array[:height, :old_width] = old
+        free = set(range(len(self.array))).difference(row for row in rows.values() if row is not None)
+        for request in new:
+            rows[request] = row = free.pop()
+            table = self.kv.block_tables[request.request_id][:width]
+            self.array[row, : len(table)] = table
+            self.array[row, len(table) :] = 0
+
+
+def take_known(token_ids: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Token ids with those filled in that the host does not know: -1 - place stands for `tokens[place]`.
+
+    A token that is -1 itself (its request is about to end with an error) becomes 0, which every vocabulary has.
+    """
+    places = (-1 - token_ids).clamp(min=0)
+    return torch.where(token_ids < 0, tokens[places].clamp(min=0), token_ids)
 
 
 def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int | None) -> TokenLogprobs | None:

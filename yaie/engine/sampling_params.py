@@ -68,9 +68,9 @@ class SamplingParams:
             object.__setattr__(self, name, float(value) if kind == "float" else value)  # frozen for all others
 
     @property
-    def takes_likeliest(self) -> bool:
-        """Whether the likeliest token is the answer, so that no sampler need be asked: greedy, without penalties."""
-        return self.temperature == 0 and self.repetition_penalty == 1 and self.presence_penalty == 0
+    def has_penalty(self) -> bool:
+        """Whether the next token depends on which came before it, besides what the model makes of them."""
+        return self.repetition_penalty != 1 or self.presence_penalty != 0
 
 
 def _as_number(value: Any) -> Any:

@@ -248,11 +248,48 @@ def prepare(
     num_seqs = len(logits)
     settings = Settings(*(_per_row(value, num_seqs) for value in (temperature, top_p, top_k, min_p)))
     repetition, presence = _per_row(repetition_penalty, num_seqs), _per_row(presence_penalty, num_seqs)
-    if any(r != 1 for r in repetition) or any(p != 0 for p in presence):
-        occurrences = (_occurrences(tokens, logits) for tokens in (prompt_tokens, output_tokens))
-        penalties = (torch.tensor(x, device=logits.device, dtype=torch.float32) for x in (repetition, presence))
-        logits = apply_penalties(logits.float(), *occurrences, *penalties)
-    return logits, settings
+    return penalised(logits, repetition, presence, prompt_tokens, output_tokens), settings
+
+
+def penalised(
+    logits: Tensor,
+    repetition_penalty: Sequence[float],
+    presence_penalty: Sequence[float],
+    prompt_tokens: Tokens | None,
+    output_tokens: Tokens | None,
+) -> Tensor:
+    """Logits `[num_seqs, vocab_size]` after the penalties of each row; the same tensor where no row has any."""
+    if all(r == 1 for r in repetition_penalty) and all(p == 0 for p in presence_penalty):
+        return logits
+    occurrences = (_occurrences(tokens, logits) for tokens in (prompt_tokens, output_tokens))
+    both = (torch.tensor(x, device=logits.device, dtype=torch.float32) for x in (repetition_penalty, presence_penalty))
+    return apply_penalties(logits.float(), *occurrences, *both)
+
+
+class Draws:
+    """How each row of a batch has its token chosen. It stays while the same requests take part: so do its tensors.
+
+    seeds: of each row; its numbers are those of `counter_uniforms`.
+    """
+
+    def __init__(self, settings: Settings, seeds: Sequence[int], device: torch.device) -> None:
+        self.settings, self.drawn = settings, [row for row, t in enumerate(settings.temperature) if t != 0]
+        self.of_drawn = Settings(*([values[row] for row in self.drawn] for values in settings))
+
+        def on_device(values: Sequence, dtype: torch.dtype) -> Tensor:
+            return to_device(torch.tensor(values, dtype=dtype), device)
+
+        self.temperature = on_device(settings.temperature, torch.float32)
+        self.top_p = on_device(settings.top_p, torch.float64)
+        self.top_k = on_device(settings.top_k, torch.int32)
+        self.max_distance = on_device(settings.min_p, torch.float32).log().abs()  # not -log: of 1 that is -0
+        self.seeds = on_device(seeds, torch.int64)
+        self.rows = on_device(self.drawn, torch.int64)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on a device. Nothing waits: a copy to a GPU is made from pinned memory."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def filtered_probabilities(logits: Tensor, settings: Settings) -> Tensor:
@@ -276,29 +313,29 @@ def filtered_probabilities(logits: Tensor, settings: Settings) -> Tensor:
     return logits.softmax(dim=-1)
 
 
-def counter_uniforms(seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
+def counter_uniforms(seeds: Sequence[int] | Tensor, steps: Sequence[int] | Tensor) -> Tensor:
     """Number `steps[row]` of the sequence that belongs to `seeds[row]`, from [0, 1), float64 `[num_seqs]`.
 
-    It is worked out from seed and step alone (both from 0 to 2**63 - 1): there is no state to keep, and a GPU can make
-    the numbers where it needs them.
+    It is worked out from seed and step alone (both from 0 to 2**63 - 1), on the device where they are: there is no
+    state to keep, so a request draws the same numbers in any batch and after any pause.
 
     Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011): Philox 4x32 with 10 rounds.
     """
-    numbers = []
-    for seed, step in zip(seeds, steps, strict=True):
-        counter = [step & 0xFFFFFFFF, step >> 32, 0, 0]
-        key = [seed & 0xFFFFFFFF, seed >> 32]
-        for _ in range(10):
-            first, second = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
-            counter = [
-                second >> 32 ^ counter[1] ^ key[0],
-                second & 0xFFFFFFFF,
-                first >> 32 ^ counter[3] ^ key[1],
-                first & 0xFFFFFFFF,
-            ]
-            key = [key[0] + 0x9E3779B9 & 0xFFFFFFFF, key[1] + 0xBB67AE85 & 0xFFFFFFFF]
-        numbers.append((counter[1] << 32 | counter[0]) >> 11)  # the 53 bits that a float64 holds
-    return torch.tensor(numbers, dtype=torch.float64, device="cpu") / 2**53
+    seeds, steps = torch.as_tensor(seeds, dtype=torch.int64), torch.as_tensor(steps, dtype=torch.int64)
+    low = 0xFFFFFFFF  # products and shifts keep the right 64 bits; what a sign fills in is masked out
+    counter = [steps & low, steps >> 32, torch.zeros_like(steps), torch.zeros_like(steps)]
+    key = [seeds & low, seeds >> 32]
+    for _ in range(10):
+        first, second = counter[0] * 0xD2511F53, counter[2] * 0xCD9E8D57
+        counter = [
+            second >> 32 & low ^ counter[1] ^ key[0],
+            second & low,
+            first >> 32 & low ^ counter[3] ^ key[1],
+            first & low,
+        ]
+        key = [key[0] + 0x9E3779B9 & low, key[1] + 0xBB67AE85 & low]
+    bits = (counter[1] << 32 | counter[0]) >> 11 & 2**53 - 1  # the 53 that a float64 holds
+    return bits.double() / 2**53
 
 
 # The parameters by name: the words for what each must be, and whether a number is that. No step leaves the range of

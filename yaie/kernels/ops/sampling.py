@@ -17,7 +17,7 @@ from yaie.kernels import sampling
 from yaie.kernels.checks import integers, require
 from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching, named_as_file
-from yaie.kernels.sampling import Generators, Parameter, Settings
+from yaie.kernels.sampling import Draws, Generators, Parameter, Settings
 
 __all__ = ["sample"]
 
@@ -58,6 +58,24 @@ class Torch(Family):
         tokens = sampling.draw_tokens(sampling.filtered_probabilities(rows.float(), settings), uniforms)
         return tokens.masked_fill_(tokens == rows.shape[1], -1).view(logits.shape[:-1])
 
+    def choose(self, logits: Tensor, draws: Draws, steps: Tensor) -> Tensor:
+        """The next token of every row, without a wait: ids `[num_seqs]`, int64, on the device.
+
+        Args:
+            logits: `[num_seqs, vocab_size]`.
+            draws: how each row's token is chosen; at temperature 0 it is the most likely one.
+            steps: `[num_seqs]`, int64, on the device: which of its numbers a row draws.
+
+        Returns:
+            As `sample`, but -1 for every row with NaN, +inf or nothing but -inf.
+        """
+        largest, tokens = logits.max(dim=-1)
+        if draws.drawn:
+            probs = sampling.filtered_probabilities(logits[draws.rows].float(), draws.of_drawn)
+            uniforms = sampling.counter_uniforms(draws.seeds, steps)[draws.rows]
+            tokens[draws.rows] = sampling.draw_tokens(probs, uniforms)
+        return tokens.masked_fill_(~largest.isfinite() | (tokens == logits.shape[1]), -1)
+
 
 class Kernels(Launching):
     RUNGS = {
@@ -69,8 +87,6 @@ class Kernels(Launching):
     }
 
     def sample(self, logits, temperature=1.0, top_p=1.0, top_k=-1, generator=None, *, seeds=None, steps=None, **more):
-        if logits.shape[-1] > LARGEST_VOCABULARY:
-            raise BackendError(f"sampling takes up to {LARGEST_VOCABULARY} logits in a row, not {logits.shape[-1]}")
         rows, settings = sampling.prepare(logits, temperature, top_p, top_k, **more)
         uniforms = sampling.draw_uniforms(len(rows), generator) if seeds is None else None
         return self.sample_rows(rows, settings, uniforms, seeds, steps).view(logits.shape[:-1])
@@ -91,27 +107,31 @@ class Kernels(Launching):
             uniforms: `[num_seqs]`, float64, from [0, 1), on any device; or None, and seeds and steps.
             limits: None, or `[num_seqs]` int64 to be filled with the limit of each row, see csrc/sampling/row.cuh.
         """
-        rows = rows.float().contiguous()
-        num_seqs, vocab_size = rows.shape
 
         def on_device(values: Any, dtype: torch.dtype) -> Tensor | None:
             return None if values is None else torch.as_tensor(values, dtype=dtype).to(rows.device, non_blocking=True)
 
-        tokens = torch.empty(num_seqs, dtype=torch.int64, device=rows.device)
-        self.launch[self.chosen["sample"]](
-            rows,
+        parameters = (
             on_device(settings.temperature, torch.float32),
-            on_device([min(k, vocab_size) for k in settings.top_k], torch.int32),
+            on_device([min(k, rows.shape[1]) for k in settings.top_k], torch.int32),
             on_device(settings.top_p, torch.float64),
             on_device(settings.min_p, torch.float32).log().abs(),  # not -log: of 1 that is -0
-            on_device(uniforms, torch.float64),
-            on_device(seeds, torch.int64),
-            on_device(steps, torch.int64),
-            tokens,
-            limits,
-            num_seqs,
-            vocab_size,
         )
+        numbers = on_device(uniforms, torch.float64), on_device(seeds, torch.int64), on_device(steps, torch.int64)
+        return self._draw(rows, *parameters, *numbers, limits)
+
+    def choose(self, logits: Tensor, draws: Draws, steps: Tensor) -> Tensor:
+        parameters = draws.temperature, draws.top_k, draws.top_p, draws.max_distance
+        return self._draw(logits, *parameters, None, draws.seeds, steps, None)
+
+    def _draw(self, rows: Tensor, *parameters: Tensor | None) -> Tensor:
+        """The launch itself: parameters, numbers and limits as the launcher takes them, on the device."""
+        num_seqs, vocab_size = rows.shape
+        if vocab_size > LARGEST_VOCABULARY:
+            raise BackendError(f"sampling takes up to {LARGEST_VOCABULARY} logits in a row, not {vocab_size}")
+        rows, (*before, limits) = rows.float().contiguous(), parameters
+        tokens = torch.empty(num_seqs, dtype=torch.int64, device=rows.device)
+        self.launch[self.chosen["sample"]](rows, *before, tokens, limits, num_seqs, vocab_size)
         return tokens
 
 
