@@ -26,6 +26,7 @@ EXERCISES = [exercise for exercise in exercises() if exercise.module.startswith(
 NOT_IN_A_STEP = {
     "2.4": "a fork: the guide's cache has it, for several answers to one prompt; the engine shares pages by its tree",
     "2.5": "a copy before a write to a shared page: only a fork shares pages that are written to",
+    "4.5": "numbers of a generator, which has a state: the engine's follow from a seed and from how many came before",
     "5.4": "generation without an engine, to see what an engine has to be faster than",
     "8.1": "a first kernel, to warm up",
     "8.2": "a first kernel, to warm up",

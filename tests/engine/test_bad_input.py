@@ -15,6 +15,7 @@ import torch
 from yaie import LLM as front_door
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
+from yaie.models.shard import affordable_blocks
 
 NAN, INF = float("nan"), float("inf")
 GREEDY = SamplingParams(temperature=0, max_tokens=4, ignore_eos=True)
@@ -415,13 +416,13 @@ def test_a_pool_that_does_not_fit_is_named(fake):
 
 def test_the_pool_of_a_gpu_is_made_of_its_free_memory(fake, monkeypatch):
     """Would catch a pool from a card's total memory, beside other programs that use it."""
-    llm = engine(fake, max_num_seqs=32, num_blocks=8)
     free, total = 10_000, 90_000
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, total))
     fake[0].device = torch.device("cuda")
-    assert llm._default_num_blocks() == int(free * 0.8) // (4 * 2 * 8)  # tokens of a page, keys and values, float64
+    blocks = lambda: affordable_blocks(fake[0], fake[1], 4, 1, "cuda")  # noqa: E731
+    assert blocks() == int(free * 0.8) // (4 * 2 * 8)  # tokens of a page, keys and values, float64
     free = 63
-    assert llm._default_num_blocks() == 1
+    assert blocks() == 1
 
 
 def test_a_default_device_that_holds_no_numbers(fake):

@@ -411,6 +411,13 @@ def test_a_request_that_fails_leaves_the_others_their_own_tokens(fake, place, te
     assert [output.token_ids for output in outputs] == alone
 
 
+def test_chunks_of_one_token(fake):
+    """Would catch a prompt that is taken for a decode because one token of it is computed: it would get an answer."""
+    llm = engine(fake, max_num_batched_tokens=2, max_num_seqs=2)
+    prompts = [prompt(3, seed=1), prompt(9, seed=2)]
+    assert [output.token_ids for output in llm.generate(prompts, GREEDY)] == [fake[0].greedy(p, 12) for p in prompts]
+
+
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_choosing_tokens_looks_at_no_number(fake, temperature, monkeypatch):
     """Would catch a look at a number before the step is asked for: it waits for the device, once more in each step."""
@@ -434,14 +441,12 @@ def test_choosing_tokens_looks_at_no_number(fake, temperature, monkeypatch):
 def test_how_tokens_are_chosen_is_sent_when_the_batch_changes(fake, monkeypatch):
     """Would catch parameters that are laid and sent again in every step, and those of an earlier batch."""
     llm, sent = engine(fake), []
-    of = runner_module.Choice.of
-    monkeypatch.setattr(
-        runner_module.Choice, "of", lambda requests, device: sent.append(requests) or of(requests, device)
-    )
+    draws = runner_module.Draws
+    monkeypatch.setattr(runner_module, "Draws", lambda params, *rest: sent.append(len(params)) or draws(params, *rest))
     params = SamplingParams(temperature=1.0, seed=3, max_tokens=9, ignore_eos=True)
     many = [params, replace(params, max_tokens=4), replace(params, temperature=0)]
     together = llm.generate([[1], [2], [3]], many)
-    assert [len(requests) for requests in sent] == [3, 2]
+    assert sent == [3, 2]
     for number, one in enumerate(many):
         assert engine(fake).generate([number + 1], one)[0].token_ids == together[number].token_ids
 

@@ -135,7 +135,7 @@ def test_a_service_ends_with_its_rank():
 
 
 def test_what_cannot_be_split_starts_nothing(monkeypatch):
-    monkeypatch.setattr("yaie.engine.llm.Ranks", lambda *_: pytest.fail("ranks were started"))
+    monkeypatch.setattr("yaie.models.shard.Ranks", lambda *_: pytest.fail("ranks were started"))
     for options, said in (
         ({"tensor_parallel": 3}, "must divide the model's num_heads=8, got 3"),
         ({"tensor_parallel": 0}, "tensor_parallel"),

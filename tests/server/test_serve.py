@@ -283,7 +283,7 @@ def test_a_fault_in_a_step_is_an_error_500(monkeypatch, where):
         raise RuntimeError("planted")
 
     with running(tiny()) as server:
-        client, name = server.client(), "run" if where == "runner" else "_step"
+        client, name = server.client(), "launch" if where == "runner" else "_step"
         owner = server.llm.runner if where == "runner" else server.llm
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)

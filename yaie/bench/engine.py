@@ -95,9 +95,9 @@ def split_of_a_step(
         "schedule: budgets, pages, tables": (llm.scheduler, "schedule"),
         "lay out the batch": (llm.runner, "make_batch"),
         "model": (llm.runner, "model"),
-        "check for NaN, likeliest tokens": (llm.runner, "not_finite"),
         "logits": (llm.model, "logits"),
         "choose tokens": (llm.runner, "next_tokens"),
+        "results to the host": (llm.runner, "results"),
         "step": (llm, "step"),
     }
     now: dict[str, float] = defaultdict(float)

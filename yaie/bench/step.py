@@ -63,7 +63,9 @@ def measure(num_requests: int, context: int, temperature: float, text: bool, num
     num_blocks = num_requests * (context + 2 * num_steps + 32) // 16 + num_requests
     loaded = (model, model.config, load_model("tiny")[2] if text else None)
     llm = LLM(loaded, max_num_seqs=num_requests, max_num_batched_tokens=2048, num_blocks=num_blocks)
-    llm.runner.operations = SimpleNamespace(choose=lambda logits, draws, steps: steps.fill_(40), name="none")
+    llm.runner.operations = SimpleNamespace(
+        choose=lambda logits, draws, num_tokens: torch.zeros_like(num_tokens) + 40, name="none"
+    )
     params = SamplingParams(temperature=temperature, max_tokens=LONGEST, ignore_eos=True)
     for number in range(num_requests):
         llm.add_request([(number * 7 + place * 13) % 1000 + 6 for place in range(context)], params)

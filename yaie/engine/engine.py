@@ -1,7 +1,18 @@
 """The engine: requests in, a step at a time, chunks of their answers out.
 
-One step (`Engine.step`): `Scheduler.schedule` chooses requests and gives them pages, `ModelRunner.run` computes their
-tokens, each request takes what it got, and a chunk of its answer goes into the queue of the request.
+One step: `Scheduler.schedule` chooses requests and gives them pages, `ModelRunner.launch` asks the device for their
+tokens (`_plan`); `ModelRunner.results` waits for them, each request takes what it got, and a chunk of its answer goes
+into the queue of the request (`_land`). On a GPU steps overlap: the next is planned while one is computed.
+
+    host     plan 1 | plan 2          | take 1, plan 3  | take 2, plan 4
+    device          | step 1          | step 2          | step 3
+
+A plan needs lengths, and these are known before the tokens: whoever decodes has one more. The token itself is a place
+in the device's memory, where the next step takes it (`Request.expect`). Who has all tokens that it may have is not
+planned again. Who ends by what a token says has one step too many: when the token is seen, the step after it is on its
+way, and what that gives is dropped. It writes to pages that have gone back by then, but a device does its steps in
+order, so their next owner writes after it. A step stays in flight only if all in it decode, without a penalty (which
+needs the tokens), and the next is planned behind it only if it has pages for all; else it is taken first.
 
 When something fails, nothing that was handed in is lost, nothing is handed out twice, and whoever waits is woken:
 
@@ -9,8 +20,9 @@ When something fails, nothing that was handed in is lost, nothing is handed out 
 - numbers that are not finite, a draw from nothing and text that cannot be decoded end the request that they belong to;
 - an exception while the model runs ends the requests of that step, one in the bookkeeping all requests, because it is
   no longer known whose pages are whose; they have `finish_reason="error"`, and `Engine.last_error` the exception;
-- a step that is cut (KeyboardInterrupt) ends nobody. Whoever calls next finds its bookkeeping half done (`_sound`):
-  pool and scheduler are made anew, and each request goes on from the tokens that are in its queue;
+- a step that is cut (KeyboardInterrupt) ends nobody. While the device is asked or waited for, nothing has changed, and
+  steps in flight stay there. Else whoever calls next finds the bookkeeping half done (`_sound`): pool and scheduler are
+  made anew, and each request goes on from the tokens that are in its queue;
 - a stream that is closed, or collected as garbage (perhaps in the middle of a step), notes its requests in
   `_forgotten`. They are aborted at once, or by the next step.
 
@@ -31,27 +43,20 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from yaie.engine.output import Delivery, RequestOutput, StreamChunk, TextStream
 from yaie.engine.pages import PageCounts, Pages
 from yaie.engine.prefix_cache import POLICIES as EVICTIONS
 from yaie.engine.prompts import Prompt, encode, validate
 from yaie.engine.request import Request, Status
-from yaie.engine.runner import Launched, ModelRunner, Shard, StepResult
+from yaie.engine.runner import Launched, ModelRunner, StepResult
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Limits, Scheduler
 from yaie.kernels import checks, ops
 from yaie.kernels.checks import require
 from yaie.kernels.ops import Operations
+from yaie.models.shard import Shard, affordable_blocks
 from yaie.models.tokenizer import Detokenizer
 from yaie.parallel.ranks import OneRank, Ranks
-from yaie.parallel.shards import local_config
-
-# What the pool may take if `num_blocks` is not given. All three are choices.
-CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
-GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
-EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to the emulator's memory and back
 
 # So that the child of a fork in the middle of a step can go on with what it has.
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -85,9 +90,8 @@ class Options(Limits):
         for name in ("block_size", "tensor_parallel", "num_blocks", "max_model_len"):
             if getattr(self, name) is not None or name in ("block_size", "tensor_parallel"):  # the others may be open
                 checks.integer(name, getattr(self, name), 1)
-        for name in ("prefix_cache", "graphs", "trace", "overlap"):
-            if name != "overlap" or self.overlap is not None:
-                checks.flag(name, getattr(self, name))
+        for name in ("prefix_cache", "graphs", "trace", *(["overlap"] if self.overlap is not None else [])):
+            checks.flag(name, getattr(self, name))
         checks.one_of("eviction", self.eviction, EVICTIONS)
         require(checks.is_integer(self.seed), "seed must be an integer", self.seed)
 
@@ -128,7 +132,9 @@ class Engine:
         self.max_model_len = options.max_model_len or longest
         fits = self.max_model_len <= longest
         require(fits, f"max_model_len must be at most the model's {longest}", self.max_model_len)
-        self.num_blocks = options.num_blocks or self._default_num_blocks()
+        useful = options.max_num_seqs * -(-self.max_model_len // options.block_size)
+        pool = config, options.block_size, options.tensor_parallel, name_of(options.backend)
+        self.num_blocks = options.num_blocks or min(useful, affordable_blocks(model, *pool))
         self.trace: list[StepRecord] | None = [] if options.trace else None
         self.last_error: BaseException | None = None
         self.num_steps = 0
@@ -343,8 +349,7 @@ class Engine:
             self._start_over()
 
     def _can_plan(self) -> bool:
-        """Whether the next step can be planned now. With a step in flight nobody may lose pages for it: what a victim
-        has computed is not known yet."""
+        """Whether the next step can be planned now. Behind a step in flight nobody may lose pages for it."""
         steady = [flight.stays for flight in self._flights] == [True]
         return not self._flights or (steady and self.pages.can_grow(self.scheduler.running))
 
@@ -362,8 +367,7 @@ class Engine:
         try:
             launched = self.runner.launch(scheduled, self._flights[-1].launched if self._flights else None)
         except Exception as error:
-            self.last_error = launched = error
-            stays = False
+            launched, stays = error, False
         self._sound = False
         self._flights.append(Flight(scheduled, launched, stays, work))
         if stays:
@@ -376,7 +380,13 @@ class Engine:
         """Take what the oldest step in flight gave. Who has ended since gets nothing: its token is dropped."""
         flight = self._flights[0]
         self._sound = True  # while it is waited for, too
-        results = self._results(flight)
+        try:
+            if isinstance(flight.launched, Exception):
+                raise flight.launched
+            results = self.runner.results(flight.launched)
+        except Exception as error:
+            self.last_error = error
+            results = dict.fromkeys(flight.scheduled, StepResult(error=_describe(error)))
         self._sound = False
         self._flights.popleft()
         taken = [request for request in flight.scheduled if request.status is Status.RUNNING]
@@ -388,18 +398,6 @@ class Engine:
             finished = {request.request_id: request.finish_reason for request in taken if request.is_finished}
             self.trace.append(StepRecord(self.num_steps, work, finished, self.pages.counts(self.scheduler.running)))
         self.num_steps += 1
-        if not self._requests:
-            self._flights.clear()  # nobody is left to take what the others give
-
-    def _results(self, flight: Flight) -> dict[Request, StepResult]:
-        """What a step gave each request; an error to all of them if it failed."""
-        error = flight.launched
-        if isinstance(error, Launched):
-            try:
-                return self.runner.results(error)
-            except Exception as failed:
-                self.last_error = error = failed
-        return dict.fromkeys(flight.scheduled, StepResult(error=_describe(error)))
 
     def _take(self, request: Request, flight: Flight, result: StepResult) -> None:
         """A request takes what a step gave it: computed tokens, perhaps a new token, perhaps its end."""
@@ -459,6 +457,8 @@ class Engine:
         del self._requests[request.request_id]
         self._totals["finished"] += 1
         self._totals["cached_tokens"] += request.num_cached_tokens or 0
+        if not self._requests:
+            self._flights.clear()  # nobody is left to take what they give
 
     def _start_over(self) -> None:
         """Make pool and scheduler anew; whoever has not ended waits there with the tokens that were delivered."""
@@ -481,22 +481,10 @@ class Engine:
         options = self.options
         limits = (options.max_num_seqs, self.max_model_len) if options.graphs else None
         pool = self.num_blocks, options.block_size, options.backend, limits
-        self.runner: ModelRunner = self.ranks.call("make_runner", *pool)
+        self.runner: ModelRunner = self.ranks.call("make_runner", ModelRunner, *pool)
         self.kv, self.runner.ranks = self.runner.kv, weakref.proxy(self.ranks)  # they have the runner: no circle
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         self.scheduler = Scheduler(self.pages, options)
-
-    def _default_num_blocks(self) -> int:
-        device, block_size = self.model.device, self.options.block_size
-        local = local_config(self.config, self.options.tensor_parallel)
-        values_per_token = 2 * local.num_layers * local.num_kv_heads * local.head_dim  # keys and values
-        bytes_per_block = block_size * values_per_token * self.model.dtype.itemsize
-        if device.type == "cuda":
-            budget = int(torch.cuda.mem_get_info(device)[0] * GPU_POOL_FRACTION)
-        else:
-            budget = EMULATOR_POOL_BYTES if name_of(self.options.backend) == "emulator" else CPU_POOL_BYTES
-        useful = self.options.max_num_seqs * -(-self.max_model_len // block_size)
-        return max(1, min(useful, budget // bytes_per_block))
 
     def close(self) -> None:
         """End the other ranks of a model that is split; it computes nothing more. Else there is nothing to end."""

@@ -21,13 +21,10 @@ from yaie.engine.engine import Engine, Options, name_of
 from yaie.engine.output import Delivery, RequestOutput, StreamChunk
 from yaie.engine.prompts import Prompt, as_prompts
 from yaie.engine.request import Request
-from yaie.engine.runner import Shard
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import ops
 from yaie.kernels.checks import require
-from yaie.models.config import ModelConfig
-from yaie.parallel.ranks import Ranks
-from yaie.parallel.shards import local_config
+from yaie.models.shard import load_split
 
 Params = SamplingParams | Sequence[SamplingParams] | None  # one for all prompts, or one for each
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -68,7 +65,9 @@ class LLM(Engine):
             if size == 1:
                 model = load_model(model, dtype, device)
             else:
-                ranks, model = load_split(model, dtype, device, checked)
+                what = "the backend of a model that is split must be a name"
+                require(isinstance(checked.backend, str), what, checked.backend)
+                ranks, model = load_split(model, dtype, device, size)
         else:
             require(size == 1, "a model that is split must be a folder or a name: each rank reads its part", model)
         what = "model must be 'tiny', a folder, a name on the Hub, or what load_model returned"
@@ -121,24 +120,6 @@ class LLM(Engine):
         finally:
             self._forgotten.extend(made)
             self._tidy()
-
-
-def load_split(name: str | Path, dtype: torch.dtype, device: str, options: Options) -> tuple[Ranks, tuple]:
-    """Start ranks and have each load its part of a model; and what that returned here, on rank 0."""
-    from yaie.models.loader import find_folder
-
-    size, num_gpus = options.tensor_parallel, torch.cuda.device_count()
-    require(device in ("cpu", "cuda"), "ranks take the GPUs from 0 on: device must be 'cuda' or 'cpu'", device)
-    require(device == "cpu" or size <= num_gpus, f"tensor_parallel must be at most the {num_gpus} GPUs here", size)
-    require(isinstance(options.backend, str), "the backend of a model that is split must be a name", options.backend)
-    folder = find_folder(name)  # fetched by one, if it must be
-    local_config(ModelConfig.from_folder(folder), size)  # refused before anything is started
-    ranks = Ranks(size, device, Shard)
-    try:
-        return ranks, ranks.call("load", folder, dtype)
-    except BaseException:
-        ranks.close()
-        raise
 
 
 def _device_of(device: str | torch.device | None, backend: str | ops.Operations) -> str:

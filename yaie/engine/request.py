@@ -135,9 +135,6 @@ class Request:
     def output_token_ids(self) -> np.ndarray:
         return self._tokens[self.num_prompt_tokens : self.num_known_tokens]
 
-    def tokens_from(self, start: int, count: int) -> np.ndarray:
-        return self._tokens[start : start + count]
-
     @property
     def num_output_tokens(self) -> int:
         return self.num_known_tokens - self.num_prompt_tokens

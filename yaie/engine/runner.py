@@ -1,10 +1,8 @@
-"""One step of the model: lay the scheduled tokens out as a batch, run the decoder, choose the next tokens."""
+"""One step of the model: lay the scheduled tokens out as a batch, run the decoder, choose the next tokens, look."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,15 +12,10 @@ from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
 from yaie.kernels import sampling
 from yaie.kernels.checks import require
-from yaie.kernels.kv_cache import KVCacheManager
-from yaie.kernels.ops import Operations
-from yaie.kernels.sampling import Draws, Settings
-from yaie.models.backend import choose_operations
-from yaie.models.batch import Batch
-from yaie.models.cuda_graph import DecodeGraphs
-from yaie.parallel.group import ALONE, Group
+from yaie.kernels.sampling import Draws, to_device
+from yaie.models.batch import Batch, TableRows, pack, take_known
+from yaie.models.shard import Decoder
 from yaie.parallel.ranks import OneRank, Ranks
-from yaie.parallel.shards import local_config
 
 
 class StepResult(NamedTuple):
@@ -33,48 +26,7 @@ class StepResult(NamedTuple):
     error: str | None = None
 
 
-class Shard:
-    """What each rank has: its part of the model, and a runner over its part of the pool. An engine of one rank has all.
-
-    All ranks call the same methods in the same order. Only the model writes to the pool (a page that is shared is full,
-    so none is copied to be written), and a batch says where; so ranks other than 0 keep no accounts of pages.
-    """
-
-    def __init__(self, group: Group = ALONE, model: Any = None) -> None:
-        self.group, self.model = group, model
-        self.runner: ModelRunner | None = None
-        self.operations: Operations | None = None  # chosen once
-
-    def load(self, folder: Path, dtype: torch.dtype) -> tuple:
-        """As `load_model`."""
-        from yaie.models.loader import load_model
-
-        loaded = load_model(folder, dtype, self.group.device, self.group)
-        self.model = loaded[0]
-        return loaded
-
-    def make_runner(
-        self, num_blocks: int, block_size: int, backend: str | Operations, graphs: tuple[int, int] | None
-    ) -> ModelRunner:
-        """A runner over a new pool; the old one is freed before.
-
-        graphs: the largest number of sequences, and of their tokens; None: every step asks for each operation
-        """
-        self.runner, config = None, self.model.config
-        shape = num_blocks, block_size, local_config(config, self.group.size).num_kv_heads, config.head_dim
-        kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
-        self.operations = self.operations or choose_operations(backend, self.model, kv)
-        can_record = graphs and self.operations.name == "cuda"
-        recorded = DecodeGraphs(self.model, kv, self.operations, *graphs) if can_record else None
-        self.runner = ModelRunner(self.model, kv, self.operations, recorded)
-        return self.runner
-
-    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.runner.forward(batch, rows)
-
-
-@dataclass(eq=False)
-class Launched:
+class Launched(NamedTuple):
     """A step that the device has been asked for, and where its results come."""
 
     scheduled: dict[Request, int]
@@ -85,33 +37,20 @@ class Launched:
     arrived: torch.cuda.Event | None  # when `on_host` is filled; None where nothing is waited for
 
 
-class ModelRunner:
-    """Runs the model over pages. Holds nothing that a step could not do without.
+class ModelRunner(Decoder):
+    """Asks for the steps of an engine, and brings back what they gave. What it keeps of a step saves work, no more.
 
     On a GPU the work of a step is only queued (`launch`), and the CPU goes on; it waits when it first looks at a number
     of the result (`results`): once a step.
-
-    graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
     """
 
-    def __init__(self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None) -> None:
-        self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
         self.ranks: OneRank | Ranks = OneRank(self)  # all that compute a step
-        self.tables = TableRows(kv)
-        self._choice: Choice | None = None  # of the last step
-
-    @torch.inference_mode()
-    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
-        `[len(rows), vocab_size]`."""
-        if batch.token_ids.device != self.kv.device:  # it has come from rank 0
-            batch = batch.to(self.kv.device)
-        if self.graphs is not None and self.graphs.takes(batch):
-            hidden = self.graphs.run(batch)
-        else:
-            hidden = self.model(batch, self.kv, self.operations)
-        last = hidden if rows is None else hidden[self._on_device(torch.tensor(rows, dtype=torch.int64))]
-        return hidden, self.model.logits(last)
+        self.tables = TableRows(self.kv)
+        # Who got a token in the last step, and how they choose. As long as they are the same, nothing is sent for that.
+        self._chosen: list[Request] | None = None
+        self._draws: Draws | None = None
 
     @torch.inference_mode()
     def launch(self, scheduled: dict[Request, int], before: Launched | None = None) -> Launched:
@@ -126,11 +65,11 @@ class ModelRunner:
         if before is not None:
             batch.token_ids = take_known(batch.token_ids, before.tokens)
         requests, rows, context_lens = list(scheduled), None, batch.context_lens
-        if len(requests) < len(batch.token_ids):  # some are prompts, which may go on in the next step
-            complete = [i for i, r in enumerate(requests) if scheduled[r] == r.num_uncomputed_tokens]
+        complete = [i for i, (r, n) in enumerate(scheduled.items()) if n == r.num_uncomputed_tokens]
+        if len(complete) < len(batch.token_ids):  # some are prompts, and some of these go on in the next step
             ends = list(accumulate(batch.query_lens))
             requests, rows = [requests[i] for i in complete], [ends[i] - 1 for i in complete]
-            context_lens = context_lens[self._on_device(torch.tensor(complete, dtype=torch.int64))]
+            context_lens = context_lens[to_device(torch.tensor(complete, dtype=torch.int64), self.kv.device)]
         hidden, logits = self.ranks.call("forward", batch, rows)
         tokens = self.next_tokens(requests, logits, context_lens)
         # The only look for NaN. A token sees itself, so if its key or value is not finite, its hidden state is not
@@ -169,29 +108,16 @@ class ModelRunner:
                     results[request] = StepResult(error=error)
         return results
 
-    def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        return sampling.to_device(tensor, self.kv.device)
-
     def make_batch(self, scheduled: dict[Request, int]) -> Batch:
         """The tensors of a step: the uncomputed tokens of each request, packed, and where their pages are."""
-        size, num_seqs = self.kv.block_size, len(scheduled)
-        starts = np.fromiter((request.num_computed_tokens for request in scheduled), np.int64, num_seqs)
-        query_lens = np.fromiter(scheduled.values(), np.int64, num_seqs)
-        context_lens, ends = starts + query_lens, query_lens.cumsum()
-        tables = self.tables.of(scheduled, starts, self.kv.blocks_needed(int(context_lens.max())))
-        row_of = np.arange(num_seqs).repeat(query_lens)  # of each token
-        positions = np.arange(ends[-1]) + (context_lens - ends)[row_of]
-        slots = tables[row_of, positions // size] * size + positions % size
-        token_ids = [
-            request.tokens_from(start, n)
-            for (request, n), start in zip(scheduled.items(), starts.tolist(), strict=True)
-        ]
-        # One array, so that one copy brings all of it to the device; the fields are views of it.
-        packed = np.concatenate((*token_ids, positions, slots, tables.ravel(), context_lens))
-        sizes = [len(positions)] * 3 + [tables.size, num_seqs]
-        *of_tokens, block_tables, lens = self._on_device(torch.from_numpy(packed)).split(sizes)
-        host = query_lens.tolist(), context_lens.tolist()
-        return Batch(*of_tokens, block_tables.view(tables.shape), lens, *host)
+        starts = np.fromiter((request.num_computed_tokens for request in scheduled), np.int64, len(scheduled))
+        query_lens = np.fromiter(scheduled.values(), np.int64, len(scheduled))
+        num_pages = self.kv.blocks_needed(int((starts + query_lens).max()))
+        # A prompt may have got other pages since the last step, when it was published.
+        names = {request.request_id: request.is_decode for request in scheduled}
+        tables = self.tables.of(names, starts, num_pages)
+        token_ids = [r.token_ids[i : i + n] for (r, n), i in zip(scheduled.items(), starts.tolist(), strict=True)]
+        return pack(np.concatenate(token_ids), starts, query_lens, tables, self.kv)
 
     def next_tokens(self, requests: list[Request], logits: torch.Tensor, context_lens: torch.Tensor) -> torch.Tensor:
         """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, on the device: -1 where the
@@ -200,91 +126,18 @@ class ModelRunner:
         Which of its numbers a request draws follows from how many tokens it has generated (`context_lens`), so it is
         the same in any batch, and again if a step is cut.
         """
-        choice = self._choice
-        if choice is None or choice.requests != requests:
-            choice = self._choice = Choice.of(requests, self.kv.device)
-        if choice.has_penalty:
-            prompts, outputs = zip(
-                *((request.prompt_token_ids, request.output_token_ids) for request in requests), strict=True
-            )
-            logits = sampling.penalised(logits, *choice.penalties, prompts, outputs)
-        return self.operations.choose(logits, choice.draws, context_lens - choice.prompt_lens)
+        if self._chosen != requests:
+            prompt_lens = [request.num_prompt_tokens for request in requests]
+            params, seeds = [request.params for request in requests], [request.seed for request in requests]
+            self._draws, self._chosen = Draws(params, seeds, prompt_lens, self.kv.device), requests
+        if self._draws.has_penalty:
+            tokens = ([r.prompt_token_ids for r in requests], [r.output_token_ids for r in requests])
+            logits = sampling.penalised(logits, *self._draws.penalties, *tokens)
+        return self.operations.choose(logits, self._draws, context_lens)
 
 
-class Choice(NamedTuple):
-    """How the requests of a step choose their tokens. It stays while they are the same, so nothing is sent again."""
-
-    requests: list[Request]
-    draws: Draws
-    prompt_lens: torch.Tensor  # on the device
-    penalties: tuple[list[float], list[float]]  # for repetition and for presence
-    has_penalty: bool
-
-    @classmethod
-    def of(cls, requests: list[Request], device: torch.device) -> Choice:
-        params = [request.params for request in requests]
-        settings = Settings(*([getattr(each, name) for each in params] for name in Settings._fields))
-        draws = Draws(settings, [request.seed for request in requests], device)
-        lens = torch.tensor([request.num_prompt_tokens for request in requests], dtype=torch.int64)
-        penalties = [each.repetition_penalty for each in params], [each.presence_penalty for each in params]
-        has_penalty = any(each.has_penalty for each in params)
-        return cls(requests, draws, sampling.to_device(lens, device), penalties, has_penalty)
-
-
-class TableRows:
-    """The block tables of a step as an array. The row of a request that decodes is laid once, and gets a page when the
-    request does."""
-
-    def __init__(self, kv: KVCacheManager) -> None:
-        self.kv = kv
-        self.array = np.zeros((0, 0), np.int64)
-        self.rows: dict[Request, int] = {}  # of those that decoded in the last step
-
-    def of(self, scheduled: dict[Request, int], starts: np.ndarray, width: int) -> np.ndarray:
-        """`[num_seqs, width]`, with 0 or what is left of others behind the pages of a request.
-
-        A row is taken over from the last step only where the request decodes: a prompt may have got other pages since,
-        when it was published. (Who comes back after a preemption was not in the last step.)
-        """
-        rows = {request: self.rows.get(request) if request.is_decode else None for request in scheduled}
-        new = [request for request, row in rows.items() if row is None]
-        if new or width > self.array.shape[1]:
-            self._lay(new, rows, width)
-        requests, self.rows = list(rows), {r: row for r, row in rows.items() if r.is_decode} if new else rows
-        index = np.fromiter(rows.values(), np.int64, len(rows))
-        for i in np.flatnonzero(starts % self.kv.block_size == 0).tolist():  # these begin a page
-            page = int(starts[i]) // self.kv.block_size
-            self.array[index[i], page] = self.kv.block_tables[requests[i].request_id][page]
-        return self.array[index, :width]
-
-    def _lay(self, new: list[Request], rows: dict[Request, int | None], width: int) -> None:
-        """Give rows to requests, and write their tables there, as far as `width` pages."""
-        shape = np.maximum(self.array.shape, (len(rows), width))
-        if tuple(shape) != self.array.shape:  # twice as large, so that this is rare
-            (height, old_width), old = self.array.shape, self.array
-            self.array = np.zeros(2 * shape, np.int64)
-            self.array[:height, :old_width] = old
-        free = set(range(len(self.array))).difference(row for row in rows.values() if row is not None)
-        for request in new:
-            rows[request] = row = free.pop()
-            table = self.kv.block_tables[request.request_id][:width]
-            self.array[row, : len(table)] = table
-            self.array[row, len(table) :] = 0
-
-
-def take_known(token_ids: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Token ids with those filled in that the host does not know: -1 - place stands for `tokens[place]`.
-
-    A token that is -1 itself (its request is about to end with an error) becomes 0, which every vocabulary has.
-    """
-    places = (-1 - token_ids).clamp(min=0)
-    return torch.where(token_ids < 0, tokens[places].clamp(min=0), token_ids)
-
-
-def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int | None) -> TokenLogprobs | None:
+def token_logprobs(logits: torch.Tensor, token_id: int, num_top: int) -> TokenLogprobs:
     """Log-probabilities of a row of logits [vocab_size]: of the chosen token and of the `num_top` likeliest."""
-    if num_top is None:
-        return None
     logprobs = logits.float().log_softmax(dim=-1)
     values, ids = logprobs.topk(min(num_top, len(logprobs)))
     return TokenLogprobs(token_id, logprobs[token_id].item(), list(zip(ids.tolist(), values.tolist(), strict=True)))

@@ -269,11 +269,17 @@ def penalised(
 class Draws:
     """How each row of a batch has its token chosen. It stays while the same requests take part: so do its tensors.
 
-    seeds: of each row; its numbers are those of `counter_uniforms`.
+    params: of each row; its attributes are the parameters of `RULES`.
+    seeds, firsts: with n tokens a row draws number `n - first` of the sequence of its seed (`counter_uniforms`).
     """
 
-    def __init__(self, settings: Settings, seeds: Sequence[int], device: torch.device) -> None:
-        self.settings, self.drawn = settings, [row for row, t in enumerate(settings.temperature) if t != 0]
+    def __init__(
+        self, params: Sequence[Any], seeds: Sequence[int], firsts: Sequence[int], device: torch.device
+    ) -> None:
+        settings = Settings(*([getattr(each, name) for each in params] for name in Settings._fields))
+        self.penalties = [each.repetition_penalty for each in params], [each.presence_penalty for each in params]
+        self.has_penalty = any(each.has_penalty for each in params)
+        self.drawn = [row for row, t in enumerate(settings.temperature) if t != 0]
         self.of_drawn = Settings(*([values[row] for row in self.drawn] for values in settings))
 
         def on_device(values: Sequence, dtype: torch.dtype) -> Tensor:
@@ -283,7 +289,7 @@ class Draws:
         self.top_p = on_device(settings.top_p, torch.float64)
         self.top_k = on_device(settings.top_k, torch.int32)
         self.max_distance = on_device(settings.min_p, torch.float32).log().abs()  # not -log: of 1 that is -0
-        self.seeds = on_device(seeds, torch.int64)
+        self.seeds, self.firsts = on_device(seeds, torch.int64), on_device(firsts, torch.int64)
         self.rows = on_device(self.drawn, torch.int64)
 
 

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from yaie.kernels.kv_cache import KVCacheManager
+from yaie.kernels.sampling import to_device
+
 
 @dataclass
 class Batch:
@@ -41,3 +44,75 @@ class Batch:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, x in state.items():
             setattr(self, name, torch.from_numpy(x) if isinstance(x, np.ndarray) else x)
+
+
+def pack(
+    token_ids: np.ndarray, starts: np.ndarray, query_lens: np.ndarray, tables: np.ndarray, kv: KVCacheManager
+) -> Batch:
+    """The batch of sequences that have `starts` tokens in their pages already, on the device of the pool.
+
+    Args:
+        token_ids: `[num_tokens]`, all new ones.
+        starts, query_lens: `[num_seqs]`.
+        tables: `[num_seqs, max_blocks]`.
+    """
+    context_lens, ends = starts + query_lens, query_lens.cumsum()
+    sequence = np.arange(len(starts)).repeat(query_lens)  # of each token
+    positions = np.arange(len(token_ids)) + (context_lens - ends)[sequence]
+    slots = tables[sequence, positions // kv.block_size] * kv.block_size + positions % kv.block_size
+    # One array, so that one copy brings all of it to the device; the fields are views of it.
+    packed = torch.from_numpy(np.concatenate((token_ids, positions, slots, tables.ravel(), context_lens)))
+    sizes = [len(token_ids)] * 3 + [tables.size, len(starts)]
+    *of_tokens, block_tables, lens = to_device(packed, kv.device).split(sizes)
+    return Batch(*of_tokens, block_tables.view(tables.shape), lens, query_lens.tolist(), context_lens.tolist())
+
+
+class TableRows:
+    """The block tables of a step as an array. A row that stays is laid once, and gets a page when its sequence does."""
+
+    def __init__(self, kv: KVCacheManager) -> None:
+        self.kv = kv
+        self.array = np.zeros((0, 0), np.int64)
+        self.rows: dict[str, int] = {}  # by request id: of those of the last step that may stay
+
+    def of(self, stays: dict[str, bool], starts: np.ndarray, width: int) -> np.ndarray:
+        """`[num_seqs, width]`, with 0 or what is left of others behind the pages of a sequence.
+
+        stays: for each request id whether its table has only grown since the last step, if it was in that
+        starts: `[num_seqs]`, tokens in the pages already; where one begins a page, that page is new
+        """
+        rows = {name: self.rows.get(name) if same else None for name, same in stays.items()}
+        new = [name for name, row in rows.items() if row is None]
+        if new or width > self.array.shape[1]:
+            self._lay(new, rows, width)
+        self.rows = {name: row for name, row in rows.items() if stays[name]} if new else rows
+        index = np.fromiter(rows.values(), np.int64, len(rows))
+        if (begins := np.flatnonzero(starts % self.kv.block_size == 0)).size:
+            names = list(rows)
+            for i in begins.tolist():
+                page = int(starts[i]) // self.kv.block_size
+                self.array[index[i], page] = self.kv.block_tables[names[i]][page]
+        return self.array[index, :width]
+
+    def _lay(self, new: list[str], rows: dict[str, int | None], width: int) -> None:
+        """Give rows to sequences, and write their tables there, as far as `width` pages."""
+        shape = np.maximum(self.array.shape, (len(rows), width))
+        if tuple(shape) != self.array.shape:  # twice as large, so that this is rare
+            (height, old_width), old = self.array.shape, self.array
+            self.array = np.zeros(2 * shape, np.int64)
+            self.array[:height, :old_width] = old
+        free = set(range(len(self.array))).difference(row for row in rows.values() if row is not None)
+        for name in new:
+            rows[name] = row = free.pop()
+            table = self.kv.block_tables[name][:width]
+            self.array[row, : len(table)] = table
+            self.array[row, len(table) :] = 0
+
+
+def take_known(token_ids: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Token ids with those filled in that the host does not know: -1 - place stands for `tokens[place]`.
+
+    A token that is -1 itself (its request is about to end with an error) becomes 0, which every vocabulary has.
+    """
+    places = (-1 - token_ids).clamp(min=0)
+    return torch.where(token_ids < 0, tokens[places].clamp(min=0), token_ids)

@@ -58,13 +58,13 @@ class Torch(Family):
         tokens = sampling.draw_tokens(sampling.filtered_probabilities(rows.float(), settings), uniforms)
         return tokens.masked_fill_(tokens == rows.shape[1], -1).view(logits.shape[:-1])
 
-    def choose(self, logits: Tensor, draws: Draws, steps: Tensor) -> Tensor:
+    def choose(self, logits: Tensor, draws: Draws, num_tokens: Tensor) -> Tensor:
         """The next token of every row, without a wait: ids `[num_seqs]`, int64, on the device.
 
         Args:
             logits: `[num_seqs, vocab_size]`.
             draws: how each row's token is chosen; at temperature 0 it is the most likely one.
-            steps: `[num_seqs]`, int64, on the device: which of its numbers a row draws.
+            num_tokens: `[num_seqs]`, int64, on the device: how many tokens a row has, the prompt included.
 
         Returns:
             As `sample`, but -1 for every row with NaN, +inf or nothing but -inf.
@@ -72,7 +72,7 @@ class Torch(Family):
         largest, tokens = logits.max(dim=-1)
         if draws.drawn:
             probs = sampling.filtered_probabilities(logits[draws.rows].float(), draws.of_drawn)
-            uniforms = sampling.counter_uniforms(draws.seeds, steps)[draws.rows]
+            uniforms = sampling.counter_uniforms(draws.seeds, num_tokens - draws.firsts)[draws.rows]
             tokens[draws.rows] = sampling.draw_tokens(probs, uniforms)
         return tokens.masked_fill_(~largest.isfinite() | (tokens == logits.shape[1]), -1)
 
@@ -120,9 +120,9 @@ class Kernels(Launching):
         numbers = on_device(uniforms, torch.float64), on_device(seeds, torch.int64), on_device(steps, torch.int64)
         return self._draw(rows, *parameters, *numbers, limits)
 
-    def choose(self, logits: Tensor, draws: Draws, steps: Tensor) -> Tensor:
+    def choose(self, logits: Tensor, draws: Draws, num_tokens: Tensor) -> Tensor:
         parameters = draws.temperature, draws.top_k, draws.top_p, draws.max_distance
-        return self._draw(logits, *parameters, None, draws.seeds, steps, None)
+        return self._draw(logits, *parameters, None, draws.seeds, num_tokens - draws.firsts, None)
 
     def _draw(self, rows: Tensor, *parameters: Tensor | None) -> Tensor:
         """The launch itself: parameters, numbers and limits as the launcher takes them, on the device."""

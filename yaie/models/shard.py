@@ -1,0 +1,121 @@
+"""What each rank of an engine has: a model, or a part of one, over a pool of pages. One rank has all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from yaie.kernels.checks import require
+from yaie.kernels.kv_cache import KVCacheManager
+from yaie.kernels.ops import Operations
+from yaie.kernels.sampling import to_device
+from yaie.models.backend import choose_operations
+from yaie.models.batch import Batch
+from yaie.models.config import ModelConfig
+from yaie.models.cuda_graph import DecodeGraphs
+from yaie.parallel.group import ALONE, Group
+from yaie.parallel.ranks import Ranks
+from yaie.parallel.shards import local_config
+
+# What the pool may take if no number of pages is given. All three are choices.
+CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
+GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
+EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to the emulator's memory and back
+
+
+class Decoder:
+    """Runs a model over pages.
+
+    graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
+    """
+
+    def __init__(self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None) -> None:
+        self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
+        `[len(rows), vocab_size]`."""
+        if batch.token_ids.device != self.kv.device:  # it has come from rank 0
+            batch = batch.to(self.kv.device)
+        if self.graphs is not None and self.graphs.takes(batch):
+            hidden = self.graphs.run(batch)
+        else:
+            hidden = self.model(batch, self.kv, self.operations)
+        last = hidden if rows is None else hidden[to_device(torch.tensor(rows, dtype=torch.int64), self.kv.device)]
+        return hidden, self.model.logits(last)
+
+
+class Shard:
+    """What each rank has: its part of the model, and a runner over its part of the pool. An engine of one rank has all.
+
+    All ranks call the same methods in the same order. Only the model writes to the pool (a page that is shared is full,
+    so none is copied to be written), and a batch says where; so ranks other than 0 keep no accounts of pages.
+    """
+
+    def __init__(self, group: Group = ALONE, model: Any = None) -> None:
+        self.group, self.model = group, model
+        self.runner: Decoder | None = None
+        self.operations: Operations | None = None  # chosen once
+
+    def load(self, folder: Path, dtype: torch.dtype) -> tuple:
+        """As `load_model`."""
+        from yaie.models.loader import load_model
+
+        loaded = load_model(folder, dtype, self.group.device, self.group)
+        self.model = loaded[0]
+        return loaded
+
+    def make_runner(
+        self,
+        kind: type[Decoder],
+        num_blocks: int,
+        block_size: int,
+        backend: str | Operations,
+        graphs: tuple[int, int] | None,
+    ) -> Decoder:
+        """A runner of this kind over a new pool; the old one is freed before.
+
+        graphs: the largest number of sequences, and of their tokens; None: every step asks for each operation
+        """
+        self.runner, config = None, self.model.config
+        shape = num_blocks, block_size, local_config(config, self.group.size).num_kv_heads, config.head_dim
+        kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
+        self.operations = self.operations or choose_operations(backend, self.model, kv)
+        can_record = graphs and self.operations.name == "cuda"
+        recorded = DecodeGraphs(self.model, kv, self.operations, *graphs) if can_record else None
+        self.runner = kind(self.model, kv, self.operations, recorded)
+        return self.runner
+
+    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.runner.forward(batch, rows)
+
+
+def load_split(name: str | Path, dtype: torch.dtype, device: str, size: int) -> tuple[Ranks, tuple]:
+    """Start ranks and have each load its part of a model; and what that returned here, on rank 0."""
+    from yaie.models.loader import find_folder
+
+    num_gpus = torch.cuda.device_count()
+    require(device in ("cpu", "cuda"), "ranks take the GPUs from 0 on: device must be 'cuda' or 'cpu'", device)
+    require(device == "cpu" or size <= num_gpus, f"tensor_parallel must be at most the {num_gpus} GPUs here", size)
+    folder = find_folder(name)  # fetched by one, if it must be
+    local_config(ModelConfig.from_folder(folder), size)  # refused before anything is started
+    ranks = Ranks(size, device, Shard)
+    try:
+        return ranks, ranks.call("load", folder, dtype)
+    except BaseException:
+        ranks.close()
+        raise
+
+
+def affordable_blocks(model: Any, config: ModelConfig, block_size: int, num_ranks: int, backend: str) -> int:
+    """How many pages a pool for this model may have, at least one."""
+    local = local_config(config, num_ranks)
+    values_per_token = 2 * local.num_layers * local.num_kv_heads * local.head_dim  # keys and values
+    if model.device.type == "cuda":
+        budget = int(torch.cuda.mem_get_info(model.device)[0] * GPU_POOL_FRACTION)
+    else:
+        budget = EMULATOR_POOL_BYTES if backend == "emulator" else CPU_POOL_BYTES
+    return max(1, budget // (block_size * values_per_token * model.dtype.itemsize))
