@@ -124,7 +124,9 @@ def called_on_torch(tmp_path_factory):
     chosen = [exercise for exercise in EXERCISES if exercise.language is PYTHON]
     with learners(tmp_path_factory.mktemp("python"), chosen):
         options = {"block_size": 4, "num_blocks": 16, "max_num_seqs": 3, "max_num_batched_tokens": 16}
-        llm = yaie.LLM("tiny", parts="exercises", backend="torch", device="cpu", policy="longest_prefix", **options)
+        llm = yaie.LLM(
+            "tiny", parts="exercises", backend="torch", device="cpu", policy="longest_prefix", overlap=True, **options
+        )
         outputs = llm.generate(prompts((20, 3, 17, 9, 20)), [GREEDY, DRAWN, GREEDY, DRAWN, GREEDY])
         assert all(output.finish_reason == "length" for output in outputs), llm.last_error
         return called_in_python(chosen)

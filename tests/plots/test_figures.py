@@ -56,6 +56,9 @@ def _gallery(name: str) -> dict[str, Figure]:
         "roofline": plots.roofline({n: (2.0**i, 1e12) for i, n in enumerate(several)}, 1e14, 1e12, title=name),
         "stacked": plots.stacked([{name: 3, "free": 5}, {name: 4, "free": 5}], labels=several[:2], title=name),
         "timeline": plots.timeline([(name, 0, 2, "prefill", name), ("B", 0, 1, "waiting"), ("B", 1, 50, "decode")]),
+        "lanes": plots.lanes(
+            [(name, 0, 2, name), ("B", 1.5, 3, "b"), (name, 2, 900.25, "c")], unit=name[:3], title=name
+        ),
         "probabilities": plots.probabilities(several, {name: [0.5, 0.5, 0], "B": [1, 0, 0]}, title=name),
         "threads_to_memory": plots.threads_to_memory([0, 400, None, 8], title=name),
         "thread_map": plots.thread_map([[[0, 4], [1]], [[1], [], [7]]], 6, title=name),
@@ -286,6 +289,13 @@ def test_timeline_says_what_it_shows():
     assert "A: prefill steps 0-1 (64), decode steps 2-4; B: waiting step 0." in alt
 
 
+def test_lanes_say_who_works_when():
+    """Would catch a picture whose bars nobody can read who does not see them."""
+    rows = [("host", 0, 2, "plan 1"), ("device", 2, 5, "step 1"), ("host", 2, 4, "plan 2")]
+    alt = plots.lanes(rows, title="Two").alt
+    assert alt == "Two. host: plan 1 from 0 to 2 ms, plan 2 from 2 to 4 ms; device: step 1 from 2 to 5 ms."
+
+
 def test_stacked_names_the_step_that_breaks_the_law():
     """Would catch: a leak that the picture does not show."""
     good = plots.stacked([{"free": 4, "private": 4}, {"free": 1, "private": 7}], pool=8)
@@ -382,6 +392,9 @@ def test_curves_stay_on_the_canvas(series):
         (lambda: plots.timeline([("a", 0, 1, "sleep")]), r"rows\[0\] has kind 'sleep'; expected one of waiting"),
         (lambda: plots.timeline([("a", 1, 1, "decode")]), r"rows\[0\] runs from 1 to 1"),
         (lambda: plots.timeline([("a", 0, 3, "decode"), ("a", 2, 4, "decode")]), r"rows\[1\] overlaps"),
+        (lambda: plots.lanes([]), "lanes: rows is empty"),
+        (lambda: plots.lanes([("a", 2, 1, "b")]), r"rows\[0\] runs from 2 to 1"),
+        (lambda: plots.lanes([("a", 0, 3, "b")], end=2), "lanes: end is 2; expected at least 3"),
         (lambda: plots.stacked([]), "stacked: steps is empty"),
         (lambda: plots.stacked([{"free": -1}]), r"stacked: steps\[0\]\['free'\] is -1"),
         (lambda: plots.lines({}, "x", "y"), "lines: series is empty"),

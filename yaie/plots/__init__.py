@@ -1,9 +1,10 @@
 """The figures that notebooks draw: plain data in, a `Figure` with alt text out. Nothing here imports the engine.
 
-svg: the canvas and `filmstrip`. tree: radix trees. memory: pages of a KV cache, warps and banks. attention: the way
-to a token's slot. charts: bars, a pool over time, probabilities. curves: measurements, the roofline. timeline: a
-continuous batch. model: matrices, rotation, shapes. threads: the elements of each thread. fragments: attention in tiles
-and the registers of a warp. widgets: sliders. profiles: what `profile = module.profile(...)` of `yaie.cuda` counted:
+svg: the canvas and `filmstrip`. tree: radix trees. memory: pages of a KV cache, warps and banks. attention: the way to
+a token's slot. charts: bars, a pool over time, probabilities. curves: measurements, the roofline. timeline: a
+continuous batch, and who works from when to when. model: matrices, rotation, shapes. threads: the elements of each
+thread. fragments: attention in tiles and the registers of a warp. widgets: sliders. profiles: what `profile =
+module.profile(...)` of `yaie.cuda` counted:
 
     plots.warp_trace(profile.trace)          # each instruction of the traced warp: thread -> sector or bank, its cost
     plots.warp_access(profile.trace[0])      # one of them in full: lines from threads to sectors, or the banks
@@ -19,7 +20,7 @@ from yaie.plots.model import FlowStep, flow, matrix, rotation
 from yaie.plots.profiles import profile_bars, warp_access, warp_trace
 from yaie.plots.svg import Figure, filmstrip
 from yaie.plots.threads import thread_map
-from yaie.plots.timeline import Span, timeline, timeline_rows
+from yaie.plots.timeline import Span, lanes, timeline, timeline_rows
 from yaie.plots.tree import TreeNode, radix_tree, tree_filmstrip, tree_from_cache, tree_from_graph
 from yaie.plots.widgets import Slider, slider
 
@@ -39,6 +40,7 @@ __all__ = [
     "filmstrip",
     "flow",
     "fragment_map",
+    "lanes",
     "lines",
     "matrix",
     "page_walk",

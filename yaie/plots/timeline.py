@@ -1,4 +1,4 @@
-"""A continuous batch over time: what the scheduler did with each request in each step."""
+"""What happened when: a continuous batch by requests and steps, and who worked from when to when."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from yaie.plots.svg import (
     MUTED,
     ORANGE,
     PALE,
+    PALETTE,
     SMALL,
     VERMILLION,
     Figure,
@@ -19,8 +20,10 @@ from yaie.plots.svg import (
     fit,
     ink_on,
     legend_height,
+    number,
     plural,
     require,
+    require_finite,
     text_width,
     tint,
     titled,
@@ -99,6 +102,51 @@ def timeline_rows(records: Iterable[Any]) -> list[Span]:
     return rows
 
 
+def lanes(
+    rows: Iterable[tuple[str, float, float, str]], *, unit: str = "ms", end: float | None = None, title: str = ""
+) -> Figure:
+    """Who works from when to when: one lane per worker (in order of first appearance), time from 0 to the right.
+
+    rows: (worker, start, end, what it does); what fits into its bar is written there, the alt text has all
+    end: where the time axis ends, so that two figures have the same scale; None: with the last bar
+    """
+    bars = [
+        (str(who), *(require_finite(at, "lanes: a time") for at in (start, stop)), what)
+        for who, start, stop, what in rows
+    ]
+    require(len(bars) > 0, "lanes: rows is empty; expected at least one (worker, start, end, label)")
+    for i, (_, start, stop, _) in enumerate(bars):
+        require(0 <= start < stop, f"lanes: rows[{i}] runs from {start} to {stop}; expected 0 <= start < end")
+    last = max(stop for _, _, stop, _ in bars)
+    require(end is None or end >= last, f"lanes: end is {end}; expected at least {last}")
+    last, names = end or last, list(dict.fromkeys(who for who, *_ in bars))
+    side = min(max(text_width(name) for name in names) + 14, 160)
+    inner = MAX_WIDTH - 2 * MARGIN - 16
+    scale, grid = (inner - side) / last, 34 * len(names) + 4
+    alt = "; ".join(f"{name}: " + ", ".join(_span(bar, unit) for bar in bars if bar[0] == name) for name in names)
+    figure, top = titled(title, MAX_WIDTH, grid + 34, f"{alt}.")
+    every = next(step for step in (10.0**power * n for power in range(-9, 13) for n in (1, 2, 5)) if step * scale >= 40)
+    for tick in range(int(last / every + 1e-9) + 1):
+        x = MARGIN + side + tick * every * scale
+        figure.line(x, top, x, top + grid, stroke=GRID)
+        text = number(tick * every) + ("" if tick else f" {unit}")
+        figure.text(x, top + grid + 16, text, size=SMALL, anchor="middle", fill=MUTED)
+    for row, name in enumerate(names):
+        figure.text(MARGIN, top + 23 + row * 34, fit(name, side - 10))
+    for who, start, stop, what in bars:
+        row = names.index(who)
+        x, y, width = MARGIN + side + start * scale, top + 4 + row * 34, (stop - start) * scale
+        fill = tint(PALETTE[row % len(PALETTE)], 60)
+        figure.rect(x, y, width, 28, fill=fill, radius=3)
+        figure.label(x, y, width, 28, what, size=SMALL, fill=ink_on(fill))
+    return figure
+
+
+def _span(bar: tuple[str, float, float, str], unit: str) -> str:
+    _, start, stop, what = bar
+    return f"{what} from {number(start)} to {number(stop)} {unit}"
+
+
 def _checked(spans: Sequence[Span]) -> Sequence[Span]:
     require(len(spans) > 0, "timeline: rows is empty; expected at least one span")
     for i, span in enumerate(spans):
@@ -116,11 +164,11 @@ def _axis(figure: Figure, x: int, top: int, step: int, first: int, last: int, he
     widest = text_width(str(last), SMALL) + 6
     every = next(n for n in (1, 2, 5, 10, 20) if n * step >= widest)  # a column is 12 wide or more
     figure.text(MARGIN, top + 13, "step", size=SMALL, fill=MUTED)
-    for number in range(first, last + 1):
-        left = x + (number - first) * step
+    for at in range(first, last + 1):
+        left = x + (at - first) * step
         figure.line(left, top + 20, left, top + height, stroke=GRID)
-        if number < last and (number - first) % every == 0:
-            figure.text(left + step / 2, top + 13, str(number), size=SMALL, anchor="middle", fill=MUTED)
+        if at < last and (at - first) % every == 0:
+            figure.text(left + step / 2, top + 13, str(at), size=SMALL, anchor="middle", fill=MUTED)
 
 
 def _bar(figure: Figure, x: int, y: int, width: int, span: Span) -> None:

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import torch
+
+from yaie.course.expect import Mismatch, expect, given
+from yaie.engine.llm import LLM
+from yaie.engine.sampling_params import SamplingParams
+from yaie.models import batch
+from yaie.models.loader import load_model
+
+LOOKS = "To look at a number is to wait for the step before: compute for all rows, and choose with `torch.where`."
+CASES: tuple[tuple[list[int], list[int], list[int]], ...] = (
+    # the batch, what the step before gives, the batch without places
+    ([-1], [40], [40]),
+    ([7], [40], [7]),
+    ([-1, -2], [40, 41], [40, 41]),
+    ([-2, -1], [40, 41], [41, 40]),
+    ([0, -2], [40, 41], [0, 41]),
+    ([-1, -2, 0], [40, 41], [40, 41, 0]),
+    ([700, -1], [40, 41], [700, 40]),
+    ([5, 700, 6, -3, 0], [40, 41, 42], [5, 700, 6, 42, 0]),
+    ([-3, -2], [40, 41, -1], [0, 41]),
+    ([-2, 9, -1], [-1, -1, 42], [0, 9, 0]),
+    ([-2], [40, 0], [0]),
+    ([3, 4, 5], [-1], [3, 4, 5]),
+)
+
+
+def check() -> None:
+    for token_ids, tokens, known in CASES:
+        with given(f"take_known({token_ids}, tokens={tokens})"):
+            given_tokens = torch.tensor(tokens)
+            got = batch.take_known(torch.tensor(token_ids), given_tokens)
+            expect(got, torch.tensor(known), "token ids")
+            expect(given_tokens.tolist(), tokens, "`tokens` afterwards", note="The host finds errors by the -1 there.")
+    with given("take_known of 3 token ids and 2 tokens on a device that does not tell its numbers"):
+        try:
+            got = batch.take_known(*(torch.zeros(n, dtype=torch.int64, device="meta") for n in (3, 2)))
+        except (NotImplementedError, RuntimeError) as error:
+            said = str(error).partition("\n")[0]
+            headline = "The numbers are right, but the host looked at one."
+            raise Mismatch("looks at numbers", said, "no look at a number", "", LOOKS, headline) from None
+        expect([*got.shape], [3], "shape of the token ids")
+    model = load_model("tiny")
+    prompts = [[5, 6, 7], [8, 9], [10, 11, 12, 13]]
+    lengths = [SamplingParams(temperature=0, max_tokens=n, ignore_eos=True) for n in (3, 6, 5)]
+    with given(f"LLM('tiny', overlap=True) answers {prompts} with 3, 6 and 5 tokens"):
+        answers = []
+        for overlap in (False, True):
+            llm = LLM(model, backend="torch", num_blocks=16, overlap=overlap)
+            answers.append([output.token_ids for output in llm.generate(prompts, lengths)])
+        expect(answers[1], answers[0], "tokens, which are those without overlap")
