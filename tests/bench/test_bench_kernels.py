@@ -1,6 +1,7 @@
 """The benchmark of the kernels: every family has cases, results are checked before timing, failures are shown."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -52,6 +53,22 @@ def test_wrong_results_are_not_timed():
             *("right", "lazy", "nan", "near", "broken", "torch")
         } - good
     assert "no such kernel" in next(row["error"] for row in record["calls"] if row["name"] == "broken")
+
+
+def test_calls_of_the_processor_are_timed_and_shares_are_shown(capsys):
+    """Would catch a peer on the processor without its time, and a table that leaves out what a card achieved of its
+    best, or computes it of the wrong numbers."""
+    case = make_case({})
+    work = replace(case.make(), on_cpu={"by hand": lambda: torch.arange(4.0).view(2, 2)})
+    record = kernels.measure_case(replace(case, make=lambda: work), SMALL, 0.1)
+    timed = {row["name"]: row for row in record["calls"] if "time" in row}
+    assert timed.keys() == {"right", "torch", "by hand"}
+    assert timed["by hand"]["clock"] == "wall time"
+    achieved = record["bytes"] / timed["by hand"]["time"].median
+    kernels.print_case(record, {record["ceiling"]: 2 * achieved})
+    line = next(line for line in capsys.readouterr().out.splitlines() if "by hand" in line)
+    assert " 50%" in line
+    assert kernels.rate(achieved, "B/s") in line
 
 
 def test_failures_are_shown_and_change_the_exit_status(monkeypatch, capsys, tmp_path):

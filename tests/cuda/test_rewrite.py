@@ -185,9 +185,25 @@ def test_specifiers_are_written_once(text, tmp_path):
 
     Kinds: none; before; after; with words between; another spelling of it; `extern`, which excludes `static`.
     """
-    line = next(line for line in rewritten(text, tmp_path).splitlines() if re.search(r"\bf(\(\)|\[2\])", line))
+    line = next(
+        line for line in rewritten(text, tmp_path).splitlines() if re.search(r"\b(?:emu_const_)?f(\(\)|\[2\])", line)
+    )
     line = line.partition("; [[maybe_unused]]")[0]  # the reference to a const array
     assert re.findall(r"\b(?:inline|__inline__|static|extern)\b", line) == [SPECIFIERS[text]]
+
+
+def test_a_launch_keeps_the_name_as_written(tmp_path):
+    """Would catch a finding in a kernel that nobody can find: its name with its template arguments is for people."""
+    text = "template <class T, int n> __global__ void k(T*) {}\nvoid run(float* x) { ::k<float, 2><<<1, 1>>>(x); }"
+    assert 'Launch("::k<float, 2>"' in rewritten(text, tmp_path)
+
+
+def test_a_static_function_at_the_end_is_no_variable(tmp_path):
+    """Would catch a file refused because its last device function is static, and only then: no semicolon follows."""
+    text = "__device__ int f() { static int calls[2]; return ++calls[0]; }\nstatic __device__ int g() { return f(); }"
+    done = rewritten(text, tmp_path)
+    assert done.count("aligned(65536)") == 1
+    assert "static  int g()" in done
 
 
 CLOCKS = """

@@ -165,6 +165,7 @@ class Rewriter:
         methods = {function.at for function in self.found.functions if function.in_class}
         for first, last in self.device_code:
             own = self._own_names(first, last)
+            body = next((i for i in words.top_level(first, last) if words[i] == "{"), last)
             for i in range(first, last):
                 if words[i] in BUILT_IN and words[i] not in own and words[i - 1] not in (".", "->", "::"):
                     words.instead(i, f"emu_{words[i]}()")
@@ -172,7 +173,7 @@ class Rewriter:
                     words.instead(i, "clock" if i in methods else "emu_clock32")
                 elif words[i] in ("for", "while", "do"):
                     self._mark_turns(i)
-                elif words[i] == "static" and self._is_local_variable(i):
+                elif words[i] == "static" and i > body and self._is_local_variable(i):
                     self.has_variables = True
                     words.instead(i, f"static {FAR_APART}")
                     self._show_reads(*self._statement(i))
