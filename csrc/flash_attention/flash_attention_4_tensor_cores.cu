@@ -51,29 +51,30 @@ struct Pages {
     int tile_pages, tile_slots;  // from a tile of keys to the next: whole pages, and the rest
 };
 
-// What Head is for contiguous keys: the rows of a tile of queries, in one head of keys and values, and what they see. Row
-// r is token r / group and query head r % group of those that share the head. (Aligned: tiles, which lie behind it in
-// shared memory, are to begin at a multiple of 128 bytes.)
+// What Head is for contiguous keys: the rows of this thread block in one head of keys and values, and what they see. Row r
+// of a tile of queries is token r / group and query head r % group of those that share the head; the block has those from
+// first_row on, and counts them from 0. (Aligned: tiles of keys, which lie behind it in shared memory, are to begin at a
+// multiple of 128 bytes.)
 template <typename T>
 struct alignas(128) Rows {
-    const T *query, *key, *value;  // of row 0; of slot 0
+    const T *query, *key, *value;  // of row 0 of the tile of queries; of slot 0
     T* out;
     const int* block_table;  // of the sequence
     int group, head_dim, query_stride, key_stride;
     float inverse_group;
-    int count, kv_len, last_page;
-    int first_row_sees;
-    int all_see;  // keys that every row of this thread block sees
+    int first_row, count, kv_len, last_page;
+    int first_token_sees;
+    int all_see;  // keys that every row sees
 
     __device__ int num_rows() const { return count; }
-    // row / group, by a product: exact for less than 2^20 rows.
-    __device__ int token_of(int row) const { return static_cast<int>((row + 0.5f) * inverse_group); }
+    // By a product instead of a division: exact for less than 2^20 rows.
+    __device__ int token_of(int row) const { return static_cast<int>((first_row + row + 0.5f) * inverse_group); }
     __device__ int64_t to_query(int row) const {
         const int token = token_of(row);
-        return static_cast<int64_t>(token) * query_stride + (row - token * group) * head_dim;
+        return static_cast<int64_t>(token) * query_stride + (first_row + row - token * group) * head_dim;
     }
     // Each token sees one key more than the token before.
-    __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + token_of(row), kv_len)); }
+    __device__ int visible_keys(int row) const { return max(0, min(first_token_sees + token_of(row), kv_len)); }
     __device__ bool all_rows_see(int num_keys, int) const { return num_keys <= all_see; }
 };
 
@@ -83,7 +84,7 @@ __device__ __forceinline__ int first_row_of_this_block() {
     return (gridDim.x - 1 - blockIdx.x) * Sizes<HEAD_DIM>::ROWS;
 }
 
-// The rows of tile blockIdx.z for the head of keys blockIdx.y. first_row: of this thread block.
+// The rows from first_row on of tile blockIdx.z, for the head of keys blockIdx.y.
 template <typename T>
 __device__ __forceinline__ Rows<T> rows_of_this_block(const T* query, const T* key, const T* value, T* out,
                                                       const Problem& problem, const Pages& pages, int first_row) {
@@ -96,11 +97,12 @@ __device__ __forceinline__ Rows<T> rows_of_this_block(const T* query, const T* k
     rows.head_dim = problem.head_dim;
     rows.query_stride = problem.num_heads * problem.head_dim;
     rows.key_stride = problem.num_kv_heads * problem.head_dim;
-    rows.count = tile.z * rows.group;
+    rows.first_row = first_row;
+    rows.count = tile.z * rows.group - first_row;
     rows.kv_len = tile.w + tile.z - 1;
     rows.last_page = (rows.kv_len - 1) / pages.block_size;
-    rows.first_row_sees = tile.w;
-    rows.all_see = rows.visible_keys(first_row);
+    rows.first_token_sees = tile.w;
+    rows.all_see = rows.visible_keys(0);
     const int64_t to_query = static_cast<int64_t>(tile.y) * rows.query_stride + kv_head * rows.group;
     rows.query = query + to_query;
     rows.out = out + to_query;
@@ -160,28 +162,36 @@ __device__ __forceinline__ void start_copy(const T* rows, int stride, int first,
     }
 }
 
-// The same for rows whose place `rows` knows, from first_row on.
+// The same for queries whose place `rows` knows.
 template <int HEAD_DIM, typename T>
-__device__ __forceinline__ void copy_queries(const Rows<T>& rows, int first_row, uint4* tile) {
+__device__ __forceinline__ void copy_queries(const Rows<T>& rows, uint4* tile) {
     constexpr int CHUNKS = HEAD_DIM / 8;
     constexpr int ROWS_AT_ONCE = THREADS / CHUNKS;
     const int chunk = threadIdx.x % CHUNKS;
 #pragma unroll 4
     for (int pass = 0; pass < Sizes<HEAD_DIM>::ROWS / ROWS_AT_ONCE; ++pass) {
         const int row = pass * ROWS_AT_ONCE + threadIdx.x / CHUNKS;
-        const bool exists = first_row + row < rows.count && 8 * chunk < rows.head_dim;
-        const T* source = rows.query + rows.to_query(first_row + row) + 8 * chunk;
+        const bool exists = row < rows.count && 8 * chunk < rows.head_dim;
+        const T* source = rows.query + rows.to_query(row) + 8 * chunk;
         yaie::cp_async_16(&tile[place<HEAD_DIM>(row, chunk)], source, exists ? 16 : 0);
     }
 }
 
 // The way through the pages of a sequence, tile of keys by tile. A warp copies KEYS / WARPS rows of each tile, and lane l
-// looks up where row_of_lane(l) lies; it asks for the page a tile ahead, so nobody waits for it.
+// looks up where row_of_lane(l) lies; the block is copied from the table a tile ahead, so nobody waits for it.
 template <int HEAD_DIM>
 struct PageWalk {
     static constexpr int KEYS = Sizes<HEAD_DIM>::KEYS, ROWS_AT_ONCE = 32 * 8 / HEAD_DIM;
-    int number, in_page;  // of the lane's key in the tile to be copied next: which page of the sequence, which slot of it
-    int page;             // the block of that page
+
+    // Of the lane's key in the tile to be copied next: which page of the sequence, which slot of the page, and which block
+    // of the pool that page is. In shared memory, since the registers are full.
+    struct Place {
+        int number, slot, block;
+    };
+    __device__ __forceinline__ static Place& place_of_thread() {
+        __shared__ Place places[THREADS];
+        return places[threadIdx.x];
+    }
 
     __device__ __forceinline__ static int row_of_lane(int lane) {
         return lane / ROWS_AT_ONCE * (ROWS_AT_ONCE * WARPS) + threadIdx.x / 32 * ROWS_AT_ONCE + lane % ROWS_AT_ONCE;
@@ -190,15 +200,16 @@ struct PageWalk {
     template <typename T>
     __device__ __forceinline__ void begin(const Rows<T>& rows, const Pages& pages) {
         const unsigned key = row_of_lane(threadIdx.x % 32), block_size = pages.block_size;
-        number = key / block_size;
-        in_page = key % block_size;
-        ask(rows, pages);
+        Place& first = place_of_thread();
+        first.number = key / block_size;
+        first.slot = key % block_size;
+        first.block = *entry(rows, first.number);
     }
 
-    // Behind the last key it is the last page: such keys are not copied.
+    // Of the block table; behind the last key that of the last page: such keys are not copied.
     template <typename T>
-    __device__ __forceinline__ void ask(const Rows<T>& rows, const Pages& pages) {
-        page = rows.block_table[min(number, rows.last_page)];
+    __device__ __forceinline__ static const int* entry(const Rows<T>& rows, int number) {
+        return rows.block_table + min(number, rows.last_page);
     }
 
     // Start copying the tile of keys that begins with key `first`, and that of values. All threads of the block call it.
@@ -207,7 +218,8 @@ struct PageWalk {
                                          uint4* values) {
         constexpr int CHUNKS = HEAD_DIM / 8;
         const int lane = threadIdx.x % 32, chunk = lane % CHUNKS;
-        const int slot = page * pages.block_size + in_page;
+        Place own = place_of_thread();
+        const int slot = own.block * pages.block_size + own.slot;
         // Read once: the compiler must take it that a copy may change what lies in shared memory.
         const char* key = reinterpret_cast<const char*>(rows.key + 8 * chunk);
         const char* value = reinterpret_cast<const char*>(rows.value + 8 * chunk);
@@ -221,13 +233,16 @@ struct PageWalk {
             yaie::cp_async_16(&keys[place<HEAD_DIM>(row, chunk)], key + offset, bytes);
             yaie::cp_async_16(&values[place<HEAD_DIM>(row, chunk)], value + offset, bytes);
         }
-        number += pages.tile_pages;
-        in_page += pages.tile_slots;
-        if (in_page >= pages.block_size) {
-            in_page -= pages.block_size;
-            ++number;
+        own.number += pages.tile_pages;
+        own.slot += pages.tile_slots;
+        if (own.slot >= pages.block_size) {
+            own.slot -= pages.block_size;
+            ++own.number;
         }
-        ask(rows, pages);
+        Place& next = place_of_thread();
+        next.number = own.number;
+        next.slot = own.slot;
+        yaie::cp_async_4(&next.block, entry(rows, own.number));  // there when this tile is
     }
 };
 
@@ -441,7 +456,7 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
         }
     }
     __syncthreads();
-    const int first_row = first_row_of_this_block<HEAD_DIM>();
+    const int first_row = PAGED ? 0 : first_row_of_this_block<HEAD_DIM>();  // as `rows` counts
     if (first_row >= rows.num_rows()) {
         return;
     }
@@ -470,7 +485,7 @@ __global__ void __launch_bounds__(THREADS, 2) tensor_cores_kernel(const T* query
     const int num_tiles = (rows.visible_keys(first_row + S::ROWS - 1) + S::KEYS - 1) / S::KEYS;
     if (num_tiles > 0) {
         if constexpr (PAGED) {
-            copy_queries<HEAD_DIM>(rows, first_row, queries);
+            copy_queries<HEAD_DIM>(rows, queries);
         } else {
             start_copy<HEAD_DIM, S::ROWS>(rows.query, rows.query_stride, first_row, rows.q_len, head_dim, queries);
         }
