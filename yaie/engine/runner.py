@@ -33,7 +33,9 @@ class Launched(NamedTuple):
     requests: list[Request]  # those that get a token
     tokens: torch.Tensor  # theirs, on the device: the next step can take them before the host has seen them
     logits: torch.Tensor  # from which these were chosen
-    on_host: tuple[torch.Tensor, ...]  # the tokens, and a mark for each computed token: NaN if something is wrong
+    on_host: tuple[
+        torch.Tensor, ...
+    ]  # the tokens, and a mark for each computed token: not finite if something is wrong
     arrived: torch.cuda.Event | None  # when `on_host` is filled; None where nothing is waited for
 
 
@@ -73,8 +75,8 @@ class ModelRunner(Decoder):
         hidden, logits = self.ranks.call("forward", batch, rows)
         tokens = self.next_tokens(requests, logits, context_lens)
         # The only look for NaN. A token sees itself, so if its key or value is not finite, its hidden state is not
-        # either. 0 times what is not finite is NaN.
-        marks = (hidden * 0).sum(dim=-1, dtype=torch.float32)
+        # either, nor is the sum of that.
+        marks = hidden.sum(dim=-1, dtype=torch.float32)
         on_host = tuple(tensor.to("cpu", non_blocking=True) for tensor in (tokens, marks))
         arrived = None
         if tokens.is_cuda:
@@ -100,8 +102,8 @@ class ModelRunner(Decoder):
             else:
                 logprobs = token_logprobs(launched.logits[row], token_id, request.params.logprobs)
                 results[request] = StepResult(token_id, logprobs)
-        if np.isnan(marks).any():
-            parts = np.split(np.isnan(marks), np.cumsum(list(launched.scheduled.values()))[:-1])
+        if not np.isfinite(marks).all():
+            parts = np.split(~np.isfinite(marks), np.cumsum(list(launched.scheduled.values()))[:-1])
             error = "the model computed numbers that are not finite for its tokens"
             for request, part in zip(launched.scheduled, parts, strict=True):
                 if part.any():

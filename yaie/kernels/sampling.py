@@ -329,18 +329,17 @@ def counter_uniforms(seeds: Sequence[int] | Tensor, steps: Sequence[int] | Tenso
     """
     seeds, steps = torch.as_tensor(seeds, dtype=torch.int64), torch.as_tensor(steps, dtype=torch.int64)
     low = 0xFFFFFFFF  # products and shifts keep the right 64 bits; what a sign fills in is masked out
-    counter = [steps & low, steps >> 32, torch.zeros_like(steps), torch.zeros_like(steps)]
-    key = [seeds & low, seeds >> 32]
-    for _ in range(10):
-        first, second = counter[0] * 0xD2511F53, counter[2] * 0xCD9E8D57
-        counter = [
-            second >> 32 & low ^ counter[1] ^ key[0],
-            second & low,
-            first >> 32 & low ^ counter[3] ^ key[1],
-            first & low,
-        ]
-        key = [key[0] + 0x9E3779B9 & low, key[1] + 0xBB67AE85 & low]
-    bits = (counter[1] << 32 | counter[0]) >> 11 & 2**53 - 1  # the 53 that a float64 holds
+    factors, growth = to_device(
+        torch.tensor([[[0xD2511F53], [0xCD9E8D57]], [[0x9E3779B9], [0xBB67AE85]]]), seeds.device
+    )
+    rounds = torch.arange(10, device=seeds.device)[:, None, None]
+    keys = torch.stack((seeds & low, seeds >> 32)) + rounds * growth & low
+    even = torch.stack((steps & low, torch.zeros_like(steps)))  # of the counter's four words the first and the third
+    odd = torch.stack((steps >> 32, torch.zeros_like(steps)))
+    for key in keys:
+        products = (even * factors).flip(0)
+        even, odd = products >> 32 & low ^ odd ^ key, products & low
+    bits = (odd[0] << 32 | even[0]) >> 11 & 2**53 - 1  # the 53 that a float64 holds
     return bits.double() / 2**53
 
 

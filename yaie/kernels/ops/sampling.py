@@ -73,8 +73,9 @@ class Torch(Family):
         if draws.drawn:
             probs = sampling.filtered_probabilities(logits[draws.rows].float(), draws.of_drawn)
             uniforms = sampling.counter_uniforms(draws.seeds, num_tokens - draws.firsts)[draws.rows]
-            tokens[draws.rows] = sampling.draw_tokens(probs, uniforms)
-        return tokens.masked_fill_(~largest.isfinite() | (tokens == logits.shape[1]), -1)
+            drawn = sampling.draw_tokens(probs, uniforms)
+            tokens[draws.rows] = drawn.masked_fill_(drawn == logits.shape[1], -1)
+        return tokens.where(largest - largest == 0, -1)  # NaN where it is not finite
 
 
 class Kernels(Launching):
