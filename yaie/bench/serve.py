@@ -43,7 +43,12 @@ SHAPES = {
 
 
 # What a variant changes in the engine.
-VARIANTS: dict[str, dict[str, Any]] = {"engine": {}, "no-graphs": {"graphs": False}, "torch": {"backend": "torch"}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "engine": {},
+    "no-overlap": {"overlap": False},
+    "no-graphs": {"graphs": False},
+    "torch": {"backend": "torch"},
+}
 
 
 def workload(
@@ -124,8 +129,9 @@ def main(arguments: list[str]) -> None:
         nargs="+",
         choices=VARIANTS,
         default=["engine"],
-        help="engine: as users have it; no-graphs: every kernel of a decode step launched by itself; torch: "
-        "PyTorch's operations instead of the kernels (default: engine)",
+        help="engine: as users have it; no-overlap: a step is planned when the one before it is done; no-graphs: every "
+        "kernel of a decode step launched by itself; torch: PyTorch's operations instead of the kernels (default: "
+        "engine)",
     )
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
