@@ -242,14 +242,17 @@ __global__ void __launch_bounds__(THREADS, 3) tensor_cores_kernel(Attention<type
     const int key_stride = a.num_kv_heads * a.head_dim * sizeof(T);  // in bytes
     uint4* tiles = shared + me.warp * F::WARP_TILES;                 // [STAGES][keys, values]
 
-    // Start copying the tile that begins `ahead` keys behind `chunk`, if there is one. `slot`: of the chunk that it is in.
+    // Start copying the tile that begins `ahead` keys behind `chunk`, if there is one. `slot`: of the chunk it is in.
     auto start = [&](int chunk, int ahead, int slot) {
         if (chunk + ahead < share.end) {
-            start_tile(me, head, slot, ahead % CHUNK_KEYS, key_stride, tiles + ahead / F::KEYS % STAGES * (2 * F::TILE));
+            uint4* tile = tiles + ahead / F::KEYS % STAGES * (2 * F::TILE);
+            start_tile(me, head, slot, ahead % CHUNK_KEYS, key_stride, tile);
         }
         yaie::cp_async_commit();  // also where there is no more: the wait counts groups
     };
-    auto slot_at = [&](int key) { return key < share.end ? slot_of_lane(block_table, key, share.end, a.block_size) : 0; };
+    auto slot_at = [&](int key) {
+        return key < share.end ? slot_of_lane(block_table, key, share.end, a.block_size) : 0;
+    };
     int slot = slot_at(share.begin);
     start(share.begin, 0, slot);
     start(share.begin, F::KEYS, slot);
