@@ -30,9 +30,9 @@ __device__ __forceinline__ uint32_t pack<__nv_bfloat16>(float low, float high) {
     return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-// The sums of two blocks of 8 columns, rounded, as the left operand of another product. Of an operand's four registers, 0
-// and 1 hold the rows l / 4 and l / 4 + 8 of the first 8 columns, 2 and 3 of the last 8: exactly the elements that the
-// lane has.
+// The sums of two blocks of 8 columns, rounded, as the left operand of another product. Of an operand's four registers,
+// 0 and 1 hold the rows l / 4 and l / 4 + 8 of the first 8 columns, 2 and 3 of the last 8: exactly the elements that
+// the lane has.
 template <typename T>
 __device__ __forceinline__ void to_operand(const float (&left)[4], const float (&right)[4], uint32_t (&a)[4]) {
     a[0] = pack<T>(left[0], left[1]);

@@ -13,9 +13,9 @@
 // - A warp has 32 rows (16 for head_dim above 128), so that what it fetches of keys and values serves 32 rows at once.
 // - Weights are powers of 2, with log2(e) in the scale of the scores: that is what the hardware computes.
 // - What was added up is scaled to a new maximum only when that has grown by more than a factor of 2^8.
-// - Keys and values may lie in the pages of a cache: flash_attention_4_paged. They are copied from where they lie; where
-//   that is, a lane asks a tile ahead. There a row is a token and one of the query heads that share a head of keys and
-//   values (GQA), so a few new tokens fill a tile, and the rows of a tile see nearly the same keys.
+// - Keys and values may lie in the pages of a cache: flash_attention_4_paged. They are copied from where they lie;
+//   where that is, a lane asks a tile ahead. There a row is a token and one of the query heads that share a head of
+//   keys and values (GQA), so a few new tokens fill a tile, and the rows of a tile see nearly the same keys.
 //
 // What it should gain: FlashAttention-2 reaches 350-370 TFLOP/s with this plan at head_dim 128 on an H100 or H200,
 // where rungs 2 and 3, without tensor cores, cannot pass 67 (its limit in fp32).
@@ -51,10 +51,10 @@ struct Pages {
     int tile_pages, tile_slots;  // from a tile of keys to the next: whole pages, and the rest
 };
 
-// What Head is for contiguous keys: the rows of this thread block in one head of keys and values, and what they see. Row r
-// of a tile of queries is token r / group and query head r % group of those that share the head; the block has those from
-// first_row on, and counts them from 0. (Aligned: tiles of keys, which lie behind it in shared memory, are to begin at a
-// multiple of 128 bytes.)
+// What Head is for contiguous keys: the rows of this thread block in one head of keys and values, and what they see.
+// Row r of a tile of queries is token r / group and query head r % group of those that share the head; the block has
+// those from first_row on, and counts them from 0. (Aligned: tiles of keys, which lie behind it in shared memory, are
+// to begin at a multiple of 128 bytes.)
 template <typename T>
 struct alignas(128) Rows {
     const T *query, *key, *value;  // of row 0 of the tile of queries; of slot 0
@@ -177,14 +177,14 @@ __device__ __forceinline__ void copy_queries(const Rows<T>& rows, uint4* tile) {
     }
 }
 
-// The way through the pages of a sequence, tile of keys by tile. A warp copies KEYS / WARPS rows of each tile, and lane l
-// looks up where row_of_lane(l) lies; the block is copied from the table a tile ahead, so nobody waits for it.
+// The way through the pages of a sequence, tile of keys by tile. A warp copies KEYS / WARPS rows of each tile, and lane
+// l looks up where row_of_lane(l) lies; the block is copied from the table a tile ahead, so nobody waits for it.
 template <int HEAD_DIM>
 struct PageWalk {
     static constexpr int KEYS = Sizes<HEAD_DIM>::KEYS, ROWS_AT_ONCE = 32 * 8 / HEAD_DIM;
 
-    // Of the lane's key in the tile to be copied next: which page of the sequence, which slot of the page, and which block
-    // of the pool that page is. In shared memory, since the registers are full.
+    // Of the lane's key in the tile to be copied next: which page of the sequence, which slot of the page, and which
+    // block of the pool that page is. In shared memory, since the registers are full.
     struct Place {
         int number, slot, block;
     };
@@ -212,7 +212,8 @@ struct PageWalk {
         return rows.block_table + min(number, rows.last_page);
     }
 
-    // Start copying the tile of keys that begins with key `first`, and that of values. All threads of the block call it.
+    // Start copying the tile of keys that begins with key `first`, and that of values. All threads of the block call
+    // it.
     template <typename T>
     __device__ __forceinline__ void copy(const Rows<T>& rows, const Pages& pages, int first, uint4* keys,
                                          uint4* values) {

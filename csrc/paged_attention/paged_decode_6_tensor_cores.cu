@@ -2,13 +2,17 @@
 //
 // What changed: rung 5 keeps four queries in a warp's registers and multiplies with its ordinary units, so with more
 // heads in a group other warps read the same keys again, and the multiplications take longer than the reading. Here the
-// heads of a group are the 16 rows of an mma, all warps of a thread block have the same rows, and each key is read once.
-// A group of fewer heads leaves rows empty: they cost nothing, since reading is what takes the time.
+// heads of a group are the 16 rows of an mma, all warps of a thread block have the same rows, and each key is read
+// once. A group of fewer heads leaves rows empty: they cost nothing, since reading is what takes the time.
 //
 // And there is no second kernel. Of the thread blocks that share a context, the last one to end merges what the others
 // have left in memory; a counter for each sequence and head of keys says which one that is.
 //
 // What it should gain: rung 5's share of the speed of reading, 94%, for up to 16 heads in a group.
+//
+// What it did gain on an H100: 64 requests of 4,096 tokens, 64 heads on 8 KV heads, in 394 us instead of 530, which is
+// 86% of what reading alone reaches; one request of 4,096 tokens, 32 heads on 8, in 14.7 us instead of 18.5. With up to
+// four heads in a group and a large batch rung 5 stays ahead, 371 to 396 us.
 //
 // Arguments as for rung 4, for 16-bit types and head_dim up to 128, and
 // counters: [num_seqs, num_kv_heads], 0 before and after a launch, of which no two may run at a time; null for 1 split
@@ -34,7 +38,8 @@ struct Fragments {
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 };
 
-// Where the 16-byte chunk of a key lies in a tile, so that ldmatrix, which reads a chunk of 8 keys, meets no bank twice.
+// Where the 16-byte chunk of a key lies in a tile, so that ldmatrix, which reads a chunk of 8 keys, meets no bank
+// twice.
 template <typename F>
 __device__ __forceinline__ int place(int key, int chunk) {
     return key * F::CHUNKS + (chunk ^ key % 8);
@@ -238,14 +243,17 @@ __global__ void __launch_bounds__(THREADS, 3) tensor_cores_kernel(Attention<type
     const int key_stride = a.num_kv_heads * a.head_dim * sizeof(T);  // in bytes
     uint4* tiles = shared + me.warp * F::WARP_TILES;                 // [STAGES][keys, values]
 
-    // Start copying the tile that begins `ahead` keys behind `chunk`, if there is one. `slot`: of the chunk that it is in.
+    // Start copying the tile that begins `ahead` keys behind `chunk`, if there is one. `slot`: of the chunk it is in.
     auto start = [&](int chunk, int ahead, int slot) {
         if (chunk + ahead < share.end) {
-            start_tile(me, head, slot, ahead % CHUNK_KEYS, key_stride, tiles + ahead / F::KEYS % STAGES * (2 * F::TILE));
+            uint4* tile = tiles + ahead / F::KEYS % STAGES * (2 * F::TILE);
+            start_tile(me, head, slot, ahead % CHUNK_KEYS, key_stride, tile);
         }
         yaie::cp_async_commit();  // also where there is no more: the wait counts groups
     };
-    auto slot_at = [&](int key) { return key < share.end ? slot_of_lane(block_table, key, share.end, a.block_size) : 0; };
+    auto slot_at = [&](int key) {
+        return key < share.end ? slot_of_lane(block_table, key, share.end, a.block_size) : 0;
+    };
     int slot = slot_at(share.begin);
     start(share.begin, 0, slot);
     start(share.begin, F::KEYS, slot);

@@ -1,5 +1,5 @@
-// Several thread blocks for one context (rungs 4 to 6): each writes a partial result, and a second kernel merges them (in
-// rung 6 the last thread block does).
+// Several thread blocks for one context (rungs 4 to 6): each writes a partial result, and a second kernel merges them
+// (in rung 6 the last thread block does).
 //
 // num_splits does not depend on what lies in device memory, so that a CUDA graph stays right when contexts grow: a
 // split takes split_tokens keys, or more where the context does not fit into num_splits; splits beyond it return.
