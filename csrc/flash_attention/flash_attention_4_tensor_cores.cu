@@ -63,7 +63,7 @@ struct alignas(128) Rows {
     int group, head_dim, query_stride, key_stride;
     float inverse_group;
     int first_row, count, kv_len, last_page;
-    int first_token_sees;
+    int first_row_sees;  // the first of the tile
     int all_see;  // keys that every row sees
 
     __device__ int num_rows() const { return count; }
@@ -74,7 +74,7 @@ struct alignas(128) Rows {
         return static_cast<int64_t>(token) * query_stride + (first_row + row - token * group) * head_dim;
     }
     // Each token sees one key more than the token before.
-    __device__ int visible_keys(int row) const { return max(0, min(first_token_sees + token_of(row), kv_len)); }
+    __device__ int visible_keys(int row) const { return max(0, min(first_row_sees + token_of(row), kv_len)); }
     __device__ bool all_rows_see(int num_keys, int) const { return num_keys <= all_see; }
 };
 
@@ -101,7 +101,7 @@ __device__ __forceinline__ Rows<T> rows_of_this_block(const T* query, const T* k
     rows.count = tile.z * rows.group - first_row;
     rows.kv_len = tile.w + tile.z - 1;
     rows.last_page = (rows.kv_len - 1) / pages.block_size;
-    rows.first_token_sees = tile.w;
+    rows.first_row_sees = tile.w;
     rows.all_see = rows.visible_keys(0);
     const int64_t to_query = static_cast<int64_t>(tile.y) * rows.query_stride + kv_head * rows.group;
     rows.query = query + to_query;
