@@ -70,7 +70,8 @@ def measure(num_requests: int, context: int, temperature: float, text: bool, num
     for number in range(num_requests):
         llm.add_request([(number * 7 + place * 13) % 1000 + 6 for place in range(context)], params)
     while len(llm.step()) < num_requests:
-        pass
+        if llm.last_error:
+            raise llm.last_error
 
     def median(step: Callable[[], Any]) -> float:
         times = []

@@ -33,9 +33,7 @@ class Launched(NamedTuple):
     requests: list[Request]  # those that get a token
     tokens: torch.Tensor  # theirs, on the device: the next step can take them before the host has seen them
     logits: torch.Tensor  # from which these were chosen
-    on_host: tuple[
-        torch.Tensor, ...
-    ]  # the tokens, and a mark for each computed token: not finite if something is wrong
+    on_host: tuple[torch.Tensor, ...]  # the tokens, and a mark for each computed token: finite if that is sound
     arrived: torch.cuda.Event | None  # when `on_host` is filled; None where nothing is waited for
 
 

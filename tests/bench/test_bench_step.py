@@ -1,0 +1,12 @@
+"""What Python does in a step: `python -m yaie.bench step`."""
+
+from yaie.bench import step
+
+
+def test_parts_are_of_the_step(capsys):
+    """Would catch a part whose function is gone or is not called: it would count for nothing."""
+    for temperature, text in ((0, False), (0.6, True)):
+        parts = step.measure(4, 20, temperature, text, num_steps=5)
+        assert all(seconds > 0 for seconds in parts.values()), parts
+    step.main(["--requests", "2", "--context", "8", "--steps", "3"])
+    assert "whole step" in capsys.readouterr().out
