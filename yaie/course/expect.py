@@ -170,14 +170,20 @@ def expect_sectors(profile: Any, most: float, *, note: str = "") -> None:
         raise Mismatch("sectors", got, expected, "", note, "The result is right, but bytes are moved for nothing.")
 
 
-def expect_lanes(profile: Any, elements: int, *, note: str, operation: str = "store") -> None:
+def expect_lanes(profile: Any, elements: int, *, note: str, operation: str = "store", width: int = 0) -> None:
     """Raise `Mismatch` where the threads of a warp do not work together, or go to one of the `elements` more than once.
 
-    Looks at the stores to global memory, or at the loads from there.
+    Looks at the stores to global memory, or at the loads from there. With `width`, the bytes of an element, smaller
+    accesses are told from repeated ones.
     """
     lines = [line for line in profile.lines if (line.space, line.operation) == ("global", operation)]
     lanes, requests = sum(line.lanes for line in lines), sum(line.requests for line in lines)
     done = {"store": "stored", "load": "loaded"}[operation]
+    narrowest = min((line.bytes_per_lane for line in lines), default=width)
+    if narrowest < width:
+        headline = f"The result is right, but elements of {width} bytes are {done} in smaller pieces."
+        got, expected = f"a {operation} of {narrowest} bytes", f"{operation}s of {width} bytes"
+        raise Mismatch("pieces", got, expected, "", note, headline)
     if lanes > elements:
         headline = f"The result is right, but elements are {done} more than once."
         got, expected = f"{lanes} {operation}s", f"{elements} {operation}s, one of each element"

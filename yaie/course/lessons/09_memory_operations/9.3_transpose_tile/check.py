@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import torch
 
-from yaie.course.expect import expect, expect_lanes, expect_no_bank_conflicts, expect_sectors, expect_share, given
+from yaie.course.expect import (
+    Mismatch,
+    expect,
+    expect_lanes,
+    expect_no_bank_conflicts,
+    expect_sectors,
+    expect_share,
+    given,
+)
 from yaie.course.language import engine_seam
 
 ONE_EACH = "A thread block has a thread for each element of its tile."
@@ -24,3 +32,9 @@ def check() -> None:
         expect_lanes(profile, 64 * 64, note=ONE_EACH)
         expect_share(profile, 1, note=ONE_EACH)
         expect_no_bank_conflicts(profile)
+    with given("profile of transpose_2_tiled, with PAD = 0, of 64 rows and 64 columns"):
+        profile = module.profile("transpose_2_tiled", x, torch.empty(64, 64), 64, 64)
+        if not any(line.bank_conflicts for line in profile.lines):
+            headline = "The result is right, but PAD is not what pads the tile."
+            note = "A row of the tile has TILE + PAD columns. With PAD = 0 the conflicts must show."
+            raise Mismatch("bank conflicts", "none with PAD = 0", "conflicts with PAD = 0", "", note, headline)

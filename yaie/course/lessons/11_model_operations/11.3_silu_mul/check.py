@@ -41,6 +41,12 @@ def check() -> None:
         with given(f"gate_up of {num_rows} rows of 2 * {size} small whole numbers"):
             module.silu_mul_2_packs(gate_up, out, num_rows, size, 0)
             expect(out, gate * torch.sigmoid(gate) * up, "out", tolerance=1e-4)
+    gate = torch.tensor([[-1.5, -1.125, 0.875, 2.125]]).half()  # a rounded sigmoid shows with each of these
+    out = torch.full(gate.shape, -1.0).half()
+    with given(f"gate = {gate.tolist()}, up = 1 everywhere, in float16"):
+        module.silu_mul_2_packs(torch.cat([gate, torch.ones_like(gate)], -1), out, 1, 4, DTYPES[torch.float16])
+        wanted = (gate.double() * torch.sigmoid(gate.double())).half()
+        expect(out, wanted, "out, in float16", note="Compute in float. The first that is rounded to T is silu(gate).")
     gate_up = torch.tensor([[1.0, 2.0, -1.0, 0.5, 5.0, 5.0, 3.0, 7.0]]).half()
     gate, up = gate_up.double().chunk(2, dim=-1)
     wanted = ((gate * torch.sigmoid(gate)).half().double() * up).half()

@@ -59,7 +59,7 @@ def check() -> None:
 
 def _expect_shared_work(profile: Any) -> None:
     expect_sectors(profile, 16, note=NEIGHBOURS)
-    expect_lanes(profile, 2048, note="Each unit of 16 bytes is copied by one thread.")
+    expect_lanes(profile, 2048, width=16, note="Each unit of 16 bytes is copied by one thread.")
     blocks = sum(math.prod(launch.grid) for launch in profile.launches)
     if blocks < 2:
         headline = "The result is right, but one thread block does all the work."

@@ -1,4 +1,4 @@
-// expect: elements are stored more than once
+// expect: elements of 16 bytes are stored in smaller pieces
 template <typename Unit>
 __global__ void copy_token(const Unit* cache, const int64_t* block_table, Unit* out, int block_size, int64_t units) {
     const int64_t position = blockIdx.x;
