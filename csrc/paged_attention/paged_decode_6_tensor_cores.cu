@@ -10,9 +10,9 @@
 //
 // What it should gain: rung 5's share of the speed of reading, 94%, for up to 16 heads in a group.
 //
-// What it did gain on an H100: 64 requests of 4,096 tokens, 64 heads on 8 KV heads, in 394 us instead of 530, which is
-// 86% of what reading alone reaches; one request of 4,096 tokens, 32 heads on 8, in 14.7 us instead of 18.5. With up to
-// four heads in a group and a large batch rung 5 stays ahead, 371 to 396 us.
+// What it did gain on an H200 (yaie/bench/results/LEDGER.md): 64 requests of 4,096 tokens, 64 heads on 8 KV heads, in
+// 278 us instead of 516, which is 85% of what reading alone reaches; one request of 4,096 tokens, 32 heads on 8, in 13.0
+// us instead of 18.0. With up to four heads in a group and long contexts of a large batch rung 5 stays ahead, 261 to 273.
 //
 // Arguments as for rung 4, for 16-bit types and head_dim up to 128, and
 // counters: [num_seqs, num_kv_heads], 0 before and after a launch, of which no two may run at a time; null for 1 split
