@@ -154,6 +154,38 @@ def test_after_an_abort_nothing_more_comes(fake):
     assert {chunk.request_id for chunk in chunks} == {gone, stays}
 
 
+def test_a_request_that_ended_before_its_caller_was_cut_is_shown_to_nobody(fake, monkeypatch):
+    """Would catch chunks under an id that nobody was given: whoever is cut while handing in asks for the id again, and
+    meanwhile other threads have computed the first request to its end."""
+    llm, prompt, params = LLM(fake, **OPTIONS), [1, 2, 3], SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
+    expected = llm.generate([prompt], params)[0].token_ids
+    insert = type(llm)._insert
+    monkeypatch.setattr(type(llm), "_insert", lambda self, request: insert(self, request) or cut.append(request))
+    monkeypatch.setattr(llm, "_lock", ServedBeforeTheCut(llm, cut := []))
+    with pytest.raises(KeyboardInterrupt):
+        llm.add_request(prompt, params, "a")
+    assert cut[0].is_finished
+    llm.add_request(prompt, params, "a")
+    assert [token_id for _ in range(9) for chunk in llm.step() for token_id in chunk.token_ids] == expected
+
+
+class ServedBeforeTheCut:
+    """An engine's lock. Who leaves it after handing in is cut, when others have already computed what was handed in."""
+
+    def __init__(self, llm: LLM, handed_in: list) -> None:
+        self.llm, self.lock, self.handed_in, self.is_first = llm, llm._lock, handed_in, True
+
+    def __enter__(self):
+        self.lock.acquire()
+
+    def __exit__(self, *error):
+        self.lock.release()
+        if self.handed_in and self.is_first and not self.llm._writing.gi_running:
+            self.is_first = False
+            self.llm.generate([[7, 8]], SamplingParams(temperature=0, max_tokens=9, ignore_eos=True))
+            raise KeyboardInterrupt
+
+
 def test_the_interrupt_of_one_stream_is_not_that_of_another(fake, monkeypatch):
     """Would catch a stream that waits for ever, or ends, because Ctrl-C hit while another one made the step."""
     llm = LLM(fake, **OPTIONS)

@@ -246,6 +246,7 @@ class Engine:
             request = self._forgotten[0]
             if self._requests.get(request.request_id) is request:
                 self._abort(request)
+            request.finish_reason = "abort"  # also of one that has ended meanwhile: its chunks are for nobody
             self._forgotten.popleft()
 
     @property
@@ -435,9 +436,8 @@ class Engine:
         output = self._output(request) if request.is_finished else None
         logprobs = request.logprobs[-len(token_ids) :] if token_ids and request.logprobs else ()
         chunk = StreamChunk(request.request_id, request.text.take(), list(token_ids), output, 0, logprobs)
-        num_tokens = request.num_output_tokens
-        request.queue.append(Delivery(request, num_tokens, chunk))  # from here on it is true
-        request.num_delivered_tokens = num_tokens
+        request.queue.append(Delivery(request, request.num_output_tokens, chunk))  # from here on it is true
+        request.num_delivered_tokens = request.num_output_tokens
         if output:
             self._forget(request)
 
