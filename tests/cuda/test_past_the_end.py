@@ -86,3 +86,21 @@ def test_outside_a_variable(compiler):
             if bool(said) != bool(expected) or expected not in said or (said and not NAME.search(said)):
                 wrong.append((kind, element, n, i, "read" if reads else "write", said))
     assert not wrong, (len(wrong), wrong[:5])
+
+
+CODE = """
+__global__ void far_off(const int* x, int* y, long offset) { y[0] = x[offset]; }
+extern "C" int distance(const int* x, int* y, cudaStream_t s) {
+    long offset = (reinterpret_cast<char*>(&far_off) - reinterpret_cast<const char*>(x)) / 4;
+    far_off<<<1, 1, 0, s>>>(x, y, offset);
+    return cudaGetLastError();
+}
+"""
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_an_index_that_leads_into_code(compiler):
+    """Would catch numbers read from the machine code of a module, where a wild index may lead: they pass for results."""
+    module = yaie.cuda.load(CODE, backend="emulator", compiler=compiler)
+    with pytest.raises(yaie.cuda.KernelError, match="out-of-bounds read"):
+        module.distance(torch.zeros(4, dtype=torch.int32), torch.zeros(1, dtype=torch.int32))

@@ -162,7 +162,8 @@ def build_for_emulator(source: Source, compiler: str, check: bool, flags: Sequen
         source.refuse_conflicts()
     options = [*flags_for(compiler, check), *flags]
     inputs = (source.fingerprint(), str(source.path), headers_digest(), rewriting_digest(), compiler_version(compiler))
-    link = ["-shared", "-Wl,-Bsymbolic", *(CHECK_LINK_FLAGS if check else [])]
+    # Literals apart from code, so that whoever reads code has gone astray; not every linker does that by itself.
+    link = ["-shared", "-Wl,-Bsymbolic", "-Wl,-z,separate-code", *(CHECK_LINK_FLAGS if check else [])]
     target = folder() / f"{short_name(source)}-{digest(*inputs, *options, *link)}.so"
 
     # Macros of ours may differ from those of the compiled header, which g++ then takes if it did not meet them.

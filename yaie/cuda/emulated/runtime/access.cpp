@@ -158,6 +158,7 @@ static void check_variable(Engine* e, Address a, unsigned size, int kind, uint32
 }
 
 void check_module_data(Engine* e, Address a, unsigned size, int kind, uint32_t pc, Strength strength) {
+  if (a - session.text_begin < session.text_end - session.text_begin) report_bad_address(e, a, size, kind, pc);  // code
   check_variable(e, a, size, kind, pc);
   if (!(e->checks & kRaces) || !in_data(a)) return;
   for (auto& r : session.ranges) {
