@@ -100,7 +100,7 @@ extern "C" int distance(const int* x, int* y, cudaStream_t s) {
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_an_index_that_leads_into_code(compiler):
-    """Would catch numbers read from the machine code of a module, where a wild index may lead: they pass for results."""
+    """Would catch numbers read from a module's machine code, where a wild index may lead: they pass for results."""
     module = yaie.cuda.load(CODE, backend="emulator", compiler=compiler)
     with pytest.raises(yaie.cuda.KernelError, match="out-of-bounds read"):
         module.distance(torch.zeros(4, dtype=torch.int32), torch.zeros(1, dtype=torch.int32))

@@ -86,6 +86,7 @@ class Kernels(Launching):
             3: named_as_file("sampling/sample_3_list"),
         }
     }
+    STEP_FILES = (RUNGS["sample"][3][0],)
 
     def sample(self, logits, temperature=1.0, top_p=1.0, top_k=-1, generator=None, *, seeds=None, steps=None, **more):
         rows, settings = sampling.prepare(logits, temperature, top_p, top_k, **more)
