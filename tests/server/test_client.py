@@ -54,7 +54,7 @@ def test_an_error_of_the_server_is_shown(typed, capsys, monkeypatch):
         raise RuntimeError("planted")
 
     with running(tiny()) as server:
-        monkeypatch.setattr(server.llm.runner, "run", fail)
+        monkeypatch.setattr(server.llm.runner, "launch", fail)
         typed("2+3=", "/exit")
         assert cli.main(["chat", "--server", server.url]) == 0
         said = capsys.readouterr().out
