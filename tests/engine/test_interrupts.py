@@ -245,6 +245,32 @@ def test_a_forgotten_stream_may_be_collected_in_the_middle_of_a_step(fake, place
     assert chunks[-1].output.token_ids == alone(fake, [3, 4])
 
 
+def test_a_forgotten_stream_may_be_collected_before_a_change_begins(fake, monkeypatch):
+    """Would catch a change that is not made, because another came between its being set up and its beginning: a request
+    was lost, with a StopIteration for whoever handed it in."""
+    llm = LLM(fake, **OPTIONS)
+    forgotten = [llm.stream([[5, 6], [9, 8, 7]], DRAWN)]
+    next(forgotten[0])
+
+    class Collecting:
+        def __get__(self, engine, kind=None):
+            return vars(engine)["_writing"]
+
+        def __set__(self, engine, change):
+            vars(engine)["_writing"] = change
+            forgotten.clear()
+
+    monkeypatch.setattr(engine_module.Engine, "_writing", Collecting(), raising=False)
+    mine = llm.add_request([3, 4], DRAWN)
+    assert not forgotten
+    chunks = llm.step()
+    assert list(llm._requests) == [mine]
+    while llm.has_unfinished_requests:
+        chunks += llm.step()
+    assert chunks[-1].output.token_ids == alone(fake, [3, 4])
+    llm.check_integrity()
+
+
 def test_a_call_from_inside_a_step_is_refused_and_changes_nothing(fake, monkeypatch):
     """Would catch a step in a step, as from a signal's handler: both would give the same pages away."""
     llm = LLM(fake, **OPTIONS)

@@ -150,9 +150,8 @@ class Engine:
         self._forgotten: deque[Request] = deque()  # whoever wanted their answers is gone
         self._lock = threading.RLock()  # held by the thread that works on the engine
         _engines.add(self)
-        # Generators that run while the bookkeeping changes, and while steps are made for a stream (those hand out
-        # nothing). `gi_running` is right however they end, where a flag would be left standing by a cut just before
-        # its reset. The lock cannot tell: its thread may take it twice.
+        # They run while the bookkeeping changes, and while steps are made for a stream (those hand out nothing).
+        # `gi_running` is right however they end; a flag would stay set by a cut, and a lock's thread may take it twice.
         self._writing, self._filling = self._write(str), self._fill(self._queue)
         self._sound = False  # is the bookkeeping whole?
         self._make_pool()
@@ -317,10 +316,11 @@ class Engine:
         with self._lock:
             if self._writing.gi_running:
                 raise RuntimeError(FROM_INSIDE)
-            self._writing = self._write(action, *arguments)
-            next(self._writing)
+            (writing := self._write(action, *arguments)).send(None)
+            writing.send(writing)
 
     def _write(self, action: Callable[..., None], *arguments: Any) -> Generator:
+        self._writing = yield  # itself, running: a stream that is collected just before this makes a change of its own
         if not self._sound:
             self._start_over()
         self._sound = False
