@@ -12,7 +12,8 @@ from yaie.engine.output import TokenLogprobs
 from yaie.engine.request import Request
 from yaie.kernels import sampling
 from yaie.kernels.checks import require
-from yaie.kernels.sampling import Draws, to_device
+from yaie.kernels.devices import to_device
+from yaie.kernels.sampling import Draws
 from yaie.models.batch import Batch, TableRows, pack, take_known
 from yaie.models.shard import Decoder
 from yaie.parallel.ranks import OneRank, Ranks
@@ -76,10 +77,7 @@ class ModelRunner(Decoder):
         # either, nor is the sum of that.
         marks = hidden.sum(dim=-1, dtype=torch.float32)
         on_host = tuple(tensor.to("cpu", non_blocking=True) for tensor in (tokens, marks))
-        arrived = None
-        if tokens.is_cuda:
-            arrived = torch.cuda.Event()
-            arrived.record()
+        arrived = torch.cuda.current_stream(tokens.device).record_event() if tokens.is_cuda else None
         return Launched(scheduled, requests, tokens, logits, on_host, arrived)
 
     def results(self, launched: Launched) -> dict[Request, StepResult]:

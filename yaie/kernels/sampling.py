@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from yaie.kernels import checks, radix_tree
+from yaie.kernels.devices import to_device
 
 Parameter = float | Sequence[float] | Tensor
 Generators = torch.Generator | Sequence[torch.Generator | None] | None
@@ -282,20 +283,19 @@ class Draws:
         self.drawn = [row for row, t in enumerate(settings.temperature) if t != 0]
         self.of_drawn = Settings(*([values[row] for row in self.drawn] for values in settings))
 
-        def on_device(values: Sequence, dtype: torch.dtype) -> Tensor:
-            return to_device(torch.tensor(values, dtype=dtype), device)
-
-        self.temperature = on_device(settings.temperature, torch.float32)
-        self.top_p = on_device(settings.top_p, torch.float64)
-        self.top_k = on_device(settings.top_k, torch.int32)
-        self.max_distance = on_device(settings.min_p, torch.float32).log().abs()  # not -log: of 1 that is -0
-        self.seeds, self.firsts = on_device(seeds, torch.int64), on_device(firsts, torch.int64)
-        self.rows = on_device(self.drawn, torch.int64)
+        self.parameters = for_kernels(settings, device)
+        numbers = (torch.tensor(values, dtype=torch.int64) for values in (seeds, firsts, self.drawn))
+        self.seeds, self.firsts, self.rows = (to_device(values, device) for values in numbers)
 
 
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on a device. Nothing waits: a copy to a GPU is made from pinned memory."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+def for_kernels(settings: Settings, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Parameters of rows as the kernels take them: temperature, top_k, top_p, and how far below the largest logit a
+    token may lie for min_p, in logits."""
+    temperature = to_device(torch.tensor(settings.temperature, dtype=torch.float32), device)
+    top_k = to_device(torch.tensor(settings.top_k, dtype=torch.int32), device)
+    top_p = to_device(torch.tensor(settings.top_p, dtype=torch.float64), device)
+    min_p = to_device(torch.tensor(settings.min_p, dtype=torch.float32), device)
+    return temperature, top_k, top_p, min_p.log().abs()  # not -log: of 1 that is -0
 
 
 def filtered_probabilities(logits: Tensor, settings: Settings) -> Tensor:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from yaie.kernels.devices import to_device
 from yaie.kernels.kv_cache import KVCacheManager
-from yaie.kernels.sampling import to_device
 
 
 @dataclass

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from yaie.kernels.checks import require
+from yaie.kernels.devices import to_device
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
-from yaie.kernels.sampling import to_device
 from yaie.models.backend import choose_operations
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig

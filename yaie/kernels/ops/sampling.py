@@ -113,18 +113,11 @@ class Kernels(Launching):
         def on_device(values: Any, dtype: torch.dtype) -> Tensor | None:
             return None if values is None else torch.as_tensor(values, dtype=dtype).to(rows.device, non_blocking=True)
 
-        parameters = (
-            on_device(settings.temperature, torch.float32),
-            on_device([min(k, rows.shape[1]) for k in settings.top_k], torch.int32),
-            on_device(settings.top_p, torch.float64),
-            on_device(settings.min_p, torch.float32).log().abs(),  # not -log: of 1 that is -0
-        )
         numbers = on_device(uniforms, torch.float64), on_device(seeds, torch.int64), on_device(steps, torch.int64)
-        return self._draw(rows, *parameters, *numbers, limits)
+        return self._draw(rows, *sampling.for_kernels(settings, rows.device), *numbers, limits)
 
     def choose(self, logits: Tensor, draws: Draws, num_tokens: Tensor) -> Tensor:
-        parameters = draws.temperature, draws.top_k, draws.top_p, draws.max_distance
-        return self._draw(logits, *parameters, None, draws.seeds, num_tokens - draws.firsts, None)
+        return self._draw(logits, *draws.parameters, None, draws.seeds, num_tokens - draws.firsts, None)
 
     def _draw(self, rows: Tensor, *parameters: Tensor | None) -> Tensor:
         """The launch itself: parameters, numbers and limits as the launcher takes them, on the device."""
