@@ -9,8 +9,8 @@ into the queue of the request (`_land`). On a GPU steps overlap: the next is pla
 
 A plan needs lengths, and these are known before the tokens: whoever decodes has one more. The token itself is a place
 in the device's memory, where the next step takes it (`Request.expect`). Who has all tokens that it may have is not
-planned again. Who ends by what a token says has one step too many: when the token is seen, the step after it is on its
-way, and what that gives is dropped. It writes to pages that have gone back by then, but a device does its steps in
+planned again. Who ends by what a token says has one step too many: when the token is seen, the step after it is in
+flight, and what that gives is dropped. It writes to pages that have gone back by then, but a device does its steps in
 order, so their next owner writes after it. A step stays in flight only if all in it decode, without a penalty (which
 needs the tokens), and the next is planned behind it only if it has pages for all; else it is taken first.
 
@@ -359,7 +359,7 @@ class Engine:
         scheduled = self.scheduler.schedule()
         if not scheduled:
             if self._flights:
-                return False  # the last token of everyone is on its way
+                return False  # the last token of everyone is in flight
             raise RuntimeError(f"the scheduler has {len(self._requests)} requests and chose none of them")
         self._totals["preemptions"] += len(self.scheduler.preempted)
         work = self._work(scheduled) if self.trace is not None else {}
