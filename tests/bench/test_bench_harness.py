@@ -66,7 +66,8 @@ def test_facts_are_those_of_this_run():
     facts = harness.environment("kernels", ["--family", "memory"], clock="CPU time")
     assert facts["command"] == "python -m yaie.bench kernels --family memory"
     assert facts["times"].startswith("CPU time; medians")
-    assert facts["versions"]["torch"] == torch.__version__
+    installed, imported = (version.partition("+")[0] for version in (facts["versions"]["torch"], torch.__version__))
+    assert installed == imported  # the packages of some indexes do not name the build (2.14.1 for 2.14.1+cu130)
     assert facts["device"] == harness.cpu_name() != ""
     assert harness.results_path("a", {"device": "NVIDIA H100 80GB HBM3 (1)"}).name == "a-nvidia-h100-80gb-hbm3-1.json"
 
