@@ -396,5 +396,6 @@ def test_what_many_texts_come_to_is_told_whole(exercises):
     """A report that was cut off would be taken for one that the learner's code has forged."""
     own, texts = Sandbox(), [f"raise ValueError('{'x' * 9000}')"] * 30
     report = own.run(job("") | {"texts": texts, "each": 10.0, "time_limit": 60.0})
-    assert report["end"] == "finished" and len(report["result"]["reports"]) == len(texts)
+    assert report["end"] == "finished"
+    assert len(report["result"]["reports"]) == len(texts)
     own.close()
