@@ -28,7 +28,7 @@ from yaie.kernels.devices import to_device
 
 Parameter = float | Sequence[float] | Tensor
 Generators = torch.Generator | Sequence[torch.Generator | None] | None
-Tokens = Sequence[Sequence[int]] | Tensor
+Tokens = Sequence[Sequence[int]] | Tensor  # ids for each row, or a bool mask [num_seqs, vocab_size]
 
 # --- the steps: each on logits [num_seqs, vocab_size], float32, with parameters [num_seqs]; dropped is -inf --
 
@@ -37,11 +37,7 @@ def apply_temperature(logits: Tensor, temperature: Tensor) -> Tensor:
     """`(logits - largest of the row) / temperature`; at temperature 0 (greedy) 0 at the largest logit, -inf elsewhere.
 
     Subtracting first changes no probability and keeps a tiny temperature from overflowing. Of equal largest logits
-    greedy keeps the lowest id.
-
-    Args:
-        logits: `[num_seqs, vocab_size]`, float32; -inf is allowed, but not in a whole row.
-        temperature: `[num_seqs]`, at least 0. Below 1 sharpens, above 1 flattens.
+    greedy keeps the lowest id. Logits may be -inf, but not in a whole row.
     """
     is_greedy = (temperature == 0)[:, None]
     shifted = logits - logits.amax(dim=-1, keepdim=True)
@@ -51,12 +47,7 @@ def apply_temperature(logits: Tensor, temperature: Tensor) -> Tensor:
 
 
 def keep_largest(logits: Tensor, counts: Tensor) -> Tensor:
-    """Keep the `counts[row]` largest logits of each row, the rest become -inf; among equals lower ids are kept.
-
-    Args:
-        logits: `[num_seqs, vocab_size]`.
-        counts: `[num_seqs]`, int64, from 1 to `vocab_size`.
-    """
+    """Keep the `counts[row]` (int64, 1 to `vocab_size`) largest logits of each row; among equals lower ids are kept."""
     keeps_all = counts >= logits.shape[-1]
     ranks = counts.masked_fill(keeps_all, 1)[:, None]
     smallest_kept = logits.topk(int(ranks.max()), dim=-1).values.gather(1, ranks - 1)
@@ -75,13 +66,9 @@ def keep_top_k(logits: Tensor, top_k: Tensor) -> Tensor:
 
 
 def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
-    """Keep the smallest set of most likely tokens whose probability reaches `top_p[row]`; the rest become -inf.
+    """Keep the smallest set of most likely tokens whose probability reaches `top_p[row]`; 1 keeps all.
 
     The token that crosses the threshold is kept: 0.7 of `[.5, .3, .15, .05]` keeps two tokens.
-
-    Args:
-        logits: `[num_seqs, vocab_size]`.
-        top_p: `[num_seqs]`, above 0 and at most 1; 1 keeps all.
     """
     keeps_all = top_p == 1
     largest = largest_until(logits.softmax(dim=-1), top_p.masked_fill(keeps_all, 0))
@@ -113,12 +100,10 @@ def keep_min_p(logits: Tensor, min_p: Tensor) -> Tensor:
 def apply_penalties(
     logits: Tensor, in_prompt: Tensor, in_output: Tensor, repetition_penalty: Tensor, presence_penalty: Tensor
 ) -> Tensor:
-    """Make tokens that occurred before less likely.
+    """Make tokens less likely that are `in_prompt` or `in_output`, `[num_seqs, vocab_size]`, bool.
 
-    Args:
-        in_prompt, in_output: `[num_seqs, vocab_size]`, bool: tokens of the prompt, of the output so far.
-        repetition_penalty: for tokens of both a positive logit is divided by it, and a negative one multiplied.
-        presence_penalty: subtracted from the logits of tokens of the output.
+    For tokens of both a positive logit is divided by the repetition penalty, and a negative one multiplied. The
+    presence penalty is subtracted from the logits of tokens of the output.
     """
     repetition_penalty = repetition_penalty[:, None]
     punished = torch.where(logits > 0, logits / repetition_penalty, logits * repetition_penalty)
@@ -142,18 +127,14 @@ def draw_uniforms(num_seqs: int, generator: Generators = None) -> Tensor:
 
 
 def draw_tokens(probs: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw one token per row by inverting the cumulative distribution.
+    """Draw one token per row by inverting the cumulative distribution: `[num_seqs]`, int64.
 
     Token `i` gets the numbers from (probability of all tokens before `i`) up to, not including, that plus its own. A
-    token of probability 0 gets none.
+    token of probability 0 gets none, and a row with NaN gives `vocab_size`.
 
     Args:
-        probs: `[num_seqs, vocab_size]`, not negative, each row with a positive sum (it need not be 1). A row with NaN
-            gives `vocab_size`.
+        probs: `[num_seqs, vocab_size]`, not negative, each row with a positive sum (it need not be 1).
         uniforms: `[num_seqs]`, float64, from [0, 1).
-
-    Returns:
-        `[num_seqs]`, int64.
     """
     cumulative = probs.double().cumsum(dim=-1)
     total = cumulative[:, -1:]
@@ -184,19 +165,18 @@ class SamplingKernel:
             temperature, top_p, top_k: one value for all rows, or one per row (sequence or tensor).
             generator: one per row (list), or one for all rows, which then depend on their order.
             more: by name, `min_p` (0), `repetition_penalty` (1) and `presence_penalty` (0), likewise; for the penalties
-                `prompt_tokens`, `output_tokens`: token ids for each row, or a bool mask `[num_seqs, vocab_size]`.
+                `prompt_tokens` and `output_tokens`.
 
-        Raises:
-            ValueError: naming the row: a parameter out of range, NaN or +inf, or no token left to choose.
+        ValueError names the row: a parameter out of range, NaN or +inf, or no token left to choose.
         """
-        rows, settings = checked(logits, temperature, top_p, top_k, **more)
+        rows, settings = prepare(logits, temperature, top_p, top_k, **more)
         check_generators(generator, len(rows))
         probs = filtered_probabilities(rows, settings)
         return draw_tokens(probs, draw_uniforms(len(rows), generator)).view(logits.shape[:-1])
 
     def probabilities(self, logits: Tensor, *args: Any, **more: Any) -> Tensor:
         """The distribution that `sample` draws from: float32, shaped like logits. Arguments as for `sample`."""
-        return filtered_probabilities(*checked(logits, *args, **more)).view(logits.shape)
+        return filtered_probabilities(*prepare(logits, *args, **more)).view(logits.shape)
 
 
 class Settings(NamedTuple):
@@ -206,30 +186,6 @@ class Settings(NamedTuple):
     top_p: list[float]
     top_k: list[int]
     min_p: list[float]
-
-
-def checked(logits: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Settings]:
-    """`prepare` with everything checked first."""
-    checks.tensor("logits", logits)
-    right = logits.ndim in (1, 2) and logits.dtype in checks.FLOATS and logits.shape[-1] > 0
-    checks.require(right, "logits must be floating, [num_seqs, vocab_size] or [vocab_size]", logits)
-    logits = logits.reshape(-1, logits.shape[-1])
-    given = dict(zip(("temperature", "top_p", "top_k"), args, strict=False)) | more
-    for name in RULES:
-        value = given.get(name, 1)
-        if isinstance(value, Tensor):
-            checks.tensor(name, value)
-        values = _per_row(value, len(logits))
-        alike = len(values) == len(logits)
-        checks.require(alike, f"{name} has {len(values)} values for {len(logits)} rows of logits")
-        for row, value in enumerate(values):
-            check_parameter(name, value, f"row {row}")
-    for name in ("prompt_tokens", "output_tokens"):
-        _check_tokens(name, given.get(name), logits)
-    rows, settings = prepare(logits, *args, **more)
-    rows = rows.float()
-    check_rows(rows)
-    return rows, settings
 
 
 def prepare(
@@ -244,12 +200,18 @@ def prepare(
     prompt_tokens: Tokens | None = None,
     output_tokens: Tokens | None = None,
 ) -> tuple[Tensor, Settings]:
-    """All that comes before the filters, unchecked: logits `[num_seqs, vocab_size]`, and the settings of each row."""
+    """All that comes before the filters, checked: `[num_seqs, vocab_size]` float32, and the settings of each row."""
+    checks.tensor("logits", logits)
+    right = logits.ndim in (1, 2) and logits.dtype in checks.FLOATS and logits.shape[-1] > 0
+    checks.require(right, "logits must be floating, [num_seqs, vocab_size] or [vocab_size]", logits)
     logits = logits.reshape(-1, logits.shape[-1])
-    num_seqs = len(logits)
-    settings = Settings(*(_per_row(value, num_seqs) for value in (temperature, top_p, top_k, min_p)))
-    repetition, presence = _per_row(repetition_penalty, num_seqs), _per_row(presence_penalty, num_seqs)
-    return penalised(logits, repetition, presence, prompt_tokens, output_tokens), settings
+    given = temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty
+    *settings, repetition, presence = (_per_row(name, x, len(logits)) for name, x in zip(RULES, given, strict=True))
+    _check_tokens("prompt_tokens", prompt_tokens, logits)
+    _check_tokens("output_tokens", output_tokens, logits)
+    rows = penalised(logits, repetition, presence, prompt_tokens, output_tokens).float()
+    check_rows(rows)
+    return rows, Settings(*settings)
 
 
 def penalised(
@@ -355,11 +317,17 @@ RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
 }
 
 
-def _per_row(value: Parameter, num_seqs: int) -> list:
-    """A parameter as one number per row."""
+def _per_row(name: str, value: Parameter, num_seqs: int) -> list:
+    """A parameter as one number per row, each checked."""
+    if isinstance(value, Tensor):
+        checks.tensor(name, value)
     if hasattr(value, "tolist"):  # a tensor or an array
         value = value.tolist()
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * num_seqs
+    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * num_seqs
+    checks.require(len(values) == num_seqs, f"{name} has {len(values)} values for {num_seqs} rows of logits")
+    for row, each in enumerate(values):
+        check_parameter(name, each, f"row {row}")
+    return values
 
 
 def check_parameter(name: str, value: Any, whose: str) -> None:
