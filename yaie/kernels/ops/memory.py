@@ -67,15 +67,9 @@ class Kernels(Launching):
     def copy_blocks(self, key_cache, value_cache, block_mapping):
         num_layers = key_cache.shape[0] if key_cache.ndim == 5 else 1
         num_blocks, block_size = key_cache.shape[-4:-2]
-        self.launch["memory/copy_blocks.cu", "copy_blocks_2_vectors"](
-            key_cache,
-            value_cache,
-            block_mapping.long().contiguous(),
-            len(block_mapping),
-            num_layers,
-            num_blocks,
-            block_size * token_bytes(key_cache),
-        )
+        sizes = num_layers, num_blocks, block_size * token_bytes(key_cache)
+        pairs = block_mapping.long().contiguous()
+        self.launch["memory/copy_blocks.cu", "copy_blocks_2_vectors"](key_cache, value_cache, pairs, len(pairs), *sizes)
 
     def reshape_and_cache(self, key, value, key_cache, value_cache, slot_mapping):
         # A launcher takes addresses: it sees neither dtypes nor strides.
@@ -90,10 +84,9 @@ class Kernels(Launching):
         )
 
     def gather_pages(self, cache, block_table, context_len):
-        out = cache.new_empty(context_len, *cache.shape[2:])
-        self.launch["memory/gather_pages.cu", "gather_pages"](
-            cache, block_table.long().contiguous(), out, context_len, cache.shape[1], token_bytes(cache)
-        )
+        out, table = cache.new_empty(context_len, *cache.shape[2:]), block_table.long().contiguous()
+        launch = self.launch["memory/gather_pages.cu", "gather_pages"]
+        launch(cache, table, out, context_len, cache.shape[1], token_bytes(cache))
         return out
 
 
