@@ -9,8 +9,6 @@ fixed: which kernels, how many thread blocks, which addresses. So
 * everything that changes from step to step lies in tensors that stay where they are, and is filled in before a replay.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any

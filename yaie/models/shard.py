@@ -1,7 +1,5 @@
 """What each rank of an engine has: a model, or a part of one, over a pool of pages. One rank has all."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -9,8 +9,6 @@ An operation does not check numbers: arguments are right, or the results are not
 (a dtype, a shape) it refuses, with `BackendError`, before anything has changed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from yaie.kernels.ops import attention, memory, model, paged_attention, radix, sampling
@@ -21,9 +19,7 @@ BACKENDS = ("torch", "cuda", "emulator")
 
 
 class TorchOperations(attention.Torch, memory.Torch, paged_attention.Torch, model.Torch, radix.Torch, sampling.Torch):
-    """The operations by PyTorch. `rungs`: {"attention": 1} keeps scores in memory, 2 takes PyTorch's flash kernel where
-    that applies; likewise "rms_norm" and "rope".
-    """
+    """The operations by PyTorch. `rungs`: 1 for "attention", "rms_norm" and "rope" is the plain way, see RUNGS."""
 
     name = "torch"
 

@@ -1,7 +1,5 @@
 """Attention over contiguous keys and values."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """What the checked functions of all families have in common; their checks are made of `kernels.checks`."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Any

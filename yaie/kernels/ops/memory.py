@@ -1,7 +1,5 @@
 """The memory of the paged cache: copying blocks, storing new keys and values, collecting pages. Any dtype will do."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """What a decoder computes between its matrix products: norms, rotary positions, gates, the embedding."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -5,8 +5,6 @@ are long and sequences few; and tiles of queries of a prefill. Nothing reads fro
 follows from shapes and from the longest context alone, so a decode can be captured in a CUDA graph (`decode_plan`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache

@@ -1,7 +1,5 @@
 """The radix tree, asked for many requests at once. Collecting the pages of a match is `gather_pages`."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Sequence
 

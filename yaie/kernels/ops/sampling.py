@@ -5,8 +5,6 @@ tokens that sorting would keep: among equal logits the lower id goes first. Pena
 far; torch applies them before the launch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
