@@ -87,6 +87,10 @@ def test_the_old_name_of_the_entry_is_read():
     assert torch.equal(rope.rope_inv_freq(8, scaling={"type": "linear", "factor": 4.0}), rope.rope_inv_freq(8) / 4)
 
 
+def rotated_to(x, positions, inv_freq):
+    return rope.rotate(x, *rope.rope_cos_sin(positions, inv_freq))
+
+
 def test_rotation_is_that_of_transformers():
     """Catches pairs taken as neighbours, a turn the wrong way round, and positions that are ignored."""
     from transformers.models.llama import modeling_llama as modeling
@@ -97,8 +101,8 @@ def test_rotation_is_that_of_transformers():
     angles = positions[..., None] * inv_freq
     table = torch.cat((angles, angles), dim=-1)
     expected = modeling.apply_rotary_pos_emb(query, key, table.cos(), table.sin(), unsqueeze_dim=2)
-    close(rope.apply_rope(query, positions, inv_freq), expected[0], 1e-6)
-    close(rope.apply_rope(key, positions, inv_freq), expected[1], 1e-6)
+    close(rotated_to(query, positions, inv_freq), expected[0], 1e-6)
+    close(rotated_to(key, positions, inv_freq), expected[1], 1e-6)
 
 
 def test_scores_depend_on_distance_only():
@@ -106,7 +110,7 @@ def test_scores_depend_on_distance_only():
     query, key, inv_freq = rand(1, 1, 32), rand(1, 1, 32, seed=1), rope.rope_inv_freq(32)
 
     def score(m, n):
-        rotated = (rope.apply_rope(x, torch.tensor([p]), inv_freq) for x, p in ((query, m), (key, n)))
+        rotated = (rotated_to(x, torch.tensor([p]), inv_freq) for x, p in ((query, m), (key, n)))
         return torch.einsum("thd,thd->", *rotated)
 
     close(score(3, 10), score(1003, 1010), 1e-4)
@@ -120,7 +124,7 @@ def test_angles_stay_exact_for_half_precision_input(dtype):
     angles = positions.double()[:, None, None] * inv_freq.double()
     a, b = x.double().chunk(2, dim=-1)
     expected = torch.cat((a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()), dim=-1)
-    actual = rope.apply_rope(x, positions, inv_freq)
+    actual = rotated_to(x, positions, inv_freq)
     assert actual.dtype == dtype
     close(actual, expected, {torch.float16: 2e-3, torch.bfloat16: 2e-2}[dtype])
     assert rope.rope_cos_sin(positions, inv_freq)[0].dtype == torch.float32

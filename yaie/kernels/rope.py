@@ -31,16 +31,12 @@ def rope_inv_freq(
     max_position_embeddings: int | None = None,
     seq_len: int | None = None,
 ) -> Tensor:
-    """Inverse frequencies in radians per position, `[head_dim / 2]`, float32.
+    """Inverse frequencies in radians per position, `[head_dim / 2]`, float32. ValueError: an odd head_dim; a type, or
+    an entry of `scaling`, that this function does not implement.
 
-    Args:
-        scaling: `rope_scaling` (or `rope_parameters`) of a Hugging Face configuration.
-        max_position_embeddings: context length of training; only `dynamic` needs it.
-        seq_len: only for `dynamic`: the longest sequence that these frequencies must serve; up to
-            `max_position_embeddings` nothing is scaled.
-
-    Raises:
-        ValueError: an odd head_dim; a type, or an entry of `scaling`, that this function does not implement.
+    scaling: `rope_scaling` (or `rope_parameters`) of a Hugging Face configuration
+    max_position_embeddings, seq_len: only for `dynamic`: the context length of training, and the longest sequence that
+        these frequencies must serve; up to the former nothing is scaled
 
     Source: `llama3` from the Llama 3.1 release; `dynamic` is NTK-aware scaling.
     """
@@ -95,13 +91,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn every pair of numbers of every head by its angle: `(a, b)` becomes `(a cos - b sin, b cos + a sin)`.
 
     Pair `i` is `(x[..., i], x[..., i + head_dim / 2])`, as in Hugging Face checkpoints (not neighbours `2i`, `2i + 1`).
-
-    Args:
-        x: `[..., num_heads, head_dim]`.
-        cos, sin: `[..., 1, head_dim / 2]`, from `rope_cos_sin`.
-
-    Returns:
-        The same shape and dtype as `x`; computed in the precision of `cos`.
+    `x` is `[..., num_heads, head_dim]`; the result is like it, computed in the precision of `cos` and `sin`, which come
+    from `rope_cos_sin`.
     """
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
@@ -113,15 +104,3 @@ def rotate_in_place(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     across = first * sin
     first.mul_(cos).addcmul_(second, sin, value=-1)
     second.mul_(cos).add_(across)
-
-
-def apply_rope(x: Tensor, positions: Tensor, inv_freq: Tensor) -> Tensor:
-    """Rotate `x` `[..., num_heads, head_dim]` to `positions` `[...]`; see `rope_cos_sin` and `rotate`."""
-    checks.tensor("x", x, checks.FLOATS)
-    checks.tensor("positions", positions, checks.INTEGERS)
-    checks.tensor("inv_freq", inv_freq, checks.FLOATS)
-    fits = x.ndim >= 2 and x.shape[:-2][x.ndim - 2 - positions.ndim :] == positions.shape
-    require(fits, f"positions must be {list(x.shape[:-2])} for x {list(x.shape)}, got {list(positions.shape)}")
-    pairs = list(inv_freq.shape) == [x.shape[-1] // 2] and x.shape[-1] % 2 == 0
-    require(pairs, f"inv_freq must be [head_dim / 2] for x {list(x.shape)}, got {list(inv_freq.shape)}")
-    return rotate(x, *rope_cos_sin(positions, inv_freq))
