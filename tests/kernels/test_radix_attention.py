@@ -567,7 +567,7 @@ def test_padding_is_not_seen():
         ("num_kv_heads", {"num_kv_heads": 3}),
         ("positive", {"num_kv_heads": 0}),
         ("positive", {"hidden_size": 0}),
-        (r"shape \(4,\)", {"inv_freq": torch.ones(8)}),
+        (r"inv_freq must be \[4\]", {"inv_freq": torch.ones(8)}),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_at_construction(match, arguments):
