@@ -45,19 +45,14 @@ def operations(backend: str) -> Operations:
 
 
 def resolve(backend: str, on_gpu: bool, obstacle: Callable[[str], str | None]) -> str:
-    """The backend that computes for a caller who asked for `backend`.
+    """The backend that computes for a caller who asked for `backend`, "auto" or one of `BACKENDS`.
 
     A backend that was asked for by its name computes, or none does. "auto" on the CPU is torch, and never the
     emulator, which is for looking at kernels; on a GPU it is cuda, unless something is in the way: then torch.
 
-    Args:
-        backend: "auto" or one of `BACKENDS`.
-        on_gpu: whether the tensors are on a GPU.
-        obstacle: what is in the way of a backend, None if nothing is. Asked only where the answer counts.
-
-    Raises:
-        ValueError: there is no such backend.
-        BackendError: the named backend cannot run here, or not on tensors that are where these are.
+    `obstacle` says what is in the way of a backend, None if nothing is; it is asked only where the answer counts.
+    ValueError: there is no such backend. BackendError: the one that was named cannot run here, or not on tensors that
+    are where these are.
     """
     if backend == "auto":
         return "cuda" if on_gpu and obstacle("cuda") is None else "torch"

@@ -16,10 +16,9 @@ class Torch(Family):
     def copy_blocks(self, key_cache: Tensor, value_cache: Tensor, block_mapping: Tensor) -> None:
         """Copy whole blocks inside the pool, in place: keys and values, in all layers that are given.
 
-        Args:
-            key_cache, value_cache: `[num_layers, num_blocks, block_size, num_kv_heads, head_dim]`, or one layer.
-            block_mapping: `[num_pairs, 2]`, int32 or int64: source and destination of each copy. They run in no
-                particular order, so no destination may be named twice or be a source.
+        key_cache, value_cache: `[num_layers, num_blocks, block_size, num_kv_heads, head_dim]`, or one layer
+        block_mapping: `[num_pairs, 2]`, int32 or int64: source and destination of each copy. They run in no particular
+            order, so no destination may be named twice or be a source.
         """
         sources, destinations = block_mapping.long().unbind(dim=1)
         for cache in (key_cache, value_cache):
@@ -31,11 +30,10 @@ class Torch(Family):
     ) -> None:
         """Store the keys and values of new tokens in their slots (KV append), in place, in the dtype of the cache.
 
-        Args:
-            key, value: `[num_tokens, num_kv_heads, head_dim]`, any floating dtype, also views with gaps.
-            key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer.
-            slot_mapping: `[num_tokens]`, int32 or int64: slot `s` is row `s % block_size` of block `s // block_size`;
-                -1 stores nothing (padding). Slots must differ.
+        key, value: `[num_tokens, num_kv_heads, head_dim]`, any floating dtype, also views with gaps
+        key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer
+        slot_mapping: `[num_tokens]`, int32 or int64: slot `s` is row `s % block_size` of block `s // block_size`; -1
+            stores nothing (padding). Slots must differ.
         """
         if key.dtype != key_cache.dtype:
             key, value = key.to(key_cache.dtype), value.to(key_cache.dtype)

@@ -48,15 +48,10 @@ class Torch(Family):
     ) -> Any:
         """What `paged_attention_forward` needs to know of a flat batch, prepared once for all layers of a step.
 
-        Args:
-            block_tables: `[num_seqs, max_blocks]`, int32 or int64; entries beyond a context may be anything.
-            context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included.
-            query_lens: `[num_seqs]`, the number of queries of each sequence: the last tokens of its context. None: one
-                each.
-            key_cache: any layer of the cache; only its shape, dtype and device are used.
-
-        Raises:
-            BackendError: the kernels do not take a cache of this dtype or shape.
+        block_tables: `[num_seqs, max_blocks]`, int32 or int64; entries beyond a context may be anything
+        context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included
+        query_lens: `[num_seqs]`, queries of each sequence, the last tokens of its context; None: one each
+        key_cache: any layer of the cache; only its shape, dtype and device are used
         """
         sizes = {"block_size": key_cache.shape[1], "num_kv_heads": key_cache.shape[2]}
         return paged.plan_attention(block_tables, context_lens, query_lens, **sizes)
@@ -64,9 +59,7 @@ class Torch(Family):
     def decode_plan(self, block_tables: Tensor, context_lens: Tensor, max_context_len: int, key_cache: Tensor) -> Any:
         """The plan of a batch of decodes whose tables and lengths stay where they are and may change: for a CUDA graph.
 
-        Args:
-            block_tables: `[num_seqs, max_blocks]` int32. context_lens: `[num_seqs]` int32; 0 for a row that is padding.
-            max_context_len: the longest context to be fast for; longer ones are right.
+        Both are int32; a context of 0 is a row of padding, and one beyond `max_context_len` is right, but not fast.
         """
         raise BackendError("torch's attention over pages asks the host for lengths, so it cannot be captured")
 
@@ -81,17 +74,13 @@ class Torch(Family):
         scale: float | None = None,
         plan: Any = None,
     ) -> Tensor:
-        """Causal attention over pages; the keys and values of the query tokens must be in the pages already.
+        """Causal attention over pages, which have the keys and values of the query tokens already. Like query.
 
-        Args:
-            query: flat, `[num_tokens, num_heads, head_dim]`, the tokens of each sequence next to each other.
-            key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer.
-            block_tables, context_lens, query_lens: as for `plan_attention`; not looked at if there is a plan.
-            scale: factor of the scores; None means `1 / sqrt(head_dim)`.
-            plan: from `plan_attention` or `decode_plan` of the same operations.
-
-        Returns:
-            Like query, in its dtype.
+        query: flat, `[num_tokens, num_heads, head_dim]`, the tokens of each sequence next to each other
+        key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer
+        block_tables, context_lens, query_lens: as for `plan_attention`; not looked at if there is a plan
+        scale: factor of the scores; None means `1 / sqrt(head_dim)`
+        plan: from `plan_attention` or `decode_plan` of the same operations
         """
         if plan is None:
             plan = self.plan_attention(block_tables, context_lens, query_lens, key_cache)
@@ -188,29 +177,28 @@ class Kernels(attention.Kernels, memory.Kernels):
             key, value = (self.gather_pages(cache, pages, context_len)[None] for cache in (key_cache, value_cache))
             out[rows] = self.attention_forward(query[None, rows], key, value, True, scale)[0]
         if plan.num_decodes:
-            self._decode(query, key_cache, value_cache, plan, scale, out)
+            self._decode(query, (key_cache, value_cache), plan, scale, out)
         if plan.prefill_tiles is not None:
-            self._prefill(query, key_cache, value_cache, plan, scale, out)
+            self._prefill(query, (key_cache, value_cache), plan, scale, out)
         return out
 
-    def _decode(
-        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
-    ) -> None:
+    def _decode(self, query: Tensor, caches: tuple[Tensor, Tensor], plan: PagedPlan, scale, out: Tensor) -> None:
         """Write the rows of `out` that belong to the plan's decodes."""
+        key_cache, _ = caches
         rung, tiles, tables = self.rungs["paged_decode"], plan.decode_tiles, plan.block_tables
         if rung == 6 and not tensor_cores_pay(query, key_cache, plan.num_decodes):
             rung = 5
-        num_splits, split_tokens = plan.few_splits if rung == 6 else (plan.num_splits, plan.split_tokens)
+        splits = plan.few_splits if rung == 6 else (plan.num_splits, plan.split_tokens)
         launcher = Kernels.RUNGS["paged_decode"][rung]
-        launch, caches = self.launch[launcher], (key_cache, value_cache)
-        shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale, num_splits, split_tokens)
+        launch = self.launch[launcher]
+        shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale, splits)
         if rung >= 4:
             lse = parts = None
-            if num_splits > 1:
-                lse = query.new_empty((plan.num_decodes, query.shape[1], num_splits), dtype=torch.float32)
+            if splits[0] > 1:
+                lse = query.new_empty((plan.num_decodes, query.shape[1], splits[0]), dtype=torch.float32)
                 parts = lse.new_empty((*lse.shape, query.shape[2]))
-            splits = (parts, lse, plan.counters) if rung == 6 else (parts, lse)
-            launch(query, *caches, tables, plan.context_lens, tiles, out, *splits, shape)
+            merged = (parts, lse, plan.counters) if rung == 6 else (parts, lse)
+            launch(query, *caches, tables, plan.context_lens, tiles, out, *merged, shape)
         elif tiles is None:
             launch(query, *caches, tables, plan.context_lens, out, shape)
         else:
@@ -220,41 +208,30 @@ class Kernels(attention.Kernels, memory.Kernels):
             launch(query[rows], *caches, tables[seqs], lens.contiguous(), part, shape)
             out[rows] = part
 
-    def _prefill(
-        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
-    ) -> None:
+    def _prefill(self, query: Tensor, caches: tuple[Tensor, Tensor], plan: PagedPlan, scale, out: Tensor) -> None:
         """Write the rows of `out` that belong to the plan's prefills."""
+        key_cache, _ = caches
         (_, num_heads, head_dim), (_, block_size, num_kv_heads, _) = query.shape, key_cache.shape
         tables = plan.block_tables
         if query.dtype.itemsize == 2:
             query, scale = attention.with_positive_scale(query, scale)
         for tiles in plan.prefill_tiles.split(MAX_GRID):  # tiles are the third direction of the grid
-            pages = query, key_cache, value_cache, tables, tiles, out
+            pages = query, *caches, tables, tiles, out
             if query.dtype.itemsize == 2:
                 sizes = len(tiles), plan.tile_tokens, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1]
                 self.launch[Kernels.PREFILL_16_BIT](*pages, *sizes, scale, dtype_code(query, TAKES))
             else:  # tensor cores take 16-bit types
-                shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale)
+                shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale, (1, 1))
                 self.launch[Kernels.PREFILL](*pages, shape)
 
-    def _shape(
-        self,
-        launcher: Launcher,
-        query: Tensor,
-        key_cache: Tensor,
-        plan: PagedPlan,
-        num_tiles: int,
-        scale: float | None,
-        num_splits: int = 1,
-        split_tokens: int = 1,
-    ) -> Any:
+    def _shape(self, launcher: Launcher, query: Tensor, key_cache: Tensor, plan: PagedPlan, num_tiles, scale, splits):
         """What a launcher takes besides tensors, checked and made once for all layers that follow a plan."""
         (_, num_heads, head_dim), (_, block_size, num_kv_heads, _) = query.shape, key_cache.shape
         key = launcher, num_tiles, num_heads, scale
         if key not in plan.shapes:
             tile_tokens = plan.tile_tokens if launcher == Kernels.PREFILL else 1
             of_heads = num_heads, num_kv_heads, head_dim
-            of_pages = block_size, plan.block_tables.shape[1], num_splits, split_tokens
+            of_pages = block_size, plan.block_tables.shape[1], *splits
             numbers = head_dim**-0.5 if scale is None else scale, dtype_code(query, TAKES)
             make = self.module(launcher[0]).structs["PagedShape"]
             plan.shapes[key] = make(num_tiles, tile_tokens, *of_heads, *of_pages, *numbers)
@@ -265,10 +242,9 @@ def tensor_cores_pay(query: Tensor, key_cache: Tensor, num_seqs: int) -> bool:
     """Whether decodes are faster by rung 6 than by rung 5: where that would read keys twice, since it has up to four
     heads of a group in a warp, and where there is so little to do that one launch less is felt."""
     (_, num_heads, head_dim), num_kv_heads = query.shape, key_cache.shape[2]
-    pays = num_heads >= FEWEST_HEADS_FOR_TENSOR_CORES * num_kv_heads or num_seqs * num_kv_heads <= _num_multiprocessors(
-        key_cache.device
-    )
-    return pays and query.dtype.itemsize == 2 and head_dim <= 128
+    has_groups = num_heads >= FEWEST_HEADS_FOR_TENSOR_CORES * num_kv_heads
+    has_little = num_seqs * num_kv_heads <= _num_multiprocessors(key_cache.device)
+    return (has_groups or has_little) and query.dtype.itemsize == 2 and head_dim <= 128
 
 
 def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int]:

@@ -19,10 +19,8 @@ class Torch(Family):
     def match_prefixes(self, tree: FlatTree, tokens: Tensor, lengths: Sequence[int]) -> Positions:
         """The longest prefix of each row that a radix tree holds, in whole pages, as `radix_tree.match_prefix` does.
 
-        Args:
-            tree: from `radix_ops.flatten`, on the device of tokens.
-            tokens: `[num_rows, max_len]`, int64.
-            lengths: `[num_rows]`, tokens of each row; what comes after them may be anything.
+        tree: from `radix_ops.flatten`, on the device of tokens
+        tokens: `[num_rows, max_len]`, int64; of each row the first `lengths` count
         """
         edges, starts, children = (part.cpu().numpy() for part in tree[:3])
         page, found = tree.page_size, []
@@ -49,10 +47,9 @@ class Torch(Family):
     def choose_victims(self, last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int) -> Tensor:
         """The nodes of a prefix cache that go, first to go first, to free at least `num_tokens` (or all there are).
 
-        Args:
-            last_used: `[num_nodes]`, int64, from 0: the smallest goes first, among equals the higher number.
-            sizes: `[num_nodes]`, int64, what each node frees.
-            evictable: `[num_nodes]`, bool.
+        last_used: `[num_nodes]`, int64, from 0: the smallest goes first, among equals the higher number
+        sizes: `[num_nodes]`, int64, what each node frees
+        evictable: `[num_nodes]`, bool
 
         A use touches a node and all above it, so a parent is never older than its children and never goes before them:
         one pass over all nodes gives the order in which `PrefixCache.evict` takes leaf after leaf.

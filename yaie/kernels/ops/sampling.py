@@ -31,27 +31,21 @@ class Torch(Family):
         seeds: Sequence[int] | None = None,
         steps: Sequence[int] | None = None,
     ) -> Tensor:
-        """A token for each row: `[num_seqs]`, int64. A row with NaN, +inf or nothing but -inf gives a number of no
-        meaning, which may be -1.
+        """A token for each of `rows` `[num_seqs, vocab_size]`: `[num_seqs]`, int64. A row with NaN, +inf or nothing but
+        -inf gives a number of no meaning, which may be -1.
 
-        Args:
-            rows: `[num_seqs, vocab_size]`; computed in float32.
-            uniforms: `[num_seqs]`, float64, from [0, 1), on any device; None: those of `seeds` and `steps`.
+        `uniforms`: `[num_seqs]`, float64, from [0, 1), on any device; None: those of `seeds` and `steps`.
         """
         uniforms = sampling.counter_uniforms(seeds, steps) if uniforms is None else uniforms
         tokens = sampling.draw_tokens(sampling.filtered_probabilities(rows.float(), settings), uniforms)
         return tokens.masked_fill_(tokens == rows.shape[1], -1)
 
     def choose(self, logits: Tensor, draws: Draws, num_tokens: Tensor) -> Tensor:
-        """The next token of every row, without a wait: ids `[num_seqs]`, int64, on the device.
+        """The next token of every row of logits `[num_seqs, vocab_size]`, without a wait: ids `[num_seqs]`, int64, on
+        the device; -1 for every row with NaN, +inf or nothing but -inf.
 
-        Args:
-            logits: `[num_seqs, vocab_size]`.
-            draws: how each row's token is chosen; at temperature 0 it is the most likely one.
-            num_tokens: `[num_seqs]`, int64, on the device: how many tokens a row has, the prompt included.
-
-        Returns:
-            As `sample`, but -1 for every row with NaN, +inf or nothing but -inf.
+        draws: how each row's token is chosen; at temperature 0 it is the most likely one
+        num_tokens: `[num_seqs]`, int64, on the device: how many tokens a row has, the prompt included
         """
         largest, tokens = logits.max(dim=-1)
         if draws.drawn:
