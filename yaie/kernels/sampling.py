@@ -80,8 +80,7 @@ def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
 def largest_until(probs: Tensor, mass: Tensor) -> Tensor:
     """The largest probabilities of each row in descending order, float64: enough to reach `mass` in every row.
 
-    Sorting a few is much cheaper than sorting a vocabulary of 100,000. 64, and 8 times as many if that was not enough,
-    are a choice.
+    Sorting a few is cheaper than sorting a vocabulary. 64, and 8 times as many if that was not enough, are a choice.
     """
     count, vocab_size = 64, probs.shape[-1]
     while True:
@@ -127,14 +126,11 @@ def draw_uniforms(num_seqs: int, generator: Generators = None) -> Tensor:
 
 
 def draw_tokens(probs: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw one token per row by inverting the cumulative distribution: `[num_seqs]`, int64.
+    """Draw one token per row of `probs` by inverting the cumulative distribution: `[num_seqs]`, int64.
 
-    Token `i` gets the numbers from (probability of all tokens before `i`) up to, not including, that plus its own. A
-    token of probability 0 gets none, and a row with NaN gives `vocab_size`.
-
-    Args:
-        probs: `[num_seqs, vocab_size]`, not negative, each row with a positive sum (it need not be 1).
-        uniforms: `[num_seqs]`, float64, from [0, 1).
+    Token `i` gets the `uniforms` (float64, in [0, 1)) from (probability of all tokens before `i`) up to, not including,
+    that plus its own. A token of probability 0 gets none, and a row with NaN gives `vocab_size`. No probability is
+    negative, and each row has a positive sum, which need not be 1.
     """
     cumulative = probs.double().cumsum(dim=-1)
     total = cumulative[:, -1:]
@@ -160,12 +156,11 @@ class SamplingKernel:
     ) -> Tensor:
         """Draw one token per row: ids `[num_seqs]`, int64 (`[]` for 1-D logits), on the device of logits.
 
-        Args:
-            logits: `[num_seqs, vocab_size]` or `[vocab_size]`, any floating dtype.
-            temperature, top_p, top_k: one value for all rows, or one per row (sequence or tensor).
-            generator: one per row (list), or one for all rows, which then depend on their order.
-            more: by name, `min_p` (0), `repetition_penalty` (1) and `presence_penalty` (0), likewise; for the penalties
-                `prompt_tokens` and `output_tokens`.
+        logits: `[num_seqs, vocab_size]` or `[vocab_size]`, any floating dtype
+        temperature, top_p, top_k: one value for all rows, or one per row (sequence or tensor)
+        generator: one per row (list), or one for all rows, which then depend on their order
+        more: by name, `min_p` (0), `repetition_penalty` (1) and `presence_penalty` (0), likewise; for the penalties
+            `prompt_tokens` and `output_tokens`
 
         ValueError names the row: a parameter out of range, NaN or +inf, or no token left to choose.
         """
@@ -232,13 +227,11 @@ def penalised(
 class Draws:
     """How each row of a batch has its token chosen. It stays while the same requests take part: so do its tensors.
 
-    params: of each row; its attributes are the parameters of `RULES`.
-    seeds, firsts: with n tokens a row draws number `n - first` of the sequence of its seed (`counter_uniforms`).
+    params: of each row; its attributes are the parameters of `RULES`
+    seeds, firsts: with n tokens a row draws number `n - first` of the sequence of its seed (`counter_uniforms`)
     """
 
-    def __init__(
-        self, params: Sequence[Any], seeds: Sequence[int], firsts: Sequence[int], device: torch.device
-    ) -> None:
+    def __init__(self, params: Sequence[Any], seeds: Sequence[int], firsts: Sequence[int], device: torch.device):
         settings = Settings(*([getattr(each, name) for each in params] for name in Settings._fields))
         self.penalties = [each.repetition_penalty for each in params], [each.presence_penalty for each in params]
         self.has_penalty = any(each.has_penalty for each in params)
@@ -253,10 +246,9 @@ class Draws:
 def for_kernels(settings: Settings, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Parameters of rows as the kernels take them: temperature, top_k, top_p, and how far below the largest logit a
     token may lie for min_p, in logits."""
-    temperature = to_device(torch.tensor(settings.temperature, dtype=torch.float32), device)
-    top_k = to_device(torch.tensor(settings.top_k, dtype=torch.int32), device)
-    top_p = to_device(torch.tensor(settings.top_p, dtype=torch.float64), device)
-    min_p = to_device(torch.tensor(settings.min_p, dtype=torch.float32), device)
+    dtypes = torch.float32, torch.float64, torch.int32, torch.float32
+    tensors = (torch.tensor(values, dtype=dtype) for values, dtype in zip(settings, dtypes, strict=True))
+    temperature, top_p, top_k, min_p = (to_device(values, device) for values in tensors)
     return temperature, top_k, top_p, min_p.log().abs()  # not -log: of 1 that is -0
 
 
@@ -291,9 +283,8 @@ def counter_uniforms(seeds: Sequence[int] | Tensor, steps: Sequence[int] | Tenso
     """
     seeds, steps = torch.as_tensor(seeds, dtype=torch.int64), torch.as_tensor(steps, dtype=torch.int64)
     low = 0xFFFFFFFF  # products and shifts keep the right 64 bits; what a sign fills in is masked out
-    factors, growth = to_device(
-        torch.tensor([[[0xD2511F53], [0xCD9E8D57]], [[0x9E3779B9], [0xBB67AE85]]]), seeds.device
-    )
+    constants = torch.tensor([[[0xD2511F53], [0xCD9E8D57]], [[0x9E3779B9], [0xBB67AE85]]])
+    factors, growth = to_device(constants, seeds.device)
     rounds = torch.arange(10, device=seeds.device)[:, None, None]
     keys = torch.stack((seeds & low, seeds >> 32)) + rounds * growth & low
     even = torch.stack((steps & low, torch.zeros_like(steps)))  # of the counter's four words the first and the third

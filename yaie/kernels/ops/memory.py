@@ -97,14 +97,11 @@ def copy_blocks(key_cache: Tensor, value_cache: Tensor, block_mapping: Tensor, *
     sizes.take_caches(key_cache, value_cache, layers=True)
     sizes.take("num_pairs 2", INTEGERS, block_mapping=block_mapping)
     writable({"key_cache": key_cache, "value_cache": value_cache}, {"block_mapping": block_mapping})
-    num_blocks, pairs = sizes["num_blocks"], block_mapping.tolist()
-    for source, destination in pairs:
-        inside = 0 <= source < num_blocks and 0 <= destination < num_blocks
-        require(inside, f"pair {(source, destination)} is outside the pool of {num_blocks} blocks")
-    written = Counter(destination for _, destination in pairs)
-    repeated = [block for block, count in written.items() if count > 1]
+    indices("block_mapping", block_mapping, sizes["num_blocks"])
+    sources, destinations = block_mapping.T.tolist()
+    repeated = [block for block, count in Counter(destinations).items() if count > 1]
     require(not repeated, f"blocks {repeated} are the destination of several copies")
-    both = {source for source, _ in pairs} & written.keys()
+    both = set(sources).intersection(destinations)
     require(not both, f"blocks {both} are source and destination")
     run(backend, "copy_blocks", key_cache, key_cache, value_cache, block_mapping)
 
