@@ -12,6 +12,7 @@ from yaie.kernels import api, ops, radix_ops, radix_tree
 BACKEND = "cuda" if torch.cuda.is_available() else "emulator"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 RUNGS = (1, 2)
+BY_TORCH = ops.operations("torch")
 
 
 def kernels(rung=2):
@@ -35,7 +36,7 @@ def as_rows(queries):
 
 
 def check_matches(root, queries, page_size):
-    """Every rung and the twin end where the tree's own walk ends."""
+    """Every rung and torch end where the tree's own walk ends."""
     tree, nodes = radix_ops.flatten(root, page_size)
     rows, lengths = as_rows(queries)
     expected = []
@@ -43,7 +44,7 @@ def check_matches(root, queries, page_size):
         node, inside, length = radix_tree.match_prefix(root, np.array(query, dtype=np.int64), page_size)
         expected.append((nodes.index(node), inside, length))
     expected = torch.tensor(expected, dtype=torch.int64).view(-1, 3).T.tolist()
-    assert [part.tolist() for part in radix_ops.match_prefixes(tree, rows, lengths)] == expected
+    assert [part.tolist() for part in BY_TORCH.match_prefixes(tree, rows, lengths)] == expected
     for rung in RUNGS:
         got = kernels(rung).match_prefixes(tree.to(DEVICE), rows, lengths)
         assert [part.tolist() for part in got] == expected
@@ -108,7 +109,7 @@ def test_victims_are_those_of_the_cache(data):
     num_tokens = data.draw(st.integers(0, 30))
     *ages, nodes = ages_of(cache)
     results = [
-        radix_ops.choose_victims(*ages, num_tokens),
+        BY_TORCH.choose_victims(*ages, num_tokens),
         kernels().choose_victims(*ages, num_tokens),
         api.choose_victims(*ages, num_tokens, backend=BACKEND),
     ]
@@ -133,7 +134,7 @@ def test_victims_among_equals_and_at_the_limits(num_nodes):
             count += 1
         got = kernels().choose_victims(last_used, sizes, evictable, num_tokens)
         assert got.tolist() == wanted[:count]
-        assert radix_ops.choose_victims(last_used, sizes, evictable, num_tokens).tolist() == wanted[:count]
+        assert BY_TORCH.choose_victims(last_used, sizes, evictable, num_tokens).tolist() == wanted[:count]
 
 
 def test_what_does_not_fit_is_refused():

@@ -82,7 +82,7 @@ def launch(rung, rows, setup, uniforms=None, seeds=None, steps=None, *, check=CH
     uniforms = torch.rand(len(rows), dtype=torch.float64) if uniforms is None and seeds is None else uniforms
     limits = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
     operations = ops.KernelOperations(BACKEND, rungs={"sample": rung}, check=check)
-    return operations.sample_rows(rows, setup, uniforms, seeds, steps, limits), limits
+    return operations.sample(rows, setup, uniforms, seeds, steps, limits), limits
 
 
 def kept_by(limits, rows, settings):

@@ -82,7 +82,7 @@ def test_half_precision_serves(dtype):
 
 def test_auto_is_decided_once_by_trying_a_token(monkeypatch):
     """Would catch `auto` on a GPU that fails with a model which the kernels refuse, or that hides what else breaks."""
-    from yaie.models import backend as choosing
+    from yaie.models import shard as choosing
 
     model, kv = SimpleNamespace(), SimpleNamespace(device=torch.device("cuda"))
     tried = []

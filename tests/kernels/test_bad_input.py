@@ -380,18 +380,6 @@ def inv_freq_row():
     )
 
 
-def dynamic_row():
-    good = {"head_dim": 8, "scaling": {"type": "dynamic", "factor": 2.0}, "max_position_embeddings": 64, "seq_len": 100}
-    kinds = {"max_position_embeddings": above_zero, "seq_len": lambda _: integer(_)[1:]}
-    return rope.rope_inv_freq, good, kinds, {"head_dim": [2]}
-
-
-def rotate_row():
-    good = {"x": rand(3, 2, 8), "positions": torch.arange(3), "inv_freq": rope.rope_inv_freq(8)}
-    kinds = {"x": floats, "positions": lambda x: ids(x)[:-2], "inv_freq": floats}
-    return rope.apply_rope, good, kinds, {"inv_freq": [torch.ones(3)], "positions": [torch.arange(2)]}
-
-
 def pool_row():
     good = {"num_blocks": 4, "block_size": 2, "num_heads": 2, "head_dim": 4, "dtype": torch.float32, "num_layers": 2}
     kinds = dict.fromkeys(("num_blocks", "block_size", "num_heads", "head_dim", "num_layers"), positive)
@@ -512,8 +500,6 @@ def rows():
         "RadixAttentionBlock": block_row(),
         "RadixAttentionBlock.forward": block_forward_row(),
         "rope_inv_freq": inv_freq_row(),
-        "rope_inv_freq dynamic": dynamic_row(),
-        "apply_rope": rotate_row(),
         "KVCacheManager": pool_row(),
         "flatten": other_row(
             radix_ops.flatten, root=[prompts().root, None, 5, "x", prompts()], page_size=[1, *positive(0)]

@@ -1,6 +1,7 @@
 """Softmax attention over contiguous keys and values: causal masks, grouped heads, merging of partial results.
 
-Layouts: query `[num_seqs, q_len, num_heads, head_dim]`, key and value `[num_seqs, kv_len, num_kv_heads, head_dim]`.
+Layouts: query `[num_seqs, q_len, num_heads, head_dim]`, key and value `[num_seqs, kv_len, num_kv_heads, head_dim]`,
+where `num_kv_heads` divides `num_heads`.
 
 Attention over a set of keys gives an output and the logarithm of its softmax denominator (`lse`). Two results over
 disjoint sets of keys merge exactly (`merge_attention`): Juravsky et al., "Hydragen" (2024), and FlashInfer; the softmax
@@ -35,13 +36,8 @@ def group_heads(query: Tensor, num_kv_heads: int) -> Tensor:
     """Put the query heads that read the same KV head side by side, so that one matrix product serves them all.
 
     With `group = num_heads / num_kv_heads`, query head `h` reads KV head `h // group` (grouped-query attention).
-
-    Args:
-        query: `[num_seqs, q_len, num_heads, head_dim]`.
-
-    Returns:
-        `[num_seqs, num_kv_heads, group * q_len, head_dim]`; row `g * q_len + i` of KV head `k` is query `i` of head
-        `k * group + g`. No key or value is repeated.
+    Returns `[num_seqs, num_kv_heads, group * q_len, head_dim]`; row `g * q_len + i` of KV head `k` is query `i` of head
+    `k * group + g`. No key or value is repeated.
     """
     num_seqs, q_len, num_heads, head_dim = query.shape
     grouped = query.reshape(num_seqs, q_len, num_kv_heads, num_heads // num_kv_heads, head_dim)
@@ -56,17 +52,13 @@ def ungroup_heads(grouped: Tensor, q_len: int) -> Tensor:
 def attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, scale: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Softmax attention with all scores in memory at once.
+    """Softmax attention with all scores in memory at once, over `kv_len >= 1` keys.
 
-    Args:
-        query: `[num_seqs, q_len, num_heads, head_dim]`.
-        key, value: `[num_seqs, kv_len >= 1, num_kv_heads, head_dim]`; `num_kv_heads` divides `num_heads`.
-        mask: True where a query may see a key, `[q_len, kv_len]` or `[num_seqs, q_len, kv_len]`; None: all.
-        scale: factor of the scores, `1 / sqrt(head_dim)` if None.
+    mask: True where a query may see a key, `[q_len, kv_len]` or `[num_seqs, q_len, kv_len]`; None: all
+    scale: factor of the scores, `1 / sqrt(head_dim)` if None
 
-    Returns:
-        The output, shaped like query, and lse `[num_seqs, q_len, num_heads]`, the logarithm of the sum of exponentiated
-        scores; both float32 (float64 for float64 queries). A query that sees no key gives 0 and -inf.
+    Returns the output, shaped like query, and lse `[num_seqs, q_len, num_heads]`, the logarithm of the sum of
+    exponentiated scores; both float32 (float64 for float64 queries). A query that sees no key gives 0 and -inf.
     """
     q_len = query.shape[1]
     dtype = torch.promote_types(query.dtype, torch.float32)
@@ -131,12 +123,10 @@ def causal_attention(
     """Causal attention of `offset` past tokens and `q_len` new ones, in tiles of queries.
 
     Each tile reads only the keys that its last query may see, and holds at most `MAX_SCORES` scores (but at least one
-    query's). Returns as `attention`.
+    query's). Key `j` is the token at position `j`, query `i` at `offset + i`. Returns as `attention`.
 
-    Args:
-        query, key, value, scale: as for `attention`; key `j` is the token at position `j`, query `i` at `offset + i`.
-        keep: `[num_seqs, kv_len]`, False at keys that are padding.
-        fast: `fast_attention` where it applies; else `attention`.
+    keep: `[num_seqs, kv_len]`, False at keys that are padding
+    fast: `fast_attention` where it applies; else `attention`
     """
     num_seqs, q_len, num_heads, _ = query.shape
     attend = fast_attention if fast and keep is None else attention  # padding may leave a query without keys

@@ -7,8 +7,6 @@ itself and calls its `Operations`, which do not check.
 Integers may be numpy's, and never a bool or a float; numbers are finite, also in float32.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

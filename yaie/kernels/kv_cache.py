@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -40,8 +41,7 @@ class OutOfBlocksError(RuntimeError):
         self.available = available
 
 
-@dataclass(frozen=True)
-class KVCacheBlock:
+class KVCacheBlock(NamedTuple):
     """Views of one block of the pool, `[block_size, num_heads, head_dim]`; of several layers, with these in front."""
 
     block_id: int
@@ -129,21 +129,13 @@ class KVCacheManager:
     # --- requests -------------------------------------------------------------------------------------------
 
     def allocate_blocks(self, request_id: str, num_tokens: int, prefix_blocks: Sequence[int] = ()) -> list[int]:
-        """Give a new request a block table with room for `num_tokens` tokens.
+        """Give a new request a block table with room for `num_tokens` tokens in all; return a copy of it.
 
-        Args:
-            request_id: a request without a block table.
-            num_tokens: tokens of the request in all, those in `prefix_blocks` included; at least 1.
-            prefix_blocks: full blocks already in use (a cached prefix) that become the start of the table. They are
-                shared: the request takes one more reference on each.
+        `prefix_blocks` are full blocks already in use (a cached prefix) that become the start of the table. They are
+        shared: the request takes one more reference on each. The others come off the free list; nothing is zeroed.
 
-        Returns:
-            The block ids of the request in order, a copy of `block_tables[request_id]`. Those that are not of the
-            prefix come off the free list; their old contents stay (no zeroing).
-
-        Raises:
-            ValueError: the request already has a table, `num_tokens` is not a positive integer, or `prefix_blocks`
-                names a block twice, a free block, or more tokens than `num_tokens`.
+        ValueError: the request has a table already, or `prefix_blocks` names a block twice, a free block, or more
+        tokens than `num_tokens`.
         """
         checks.request_id("request_id", request_id)
         if request_id in self.block_tables:
@@ -176,13 +168,11 @@ class KVCacheManager:
         return self.slot_mapping(request_id, context_len)
 
     def fork(self, parent_id: str, child_id: str) -> list[int]:
-        """Start request `child_id` with the tokens of `parent_id`, without copying any of them.
+        """Start request `child_id` with the tokens of `parent_id`, without copying any of them; return a copy of its
+        table. ValueError: it has one already.
 
-        The child gets its own table with the same block ids, so each of those blocks has one more reference.
-        Both may go on: whoever first writes to a shared block copies that block (`copy_on_write`).
-
-        Returns the block ids of the child in order, a copy of `block_tables[child_id]`. A child that has blocks already
-        is a ValueError.
+        The tables have the same block ids, so each of those blocks has one more reference. Both requests may go on:
+        whoever first writes to a shared block copies that block (`copy_on_write`).
         """
         table = self._table(parent_id)
         checks.request_id("child_id", child_id)
@@ -218,13 +208,10 @@ class KVCacheManager:
         return self._drop_references(table)
 
     def slot_mapping(self, request_id: str, start: int = 0, end: int | None = None) -> list[int]:
-        """Where the tokens at positions `start .. end - 1` of a request lie in the pool.
+        """The slots of the tokens at positions `start .. end - 1` of a request (None: to its last), in order.
 
-        Slot `s` is row `s % block_size` of block `s // block_size`.
-
-        Returns `end - start` slots, in order of position; `end` is the request's context length if None. With blocks of
-        4 and the block table `[7, 2]`, the positions 3 and 4 lie in the slots 31 and 8. ValueError unless
-        `0 <= start <= end <= context_lens[request_id]`.
+        Slot `s` is row `s % block_size` of block `s // block_size`: with blocks of 4 and the block table `[7, 2]`, the
+        positions 3 and 4 lie in the slots 31 and 8. ValueError unless `0 <= start <= end <= context_lens[request_id]`.
         """
         table = self._table(request_id)
         context_len = self.context_lens[request_id]
@@ -334,11 +321,10 @@ class KVCacheManager:
             raise OutOfBlocksError(request_id, count, len(self.free_block_list))
 
     def _take_blocks(self, request_id: str, count: int) -> list[int]:
-        """Move `count` blocks off the end of the free list, each with one reference; all of them or none.
+        """Move `count` blocks off the end of the free list, each with one reference: all of them, or OutOfBlocksError.
 
         Returns their ids in the order in which they came off: from a `free_block_list` of `[5, 9, 2]`, a count of 2
-        gives `[2, 9]` and leaves `[5]`. It takes the same time however long the list is. `request_id` is for the error:
-        OutOfBlocksError if fewer than `count` blocks are free.
+        gives `[2, 9]` and leaves `[5]`. It takes the same time however long the list is.
         """
         self._require_free(request_id, count)
         taken = [self.free_block_list.pop() for _ in range(count)]

@@ -10,20 +10,10 @@ from torch import Tensor
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """`y = x / sqrt(mean(x ** 2) + eps) * weight`, the mean over the last dimension.
+    """`y = x / sqrt(mean(x ** 2) + eps) * weight`, the mean over the last dimension; in the shape and dtype of `x`.
 
     The division is computed in float32 and rounded to the dtype of `x` before the weight is applied, as in the
-    checkpoints' own code.
-
-    Args:
-        x: `[..., size]`, any floating dtype.
-        weight: `[size]`.
-        eps: keeps a row of zeros finite.
-
-    Returns:
-        The same shape and dtype as `x`.
-
-    Source: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
+    checkpoints' own code. Source: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
     """
     wide = x.float()
     scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)
@@ -33,13 +23,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 def silu_mul(gate_up: Tensor) -> Tensor:
     """`silu(gate) * up` with `silu(z) = z * sigmoid(z)`: the gate decides how much of its partner in up passes.
 
-    Args:
-        gate_up: `[..., 2 * size]`, from one matrix product that makes both halves: first the gate, then up.
-
-    Returns:
-        `[..., size]`, in the dtype of `gate_up`.
-
-    Source: Shazeer, "GLU Variants Improve Transformer" (2020).
+    `[..., 2 * size]`, first the gates, then up, to `[..., size]`. Source: Shazeer, "GLU Variants Improve Transformer".
     """
     gate, up = gate_up.chunk(2, dim=-1)
     return F.silu(gate).mul_(up)

@@ -5,7 +5,7 @@ head_dim]`, the tokens of a sequence next to each other. Pages that several sequ
 all of them, each sequence adds its own pages, and the results are merged (`attention.merge_attention`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,15 +23,12 @@ MIN_SAVED_TOKENS = 512
 
 
 def gather_pages(cache: Tensor, block_table: Tensor, context_len: int) -> Tensor:
-    """Collect the first `context_len` tokens of a sequence, which lie in pages all over the pool.
+    """Collect the first `context_len` tokens of a sequence, which lie in pages all over the pool: a copy
+    `[context_len, num_kv_heads, head_dim]`, in order of position.
 
-    Args:
-        cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, keys or values of one layer.
-        block_table: `[at least ceil(context_len / block_size)]`, integers; entry `i` is the block that holds the tokens
-            `i * block_size ... (i + 1) * block_size - 1`. Later entries may be anything.
-
-    Returns:
-        `[context_len, num_kv_heads, head_dim]`, a copy, in order of position.
+    cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, keys or values of one layer
+    block_table: integers; entry `i` is the block that holds the tokens `i * block_size ... (i + 1) * block_size - 1`;
+        what comes after the context may be anything
     """
     num_blocks = -(-context_len // cache.shape[1])
     return cache.index_select(0, block_table[:num_blocks]).flatten(0, 1)[:context_len]
@@ -66,14 +63,11 @@ class AttentionPlan(NamedTuple):
 
 
 def shared_prefix_groups(block_tables: np.ndarray, num_shareable: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    """Disjoint groups of sequences that start with the same blocks, chosen so that few blocks are read twice.
+    """Disjoint groups of sequences that start with the same blocks, chosen so that few blocks are read twice: pairs
+    (indices of at least two sequences, number of their shared blocks).
 
-    Args:
-        block_tables: `[num_seqs, max_blocks]`.
-        num_shareable: `[num_seqs]`, how many of a sequence's first blocks may be shared.
-
-    Returns pairs (indices of at least two sequences, number of their shared blocks). Top down, a group is split by its
-    next block where that saves more, at most 32 times.
+    Of `block_tables` `[num_seqs, max_blocks]` the first `num_shareable` `[num_seqs]` may be shared. Top down, a group
+    is split by its next block where that saves more, at most 32 times.
     """
 
     def saved(groups: list[tuple[np.ndarray, int]]) -> int:
@@ -167,23 +161,10 @@ def check_plan(plan: Any, kind: type, query: Tensor) -> None:
     require(len(query) == plan.num_tokens, f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
 
 
-def _attend_decode(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, part: DecodeBatch, scale: float | None, attend: Callable
-) -> tuple[Tensor, Tensor]:
-    """Output and lse of queries `[num_seqs, num_heads, head_dim]`, one per sequence, over what each does not share."""
-    head_dim, kv_rows = query.shape[-1], part.kv_rows.view(-1)
-    key, value = (
-        cache.view(-1, head_dim).index_select(0, kv_rows).view(*part.kv_rows.shape, head_dim).transpose(1, 2)
-        for cache in (key_cache, value_cache)
-    )
-    out, lse = attend(query[:, None], key, value, part.mask, scale)
-    return out[:, 0], lse[:, 0]
-
-
 def _attend_single(
     query: Tensor, key_cache: Tensor, value_cache: Tensor, single: PagedKeys, scale: float | None, fast: bool
 ) -> Tensor:
-    """The output of a single decode, in few calls: it is what a chat spends most of its time on."""
+    """The output of a single decode, in few calls: a chat spends most of its time on it."""
     num_kv_heads, head_dim = key_cache.shape[2:]
     key, value = (
         cache.index_select(0, single.block_table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, single.num_tokens)
@@ -197,29 +178,23 @@ def _attend_single(
 
 
 def paged_attention(
-    query: Tensor,
-    key_cache: Tensor,
-    value_cache: Tensor,
-    plan: AttentionPlan,
-    scale: float | None = None,
-    fast: bool = True,
+    query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: AttentionPlan, scale=None, fast: bool = True
 ) -> Tensor:
-    """Causal attention of a flat batch over pages; see `ops.paged_attention.Torch.paged_attention_forward`.
-
-    `fast`: as for `causal_attention`.
-    """
+    """`ops.paged_attention.Torch.paged_attention_forward`. `fast`: as for `causal_attention`."""
     check_plan(plan, AttentionPlan, query)
     if plan.single is not None:
         return _attend_single(query, key_cache, value_cache, plan.single, scale, fast)
     attend = attention.fast_attention if fast else attention.attention
     out = query.new_empty(query.shape, dtype=torch.promote_types(query.dtype, torch.float32))
-    lse = out.new_empty(query.shape[:-1])
+    lse, caches, head_dim = out.new_empty(query.shape[:-1]), (key_cache, value_cache), query.shape[-1]
 
     def gathered(part: PagedKeys) -> list[Tensor]:
-        return [gather_pages(cache, part.block_table, part.num_tokens)[None] for cache in (key_cache, value_cache)]
+        return [gather_pages(cache, part.block_table, part.num_tokens)[None] for cache in caches]
 
-    for part in plan.decode:
-        out[part.rows], lse[part.rows] = _attend_decode(query[part.rows], key_cache, value_cache, part, scale, attend)
+    for rows, kv_rows, mask in plan.decode:
+        flat = (cache.view(-1, head_dim).index_select(0, kv_rows.view(-1)) for cache in caches)
+        key, value = (x.view(*kv_rows.shape, head_dim).transpose(1, 2) for x in flat)
+        out[rows, None], lse[rows, None] = attend(query[rows, None], key, value, mask, scale)
     for part in plan.prefill:
         queries = query[None, part.rows]
         offset = part.num_tokens - queries.shape[1]

@@ -29,15 +29,13 @@ class RadixAttentionBlock(nn.Module):
         self.num_kv_heads = integer("num_kv_heads", num_heads if num_kv_heads is None else num_kv_heads, 1)
         self.max_position_embeddings = integer("max_position_embeddings", max_position_embeddings, 1)
         self.head_dim = head_dim
-        Sizes(num_heads=num_heads, num_kv_heads=self.num_kv_heads).check_heads()
-        # A plain attribute: as a buffer it would turn into half precision with the weights (`block.half()`).
+        sizes = Sizes(num_heads=num_heads, num_kv_heads=self.num_kv_heads)
+        sizes.check_heads()
         default = rope_inv_freq(head_dim)
-        if inv_freq is not None:
-            tensor("inv_freq", inv_freq, FLOATS)
-        self.inv_freq = default if inv_freq is None else inv_freq.float()
-        half = head_dim // 2
-        require(self.inv_freq.shape == (half,), f"inv_freq must have shape ({half},), got {tuple(self.inv_freq.shape)}")
-        require(bool(self.inv_freq.isfinite().all()), f"inv_freq must be finite, got {self.inv_freq.tolist()[:8]}")
+        inv_freq = default if inv_freq is None else inv_freq
+        sizes.take(f"{head_dim // 2}", FLOATS, inv_freq=inv_freq)
+        require(bool(inv_freq.isfinite().all()), f"inv_freq must be finite, got {inv_freq.tolist()[:8]}")
+        self.inv_freq = inv_freq.float()  # no buffer: that would turn into half precision with `block.half()`
         self.q_proj = nn.Linear(hidden_size, num_heads * head_dim, bias=False)
         self.k_proj = nn.Linear(hidden_size, self.num_kv_heads * head_dim, bias=False)
         self.v_proj = nn.Linear(hidden_size, self.num_kv_heads * head_dim, bias=False)
@@ -54,25 +52,27 @@ class RadixAttentionBlock(nn.Module):
     ) -> Tensor | tuple[Tensor, None, tuple[Tensor, Tensor]]:
         """Attend from every token to itself and those before it.
 
-        Args:
-            hidden_states: `[num_seqs, q_len, hidden_size]`, any floating dtype.
-            position_ids: `[num_seqs, q_len]` or `[q_len]`; default: counting on from the length of the past.
-            past_key_value: keys (rotated) and values of earlier tokens, each `[num_seqs, past_len, num_kv_heads,
-                head_dim]`, as returned by an earlier call.
-            use_cache: return keys and values as well.
-            attention_mask: `[num_seqs, past_len + q_len]`, 0 or False at padding, which no query sees.
-            seq_lens: `[num_seqs]`, instead of a mask: how many of the new tokens are real; padding follows.
+        hidden_states: `[num_seqs, q_len, hidden_size]`, any floating dtype
+        position_ids: `[num_seqs, q_len]` or `[q_len]`; default: counting on from the length of the past
+        past_key_value: keys (rotated) and values of earlier tokens, each `[num_seqs, past_len, num_kv_heads,
+            head_dim]`, as returned by an earlier call
+        use_cache: return keys and values as well
+        attention_mask: `[num_seqs, past_len + q_len]`, 0 or False at padding, which no query sees
+        seq_lens: `[num_seqs]`, instead of a mask: how many of the new tokens are real; padding follows
 
-        Returns:
-            The output, shaped and typed like `hidden_states`. With `use_cache` or a past: `(output, None,
-            past_key_value)`, the past in the dtype of the weights. Outputs at padding mean nothing.
+        Returns the output, shaped and typed like `hidden_states`. With `use_cache` or a past: `(output, None,
+        past_key_value)`, the past in the dtype of the weights. Outputs at padding mean nothing.
         """
-        sizes = Sizes()
+        sizes = Sizes(num_kv_heads=self.num_kv_heads, head_dim=self.head_dim)
         sizes.device = self.q_proj.weight.device
         sizes.take(f"num_seqs q_len {self.hidden_size}", FLOATS, hidden_states=hidden_states)
         use_cache = flag("use_cache", use_cache)
-        num_seqs, q_len, _ = hidden_states.shape
-        past_len = self._past_len(past_key_value, num_seqs)
+        if past_key_value is not None:
+            pair = isinstance(past_key_value, tuple | list | Tensor) and len(past_key_value) == 2
+            require(pair, "past_key_value must be two tensors, keys and values", past_key_value)
+            past = {f"past_key_value[{i}]": x for i, x in enumerate(past_key_value)}
+            sizes.take("num_seqs past_len num_kv_heads head_dim", FLOATS, **past)
+        num_seqs, q_len, past_len = sizes["num_seqs"], sizes["q_len"], sizes.get("past_len", 0)
         keep = self._keep(attention_mask, seq_lens, num_seqs, past_len, q_len, hidden_states.device)
         if position_ids is None:
             position_ids = torch.arange(past_len, past_len + q_len, device=hidden_states.device)
@@ -87,7 +87,7 @@ class RadixAttentionBlock(nn.Module):
             key = torch.cat((past_key_value[0], key), dim=1)
             value = torch.cat((past_key_value[1], value), dim=1)
         out, _ = causal_attention(query, key, value, past_len, keep)
-        output = self._output(out, hidden_states.dtype)
+        output = self.o_proj(out.flatten(-2).to(self.o_proj.weight.dtype)).to(hidden_states.dtype)
         if use_cache or past_key_value is not None:
             return output, None, (key, value)
         return output
@@ -100,20 +100,6 @@ class RadixAttentionBlock(nn.Module):
         )
         cos, sin = rope_cos_sin(positions, self.inv_freq.to(hidden_states.device))
         return rotate(query, cos, sin), rotate(key, cos, sin), value
-
-    def _output(self, out: Tensor, dtype: torch.dtype) -> Tensor:
-        return self.o_proj(out.flatten(-2).to(self.o_proj.weight.dtype)).to(dtype)
-
-    def _past_len(self, past: tuple[Tensor, Tensor] | None, num_seqs: int) -> int:
-        if past is None:
-            return 0
-        pair = isinstance(past, tuple | list | Tensor) and len(past) == 2
-        require(pair, "past_key_value must be two tensors, keys and values", past)
-        sizes = Sizes(num_seqs=num_seqs, num_kv_heads=self.num_kv_heads, head_dim=self.head_dim)
-        sizes.device = self.q_proj.weight.device
-        layout, (key, value) = "num_seqs past_len num_kv_heads head_dim", past
-        sizes.take(layout, FLOATS, **{"past_key_value[0]": key, "past_key_value[1]": value})
-        return sizes["past_len"]
 
     @staticmethod
     def _keep(attention_mask, seq_lens, num_seqs, past_len, q_len, device) -> Tensor | None:

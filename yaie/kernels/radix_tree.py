@@ -105,16 +105,13 @@ def match_prefix(root: Node, tokens: np.ndarray, page_size: int = 1) -> Position
 
 
 def split_node(node: Node, length: int, page_size: int = 1) -> Node:
-    """Cut the edge of `node` after `length` tokens and return the new node that now ends there.
+    """Cut the edge of `node`, no root, after `length` tokens (whole pages, not all of it); return the new upper node.
 
-    The new, upper node replaces `node` under its parent and has the payload that `node.payload.split(num_pages)` gives.
-    `node` becomes its only child and keeps the rest of the edge, its children and its identity: whoever holds `node` (a
-    lock, a request that ends there) still holds the same whole path.
+    That replaces `node` under its parent and has the payload that `node.payload.split(num_pages)` gives. `node` becomes
+    its only child and keeps the rest of the edge, its children and its identity: whoever holds `node` (a lock, a
+    request that ends there) still holds the same whole path.
 
     before:  parent --[1 2 3 4]--> node            after, length 3:  parent --[1 2 3]--> upper --[4]--> node
-
-    node: not a root
-    length: 0 < length < len(node.edge), a multiple of `page_size`
     """
     # A copy: a view would keep the memory of the whole edge after `node` has been removed.
     upper = Node(node.edge[:length].copy(), node.payload.split(length // page_size), parent=node.parent, key=node.key)
@@ -243,10 +240,10 @@ class RadixTree:
         node.parent.children[node.key] = child
 
     def find_shared_prefixes(self, token_ids: Sequence[int]) -> tuple[list[str], int]:
-        """The requests that share the longest known prefix of `token_ids`, and the length of that prefix.
+        """The ids of requests that share the longest known prefix of `token_ids`, and the length of that prefix.
 
-        Returns (ids, length): every one of the ids begins with `token_ids[:length]`, no request begins with one token
-        more, and they come in the order of insertion. Nothing in common is ([], 0). A known prompt is matched in full.
+        Every one of them begins with `token_ids[:length]`, no request begins with one token more, and they come in the
+        order of insertion. Nothing in common is ([], 0). A known prompt is matched in full.
         """
         node, _, length = match_prefix(self.root, as_int_array(token_ids, "token_ids"))
         return (self._ids_below(node) if length else []), length
@@ -261,11 +258,8 @@ class RadixTree:
     def get_shared_computation_graph(self) -> dict[str, Any]:
         """The tree as plain data, to draw it or to count what is shared.
 
-        request_count: number of requests
-        nodes: one dict per node, parents first and the root at 0: `id`, `tokens` (of its edge), `start` (how many
-            tokens come before them), `request_ids` (all that pass through or end there, in the order of insertion)
-        edges: (id of the parent, id of the child)
-        request_to_path: the tokens of each request
+        Each node, parents first and the root at 0, has an `id`, the `tokens` of its edge, `start` (how many come before
+        them) and `request_ids` (all that pass through or end there). `edges`: (id of the parent, of the child).
         """
         number = {node: i for i, node in enumerate(iter_nodes(self.root))}
         start = {self.root: 0}

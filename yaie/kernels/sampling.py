@@ -28,7 +28,7 @@ from yaie.kernels.devices import to_device
 
 Parameter = float | Sequence[float] | Tensor
 Generators = torch.Generator | Sequence[torch.Generator | None] | None
-Tokens = Sequence[Sequence[int]] | Tensor
+Tokens = Sequence[Sequence[int]] | Tensor | None  # ids for each row
 
 # --- the steps: each on logits [num_seqs, vocab_size], float32, with parameters [num_seqs]; dropped is -inf --
 
@@ -37,11 +37,7 @@ def apply_temperature(logits: Tensor, temperature: Tensor) -> Tensor:
     """`(logits - largest of the row) / temperature`; at temperature 0 (greedy) 0 at the largest logit, -inf elsewhere.
 
     Subtracting first changes no probability and keeps a tiny temperature from overflowing. Of equal largest logits
-    greedy keeps the lowest id.
-
-    Args:
-        logits: `[num_seqs, vocab_size]`, float32; -inf is allowed, but not in a whole row.
-        temperature: `[num_seqs]`, at least 0. Below 1 sharpens, above 1 flattens.
+    greedy keeps the lowest id. Logits may be -inf, but not in a whole row.
     """
     is_greedy = (temperature == 0)[:, None]
     shifted = logits - logits.amax(dim=-1, keepdim=True)
@@ -51,12 +47,7 @@ def apply_temperature(logits: Tensor, temperature: Tensor) -> Tensor:
 
 
 def keep_largest(logits: Tensor, counts: Tensor) -> Tensor:
-    """Keep the `counts[row]` largest logits of each row, the rest become -inf; among equals lower ids are kept.
-
-    Args:
-        logits: `[num_seqs, vocab_size]`.
-        counts: `[num_seqs]`, int64, from 1 to `vocab_size`.
-    """
+    """Keep the `counts[row]` (int64, 1 to `vocab_size`) largest logits of each row; among equals lower ids are kept."""
     keeps_all = counts >= logits.shape[-1]
     ranks = counts.masked_fill(keeps_all, 1)[:, None]
     smallest_kept = logits.topk(int(ranks.max()), dim=-1).values.gather(1, ranks - 1)
@@ -75,13 +66,9 @@ def keep_top_k(logits: Tensor, top_k: Tensor) -> Tensor:
 
 
 def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
-    """Keep the smallest set of most likely tokens whose probability reaches `top_p[row]`; the rest become -inf.
+    """Keep the smallest set of most likely tokens whose probability reaches `top_p[row]`; 1 keeps all.
 
     The token that crosses the threshold is kept: 0.7 of `[.5, .3, .15, .05]` keeps two tokens.
-
-    Args:
-        logits: `[num_seqs, vocab_size]`.
-        top_p: `[num_seqs]`, above 0 and at most 1; 1 keeps all.
     """
     keeps_all = top_p == 1
     largest = largest_until(logits.softmax(dim=-1), top_p.masked_fill(keeps_all, 0))
@@ -93,8 +80,7 @@ def keep_top_p(logits: Tensor, top_p: Tensor) -> Tensor:
 def largest_until(probs: Tensor, mass: Tensor) -> Tensor:
     """The largest probabilities of each row in descending order, float64: enough to reach `mass` in every row.
 
-    Sorting a few is much cheaper than sorting a vocabulary of 100,000. 64, and 8 times as many if that was not enough,
-    are a choice.
+    Sorting a few is cheaper than sorting a vocabulary. 64, and 8 times as many if that was not enough, are a choice.
     """
     count, vocab_size = 64, probs.shape[-1]
     while True:
@@ -113,12 +99,10 @@ def keep_min_p(logits: Tensor, min_p: Tensor) -> Tensor:
 def apply_penalties(
     logits: Tensor, in_prompt: Tensor, in_output: Tensor, repetition_penalty: Tensor, presence_penalty: Tensor
 ) -> Tensor:
-    """Make tokens that occurred before less likely.
+    """Make tokens less likely that are `in_prompt` or `in_output`, `[num_seqs, vocab_size]`, bool.
 
-    Args:
-        in_prompt, in_output: `[num_seqs, vocab_size]`, bool: tokens of the prompt, of the output so far.
-        repetition_penalty: for tokens of both a positive logit is divided by it, and a negative one multiplied.
-        presence_penalty: subtracted from the logits of tokens of the output.
+    For tokens of both a positive logit is divided by the repetition penalty, and a negative one multiplied. The
+    presence penalty is subtracted from the logits of tokens of the output.
     """
     repetition_penalty = repetition_penalty[:, None]
     punished = torch.where(logits > 0, logits / repetition_penalty, logits * repetition_penalty)
@@ -142,18 +126,11 @@ def draw_uniforms(num_seqs: int, generator: Generators = None) -> Tensor:
 
 
 def draw_tokens(probs: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw one token per row by inverting the cumulative distribution.
+    """Draw one token per row of `probs` by inverting the cumulative distribution: `[num_seqs]`, int64.
 
-    Token `i` gets the numbers from (probability of all tokens before `i`) up to, not including, that plus its own. A
-    token of probability 0 gets none.
-
-    Args:
-        probs: `[num_seqs, vocab_size]`, not negative, each row with a positive sum (it need not be 1). A row with NaN
-            gives `vocab_size`.
-        uniforms: `[num_seqs]`, float64, from [0, 1).
-
-    Returns:
-        `[num_seqs]`, int64.
+    Token `i` gets the `uniforms` (float64, in [0, 1)) from (probability of all tokens before `i`) up to, not including,
+    that plus its own. A token of probability 0 gets none, and a row with NaN gives `vocab_size`. No probability is
+    negative, and each row has a positive sum, which need not be 1.
     """
     cumulative = probs.double().cumsum(dim=-1)
     total = cumulative[:, -1:]
@@ -179,24 +156,22 @@ class SamplingKernel:
     ) -> Tensor:
         """Draw one token per row: ids `[num_seqs]`, int64 (`[]` for 1-D logits), on the device of logits.
 
-        Args:
-            logits: `[num_seqs, vocab_size]` or `[vocab_size]`, any floating dtype.
-            temperature, top_p, top_k: one value for all rows, or one per row (sequence or tensor).
-            generator: one per row (list), or one for all rows, which then depend on their order.
-            more: by name, `min_p` (0), `repetition_penalty` (1) and `presence_penalty` (0), likewise; for the penalties
-                `prompt_tokens`, `output_tokens`: token ids for each row, or a bool mask `[num_seqs, vocab_size]`.
+        logits: `[num_seqs, vocab_size]` or `[vocab_size]`, any floating dtype
+        temperature, top_p, top_k: one value for all rows, or one per row (sequence or tensor)
+        generator: one per row (list), or one for all rows, which then depend on their order
+        more: by name, `min_p` (0), `repetition_penalty` (1) and `presence_penalty` (0), likewise; for the penalties
+            `prompt_tokens` and `output_tokens`
 
-        Raises:
-            ValueError: naming the row: a parameter out of range, NaN or +inf, or no token left to choose.
+        ValueError names the row: a parameter out of range, NaN or +inf, or no token left to choose.
         """
-        rows, settings = checked(logits, temperature, top_p, top_k, **more)
+        rows, settings = prepare(logits, temperature, top_p, top_k, **more)
         check_generators(generator, len(rows))
         probs = filtered_probabilities(rows, settings)
         return draw_tokens(probs, draw_uniforms(len(rows), generator)).view(logits.shape[:-1])
 
     def probabilities(self, logits: Tensor, *args: Any, **more: Any) -> Tensor:
         """The distribution that `sample` draws from: float32, shaped like logits. Arguments as for `sample`."""
-        return filtered_probabilities(*checked(logits, *args, **more)).view(logits.shape)
+        return filtered_probabilities(*prepare(logits, *args, **more)).view(logits.shape)
 
 
 class Settings(NamedTuple):
@@ -208,30 +183,6 @@ class Settings(NamedTuple):
     min_p: list[float]
 
 
-def checked(logits: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Settings]:
-    """`prepare` with everything checked first."""
-    checks.tensor("logits", logits)
-    right = logits.ndim in (1, 2) and logits.dtype in checks.FLOATS and logits.shape[-1] > 0
-    checks.require(right, "logits must be floating, [num_seqs, vocab_size] or [vocab_size]", logits)
-    logits = logits.reshape(-1, logits.shape[-1])
-    given = dict(zip(("temperature", "top_p", "top_k"), args, strict=False)) | more
-    for name in RULES:
-        value = given.get(name, 1)
-        if isinstance(value, Tensor):
-            checks.tensor(name, value)
-        values = _per_row(value, len(logits))
-        alike = len(values) == len(logits)
-        checks.require(alike, f"{name} has {len(values)} values for {len(logits)} rows of logits")
-        for row, value in enumerate(values):
-            check_parameter(name, value, f"row {row}")
-    for name in ("prompt_tokens", "output_tokens"):
-        _check_tokens(name, given.get(name), logits)
-    rows, settings = prepare(logits, *args, **more)
-    rows = rows.float()
-    check_rows(rows)
-    return rows, settings
-
-
 def prepare(
     logits: Tensor,
     temperature: Parameter = 1.0,
@@ -241,42 +192,42 @@ def prepare(
     min_p: Parameter = 0.0,
     repetition_penalty: Parameter = 1.0,
     presence_penalty: Parameter = 0.0,
-    prompt_tokens: Tokens | None = None,
-    output_tokens: Tokens | None = None,
+    prompt_tokens: Tokens = None,
+    output_tokens: Tokens = None,
 ) -> tuple[Tensor, Settings]:
-    """All that comes before the filters, unchecked: logits `[num_seqs, vocab_size]`, and the settings of each row."""
+    """All that comes before the filters, checked: `[num_seqs, vocab_size]` float32, and the settings of each row."""
+    checks.tensor("logits", logits)
+    right = logits.ndim in (1, 2) and logits.dtype in checks.FLOATS and logits.shape[-1] > 0
+    checks.require(right, "logits must be floating, [num_seqs, vocab_size] or [vocab_size]", logits)
     logits = logits.reshape(-1, logits.shape[-1])
-    num_seqs = len(logits)
-    settings = Settings(*(_per_row(value, num_seqs) for value in (temperature, top_p, top_k, min_p)))
-    repetition, presence = _per_row(repetition_penalty, num_seqs), _per_row(presence_penalty, num_seqs)
-    return penalised(logits, repetition, presence, prompt_tokens, output_tokens), settings
+    given = temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty
+    *settings, repetition, presence = (_per_row(name, x, len(logits)) for name, x in zip(RULES, given, strict=True))
+    _check_tokens("prompt_tokens", prompt_tokens, logits)
+    _check_tokens("output_tokens", output_tokens, logits)
+    rows = penalised(logits, repetition, presence, prompt_tokens, output_tokens).float()
+    check_rows(rows)
+    return rows, Settings(*settings)
 
 
 def penalised(
-    logits: Tensor,
-    repetition_penalty: Sequence[float],
-    presence_penalty: Sequence[float],
-    prompt_tokens: Tokens | None,
-    output_tokens: Tokens | None,
+    logits: Tensor, repetition: Sequence[float], presence: Sequence[float], prompt_tokens: Tokens, output_tokens: Tokens
 ) -> Tensor:
     """Logits `[num_seqs, vocab_size]` after the penalties of each row; the same tensor where no row has any."""
-    if all(r == 1 for r in repetition_penalty) and all(p == 0 for p in presence_penalty):
+    if all(r == 1 for r in repetition) and all(p == 0 for p in presence):
         return logits
     occurrences = (_occurrences(tokens, logits) for tokens in (prompt_tokens, output_tokens))
-    both = (torch.tensor(x, device=logits.device, dtype=torch.float32) for x in (repetition_penalty, presence_penalty))
+    both = (torch.tensor(penalty, device=logits.device, dtype=torch.float32) for penalty in (repetition, presence))
     return apply_penalties(logits.float(), *occurrences, *both)
 
 
 class Draws:
     """How each row of a batch has its token chosen. It stays while the same requests take part: so do its tensors.
 
-    params: of each row; its attributes are the parameters of `RULES`.
-    seeds, firsts: with n tokens a row draws number `n - first` of the sequence of its seed (`counter_uniforms`).
+    params: of each row; its attributes are the parameters of `RULES`
+    seeds, firsts: with n tokens a row draws number `n - first` of the sequence of its seed (`counter_uniforms`)
     """
 
-    def __init__(
-        self, params: Sequence[Any], seeds: Sequence[int], firsts: Sequence[int], device: torch.device
-    ) -> None:
+    def __init__(self, params: Sequence[Any], seeds: Sequence[int], firsts: Sequence[int], device: torch.device):
         settings = Settings(*([getattr(each, name) for each in params] for name in Settings._fields))
         self.penalties = [each.repetition_penalty for each in params], [each.presence_penalty for each in params]
         self.has_penalty = any(each.has_penalty for each in params)
@@ -291,10 +242,9 @@ class Draws:
 def for_kernels(settings: Settings, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Parameters of rows as the kernels take them: temperature, top_k, top_p, and how far below the largest logit a
     token may lie for min_p, in logits."""
-    temperature = to_device(torch.tensor(settings.temperature, dtype=torch.float32), device)
-    top_k = to_device(torch.tensor(settings.top_k, dtype=torch.int32), device)
-    top_p = to_device(torch.tensor(settings.top_p, dtype=torch.float64), device)
-    min_p = to_device(torch.tensor(settings.min_p, dtype=torch.float32), device)
+    dtypes = torch.float32, torch.float64, torch.int32, torch.float32
+    tensors = (torch.tensor(values, dtype=dtype) for values, dtype in zip(settings, dtypes, strict=True))
+    temperature, top_p, top_k, min_p = (to_device(values, device) for values in tensors)
     return temperature, top_k, top_p, min_p.log().abs()  # not -log: of 1 that is -0
 
 
@@ -329,9 +279,8 @@ def counter_uniforms(seeds: Sequence[int] | Tensor, steps: Sequence[int] | Tenso
     """
     seeds, steps = torch.as_tensor(seeds, dtype=torch.int64), torch.as_tensor(steps, dtype=torch.int64)
     low = 0xFFFFFFFF  # products and shifts keep the right 64 bits; what a sign fills in is masked out
-    factors, growth = to_device(
-        torch.tensor([[[0xD2511F53], [0xCD9E8D57]], [[0x9E3779B9], [0xBB67AE85]]]), seeds.device
-    )
+    constants = torch.tensor([[[0xD2511F53], [0xCD9E8D57]], [[0x9E3779B9], [0xBB67AE85]]])
+    factors, growth = to_device(constants, seeds.device)
     rounds = torch.arange(10, device=seeds.device)[:, None, None]
     keys = torch.stack((seeds & low, seeds >> 32)) + rounds * growth & low
     even = torch.stack((steps & low, torch.zeros_like(steps)))  # of the counter's four words the first and the third
@@ -355,11 +304,17 @@ RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
 }
 
 
-def _per_row(value: Parameter, num_seqs: int) -> list:
-    """A parameter as one number per row."""
+def _per_row(name: str, value: Parameter, num_seqs: int) -> list:
+    """A parameter as one number per row, each checked."""
+    if isinstance(value, Tensor):
+        checks.tensor(name, value)
     if hasattr(value, "tolist"):  # a tensor or an array
         value = value.tolist()
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * num_seqs
+    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * num_seqs
+    checks.require(len(values) == num_seqs, f"{name} has {len(values)} values for {num_seqs} rows of logits")
+    for row, each in enumerate(values):
+        check_parameter(name, each, f"row {row}")
+    return values
 
 
 def check_parameter(name: str, value: Any, whose: str) -> None:
@@ -393,13 +348,11 @@ def check_generators(generator: Generators, num_seqs: int) -> None:
         checks.require(right, f"row {row}: generator must be a torch.Generator or None", entry)
 
 
-def _check_tokens(name: str, tokens: Tokens | None, logits: Tensor) -> None:
+def _check_tokens(name: str, tokens: Tokens, logits: Tensor) -> None:
     num_seqs, vocab_size = logits.shape
     if isinstance(tokens, Tensor):
         checks.tensor(name, tokens)
-    if isinstance(tokens, Tensor) and tokens.dtype == torch.bool:
-        checks.require(tokens.shape == logits.shape, f"{name} must be a mask of shape {list(logits.shape)}", tokens)
-    elif tokens is not None:
+    if tokens is not None:
         several = isinstance(tokens, Sequence | np.ndarray | Tensor) and not isinstance(tokens, str | bytes)
         checks.require(several, f"{name} must be a sequence of token ids per row", tokens)
         alike = len(tokens) == num_seqs
@@ -410,10 +363,8 @@ def _check_tokens(name: str, tokens: Tokens | None, logits: Tensor) -> None:
             checks.require(known, f"row {row}: {name} has ids outside the vocabulary of {vocab_size}")
 
 
-def _occurrences(tokens: Tokens | None, logits: Tensor) -> Tensor:
+def _occurrences(tokens: Tokens, logits: Tensor) -> Tensor:
     """Which tokens occur in each row, `[num_seqs, vocab_size]`, bool."""
-    if isinstance(tokens, Tensor) and tokens.dtype == torch.bool:
-        return tokens.to(logits.device)
     seen = np.zeros(logits.shape, dtype=bool)
     for row, ids in enumerate(() if tokens is None else tokens):
         seen[row, np.asarray(ids, dtype=np.int64)] = True

@@ -49,13 +49,8 @@ class Batch:
 def pack(
     token_ids: np.ndarray, starts: np.ndarray, query_lens: np.ndarray, tables: np.ndarray, kv: KVCacheManager
 ) -> Batch:
-    """The batch of sequences that have `starts` tokens in their pages already, on the device of the pool.
-
-    Args:
-        token_ids: `[num_tokens]`, all new ones.
-        starts, query_lens: `[num_seqs]`.
-        tables: `[num_seqs, max_blocks]`.
-    """
+    """The batch, on the device of the pool, of sequences that have `starts` `[num_seqs]` tokens in their pages already,
+    whose `tables` are `[num_seqs, max_blocks]`. `token_ids` `[num_tokens]` are all new ones."""
     context_lens, ends = starts + query_lens, query_lens.cumsum()
     sequence = np.arange(len(starts)).repeat(query_lens)  # of each token
     positions = np.arange(len(token_ids)) + (context_lens - ends)[sequence]

@@ -9,8 +9,6 @@ fixed: which kernels, how many thread blocks, which addresses. So
 * everything that changes from step to step lies in tensors that stay where they are, and is filled in before a replay.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,12 +31,7 @@ def bucket_sizes(max_num_seqs: int) -> list[int]:
 
 
 def bucket_for(num_seqs: int, sizes: Sequence[int]) -> int | None:
-    """The smallest bucket that holds `num_seqs` sequences; None if they are too many for all of them.
-
-    Args:
-        num_seqs: at least 1.
-        sizes: in ascending order, as from `bucket_sizes`.
-    """
+    """The smallest of `sizes`, which ascend, that holds `num_seqs` sequences; None if there are too many for all."""
     integer("num_seqs", num_seqs, 1)
     place = bisect_left(sizes, num_seqs)
     return sizes[place] if place < len(sizes) else None
@@ -48,12 +41,8 @@ def fill(static: Batch, batch: Batch) -> None:
     """Copy a decode batch into the tensors that a graph reads, and make the rows that are left over padding.
 
     A row of padding changes nothing and reads nothing that is not there: slot -1 stores nothing, a context of 0 sees no
-    page, and token 0 is in every vocabulary. Block tables are not read beyond a context.
-
-    Args:
-        static: of `size` sequences; its tensors are changed in place and stay where they are. `block_tables` is `[size,
-            max_blocks]`, as wide as any batch's can be.
-        batch: of at most `size` sequences with one token each.
+    page, and token 0 is in every vocabulary. Block tables are not read beyond a context; those of `static` are as wide
+    as any batch's can be.
     """
     num_seqs, width = batch.block_tables.shape
     static.token_ids[:num_seqs] = batch.token_ids
@@ -125,8 +114,9 @@ class DecodeGraphs:
         rows = self.sizes[-1]
         fields = torch.zeros(4, rows, dtype=torch.int64, device=kv.device).unbind()
         tables = fields[0].new_zeros(rows, kv.blocks_needed(self.max_context_len))
-        self._tensors = (*fields[:3], tables, fields[3])
-        self._static: dict[int, Batch] = {}
+        tensors = (*fields[:3], tables, fields[3])
+        # Contexts are not known yet while a graph is captured; there is a plan, so the host is not asked for them.
+        self._static = {size: Batch(*(x[:size] for x in tensors), [1] * size, [0] * size) for size in self.sizes}
         self.replays: dict[int, Step] = {}
 
     def takes(self, batch: Batch) -> bool:
@@ -146,9 +136,6 @@ class DecodeGraphs:
 
     def _static_batch(self, size: int) -> Batch:
         """The tensors that the graph of a bucket reads, always the same ones."""
-        if size not in self._static:
-            # Contexts are not known yet while a graph is captured; there is a plan, so the host is not asked for them.
-            self._static[size] = Batch(*(tensor[:size] for tensor in self._tensors), [1] * size, [0] * size)
         return self._static[size]
 
     def _step(self, static: Batch) -> torch.Tensor:

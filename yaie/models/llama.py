@@ -72,7 +72,7 @@ class SelfAttention(Module):
     config: of the heads that this rank of `group` has
     """
 
-    def __init__(self, config: ModelConfig, group: Group = ALONE):
+    def __init__(self, config: ModelConfig, group: Group):
         super().__init__()
         self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
         self.head_dim, self.eps = config.head_dim, config.rms_norm_eps
@@ -118,13 +118,9 @@ class DecoderBlock(Module):
         The stream itself is never normalised: it is how a layer passes on what it does not change. Each sum is left to
         the norm that comes after it (`operations.rms_norm` with `residual`), which has the numbers in hand anyway.
 
-        Args:
-            change: `[num_tokens, hidden_size]`, the output of the block before, still to be added to the stream.
-            residual: `[num_tokens, hidden_size]`, the stream so far; changed in place.
-            cos, sin, attend: for `self.attention`.
-
-        Returns:
-            `[num_tokens, hidden_size]`, the output of the MLP: the change that the next block has to add.
+        change: `[num_tokens, hidden_size]`, the output of the block before, still to be added to the stream; what is
+            returned is the change that the next block has to add
+        residual: `[num_tokens, hidden_size]`, the stream so far; changed in place
         """
         normed = operations.rms_norm(change, self.input_norm, self.eps, residual)
         change = self.attention(normed, cos, sin, attend, operations)
@@ -145,10 +141,8 @@ class Llama(Module):
         self.embed_tokens = nn.Embedding.from_pretrained(_random_rows(local, 1))
         self.layers = nn.ModuleList(DecoderBlock(local, group) for _ in range(config.num_layers))
         self.norm = nn.Parameter(torch.ones(config.hidden_size))
-        if config.tie_word_embeddings:
-            self.lm_head = self.embed_tokens.weight
-        else:
-            self.lm_head = nn.Parameter(_random_rows(local, 0.02))  # as transformers
+        tied = config.tie_word_embeddings
+        self.lm_head = self.embed_tokens.weight if tied else nn.Parameter(_random_rows(local, 0.02))  # as transformers
         self.requires_grad_(False)
         # Not a buffer, float32 always: `model.half()` would round it, and late positions would fall together.
         with torch.device("cpu"):
@@ -183,8 +177,8 @@ class Llama(Module):
     ) -> Tensor:
         """One step of the engine: store keys and values of the new tokens, attend over pages.
 
-        `operations` (None: torch's) compute; `plan`, from the same, is for the attention over these pages (None: it is
-        made here). Returns `[num_tokens, hidden_size]`, normalised, ready for `logits` of the rows that need them.
+        `plan`, from the same `operations`, is for the attention over these pages (None: it is made here). Returns
+        `[num_tokens, hidden_size]`, normalised, ready for `logits` of the rows that need them.
         """
         operations = operations or by_name("torch")
         caches = list(zip(kv_cache.key_cache.unbind(0), kv_cache.value_cache.unbind(0), strict=True))
@@ -255,12 +249,12 @@ class Llama(Module):
         as large as its parts."""
         config = self.local
         kv_size, size = config.num_kv_heads * config.head_dim, config.intermediate_size
-        views = {"model.embed_tokens.weight": self.embed_tokens.weight.data, "model.norm.weight": self.norm.data}
+        query_key_value = {"q_proj": config.num_heads * config.head_dim, "k_proj": kv_size, "v_proj": kv_size}
+        views = {"model.embed_tokens.weight": self.embed_tokens.weight, "model.norm.weight": self.norm}
         if not config.tie_word_embeddings:
-            views["lm_head.weight"] = self.lm_head.data
+            views["lm_head.weight"] = self.lm_head
         for layer, block in enumerate(self.layers):
             at, attention = f"model.layers.{layer}.", block.attention
-            query_key_value = {"q_proj": config.num_heads * config.head_dim, "k_proj": kv_size, "v_proj": kv_size}
             for linear, place, parts in (
                 (attention.qkv_proj, "self_attn", query_key_value),
                 (attention.o_proj, "self_attn", {"o_proj": config.hidden_size}),
@@ -268,14 +262,14 @@ class Llama(Module):
                 (block.down_proj, "mlp", {"down_proj": config.hidden_size}),
             ):
                 for kind, parameter in linear.named_parameters():
-                    pieces = parameter.data.split(list(parts.values()))
+                    pieces = parameter.split(list(parts.values()))
                     views |= {f"{at}{place}.{part}.{kind}": piece for part, piece in zip(parts, pieces, strict=True)}
-            views[f"{at}input_layernorm.weight"] = block.input_norm.data
-            views[f"{at}post_attention_layernorm.weight"] = block.post_attention_norm.data
+            views[f"{at}input_layernorm.weight"] = block.input_norm
+            views[f"{at}post_attention_layernorm.weight"] = block.post_attention_norm
             if config.qk_norm:
-                views[f"{at}self_attn.q_norm.weight"] = attention.q_norm.data
-                views[f"{at}self_attn.k_norm.weight"] = attention.k_norm.data
-        return views
+                views[f"{at}self_attn.q_norm.weight"] = attention.q_norm
+                views[f"{at}self_attn.k_norm.weight"] = attention.k_norm
+        return {name: view.detach() for name, view in views.items()}
 
 
 def _random_rows(config: ModelConfig, std: float) -> Tensor:
@@ -287,15 +281,8 @@ def _random_rows(config: ModelConfig, std: float) -> Tensor:
 def generate_greedy(
     model: Llama, token_ids: list[int], max_new_tokens: int, stop_token_ids: Collection[int] = ()
 ) -> list[int]:
-    """Continue a text with the most likely token, again and again; each token goes through the model once.
-
-    Args:
-        token_ids: the prompt, at least one token.
-        max_new_tokens: how many tokens to generate at most.
-        stop_token_ids: generation ends after one of these.
-
-    Returns:
-        The new tokens, without the prompt; a token that stopped generation is the last of them.
+    """Continue a text, of at least one token, with the most likely token, again and again, until that is one of
+    `stop_token_ids`; each token goes through the model once. Returns the new tokens, that one included.
     """
     checks.integer("max_new_tokens", max_new_tokens)
     new, past, generated = torch.tensor(token_ids, device=model.device), None, []

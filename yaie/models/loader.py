@@ -5,8 +5,7 @@ Pickle files (`*.bin`, `*.pt`) are never opened: loading one runs whatever code 
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,10 +44,8 @@ def load_model(
     `name_or_path` is a folder; or "tiny", the model that ships with YAIE; or a name on the Hugging Face Hub such as
     "Qwen/Qwen3-0.6B", fetched with `huggingface_hub` (only then is the network used).
 
-    Raises:
-        FileNotFoundError: the folder or one of its files is missing, or the name could not be fetched.
-        UnsupportedModelError: the checkpoint asks for something that the decoder does not compute.
-        ValueError: a file is damaged, or an argument is wrong.
+    FileNotFoundError: the folder or one of its files is missing, or the name could not be fetched. ValueError: a file
+    is damaged, or an argument wrong; UnsupportedModelError: the checkpoint asks for what the decoder does not compute.
     """
     folder = find_folder(name_or_path)
     config, tokenizer = ModelConfig.from_folder(folder), Tokenizer(folder)
@@ -169,11 +166,18 @@ def _stored(folder: Path) -> dict[str, _Stored]:
     """All tensors of a checkpoint, under the names that they usually have."""
     found: dict[str, _Stored] = {}
     for file in _weight_files(folder):
-        with _opened(file) as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (not a dict)
-                if name in found:
-                    raise UnsupportedModelError(f"{file} and {found[name].file.name} both have a tensor {name!r}")
-                found[name] = _Stored(file, name, tensors.get_slice(name))
+        try:
+            with file.open("rb") as raw:  # the library holds a header to the size of its file
+                if int.from_bytes(raw.read(8), "little") > MAX_HEADER_BYTES:
+                    raise SafetensorError(f"its header claims more than {MAX_HEADER_BYTES} bytes")
+            with safe_open(file, framework="pt") as tensors:
+                parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (not a dict)
+        except SafetensorError as error:
+            raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from None
+        for name, part in parts.items():
+            if name in found:
+                raise UnsupportedModelError(f"{file} and {found[name].file.name} both have a tensor {name!r}")
+            found[name] = _Stored(file, name, part)
     # Whatever wrapped the decoder when it was saved is in front of all names; `model.` is missing if nothing did.
     first = next((name for name in found if name.endswith(FIRST_NORM)), f"model.{FIRST_NORM}")
     prefix = first.removesuffix(FIRST_NORM)
@@ -181,19 +185,6 @@ def _stored(folder: Path) -> dict[str, _Stored]:
     usual[prefix.removesuffix("model.") + HEAD] = HEAD
     stored = {usual.get(name, name): tensor for name, tensor in found.items()}
     return {name: tensor for name, tensor in stored.items() if not DERIVED.fullmatch(name)}
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    """A safetensors file. Its library holds the header to the size of the file."""
-    try:
-        with file.open("rb") as raw:
-            if int.from_bytes(raw.read(8), "little") > MAX_HEADER_BYTES:
-                raise SafetensorError(f"its header claims more than {MAX_HEADER_BYTES} bytes")
-        with safe_open(file, framework="pt") as tensors:
-            yield tensors
-    except SafetensorError as error:
-        raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from None
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -1,17 +1,15 @@
 """What each rank of an engine has: a model, or a part of one, over a pool of pages. One rank has all."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from yaie.kernels import ops
 from yaie.kernels.checks import require
 from yaie.kernels.devices import to_device
 from yaie.kernels.kv_cache import KVCacheManager
-from yaie.kernels.ops import Operations
-from yaie.models.backend import choose_operations
+from yaie.kernels.ops import BackendError, Operations
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import DecodeGraphs
@@ -48,6 +46,37 @@ class Decoder:
         return hidden, self.model.logits(last)
 
 
+@torch.inference_mode()
+def try_out(model: Any, kv: KVCacheManager, operations: Operations) -> None:
+    """Raise `BackendError` if kernels cannot run this model: better now than in the middle of a request.
+
+    One token that belongs to no request goes through the model; it is stored nowhere, and sees the first slot.
+    """
+    if operations.name == "cuda":  # nvcc takes its time; the emulator's files are ready in a second or two
+        operations.prepare()
+    zero = torch.zeros(1, dtype=torch.int64, device=kv.device)
+    nowhere = zero - 1  # the slot of padding
+    model(Batch(zero, zero, nowhere, zero[None], zero + 1, [1], [1]), kv, operations)
+
+
+def choose_operations(backend: str | Operations, model: Any, kv: KVCacheManager) -> Operations:
+    """What computes for an engine that was asked for `backend`: decided once, by trying one token with kernels."""
+    if not isinstance(backend, str):
+        return backend
+    on_gpu = kv.device.type == "cuda"
+
+    def obstacle(name: str) -> str | None:
+        if (reason := ops.obstacle(name)) or name == "torch" or on_gpu != (name == "cuda"):
+            return reason
+        try:
+            try_out(model, kv, ops.operations(name))
+        except BackendError as error:
+            return str(error)
+        return None
+
+    return ops.operations(ops.resolve(backend, on_gpu, obstacle))
+
+
 class Shard:
     """What each rank has: its part of the model, and a runner over its part of the pool. An engine of one rank has all.
 
@@ -61,7 +90,6 @@ class Shard:
         self.operations: Operations | None = None  # chosen once
 
     def load(self, folder: Path, dtype: torch.dtype) -> tuple:
-        """As `load_model`."""
         from yaie.models.loader import load_model
 
         loaded = load_model(folder, dtype, self.group.device, self.group)
@@ -69,14 +97,9 @@ class Shard:
         return loaded
 
     def make_runner(
-        self,
-        kind: type[Decoder],
-        num_blocks: int,
-        block_size: int,
-        backend: str | Operations,
-        graphs: tuple[int, int] | None,
+        self, kind: type, num_blocks: int, block_size: int, backend: str | Operations, graphs: tuple[int, int] | None
     ) -> Decoder:
-        """A runner of this kind over a new pool; the old one is freed before.
+        """A runner of this `kind` of `Decoder` over a new pool; the old one is freed before.
 
         graphs: the largest number of sequences, and of their tokens; None: every step asks for each operation
         """

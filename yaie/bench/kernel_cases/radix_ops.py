@@ -11,6 +11,7 @@ from yaie.bench.kernel_cases import Case, Setting, Work, filled
 from yaie.bench.radix import make_requests, pages_for
 from yaie.engine.prefix_cache import PrefixCache
 from yaie.kernels import radix_ops as twin
+from yaie.kernels.ops import operations
 from yaie.profiling.costs import Cost
 
 
@@ -74,7 +75,7 @@ def choose_victims(setting: Setting) -> Case:
         def as_mask(victims: torch.Tensor) -> torch.Tensor:
             return torch.zeros_like(evictable).index_fill(0, victims, True)
 
-        by_sort = functools.partial(twin.choose_victims, last_used, sizes, evictable, wanted_tokens)
+        by_sort = functools.partial(operations("torch").choose_victims, last_used, sizes, evictable, wanted_tokens)
         return Work(
             ours={"choose_victims": filled(launch, chosen, *arguments)},
             peers={"torch.argsort": by_sort},

@@ -9,8 +9,6 @@ An operation does not check numbers: arguments are right, or the results are not
 (a dtype, a shape) it refuses, with `BackendError`, before anything has changed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from yaie.kernels.ops import attention, memory, model, paged_attention, radix, sampling
@@ -21,9 +19,7 @@ BACKENDS = ("torch", "cuda", "emulator")
 
 
 class TorchOperations(attention.Torch, memory.Torch, paged_attention.Torch, model.Torch, radix.Torch, sampling.Torch):
-    """The operations by PyTorch. `rungs`: {"attention": 1} keeps scores in memory, 2 takes PyTorch's flash kernel where
-    that applies; likewise "rms_norm" and "rope".
-    """
+    """The operations by PyTorch. `rungs`: 1 for "attention", "rms_norm" and "rope" is the plain way, see RUNGS."""
 
     name = "torch"
 
@@ -49,19 +45,14 @@ def operations(backend: str) -> Operations:
 
 
 def resolve(backend: str, on_gpu: bool, obstacle: Callable[[str], str | None]) -> str:
-    """The backend that computes for a caller who asked for `backend`.
+    """The backend that computes for a caller who asked for `backend`, "auto" or one of `BACKENDS`.
 
     A backend that was asked for by its name computes, or none does. "auto" on the CPU is torch, and never the
     emulator, which is for looking at kernels; on a GPU it is cuda, unless something is in the way: then torch.
 
-    Args:
-        backend: "auto" or one of `BACKENDS`.
-        on_gpu: whether the tensors are on a GPU.
-        obstacle: what is in the way of a backend, None if nothing is. Asked only where the answer counts.
-
-    Raises:
-        ValueError: there is no such backend.
-        BackendError: the named backend cannot run here, or not on tensors that are where these are.
+    `obstacle` says what is in the way of a backend, None if nothing is; it is asked only where the answer counts.
+    ValueError: there is no such backend. BackendError: the one that was named cannot run here, or not on tensors that
+    are where these are.
     """
     if backend == "auto":
         return "cuda" if on_gpu and obstacle("cuda") is None else "torch"

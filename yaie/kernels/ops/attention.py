@@ -1,7 +1,5 @@
 """Attention over contiguous keys and values."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -25,16 +23,12 @@ class Torch(Family):
     def attention_forward(
         self, query: Tensor, key: Tensor, value: Tensor, causal: bool = True, scale: float | None = None
     ) -> Tensor:
-        """Softmax attention over contiguous keys and values.
+        """Softmax attention over contiguous keys and values. Like query, in its dtype.
 
-        Args:
-            query: `[num_seqs, q_len, num_heads, head_dim]`.
-            key, value: `[num_seqs, kv_len, num_kv_heads, head_dim]`; `num_kv_heads` divides `num_heads`.
-            causal: each query sees keys up to its own position; the queries are the last `q_len` of `kv_len`.
-            scale: factor of the scores; None means `1 / sqrt(head_dim)`.
-
-        Returns:
-            Like query, in its dtype.
+        query: `[num_seqs, q_len, num_heads, head_dim]`
+        key, value: `[num_seqs, kv_len, num_kv_heads, head_dim]`; `num_kv_heads` divides `num_heads`
+        causal: each query sees keys up to its own position; the queries are the last `q_len` of `kv_len`
+        scale: factor of the scores; None means `1 / sqrt(head_dim)`
         """
         q_len, kv_len = query.shape[1], key.shape[1]
         if query.numel() == 0 or kv_len == 0:
@@ -78,11 +72,10 @@ class Kernels(Launching):
         """Attention of packed sequences of different lengths by the rung that was asked for, or the best. Like query; a
         query that sees no key gets 0.
 
-        Args:
-            query: `[total_q, num_heads, head_dim]`, the sequences one after the other.
-            key, value: `[total_k, num_kv_heads, head_dim]`, of query's dtype.
-            cu_seqlens_q, cu_seqlens_k: `[num_seqs + 1]`, int32: where the rows of each sequence begin, and the total.
-            max_q_len, max_kv_len: the longest sequence; to read it from the tensors would be to wait for the GPU.
+        query: `[total_q, num_heads, head_dim]`, the sequences one after the other
+        key, value: `[total_k, num_kv_heads, head_dim]`, of query's dtype
+        cu_seqlens_q, cu_seqlens_k: `[num_seqs + 1]`, int32: where the rows of each sequence begin, and the total
+        max_q_len, max_kv_len: the longest sequence; to read it from the tensors would be to wait for the GPU
         """
         if key.dtype != query.dtype or value.dtype != query.dtype:
             raise BackendError(f"flash attention takes one dtype, got {query.dtype}, {key.dtype} and {value.dtype}")

@@ -1,7 +1,5 @@
 """What the checked functions of all families have in common; their checks are made of `kernels.checks`."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -26,16 +24,24 @@ def checked(contract: Any) -> Callable[[Callable], Callable]:
     return add
 
 
-def run(backend: Backend, operation: str, tensor: Tensor, *arguments: Any, **more: Any) -> Any:
+def run(backend: Backend, operation: str, tensor: Tensor, *arguments: Any) -> Any:
     """Call an operation of the backend that computes for tensors where `tensor` is."""
+    return found(backend, operation, tensor)(*arguments)
+
+
+def found(backend: Backend, operation: str, tensor: Tensor) -> Callable:
+    """What `run` calls."""
     if not isinstance(backend, str):
         known = callable(getattr(backend, operation, None))
         require(known, "backend must be a name or the operations of a backend", backend)
-        return getattr(backend, operation)(*arguments, **more)
+        return getattr(backend, operation)
     name = ops.resolve(backend, tensor.is_cuda, ops.obstacle)
-    try:
-        return getattr(ops.operations(name), operation)(*arguments, **more)
-    except BackendError:
-        if backend != "auto" or name == "torch":
-            raise
-        return getattr(ops.operations("torch"), operation)(*arguments, **more)
+    kernels, by_torch = (getattr(ops.operations(each), operation) for each in (name, "torch"))
+
+    def where_kernels_refuse(*arguments: Any) -> Any:
+        try:
+            return kernels(*arguments)
+        except BackendError:
+            return by_torch(*arguments)
+
+    return where_kernels_refuse if backend == "auto" and name != "torch" else kernels

@@ -1,7 +1,5 @@
 """How a file of csrc/ becomes launchers: loaded when it is first needed, and each looked up once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -28,10 +26,9 @@ class BackendError(RuntimeError):
 class Family:
     """What all families of operations share: the choice of a rung where an operation has several.
 
-    Attributes:
-        RUNGS: for each such operation of a family what stands behind each number, from the plainest to the fastest: a
-            `Launcher`, where that is a kernel. `known_rungs` has those of all families.
-        rungs: the rung of each operation. asked: those that were asked for.
+    RUNGS: for each such operation of a family what stands behind each number, from the plainest to the fastest: a
+        `Launcher`, where that is a kernel; `known_rungs` has those of all families
+    rungs: the rung of each operation; asked: those that were asked for
     """
 
     RUNGS: ClassVar[Mapping[str, Mapping[int, Any]]] = {}
@@ -47,35 +44,34 @@ class Family:
         self.rungs = {name: max(rungs) for name, rungs in self.known_rungs.items()} | self.asked
 
 
+class _Launchers(dict[Launcher, Callable[..., None]]):
+    def __init__(self, module: Callable[[str], Any]) -> None:
+        self._module = module
+
+    def __missing__(self, launcher: Launcher) -> Callable[..., None]:
+        file, name = launcher
+        return self.setdefault(launcher, getattr(self._module(file), name))
+
+
 class Launching(Family):
     """Operations by the kernels of csrc/. BackendError: they cannot run on this machine.
 
-    Args:
-        backend: "cuda" or "emulator".
-        rungs: which rung of an operation that has several, such as {"paged_decode": 2}; without, the fastest that takes
-            the input.
-        sources: by path under csrc/ ("memory/copy_blocks.cu") the text to compile instead of the file's own.
-        check: the emulator looks for races, overruns and the like.
-        time_limit: seconds after which the emulator stops a call.
-        flags: more options for the compiler.
-
-    Attributes:
-        launch: by (file, launcher) the Python function of a launcher; compiled and looked up when first asked for.
-        chosen: the launcher of each operation that has several, by its rung.
-        STEP_FILES: the files whose kernels a step of the engine may launch.
+    launch: by (file, launcher) the Python function of a launcher; compiled and looked up when first asked for
+    chosen: the launcher of each operation that has several, by its rung
+    STEP_FILES: the files whose kernels a step of the engine may launch
     """
 
     STEP_FILES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
-        backend: str,
+        backend: str,  # "cuda" or "emulator"
         *,
-        rungs: Mapping[str, int] | None = None,
-        sources: Mapping[str, str] | None = None,
-        check: bool = False,
-        time_limit: float = TIME_LIMIT,
-        flags: Sequence[str] = (),
+        rungs: Mapping[str, int] | None = None,  # such as {"paged_decode": 2}; else the fastest that takes the input
+        sources: Mapping[str, str] | None = None,  # to compile instead of files, by path under csrc/
+        check: bool = False,  # the emulator looks for races, overruns and the like
+        time_limit: float = TIME_LIMIT,  # seconds after which the emulator stops a call
+        flags: Sequence[str] = (),  # more options for the compiler
     ) -> None:
         super().__init__(rungs)
         if backend not in ("cuda", "emulator"):
@@ -98,17 +94,6 @@ class Launching(Family):
         files = [file for family in type(self).__mro__ for file in vars(family).get("STEP_FILES", ())]
         with ThreadPoolExecutor() as pool:
             list(pool.map(self.module, files))
-
-
-class _Launchers(dict[Launcher, Callable[..., None]]):
-    def __init__(self, module: Callable[[str], Any]) -> None:
-        super().__init__()
-        self._module = module
-
-    def __missing__(self, launcher: Launcher) -> Callable[..., None]:
-        file, name = launcher
-        self[launcher] = found = getattr(self._module(file), name)
-        return found
 
 
 def named_as_file(path: str) -> Launcher:

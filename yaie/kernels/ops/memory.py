@@ -1,7 +1,5 @@
 """The memory of the paged cache: copying blocks, storing new keys and values, collecting pages. Any dtype will do."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from torch import Tensor
@@ -18,10 +16,9 @@ class Torch(Family):
     def copy_blocks(self, key_cache: Tensor, value_cache: Tensor, block_mapping: Tensor) -> None:
         """Copy whole blocks inside the pool, in place: keys and values, in all layers that are given.
 
-        Args:
-            key_cache, value_cache: `[num_layers, num_blocks, block_size, num_kv_heads, head_dim]`, or one layer.
-            block_mapping: `[num_pairs, 2]`, int32 or int64: source and destination of each copy. They run in no
-                particular order, so no destination may be named twice or be a source.
+        key_cache, value_cache: `[num_layers, num_blocks, block_size, num_kv_heads, head_dim]`, or one layer
+        block_mapping: `[num_pairs, 2]`, int32 or int64: source and destination of each copy. They run in no particular
+            order, so no destination may be named twice or be a source.
         """
         sources, destinations = block_mapping.long().unbind(dim=1)
         for cache in (key_cache, value_cache):
@@ -33,11 +30,10 @@ class Torch(Family):
     ) -> None:
         """Store the keys and values of new tokens in their slots (KV append), in place, in the dtype of the cache.
 
-        Args:
-            key, value: `[num_tokens, num_kv_heads, head_dim]`, any floating dtype, also views with gaps.
-            key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer.
-            slot_mapping: `[num_tokens]`, int32 or int64: slot `s` is row `s % block_size` of block `s // block_size`;
-                -1 stores nothing (padding). Slots must differ.
+        key, value: `[num_tokens, num_kv_heads, head_dim]`, any floating dtype, also views with gaps
+        key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer
+        slot_mapping: `[num_tokens]`, int32 or int64: slot `s` is row `s % block_size` of block `s // block_size`; -1
+            stores nothing (padding). Slots must differ.
         """
         if key.dtype != key_cache.dtype:
             key, value = key.to(key_cache.dtype), value.to(key_cache.dtype)
@@ -67,15 +63,9 @@ class Kernels(Launching):
     def copy_blocks(self, key_cache, value_cache, block_mapping):
         num_layers = key_cache.shape[0] if key_cache.ndim == 5 else 1
         num_blocks, block_size = key_cache.shape[-4:-2]
-        self.launch["memory/copy_blocks.cu", "copy_blocks_2_vectors"](
-            key_cache,
-            value_cache,
-            block_mapping.long().contiguous(),
-            len(block_mapping),
-            num_layers,
-            num_blocks,
-            block_size * token_bytes(key_cache),
-        )
+        sizes = num_layers, num_blocks, block_size * token_bytes(key_cache)
+        pairs = block_mapping.long().contiguous()
+        self.launch["memory/copy_blocks.cu", "copy_blocks_2_vectors"](key_cache, value_cache, pairs, len(pairs), *sizes)
 
     def reshape_and_cache(self, key, value, key_cache, value_cache, slot_mapping):
         # A launcher takes addresses: it sees neither dtypes nor strides.
@@ -90,10 +80,9 @@ class Kernels(Launching):
         )
 
     def gather_pages(self, cache, block_table, context_len):
-        out = cache.new_empty(context_len, *cache.shape[2:])
-        self.launch["memory/gather_pages.cu", "gather_pages"](
-            cache, block_table.long().contiguous(), out, context_len, cache.shape[1], token_bytes(cache)
-        )
+        out, table = cache.new_empty(context_len, *cache.shape[2:]), block_table.long().contiguous()
+        launch = self.launch["memory/gather_pages.cu", "gather_pages"]
+        launch(cache, table, out, context_len, cache.shape[1], token_bytes(cache))
         return out
 
 
@@ -108,14 +97,11 @@ def copy_blocks(key_cache: Tensor, value_cache: Tensor, block_mapping: Tensor, *
     sizes.take_caches(key_cache, value_cache, layers=True)
     sizes.take("num_pairs 2", INTEGERS, block_mapping=block_mapping)
     writable({"key_cache": key_cache, "value_cache": value_cache}, {"block_mapping": block_mapping})
-    num_blocks, pairs = sizes["num_blocks"], block_mapping.tolist()
-    for source, destination in pairs:
-        inside = 0 <= source < num_blocks and 0 <= destination < num_blocks
-        require(inside, f"pair {(source, destination)} is outside the pool of {num_blocks} blocks")
-    written = Counter(destination for _, destination in pairs)
-    repeated = [block for block, count in written.items() if count > 1]
+    indices("block_mapping", block_mapping, sizes["num_blocks"])
+    sources, destinations = block_mapping.T.tolist()
+    repeated = [block for block, count in Counter(destinations).items() if count > 1]
     require(not repeated, f"blocks {repeated} are the destination of several copies")
-    both = {source for source, _ in pairs} & written.keys()
+    both = set(sources).intersection(destinations)
     require(not both, f"blocks {both} are source and destination")
     run(backend, "copy_blocks", key_cache, key_cache, value_cache, block_mapping)
 

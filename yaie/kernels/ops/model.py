@@ -1,7 +1,5 @@
 """What a decoder computes between its matrix products: norms, rotary positions, gates, the embedding."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,17 +24,10 @@ class Torch(Family):
     }
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> Tensor:
-        """Divide each row by its root mean square and multiply by `weight`; with `residual`, add that to `x` first.
+        """Divide each row of `x` `[..., size]` by its root mean square and multiply by `weight` `[size]`; contiguous.
 
-        Args:
-            x: `[..., size]`.
-            weight: `[size]`, in the dtype of `x`.
-            eps: added to the mean square.
-            residual: like `x`, contiguous. It is changed: it holds `x + residual` afterwards, and the norm is that of
-                this sum, rounded to its dtype.
-
-        Returns:
-            Like `x`, contiguous.
+        `eps` is added to the mean square. A `residual` is like `x`, contiguous, and is changed: it holds `x + residual`
+        afterwards, and the norm is that of this sum, rounded to its dtype.
         """
         if residual is not None:
             x = residual.add_(x)
@@ -48,10 +39,9 @@ class Torch(Family):
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
         """Rotate the heads of every token to the token's position, in place (`rope.rotate`).
 
-        Args:
-            x: `[num_tokens, num_heads, head_dim]`. The heads of a token must be contiguous, but the tokens may be
-                apart: the query and key heads in the output of one matrix product are such a view.
-            cos, sin: `[num_tokens, 1, head_dim / 2]`, float32, contiguous, from `rope.rope_cos_sin`.
+        x: `[num_tokens, num_heads, head_dim]`. The heads of a token must be contiguous, but the tokens may be apart:
+            the query and key heads in the output of one matrix product are such a view.
+        cos, sin: `[num_tokens, 1, head_dim / 2]`, float32, contiguous, from `rope.rope_cos_sin`
         """
         if self.rungs["rope"] == 1 or x.dtype != cos.dtype:
             x.copy_(rotary.rotate(x, cos, sin))
@@ -63,12 +53,9 @@ class Torch(Family):
         return model_ops.silu_mul(gate_up)
 
     def embedding(self, table: Tensor, token_ids: Tensor) -> Tensor:
-        """The row of `table` for every token: `[num_tokens, hidden_size]`.
+        """The row of `table` `[vocab_size, hidden_size]`, contiguous, for every one of `token_ids` `[num_tokens]`.
 
-        Args:
-            table: `[vocab_size, hidden_size]`, contiguous.
-            token_ids: `[num_tokens]`, int32 or int64. On a GPU they are not looked at, because that would make the
-                CPU wait; a kernel gives NaN for an id outside the table.
+        On a GPU ids are not looked at, because that would make the CPU wait; a kernel gives NaN for one outside.
         """
         return F.embedding(token_ids, table)
 

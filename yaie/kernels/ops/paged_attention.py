@@ -5,12 +5,10 @@ are long and sequences few; and tiles of queries of a prefill. Nothing reads fro
 follows from shapes and from the longest context alone, so a decode can be captured in a CUDA graph (`decode_plan`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +21,8 @@ from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import MAX_GRID, BackendError, Family, Launcher, aligned, dtype_code, named_as_file
 
 __all__ = ["paged_attention_forward", "plan_attention"]
+
+TAKES = "paged attention takes"
 
 # Tokens of a tile of a prefill. Its rows, pairs of a token and a head of a group, go to as many thread blocks as they
 # fill; one has 128 rows on tensor cores (64 for a head_dim above 128), else 16.
@@ -48,27 +48,18 @@ class Torch(Family):
     ) -> Any:
         """What `paged_attention_forward` needs to know of a flat batch, prepared once for all layers of a step.
 
-        Args:
-            block_tables: `[num_seqs, max_blocks]`, int32 or int64; entries beyond a context may be anything.
-            context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included.
-            query_lens: `[num_seqs]`, the number of queries of each sequence: the last tokens of its context. None: one
-                each.
-            key_cache: any layer of the cache; only its shape, dtype and device are used.
-
-        Raises:
-            BackendError: the kernels do not take a cache of this dtype or shape.
+        block_tables: `[num_seqs, max_blocks]`, int32 or int64; entries beyond a context may be anything
+        context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included
+        query_lens: `[num_seqs]`, queries of each sequence, the last tokens of its context; None: one each
+        key_cache: any layer of the cache; only its shape, dtype and device are used
         """
-        _, block_size, num_kv_heads, _ = key_cache.shape
-        return paged.plan_attention(
-            block_tables, context_lens, query_lens, block_size=block_size, num_kv_heads=num_kv_heads
-        )
+        sizes = {"block_size": key_cache.shape[1], "num_kv_heads": key_cache.shape[2]}
+        return paged.plan_attention(block_tables, context_lens, query_lens, **sizes)
 
     def decode_plan(self, block_tables: Tensor, context_lens: Tensor, max_context_len: int, key_cache: Tensor) -> Any:
         """The plan of a batch of decodes whose tables and lengths stay where they are and may change: for a CUDA graph.
 
-        Args:
-            block_tables: `[num_seqs, max_blocks]` int32. context_lens: `[num_seqs]` int32; 0 for a row that is padding.
-            max_context_len: the longest context to be fast for; longer ones are right.
+        Both are int32; a context of 0 is a row of padding, and one beyond `max_context_len` is right, but not fast.
         """
         raise BackendError("torch's attention over pages asks the host for lengths, so it cannot be captured")
 
@@ -83,32 +74,17 @@ class Torch(Family):
         scale: float | None = None,
         plan: Any = None,
     ) -> Tensor:
-        """Causal attention over pages; the keys and values of the query tokens must be in the pages already.
+        """Causal attention over pages, which have the keys and values of the query tokens already. Like query.
 
-        Args:
-            query: flat, `[num_tokens, num_heads, head_dim]`, the tokens of each sequence next to each other.
-            key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer.
-            block_tables, context_lens, query_lens: as for `plan_attention`; not looked at if there is a plan.
-            scale: factor of the scores; None means `1 / sqrt(head_dim)`.
-            plan: from `plan_attention` or `decode_plan` of the same operations.
-
-        Returns:
-            Like query, in its dtype.
+        query: flat, `[num_tokens, num_heads, head_dim]`, the tokens of each sequence next to each other
+        key_cache, value_cache: `[num_blocks, block_size, num_kv_heads, head_dim]`, contiguous: one layer
+        block_tables, context_lens, query_lens: as for `plan_attention`; not looked at if there is a plan
+        scale: factor of the scores; None means `1 / sqrt(head_dim)`
+        plan: from `plan_attention` or `decode_plan` of the same operations
         """
         if plan is None:
             plan = self.plan_attention(block_tables, context_lens, query_lens, key_cache)
         return paged.paged_attention(query, key_cache, value_cache, plan, scale, self.rungs["attention"] > 1)
-
-
-class Gathered(NamedTuple):
-    """The prefills of a batch for flash attention. Sequences that decode are listed, so that rows are counted as in the
-    flat query, but have no keys here."""
-
-    slots: Tensor  # [total_k] int64
-    cu_seqlens_q: Tensor  # [num_seqs + 1] int32
-    cu_seqlens_k: Tensor  # [num_seqs + 1] int32
-    max_q_len: int
-    max_kv_len: int
 
 
 @dataclass
@@ -126,7 +102,7 @@ class PagedPlan:
     decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
     prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most TILE_TOKENS tokens
     tile_tokens: int = 0  # of the largest prefill tile
-    gathered: Gathered | None = None  # instead of prefill_tiles, for a rung that wants it
+    gathered: Any = None  # instead of prefill_tiles, for a plainer rung: of each prefill sequence, rows, context_len
     shapes: dict[tuple, Any] = field(default_factory=dict)  # the structs that launchers take besides tensors
 
 
@@ -164,11 +140,13 @@ class Kernels(attention.Kernels, memory.Kernels):
         if len(decodes) == len(query_lens):
             plan.context_lens = on_device(context_lens)
             return plan
-        starts = query_lens.cumsum() - query_lens
-        tiles = np.stack((decodes, starts[decodes], np.ones_like(decodes), context_lens[decodes]), axis=1)
+        ends = query_lens.cumsum()
+        tiles = np.stack((decodes, ends[decodes] - 1, np.ones_like(decodes), context_lens[decodes]), axis=1)
         if self.rungs["flash_attention"] < FIRST_RUNG_OVER_PAGES:
             plan.decode_tiles = on_device(tiles)
-            plan.gathered = _gathered(tables, context_lens, query_lens, key_cache.shape[1])
+            prefills = np.flatnonzero(query_lens > 1)
+            rows = map(slice, (ends - query_lens)[prefills].tolist(), ends[prefills].tolist())
+            plan.gathered = list(zip(prefills.tolist(), rows, context_lens[prefills].tolist(), strict=True))
         else:
             plan.tile_tokens = min(TILE_TOKENS, int(query_lens.max()))
             both = on_device(np.concatenate((tiles, prefill_tiles(context_lens, query_lens))))  # one copy
@@ -193,53 +171,34 @@ class Kernels(attention.Kernels, memory.Kernels):
             plan = self.plan_attention(block_tables, context_lens, query_lens, key_cache)
         paged.check_plan(plan, PagedPlan, query)
         query = query.contiguous()
-        if plan.gathered is None:
-            out = torch.empty_like(query)
-        else:  # also writes the rows of decodes, which are put right below
-            slots, *lengths = plan.gathered
-            key, value = (
-                self.gather_pages(cache.flatten(0, 1).unsqueeze(1), slots, len(slots))
-                for cache in (key_cache, value_cache)
-            )
-            out = self.flash_attention(query, key, value, *lengths, scale=scale)
+        out = torch.empty_like(query)
+        for sequence, rows, context_len in plan.gathered or ():
+            pages = plan.block_tables[sequence]
+            key, value = (self.gather_pages(cache, pages, context_len)[None] for cache in (key_cache, value_cache))
+            out[rows] = self.attention_forward(query[None, rows], key, value, True, scale)[0]
         if plan.num_decodes:
-            self._decode(query, key_cache, value_cache, plan, scale, out)
+            self._decode(query, (key_cache, value_cache), plan, scale, out)
         if plan.prefill_tiles is not None:
-            self._prefill(query, key_cache, value_cache, plan, scale, out)
+            self._prefill(query, (key_cache, value_cache), plan, scale, out)
         return out
 
-    def paged_decode(
-        self,
-        query: Tensor,
-        key_cache: Tensor,
-        value_cache: Tensor,
-        block_tables: Tensor,
-        context_lens: Tensor,
-        max_context_len: int,
-        scale: float | None = None,
-    ) -> Tensor:
-        """One query `[num_seqs, num_heads, head_dim]` per sequence; lengths and tables as for `decode_plan`."""
-        plan = self.decode_plan(block_tables, context_lens, max_context_len, key_cache)
-        return self.paged_attention_forward(query, key_cache, value_cache, None, None, None, scale, plan)
-
-    def _decode(
-        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
-    ) -> None:
+    def _decode(self, query: Tensor, caches: tuple[Tensor, Tensor], plan: PagedPlan, scale, out: Tensor) -> None:
         """Write the rows of `out` that belong to the plan's decodes."""
+        key_cache, _ = caches
         rung, tiles, tables = self.rungs["paged_decode"], plan.decode_tiles, plan.block_tables
         if rung == 6 and not tensor_cores_pay(query, key_cache, plan.num_decodes):
             rung = 5
-        num_splits, split_tokens = plan.few_splits if rung == 6 else (plan.num_splits, plan.split_tokens)
+        splits = plan.few_splits if rung == 6 else (plan.num_splits, plan.split_tokens)
         launcher = Kernels.RUNGS["paged_decode"][rung]
-        launch, caches = self.launch[launcher], (key_cache, value_cache)
-        shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale, num_splits, split_tokens)
+        launch = self.launch[launcher]
+        shape = self._shape(launcher, query, key_cache, plan, plan.num_decodes, scale, splits)
         if rung >= 4:
             lse = parts = None
-            if num_splits > 1:
-                lse = query.new_empty((plan.num_decodes, query.shape[1], num_splits), dtype=torch.float32)
+            if splits[0] > 1:
+                lse = query.new_empty((plan.num_decodes, query.shape[1], splits[0]), dtype=torch.float32)
                 parts = lse.new_empty((*lse.shape, query.shape[2]))
-            splits = (parts, lse, plan.counters) if rung == 6 else (parts, lse)
-            launch(query, *caches, tables, plan.context_lens, tiles, out, *splits, shape)
+            merged = (parts, lse, plan.counters) if rung == 6 else (parts, lse)
+            launch(query, *caches, tables, plan.context_lens, tiles, out, *merged, shape)
         elif tiles is None:
             launch(query, *caches, tables, plan.context_lens, out, shape)
         else:
@@ -249,51 +208,33 @@ class Kernels(attention.Kernels, memory.Kernels):
             launch(query[rows], *caches, tables[seqs], lens.contiguous(), part, shape)
             out[rows] = part
 
-    def _prefill(
-        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, plan: PagedPlan, scale: float | None, out: Tensor
-    ) -> None:
+    def _prefill(self, query: Tensor, caches: tuple[Tensor, Tensor], plan: PagedPlan, scale, out: Tensor) -> None:
         """Write the rows of `out` that belong to the plan's prefills."""
+        key_cache, _ = caches
         (_, num_heads, head_dim), (_, block_size, num_kv_heads, _) = query.shape, key_cache.shape
         tables = plan.block_tables
         if query.dtype.itemsize == 2:
             query, scale = attention.with_positive_scale(query, scale)
         for tiles in plan.prefill_tiles.split(MAX_GRID):  # tiles are the third direction of the grid
-            pages = query, key_cache, value_cache, tables, tiles, out
+            pages = query, *caches, tables, tiles, out
             if query.dtype.itemsize == 2:
                 sizes = len(tiles), plan.tile_tokens, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1]
-                self.launch[Kernels.PREFILL_16_BIT](*pages, *sizes, scale, dtype_code(query, "paged attention takes"))
+                self.launch[Kernels.PREFILL_16_BIT](*pages, *sizes, scale, dtype_code(query, TAKES))
             else:  # tensor cores take 16-bit types
-                shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale)
+                shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale, (1, 1))
                 self.launch[Kernels.PREFILL](*pages, shape)
 
-    def _shape(
-        self,
-        launcher: Launcher,
-        query: Tensor,
-        key_cache: Tensor,
-        plan: PagedPlan,
-        num_tiles: int,
-        scale: float | None,
-        num_splits: int = 1,
-        split_tokens: int = 1,
-    ) -> Any:
+    def _shape(self, launcher: Launcher, query: Tensor, key_cache: Tensor, plan: PagedPlan, num_tiles, scale, splits):
         """What a launcher takes besides tensors, checked and made once for all layers that follow a plan."""
         (_, num_heads, head_dim), (_, block_size, num_kv_heads, _) = query.shape, key_cache.shape
         key = launcher, num_tiles, num_heads, scale
         if key not in plan.shapes:
-            plan.shapes[key] = self.module(launcher[0]).structs["PagedShape"](
-                num_tiles=num_tiles,
-                tile_tokens=plan.tile_tokens if launcher == Kernels.PREFILL else 1,
-                num_heads=num_heads,
-                num_kv_heads=num_kv_heads,
-                head_dim=head_dim,
-                block_size=block_size,
-                max_blocks=plan.block_tables.shape[1],
-                num_splits=num_splits,
-                split_tokens=split_tokens,
-                scale=head_dim**-0.5 if scale is None else scale,
-                dtype=dtype_code(query, "paged attention takes"),
-            )
+            tile_tokens = plan.tile_tokens if launcher == Kernels.PREFILL else 1
+            of_heads = num_heads, num_kv_heads, head_dim
+            of_pages = block_size, plan.block_tables.shape[1], *splits
+            numbers = head_dim**-0.5 if scale is None else scale, dtype_code(query, TAKES)
+            make = self.module(launcher[0]).structs["PagedShape"]
+            plan.shapes[key] = make(num_tiles, tile_tokens, *of_heads, *of_pages, *numbers)
         return plan.shapes[key]
 
 
@@ -301,10 +242,9 @@ def tensor_cores_pay(query: Tensor, key_cache: Tensor, num_seqs: int) -> bool:
     """Whether decodes are faster by rung 6 than by rung 5: where that would read keys twice, since it has up to four
     heads of a group in a warp, and where there is so little to do that one launch less is felt."""
     (_, num_heads, head_dim), num_kv_heads = query.shape, key_cache.shape[2]
-    pays = num_heads >= FEWEST_HEADS_FOR_TENSOR_CORES * num_kv_heads or num_seqs * num_kv_heads <= _num_multiprocessors(
-        key_cache.device
-    )
-    return pays and query.dtype.itemsize == 2 and head_dim <= 128
+    has_groups = num_heads >= FEWEST_HEADS_FOR_TENSOR_CORES * num_kv_heads
+    has_little = num_seqs * num_kv_heads <= _num_multiprocessors(key_cache.device)
+    return (has_groups or has_little) and query.dtype.itemsize == 2 and head_dim <= 128
 
 
 def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int]:
@@ -357,19 +297,6 @@ def _num_multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
 
 
-def _gathered(tables: Tensor, context_lens: np.ndarray, query_lens: np.ndarray, block_size: int) -> Gathered:
-    kv_lens = np.where(query_lens > 1, context_lens, 0)
-    ends = kv_lens.cumsum()
-    positions = np.arange(ends[-1]) - np.repeat(ends - kv_lens, kv_lens)
-    pages = np.repeat(np.arange(len(kv_lens)) * tables.shape[1], kv_lens) + positions // block_size
-    cu_seqlens = [np.concatenate(([0], lens.cumsum())) for lens in (query_lens, kv_lens)]
-    sizes = [len(pages), len(pages), len(ends) + 1, len(ends) + 1]
-    packed = torch.from_numpy(np.concatenate((pages, positions % block_size, *cu_seqlens)))
-    pages, offsets, cu_q, cu_k = packed.to(tables.device, non_blocking=True).split(sizes)
-    slots = tables.flatten()[pages].long() * block_size + offsets
-    return Gathered(slots, cu_q.int(), cu_k.int(), int(query_lens.max()), int(kv_lens.max()))
-
-
 def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray) -> np.ndarray:
     """The queries of every sequence that has several, cut into tiles, `[num_tiles, 4]`: sequence, first row of the flat
     query, number of tokens, keys that the first of them sees. The longest sequence comes first, and of each sequence
@@ -389,7 +316,7 @@ def prefill_tiles(context_lens: np.ndarray, query_lens: np.ndarray) -> np.ndarra
 def check_cache(cache: Tensor) -> None:
     """Raise `BackendError` for a cache that the kernels do not take."""
     num_blocks, block_size, _, head_dim = cache.shape
-    dtype_code(cache, "paged attention takes")
+    dtype_code(cache, TAKES)
     attention.check_head_dim(head_dim, "paged attention")
     if num_blocks * block_size >= 2**31:
         raise BackendError(f"paged attention counts slots in 31 bits, the pool has {num_blocks * block_size}")

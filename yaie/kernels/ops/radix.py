@@ -1,41 +1,64 @@
 """The radix tree, asked for many requests at once. Collecting the pages of a match is `gather_pages`."""
 
-from __future__ import annotations
-
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from yaie.kernels import radix_ops
 from yaie.kernels.checks import LARGEST, Sizes, integer, integers, require
 from yaie.kernels.ops.checks import Backend, checked, run
 from yaie.kernels.ops.launching import BackendError, Family, Launching
 from yaie.kernels.radix_ops import FlatTree, Positions
+from yaie.kernels.radix_tree import common_prefix_length
 
 __all__ = ["choose_victims", "match_prefixes"]
 
 
 class Torch(Family):
     def match_prefixes(self, tree: FlatTree, tokens: Tensor, lengths: Sequence[int]) -> Positions:
-        """The longest prefix of each row that a radix tree holds, in whole pages.
+        """The longest prefix of each row that a radix tree holds, in whole pages, as `radix_tree.match_prefix` does.
 
-        Args:
-            tree: from `radix_ops.flatten`, on the device of tokens.
-            tokens: `[num_rows, max_len]`, int64.
-            lengths: `[num_rows]`, tokens of each row; what comes after them may be anything.
+        tree: from `radix_ops.flatten`, on the device of tokens
+        tokens: `[num_rows, max_len]`, int64; of each row the first `lengths` count
         """
-        return radix_ops.match_prefixes(tree, tokens, lengths)
+        edges, starts, children = (part.cpu().numpy() for part in tree[:3])
+        page, found = tree.page_size, []
+
+        def first_page(node: int) -> list[int]:
+            return edges[starts[node] : starts[node] + page].tolist()
+
+        for row, count in zip(tokens.cpu().numpy(), lengths, strict=True):
+            node = inside = length = 0
+            while count - length >= page:
+                key, end = row[length : length + page].tolist(), int(children[node + 1])
+                child = bisect_left(range(end), key, int(children[node]), key=first_page)
+                if child == end or first_page(child) != key:
+                    break
+                edge = edges[starts[child] : starts[child + 1]]
+                inside = common_prefix_length(edge, row[length:count])
+                inside -= inside % page
+                node, length = child, length + inside
+                if inside < len(edge):
+                    break
+            found.append((node, inside, length))
+        return Positions(*torch.tensor(found, dtype=torch.int64, device=tokens.device).view(-1, 3).T.contiguous())
 
     def choose_victims(self, last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int) -> Tensor:
         """The nodes of a prefix cache that go, first to go first, to free at least `num_tokens` (or all there are).
 
-        Args:
-            last_used: `[num_nodes]`, int64, from 0: the smallest goes first, among equals the higher number.
-            sizes: `[num_nodes]`, int64, what each node frees.
-            evictable: `[num_nodes]`, bool.
+        last_used: `[num_nodes]`, int64, from 0: the smallest goes first, among equals the higher number
+        sizes: `[num_nodes]`, int64, what each node frees
+        evictable: `[num_nodes]`, bool
+
+        A use touches a node and all above it, so a parent is never older than its children and never goes before them:
+        one pass over all nodes gives the order in which `PrefixCache.evict` takes leaf after leaf.
         """
-        return radix_ops.choose_victims(last_used, sizes, evictable, num_tokens)
+        numbers = torch.arange(len(last_used), device=last_used.device).flip(0)
+        order = numbers[torch.argsort(last_used.flip(0), stable=True)]
+        order = order[evictable[order]]
+        freed_before = sizes[order].cumsum(0) - sizes[order]
+        return order[freed_before < num_tokens]
 
 
 class Kernels(Launching):
