@@ -216,9 +216,11 @@ def reset_exercise(exercise: Exercise) -> Path | None:
 
     Raises `FileProblem` where the function cannot be found (then only `reset_file` can help) or nothing can be written.
     """
-    text = read(exercise.file)
     try:
+        text = read(exercise.file)
         place = exercise.language.locate(exercise, text)
+    except FileMissing:
+        return reset_file(exercise.file)
     except FileProblem as problem:
         whole = f"Fix that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file again"
         raise FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem

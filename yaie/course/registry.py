@@ -154,6 +154,14 @@ class Lesson:
         hard = [exercise.difficulty for exercise in self.exercises] or [1]
         return f"{'★' * round(sum(hard) / len(hard)):☆<3}"
 
+    def exercise(self, number: str, id: object) -> Exercise:
+        """The one with that number; `id` is what it was asked for by."""
+        for exercise in self.exercises:
+            if exercise.id == f"{self.number}.{int(number)}":
+                return exercise
+        ids = ", ".join(exercise.id for exercise in self.exercises) or "none"
+        raise NoSuchExercise(f"there is no exercise {id!r}; lesson {self.number} has {ids}")
+
     @property
     def files(self) -> list[ExerciseFile]:
         """The files of this lesson that have an exercise: Python's first. Empty for a lesson without exercises."""
@@ -309,33 +317,25 @@ def find_lesson(number: int) -> Lesson:
     return load_lesson(folders[number], tuple(earlier))
 
 
-def find(what: str) -> Exercise | Lesson:
-    """The exercise with an id such as "1.2", or the lesson with a number such as "1" or "01". Only that lesson is read,
-    so a check stays quick.
+def find(what: str | int) -> Exercise | Lesson:
+    """The exercise with an id such as "1.2", or the lesson with a number such as "1", "01" or 1. Only that lesson is
+    read, so a check stays quick.
 
     Raises `NoSuchExercise`, naming what there is.
     """
-    if not isinstance(what, str):  # the number 1.10 is 1.1
+    if type(what) not in (str, int):  # the number 1.10 is 1.1
         raise TypeError(f'write the id of an exercise in quotes, such as "1.2"; got {what!r}')
-    numbers = re.fullmatch(r"([0-9]+)(?:\.([0-9]+))?", what.strip())  # not \d, which takes the digits of all scripts
+    numbers = re.fullmatch(r"([0-9]+)(?:\.([0-9]+))?", str(what).strip())  # not \d, which takes digits of all scripts
     if numbers is None:
-        ids = [id for folder in _lesson_folders().values() for id in exercise_folders(folder)]
-        guess = re.sub(r"[^0-9]+", ".", what.translate(str.maketrans("lIoO", "1100"))).strip(".")
+        guess = re.sub(r"[^0-9]+", ".", str(what).translate(str.maketrans("lIoO", "1100"))).strip(".")
+        ids = {exercise.id for exercise in exercises()}
         known = f"did you mean {guess}?" if guess in ids else 'an id is a lesson, a point and a number: "1.1"'
         raise NoSuchExercise(f"there is no exercise {what!r}; {known}")
     lesson = find_lesson(int(numbers[1]))
-    if numbers[2] is None:
-        return lesson
-    if not 0 < int(numbers[2]) <= len(lesson.exercises):
-        ids = ", ".join(exercise.id for exercise in lesson.exercises) or "none"
-        raise NoSuchExercise(f"there is no exercise {what!r}; lesson {lesson.number} has {ids}")
-    return lesson.exercises[int(numbers[2]) - 1]
+    return lesson if numbers[2] is None else lesson.exercise(numbers[2], what)
 
 
 def find_exercise(id: str) -> Exercise:
     """As `find`, for an exercise only."""
     found = find(id)
-    if isinstance(found, Lesson):
-        ids = ", ".join(exercise.id for exercise in found.exercises) or "none"
-        raise NoSuchExercise(f"there is no exercise {id!r}; lesson {found.number} has {ids}")
-    return found
+    return found.exercise("0", id) if isinstance(found, Lesson) else found
