@@ -40,9 +40,6 @@ class Python(Language):
 
     # --- the engine's function
 
-    def source_file(self, module: str) -> str:
-        return f"{module.replace('.', '/')}.py"
-
     def reference(self, exercise: Exercise) -> str:
         source, tree = _module_source(exercise.module)
         node = find_function(tree, exercise.qualname)

@@ -106,7 +106,7 @@ def touched(paths: Collection[str]) -> list[Exercise]:
     """The exercises whose folder or function lies in one of these files, named from the repository's root."""
     found = []
     for exercise in exercises():
-        file = exercise.language.source_file(exercise.module)
+        file = exercise.module if exercise.language is CUDA else f"{exercise.module.replace('.', '/')}.py"
         folder = f"{exercise.folder.relative_to(REPOSITORY).as_posix()}/"
         if any(path == file or path.startswith(folder) for path in paths):
             found.append(exercise)
