@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 from yaie.course import REPOSITORY
 from yaie.course.show import Table
 
-GOOD, LIMITED, BAD = "good", "limited", "bad"
+GOOD, LIMITED, BAD = "good", "warn", "bad"  # the tones of a table; "bad" stops you, "warn" does not
 GIB = 1 << 30
 STALE = 300  # seconds after which a build's lock is taken to be left behind
 PATIENCE = 5.0  # seconds for a program to say its version
@@ -42,15 +42,14 @@ class Finding:
 
 def examine() -> Table:
     """What this machine can do for the course, and what to do about each lack."""
-    tones, findings = {GOOD: "good", LIMITED: "warn", BAD: "bad"}, diagnose()
-    rows = [(tones[finding.state], (finding.name, finding.found, finding.advice)) for finding in findings]
-    stopped = [finding.name for finding in findings if finding.state == BAD]
-    footer = f"To be fixed first: {', '.join(stopped)}." if stopped else "You can start."
+    findings = diagnose()
+    rows = [(finding.state, (finding.name, finding.found, finding.advice)) for finding in findings]
+    stopped = ", ".join(finding.name for finding in findings if finding.state == BAD)
+    footer = f"To be fixed first: {stopped}." if stopped else "You can start."
     return Table("This machine", ("What", "Found", "What to do"), rows, footer)
 
 
 def diagnose() -> list[Finding]:
-    """Look at everything the course needs. "bad" stops you, "limited" does not."""
     return [_look(name, look) for name, look in LOOKS.items()]
 
 
@@ -76,7 +75,7 @@ def _python() -> tuple[str, ...]:
     found = f"{platform.python_version()} at {shown}"
     own = REPOSITORY / ".venv"
     if own.exists() and Path(sys.prefix).resolve() != own.resolve():
-        return (LIMITED, f"{found}, not the one in .venv", f"source {shlex.quote(str(own / 'bin' / 'activate'))}")
+        return LIMITED, f"{found}, not the one in .venv", f"source {shlex.quote(str(own / 'bin' / 'activate'))}"
     return GOOD, found
 
 
@@ -151,10 +150,8 @@ def _memory() -> tuple[str, ...]:
     free = _free_memory()
     if free is None:
         return LIMITED, "cannot be read on this system", "Have 4 GiB free."
-    found = f"{free / GIB:.1f} GiB free"
-    if free >= 2 * GIB:
-        return GOOD, found
-    return LIMITED, found, "Close other programs: lessons and builds of C++ want 2 GiB each."
+    found, wanted = f"{free / GIB:.1f} GiB free", "Close other programs: lessons and builds of C++ want 2 GiB each."
+    return (GOOD, found) if free >= 2 * GIB else (LIMITED, found, wanted)
 
 
 def _free_memory() -> int | None:
@@ -192,8 +189,7 @@ def _exercises() -> tuple[str, ...]:
 
 def _locks() -> tuple[str, ...]:
     """A killed build leaves a lock file, on which every later `torch.utils.cpp_extension.load` waits for ever."""
-    default = Path.home() / ".cache" / "torch_extensions"
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or default)
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
     old = [str(path) for path in root.glob("**/lock") if time.time() - path.stat().st_mtime > STALE]
     if old:
         return LIMITED, f"{len(old)} older than {STALE // 60} minutes", f"rm {shlex.join(old)}"
@@ -202,11 +198,10 @@ def _locks() -> tuple[str, ...]:
 
 def _variables() -> tuple[str, ...]:
     """Variables that a test run has left behind hide the learner's files and results; the others are choices."""
-    names = sorted(name for name in os.environ if name.startswith("YAIE_"))
-    found = ", ".join(f"{name}={os.environ[name]}" for name in names) or "no YAIE_* variable is set"
-    folder = os.environ.get("YAIE_EXERCISES_DIR")
-    wrong = ["YAIE_EXERCISES_DIR"] if folder and not Path(folder).is_dir() else []
-    wrong += ["YAIE_EXPECT"] if "YAIE_EXPECT" in names else []
+    ours = {name: value for name, value in sorted(os.environ.items()) if name.startswith("YAIE_")}
+    found = ", ".join(f"{name}={value}" for name, value in ours.items()) or "no YAIE_* variable is set"
+    wrong = ["YAIE_EXERCISES_DIR"] * (not Path(ours.get("YAIE_EXERCISES_DIR") or ".").is_dir())
+    wrong += ["YAIE_EXPECT"] * ("YAIE_EXPECT" in ours)
     return (LIMITED, found, f"unset {' '.join(wrong)}") if wrong else (GOOD, found)
 
 
@@ -218,10 +213,9 @@ def _home() -> tuple[str, ...]:
 
 
 def _sources() -> tuple[str, ...]:
-    if (REPOSITORY / "csrc").is_dir():
-        return GOOD, f"{REPOSITORY}/csrc"
     found = f"{REPOSITORY} has no csrc/: YAIE was installed without its repository"
-    return BAD, found, "Clone the repository, then run `make lab` in it."
+    wanted = "Clone the repository, then run `make lab` in it."
+    return (GOOD, f"{REPOSITORY}/csrc") if (REPOSITORY / "csrc").is_dir() else (BAD, found, wanted)
 
 
 def _cache() -> tuple[str, ...]:
@@ -278,13 +272,10 @@ def _version(package: str) -> str | None:
 
 
 def _torch_cuda() -> str | None:
-    """The CUDA version torch was built for, read from its files; None for a build without CUDA."""
-    found = util.find_spec("torch")
-    if found is None or found.origin is None:
-        return None
-    version = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
-    cuda = re.search(r"^cuda\b[^=]*= '([\d.]+)'", version, re.MULTILINE)
-    return cuda.group(1) if cuda else None
+    """The CUDA version that torch was built for; None for a build without CUDA."""
+    import torch
+
+    return torch.version.cuda
 
 
 def _output(command: list[str]) -> str:
