@@ -24,8 +24,7 @@ def watch(saved: Iterable[set[Path]] | None = None) -> Iterator[Panel]:
 
 
 def _checks(saved: Iterable[set[Path]], known: dict[str, str]) -> Iterator[Panel]:
-    for paths in saved:
-        names = {path.name for path in paths}
+    for names in ({path.name for path in paths} for paths in saved):
         for file in exercise_files():
             if file.name in names:
                 yield from _check_changed(file, known)

@@ -32,11 +32,11 @@ def out_of_date(directory: Path) -> tuple[list[Path], list[Path]]:
     stale, edited = [], []
     for file in exercise_files():
         path = directory / file.name
-        copy, text = as_generated(path), path.read_text(encoding="utf-8") if path.exists() else ""
+        text, kept = (each.read_text(encoding="utf-8") if each.exists() else "" for each in (path, as_generated(path)))
         if text and was_edited(text):
             edited.append(path)
-            text = copy.read_text(encoding="utf-8") if copy.exists() else ""
-        if (path.exists() or copy.exists()) and text != file.language.render(file):
+            text = kept
+        if (path.exists() or kept) and text != file.language.render(file):
             stale.append(path)
     return stale, edited
 
