@@ -31,16 +31,13 @@ class FolderError(ValueError):
 
 
 class NoSuchExercise(LookupError):
-    """There is no exercise or lesson of that name; the message says which there are."""
+    """The message says which exercises or lessons there are."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A plausible wrong answer: the engine's function with `old` replaced by `new`, and what to tell its author.
-
-    The message names the likely cause in one or two sentences; a learner sees it when their answer goes wrong on the
-    same input in the same way.
-    """
+    """A plausible wrong answer: the engine's function with `old` replaced by `new`. Whose answer goes wrong on the same
+    inputs in the same way sees the message, which names the likely cause in one or two sentences."""
 
     old: str
     new: str
@@ -49,17 +46,11 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function of the engine that a learner writes.
+    """One function of the engine that a learner writes; CONTRIBUTING.md says what the fields are.
 
-    `target` is "yaie.module:qualified.name" for Python and "csrc/folder/file.cu:function_name" for CUDA (a kernel,
-    a device function, a template; or a launcher, which goes with the kernels above it that only it needs). `difficulty`
-    is 1 to 3. `time_limit` is the seconds that a check may take, without the compiler; one in Python takes less than 1.
-
-    With a `score`, which is a text that says what is counted, the check returns a count: fewer is better. It is shown
-    beside that of the engine's own function, and decides nothing: an answer that is right has passed.
-
-    With `broken` = (old, new) the learner does not get an empty function but the engine's with `old`, which occurs once
-    in it, replaced by `new`, and is to find that mistake and fix it.
+    `time_limit` is the seconds that a check may take, without the compiler; one in Python takes less than 1. With a
+    `score` the check returns a count, which decides nothing. With `broken` = (old, new) the learner does not get an
+    empty function but the engine's with `old` replaced by `new`, and is to find that mistake and fix it.
     """
 
     id: str
@@ -73,7 +64,7 @@ class Exercise:
     lesson: Lesson
     folder: Path
     requires: tuple[str, ...] = ()
-    time_limit: float = 3.0
+    time_limit: float = 3
     score: str = ""
     broken: tuple[str, str] | None = None
 
@@ -101,11 +92,7 @@ class Exercise:
 
     def check(self) -> int | None:
         """Run the folder's `check.py` on the engine, into which the learner's function has been put. Returns the count
-        of its `score`, if it has one.
-
-        It raises through `yaie.course.expect.expect` at the first wrong result, and tries small inputs first, so that
-        the failing input it shows is small.
-        """
+        of its `score`, if it has one; raises through `yaie.course.expect.expect` at the first wrong result."""
         number = self.id.partition(".")[2]
         return importlib.import_module(f"{self.lesson.package}.exercise_{number}.check").check()
 
@@ -128,10 +115,8 @@ class ExerciseFile:
 
 @dataclass
 class Lesson:
-    """A numbered lesson: one notebook, one solution notebook, and a file for its exercises, all with the same name.
-
-    Exercises in Python and exercises in CUDA have a file each.
-    """
+    """A numbered lesson: one notebook, one solution notebook, and a file for its exercises in Python and in CUDA each,
+    all with the same name."""
 
     number: int
     topic: str
@@ -210,19 +195,17 @@ def _load_exercise(id: str, folder: Path, lesson: Lesson, earlier: tuple[str, ..
         each["message"] = _paragraphs(each["message"])
     if broken := table.get("broken"):
         _look(broken, f"{path}, broken", CHANGE)
+        table["broken"] = broken["old"], broken["new"]
     for required in table.get("requires", ()):
         if required not in earlier:
             raise FolderError(f"{path}: `requires` names exercises that come before this one; {required!r} does not")
     for name in ("statement.md", "check.py"):
         if not (folder / name).is_file():
             raise FolderError(f"{folder / name} is missing")
-    table |= {
-        "hints": tuple(map(_paragraphs, table["hints"])),
-        "mistakes": tuple(Mistake(**each) for each in table["mistakes"]),
-        "requires": tuple(table.get("requires", ())),
-        "broken": (broken["old"], broken["new"]) if broken else None,
-        "time_limit": float(table.get("time_limit", 10 if table["target"].startswith("csrc/") else 3)),
-    }
+    table.setdefault("time_limit", 10 if table["target"].startswith("csrc/") else 3)
+    table["hints"] = tuple(map(_paragraphs, table["hints"]))
+    table["mistakes"] = tuple(Mistake(**each) for each in table["mistakes"])
+    table["requires"] = tuple(table.get("requires", ()))
     statement = (folder / "statement.md").read_text(encoding="utf-8").strip()
     if statement and (score := table.get("score")):
         counted = f"An answer that is right gets a score: {score}. Fewer is better."
@@ -309,7 +292,7 @@ def exercise_files() -> tuple[ExerciseFile, ...]:
 
 @cache
 def find_lesson(number: int) -> Lesson:
-    """The lesson with that number. Raises `NoSuchExercise`, naming the numbers there are."""
+    """The lesson with that number. Raises `NoSuchExercise`."""
     folders = _lesson_folders()
     if number not in folders:
         raise NoSuchExercise(f"there is no lesson {number}; there are {', '.join(map(str, folders))}")
@@ -319,10 +302,7 @@ def find_lesson(number: int) -> Lesson:
 
 def find(what: str | int) -> Exercise | Lesson:
     """The exercise with an id such as "1.2", or the lesson with a number such as "1", "01" or 1. Only that lesson is
-    read, so a check stays quick.
-
-    Raises `NoSuchExercise`, naming what there is.
-    """
+    read, so a check stays quick. Raises `NoSuchExercise`."""
     if type(what) not in (str, int):  # the number 1.10 is 1.1
         raise TypeError(f'write the id of an exercise in quotes, such as "1.2"; got {what!r}')
     numbers = re.fullmatch(r"([0-9]+)(?:\.([0-9]+))?", str(what).strip())  # not \d, which takes digits of all scripts
