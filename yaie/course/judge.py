@@ -232,7 +232,7 @@ def _candidates(
                 if result and _alike({"end": "finished", "code": 0, "result": result}, report):
                     yield each
             return
-    short = max(2.0, exercise.time_limit / 2)
+    short = min(exercise.time_limit, max(2.0, exercise.time_limit / 2))
     for each in known:
         run = _job(exercise, each[0], [exercise.id], sandbox, folder=HOME, time_limit=short)
         if _alike(run, report):
