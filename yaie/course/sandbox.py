@@ -128,15 +128,12 @@ class Sandbox:
         if report is not None:
             return report
         self._complaints.seek(0)
-        last = self._complaints.read().decode(errors="replace").strip().splitlines()[-1:]
+        last = "".join(self._complaints.read().decode(errors="replace").strip().splitlines(keepends=True)[-1:])
         self.close()
         if code < 0:
             return {"end": "server", "code": -code, "result": None, "output": "", "current_input": "", "stack": ""}
-        raise SandboxError(
-            "The check server ended without an answer"
-            + "".join(f" ({line})" for line in last)
-            + "; run the check again. If it happens twice, run `yaie doctor`."
-        )
+        said = f"The check server ended without an answer{last and f' ({last})'}; run the check again."
+        raise SandboxError(f"{said} If it happens twice, run `yaie doctor`.")
 
     def close(self) -> None:
         """Stop the server and whatever it is running."""
