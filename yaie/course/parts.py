@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def passed_parts() -> list[str]:
     return [line.exercise.id for line in lines if line.status == PASSED]
 
 
-class installed(AbstractContextManager):
+class installed(Swap):
     """Have the engine of this process call the learner's functions with these ids; at the end, its own again.
 
     The learner's files are run here, not in the sandbox: an endless loop in them is an endless loop of this process.
@@ -75,26 +75,21 @@ class installed(AbstractContextManager):
     """
 
     def __init__(self, ids: Iterable[str]) -> None:
+        super().__init__()
         self._exercises = [find_exercise(id) for id in dict.fromkeys(ids)]
         self._files = {exercise.file.name: exercise.file for exercise in self._exercises}
-        self._state: list[tuple] | None = None
-        self._swaps: list[Swap] = []
-        self._undo: list[ExitStack] = []  # for each time that it was entered
+        self._state: list[tuple] | None = None  # of the files, as they were when they were run
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Swap:
         state = [_state(exercise_path(file)) for file in self._files.values()]
-        with ExitStack() as undo:
-            if state == self._state:
-                for swap in self._swaps:
+        if state != self._state:
+            self._state, self.values = None, []
+            with ExitStack() as undo:
+                for swap in self._made():
                     undo.enter_context(swap)
-            else:
-                self._state = None  # until all files could be run
-                self._swaps = [undo.enter_context(swap) for swap in self._made()]
-                self._state = state
-            self._undo.append(undo.pop_all())
-
-    def __exit__(self, *error: object) -> None:
-        self._undo.pop().close()
+                    self.values += swap.values
+            self._state = state
+        return self.put_in()
 
     def _made(self) -> Iterator[Swap]:
         """A swap for each file. It is to be put in before the next is made: a file may use the functions of those

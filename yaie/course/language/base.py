@@ -40,7 +40,7 @@ class Swap(AbstractContextManager):
     another: each time gives back what it found."""
 
     def __init__(self) -> None:
-        self._values: list[tuple[Any, str, Callable[[Any], Any]]] = []
+        self.values: list[tuple[Any, str, Callable[[Any], Any]]] = []
         self._undo: list[ExitStack] = []  # for each time that it was put in
 
     def add(self, holder: Any, name: str, value: Any) -> None:
@@ -49,12 +49,12 @@ class Swap(AbstractContextManager):
 
     def add_made(self, holder: Any, name: str, make: Callable[[Any], Any]) -> None:
         """As `add`, for a value that is made from what is there: `make(old)`, with None where there is nothing."""
-        self._values.append((holder, name, make))
+        self.values.append((holder, name, make))
 
     def put_in(self) -> Swap:
         """Replace all of them. Where one cannot be made, all are as they were."""
         with ExitStack() as undo:
-            for holder, name, make in self._values:
+            for holder, name, make in self.values:
                 old = (holder if isinstance(holder, dict) else vars(holder)).get(name, _NOTHING)
                 undo.callback(_set, holder, name, old)
                 _set(holder, name, make(None if old is _NOTHING else old))

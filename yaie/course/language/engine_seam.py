@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
@@ -111,24 +111,11 @@ def limit_calls(seconds: float) -> None:
 
 
 def mark_compiling(mark: Path) -> None:
-    """Have a file be there while a compiler runs, g++ or nvcc, or several of them at once."""
-    lock, running = threading.Lock(), 0
-
-    def count(change: int) -> None:
-        nonlocal running
-        with lock:
-            running += change
-            if running:
-                mark.touch()
-            else:
-                mark.unlink(missing_ok=True)
+    """Have a file be there, whose name begins as the mark's, for each compiler that runs, g++ or nvcc."""
 
     def marked(run: Callable, *args: Any) -> Any:
-        count(1)
-        try:
+        with tempfile.NamedTemporaryFile(prefix=mark.name, dir=mark.parent):
             return run(*args)
-        finally:
-            count(-1)
 
     for build in (gxx_build, nvcc_build):
         build.run = partial(marked, build.run)
