@@ -1,11 +1,8 @@
 """What a lesson and an exercise are, and where all of them are found.
 
 An exercise is a folder of its own, `yaie/course/lessons/NN_topic/NN.k_name/` (CONTRIBUTING.md shows one). It names a
-function of the engine (its *target*), so there is no second copy of any code here: the stub a learner gets, the
-reference solution and every mistake are derived from the engine's own source. The target also says in which file the
-learner writes: functions of `yaie/` in a `.py` file, functions of `csrc/` in a `.cu` file of the lesson's name.
-
-Reading a folder imports nothing: its `check.py` is imported when it is run.
+function of the engine, its *target*: the stub a learner gets, the reference solution and every mistake are made from
+the engine's own source. Reading a folder imports nothing: its `check.py` is imported when it is run.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from yaie.course import REPOSITORY as REPOSITORY
-from yaie.course.language import CUDA, PYTHON, Language, language_of
+from yaie.course.language import CUDA, PYTHON, Language
 
 LESSONS = Path(__file__).parent / "lessons"
 
@@ -83,7 +80,7 @@ class Exercise:
 
     @property
     def language(self) -> Language:
-        return language_of(self.module)
+        return CUDA if self.module.startswith("csrc/") else PYTHON
 
     @property
     def file(self) -> ExerciseFile:
