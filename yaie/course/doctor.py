@@ -175,16 +175,17 @@ def _disk() -> tuple[str, ...]:
 def _exercises() -> tuple[str, ...]:
     if _version("torch") is None:
         return LIMITED, "not compared: the engine needs torch"
-    from yaie.course.files import exercises_dir
+    from yaie.course.files import exercise_path, exercises_dir, was_edited
+    from yaie.course.registry import exercise_files
     from yaie.course.tools.generate import out_of_date
 
     if exercises_dir().exists() and not os.access(exercises_dir(), os.W_OK):
         return LIMITED, f"{exercises_dir()} cannot be written", "Copy the repository into a folder that is yours."
-    stale, edited = out_of_date(exercises_dir())
-    if stale:
-        names = ", ".join(path.name for path in stale)
-        return LIMITED, f"{names}: older than the engine", "`yaie update`"
-    return GOOD, f"{len(edited)} edited by you" if edited else "as generated"
+    if stale := ", ".join(path.name for path in out_of_date(exercises_dir())):
+        return LIMITED, f"{stale}: older than the engine", "`yaie update`"
+    texts = (path.read_text(encoding="utf-8") for file in exercise_files() if (path := exercise_path(file)).exists())
+    edited = sum(map(was_edited, texts))
+    return GOOD, f"{edited} edited by you" if edited else "as generated"
 
 
 def _locks() -> tuple[str, ...]:

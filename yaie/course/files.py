@@ -126,7 +126,7 @@ def write_whole(path: Path, content: bytes) -> None:
 NEW, RENEWED, MERGED, LEFT, SAME = "new", "as generated", "brought up to date", "left as it is", "unchanged"
 
 
-def renew(file: ExerciseFile, path: Path, text: str) -> str:
+def renew(file: ExerciseFile, path: Path, text: str, *, only_look: bool = False) -> str:
     """Bring an exercise file to what is generated now, `text`. Returns what was done: `NEW`, `RENEWED`, ...
 
     In a file that a learner has edited, each function that they wrote stays letter for letter, and so does what they
@@ -135,20 +135,17 @@ def renew(file: ExerciseFile, path: Path, text: str) -> str:
     """
     copy, mine = as_generated(path), _read(file, path) if path.exists() else ""
     kept = copy.read_text(encoding="utf-8") if copy.exists() else ""
-    edited, stamp = bool(mine) and was_edited(mine), HASH_LINE.search(mine)
-    base = kept or (text if stamp and stamp[0] in text else "")  # the stamp says what a file was generated as
-    if edited and base != text:
-        merged = _merged(file, mine, base, text) if base else None
-        if merged is None:
-            return LEFT
-        _replace(path, merged)
-    elif not edited and mine != text:
-        _write(path, text.encode())
-    if kept != text:
-        _write(copy, text.encode())
+    edited, stamp, new = bool(mine) and was_edited(mine), HASH_LINE.search(mine), text
     if edited:
-        return SAME if base == text else MERGED
-    return SAME if mine == text else RENEWED if mine else NEW
+        base = kept or (text if stamp and stamp[0] in text else "")  # the stamp says what a file was generated as
+        new = mine if base == text else _merged(file, mine, base, text) if base else None
+    if new is None:
+        return LEFT
+    if not only_look and mine != new:
+        _replace(path, new) if edited else _write(path, new.encode())
+    if not only_look and kept != text:
+        _write(copy, text.encode())
+    return SAME if mine == new else MERGED if edited else RENEWED if mine or kept else NEW
 
 
 def _write(path: Path, content: bytes) -> None:
