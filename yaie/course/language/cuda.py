@@ -238,16 +238,13 @@ def _tensor_names(exercise: Exercise) -> set[str]:
 
 @cache
 def fastest_rungs(module: str, functions: frozenset[str]) -> dict[str, int]:
-    """Which rung of each ladder the engine has to take so that one of the functions runs: the fastest that needs one.
-
-    A ladder is known by its launchers in the `.cu` file: `paged_decode_2_warp_per_head` is rung 2 of `paged_decode`.
-    """
-    pieces = [piece for text in _with_headers(REPOSITORY / module).values() for piece in cuda_text.pieces(text)]
-    rungs: dict[str, int] = {}
-    for launcher in find_launchers(engine_text(module), REPOSITORY / module):
-        ladder = re.fullmatch(r"(\w+?)_(\d+)_\w+", launcher.name)
-        if ladder and any(piece.defines & functions for piece in needed(pieces, {launcher.name})):
-            rungs[ladder[1]] = max(int(ladder[2]), rungs.get(ladder[1], 0))
+    """Which rung of each ladder the engine has to take for one of the functions to run: the fastest that needs one."""
+    texts, rungs = _with_headers(REPOSITORY / module).values(), {}
+    pieces = [piece for text in texts for piece in cuda_text.pieces(text)]
+    for name, ladder in engine_seam.ladders().items():
+        for rung, (file, launcher) in sorted(ladder.items()):
+            if file == under_csrc(module) and any(piece.defines & functions for piece in needed(pieces, {launcher})):
+                rungs[name] = rung
     return rungs
 
 
