@@ -34,8 +34,7 @@ WIDTH = 100  # columns that a panel takes at most; longer lines are hard to read
 CELL = "text-align:left;vertical-align:top"
 # A notebook sets tables to the right and breaks the lines of code.
 STYLES = {"th": CELL, "td": CELL, "table": "color:inherit", "pre": "white-space:pre;overflow-x:auto;margin:0 0 12px 0"}
-COMMAND = re.compile(r"`yaie (check|hint|reset|board|cache|doctor|update)(?: ([\d.]+))?`")
-TALK = re.compile(r"`yaie chat --exercises(?: --backend (\w+))?`")
+COMMAND = re.compile(r"`yaie (check|hint|reset|board|cache|doctor|update|chat --exercises)(?: (?:--\w+ )?([\w.]+))?`")
 
 
 class Markdown(str):
@@ -56,15 +55,14 @@ def in_notebook(text: str) -> str:
 
     def call(match: re.Match[str]) -> str:
         name, what = match.groups()
+        if name == "chat --exercises":
+            backend = f', backend="{what}"' if what else ""
+            return f'`yaie.LLM(parts="exercises"{backend}).parts`'
         if what is None or "." not in what:  # of everything, or of a lesson
             return f"`yaie.{name}({json.dumps(what) if what else ''})`"
         return f'`yaie.exercise("{what}").{name}()`'
 
-    def whose(match: re.Match[str]) -> str:
-        backend = f', backend="{match[1]}"' if match[1] else ""
-        return f'`yaie.LLM(parts="exercises"{backend}).parts`'
-
-    return type(text)(TALK.sub(whose, COMMAND.sub(call, text)))
+    return type(text)(COMMAND.sub(call, text))
 
 
 def _shown(text: str) -> str:

@@ -41,17 +41,15 @@ class Python(Language):
     # --- the engine's function
 
     def reference(self, exercise: Exercise) -> str:
-        source, tree = _module_source(exercise.module)
-        node = find_function(tree, exercise.qualname)
-        if node is None:
-            raise LookupError(f"exercise {exercise.id}: {exercise.module} has no function {exercise.qualname}")
+        node = _engines(exercise)
         first, last = _lines(node)
-        return "\n".join(line[node.col_offset :] for line in source.splitlines()[first - 1 : last])
+        lines = _module_source(exercise.module)[0].splitlines()[first - 1 : last]
+        return "\n".join(line[node.col_offset :] for line in lines)
 
     def hole(self, exercise: Exercise) -> str:
         """Decorators and signature are the engine's, the docstring is the exercise's statement."""
-        source = self.reference(exercise)
-        header = source.splitlines()[: ast.parse(source).body[0].body[0].lineno - 1]
+        node = _engines(exercise)
+        header = self.reference(exercise).splitlines()[: node.body[0].lineno - _lines(node)[0]]
         while header[-1].lstrip().startswith("#") or not header[-1].strip():  # remarks above the first line of the body
             header.pop()
         note = f'    raise NotImplementedError("exercise {exercise.id}: write this function")'
@@ -128,7 +126,7 @@ class Python(Language):
         if node is None:
             names = (each.name for each in ast.walk(tree) if isinstance(each, FunctionNode))
             raise self.missing(exercise, text, names, _elsewhere(exercise, tree))
-        original = ast.parse(self.reference(exercise)).body[0]
+        original = _engines(exercise)
         attempted = not (is_hole(node) or self.is_as_found(exercise, ast.unparse(node)))
         hash = _hash(exercise, tree, node) if attempted else ""
         remark = ""
@@ -213,6 +211,13 @@ def _module_source(module: str) -> tuple[str, ast.Module]:
     return source, ast.parse(source)
 
 
+def _engines(exercise: Exercise) -> FunctionNode:
+    node = find_function(_module_source(exercise.module)[1], exercise.qualname)
+    if node is None:
+        raise LookupError(f"exercise {exercise.id}: {exercise.module} has no function {exercise.qualname}")
+    return node
+
+
 def find_function(tree: ast.Module, qualname: str) -> FunctionNode | None:
     """The definition of `qualname` ("function" or "Class.method") in a parsed file."""
     found: Any = tree
@@ -250,7 +255,7 @@ def _imports(file: ExerciseFile) -> str:
         if "." in exercise.qualname:
             package, _, module = exercise.module.rpartition(".")
             wanted.add((package, module))
-        known = _bindings(exercise.module, _module_source(exercise.module)[0])
+        known = _bindings(exercise.module)
         used = _names_used(exercise.statement, PYTHON.reference(exercise))
         wanted |= {known[name] for name in used - own if name in known}
     groups: list[list[str]] = [[], [], []]  # Python's own, others', ours
@@ -263,11 +268,11 @@ def _imports(file: ExerciseFile) -> str:
     return "\n\n".join("\n".join(group) for group in groups if group)
 
 
-@lru_cache(maxsize=64)  # a failing check writes the exercise file once for each known mistake
-def _bindings(module: str, source: str) -> dict[str, tuple[str, str]]:
+@cache  # a failing check writes the exercise file once for each known mistake
+def _bindings(module: str) -> dict[str, tuple[str, str]]:
     """Where the names at the top level of a module are from: the module ("" for a module itself), and what it is."""
     known: dict[str, tuple[str, str]] = {}
-    for node in ast.parse(source).body:
+    for node in _module_source(module)[1].body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             source = getattr(node, "module", None) or ""
             for alias in node.names:
