@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from yaie.course import judge
 from yaie.course.files import FileProblem
@@ -77,17 +78,15 @@ def survivors(exercise: Exercise, count: int | None = None) -> tuple[int, list[s
     language.prepare(exercise, texts)
 
     def passes(texts: list[str]) -> list[bool]:
-        sandbox = Sandbox()
-        try:
+        with closing(Sandbox()) as sandbox:
             return [_passes(exercise, text, sandbox) for text in texts]
-        finally:
-            sandbox.close()
 
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         passed = list(pool.map(passes, [texts[worker::workers] for worker in range(workers)]))
     left = [new for number, new in enumerate(chosen) if passed[number % workers][number // workers]]
-    return len(chosen), ["\n".join(_difference(source, new)) for new in left]
+    differences = (difflib.unified_diff(source.splitlines(), new.splitlines(), lineterm="", n=1) for new in left)
+    return len(chosen), ["\n".join(list(lines)[2:]) for lines in differences]
 
 
 def _passes(exercise: Exercise, text: str, sandbox: Sandbox) -> bool:
@@ -96,10 +95,6 @@ def _passes(exercise: Exercise, text: str, sandbox: Sandbox) -> bool:
     except FileProblem:
         return False
     return judge.passes(exercise, text, sandbox)
-
-
-def _difference(old: str, new: str) -> list[str]:
-    return list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1))[2:]
 
 
 def touched(paths: Collection[str]) -> list[Exercise]:

@@ -6,6 +6,7 @@ What is left to write stands as TODO in the new files; `check` names each until 
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 from yaie.course.registry import EXERCISE, LESSONS, TARGET, Exercise, Lesson, exercise_folders
@@ -49,13 +50,11 @@ def check(exercise: Exercise) -> bool:
     if todo := prove.lacks(exercise):
         print(f"{exercise.id} lacks, in {exercise.folder}:", *todo, sep="\n  ")
         return False
-    kept, sandbox = True, prove.Remembering()
-    try:
+    kept = True
+    with closing(prove.Remembering()) as sandbox:
         for promise in prove.promises(exercise):
             broken = promise.broken(sandbox)
             kept = kept and not broken
             print(f"{'BROKEN' if broken else 'kept  '}  {promise.name}: {promise.text}", flush=True)
             print(*(f"        {line}\n" for line in broken.splitlines()), sep="", end="")
-    finally:
-        sandbox.close()
     return kept
