@@ -148,7 +148,6 @@ def _next(lines: list[progress.Line]) -> Exercise | None:
 
 
 def next_step(lines: list[progress.Line]) -> str:
-    """What comes next, in a sentence."""
     exercise = _next(lines)
     if exercise is None:
         return "Everything there is has been passed."

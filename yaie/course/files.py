@@ -48,7 +48,6 @@ def exercises_dir() -> Path:
 
 
 def exercise_path(file: ExerciseFile) -> Path:
-    """Where the learner edits an exercise file."""
     return exercises_dir() / file.name
 
 

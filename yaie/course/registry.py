@@ -84,7 +84,6 @@ class Exercise:
 
     @property
     def file(self) -> ExerciseFile:
-        """The file that a learner writes this function in."""
         return ExerciseFile(self.lesson, self.language)
 
     def check(self) -> int | None:
@@ -131,8 +130,7 @@ class Lesson:
         return f"yaie.course.lessons.lesson_{self.number:02d}"
 
     @property
-    def stars(self) -> str:
-        """How hard it is, from ★☆☆ to ★★★: the mean difficulty of its exercises."""
+    def stars(self) -> str:  # the mean difficulty of its exercises
         hard = [exercise.difficulty for exercise in self.exercises] or [1]
         return f"{'★' * round(sum(hard) / len(hard)):☆<3}"
 
@@ -263,27 +261,23 @@ def _look(table: dict[str, Any], where: str, fields: Fields) -> None:
             raise FolderError(f"{where}: {name} is missing; expected {expected}")
 
 
-# ---- all of them
+# ---- all of them, in the order in which they are taken
 
 
 @cache
 def _lesson_folders() -> dict[int, Path]:
-    """The folder of every lesson by its number, in the order in which they are taken."""
     return {int(path.name[:2]): path for path in sorted(LESSONS.glob("[0-9][0-9]_*"))}
 
 
 def lessons() -> tuple[Lesson, ...]:
-    """All lessons in the order in which they are taken."""
     return tuple(map(find_lesson, _lesson_folders()))
 
 
 def exercises() -> tuple[Exercise, ...]:
-    """All exercises in the order in which they are taken."""
     return tuple(exercise for lesson in lessons() for exercise in lesson.exercises)
 
 
 def exercise_files() -> tuple[ExerciseFile, ...]:
-    """All files that learners edit, in the order in which they are taken."""
     return tuple(file for lesson in lessons() for file in lesson.files)
 
 

@@ -59,7 +59,6 @@ def _mistaken(exercise_id: str) -> list[str]:
 
 
 def mistaken(exercise: Exercise, mistake: Mistake) -> str:
-    """The exercise file with one mistake made."""
     body = exercise.language.changed(exercise, mistake.old, mistake.new)
     return exercise.language.render(exercise.file, {exercise.id: body})
 
@@ -77,7 +76,6 @@ class Promise:
 
     @property
     def text(self) -> str:
-        """What is promised."""
         return f"{self.status}: {self.said}" if self.said else self.status
 
     def broken(self, sandbox: Sandbox) -> str:
