@@ -107,7 +107,7 @@ def test_the_stub_is_the_functions_and_says_what_may_be_used(tree):
     assert "FACTOR * x" not in text
 
 
-def test_every_file_that_includes_the_header_gets_the_function(tree):
+def test_every_file_that_includes_the_header_gets_the_function(tree, monkeypatch):
     """Would catch a file that goes on with the original: the same function would then give two results."""
     texts, _ = texts_with(tree, WRITTEN)
     assert set(texts) == {"direct.cu", "indirect.cu"}
@@ -117,6 +117,8 @@ def test_every_file_that_includes_the_header_gets_the_function(tree):
         x = torch.tensor([1.0, 2.0, 3.0])
         getattr(module, launcher)(x, 3)
         assert x.tolist() == [factor * value for value in (1.0, 2.0, 3.0)], name
+    ladders = {"seven": {1: ("scan/direct.cu", "seven_1_direct")}, "four": {2: ("scan/indirect.cu", "four_2_indirect")}}
+    monkeypatch.setattr(engine_seam, "ladders", lambda: ladders)
     assert cuda.fastest_rungs("csrc/scan/direct.cu", frozenset(["twice"])) == {"seven": 1}
     assert cuda.fastest_rungs("csrc/scan/indirect.cu", frozenset(["twice"])) == {"four": 2}
     assert cuda.fastest_rungs("csrc/scan/indirect.cu", frozenset(["thrice"])) == {}

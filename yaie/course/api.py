@@ -6,12 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from yaie.course import files, judge, progress
 from yaie.course.language import CUDA
-from yaie.course.registry import Exercise, ExerciseFile, Lesson, exercises, find, find_exercise, lessons
+from yaie.course.registry import Exercise, Lesson, exercises, find, find_exercise, lessons
 from yaie.course.sandbox import SandboxError
 from yaie.course.show import Fold, Folds, Markdown, Panel, Views
 
@@ -35,10 +36,8 @@ class ExerciseHandle:
         rows = [("Function", f"`{exercise.qualname}`"), ("Time", f"about {exercise.minutes} minutes")]
         rows += [("After", ", ".join(exercise.requires))] if exercise.requires else []
         title, statement = f"Exercise {exercise.id}: {exercise.title}", Markdown(exercise.statement)
-        arguments = {"check": "", "hint": "", "solution": "", "reset": "ask=True"}
-        calls = [
-            (name.capitalize(), f'yaie.exercise("{exercise.id}").{name}({given})') for name, given in arguments.items()
-        ]
+        buttons = {"Check": "check()", "Hint": "hint()", "Solution": "solution()", "Reset": "reset(ask=True)"}
+        calls = [(label, f'yaie.exercise("{exercise.id}").{call}') for label, call in buttons.items()]
         return Panel(title, text=statement, rows=rows, link=f"exercises/{exercise.file.name}", calls=calls)
 
     def check(self) -> Panel:
@@ -56,7 +55,7 @@ class ExerciseHandle:
             raise AssertionError(f"the test suite expects {wanted!r}:\n{outcome}")
         outcome.rows += _not_stored(problem)
         panel, now = outcome.panel(), _recorded_as_passed()
-        if now > before and (reached := milestone(now)) and str(reached) != str(milestone(before)):
+        if now > before and (reached := milestone(now)) not in (None, milestone(before)):
             panel.rows += [("Milestone", f"{reached.title}. {reached.text}"), *reached.rows]
             panel.calls += reached.calls
         return panel
@@ -149,7 +148,6 @@ def _next(lines: list[progress.Line]) -> Exercise | None:
 
 
 def next_step(lines: list[progress.Line]) -> str:
-    """What comes next, in a sentence."""
     exercise = _next(lines)
     if exercise is None:
         return "Everything there is has been passed."
@@ -168,39 +166,31 @@ MILESTONES = (
 def milestone(passed: Iterable[str]) -> Panel | None:
     """The best milestone that exercises with these ids make, with how to see their functions run."""
     passed = set(passed)
-    for first, last, title, sentence in reversed(MILESTONES):
-        ours = [exercise for exercise in exercises() if first <= exercise.lesson.number <= last]
-        if passed.issuperset(exercise.id for exercise in ours):
-            return Panel(title, "good", sentence, *_seen(ours))
-    return None
-
-
-def _seen(ours: list[Exercise]) -> tuple[list[tuple[str, str]], str, list[tuple[str, str]]]:
-    """Rows, link and buttons of a milestone."""
-    import torch
-
-    records = [record for id, record in progress.load()[0].items() if id in {each.id for each in ours}]
-    checks, hints = sum(record.checks for record in records), sum(record.hints for record in records)
-    engines = [each for each in ours if not each.module.startswith("yaie.course.")]  # the others are inputs
+    reached = [
+        (title, sentence, ours)
+        for first, last, title, sentence in MILESTONES
+        if passed >= (ours := {each.id: each for each in exercises() if first <= each.lesson.number <= last}).keys()
+    ]
+    if not reached:
+        return None
+    title, sentence, ours = reached[-1]
+    records = [record for id, record in progress.load()[0].items() if id in ours]
+    took = f"{sum(each.checks for each in records)} checks and {sum(each.hints for each in records)} hints"
+    engines = [each for each in ours.values() if not each.module.startswith("yaie.course.")]  # the others are inputs
     homes = Counter("csrc" if each.language is CUDA else each.module.rpartition(".")[0] for each in engines)
     places = ", ".join(f"{count} in `{home.replace('.', '/')}/`" for home, count in homes.most_common())
     emulated = homes["csrc"] and not torch.cuda.is_available()
     talk = "`yaie chat --exercises --backend emulator`" if emulated else "`yaie chat --exercises`"
-    options = ', backend="emulator"' if emulated else ""
-    engine = f'yaie.LLM(parts="exercises"{options})'
+    engine = f"""yaie.LLM(parts="exercises"{', backend="emulator"' if emulated else ""})"""
     question = '[[{"role": "user", "content": "418+95="}]]'
-    rows = [
-        ("Yours", f"{len(engines)} functions of the engine: {places}"),
-        ("It took", f"{checks} checks and {hints} hints"),
-        ("See them run", talk),
-    ]
+    rows = [("Yours", f"{len(engines)} functions of the engine: {places}"), ("It took", took), ("See them run", talk)]
     calls = [("Whose code runs", f"{engine}.parts"), ("Ask it 418+95=", f"{engine}.generate({question})[0].text")]
-    return rows, "", calls
+    return Panel(title, "good", sentence, rows, calls=calls)
 
 
 def each_check(what: str) -> Iterator[Panel]:
     """Check one exercise ("1.2") or all of a lesson ("1" or "01"), one after the other."""
-    found = find(str(what) if type(what) is int else what)
+    found = find(what)
     for each in found.exercises if isinstance(found, Lesson) else [found]:
         yield ExerciseHandle(each).check()
 
@@ -212,14 +202,16 @@ def check(what: str) -> Views:
 
 def reset(what: str) -> Panel:
     """Reset one exercise ("1.2") or a lesson's files ("1" or "01"); a backup is kept."""
-    found = find(str(what) if type(what) is int else what)
-    rows, name = [], f"The file of lesson {found.number:02d}" if isinstance(found, Lesson) else f"Exercise {found.id}"
+    found, rows = find(what), []
+    name = f"The file of lesson {found.number:02d}" if isinstance(found, Lesson) else f"Exercise {found.id}"
     try:
         if isinstance(found, Lesson) and not found.files:
             raise files.FileProblem(f"Lesson {found.number} has no exercises.", "There is nothing to put back.")
         for each in found.files if isinstance(found, Lesson) else [found]:
-            backup = _reset_file(each) if isinstance(each, ExerciseFile) else _reset_exercise(each)
+            backup = files.reset_exercise(each) if isinstance(each, Exercise) else files.reset_file(each)
             rows.append(("Backup", str(backup or "none: nothing else stood there")))
+            for exercise in [each] if isinstance(each, Exercise) else each.exercises:
+                progress.forget(exercise)
     except files.FileProblem as problem:
         panel = problem_panel(problem)
         panel.rows += rows
@@ -236,49 +228,31 @@ def update() -> Panel:
         done = generate.write(files.exercises_dir())
     except files.FileProblem as problem:
         return problem_panel(problem)
-    by_state = {state: [name for name in done if done[name] == state] for state in dict.fromkeys(done.values())}
+    by_state = {state: [name for name in done if done[name] == state] for state in done.values()}
     rows = [(state.capitalize(), ", ".join(names)) for state, names in by_state.items() if state != files.SAME]
-    tone = "neutral"
-    if left := by_state.get(files.LEFT):
-        tone = "warn"
-        resets = ", ".join(f"`yaie reset {int(name[:2])}`" for name in left)
+    title = "Your exercise files" if rows else "Your exercise files are up to date"
+    left = ", ".join(f"`yaie reset {int(name[:2])}`" for name in by_state.get(files.LEFT, ()))
+    if left:
         rows.append(
-            ("Then", f"What is new could not be put beside what you wrote. Start afresh: {resets} (with a backup).")
+            ("Then", f"What is new could not be put beside what you wrote. Start afresh: {left} (with a backup).")
         )
     if files.MERGED in by_state:
         rows.append(("Backups", str(files.exercises_dir() / ".backup")))
-    return Panel("Your exercise files are up to date" if not rows else "Your exercise files", tone, rows=rows)
+    return Panel(title, "warn" if left else "neutral", rows=rows)
 
 
 def cache(*, clear: bool = False) -> Panel:
     """Where compiled kernels are kept, and how much they take; `clear` removes them."""
     from yaie.cuda import cache as builds
 
-    rows = [("Freed", _megabytes(builds.clear()))] if clear else []
+    def megabytes(size: int) -> str:
+        return f"{size / 1e6:.0f} MB"
+
+    rows = [("Freed", megabytes(builds.clear()))] if clear else []
     number, size = builds.usage()
-    rows += [("Folder", str(builds.folder())), ("Files", str(number)), ("Size", _megabytes(size))]
-    rows += [("At most", f"{_megabytes(builds.size_limit())}: beyond it, what was used longest ago goes")]
+    rows += [("Folder", str(builds.folder())), ("Files", str(number)), ("Size", megabytes(size))]
+    rows += [("At most", f"{megabytes(builds.size_limit())}: beyond it, what was used longest ago goes")]
     return Panel("Compiled kernels", text="Each is made again when it is needed.", rows=rows)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.0f} MB"
-
-
-def _reset_exercise(exercise: Exercise) -> Path | None:
-    try:
-        backup = files.reset_exercise(exercise)
-    except files.FileMissing:
-        return _reset_file(exercise.file)
-    progress.forget(exercise)
-    return backup
-
-
-def _reset_file(file: ExerciseFile) -> Path | None:
-    backup = files.reset_file(file)
-    for exercise in file.exercises:
-        progress.forget(exercise)
-    return backup
 
 
 def problem_panel(problem: files.FileProblem) -> Panel:

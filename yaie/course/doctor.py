@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 from yaie.course import REPOSITORY
 from yaie.course.show import Table
 
-GOOD, LIMITED, BAD = "good", "limited", "bad"
+GOOD, LIMITED, BAD = "good", "warn", "bad"  # the tones of a table; "bad" stops you, "warn" does not
 GIB = 1 << 30
 STALE = 300  # seconds after which a build's lock is taken to be left behind
 PATIENCE = 5.0  # seconds for a program to say its version
@@ -42,15 +42,14 @@ class Finding:
 
 def examine() -> Table:
     """What this machine can do for the course, and what to do about each lack."""
-    tones, findings = {GOOD: "good", LIMITED: "warn", BAD: "bad"}, diagnose()
-    rows = [(tones[finding.state], (finding.name, finding.found, finding.advice)) for finding in findings]
-    stopped = [finding.name for finding in findings if finding.state == BAD]
-    footer = f"To be fixed first: {', '.join(stopped)}." if stopped else "You can start."
+    findings = diagnose()
+    rows = [(finding.state, (finding.name, finding.found, finding.advice)) for finding in findings]
+    stopped = ", ".join(finding.name for finding in findings if finding.state == BAD)
+    footer = f"To be fixed first: {stopped}." if stopped else "You can start."
     return Table("This machine", ("What", "Found", "What to do"), rows, footer)
 
 
 def diagnose() -> list[Finding]:
-    """Look at everything the course needs. "bad" stops you, "limited" does not."""
     return [_look(name, look) for name, look in LOOKS.items()]
 
 
@@ -76,7 +75,7 @@ def _python() -> tuple[str, ...]:
     found = f"{platform.python_version()} at {shown}"
     own = REPOSITORY / ".venv"
     if own.exists() and Path(sys.prefix).resolve() != own.resolve():
-        return (LIMITED, f"{found}, not the one in .venv", f"source {shlex.quote(str(own / 'bin' / 'activate'))}")
+        return LIMITED, f"{found}, not the one in .venv", f"source {shlex.quote(str(own / 'bin' / 'activate'))}"
     return GOOD, found
 
 
@@ -151,10 +150,8 @@ def _memory() -> tuple[str, ...]:
     free = _free_memory()
     if free is None:
         return LIMITED, "cannot be read on this system", "Have 4 GiB free."
-    found = f"{free / GIB:.1f} GiB free"
-    if free >= 2 * GIB:
-        return GOOD, found
-    return LIMITED, found, "Close other programs: lessons and builds of C++ want 2 GiB each."
+    found, wanted = f"{free / GIB:.1f} GiB free", "Close other programs: lessons and builds of C++ want 2 GiB each."
+    return (GOOD, found) if free >= 2 * GIB else (LIMITED, found, wanted)
 
 
 def _free_memory() -> int | None:
@@ -178,22 +175,22 @@ def _disk() -> tuple[str, ...]:
 def _exercises() -> tuple[str, ...]:
     if _version("torch") is None:
         return LIMITED, "not compared: the engine needs torch"
-    from yaie.course.files import exercises_dir
+    from yaie.course.files import exercise_path, exercises_dir, was_edited
+    from yaie.course.registry import exercise_files
     from yaie.course.tools.generate import out_of_date
 
     if exercises_dir().exists() and not os.access(exercises_dir(), os.W_OK):
         return LIMITED, f"{exercises_dir()} cannot be written", "Copy the repository into a folder that is yours."
-    stale, edited = out_of_date(exercises_dir())
-    if stale:
-        names = ", ".join(path.name for path in stale)
-        return LIMITED, f"{names}: older than the engine", "`yaie update`"
-    return GOOD, f"{len(edited)} edited by you" if edited else "as generated"
+    if stale := ", ".join(path.name for path in out_of_date(exercises_dir())):
+        return LIMITED, f"{stale}: older than the engine", "`yaie update`"
+    texts = (path.read_text(encoding="utf-8") for file in exercise_files() if (path := exercise_path(file)).exists())
+    edited = sum(map(was_edited, texts))
+    return GOOD, f"{edited} edited by you" if edited else "as generated"
 
 
 def _locks() -> tuple[str, ...]:
     """A killed build leaves a lock file, on which every later `torch.utils.cpp_extension.load` waits for ever."""
-    default = Path.home() / ".cache" / "torch_extensions"
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or default)
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
     old = [str(path) for path in root.glob("**/lock") if time.time() - path.stat().st_mtime > STALE]
     if old:
         return LIMITED, f"{len(old)} older than {STALE // 60} minutes", f"rm {shlex.join(old)}"
@@ -202,11 +199,10 @@ def _locks() -> tuple[str, ...]:
 
 def _variables() -> tuple[str, ...]:
     """Variables that a test run has left behind hide the learner's files and results; the others are choices."""
-    names = sorted(name for name in os.environ if name.startswith("YAIE_"))
-    found = ", ".join(f"{name}={os.environ[name]}" for name in names) or "no YAIE_* variable is set"
-    folder = os.environ.get("YAIE_EXERCISES_DIR")
-    wrong = ["YAIE_EXERCISES_DIR"] if folder and not Path(folder).is_dir() else []
-    wrong += ["YAIE_EXPECT"] if "YAIE_EXPECT" in names else []
+    ours = {name: value for name, value in sorted(os.environ.items()) if name.startswith("YAIE_")}
+    found = ", ".join(f"{name}={value}" for name, value in ours.items()) or "no YAIE_* variable is set"
+    wrong = ["YAIE_EXERCISES_DIR"] * (not Path(ours.get("YAIE_EXERCISES_DIR") or ".").is_dir())
+    wrong += ["YAIE_EXPECT"] * ("YAIE_EXPECT" in ours)
     return (LIMITED, found, f"unset {' '.join(wrong)}") if wrong else (GOOD, found)
 
 
@@ -218,10 +214,9 @@ def _home() -> tuple[str, ...]:
 
 
 def _sources() -> tuple[str, ...]:
-    if (REPOSITORY / "csrc").is_dir():
-        return GOOD, f"{REPOSITORY}/csrc"
     found = f"{REPOSITORY} has no csrc/: YAIE was installed without its repository"
-    return BAD, found, "Clone the repository, then run `make lab` in it."
+    wanted = "Clone the repository, then run `make lab` in it."
+    return (GOOD, f"{REPOSITORY}/csrc") if (REPOSITORY / "csrc").is_dir() else (BAD, found, wanted)
 
 
 def _cache() -> tuple[str, ...]:
@@ -278,13 +273,10 @@ def _version(package: str) -> str | None:
 
 
 def _torch_cuda() -> str | None:
-    """The CUDA version torch was built for, read from its files; None for a build without CUDA."""
-    found = util.find_spec("torch")
-    if found is None or found.origin is None:
-        return None
-    version = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
-    cuda = re.search(r"^cuda\b[^=]*= '([\d.]+)'", version, re.MULTILINE)
-    return cuda.group(1) if cuda else None
+    """The CUDA version that torch was built for; None for a build without CUDA."""
+    import torch
+
+    return torch.version.cuda
 
 
 def _output(command: list[str]) -> str:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from yaie.cuda import KernelError
 
@@ -99,14 +99,12 @@ def relation(got: Any, expected: Any, tolerance: float = 0.0) -> str:
     def same(one: list, other: list) -> bool:
         return _differ(one, other, tolerance, "") is None
 
-    if count and len(shorter) > 1:
-        state = f"{count} too many" if longer is got else f"{count} missing"
-        if same(longer[: len(shorter)], shorter):
-            return f"All the others are right: there {'is' if count == 1 else 'are'} {state} at the end."
-        if same(longer[count:], shorter):
-            return f"All the others are right: there {'is' if count == 1 else 'are'} {state} at the beginning."
-    ours, theirs = _numbers(got), _numbers(expected)
-    if ours is None or theirs is None or len(ours) != len(theirs) or len(ours) < 2:
+    for place, rest in (("end", longer[: len(shorter)]), ("beginning", longer[count:])):
+        if count and len(shorter) > 1 and same(rest, shorter):
+            state = f"{'is' if count == 1 else 'are'} {count} {'too many' if longer is got else 'missing'}"
+            return f"All the others are right: there {state} at the {place}."
+    ours, theirs = list(_leaves(got)), list(_leaves(expected))
+    if len(ours) != len(theirs) or len(ours) < 2 or not all(map(_is_number, ours + theirs)):
         return ""
     if same(ours, theirs):
         return "The right numbers in the right order, in another shape."
@@ -131,20 +129,17 @@ def relation(got: Any, expected: Any, tolerance: float = 0.0) -> str:
     return ""
 
 
-def _numbers(values: list) -> list | None:
-    """All numbers in nested lists, in order; None where there is something else."""
-    found = []
-    for value in values:
-        if isinstance(value, list | tuple):
-            inner = _numbers(list(value))
-            if inner is None:
-                return None
-            found += inner
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found.append(value)
-        else:
-            return None
-    return found
+def _leaves(value: Any) -> Iterator[Any]:
+    """What stands in nested lists, in order."""
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def named(got: Any, wrong: Iterable[tuple[Any, str]]) -> str:
@@ -153,6 +148,11 @@ def named(got: Any, wrong: Iterable[tuple[Any, str]]) -> str:
     A result tells a mistake where the input was chosen so that no other gives it.
     """
     return next((message for result, message in wrong if first_difference(plain(got), result, 1e-3) is None), "")
+
+
+def _beside_the_point(headline: str, got: str, expected: str, note: str) -> NoReturn:
+    """Raise `Mismatch` for a right result that comes about in another way than is asked for."""
+    raise Mismatch(headline, got, expected, note=note, headline=f"The result is right, but {headline}.")
 
 
 def expect_sectors(profile: Any, most: float, *, note: str = "") -> None:
@@ -167,7 +167,7 @@ def expect_sectors(profile: Any, most: float, *, note: str = "") -> None:
         got = f"{worst.sectors_per_request:.1f} sectors per request ({worst.operation} in line {worst.line})"
         note = note or "Neighbouring threads must touch neighbouring elements at the same moment."
         expected = f"at most {most} sectors per request in every line"
-        raise Mismatch("sectors", got, expected, "", note, "The result is right, but bytes are moved for nothing.")
+        _beside_the_point("bytes are moved for nothing", got, expected, note)
 
 
 def expect_lanes(profile: Any, elements: int, *, note: str, operation: str = "store", width: int = 0) -> None:
@@ -181,17 +181,14 @@ def expect_lanes(profile: Any, elements: int, *, note: str, operation: str = "st
     done = {"store": "stored", "load": "loaded"}[operation]
     narrowest = min((line.bytes_per_lane for line in lines), default=width)
     if narrowest < width:
-        headline = f"The result is right, but elements of {width} bytes are {done} in smaller pieces."
         got, expected = f"a {operation} of {narrowest} bytes", f"{operation}s of {width} bytes"
-        raise Mismatch("pieces", got, expected, "", note, headline)
+        _beside_the_point(f"elements of {width} bytes are {done} in smaller pieces", got, expected, note)
     if lanes > elements:
-        headline = f"The result is right, but elements are {done} more than once."
         got, expected = f"{lanes} {operation}s", f"{elements} {operation}s, one of each element"
-        raise Mismatch(f"{operation}s", got, expected, "", note, headline)
+        _beside_the_point(f"elements are {done} more than once", got, expected, note)
     if requests and lanes < 16 * requests:
-        headline = "The result is right, but most threads of a warp have nothing to do."
         got, expected = f"{lanes / requests:.1f} threads of a warp {operation} at a time", "up to 32, side by side"
-        raise Mismatch("lanes", got, expected, "", note, headline)
+        _beside_the_point("most threads of a warp have nothing to do", got, expected, note)
 
 
 def expect_share(profile: Any, times: int, *, note: str, operation: str = "store") -> None:
@@ -199,28 +196,25 @@ def expect_share(profile: Any, times: int, *, note: str, operation: str = "store
     where they share the work."""
     steps = [step for step in profile.trace if (step.space, step.operation) == ("global", operation)]
     if len(steps) != times:
-        headline = "The result is right, but the warps do not share the work."
         got = f"{len(steps)} {operation}s by warp {profile.trace_warp} of block {profile.trace_block}"
-        raise Mismatch("share", got, f"{times}, as by every warp", "", note, headline)
+        _beside_the_point("the warps do not share the work", got, f"{times}, as by every warp", note)
 
 
 def expect_no_bank_conflicts(profile: Any, *, note: str = "") -> None:
     """Raise `Mismatch` where an access to shared memory has a bank conflict."""
     worst = max(profile.lines, key=lambda line: line.bank_conflicts, default=None)
     if worst is not None and worst.bank_conflicts > 0:
-        got = (
-            f"conflicts: {worst.bank_conflicts}, up to {worst.most_ways} ways ({worst.operation} in line {worst.line})"
-        )
-        headline = "The result is right, but threads queue up at the banks of shared memory."
-        raise Mismatch("bank conflicts", got, "no bank conflict in any line", "", note, headline)
+        where = f"({worst.operation} in line {worst.line})"
+        got = f"conflicts: {worst.bank_conflicts}, up to {worst.most_ways} ways {where}"
+        _beside_the_point("threads queue up at the banks of shared memory", got, "no bank conflict in any line", note)
 
 
 def expect_stream(profile: Any, stream: int) -> None:
     """Raise `Mismatch` where a launch does not join the queue with this handle."""
     if others := [launch for launch in profile.launches if launch.stream != stream]:
-        headline = "The result is right, but the kernel does not join the queue `stream`."
         note = "The stream is the fourth value between <<< and >>>. In another one a kernel may start too early."
-        raise Mismatch("stream", f"{others[0].kernel} in another queue", "`stream`", "", note, headline)
+        got, headline = f"{others[0].kernel} in another queue", "the kernel does not join the queue `stream`"
+        _beside_the_point(headline, got, "`stream`", note)
 
 
 def expect_launch_error(call: Callable[[], Any]) -> None:
@@ -239,13 +233,8 @@ def expect_told(error: KernelError) -> None:
         raise Mismatch(*NOT_TOLD) from error
 
 
-NOT_TOLD = (
-    "code that the launcher returned",
-    "0",
-    "the error of its launch",
-    "",
-    "cudaGetLastError() gives the code of the launch before it.",
-)
+NOTE = "cudaGetLastError() gives the code of the launch before it."
+NOT_TOLD = "code that the launcher returned", "0", "the error of its launch", "", NOTE
 
 
 def expect_error(call: Callable[[], Any], error: type[BaseException], what: str, *, note: str = "") -> None:
@@ -305,14 +294,13 @@ def _differ(got: Any, expected: Any, tolerance: float, where: str) -> str | None
             return f"{place}the length is {len(got)}, not {len(expected)}"
         return None
     if isinstance(expected, dict) and isinstance(got, dict):
-        for key in expected:
-            if key not in got:
-                return f"{place}the key {key!r} is missing"
+        for key in expected | got:
+            if key not in got or key not in expected:
+                return f"{place}the key {key!r} {'should not be there' if key in got else 'is missing'}"
             if found := _differ(got[key], expected[key], tolerance, f"{where}[{key!r}]"):
                 return found
-        extra = [key for key in got if key not in expected]
-        return f"{place}the key {extra[0]!r} should not be there" if extra else None
-    if all(isinstance(x, int | float) and not isinstance(x, bool) for x in (got, expected)):
+        return None
+    if _is_number(got) and _is_number(expected):
         same = got == expected or (got != got and expected != expected)  # NaN is not itself
         with suppress(OverflowError):  # a whole number too large for a float
             same = same or abs(got - expected) <= tolerance

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import textwrap
 import threading
 from contextlib import suppress
 from datetime import datetime
@@ -47,7 +48,6 @@ def exercises_dir() -> Path:
 
 
 def exercise_path(file: ExerciseFile) -> Path:
-    """Where the learner edits an exercise file."""
     return exercises_dir() / file.name
 
 
@@ -71,20 +71,17 @@ def read(file: ExerciseFile) -> str:
 
 def _read(file: ExerciseFile, path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors on Windows write a byte order mark
+        return path.read_text(encoding="utf-8-sig")  # some editors on Windows write a byte order mark
     except FileNotFoundError as error:
         step = f"Run `yaie reset {file.lesson.number}` to have it written again."
         raise FileMissing(f"{path} is not there.", step) from error
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise FileProblem(
-            f"{path.name} is not UTF-8 text: the first other byte is in line {line}.",
-            "Save the file as UTF-8 (in VS Code: the encoding at the bottom right).",
-        ) from error
+        step = "Save the file as UTF-8 (in VS Code: the encoding at the bottom right)."
+        raise FileProblem(f"{path.name} is not UTF-8 text: the first other byte is in line {line}.", step) from error
     except OSError as error:
         step = "Make it a file that you may read and write."
         raise FileProblem(f"{path} cannot be read: {error.strerror}.", step) from error
-    return text
 
 
 def stamped(text: str) -> str:
@@ -128,7 +125,7 @@ def write_whole(path: Path, content: bytes) -> None:
 NEW, RENEWED, MERGED, LEFT, SAME = "new", "as generated", "brought up to date", "left as it is", "unchanged"
 
 
-def renew(file: ExerciseFile, path: Path, text: str) -> str:
+def renew(file: ExerciseFile, path: Path, text: str, *, only_look: bool = False) -> str:
     """Bring an exercise file to what is generated now, `text`. Returns what was done: `NEW`, `RENEWED`, ...
 
     In a file that a learner has edited, each function that they wrote stays letter for letter, and so does what they
@@ -137,23 +134,20 @@ def renew(file: ExerciseFile, path: Path, text: str) -> str:
     """
     copy, mine = as_generated(path), _read(file, path) if path.exists() else ""
     kept = copy.read_text(encoding="utf-8") if copy.exists() else ""
-    edited, stamp = bool(mine) and was_edited(mine), HASH_LINE.search(mine)
-    base = kept or (text if stamp and stamp[0] in text else "")  # the stamp says what a file was generated as
-    if edited and base != text:
-        merged = _merged(file, mine, base, text) if base else None
-        if merged is None:
-            return LEFT
-        _replace(file, path, merged)
-    elif not edited and mine != text:
-        _write(file, path, text.encode())
-    if kept != text:
-        _write(file, copy, text.encode())
+    edited, stamp, new = bool(mine) and was_edited(mine), HASH_LINE.search(mine), text
     if edited:
-        return SAME if base == text else MERGED
-    return SAME if mine == text else RENEWED if mine else NEW
+        base = kept or (text if stamp and stamp[0] in text else "")  # the stamp says what a file was generated as
+        new = mine if base == text else _merged(file, mine, base, text) if base else None
+    if new is None:
+        return LEFT
+    if not only_look and mine != new:
+        _replace(path, new) if edited else _write(path, new.encode())
+    if not only_look and kept != text:
+        _write(copy, text.encode())
+    return SAME if mine == new else MERGED if edited else RENEWED if mine or kept else NEW
 
 
-def _write(file: ExerciseFile, path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
@@ -167,7 +161,7 @@ def _merged(file: ExerciseFile, mine: str, base: str, new: str) -> str | None:
 
     Their functions are put into both generated texts first: what is left to merge lies outside of them.
     """
-    answers: list[tuple[Exercise, list[str]]] = []
+    answers = []
     try:
         file.language.parse(mine, file.name)
         for exercise in file.exercises:
@@ -199,15 +193,13 @@ def _with_function(exercise: Exercise, text: str, function: list[str]) -> str:
 def _merged_lines(mine: str, base: str, new: str) -> str:
     """Both changes of `base`, line by line; where they meet, the lines of both."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / name for name in ("mine", "base", "new")]
-        for path, text in zip(paths, (mine, base, new), strict=True):
-            path.write_text(text, encoding="utf-8", newline="\n")
-        command = ["git", "merge-file", "--stdout", "--union", *map(str, paths)]
+        for name, text in (("mine", mine), ("base", base), ("new", new)):
+            Path(folder, name).write_text(text, encoding="utf-8", newline="\n")
+        command = ["git", "merge-file", "--stdout", "--union", "mine", "base", "new"]
         try:
-            done = subprocess.run(command, capture_output=True, check=True)
+            return subprocess.check_output(command, cwd=folder, stderr=subprocess.PIPE).decode("utf-8")
         except (OSError, subprocess.CalledProcessError) as error:
             raise FileProblem(f"git could not merge: {error}", "Install git.") from error
-    return done.stdout.decode("utf-8")
 
 
 def reset_exercise(exercise: Exercise) -> Path | None:
@@ -216,27 +208,28 @@ def reset_exercise(exercise: Exercise) -> Path | None:
 
     Raises `FileProblem` where the function cannot be found (then only `reset_file` can help) or nothing can be written.
     """
-    text = read(exercise.file)
     try:
+        text = read(exercise.file)
         place = exercise.language.locate(exercise, text)
+    except FileMissing:
+        return reset_file(exercise.file)
     except FileProblem as problem:
         whole = f"Fix that by hand, or run `yaie reset {exercise.lesson.number}` to write the whole file again"
         raise FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
-    line = text.split("\n")[place.first_line - 1]
-    indent = line[: len(line) - len(line.lstrip())]
-    stub = [indent + line if line else "" for line in exercise.language.stub(exercise).split("\n")]
-    return _replace(exercise.file, exercise_path(exercise.file), _with_function(exercise, text, stub))
+    indent = re.match(r"\s*", text.split("\n")[place.first_line - 1])[0]
+    stub = textwrap.indent(exercise.language.stub(exercise), indent).split("\n")
+    return _replace(exercise_path(exercise.file), _with_function(exercise, text, stub))
 
 
 def reset_file(file: ExerciseFile) -> Path | None:
     """Write an exercise file as it was generated. Returns the backup of what was there; None where that is the same."""
     text, path = file.language.render(file), exercise_path(file)
-    backup = _replace(file, path, text)
-    _write(file, as_generated(path), text.encode())
+    backup = _replace(path, text)
+    _write(as_generated(path), text.encode())
     return backup
 
 
-def _replace(file: ExerciseFile, path: Path, text: str) -> Path | None:
+def _replace(path: Path, text: str) -> Path | None:
     """Write the new text of an exercise file with the line ends that it had; first back up what it replaces."""
     backup = None
     try:
@@ -254,8 +247,6 @@ def _replace(file: ExerciseFile, path: Path, text: str) -> Path | None:
         write_whole(path, new)
     except OSError as error:
         kept = f" {backup} has what stands in it now." if backup and backup.exists() else ""
-        raise FileProblem(
-            f"{error.filename or path} cannot be written: {error.strerror}.",
-            f"Nothing was reset. Make it writable, then reset again.{kept}",
-        ) from error
+        step = f"Nothing was reset. Make it writable, then reset again.{kept}"
+        raise FileProblem(f"{error.filename or path} cannot be written: {error.strerror}.", step) from error
     return backup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +48,15 @@ class LLM(yaie.engine.llm.LLM):
 
     @contextmanager
     def _in_place(self) -> Iterator[None]:
-        if self._inside:
+        with ExitStack() as undo:
+            if not self._inside:
+                undo.enter_context(self._installed)
+                for holder in _holders(self):
+                    ran = holder.operations if isinstance(holder.operations, Ran) else holder  # is it being watched?
+                    ran.operations = engine_seam.in_place(ran.operations)
+                undo.callback(setattr, self, "_inside", False)
+                self._inside = True
             yield
-            return
-        with self._installed:
-            for holder in _holders(self):
-                ran = holder.operations if isinstance(holder.operations, Ran) else holder  # is it being watched?
-                ran.operations = engine_seam.in_place(ran.operations)
-            self._inside = True
-            try:
-                yield
-            finally:
-                self._inside = False
 
 
 def passed_parts() -> list[str]:
@@ -68,7 +65,7 @@ def passed_parts() -> list[str]:
     return [line.exercise.id for line in lines if line.status == PASSED]
 
 
-class installed(AbstractContextManager):
+class installed(Swap):
     """Have the engine of this process call the learner's functions with these ids; at the end, its own again.
 
     The learner's files are run here, not in the sandbox: an endless loop in them is an endless loop of this process.
@@ -78,28 +75,25 @@ class installed(AbstractContextManager):
     """
 
     def __init__(self, ids: Iterable[str]) -> None:
+        super().__init__()
         self._exercises = [find_exercise(id) for id in dict.fromkeys(ids)]
         self._files = {exercise.file.name: exercise.file for exercise in self._exercises}
-        self._state: list[tuple] | None = None
-        self._swaps: list[Swap] = []
-        self._undo: list[ExitStack] = []  # for each time that it was entered
+        self._state: list[tuple] | None = None  # of the files, as they were when they were run
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Swap:
         state = [_state(exercise_path(file)) for file in self._files.values()]
-        with ExitStack() as undo:
-            if state != self._state:
-                self._state, self._swaps = None, list(self._make(undo))
-                self._state = state
-            else:
-                for swap in self._swaps:
+        if state != self._state:
+            self._state, self.values = None, []
+            with ExitStack() as undo:
+                for swap in self._made():
                     undo.enter_context(swap)
-            self._undo.append(undo.pop_all())
+                    self.values += swap.values
+            self._state = state
+        return self.put_in()
 
-    def __exit__(self, *error: object) -> None:
-        self._undo.pop().close()
-
-    def _make(self, undo: ExitStack) -> Iterator[Swap]:
-        """Put each file's functions in; a file may use those of the files before it when it is run."""
+    def _made(self) -> Iterator[Swap]:
+        """A swap for each file. It is to be put in before the next is made: a file may use the functions of those
+        before it when it is run."""
         texts = {name: read(file) for name, file in self._files.items()}
         for exercise in self._exercises:
             if not exercise.language.find(exercise, texts[exercise.file.name]).attempted:
@@ -107,9 +101,7 @@ class installed(AbstractContextManager):
                 raise FileProblem(f"Exercise {exercise.id} has not been written yet.", step)
         for name, file in self._files.items():
             use = [exercise.id for exercise in self._exercises if exercise.file.name == name]
-            swap = file.language.install(file, texts[name], use)
-            undo.callback(swap.take_out)
-            yield swap
+            yield file.language.swap(file, file.language.load(file, texts[name]), use)
 
 
 def _state(path: Path) -> tuple:
@@ -159,19 +151,18 @@ class Ran:
 
     def board(self) -> Table:
         """For each operation that was called: how often, on what, from which file, and whose it is."""
-        rows, kernels, computing = [], 0, 0
+        rows, places = [], Counter()
         for operation, calls in self.calls.items():  # in the order of their first call
             files = sorted(self.files.get(operation, ()))
-            yours = any(file in self.yours for file in files)
-            runs_on = ("your kernel" if yours else "YAIE's kernel") if files else "torch"
+            yours = not self.yours.isdisjoint(files)
+            place = "your kernel" if yours else "YAIE's kernel" if files else "torch"
             if operation == "plan_attention":
-                runs_on = "the CPU"  # it decides who reads which pages, and computes nothing
-            else:
-                computing, kernels = computing + 1, kernels + bool(files)
-            cells = (f"`{operation}`", str(calls), runs_on, ", ".join(f"csrc/{file}" for file in files))
+                place = "the CPU"  # it decides who reads which pages, and computes nothing
+            places[place.partition(" ")[2]] += 1
+            cells = (f"`{operation}`", str(calls), place, ", ".join(f"csrc/{file}" for file in files))
             rows.append(("good" if yours else "neutral", cells))
-        title = f"Who computes: backend {self.operations.name}"
-        footer = f"{kernels} of {computing} operations that compute ran on kernels of csrc/."
+        title, computing = f"Who computes: backend {self.operations.name}", len(rows) - places["CPU"]
+        footer = f"{places['kernel']} of {computing} operations that compute ran on kernels of csrc/."
         return Table(title, ("Operation", "Calls", "Runs on", "File"), rows, footer)
 
 
@@ -186,13 +177,13 @@ def watch_operations(llm: yaie.engine.llm.LLM) -> Iterator[Ran]:
     Operations that are replayed from a CUDA graph are not called again, so on a GPU the counts are those of the capture
     and of the steps without a graph.
     """
-    ran, holders = Ran(llm.runner.operations), _holders(llm)
-    for holder in holders:
+    ran = Ran(llm.runner.operations)
+    for holder in _holders(llm):
         holder.operations = ran
     try:
         yield ran
     finally:
-        for holder in holders:
+        for holder in _holders(llm):
             holder.operations = ran.operations
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
@@ -21,6 +20,7 @@ from yaie.course.judge import FAILED, NOT_ATTEMPTED, PASSED, Outcome
 from yaie.course.registry import Exercise, exercises
 
 CHANGED = "edited, not checked since"
+FILE = ".progress.json"
 LOCK_LIMIT = 10.0  # seconds to wait for another notebook that is storing its own record
 
 
@@ -36,9 +36,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of the board."""
-
+class Line:  # of the board
     exercise: Exercise
     status: str
     record: Record
@@ -55,7 +53,7 @@ def load() -> tuple[dict[str, Record], str]:
 
 def change(id: str, edit: Callable[[Record], None]) -> str:
     """Change the record of one exercise and store it in one step. Returns why it could not be stored, or ""."""
-    path = _path()
+    path = exercises_dir() / FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_LIMIT):
@@ -91,11 +89,7 @@ def remember(outcome: Outcome) -> str:
 
 def forget(exercise: Exercise) -> None:
     """After a reset: nothing is written, and the hints start over."""
-
-    def edit(record: Record) -> None:
-        record.status, record.source_hash, record.hints = NOT_ATTEMPTED, "", 0
-
-    change(exercise.id, edit)
+    change(exercise.id, lambda record: vars(record).update(status=NOT_ATTEMPTED, source_hash="", hints=0))
 
 
 def board() -> tuple[list[Line], list[str]]:
@@ -119,7 +113,7 @@ def board() -> tuple[list[Line], list[str]]:
 
 def _stored() -> tuple[dict[str, dict[str, Any]], str]:
     """The file's content as it is, less what cannot be a record; and what was wrong with it."""
-    path = _path()
+    path = exercises_dir() / FILE
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -131,19 +125,11 @@ def _stored() -> tuple[dict[str, dict[str, Any]], str]:
     if not isinstance(stored, dict):
         return {}, f"{path} is damaged; the next check sets it aside and starts a new one."
     usable = {id: record for id, record in stored.items() if isinstance(record, dict)}
-    lost = ", ".join(sorted(stored.keys() - usable.keys()))
-    return (
-        usable,
-        f"{path} is damaged at {clipped(lost, 100)}; the next check keeps a copy and the rest." if lost else "",
-    )
+    lost = clipped(", ".join(sorted(stored.keys() - usable.keys())), 100)
+    return usable, f"{path} is damaged at {lost}; the next check keeps a copy and the rest." if lost else ""
 
 
 def _record(stored: dict[str, Any]) -> Record:
     """A record from what was stored; a field that is missing, of another type or negative counts as never set."""
-    record = {**asdict(Record()), **stored}
-    good = {each.name: record[each.name] for each in fields(Record) if type(record[each.name]) is type(each.default)}
+    good = {name: stored[name] for name, default in asdict(Record()).items() if type(stored.get(name)) is type(default)}
     return Record(**{name: value for name, value in good.items() if isinstance(value, str) or value >= 0})
-
-
-def _path() -> Path:
-    return exercises_dir() / ".progress.json"

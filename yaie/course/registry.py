@@ -1,11 +1,8 @@
 """What a lesson and an exercise are, and where all of them are found.
 
 An exercise is a folder of its own, `yaie/course/lessons/NN_topic/NN.k_name/` (CONTRIBUTING.md shows one). It names a
-function of the engine (its *target*), so there is no second copy of any code here: the stub a learner gets, the
-reference solution and every mistake are derived from the engine's own source. The target also says in which file the
-learner writes: functions of `yaie/` in a `.py` file, functions of `csrc/` in a `.cu` file of the lesson's name.
-
-Reading a folder imports nothing: its `check.py` is imported when it is run.
+function of the engine, its *target*: the stub a learner gets, the reference solution and every mistake are made from
+the engine's own source. Reading a folder imports nothing: its `check.py` is imported when it is run.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from yaie.course import REPOSITORY as REPOSITORY
-from yaie.course.language import CUDA, PYTHON, Language, language_of
+from yaie.course.language import CUDA, PYTHON, Language
 
 LESSONS = Path(__file__).parent / "lessons"
 
@@ -31,16 +28,13 @@ class FolderError(ValueError):
 
 
 class NoSuchExercise(LookupError):
-    """There is no exercise or lesson of that name; the message says which there are."""
+    """The message says which exercises or lessons there are."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A plausible wrong answer: the engine's function with `old` replaced by `new`, and what to tell its author.
-
-    The message names the likely cause in one or two sentences; a learner sees it when their answer goes wrong on the
-    same input in the same way.
-    """
+    """A plausible wrong answer: the engine's function with `old` replaced by `new`. Whose answer goes wrong on the same
+    inputs in the same way sees the message, which names the likely cause in one or two sentences."""
 
     old: str
     new: str
@@ -49,17 +43,11 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function of the engine that a learner writes.
+    """One function of the engine that a learner writes; CONTRIBUTING.md says what the fields are.
 
-    `target` is "yaie.module:qualified.name" for Python and "csrc/folder/file.cu:function_name" for CUDA (a kernel,
-    a device function, a template; or a launcher, which goes with the kernels above it that only it needs). `difficulty`
-    is 1 to 3. `time_limit` is the seconds that a check may take, without the compiler; one in Python takes less than 1.
-
-    With a `score`, which is a text that says what is counted, the check returns a count: fewer is better. It is shown
-    beside that of the engine's own function, and decides nothing: an answer that is right has passed.
-
-    With `broken` = (old, new) the learner does not get an empty function but the engine's with `old`, which occurs once
-    in it, replaced by `new`, and is to find that mistake and fix it.
+    `time_limit` is the seconds that a check may take, without the compiler; one in Python takes less than 1. With a
+    `score` the check returns a count, which decides nothing. With `broken` = (old, new) the learner does not get an
+    empty function but the engine's with `old` replaced by `new`, and is to find that mistake and fix it.
     """
 
     id: str
@@ -73,7 +61,7 @@ class Exercise:
     lesson: Lesson
     folder: Path
     requires: tuple[str, ...] = ()
-    time_limit: float = 3.0
+    time_limit: float = 3
     score: str = ""
     broken: tuple[str, str] | None = None
 
@@ -92,20 +80,15 @@ class Exercise:
 
     @property
     def language(self) -> Language:
-        return language_of(self.module)
+        return CUDA if self.module.startswith("csrc/") else PYTHON
 
     @property
     def file(self) -> ExerciseFile:
-        """The file that a learner writes this function in."""
         return ExerciseFile(self.lesson, self.language)
 
     def check(self) -> int | None:
         """Run the folder's `check.py` on the engine, into which the learner's function has been put. Returns the count
-        of its `score`, if it has one.
-
-        It raises through `yaie.course.expect.expect` at the first wrong result, and tries small inputs first, so that
-        the failing input it shows is small.
-        """
+        of its `score`, if it has one; raises through `yaie.course.expect.expect` at the first wrong result."""
         number = self.id.partition(".")[2]
         return importlib.import_module(f"{self.lesson.package}.exercise_{number}.check").check()
 
@@ -128,10 +111,8 @@ class ExerciseFile:
 
 @dataclass
 class Lesson:
-    """A numbered lesson: one notebook, one solution notebook, and a file for its exercises, all with the same name.
-
-    Exercises in Python and exercises in CUDA have a file each.
-    """
+    """A numbered lesson: one notebook, one solution notebook, and a file for its exercises in Python and in CUDA each,
+    all with the same name."""
 
     number: int
     topic: str
@@ -149,10 +130,17 @@ class Lesson:
         return f"yaie.course.lessons.lesson_{self.number:02d}"
 
     @property
-    def stars(self) -> str:
-        """How hard it is, from ★☆☆ to ★★★: the mean difficulty of its exercises."""
+    def stars(self) -> str:  # the mean difficulty of its exercises
         hard = [exercise.difficulty for exercise in self.exercises] or [1]
         return f"{'★' * round(sum(hard) / len(hard)):☆<3}"
+
+    def exercise(self, number: str, id: object) -> Exercise:
+        """The one with that number; `id` is what it was asked for by."""
+        for exercise in self.exercises:
+            if exercise.id == f"{self.number}.{int(number)}":
+                return exercise
+        ids = ", ".join(exercise.id for exercise in self.exercises) or "none"
+        raise NoSuchExercise(f"there is no exercise {id!r}; lesson {self.number} has {ids}")
 
     @property
     def files(self) -> list[ExerciseFile]:
@@ -202,19 +190,17 @@ def _load_exercise(id: str, folder: Path, lesson: Lesson, earlier: tuple[str, ..
         each["message"] = _paragraphs(each["message"])
     if broken := table.get("broken"):
         _look(broken, f"{path}, broken", CHANGE)
+        table["broken"] = broken["old"], broken["new"]
     for required in table.get("requires", ()):
         if required not in earlier:
             raise FolderError(f"{path}: `requires` names exercises that come before this one; {required!r} does not")
     for name in ("statement.md", "check.py"):
         if not (folder / name).is_file():
             raise FolderError(f"{folder / name} is missing")
-    table |= {
-        "hints": tuple(map(_paragraphs, table["hints"])),
-        "mistakes": tuple(Mistake(**each) for each in table["mistakes"]),
-        "requires": tuple(table.get("requires", ())),
-        "broken": (broken["old"], broken["new"]) if broken else None,
-        "time_limit": float(table.get("time_limit", 10 if table["target"].startswith("csrc/") else 3)),
-    }
+    table.setdefault("time_limit", 10 if table["target"].startswith("csrc/") else 3)
+    table["hints"] = tuple(map(_paragraphs, table["hints"]))
+    table["mistakes"] = tuple(Mistake(**each) for each in table["mistakes"])
+    table["requires"] = tuple(table.get("requires", ()))
     statement = (folder / "statement.md").read_text(encoding="utf-8").strip()
     if statement and (score := table.get("score")):
         counted = f"An answer that is right gets a score: {score}. Fewer is better."
@@ -275,33 +261,29 @@ def _look(table: dict[str, Any], where: str, fields: Fields) -> None:
             raise FolderError(f"{where}: {name} is missing; expected {expected}")
 
 
-# ---- all of them
+# ---- all of them, in the order in which they are taken
 
 
 @cache
 def _lesson_folders() -> dict[int, Path]:
-    """The folder of every lesson by its number, in the order in which they are taken."""
     return {int(path.name[:2]): path for path in sorted(LESSONS.glob("[0-9][0-9]_*"))}
 
 
 def lessons() -> tuple[Lesson, ...]:
-    """All lessons in the order in which they are taken."""
     return tuple(map(find_lesson, _lesson_folders()))
 
 
 def exercises() -> tuple[Exercise, ...]:
-    """All exercises in the order in which they are taken."""
     return tuple(exercise for lesson in lessons() for exercise in lesson.exercises)
 
 
 def exercise_files() -> tuple[ExerciseFile, ...]:
-    """All files that learners edit, in the order in which they are taken."""
     return tuple(file for lesson in lessons() for file in lesson.files)
 
 
 @cache
 def find_lesson(number: int) -> Lesson:
-    """The lesson with that number. Raises `NoSuchExercise`, naming the numbers there are."""
+    """The lesson with that number. Raises `NoSuchExercise`."""
     folders = _lesson_folders()
     if number not in folders:
         raise NoSuchExercise(f"there is no lesson {number}; there are {', '.join(map(str, folders))}")
@@ -309,33 +291,22 @@ def find_lesson(number: int) -> Lesson:
     return load_lesson(folders[number], tuple(earlier))
 
 
-def find(what: str) -> Exercise | Lesson:
-    """The exercise with an id such as "1.2", or the lesson with a number such as "1" or "01". Only that lesson is read,
-    so a check stays quick.
-
-    Raises `NoSuchExercise`, naming what there is.
-    """
-    if not isinstance(what, str):  # the number 1.10 is 1.1
+def find(what: str | int) -> Exercise | Lesson:
+    """The exercise with an id such as "1.2", or the lesson with a number such as "1", "01" or 1. Only that lesson is
+    read, so a check stays quick. Raises `NoSuchExercise`."""
+    if type(what) not in (str, int):  # the number 1.10 is 1.1
         raise TypeError(f'write the id of an exercise in quotes, such as "1.2"; got {what!r}')
-    numbers = re.fullmatch(r"([0-9]+)(?:\.([0-9]+))?", what.strip())  # not \d, which takes the digits of all scripts
+    numbers = re.fullmatch(r"([0-9]+)(?:\.([0-9]+))?", str(what).strip())  # not \d, which takes digits of all scripts
     if numbers is None:
-        ids = [id for folder in _lesson_folders().values() for id in exercise_folders(folder)]
-        guess = re.sub(r"[^0-9]+", ".", what.translate(str.maketrans("lIoO", "1100"))).strip(".")
+        guess = re.sub(r"[^0-9]+", ".", str(what).translate(str.maketrans("lIoO", "1100"))).strip(".")
+        ids = {exercise.id for exercise in exercises()}
         known = f"did you mean {guess}?" if guess in ids else 'an id is a lesson, a point and a number: "1.1"'
         raise NoSuchExercise(f"there is no exercise {what!r}; {known}")
     lesson = find_lesson(int(numbers[1]))
-    if numbers[2] is None:
-        return lesson
-    if not 0 < int(numbers[2]) <= len(lesson.exercises):
-        ids = ", ".join(exercise.id for exercise in lesson.exercises) or "none"
-        raise NoSuchExercise(f"there is no exercise {what!r}; lesson {lesson.number} has {ids}")
-    return lesson.exercises[int(numbers[2]) - 1]
+    return lesson if numbers[2] is None else lesson.exercise(numbers[2], what)
 
 
 def find_exercise(id: str) -> Exercise:
     """As `find`, for an exercise only."""
     found = find(id)
-    if isinstance(found, Lesson):
-        ids = ", ".join(exercise.id for exercise in found.exercises) or "none"
-        raise NoSuchExercise(f"there is no exercise {id!r}; lesson {found.number} has {ids}")
-    return found
+    return found.exercise("0", id) if isinstance(found, Lesson) else found

@@ -42,7 +42,7 @@ ANSWER_LIMIT = 16 << 20  # characters of what it says of its job, which may be o
 FILE_LIMIT = 256 << 20  # bytes of a file that it writes: a compiler's largest are a tenth of it
 PROCESS_LIMIT = 64  # processes that it has at a time: a compiler needs five
 BUSY = 4  # times longer is the limit where the system does not say for how long a worker had no processor
-COMPILING = "compiling"  # a file that is there while a worker waits for the compiler
+COMPILING = "compiling"  # how files begin that are there while a worker waits for compilers
 PATIENCE = 120.0  # seconds in which the server must have imported torch, and for all that a run needs besides its limit
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
@@ -128,15 +128,12 @@ class Sandbox:
         if report is not None:
             return report
         self._complaints.seek(0)
-        last = self._complaints.read().decode(errors="replace").strip().splitlines()[-1:]
+        last = "".join(self._complaints.read().decode(errors="replace").strip().splitlines(keepends=True)[-1:])
         self.close()
         if code < 0:
             return {"end": "server", "code": -code, "result": None, "output": "", "current_input": "", "stack": ""}
-        raise SandboxError(
-            "The check server ended without an answer"
-            + "".join(f" ({line})" for line in last)
-            + "; run the check again. If it happens twice, run `yaie doctor`."
-        )
+        said = f"The check server ended without an answer{last and f' ({last})'}; run the check again."
+        raise SandboxError(f"{said} If it happens twice, run `yaie doctor`.")
 
     def close(self) -> None:
         """Stop the server and whatever it is running."""
@@ -216,7 +213,7 @@ def _watch(pid: int, folder: Path, limit: float) -> str | None:
                 return "processes"
             count_at = time.monotonic() + 0.2
         now, waiting = time.monotonic(), _schedstat(pid)[1]
-        if not (folder / COMPILING).exists():
+        if not any(folder.glob(f"{COMPILING}*")):
             spent += now - before - (waiting - waited)
         before, waited = now, waiting
         if spent > limit or now - started > limit + PATIENCE:

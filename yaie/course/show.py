@@ -1,20 +1,19 @@
 """How the course's answers look: a `Panel`, a `Table` or `Folds`, each as HTML in a notebook and as text in a terminal.
 
-Buttons are commands of JupyterLab, named in the HTML. They need neither a script nor a widget, so they work in a
-notebook as it was stored, before anything has been run: a widget would be gone with the kernel that made it.
-
-What a learner may do is written as a command between backticks: `yaie hint 1.2`. A notebook shows the call instead.
+The HTML is in show.html. What a learner may do is written as a command between backticks, `yaie hint 1.2`: a notebook
+shows the call instead.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from pathlib import Path
 
+import jinja2
 from markdown_it import MarkdownIt
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.markdown import Markdown as RichMarkdown
@@ -35,8 +34,7 @@ WIDTH = 100  # columns that a panel takes at most; longer lines are hard to read
 CELL = "text-align:left;vertical-align:top"
 # A notebook sets tables to the right and breaks the lines of code.
 STYLES = {"th": CELL, "td": CELL, "table": "color:inherit", "pre": "white-space:pre;overflow-x:auto;margin:0 0 12px 0"}
-COMMAND = re.compile(r"`yaie (check|hint|reset|board|cache|doctor|update)(?: ([\d.]+))?`")
-TALK = re.compile(r"`yaie chat --exercises(?: --backend (\w+))?`")
+COMMAND = re.compile(r"`yaie (check|hint|reset|board|cache|doctor|update|chat --exercises)(?: (?:--\w+ )?([\w.]+))?`")
 
 
 class Markdown(str):
@@ -57,15 +55,30 @@ def in_notebook(text: str) -> str:
 
     def call(match: re.Match[str]) -> str:
         name, what = match.groups()
+        if name == "chat --exercises":
+            backend = f', backend="{what}"' if what else ""
+            return f'`yaie.LLM(parts="exercises"{backend}).parts`'
         if what is None or "." not in what:  # of everything, or of a lesson
             return f"`yaie.{name}({json.dumps(what) if what else ''})`"
         return f'`yaie.exercise("{what}").{name}()`'
 
-    def whose(match: re.Match[str]) -> str:
-        backend = f', backend="{match[1]}"' if match[1] else ""
-        return f'`yaie.LLM(parts="exercises"{backend}).parts`'
+    return type(text)(COMMAND.sub(call, text))
 
-    return type(text)(TALK.sub(whose, COMMAND.sub(call, text)))
+
+def _shown(text: str) -> str:
+    """A text as HTML; `code` between backticks is set as code, lines and the spaces in them stay."""
+    text = in_notebook(text)
+    if isinstance(text, Markdown):
+        return text.html()
+    html = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text))
+    return f'<span style="white-space:pre-wrap">{html}</span>' if "\n" in text else html
+
+
+_environment = jinja2.Environment()
+_environment.filters |= {"e": escape, "shown": _shown, "json": json.dumps}
+_environment.globals |= {"TONES": TONES, "CELL": CELL}
+_template = Path(__file__).with_name("show.html").read_text(encoding="utf-8")
+_html = _environment.from_string("".join(map(str.strip, _template.splitlines()))).module
 
 
 class _View:
@@ -75,7 +88,7 @@ class _View:
         return {"text/html": self.html(), "text/plain": in_notebook(str(self))}
 
     def html(self) -> str:
-        raise NotImplementedError
+        return getattr(_html, type(self).__name__)(self)
 
     def __repr__(self) -> str:
         return str(self)
@@ -95,42 +108,23 @@ class Panel(_View):
     link: str = ""
     calls: list[tuple[str, str]] = field(default_factory=list)
 
-    def html(self) -> str:
-        parts = [f"<b>{_html_sign(self.tone)} {escape(self.title)}</b>"]
-        if self.text:
-            parts.append(f"<div>{_html_text(self.text)}</div>")
-        if self.rows:
-            cells = "".join(
-                f'<tr><td style="{CELL};white-space:nowrap"><b>{escape(label)}</b></td>'
-                f'<td style="{CELL}">{_html_text(text)}</td></tr>'
-                for label, text in self.rows
-            )
-            parts.append(f'<table style="margin:6px 0 0 0;color:inherit">{cells}</table>')
-        if self.link:
-            parts.append(_html_link(self.link))
-        if self.calls:
-            parts.append(f'<div style="margin-top:6px">{" ".join(_html_call(*call) for call in self.calls)}</div>')
-        style = f"border-left:4px solid {TONES[self.tone][1]};padding:6px 12px;margin:4px 0;max-width:860px"
-        return f'<div style="{style}">{"".join(parts)}</div>'
-
     def __str__(self) -> str:
-        lines = [f"{TONES[self.tone][0]} {self.title}"]
-        lines += [f"  {line}" for line in self.text.splitlines()]
         rows = self._all_rows()
         width = max((len(label) for label, _ in rows), default=0)
+        lines = [f"  {line}" for line in self.text.splitlines()]
         for label, text in rows:
-            first, *rest = text.splitlines() or [""]
-            lines.append(f"  {label:<{width}}  {first}".rstrip())
-            lines += [f"  {'':<{width}}  {line}".rstrip() for line in rest]
-        return "\n".join(lines)
+            for line in text.splitlines() or [""]:
+                lines.append(f"  {label:<{width}}  {line}".rstrip())
+                label = ""
+        return "\n".join([f"{TONES[self.tone][0]} {self.title}", *lines])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         sign, colour = TONES[self.tone]
         grid = RichTable.grid(padding=(0, 2, 0, 0))
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
-        for label, text in self._all_rows():
-            grid.add_row(Text(label), Text(text))
+        for row in self._all_rows():
+            grid.add_row(*map(Text, row))
         text = RichMarkdown(self.text) if isinstance(self.text, Markdown) else Text(self.text)
         body = [text] * bool(self.text) + [grid] * bool(grid.row_count)
         # The title is a line of its own inside, not part of the frame, which would cut it at the frame's width.
@@ -144,30 +138,21 @@ class Panel(_View):
         return [*self.rows, *([("Edit", self.link)] if self.link else [])]
 
 
+Row = tuple[str, tuple[str, ...]]  # its tone, whose sign stands first, and its cells
+
+
 @dataclass(repr=False)
 class Table(_View):
-    """Rows under headings; each row has a tone, whose sign stands first."""
+    """Rows under headings."""
 
     title: str
     headings: tuple[str, ...]
-    rows: list[tuple[str, tuple[str, ...]]]  # (tone, cells)
+    rows: list[Row]
     footer: str = ""
 
-    def html(self) -> str:
-        head = "".join(f'<th style="{CELL}">{escape(heading)}</th>' for heading in ("", *self.headings))
-        foot = f"<div>{_html_text(self.footer)}</div>" if self.footer else ""
-        table = (
-            f'<table style="color:inherit"><thead><tr>{head}</tr></thead><tbody>{_html_rows(self.rows)}</tbody></table>'
-        )
-        return f'<div style="margin:4px 0 12px 0"><b>{escape(self.title)}</b>{table}{foot}</div>'
-
     def __str__(self) -> str:
-        rows = [("", *self.headings), *((TONES[tone][0], *cells) for tone, cells in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [self.title]
-        for row in rows:
-            lines.append("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-        return "\n".join([*lines, *([self.footer] if self.footer else [])])
+        rows = _aligned([("", *self.headings), *((TONES[tone][0], *cells) for tone, cells in self.rows)])
+        return "\n".join([self.title, *map(str.rstrip, rows), *([self.footer] if self.footer else [])])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -177,15 +162,17 @@ class Table(_View):
             table.add_row(Text(*TONES[tone]), *map(Text, cells))
         yield Text(self.title, style="bold")
         yield table
-        if self.footer:
-            yield Text(self.footer)
+        yield from map(Text, self.footer.splitlines())
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> Iterable[str]:
+    """The rows as lines, with the cells of a column below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ("  ".join(map(str.ljust, row, widths)) for row in rows)
 
 
 class Views(_View, list[_View]):
     """Several, one below the other."""
-
-    def html(self) -> str:
-        return "".join(view.html() for view in self)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self))
@@ -196,10 +183,10 @@ class Views(_View, list[_View]):
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows, each with a tone, under a title that says how many of them are good. Shown where `is_open`."""
+    """Rows under a title that says how many of them are good. Shown where `is_open`."""
 
     title: str
-    rows: list[tuple[str, tuple[str, ...]]]
+    rows: list[Row]
     is_open: bool
 
     @property
@@ -224,19 +211,6 @@ class Folds(_View):
     link: str = ""
     panel: Panel | None = None
 
-    def html(self) -> str:
-        parts = [f"<b>{escape(self.title)}</b>"]
-        for fold in self.folds:
-            head = f"{_html_bar(fold.tones)} {escape(fold.title)} <small>{fold.count}</small>"
-            opened = " open" if fold.is_open else ""
-            rows = f'<table style="color:inherit;margin:2px 0 8px 24px"><tbody>{_html_rows(fold.rows)}</tbody></table>'
-            summary = f'<summary style="cursor:pointer;margin:2px 0">{head}</summary>'
-            parts.append(f"<details{opened}>{summary}{rows if fold.rows else ''}</details>")
-        parts.append(f'<div style="margin-top:6px">{_html_text(self.footer)}</div>' if self.footer else "")
-        parts.append(_html_link(self.link, "Go on in") if self.link else "")
-        parts.append(self.panel.html() if self.panel else "")
-        return f'<div style="margin:4px 0 12px 0">{"".join(parts)}</div>'
-
     def __str__(self) -> str:
         lines = [line.plain.rstrip() for line in self._lines()]
         return "\n".join([*lines, *([str(self.panel)] if self.panel else [])])
@@ -252,63 +226,6 @@ class Folds(_View):
         for fold in self.folds:
             bar = [("■" if tone == "good" else "□", TONES[tone][1]) for tone in fold.tones]
             yield Text.assemble(f"{fold.title:<{longest}}  {fold.count:<9}", *bar)
-            cells = [row for _, row in fold.rows]
-            widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-            for tone, row in fold.rows if fold.is_open else ():
-                padded = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-                yield Text.assemble("    ", TONES[tone], f" {padded}")
+            rows = zip(fold.tones, _aligned([cells for _, cells in fold.rows]), strict=True)
+            yield from (Text.assemble("    ", TONES[tone], f" {row}") for tone, row in rows if fold.is_open)
         yield from map(Text, self.footer.splitlines())
-
-
-def _html_bar(tones: list[str]) -> str:
-    """As many parts as there are tones, in their colours."""
-    width = f"{100 / max(len(tones), 1):.3f}%"
-    part = "display:inline-block;height:10px;box-sizing:border-box;border-right:1px solid transparent"
-    colours = [TONES[tone][1] if tone != "open" else "transparent" for tone in tones]
-    parts = "".join(f'<span style="{part};width:{width};background-color:{colour}"></span>' for colour in colours)
-    bar = "display:inline-block;width:120px;height:12px;border:1px solid #6b6b6b;line-height:0;overflow:hidden"
-    return f'<span style="{bar};white-space:nowrap;vertical-align:middle;margin-right:6px">{parts}</span>'
-
-
-def _html_rows(rows: list[tuple[str, tuple[str, ...]]]) -> str:
-    """Table rows, with the sign of each tone first."""
-    html = ""
-    for tone, cells in rows:
-        columns = "".join(f'<td style="{CELL}">{_html_text(cell)}</td>' for cell in cells)
-        html += f'<tr><td style="{CELL}">{_html_sign(tone)}</td>{columns}</tr>'
-    return html
-
-
-def _html_sign(tone: str) -> str:
-    sign, colour = TONES[tone]
-    return f'<b style="color:{colour}">{sign}</b>'
-
-
-def _html_link(path: str, label: str = "Edit") -> str:
-    """A link to a file of the repository, and a button that opens it beside the notebook.
-
-    The button is for JupyterLab with the repository as its root, as `make lab` starts it; the link works everywhere.
-    """
-    button = _html_button("Open beside", "docmanager:open", {"path": path, "options": {"mode": "split-right"}})
-    return f'<div style="margin-top:6px">{label}: <a href="../{escape(path)}">{escape(path)}</a> {button}</div>'
-
-
-def _html_call(label: str, call: str) -> str:
-    """A button that makes the call in a new cell, right below the cell in which the button is."""
-    commands = ["notebook:insert-cell-below", "notebook:replace-selection", "notebook:run-cell"]
-    all_get = {"text": f"import yaie\n{call}"}  # the notebook may have been opened a moment ago
-    return _html_button(label, "apputils:run-all-enabled", {"commands": commands, "args": all_get}, title=call)
-
-
-def _html_button(label: str, command: str, arguments: dict[str, Any], title: str = "") -> str:
-    linked = f'data-commandlinker-command="{command}" data-commandlinker-args="{escape(json.dumps(arguments))}"'
-    return f'<button {linked} title="{escape(title or label)}" type="button">{escape(label)}</button>'
-
-
-def _html_text(text: str) -> str:
-    """Escaped text; `code` between backticks is set as code, lines and the spaces in them stay."""
-    text = in_notebook(text)
-    if isinstance(text, Markdown):
-        return text.html()
-    html = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text))
-    return f'<span style="white-space:pre-wrap">{html}</span>' if "\n" in text else html

@@ -15,20 +15,14 @@ from yaie.course.show import Panel
 def watch(saved: Iterable[set[Path]] | None = None) -> Iterator[Panel]:
     """After every save, check each exercise that changed: its function, or anything in the file that it uses.
 
-    Yields one panel per check. A file that cannot be read gives one panel per save, and a save that changed
-    no exercise gives one that says so. Never ends by itself; `saved` (sets of saved paths) is for tests. What counts
-    as changed is what differs from now, not from when the first panel is asked for.
+    Gives one panel per check. A file that cannot be read gives one panel per save, and a save that changed no exercise
+    gives one that says so. Never ends by itself; `saved` (sets of saved paths) is for tests. What counts as changed is
+    what differs from now, not from when the first panel is asked for.
     """
     known = {exercise.id: _state(exercise) for exercise in exercises()}
-    return _checks(_saves() if saved is None else saved, known)
-
-
-def _checks(saved: Iterable[set[Path]], known: dict[str, str]) -> Iterator[Panel]:
-    for paths in saved:
-        names = {path.name for path in paths}
-        for file in exercise_files():
-            if file.name in names:
-                yield from _check_changed(file, known)
+    saved, every = _saves() if saved is None else saved, exercise_files()
+    changed = (file for paths in saved for file in every if file.name in {path.name for path in paths})
+    return (panel for file in changed for panel in _check_changed(file, known))
 
 
 def _check_changed(file: ExerciseFile, known: dict[str, str]) -> Iterator[Panel]:

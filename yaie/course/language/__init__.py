@@ -4,9 +4,4 @@ from yaie.course.language.base import Language, Swap, Written
 from yaie.course.language.cuda import CUDA
 from yaie.course.language.python import PYTHON
 
-__all__ = ["CUDA", "PYTHON", "Language", "Swap", "Written", "language_of"]
-
-
-def language_of(module: str) -> Language:
-    """The language of an exercise's module: CUDA for "csrc/memory/copy_blocks.cu", Python for "yaie.kernels.rope"."""
-    return CUDA if module.endswith((".cu", ".cuh")) else PYTHON
+__all__ = ["CUDA", "PYTHON", "Language", "Swap", "Written"]

@@ -36,13 +36,11 @@ class Written:
 
 
 class Swap(AbstractContextManager):
-    """Values of the engine that others replace: `put_in` and `take_out` change all of them, as often as one likes.
-
-    Swaps that are put in one after the other come out in the reverse order; what each finds is what it gives back.
-    """
+    """Values of the engine that others replace while it is in. It may be put in as often as one likes, and on top of
+    another: each time gives back what it found."""
 
     def __init__(self) -> None:
-        self._values: list[tuple[Any, str, Callable[[Any], Any]]] = []
+        self.values: list[tuple[Any, str, Callable[[Any], Any]]] = []
         self._undo: list[ExitStack] = []  # for each time that it was put in
 
     def add(self, holder: Any, name: str, value: Any) -> None:
@@ -51,27 +49,24 @@ class Swap(AbstractContextManager):
 
     def add_made(self, holder: Any, name: str, make: Callable[[Any], Any]) -> None:
         """As `add`, for a value that is made from what is there: `make(old)`, with None where there is nothing."""
-        self._values.append((holder, name, make))
+        self.values.append((holder, name, make))
 
-    def put_in(self) -> None:
+    def put_in(self) -> Swap:
         """Replace all of them. Where one cannot be made, all are as they were."""
         with ExitStack() as undo:
-            for holder, name, make in self._values:
+            for holder, name, make in self.values:
                 old = (holder if isinstance(holder, dict) else vars(holder)).get(name, _NOTHING)
                 undo.callback(_set, holder, name, old)
                 _set(holder, name, make(None if old is _NOTHING else old))
             self._undo.append(undo.pop_all())
+        return self
 
-    def take_out(self) -> None:
+    def take_out(self, *_: object) -> None:
         """Give back what the last `put_in` found; without one this changes nothing."""
         if self._undo:
             self._undo.pop().close()
 
-    def __enter__(self) -> None:
-        self.put_in()
-
-    def __exit__(self, *error: object) -> None:
-        self.take_out()
+    __enter__, __exit__ = put_in, take_out
 
 
 _NOTHING = object()
@@ -109,10 +104,6 @@ class Language(ABC):
     # --- the engine's function
 
     @abstractmethod
-    def source_file(self, module: str) -> str:
-        """The engine's file that a module lies in, from the repository's root."""
-
-    @abstractmethod
     def reference(self, exercise: Exercise) -> str:
         """The engine's own source of the function, without indentation."""
 
@@ -125,12 +116,8 @@ class Language(ABC):
         """The function without its body."""
 
     def stub(self, exercise: Exercise) -> str:
-        """The function as a learner finds it: broken, or without its body.
-
-        Where the mistake to put in quotes a line that the engine no longer has, it is without its body too: one
-        exercise that is out of date must not keep the others of its file from being made.
-        """
-        with suppress(LookupError):
+        """The function as a learner finds it: broken, or without its body."""
+        with suppress(LookupError):  # an exercise that is out of date must not keep its file from being made
             if exercise.broken:
                 return self.changed(exercise, *exercise.broken).rstrip("\n")
         return self.hole(exercise)
@@ -188,7 +175,6 @@ class Language(ABC):
         return "\n".join(f"{self.comment} {line}".rstrip() for line in lines)
 
     def banner(self, exercise: Exercise) -> list[str]:
-        """The comment lines above a function."""
         title = f"Exercise {exercise.id}: {exercise.title} (about {exercise.minutes} minutes)"
         return [f"{BANNER}{title} {'-' * 10}", *(["There is a mistake in this function."] if exercise.broken else [])]
 
@@ -207,7 +193,7 @@ class Language(ABC):
         """The exercise's function in the text of a learner's file. Raises `FileProblem` where it has none."""
 
     def find(self, exercise: Exercise, text: str) -> Written:
-        """As `locate`, and raises `FileProblem` too where the function cannot be called as the engine calls it."""
+        """As `locate`; raises `FileProblem` too where the engine cannot call the function."""
         written = self.locate(exercise, text)
         if written.problem:
             raise written.problem
@@ -226,18 +212,14 @@ class Language(ABC):
         file, lesson = exercise.file.name, exercise.lesson.number
         stamp = HASH_LINE.search(text)
         if f"Exercise {exercise.id}:" not in text and stamp and stamp[0] not in self.render(exercise.file):
-            return FileProblem(
-                f"{file} is older than exercise {exercise.id}, which it has no place for yet.",
-                "Run `yaie update`: it brings the exercise in and leaves what you wrote.",
-            )
+            step = "Run `yaie update`: it brings the exercise in and leaves what you wrote."
+            return FileProblem(f"{file} is older than exercise {exercise.id}, which it has no place for yet.", step)
         others = {other.function for other in exercise.file.exercises}
         close = difflib.get_close_matches(exercise.function, set(names) - others, n=1, cutoff=0.5)
         seen = seen or (f" It has `{close[0]}`: was it renamed?" if close else "")
-        return FileProblem(
-            f"{file} has no function `{exercise.qualname}`, which exercise {exercise.id} is about.{seen}",
-            f"Put the function back under that name, or run `yaie reset {lesson}` to write the whole file "
-            "again (a backup is kept).",
-        )
+        problem = f"{file} has no function `{exercise.qualname}`, which exercise {exercise.id} is about.{seen}"
+        whole = f"run `yaie reset {lesson}` to write the whole file again (a backup is kept)."
+        return FileProblem(problem, f"Put the function back under that name, or {whole}")
 
     # --- into the engine
 
@@ -258,9 +240,7 @@ class Language(ABC):
 
     def install(self, file: ExerciseFile, text: str, use: Iterable[str]) -> Swap:
         """Put functions of a learner's text into the engine. Where this fails, nothing is left in."""
-        swap = self.swap(file, self.load(file, text), use)
-        swap.put_in()
-        return swap
+        return self.swap(file, self.load(file, text), use).put_in()
 
     def as_found(self, exercise: Exercise) -> Swap:
         """While it is in, the engine calls the broken function of an exercise as learners find it."""

@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +42,9 @@ ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once\b", re.MULTILINE)
 class Cuda(Language):
     suffix, comment, fence, ends_process = ".cu", "//", "cpp", "exit"
     header = ("So are launchers and includes. You may add helper functions and constants of your own.",)
-
     look = 'yaie.exercise("{id}").module("emulator").profile(...)'
 
     # --- the engine's function
-
-    def source_file(self, module: str) -> str:
-        return module
 
     def reference(self, exercise: Exercise) -> str:
         return _taken_out(engine_text(exercise.module), exercise.function).source
@@ -148,15 +145,13 @@ class Cuda(Language):
     def prepare(self, exercise: Exercise, texts: Iterable[str] = ()) -> None:
         """Build the emulator (the first time this takes some seconds), and compile the texts on all cores, in the form
         in which the workers will ask for them."""
-        path, checked = HOME / exercise.file.name, checked_files(exercise)
+        path, more, made = HOME / exercise.file.name, exercise.folder / "check.cu", []
         try:
-            made = [
-                (module, spliced(exercise.file, path, text, module, [exercise])) for text in texts for module in checked
-            ]
-            more = exercise.folder / "check.cu"
-            if more.is_file():
-                made = [(module, engine_seam.with_launchers(text, more)) for module, text in made]
-            engine_seam.prepare((under_csrc(module), text) for module, text in made)
+            for text, module in product(texts, checked_files(exercise)):
+                whole = spliced(exercise.file, path, text, module, [exercise])
+                whole = engine_seam.with_launchers(whole, more) if more.is_file() else whole
+                made.append((under_csrc(module), whole))
+            engine_seam.prepare(made)
         except (CompileError, OSError) as error:  # no compiler, no place for what it makes
             raise SandboxError(f"{error} Run `yaie doctor`.") from error
 
@@ -169,24 +164,21 @@ class Cuda(Language):
         if isinstance(error, CompileError):
             named_twice = re.search("redefinition|redeclar|conflicting decl", error.message)
             note = "The engine's own file has that name already: use its, or give yours another name."
-            note = note if named_twice else ""
-            return {"kind": "compile", "compiler": error.message, "note": note, **where(error)}
-        if isinstance(error, KernelError):
-            first = error.findings[0]
-            title, *details = [line.strip() for line in first.text.split("\n")]
-            place = where(first)
-            if place:
-                del details[0]  # the line, which is shown anyway
-            return {
-                "kind": "finding",
-                "error": first.kind,
-                "what": title,
-                "array": first.array if first.array in _tensor_names(exercise) else "",
-                "details": "\n".join(line for line in details if not line.startswith("likely cause: ")),
-                "cause": first.cause[0].upper() + first.cause[1:],
-                **place,
-            }
-        return {}
+            return {"kind": "compile", "compiler": error.message, "note": note if named_twice else "", **where(error)}
+        if not isinstance(error, KernelError):
+            return {}
+        first = error.findings[0]
+        title, *details = [line.strip() for line in first.text.split("\n")]
+        details = details[bool(where(first)) :]  # the line of the learner's is shown anyway
+        return {
+            "kind": "finding",
+            "error": first.kind,
+            "what": title,
+            "array": first.array if first.array in _tensor_names(exercise) else "",
+            "details": "\n".join(line for line in details if not line.startswith("likely cause: ")),
+            "cause": first.cause[0].upper() + first.cause[1:],
+            **where(first),
+        }
 
 
 CUDA = Cuda()
@@ -246,22 +238,14 @@ def _tensor_names(exercise: Exercise) -> set[str]:
 
 @cache
 def fastest_rungs(module: str, functions: frozenset[str]) -> dict[str, int]:
-    """Which rung of each ladder the engine has to take so that one of the functions runs: the fastest that needs one.
-
-    A ladder is known by its launchers in the `.cu` file: `paged_decode_2_warp_per_head` is rung 2 of `paged_decode`.
-    """
-    pieces = [piece for text in _with_headers(REPOSITORY / module).values() for piece in cuda_text.pieces(text)]
-    rungs: dict[str, int] = {}
-    for launcher in find_launchers(engine_text(module), REPOSITORY / module):
-        ladder = re.fullmatch(r"(\w+?)_(\d+)_\w+", launcher.name)
-        if ladder and any(piece.defines & functions for piece in needed(pieces, {launcher.name})):
-            rungs[ladder[1]] = max(int(ladder[2]), rungs.get(ladder[1], 0))
+    """Which rung of each ladder the engine has to take for one of the functions to run: the fastest that needs one."""
+    texts, rungs = _with_headers(REPOSITORY / module).values(), {}
+    pieces = [piece for text in texts for piece in cuda_text.pieces(text)]
+    for name, ladder in engine_seam.ladders().items():
+        for rung, (file, launcher) in sorted(ladder.items()):
+            if file == under_csrc(module) and any(piece.defines & functions for piece in needed(pieces, {launcher})):
+                rungs[name] = rung
     return rungs
-
-
-@cache
-def _function_of(module: str, name: str) -> Piece:
-    return cuda_text.find(engine_text(module), name)
 
 
 @cache
@@ -281,7 +265,7 @@ def _taken_out(text: str, name: str) -> Piece:
 
 def _engine_function(exercise: Exercise) -> Piece:
     try:
-        return _function_of(exercise.module, exercise.function)
+        return cuda_text.find(engine_text(exercise.module), exercise.function)
     except NotFound as error:
         raise LookupError(f"exercise {exercise.id}: {exercise.module}: {error}") from error
 
@@ -302,11 +286,9 @@ def _launches(exercise: Exercise) -> list[str]:
 
 def _introduction(module: str, exercises: Iterable[Exercise]) -> str:
     """What one must know of the engine's file to write its functions: its header comment, and the names it offers."""
-    header = re.match(r"(?://[^\n]*\n)*", engine_text(module))
-    lines = [f"// {'=' * 20} {module} {'=' * 20}", "//"]
-    lines += header.group().rstrip().split("\n") if header and header.group() else []
-    offered = _offered(module, [exercise for exercise in exercises if exercise.module == module])
-    if offered:
+    header = re.match(r"(?://.*\n)*", engine_text(module))[0].splitlines()
+    lines = [f"// {'=' * 20} {module} {'=' * 20}", "//", *header]
+    if offered := _offered(module, [exercise for exercise in exercises if exercise.module == module]):
         lines += ["//", "// The engine's file has these, and you may use them:", *offered]
     return "\n".join(lines)
 
@@ -341,16 +323,14 @@ def _uncallable(exercise: Exercise, function: Piece) -> FileProblem | None:
     found, found_types = cuda_text.signature(function)
     if found != wanted:
         found, wanted = (words.replace("extern", LAUNCHER) for words in (found, wanted))
-        return FileProblem(
-            f"{place} is declared as `{found or 'nothing'}`; the engine's as `{wanted}`.",
-            "Put the words before its name back: the engine launches it as what it was.",
-        )
+        problem = f"{place} is declared as `{found or 'nothing'}`; the engine's as `{wanted}`."
+        return FileProblem(problem, "Put the words before its name back: the engine launches it as what it was.")
     extra = found_types[len(wanted_types) :]
     if found_types[: len(wanted_types)] != wanted_types or not all(each.endswith("= default") for each in extra):
+        step = "Give the function the types of its parameters back: the engine's launcher relies on them."
         return FileProblem(
             f"{place} takes ({', '.join(found_types)}); the engine calls it with ({', '.join(wanted_types)}).",
-            "Give the function the types of its parameters back: the engine's launcher relies on them. Their names are "
-            "yours to choose.",
+            f"{step} Their names are yours to choose.",
         )
     return None
 
@@ -361,12 +341,9 @@ def _macro_of_the_engine(exercise: Exercise, own: str) -> FileProblem | None:
     names = frozenset().union(*(piece.defines for text in texts for piece in cuda_text.pieces(text)))
     for match in re.finditer(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", own, re.MULTILINE):
         if match[1] in names - {exercise.function}:
-            line = own.count("\n", 0, match.start()) + 1
-            return FileProblem(
-                f"The macro `{match[1]}` in line {line} of {exercise.file.name} has the name of something in the "
-                f"engine's file, which would change with it.",
-                "Give the macro another name.",
-            )
+            place = f"in line {own.count(chr(10), 0, match.start()) + 1} of {exercise.file.name}"
+            what = "has the name of something in the engine's file, which would change with it"
+            return FileProblem(f"The macro `{match[1]}` {place} {what}.", "Give the macro another name.")
     return None
 
 

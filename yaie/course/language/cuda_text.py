@@ -97,11 +97,6 @@ def normal(text: str) -> str:
     return " ".join(_SKIPPED.sub(lambda match: " " if match.group()[0] == "/" else match.group(), text).split())
 
 
-def names_used(text: str) -> frozenset[str]:
-    """Every name in a text, those in comments and strings left out."""
-    return frozenset(_NAME.findall(blanked(text)))
-
-
 @lru_cache(maxsize=64)  # a check looks at the engine's file and the learner's many times
 def pieces(text: str) -> tuple[Piece, ...]:
     """Everything at the top level of the text, preprocessor lines left out, in order.
@@ -150,7 +145,7 @@ def _piece(text: str, code: str, start: int, brace: int) -> Piece:
         defines, body = re.findall(r"([A-Za-z_]\w*)\s*(?=[\[({;,]|:(?!:))", re.sub(r"=[^,;]*", " ", shell)), 0
     anything = shell.startswith("using namespace")
     names = frozenset() if anything else frozenset(defines) - _WORDS
-    return Piece(text, start, len(code), body, names, names_used(code[start:]))
+    return Piece(text, start, len(code), body, names, frozenset(_NAME.findall(code, start)))
 
 
 def find(text: str, name: str) -> Piece:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
@@ -70,16 +70,23 @@ def add_source(swap: Swap, name: str, make: Callable[[str | None], str]) -> None
     swap.add_made(_sources, name, make)
 
 
+def ladders() -> Mapping[str, Mapping[int, tuple[str, str]]]:
+    """What stands behind each rung of the operations that have several: a file under csrc/, and a launcher in it."""
+    return next((ops.operations(backend).known_rungs for backend in _backends()), {})
+
+
+def _backends() -> list[str]:
+    """Those in which kernels can run here."""
+    return [backend for backend in ("cuda", "emulator") if ops.obstacle(backend) is None]
+
+
 def add_rungs(swap: Swap, rungs: Mapping[str, int]) -> None:
     """Let the engine take these rungs of its ladders, and all texts added so far, while the swap is in."""
-    for name in rungs.keys() & _ladders(ops.KernelOperations).keys():
-        swap.add_made(_rungs, name, lambda old, new=rungs[name]: max(old or 0, new))
-    for backend in ("cuda", "emulator"):
-        if ops.obstacle(backend) is None:
-            make = partial(_kernels, backend)
-            swap.add_made(
-                ops.shared, backend, lambda _, make=make: make(tuple(_sources.items()), tuple(_rungs.items()))
-            )
+    for name, rung in rungs.items():
+        swap.add_made(_rungs, name, lambda old, new=rung: max(old or 0, new))
+    for backend in _backends():
+        make = partial(_kernels, backend)
+        swap.add_made(ops.shared, backend, lambda _, make=make: make(tuple(_sources.items()), tuple(_rungs.items())))
 
 
 @cache
@@ -87,15 +94,9 @@ def _kernels(backend: str, sources: tuple, rungs: tuple) -> Any:
     return ops.KernelOperations(backend, sources=dict(sources), rungs=dict(rungs))
 
 
-def _ladders(operations: type) -> dict[str, Mapping[int, Any]]:
-    """The rungs of each operation that has several."""
-    tables = (vars(family).get("RUNGS", {}) for family in operations.__mro__)
-    return {name: rungs for table in tables for name, rungs in table.items()}
-
-
 def use_readable_twins(swap: Swap) -> None:
     """Have the engine call the functions of `yaie.kernels`, where PyTorch has faster ones, while the swap is in."""
-    slowest = {name: min(rungs) for name, rungs in _ladders(ops.TorchOperations).items()}
+    slowest = {name: min(rungs) for name, rungs in ops.operations("torch").known_rungs.items()}
     swap.add(ops.shared, "torch", ops.TorchOperations(rungs=slowest))
 
 
@@ -111,24 +112,11 @@ def limit_calls(seconds: float) -> None:
 
 
 def mark_compiling(mark: Path) -> None:
-    """Have a file be there while a compiler runs, g++ or nvcc, or several of them at once."""
-    lock, running = threading.Lock(), 0
-
-    def count(change: int) -> None:
-        nonlocal running
-        with lock:
-            running += change
-            if running:
-                mark.touch()
-            else:
-                mark.unlink(missing_ok=True)
+    """Have a file be there, whose name begins as the mark's, for each compiler that runs, g++ or nvcc."""
 
     def marked(run: Callable, *args: Any) -> Any:
-        count(1)
-        try:
+        with tempfile.NamedTemporaryFile(prefix=mark.name, dir=mark.parent):
             return run(*args)
-        finally:
-            count(-1)
 
     for build in (gxx_build, nvcc_build):
         build.run = partial(marked, build.run)

@@ -40,21 +40,16 @@ class Python(Language):
 
     # --- the engine's function
 
-    def source_file(self, module: str) -> str:
-        return f"{module.replace('.', '/')}.py"
-
     def reference(self, exercise: Exercise) -> str:
-        source, tree = _module_source(exercise.module)
-        node = find_function(tree, exercise.qualname)
-        if node is None:
-            raise LookupError(f"exercise {exercise.id}: {exercise.module} has no function {exercise.qualname}")
+        node = _engines(exercise)
         first, last = _lines(node)
-        return "\n".join(line[node.col_offset :] for line in source.splitlines()[first - 1 : last])
+        lines = _module_source(exercise.module)[0].splitlines()[first - 1 : last]
+        return "\n".join(line[node.col_offset :] for line in lines)
 
     def hole(self, exercise: Exercise) -> str:
         """Decorators and signature are the engine's, the docstring is the exercise's statement."""
-        source = self.reference(exercise)
-        header = source.splitlines()[: ast.parse(source).body[0].body[0].lineno - 1]
+        node = _engines(exercise)
+        header = self.reference(exercise).splitlines()[: node.body[0].lineno - _lines(node)[0]]
         while header[-1].lstrip().startswith("#") or not header[-1].strip():  # remarks above the first line of the body
             header.pop()
         note = f'    raise NotImplementedError("exercise {exercise.id}: write this function")'
@@ -131,11 +126,11 @@ class Python(Language):
         if node is None:
             names = (each.name for each in ast.walk(tree) if isinstance(each, FunctionNode))
             raise self.missing(exercise, text, names, _elsewhere(exercise, tree))
-        original = ast.parse(self.reference(exercise)).body[0]
+        original = _engines(exercise)
         attempted = not (is_hole(node) or self.is_as_found(exercise, ast.unparse(node)))
         hash = _hash(exercise, tree, node) if attempted else ""
         remark = ""
-        if attempted and not _returns(node) and _returns(original):
+        if attempted and not _has(node, ast.Return) and _has(original, ast.Return):
             remark = f"`{exercise.function}` has no `return` with a value, so it returns None."
         elif attempted and (unused := _unused(node, original)):
             remark = f"`{exercise.function}` never looks at its argument{'s' * (len(unused) > 1)} {', '.join(unused)}."
@@ -189,12 +184,10 @@ class Python(Language):
                 continue
             theirs, ours = (operator.attrgetter(holder_name)(where) for where in (loaded, engine))
             if exercise.id in use:
-                others = functions - {exercise.qualname}
-                added = [
-                    key for key in vars(theirs) if not key.startswith("__") and f"{holder_name}.{key}" not in others
-                ]
-                for key in dict.fromkeys([*added, name]):
-                    swap.add(ours, key, vars(theirs)[key])
+                mine = {key: value for key, value in vars(theirs).items() if not key.startswith("__")}
+                added = {key: value for key, value in mine.items() if f"{holder_name}.{key}" not in functions}
+                for key, value in {**added, name: vars(theirs)[name]}.items():
+                    swap.add(ours, key, value)
             elif name in vars(theirs):
                 delattr(theirs, name)  # inherited from the engine's class again
         if any(exercise.id in use and exercise.module.startswith("yaie.kernels.") for exercise in file.exercises):
@@ -216,6 +209,13 @@ PYTHON = Python()
 def _module_source(module: str) -> tuple[str, ast.Module]:
     source = inspect.getsource(importlib.import_module(module))
     return source, ast.parse(source)
+
+
+def _engines(exercise: Exercise) -> FunctionNode:
+    node = find_function(_module_source(exercise.module)[1], exercise.qualname)
+    if node is None:
+        raise LookupError(f"exercise {exercise.id}: {exercise.module} has no function {exercise.qualname}")
+    return node
 
 
 def find_function(tree: ast.Module, qualname: str) -> FunctionNode | None:
@@ -255,26 +255,24 @@ def _imports(file: ExerciseFile) -> str:
         if "." in exercise.qualname:
             package, _, module = exercise.module.rpartition(".")
             wanted.add((package, module))
-        known = _bindings(exercise.module, _module_source(exercise.module)[0])
+        known = _bindings(exercise.module)
         used = _names_used(exercise.statement, PYTHON.reference(exercise))
         wanted |= {known[name] for name in used - own if name in known}
-    names: dict[str, list[str]] = {}
-    for source, what in sorted(wanted):
-        names.setdefault(source, []).append(what)
-    lines = [(what, f"import {what}") for what in names.pop("", [])]
-    lines += [(source, f"from {source} import {', '.join(what)}") for source, what in names.items()]
     groups: list[list[str]] = [[], [], []]  # Python's own, others', ours
-    for source, line in lines:
-        top = source.partition(".")[0]
-        groups[0 if top in sys.stdlib_module_names else 1 + (top == "yaie")].append(line)
+    for source, several in itertools.groupby(sorted(wanted), operator.itemgetter(0)):
+        names = [what for _, what in several]
+        lines = [f"from {source} import {', '.join(names)}"] if source else [f"import {name}" for name in names]
+        for line in lines:
+            top = re.split(r"[ .]", line)[1]
+            groups[0 if top in sys.stdlib_module_names else 1 + (top == "yaie")].append(line)
     return "\n\n".join("\n".join(group) for group in groups if group)
 
 
-@lru_cache(maxsize=64)  # a failing check writes the exercise file once for each known mistake
-def _bindings(module: str, source: str) -> dict[str, tuple[str, str]]:
+@cache  # a failing check writes the exercise file once for each known mistake
+def _bindings(module: str) -> dict[str, tuple[str, str]]:
     """Where the names at the top level of a module are from: the module ("" for a module itself), and what it is."""
     known: dict[str, tuple[str, str]] = {}
-    for node in ast.parse(source).body:
+    for node in _module_source(module)[1].body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             source = getattr(node, "module", None) or ""
             for alias in node.names:
@@ -316,24 +314,20 @@ def _uncallable(exercise: Exercise, node: FunctionNode, original: FunctionNode) 
     wanted, found = _parameters(original), _parameters(node)
     extra = found[len(wanted) :]  # parameters of one's own are fine where the engine need not know of them
     if found[: len(wanted)] != wanted or not all("=" in parameter for parameter in extra):
-        return FileProblem(
-            f"{place} takes ({', '.join(found)}); the engine calls it with ({', '.join(wanted)}).",
-            "Restore its parameters: other parts of the engine rely on them.",
-        )
-    wanted, found = _decorators(original), _decorators(node)
+        problem = f"{place} takes ({', '.join(found)}); the engine calls it with ({', '.join(wanted)})."
+        return FileProblem(problem, "Restore its parameters: other parts of the engine rely on them.")
+    wanted, found = (list(map(ast.unparse, each.decorator_list)) for each in (original, node))
     missing = [f"`@{name}`" for name in wanted if name not in found]
     added = [f"`@{name}`" for name in found if name not in wanted and name in BINDING]
     if missing or added:
         change = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(added)}"
         return FileProblem(f"{place} {change}, unlike the engine's.", "Put the lines above `def` back.")
-    if isinstance(node, ast.AsyncFunctionDef) != isinstance(original, ast.AsyncFunctionDef):
-        wrong, right = ("async def", "def") if isinstance(node, ast.AsyncFunctionDef) else ("def", "async def")
+    wrong, right = ("async def" if isinstance(each, ast.AsyncFunctionDef) else "def" for each in (node, original))
+    if wrong != right:
         return FileProblem(f"{place} is defined with `{wrong}`; the engine's with `{right}`.", f"Write `{right}`.")
-    if _yields(node) and not _yields(original):
-        return FileProblem(
-            f"{place} contains `yield`, which makes it a generator: calling it runs nothing yet.",
-            "Return the result with `return`.",
-        )
+    if _has(node, ast.Yield | ast.YieldFrom) and not _has(original, ast.Yield | ast.YieldFrom):
+        problem = f"{place} contains `yield`, which makes it a generator: calling it runs nothing yet."
+        return FileProblem(problem, "Return the result with `return`.")
     return None
 
 
@@ -365,24 +359,15 @@ def _unused(node: FunctionNode, original: FunctionNode) -> list[str]:
     return [] if "locals" in used else [f"`{name}`" for name in names if name in needed - used]
 
 
-def _decorators(node: FunctionNode) -> list[str]:
-    return [ast.unparse(decorator) for decorator in node.decorator_list]
-
-
-def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a function's own body, without those of functions and classes inside it."""
+def _has(node: ast.AST, kind: Any) -> bool:
+    """Whether a function has such a statement or expression, outside of functions and classes inside it; a `return`
+    only counts with a value."""
     for child in ast.iter_child_nodes(node):
-        yield child
-        if not isinstance(child, FunctionNode | ast.Lambda | ast.ClassDef):
-            yield from _own_nodes(child)
-
-
-def _yields(node: FunctionNode) -> bool:
-    return any(isinstance(child, ast.Yield | ast.YieldFrom) for child in _own_nodes(node))
-
-
-def _returns(node: FunctionNode) -> bool:
-    return any(isinstance(child, ast.Return) and child.value is not None for child in _own_nodes(node))
+        if isinstance(child, kind) and (not isinstance(child, ast.Return) or child.value is not None):
+            return True
+        if not isinstance(child, FunctionNode | ast.Lambda | ast.ClassDef) and _has(child, kind):
+            return True
+    return False
 
 
 @dataclass(frozen=True)

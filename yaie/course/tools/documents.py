@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jinja2
 import nbformat
 
 from yaie.course import REPOSITORY
@@ -23,67 +24,23 @@ from yaie.course.registry import lessons
 
 README, GLOSSARY = REPOSITORY / "README.md", REPOSITORY / "notebooks" / "glossary.md"
 START = REPOSITORY / "notebooks" / "00_start_here.ipynb"
-MAP = ("<!-- map of lessons -->\n", "<!-- end of the map -->\n")
+MAP = re.compile(r"(?<=<!-- map of lessons -->\n).*?(?=<!-- end of the map -->)", re.DOTALL)
 TERM = re.compile(r"^- \*\*(.+?)\*\* \(.*?\): (.+)$", re.MULTILINE)
 ITALIC = re.compile(r"(?<![*\w\\])\*([^*\n]+?)\*(?![*\w])")
-IN_PYTHON, IN_CUDA, READ_FOR_CUDA = 7, 18, range(2, 6)  # the last lesson of each path; those whose text CUDA needs
-
-
-def hours(minutes: float) -> str:
-    return f"{minutes / 60:.0f}"
-
-
-def lesson_map(built: dict[str, str]) -> str:
-    """The paths and all lessons, as Markdown with links from the repository's top. `built` is by lesson name."""
-    python = sum(each.minutes for each in lessons() if each.number <= IN_PYTHON)
-    cuda = sum(each.minutes for each in lessons() if IN_PYTHON < each.number <= IN_CUDA)
-    serving = [each for each in lessons() if each.number > IN_CUDA]
-    served = sum(each.minutes for each in serving)
-    first, *_, last = [each.number for each in lessons()]
-    start = next(each.minutes for each in lessons() if each.number == first)
-    read = [each for each in lessons() if each.number in READ_FOR_CUDA]
-    reading = sum(each.minutes - sum(exercise.minutes for exercise in each.exercises) for each in read)
-    text_of = f"the text of {read[0].number:02d} to {read[-1].number:02d}"
-    rows = [
-        "| path | lessons | hours | at the end |",
-        "|---|---|---|---|",
-        f"| Python only | {first:02d} to {IN_PYTHON:02d} | {hours(python)} "
-        "| your scheduler, cache and attention answer questions |",
-        f"| CUDA | {first:02d}, {text_of}, {IN_PYTHON + 1:02d} to {IN_CUDA:02d} | {hours(start + reading + cuda)} "
-        "| your kernels serve, on a GPU or in the emulator |",
-        f"| Serving | {', '.join(f'{each.number:02d}' for each in serving)}, after 07 | {hours(served)} "
-        "| your engine answers strangers over HTTP |",
-        f"| all | {first:02d} to {last:02d} | {hours(python + cuda + served)} | |",
-        "",
-        "| lesson | minutes | exercises | difficulty | you build |",
-        "|---|---|---|---|---|",
-    ]
-    for lesson in lessons():
-        title = f"[{lesson.number:02d} {lesson.title}](notebooks/{lesson.name}.ipynb)"
-        what = built.get(lesson.name) or ", ".join(exercise.title for exercise in lesson.exercises)
-        rows.append(f"| {title} | {lesson.minutes} | {len(lesson.exercises)} | {lesson.stars} | {what} |")
-    return "\n".join(rows) + "\n"
 
 
 def readme(text: str) -> str:
-    """The README with the map as it is now."""
-    before, rest = text.split(MAP[0])
-    old, after = rest.split(MAP[1])
-    built = dict(re.findall(r"^\|.*?\]\(notebooks/(\w+)\.ipynb\).*\| (.*?) \|$", old, re.MULTILINE))
-    return f"{before}{MAP[0]}{lesson_map(built)}{MAP[1]}{after}"
+    """The README with the map as it is now: map.md, filled in."""
+    built = dict(re.findall(r"^\|.*?\]\(notebooks/(\w+)\.ipynb\).*\| (.*?) \|$", text, re.MULTILINE))
+    template = jinja2.Template(Path(__file__).with_name("map.md").read_text(encoding="utf-8"))
+    return MAP.sub(lambda _: template.render(lessons=lessons(), built=built), text)
 
 
-def the_map(text: str) -> str:
-    return text.split(MAP[0])[1].split(MAP[1])[0]
-
-
-def start_here(text: str, lesson_map: str) -> str:
+def start_here(text: str, readme: str) -> str:
     """Lesson 00 with the README's map in the cell that has one."""
-    notebook = nbformat.reads(text, as_version=4)
-    (cell,) = [cell for cell in notebook.cells if MAP[0] in cell.source]
-    before, rest = cell.source.split(MAP[0])
-    after = rest.split(MAP[1].rstrip())[1]
-    cell.source = f"{before}{MAP[0]}{lesson_map.replace('](notebooks/', '](')}{MAP[1].rstrip()}{after}"
+    notebook, links = nbformat.reads(text, as_version=4), MAP.search(readme)[0].replace("](notebooks/", "](")
+    for cell in notebook.cells:
+        cell.source = MAP.sub(lambda _: links, cell.source)
     return f"{nbformat.writes(notebook)}\n"
 
 
@@ -118,11 +75,10 @@ def glossary(text: str) -> str:
 
 
 def renewed() -> dict[Path, str]:
-    """All documents as they should be."""
     top = readme(README.read_text(encoding="utf-8"))
     return {
         README: top,
-        START: start_here(START.read_text(encoding="utf-8"), the_map(top)),
+        START: start_here(START.read_text(encoding="utf-8"), top),
         GLOSSARY: glossary(GLOSSARY.read_text(encoding="utf-8")),
     }
 

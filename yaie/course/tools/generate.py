@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from yaie.course import REPOSITORY
-from yaie.course.files import LEFT, as_generated, renew, was_edited
+from yaie.course.files import LEFT, NEW, SAME, renew
 from yaie.course.registry import exercise_files
 
 
@@ -27,18 +27,11 @@ def write(directory: Path, *, solved: bool = False) -> dict[str, str]:
     return done
 
 
-def out_of_date(directory: Path) -> tuple[list[Path], list[Path]]:
-    """(files that are older than the engine, files that a learner has edited). One that was never made is neither."""
-    stale, edited = [], []
-    for file in exercise_files():
-        path = directory / file.name
-        copy, text = as_generated(path), path.read_text(encoding="utf-8") if path.exists() else ""
-        if text and was_edited(text):
-            edited.append(path)
-            text = copy.read_text(encoding="utf-8") if copy.exists() else ""
-        if (path.exists() or copy.exists()) and text != file.language.render(file):
-            stale.append(path)
-    return stale, edited
+def out_of_date(directory: Path) -> list[Path]:
+    """The files that are older than the engine. One that was never made is not."""
+    paths = {directory / file.name: file for file in exercise_files()}
+    states = ((path, renew(file, path, file.language.render(file), only_look=True)) for path, file in paths.items())
+    return [path for path, state in states if state not in (NEW, SAME)]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--solved", action="store_true", help="leave the engine's bodies in")
     options = parser.parse_args(arguments)
     if options.check:
-        stale, _ = out_of_date(options.to)
+        stale = out_of_date(options.to)
         for path in stale:
             print(f"{path.name}: differs from the engine; run python -m yaie.course.tools.generate")
         return 1 if stale else 0

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from yaie.course import judge
 from yaie.course.files import FileProblem
@@ -62,7 +63,7 @@ def in_python(source: str) -> Iterator[str]:
     return (changed(source.encode(), change).decode() for change in changes(source.encode()))
 
 
-def survivors(exercise: Exercise, count: int | None = None, seed: int = 0) -> tuple[int, list[str]]:
+def survivors(exercise: Exercise, count: int | None = None) -> tuple[int, list[str]]:
     """How many changes were tried (`count` random ones, or all), and the differences that the check let pass.
 
     Raises ValueError where the engine's own function does not pass: then no change can, and that says nothing.
@@ -72,22 +73,20 @@ def survivors(exercise: Exercise, count: int | None = None, seed: int = 0) -> tu
     if not outcome.passed:
         raise ValueError(f"the engine's own function does not pass: {outcome}")
     every = list(in_cuda(source) if language is CUDA else in_python(source))
-    chosen = every if count is None else random.Random(seed).sample(every, min(count, len(every)))
+    chosen = every if count is None else random.Random(0).sample(every, min(count, len(every)))
     texts = [language.render(exercise.file, {exercise.id: new}) for new in chosen]
     language.prepare(exercise, texts)
 
     def passes(texts: list[str]) -> list[bool]:
-        sandbox = Sandbox()
-        try:
+        with closing(Sandbox()) as sandbox:
             return [_passes(exercise, text, sandbox) for text in texts]
-        finally:
-            sandbox.close()
 
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         passed = list(pool.map(passes, [texts[worker::workers] for worker in range(workers)]))
     left = [new for number, new in enumerate(chosen) if passed[number % workers][number // workers]]
-    return len(chosen), ["\n".join(_difference(source, new)) for new in left]
+    differences = (difflib.unified_diff(source.splitlines(), new.splitlines(), lineterm="", n=1) for new in left)
+    return len(chosen), ["\n".join(list(lines)[2:]) for lines in differences]
 
 
 def _passes(exercise: Exercise, text: str, sandbox: Sandbox) -> bool:
@@ -98,15 +97,11 @@ def _passes(exercise: Exercise, text: str, sandbox: Sandbox) -> bool:
     return judge.passes(exercise, text, sandbox)
 
 
-def _difference(old: str, new: str) -> list[str]:
-    return list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1))[2:]
-
-
 def touched(paths: Collection[str]) -> list[Exercise]:
     """The exercises whose folder or function lies in one of these files, named from the repository's root."""
     found = []
     for exercise in exercises():
-        file = exercise.language.source_file(exercise.module)
+        file = exercise.module if exercise.language is CUDA else f"{exercise.module.replace('.', '/')}.py"
         folder = f"{exercise.folder.relative_to(REPOSITORY).as_posix()}/"
         if any(path == file or path.startswith(folder) for path in paths):
             found.append(exercise)

@@ -38,16 +38,9 @@ def run(path: Path, *, fresh: bool = False) -> None:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
             cell.metadata.pop("execution", None)
-    client = NotebookClient(
-        notebook,
-        timeout=300,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        store_widget_state=False,
-        resources={"metadata": {"path": str(path.parent)}},
-    )
-    client.execute()
+    where = {"metadata": {"path": str(path.parent)}}
+    options = {"record_timing": False, "coalesce_streams": True, "store_widget_state": False}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where, **options).execute()
     for cell in notebook.cells:
         ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
         if ignored and before[cell.id] and not fresh and not CHECK.fullmatch(cell.source):

@@ -59,7 +59,6 @@ def _mistaken(exercise_id: str) -> list[str]:
 
 
 def mistaken(exercise: Exercise, mistake: Mistake) -> str:
-    """The exercise file with one mistake made."""
     body = exercise.language.changed(exercise, mistake.old, mistake.new)
     return exercise.language.render(exercise.file, {exercise.id: body})
 
@@ -77,7 +76,6 @@ class Promise:
 
     @property
     def text(self) -> str:
-        """What is promised."""
         return f"{self.status}: {self.said}" if self.said else self.status
 
     def broken(self, sandbox: Sandbox) -> str:
@@ -131,40 +129,38 @@ def expected(path: Path) -> str:
 
 def lacks(exercise: Exercise) -> list[str]:
     """What an exercise's folder still lacks or has wrong, a sentence each, beyond what `registry` refuses."""
+    folder, language = exercise.folder, exercise.language
     right, wrong = answers(exercise, "right"), answers(exercise, "wrong")
-    paths = [exercise.folder / name for name in ("exercise.toml", "statement.md", "check.py")] + right + wrong
-    texts = {path.relative_to(exercise.folder): path.read_text(encoding="utf-8") for path in paths}
-    lines = ((name, number, line) for name, text in texts.items() for number, line in enumerate(text.split("\n"), 1))
-    todo = ((name, number, re.search(r'TODO[^"]*', line)) for name, number, line in lines)
-    if found := [f"{name}, line {number}: {match[0]}" for name, number, match in todo if match]:
-        return found
-    if not exercise.statement:
-        found.append("statement.md is empty")
-    if len(exercise.mistakes) < 2:
-        found.append(f"exercise.toml has {len(exercise.mistakes)} mistakes; at least 2 are expected")
-    found += stale(exercise)
+    paths = [folder / "exercise.toml", folder / "statement.md", folder / "check.py", *right, *wrong]
+    texts = {path: path.read_text(encoding="utf-8") for path in paths}
+    todo = ((path, text, match) for path, text in texts.items() for match in re.finditer(r'TODO[^"\n]*', text))
+    if left := [
+        f"{path.relative_to(folder)}, line {text.count(chr(10), 0, match.start()) + 1}: {match[0]}"
+        for path, text, match in todo
+    ]:
+        return left
+    different = {language.code(texts[path]) for path in right} - {language.code(language.reference(exercise))}
+    few = f"right/ has {len(different)} answers that differ from each other and the engine's; expected 3"
+    no_worse = f'right/: expected an answer with a larger score, a comment "expect: {judge.WORSE}" in its line 1'
+    found = {
+        "statement.md is empty": not exercise.statement,
+        f"exercise.toml has {len(exercise.mistakes)} mistakes; at least 2 are expected": len(exercise.mistakes) < 2,
+        few: len(different) < max(3, len(right)),
+        no_worse: exercise.score and judge.WORSE not in map(expected, right),
+    }
     for path in right + wrong:
-        if path.suffix != exercise.language.suffix:
-            found.append(f"{path.relative_to(exercise.folder)}: expected a {exercise.language.suffix} file")
-    different = {exercise.language.code(path.read_text(encoding="utf-8")) for path in right}
-    different.discard(exercise.language.code(exercise.language.reference(exercise)))
-    if len(different) < 3 or len(different) < len(right):
-        found.append(f"right/ has {len(different)} answers that differ from each other and the engine's; expected 3")
-    if exercise.score and judge.WORSE not in map(expected, right):
-        found.append(f'right/: expected an answer with a larger score, a comment "expect: {judge.WORSE}" in its line 1')
+        found[f"{path.relative_to(folder)}: expected a {language.suffix} file"] = path.suffix != language.suffix
     for path in wrong:
-        if not expected(path):
-            found.append(f'wrong/{path.name}: expected a comment "expect: part of what the check says" in line 1')
-    return found
+        said = f'wrong/{path.name}: expected a comment "expect: part of what the check says" in line 1'
+        found[said] = not expected(path)
+    return [*(text for text, is_so in found.items() if is_so), *_stale(exercise)]
 
 
-def stale(exercise: Exercise) -> list[str]:
+def _stale(exercise: Exercise) -> Iterator[str]:
     """The mistakes, and the one put in, that quote text which the engine's function does not have exactly once."""
     changes = {f"mistake {number}": (each.old, each.new) for number, each in enumerate(exercise.mistakes, 1)}
-    found = []
     for name, change in (changes | ({"broken": exercise.broken} if exercise.broken else {})).items():
         try:
             exercise.language.changed(exercise, *change)
         except LookupError as error:
-            found.append(f"exercise.toml, {name}: {error}")
-    return found
+            yield f"exercise.toml, {name}: {error}"

@@ -6,6 +6,7 @@ What is left to write stands as TODO in the new files; `check` names each until 
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 from yaie.course.registry import EXERCISE, LESSONS, TARGET, Exercise, Lesson, exercise_folders
@@ -22,16 +23,16 @@ def new(id: str, target: str, lessons: Path = LESSONS) -> Path:
     if not TARGET.fullmatch(target):
         raise ValueError(f"{target!r} is no function of the engine: expected {EXERCISE['target'][0]}")
     number = int(numbers[1])
-    found = sorted(lessons.glob(f"{number:02d}_*"))
-    if not found:
+    lesson = next(lessons.glob(f"{number:02d}_*"), None)
+    if lesson is None:
         raise ValueError(f"there is no lesson {number}: make its folder in {lessons}, with a lesson.toml, first")
-    there = exercise_folders(found[0])
-    if id != f"{number}.{len(there) + 1}":
-        raise ValueError(f"the next exercise of lesson {number} is {number}.{len(there) + 1}, not {id}")
-    exercise = Exercise(id, "", target, 1, 1, "", (), (), Lesson(number, found[0].name[3:], "", 1), found[0])
-    exercise.language.reference(exercise)  # raises where the engine has no such function
-    folder = found[0] / f"{id}_{exercise.function.strip('_').removesuffix('_kernel')}"
+    following = f"{number}.{len(exercise_folders(lesson)) + 1}"
+    if id != following:
+        raise ValueError(f"the next exercise of lesson {number} is {following}, not {id}")
+    exercise = Exercise(id, "", target, 1, 1, "", (), (), Lesson(number, lesson.name[3:], "", 1), lesson)
     language = exercise.language
+    language.reference(exercise)  # raises where the engine has no such function
+    folder = lesson / f"{id}_{exercise.function.strip('_').removesuffix('_kernel')}"
     words = {"TARGET": target, "FUNCTION": exercise.function, "MARK": language.comment}
     for blank in sorted(path for path in BLANK.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         path = folder / blank.relative_to(BLANK)
@@ -49,13 +50,11 @@ def check(exercise: Exercise) -> bool:
     if todo := prove.lacks(exercise):
         print(f"{exercise.id} lacks, in {exercise.folder}:", *todo, sep="\n  ")
         return False
-    kept, sandbox = True, prove.Remembering()
-    try:
+    kept = True
+    with closing(prove.Remembering()) as sandbox:
         for promise in prove.promises(exercise):
             broken = promise.broken(sandbox)
             kept = kept and not broken
             print(f"{'BROKEN' if broken else 'kept  '}  {promise.name}: {promise.text}", flush=True)
             print(*(f"        {line}\n" for line in broken.splitlines()), sep="", end="")
-    finally:
-        sandbox.close()
     return kept
