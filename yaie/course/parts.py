@@ -177,14 +177,11 @@ def watch_operations(llm: yaie.engine.llm.LLM) -> Iterator[Ran]:
     Operations that are replayed from a CUDA graph are not called again, so on a GPU the counts are those of the capture
     and of the steps without a graph.
     """
-    ran = Ran(llm.runner.operations)
+    ran, swap = Ran(llm.runner.operations), Swap()
     for holder in _holders(llm):
-        holder.operations = ran
-    try:
+        swap.add(holder, "operations", ran)
+    with swap:
         yield ran
-    finally:
-        for holder in _holders(llm):
-            holder.operations = ran.operations
 
 
 def _holders(llm: yaie.engine.llm.LLM) -> list[Any]:

@@ -176,14 +176,11 @@ def own(text: str, wanted: Iterable[str], others: Iterable[str] = ()) -> str:
     wanted = set(wanted)
     every = [each for each in pieces(text) if not (each.body and each.defines & set(others))]
     macros = {match.start(): match.group() for match in _SKIPPED.finditer(text) if _MACRO.match(match.group())}
-    kept: list[Piece] = []
-    while True:
-        end = max((each.end for each in kept), default=0)
-        names = wanted.union(*(_NAME.findall(macro) for start, macro in macros.items() if start < end))
-        more = [each for each in every if each not in kept and _is_needed(each, kept, names)]
-        if not more:
-            break
+    kept, names, end = [], wanted, 0
+    while more := [each for each in every if each not in kept and _is_needed(each, kept, names)]:
         kept += more
+        end = max(each.end for each in kept)
+        names = wanted.union(*(_NAME.findall(macro) for start, macro in macros.items() if start < end))
     gone = [(each.start, each.source) for each in pieces(text) if each not in kept]
     for start, source in [*gone, *((start, macro) for start, macro in macros.items() if start >= end)]:
         text = text[:start] + _blanks(source) + text[start + len(source) :]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -134,22 +133,16 @@ def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:
         yaie.cuda.prepare(some, flags)
 
 
-@contextmanager
-def looked_up(operations: Any, saw: Callable[[str, bool], None]) -> Iterator[None]:
-    """Tell of each kernel file that the operations look up: its path under `csrc/`, and whether a learner's function is
-    in it."""
-    launch = getattr(operations, "launch", None)  # torch's have none
-    if launch is None:
-        yield
-        return
+def looked_up(operations: Any, saw: Callable[[str, bool], None]) -> Swap:
+    """While it is in, tell of each kernel file that the operations look up: its path under `csrc/`, and whether a
+    learner's function is in it."""
+    swap, launch = Swap(), getattr(operations, "launch", None)
 
     class Seen:
         def __getitem__(self, launcher: tuple[str, str]) -> Callable:
             saw(launcher[0], launcher[0] in operations.sources)
             return launch[launcher]
 
-    operations.launch = Seen()
-    try:
-        yield
-    finally:
-        operations.launch = launch
+    if launch is not None:  # torch's have none
+        swap.add(operations, "launch", Seen())
+    return swap

@@ -16,7 +16,7 @@ import types
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +94,7 @@ class Python(Language):
 
     def sections(self, file: ExerciseFile, functions: Mapping[str, str]) -> Iterator[str]:
         yield FUTURE
-        yield _imports(file)
+        yield _imports(tuple((each.module, each.qualname, each.statement) for each in file.exercises))
         written: set[tuple[str, str]] = set()
         for exercise in file.exercises:
             home = (exercise.module, exercise.qualname.rpartition(".")[0])
@@ -247,49 +247,38 @@ def _docstring(exercise: Exercise) -> list[str]:
     return [f"    {line}".rstrip() for line in f"{quotes}{text}{end}".split("\n")]
 
 
-def _imports(file: ExerciseFile) -> str:
-    """Import lines for every name that the reference functions use from their module."""
-    own = {exercise.qualname.partition(".")[0] for exercise in file.exercises}
-    wanted: set[tuple[str, str]] = set()
-    for exercise in file.exercises:
-        if "." in exercise.qualname:
-            package, _, module = exercise.module.rpartition(".")
-            wanted.add((package, module))
-        known = _bindings(exercise.module)
-        used = _names_used(exercise.statement, PYTHON.reference(exercise))
-        wanted |= {known[name] for name in used - own if name in known}
+@cache  # a failing check writes the exercise file once for each known mistake
+def _imports(functions: tuple[tuple[str, str, str], ...]) -> str:
+    """Import lines for the names that functions, each (module, qualified name, statement), use from their module: those
+    in the reference and, as a learner reads of them there, those between backticks in the statement."""
+    own = {"annotations", *(qualname.partition(".")[0] for _, qualname, _ in functions)}
+    wanted: set[tuple[str, str]] = set()  # from where ("" for a module itself), and what
+    for module, qualname, statement in functions:
+        tree = _module_source(module)[1]
+        if "." in qualname:
+            package, _, name = module.rpartition(".")
+            wanted.add((package, name))
+        quoted = " ".join(re.findall(r"`([^`\n]+)`", statement))
+        used = {
+            *re.findall(r"(?<![.\w])[A-Za-z_]\w*", quoted),
+            *_names(find_function(tree, qualname), attributes=False),
+        }
+        for node in tree.body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                source = getattr(node, "module", None) or ""
+                made = {
+                    each.asname or (each.name if source else each.name.partition(".")[0]): each for each in node.names
+                }
+                wanted |= {(source, ast.unparse(made[name])) for name in made.keys() & (used - own)}
+            else:
+                wanted |= {(module, name) for name in _part(node).defines & (used - own)}
     groups: list[list[str]] = [[], [], []]  # Python's own, others', ours
     for source, several in itertools.groupby(sorted(wanted), operator.itemgetter(0)):
         names = [what for _, what in several]
-        lines = [f"from {source} import {', '.join(names)}"] if source else [f"import {name}" for name in names]
-        for line in lines:
+        for line in [f"from {source} import {', '.join(names)}"] if source else [f"import {name}" for name in names]:
             top = re.split(r"[ .]", line)[1]
             groups[0 if top in sys.stdlib_module_names else 1 + (top == "yaie")].append(line)
     return "\n\n".join("\n".join(group) for group in groups if group)
-
-
-@cache  # a failing check writes the exercise file once for each known mistake
-def _bindings(module: str) -> dict[str, tuple[str, str]]:
-    """Where the names at the top level of a module are from: the module ("" for a module itself), and what it is."""
-    known: dict[str, tuple[str, str]] = {}
-    for node in _module_source(module)[1].body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            source = getattr(node, "module", None) or ""
-            for alias in node.names:
-                name = alias.asname or (alias.name if source else alias.name.partition(".")[0])
-                known[name] = (source, alias.name + (f" as {alias.asname}" if alias.asname else ""))
-        else:
-            known |= dict.fromkeys(_part(node).defines, (module, ""))
-    known.pop("annotations", None)  # from __future__, which every exercise file has
-    return {name: (source, what or name) for name, (source, what) in known.items()}
-
-
-@lru_cache(maxsize=256)
-def _names_used(statement: str, reference: str) -> frozenset[str]:
-    """The names in the reference and, as a learner reads of them there, those between backticks in the statement."""
-    quoted = re.findall(r"`([^`\n]+)`", statement)
-    mentioned = {name for text in quoted for name in re.findall(r"(?<![.\w])[A-Za-z_]\w*", text)}
-    return frozenset(mentioned | _names(ast.parse(reference), attributes=False))
 
 
 # --- what a learner has written
