@@ -591,6 +591,7 @@ KERNEL(no_fence) {
 LAUNCH(no_fence, 128)
 
 // expect: wgmma_fence
+// g++ only
 // call: zeros_after_fence(randn_h(64, 128), zeros(128))
 KERNEL(zeros_after_fence) {
   LOADED
@@ -603,6 +604,7 @@ KERNEL(zeros_after_fence) {
 LAUNCH(zeros_after_fence, 128)
 
 // expect: wgmma_fence
+// g++ only
 // call: scaled_between(randn_h(64, 128), zeros(128))
 KERNEL(scaled_between) {
   LOADED
@@ -618,6 +620,7 @@ KERNEL(scaled_between) {
 LAUNCH(scaled_between, 128)
 
 // expect: wgmma_fence
+// g++ only
 // call: packed_after_fence(randn_h(64, 128), zeros(128))
 KERNEL(packed_after_fence) {
   LOADED
@@ -672,6 +675,7 @@ KERNEL(leaves_one) {
 LAUNCH(leaves_one, 128)
 
 // expect: wgmma_not_waited
+// g++ only
 // call: rescaled_in_flight(randn_h(64, 128), zeros(128))
 KERNEL(rescaled_in_flight) {
   LOADED
@@ -698,6 +702,7 @@ KERNEL(ends_in_flight) {
 LAUNCH(ends_in_flight, 128)
 
 // expect: operand_changed
+// g++ only
 // call: repacked_in_flight(randn_h(64, 128), zeros(128))
 KERNEL(repacked_in_flight) {
   LOADED

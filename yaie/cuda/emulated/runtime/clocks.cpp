@@ -287,7 +287,14 @@ void end_hopper_thread(Engine* e, Thread* t) {
   }
 }
 
+bool owes_arrivals(const Engine* e, const Thread* t) {
+  auto of_thread = [&](const DeferredArrival& d) { return d.thread == t; };
+  auto has_one = [&](const auto& b) { return std::any_of(b.second.deferred.begin(), b.second.deferred.end(), of_thread); };
+  return std::any_of(e->hopper->mbarriers.begin(), e->hopper->mbarriers.end(), has_one);
+}
+
 void end_hopper_block(Engine* e) {
+  for (auto& t : e->threads) drop_copies(e, &t);
   for (auto& each : e->hopper->mbarriers) {
     Mbarrier& b = each.second;
     if (b.loads.empty()) continue;
