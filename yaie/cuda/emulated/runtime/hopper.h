@@ -51,6 +51,7 @@ struct NamedBarrier {
   Site site{};
   KnownTicks clock;
   std::vector<Thread*> waiters;
+  uint32_t comers = 0;  // warps that have ever come
 };
 
 struct Product {  // one wgmma of a warpgroup
