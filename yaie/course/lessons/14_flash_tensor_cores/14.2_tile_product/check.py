@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from yaie.course.differences import part_of_product
 from yaie.course.expect import Mismatch, expect, given
 from yaie.course.language import engine_seam
 
@@ -23,14 +24,17 @@ def check() -> None:
     with given("a of zeros but for a[1][2] = 1, b = 0, 1, 2, ... along its rows of 16: row 1 of c is column 2 of b"):
         one = torch.zeros(16, 16)
         one[1, 2] = 1
-        expect(product(one, numbered), one @ numbered.float().T, "result c")
+        c = product(one, numbered)
+        expect(c, one @ numbered.float().T, "result c", note=part_of_product(c, one, numbered))
     with given("a = the unit matrix, b = 0, 1, 2, ... along its rows of 16: c is b, transposed"):
-        expect(product(torch.eye(16), numbered), numbered.float().T, "result c")
+        c = product(torch.eye(16), numbered)
+        expect(c, numbered.float().T, "result c", note=part_of_product(c, torch.eye(16), numbered))
     generator = torch.Generator().manual_seed(0)
     for depth in (16, 32, 80):
         a, b = (torch.randint(-8, 9, (rows, depth), generator=generator) for rows in (16, 8))
         with given(f"depth {depth}, small whole numbers in a and b"):
-            expect(product(a, b), (a @ b.T).float(), "result c")
+            c = product(a, b)
+            expect(c, (a @ b.T).float(), "result c", note=part_of_product(c, a, b))
     with given("profile of tile_product with depth 48"):
         product(a[:, :48], b[:, :48])
         profile = module.profile()
