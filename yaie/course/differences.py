@@ -15,6 +15,7 @@ import torch
 
 FEW = 4  # numbers that one sees at a glance
 LISTED = 4  # indices that are listed one by one
+TRIED = 8  # wrong numbers whose origin is looked for
 MOST = 1_000_000  # numbers that are looked through
 PERIODS = (2, 4, 8, 16, 32, 64, 128, 256)
 NAMES = {1: ("index",), 2: ("row", "column")}
@@ -92,10 +93,13 @@ def part_of_product(got: Any, left: Any, right: Any, tolerance: float = 0.0) -> 
             even = [each for each in range(count) if each // width % 2 == 0]
             odd = [each for each in range(count) if each // width % 2]
             parts |= {f"the first {width} of each {2 * width}": even, f"the second {width} of each {2 * width}": odd}
+    fitting = {}
     for name, columns in parts.items():
         product = one[..., list(columns)] @ other[..., list(columns)].swapaxes(-1, -2)
         if np.allclose(ours, product, rtol=0, atol=max(tolerance, 1e-6)):
-            return f"Only {name} of the {count} columns were multiplied."
+            fitting.setdefault(tuple(columns), name)
+    if len(fitting) == 1:  # else many columns are 0, and nothing can be told
+        return f"Only {min(fitting.values())} of the {count} columns were multiplied."
     if np.allclose(ours, one.sum(-1)[..., :, None] + other.sum(-1)[..., None, :], atol=max(tolerance, 1e-6)):
         return "The numbers were added, not multiplied."
     return ""
@@ -266,23 +270,24 @@ def _some(mask: np.ndarray) -> str:
 def _where_from(
     ours: np.ndarray, theirs: np.ndarray, wrong: np.ndarray, old: np.ndarray | None, name: str, call: Call
 ) -> str:
-    """Which number of an input stands at the first wrong place, and which belongs there; or the place of the result
+    """Which number of an input stands at one of the first wrong places, and which belongs there; or the place of the result
     that it belongs to. Only where no other number is the same."""
-    first = tuple(int(each) for each in np.argwhere(wrong)[0])
     kind = call.tensors[name].is_floating_point() if name else None
     sources = {key: each for key, each in call.tensors.items() if kind in (None, each.is_floating_point())}
     if kind is False:  # else an index may look like a number that was copied
         sources = {key: each for key, each in sources.items() if each.dtype == call.tensors[name].dtype}
     inputs = {key: _array(each) for key, each in sources.items()}
-    taken, wanted = (_only(inputs, each[first]) for each in (ours, theirs))
-    here = f"{name or 'The result'}{_index(first)}"
-    if taken and wanted:
-        before = " as it was before the call" if name and taken.startswith(f"{name}[") else ""
-        return f"{here} holds `{taken}`{before}; `{wanted}` belongs there."
-    if taken and old is not None and old[first] == theirs[first]:
-        return f"{here} holds `{taken}`; nothing was to be written there."
-    if ours.size > FEW and (place := _only({name: theirs}, ours[first])):
-        return f"{here} holds what belongs to {place}."
+    places = [tuple(place) for place in np.argwhere(wrong & (ours != 0))[:TRIED].tolist()]  # a 0 may come from anywhere
+    for place in places:
+        here = f"{name or 'The result'}{_index(place)}"
+        taken, wanted = (_only(inputs, each[place]) for each in (ours, theirs))
+        if taken and wanted:
+            before = " as it was before the call" if name and taken.startswith(f"{name}[") else ""
+            return f"{here} holds `{taken}`{before}; `{wanted}` belongs there."
+        if taken and old is not None and old[place] == theirs[place]:
+            return f"{here} holds `{taken}`; nothing was to be written there."
+        if ours.size > FEW and (own := _only({name: theirs}, ours[place])):
+            return f"{here} holds what belongs to {own}."
     return ""
 
 

@@ -46,17 +46,22 @@ def _note(sums: torch.Tensor, numbers: torch.Tensor, lanes: int) -> str:
         return "Each lane has the sums of lane 0. They are shared out."
     if all(torch.isin(mine, team).all() for mine, team in zip(sums, teams, strict=True)):
         return "The sums of a team are right, and other lanes have them."
-    return _added_up(sums[0, 0].item(), lanes, count) if lanes * count <= len(POWERS) else ""
+    return _added_up(sums, teams, numbers, lanes) if lanes * count <= len(POWERS) else ""
 
 
-def _added_up(sum: float, lanes: int, count: int) -> str:
-    """What the first lane has added up, in a team whose numbers are powers of 10."""
-    digits = [int(digit) for digit in reversed(f"{sum:.0f}".zfill(lanes * count))]
-    if len(digits) > lanes * count or max(digits) > 4 or sum in POWERS[: lanes * count : count].cumsum(0)[-1:]:
-        return ""
-    parts = [(digit, f"number {at % count} of lane {at // count}") for at, digit in enumerate(digits) if digit]
-    added = " and ".join(name if digit == 1 else f"{digit} times {name}" for digit, name in parts)
-    return f"What the first sum of lane 0 holds: {added}. It is the sum of number 0 of all {lanes} lanes of the team."
+def _added_up(sums: torch.Tensor, teams: torch.Tensor, numbers: torch.Tensor, lanes: int) -> str:
+    """What the first wrong sum of the first team holds, whose numbers are powers of 10."""
+    count = numbers.shape[1]
+    wanted = _shared_out(numbers, lanes)
+    for lane, place in (sums != wanted)[:lanes].nonzero().tolist()[:1]:
+        digits = [int(digit) for digit in reversed(f"{sums[lane, place].item():.0f}".zfill(lanes * count))]
+        if len(digits) > lanes * count or max(digits) > lanes:
+            return ""
+        parts = [(digit, f"number {at % count} of lane {at // count}") for at, digit in enumerate(digits) if digit]
+        added = " and ".join(name if digit == 1 else f"{digit} times {name}" for digit, name in parts) or "nothing"
+        own = (teams[lane] == wanted[lane, place]).nonzero()[0].item()
+        return f"Sum {place} of lane {lane} is {added}. It should be number {own} of all lanes of the team."
+    return ""
 
 
 def _shared_out(numbers: torch.Tensor, lanes: int) -> torch.Tensor:
