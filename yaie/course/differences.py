@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -270,8 +271,8 @@ def _some(mask: np.ndarray) -> str:
 def _where_from(
     ours: np.ndarray, theirs: np.ndarray, wrong: np.ndarray, old: np.ndarray | None, name: str, call: Call
 ) -> str:
-    """Which number of an input stands at one of the first wrong places, and which belongs there; or the place of the result
-    that it belongs to. Only where no other number is the same."""
+    """Which number of an input stands at one of the first wrong places, and which belongs there; or the place
+    of the result that it belongs to. Only where no other number is the same."""
     kind = call.tensors[name].is_floating_point() if name else None
     sources = {key: each for key, each in call.tensors.items() if kind in (None, each.is_floating_point())}
     if kind is False:  # else an index may look like a number that was copied
@@ -312,13 +313,14 @@ def contrast(right: list[Mapping[str, float]], wrong: list[Mapping[str, float]])
     or nothing where there is no rule or more than one."""
     if not right or not wrong:
         return ""
-    names = [name for name in wrong[0] if all(name in each for each in (*right, *wrong))]
-    rules = [rule for name in names if (rule := _rule(name, right, wrong))]
-    for one, other in ((one, other) for one in names for other in names if one < other):
-        differ = [[each[one] != each[other] for each in some] for some in (right, wrong)]
-        if all(differ[1]) and not any(differ[0]):
-            rules.append(f"where `{one}` and `{other}` differ")
-    return rules[0] if len(rules) == 1 else ""
+    names = sorted(name for name in wrong[0] if all(name in each for each in (*right, *wrong)))
+    rules = {(name,): rule for name in names if (rule := _rule(name, right, wrong))}
+    for pair in combinations(names, 2):
+        alike = [{each[pair[0]] == each[pair[1]] for each in some} for some in (right, wrong)]
+        if alike == [{True}, {False}]:
+            rules = {names: rule for names, rule in rules.items() if not set(names) <= set(pair)}  # it says more
+            rules[pair] = f"where `{pair[0]}` and `{pair[1]}` differ"
+    return min(rules.values()) if len(rules) == 1 else ""
 
 
 def _rule(name: str, right: list[Mapping[str, float]], wrong: list[Mapping[str, float]]) -> str:
@@ -331,7 +333,7 @@ def _rule(name: str, right: list[Mapping[str, float]], wrong: list[Mapping[str, 
         return f"where `{name}` is {min(bad):g} or more" + (f", not where it is {max(good):g}" if len(bad) > 1 else "")
     if len(bad) == 1:
         return f"where `{name}` is {bad.pop():g}"
-    for period in PERIODS if all(type(each) is int for each in good | bad) else ():
+    for period in reversed(PERIODS) if all(type(each) is int for each in good | bad) else ():
         for hits, misses, what in ((good, bad, "is no multiple"), (bad, good, "is a multiple")):
             if len(hits) > 1 and not any(each % period for each in hits) and all(each % period for each in misses):
                 return f"where `{name}` {what} of {period}"
