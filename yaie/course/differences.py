@@ -138,7 +138,7 @@ def _where(wrong: np.ndarray, axes: str) -> str:
         some = "" if (inside == wrong).all() else f"{int(wrong.sum()):,} numbers are wrong, all of them "
         return f"{some or 'Wrong exactly '}where {' and '.join(places)}."
     flat = _which(wrong.ravel())
-    if flat and wrong.ndim > 1:
+    if flat and wrong.ndim > 1 and 2 * wrong.sum() <= wrong.size:
         return f"Counted through from 0, the wrong numbers are those whose place is {flat}."
     return f"{int(wrong.sum()):,} of {wrong.size:,} numbers are wrong."
 
@@ -279,17 +279,18 @@ def _where_from(
         sources = {key: each for key, each in sources.items() if each.dtype == call.tensors[name].dtype}
     inputs = {key: _array(each) for key, each in sources.items()}
     places = [tuple(place) for place in np.argwhere(wrong & (ours != 0))[:TRIED].tolist()]  # a 0 may come from anywhere
+    said = []
     for place in places:
         here = f"{name or 'The result'}{_index(place)}"
         taken, wanted = (_only(inputs, each[place]) for each in (ours, theirs))
         if taken and wanted:
             before = " as it was before the call" if name and taken.startswith(f"{name}[") else ""
-            return f"{here} holds `{taken}`{before}; `{wanted}` belongs there."
-        if taken and old is not None and old[place] == theirs[place]:
-            return f"{here} holds `{taken}`; nothing was to be written there."
-        if ours.size > FEW and (own := _only({name: theirs}, ours[place])):
-            return f"{here} holds what belongs to {own}."
-    return ""
+            said.append(f"{here} holds `{taken}`{before}; `{wanted}` belongs there.")
+        elif taken and old is not None and old[place] == theirs[place]:
+            said.append(f"{here} holds `{taken}`; nothing was to be written there.")
+        elif ours.size > FEW and (own := _only({name: theirs}, ours[place])):
+            said.append(f"{here} holds what belongs to {own}.")
+    return said[0] if said and 2 * len(said) >= len(places) else ""  # a single one may be chance
 
 
 def _only(arrays: Mapping[str, np.ndarray | None], number: float) -> str:

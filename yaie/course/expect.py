@@ -168,11 +168,12 @@ def _numbers(values: list) -> list | None:
 
 
 def named(got: Any, wrong: Iterable[tuple[Any, str]]) -> str:
-    """What is said of the first of some wrong results that `got` is, for the note of `expect`; nothing of others.
+    """What is said of one of some wrong results that `got` is, for the note of `expect`; nothing of others.
 
-    A result tells a mistake where the input was chosen so that no other gives it.
+    A result tells a mistake where the input was chosen so that no other gives it. Where several give it, none is told.
     """
-    return next((message for result, message in wrong if first_difference(plain(got), result, 1e-3) is None), "")
+    told = {message for result, message in wrong if first_difference(plain(got), result, 1e-3) is None}
+    return told.pop() if len(told) == 1 else ""
 
 
 def expect_sectors(profile: Any, most: float, *, note: str = "") -> None:

@@ -245,8 +245,8 @@ def _candidates(
 def _elsewhere(exercise: Exercise, learners: str, report: dict[str, Any], sandbox: Sandbox) -> str:
     """Which of the other inputs come out right, where that says something: what is special about the rest?"""
     result = report["result"] or {}
-    wrong = result.get("kind") in ("mismatch", "error", "finding") and not result.get("headline")
-    if not wrong or result["error"] == "endless_loop":
+    wrong = result.get("kind") in ("mismatch", "error", "finding") and not result["given"].startswith(PROFILE)
+    if not wrong or result.get("headline") or result["error"] == "endless_loop":
         return ""
     result = _job(exercise, learners, [exercise.id], sandbox, every=True)["result"] or {"failures": [], "inputs": []}
     failed = {failure["given"] for failure in result["failures"]}

@@ -23,7 +23,7 @@ CAUSES = {
     "race_update": "several threads change one element: is the index wrong? If all are to change it, use an atomic.",
     "race_stores": "threads store different values in one element: is the index wrong, or is one thread to store?",
     "race_atomic": "an atomic orders nothing but other atomics: a plain access needs a barrier or a launch between.",
-    "uninitialised": "no thread of this block wrote that element: a loop is too short, or a guard skips it.",
+    "uninitialised": "no thread of this block wrote that element: is the index wrong, a loop too short, a guard wrong?",
     "uninitialised_atomic": "an atomic changes what is there, and nobody set it: let one thread, then __syncthreads().",
     "cp_async_not_waited": "the data of a cp.async arrives only at cp_async_wait<n>(), followed by __syncthreads().",
     "barrier_divergence": "__syncthreads() stands in a condition that is not the same for all threads of the block.",

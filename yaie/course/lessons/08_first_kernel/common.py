@@ -23,6 +23,8 @@ def expect_sums(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> None:
         (a * b, "That is a times b."),
         (a, "b was not added to a."),
         (b, "a was not added to b."),
+        (a + a, "a was added to itself."),
+        (b + b, "b was added to itself."),
         (a + b - 1, "What c held before, -1, was added, too: `=` instead of `+=`."),
     ]
     expect(c, a + b, "result c", note=named(c, [(each.tolist(), message) for each, message in wrong]))

@@ -58,7 +58,14 @@ def check() -> None:
                 out = run(x, residual, weight, 1e-5)
                 if residual is not None:
                     expect(residual, total, "residual afterwards")
-                expect(out, _norm_by_formula(total, weight, 1e-5), "out", tolerance=1e-4)
+                wanted, unweighted = (_norm_by_formula(total, each, 1e-5) for each in (weight, torch.ones(size)))
+                wrong = [
+                    (unweighted, "`weight` is missing."),
+                    (unweighted * weight[0], "All numbers were multiplied by the first weight."),
+                    (unweighted * weight**2, "The weights were multiplied twice."),
+                ]
+                note = named(out, [(each.tolist(), message) for each, message in wrong]) if size < 100 else ""
+                expect(out, wanted, "out", tolerance=1e-4, note=note, axes="row column")
     x, weight = make_numbers(2, 1024), make_numbers(1024, seed=1)
     with given("profile of rms_norm_2_one_pass, 2 rows of 1024 floats, with a residual"):
         arguments = (x, x.clone(), weight, x.clone(), 2, 1024, 1e-5, 0)

@@ -45,6 +45,9 @@ def _of_groups(lanes: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor, t
     count = queries.shape[1]
     if (lanes - (queries + keys).sum(1, keepdim=True)).abs().max() <= tolerance:
         return "Query and key were added, not multiplied."
+    first = torch.nn.functional.pad(queries, (0, 32))[:, torch.arange(count) % 32]
+    if (lanes - (first * keys).sum(1, keepdim=True)).abs().max() <= tolerance:
+        return "Each lane multiplies all of its elements with the first of its query."
     products = torch.nn.functional.pad(queries * keys, (0, -count % 32)).view(4, -1, 32).sum(1)
     for size in (2, 4, 8, 16):
         together = products.view(4, -1, size).sum(2).repeat_interleave(size, 1)

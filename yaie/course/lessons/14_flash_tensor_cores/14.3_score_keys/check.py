@@ -18,11 +18,12 @@ def check() -> int:
         for head_dim in SIZES:
             rows, keys = SIZES[head_dim]
             query, key = torch.zeros(rows, head_dim), torch.zeros(keys, head_dim)
-            query[torch.arange(rows), torch.arange(rows) % keys] = 1.0
-            key[torch.arange(keys), torch.arange(keys)] = torch.arange(1.0, keys + 1)
+            column = (5 * torch.arange(keys) + 3) % head_dim  # else a missing key looks like a missing column
+            query[torch.arange(rows), column[torch.arange(rows) % keys]] = 1.0
+            key[torch.arange(keys), column] = torch.arange(1.0, keys + 1)
             with given(
-                f"{BANDS[head_dim]}; query i has a 1 in column i % {keys}, key j has j + 1 in column j, all else is 0; "
-                f"the scores are {before} before"
+                f"{BANDS[head_dim]}; key j has j + 1 in column (5 j + 3) % {head_dim}, query i has a 1 in that of key "
+                f"i % {keys}, all else is 0; the scores are {before} before"
             ):
                 scores = _scores(module, query, key, before)
                 wanted = query @ key.T + before

@@ -71,14 +71,15 @@ def _expect(module, a: torch.Tensor, b: torch.Tensor, wanted: list[int], counts:
 def _note(got: int, wanted: int, same: list[bool]) -> str:
     """What the answer counts instead, where it is one of these."""
     differ = [i for i, equal in enumerate(same) if not equal]
-    if got > len(same):
-        return f"There are {len(same)} tokens to compare: no answer is larger."
-    if got < wanted and got == next((i for i, equal in enumerate(same) if equal), None):
-        return f"Token {got} is the first that agrees. Look for the first that differs."
-    if got == wanted - 1:
-        return "The answer is one too small."
-    if got == sum(same) != wanted:
-        return "That is how many tokens agree, those after a difference too."
-    if differ and got == differ[-1] != wanted:
-        return "That is the last token that differs. Look for the first."
-    return "That is a later token that differs. Look for the first." if got in differ else ""
+    agree = [i for i, equal in enumerate(same) if equal]
+    facts = {
+        f"There are {len(same)} tokens to compare: no answer is larger.": got > len(same),
+        f"Token {got} is the first that agrees. Look for the first that differs.": got in agree[:1] and got < wanted,
+        "The answer is one too small.": got == wanted - 1,
+        "The answer is one too large.": got == wanted + 1,
+        "That is how many tokens agree, those after a difference too.": got == len(agree) != wanted,
+        "That is the last token that differs. Look for the first.": got in differ[1:][-1:],
+        "That is a later token that differs. Look for the first.": got in differ[1:-1],
+    }
+    said = [fact for fact, true in facts.items() if true]
+    return said[0] if len(said) == 1 else ""
