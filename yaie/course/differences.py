@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+ALL = "All numbers are wrong."
 FEW = 4  # numbers that one sees at a glance
 LISTED = 4  # indices that are listed one by one
 TRIED = 8  # wrong numbers whose origin is looked for
@@ -75,7 +76,7 @@ def pattern(got: Any, expected: Any, tolerance: float = 0.0, axes: str = "", cal
         name, old = (call or Call()).written(got)
         taken = _where_from(ours, theirs, wrong, old, name, call or Call())
         what = _by_what_was_there(ours[wrong], theirs[wrong], None if old is None else old[wrong])
-        what = what or taken or _what(ours, theirs, wrong, tolerance, old)
+        what = what or taken or _what(ours, theirs, wrong, tolerance, old, call or Call())
         return " ".join(filter(None, (_where(wrong, axes), what)))
 
 
@@ -125,7 +126,7 @@ def _where(wrong: np.ndarray, axes: str) -> str:
     if wrong.size <= FEW:
         return ""
     if wrong.all():
-        return "All numbers are wrong."
+        return ALL
     if wrong.sum() == 1:
         return f"The other {wrong.size - 1:,} numbers are right."
     places, inside = [], np.ones_like(wrong)
@@ -188,7 +189,9 @@ def _by_what_was_there(got: np.ndarray, right: np.ndarray, old: np.ndarray | Non
     return ""
 
 
-def _what(ours: np.ndarray, theirs: np.ndarray, wrong: np.ndarray, tolerance: float, old: np.ndarray | None) -> str:
+def _what(
+    ours: np.ndarray, theirs: np.ndarray, wrong: np.ndarray, tolerance: float, old: np.ndarray | None, call: Call
+) -> str:
     """What the wrong numbers are, by what they should be."""
     got, right = ours[wrong], theirs[wrong]
     if np.isnan(got).all():
@@ -203,7 +206,8 @@ def _what(ours: np.ndarray, theirs: np.ndarray, wrong: np.ndarray, tolerance: fl
         return "What was there before the call has been added."
     if not (np.isfinite(got).all() and np.isfinite(right).all()):
         return ""
-    if found := _by_formula(got, right, tolerance) or _by_rows(ours, theirs, tolerance):
+    found = _by_formula(got, right, tolerance) or _by_input(got, right, wrong, tolerance, call)
+    if found or (found := _by_rows(ours, theirs, tolerance)):
         return found
     same = there is not None and got == there
     return f"{_some(same)} still what was there before the call." if np.mean(same) >= 0.5 else ""
@@ -227,6 +231,28 @@ def _by_formula(got: np.ndarray, right: np.ndarray, tolerance: float) -> str:
         for formula, name in ((right**2, "squares"), (1 / right, "inverses"), (np.sqrt(np.abs(right)), "roots")):
             if _near(got, formula, tolerance) and np.ptp(formula) > 10 * tolerance:
                 return f"The wrong numbers are the {name} of what they should be."
+    return ""
+
+
+def _by_input(got: np.ndarray, right: np.ndarray, wrong: np.ndarray, tolerance: float, call: Call) -> str:
+    """An input of the same size, or of the size of a row, that was added, taken away, multiplied or divided by."""
+    if len(got) < 3 or np.ptp(right) <= tolerance:
+        return ""
+    for name, tensor in call.tensors.items():
+        if tensor.numel() not in (wrong.size, wrong.shape[-1]) or not tensor.is_floating_point():
+            continue
+        shape = wrong.shape if tensor.numel() == wrong.size else wrong.shape[-1:]
+        value = np.broadcast_to(_array(tensor).reshape(shape), wrong.shape)[wrong]
+        if not np.isfinite(value).all() or np.ptp(value) <= tolerance:
+            continue
+        for result, said in (
+            (right + value, f"too large by `{name}`"),
+            (right - value, f"too small by `{name}`"),
+            (right * value, f"what they should be, times `{name}`"),
+            (right / value, f"what they should be, divided by `{name}`"),
+        ):
+            if _near(got, result, tolerance):
+                return f"The wrong numbers are {said}."
     return ""
 
 

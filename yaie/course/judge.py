@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from yaie.course import REPOSITORY, expect, files
-from yaie.course.differences import contrast
+from yaie.course.differences import ALL, contrast
 from yaie.course.language import Written
 from yaie.course.registry import Exercise, find_exercise
 from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, PROCESS_LIMIT, Sandbox, SandboxError
@@ -253,8 +253,14 @@ def _elsewhere(exercise: Exercise, learners: str, report: dict[str, Any], sandbo
     inputs = [each for each in result["inputs"] if not each["given"].startswith(PROFILE)]
     others = len(inputs) - len(failed)
     wrong, right = ([each["numbers"] for each in inputs if (each["given"] in failed) == bad] for bad in (True, False))
+    said = []
     if (rule := contrast(right, wrong)) and len(wrong) == len(failed):
-        return f"Of {len(inputs)} inputs that were tried, just those go wrong {rule}."
+        said.append(f"Of {len(inputs)} inputs that were tried, just those go wrong {rule}.")
+    if report["result"].get("pattern", ALL) in ("", ALL):  # a larger input may say more
+        more = [f"With {each['given']}: {each['pattern']}" for each in result["failures"][1:] if each.get("pattern")]
+        said += [text for text in more if text.count(". ")][:1]  # where it is wrong, and what stands there
+    if said:
+        return " ".join(said)
     if len(failed) != 1 or others < 3:
         return ""
     return f"The other {others} inputs that were tried come out right: what is special about this one?"

@@ -19,6 +19,7 @@ CAUSES = {
     "misaligned": "a vector type (float4, half2, ...) is read at an index that is not a multiple of its width.",
     "const_write": "the launcher promises not to change this tensor (const), and a cast took the promise away.",
     "race": "no __syncthreads() (or, inside one warp, __syncwarp()) lies between the two.",
+    "race_tensor": "two threads meet at one element: is the index wrong? Else a __syncthreads() is missing.",
     "race_blocks": "two blocks meet at one element, and nothing orders them: is the index wrong? Or use two launches.",
     "race_update": "several threads change one element: is the index wrong? If all are to change it, use an atomic.",
     "race_stores": "threads store different values in one element: is the index wrong, or is one thread to store?",
@@ -297,7 +298,9 @@ def _cause_of_race(raw: dict, across: bool) -> str:
     kinds = {raw["place"]["access"], raw["other"]["access"]}
     if across:
         return "race_atomic" if ATOMIC in kinds else "race_blocks"
-    return "race_stores" if kinds == {WRITE} else "race"
+    if kinds == {WRITE}:
+        return "race_stores"
+    return "race" if raw["shared"] else "race_tensor"
 
 
 def _show(index: list[int]) -> str:

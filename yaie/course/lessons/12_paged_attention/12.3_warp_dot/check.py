@@ -49,7 +49,9 @@ def _of_groups(lanes: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor, t
     if (lanes - (first * keys).sum(1, keepdim=True)).abs().max() <= tolerance:
         return "Each lane multiplies all of its elements with the first of its query."
     products = torch.nn.functional.pad(queries * keys, (0, -count % 32)).view(4, -1, 32).sum(1)
-    for size in (2, 4, 8, 16):
+    for size in (1, 2, 4, 8, 16):
+        if (lanes - products[:, :size].sum(1, keepdim=True)).abs().max() <= tolerance:
+            return f"Only the first {size} lanes were added up, not all 32."
         together = products.view(4, -1, size).sum(2).repeat_interleave(size, 1)
         apart = products.view(4, size, -1).sum(1).repeat(1, size)
         for sums, which in ((together, f"the {size} lanes of its part of the warp"), (apart, f"{size} lanes")):

@@ -63,7 +63,8 @@ def _check_alone(before: Sequence[float], tile: Sequence[float]) -> None:
     for row in (0, 1):
         sums = (total[row] * shrink + weights[row].sum()).item()
         what = f"weight of each lane of warp {row}"
-        expect(got_weights[row], weights[row], what, tolerance=1e-5)
+        note = named(got_weights[row], _wrong_weights(weights[row], shrink, float(new + row), scores[row]))
+        expect(got_weights[row], weights[row], what, tolerance=1e-5, note=note)
         small = weights[row] > 0
         share = got_weights[row][small] / weights[row][small]
         expect(share, torch.ones_like(share), f"{what}, divided by the right one", tolerance=1e-3, note=SMALL)
@@ -74,6 +75,16 @@ def _check_alone(before: Sequence[float], tile: Sequence[float]) -> None:
             _expect_in_all_lanes(rescale[row], shrink, f"rescale, warp {row}")
         else:  # any number will do
             _expect_in_all_lanes(rescale[row] * 0, 0.0, f"rescale times 0, as nothing was added up before, warp {row}")
+
+
+def _wrong_weights(weights: torch.Tensor, shrink: float, new: float, scores: torch.Tensor) -> list[tuple[list, str]]:
+    """What some mistakes make of the weights, where that is not right."""
+    two = torch.exp2((scores - new) * math.log(2)).nan_to_num(0.0)
+    wrong = [
+        (weights * shrink, "`rescale` is for what was added up before: the weight is not multiplied by it."),
+        (two, "A weight is a power of e, not of 2: `expf`."),
+    ]
+    return [(each.tolist(), message) for each, message in wrong if not torch.allclose(each, weights, atol=2e-3)]
 
 
 def _wrong_sums(old: float, shrink: float, weights: torch.Tensor, scores: torch.Tensor) -> list[tuple[float, str]]:
