@@ -154,7 +154,7 @@ def test_report_names_the_learners_line(name, sandbox, exercises, monkeypatch):
 def test_finding_without_a_known_mistake_gives_its_usual_cause(sandbox, exercises):
     """A mistake that nobody foresaw still has the emulator's sentence about why it usually happens."""
     outcome = check(HEAD + "{\n    c[n + threadIdx.x] = 1;\n}", sandbox)
-    assert dict(outcome.rows)["Likely cause"].startswith("A guard such as")
+    assert dict(outcome.rows)["Likely cause"].startswith("The index is wrong, or a guard such as")
     assert "element 5 is past its end" in dict(outcome.rows)["Found"]
 
 

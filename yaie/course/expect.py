@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from yaie.course.differences import Call, pattern
 from yaie.cuda import KernelError
 
 # The sandbox sets this to a function that leaves the text where it survives a crash of this process.
@@ -23,6 +24,8 @@ announce: Callable[[str], None] = lambda text: None  # noqa: E731
 go_on: Callable[[Exception], None] | None = None
 current_input: str = ""
 tried = 0  # inputs so far; one within another is a part of it
+inputs: list[dict[str, Any]] = []  # what was tried, and the numbers that the last launcher was called with
+last_call = Call()
 LARGEST = 1e30  # of numbers that are divided
 COUNTED = "block byte column head key layer number page request row sequence slot thread token"
 ONE = re.compile(rf"(?<![\w.])1 ({COUNTED.replace(' ', '|')})s\b")  # "1 layers"
@@ -33,7 +36,8 @@ class Mismatch(AssertionError):
     """A result that differs from what was expected. `got` and `expected` are texts, ready to be shown.
 
     `headline` stands for "The ... is wrong." where it is not the result that is. `tolerance` is what the check allows.
-    `whole` is not shown: it is what `got` was taken from, such as the tensor of a shape.
+    `whole` is not shown: it is what `got` was taken from, such as the tensor of a shape. `pattern` is where it is
+    wrong, and what stands there.
     """
 
     what: str
@@ -44,6 +48,7 @@ class Mismatch(AssertionError):
     headline: str = ""
     tolerance: float = 0.0
     whole: str = ""
+    pattern: str = ""
     given: str = field(default_factory=lambda: current_input)
 
 
@@ -52,8 +57,10 @@ def given(text: str) -> Iterator[None]:
     """Name the input of everything inside, as a line of code that a learner could type."""
     global current_input, tried
     outer = current_input
-    tried += not outer
     current_input = ONE.sub(r"1 \1", text)
+    if not outer:
+        tried += 1
+        inputs.append({"given": current_input, "numbers": {}})
     announce(current_input)
     try:
         yield
@@ -65,24 +72,37 @@ def given(text: str) -> Iterator[None]:
     announce(outer)
 
 
-def expect(got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: str = "", of: Any = None) -> None:
+def saw_call(launcher: str, arguments: dict[str, Any]) -> None:
+    """Remember what a launcher is called with."""
+    global last_call
+    last_call = Call.of(launcher, arguments)
+    if inputs:
+        inputs[-1]["numbers"].update(last_call.numbers)
+
+
+def expect(
+    got: Any, expected: Any, what: str, *, tolerance: float = 0.0, note: str = "", of: Any = None, axes: str = ""
+) -> None:
     """Raise `Mismatch` unless `got` equals `expected` (numbers and tensors within `tolerance`, absolute).
 
     `of` is what `got` says only one thing about, a shape or a dtype: two answers with the same wrong shape need not be
-    wrong for the same reason.
+    wrong for the same reason. `axes` says what the indices of a result count: "layer block number".
     """
     difference = first_difference(got, expected, tolerance)
     if difference is not None:
-        if of is None and "after" not in what:  # else it is no result that is compared
-            note = note or relation(got, expected, tolerance)
+        related = "" if of is not None or "after" in what else relation(got, expected, tolerance)
+        found = "" if of is not None else pattern(got, expected, tolerance, axes, last_call)
+        if related.startswith("Every number") and "before" not in found:
+            found = ""  # it would be said twice
         raise Mismatch(
             what,
             shown(got),
             shown(expected),
             difference,
-            note,
+            note or related,
             tolerance=tolerance,
             whole="" if of is None else shown(of),
+            pattern=found,
         )
 
 
@@ -143,11 +163,12 @@ def _is_number(value: Any) -> bool:
 
 
 def named(got: Any, wrong: Iterable[tuple[Any, str]]) -> str:
-    """What is said of the first of some wrong results that `got` is, for the note of `expect`; nothing of others.
+    """What is said of one of some wrong results that `got` is, for the note of `expect`; nothing of others.
 
-    A result tells a mistake where the input was chosen so that no other gives it.
+    A result tells a mistake where the input was chosen so that no other gives it. Where several give it, none is told.
     """
-    return next((message for result, message in wrong if first_difference(plain(got), result, 1e-3) is None), "")
+    told = {message for result, message in wrong if first_difference(plain(got), result, 1e-3) is None}
+    return told.pop() if len(told) == 1 else ""
 
 
 def _beside_the_point(headline: str, got: str, expected: str, note: str) -> NoReturn:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from yaie.course import REPOSITORY, expect, files
+from yaie.course.differences import ALL, contrast
 from yaie.course.language import Written
 from yaie.course.registry import Exercise, find_exercise
 from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, PROCESS_LIMIT, Sandbox, SandboxError
@@ -30,6 +31,7 @@ TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 HOME = str(REPOSITORY / "exercises")  # where mistakes are said to lie: what is compiled once is found again
 BY_HAND = 200  # characters of an input or a result that one can work with by hand
 LONG = ("Expected", "Got")
+PROFILE = "profile "  # how inputs begin whose results are not looked at
 EACH = 0.5  # seconds of the processor for each of several mistakes that are tried in one process
 CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
 
@@ -39,6 +41,7 @@ ROWS = {
     "expected": "Expected",
     "got": "Got",
     "first_difference": "First difference",
+    "pattern": "Pattern",
     "note": "Note",
     "details": "Found",
     "compiler": "Compiler",
@@ -240,12 +243,25 @@ def _candidates(
 
 
 def _elsewhere(exercise: Exercise, learners: str, report: dict[str, Any], sandbox: Sandbox) -> str:
-    """That all other inputs come out right, where they do: then what is special about this one is the cause."""
-    if not (exercise.language.quick and _went_wrong_in_a_check(report)):
+    """Which of the other inputs come out right, where that says something: what is special about the rest?"""
+    result = report["result"] or {}
+    wrong = result.get("kind") in ("mismatch", "error", "finding") and not result["given"].startswith(PROFILE)
+    if not wrong or result.get("headline") or result["error"] == "endless_loop":
         return ""
-    result = _job(exercise, learners, [exercise.id], sandbox, every=True)["result"] or {"failures": []}
-    others = result.get("tried", 0) - 1
-    if len(result["failures"]) != 1 or others < 3:
+    result = _job(exercise, learners, [exercise.id], sandbox, every=True)["result"] or {"failures": [], "inputs": []}
+    failed = {failure["given"] for failure in result["failures"]}
+    inputs = [each for each in result["inputs"] if not each["given"].startswith(PROFILE)]
+    others = len(inputs) - len(failed)
+    wrong, right = ([each["numbers"] for each in inputs if (each["given"] in failed) == bad] for bad in (True, False))
+    said = []
+    if (rule := contrast(right, wrong)) and len(wrong) == len(failed):
+        said.append(f"Of {len(inputs)} inputs that were tried, just those go wrong {rule}.")
+    if report["result"].get("pattern", ALL) in ("", ALL):  # a larger input may say more
+        more = [f"With {each['given']}: {each['pattern']}" for each in result["failures"][1:] if each.get("pattern")]
+        said += [text for text in more if text.count(". ")][:1]  # where it is wrong, and what stands there
+    if said:
+        return " ".join(said)
+    if len(failed) != 1 or others < 3:
         return ""
     return f"The other {others} inputs that were tried come out right: what is special about this one?"
 
@@ -380,7 +396,7 @@ def _describe(exercise: Exercise, report: dict[str, Any], text: str) -> list[tup
     where = f"{exercise.file.name}, line {line}" + (f": `{code}`" if code else "") if line else ""
     found = {label: result.get(key, "") for key, label in ROWS.items()} | {"Where": where}
     if max(len(found["Expected"]), len(found["Got"])) > BY_HAND and found["First difference"]:  # it says the most
-        order = ["Tried", "First difference", *found]
+        order = ["Tried", "First difference", "Pattern", *found]
         found = {label: found[label] for label in order} | {key: expect.clipped(found[key], BY_HAND) for key in LONG}
     return [(label, expect.clipped(text, 600)) for label, text in found.items() if text]
 

@@ -32,7 +32,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     Returns {"passed": True, "score": what the check counted}, or how it failed: {"passed": False, "kind": ..., ...},
     where the kind is "mismatch" (a wrong result), "error" (an exception), "import" (the file itself cannot be run),
     "compile" (it does not compile) or "finding" (what the emulator saw a kernel do). "failures" are the reports of all
-    inputs that went wrong, of "tried".
+    inputs that went wrong, of "tried"; "inputs" has the numbers that launchers were called with for each.
 
     With `job["texts"]` instead of a text they are tried one after the other, which takes no new process for each:
     "reports" has a report for each text, None where it took more than `job["each"]` seconds of the processor.
@@ -40,6 +40,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     os.environ["YAIE_EXERCISES_DIR"] = job["folder"]
     exercise = find_exercise(job["exercise"])
     engine_seam.limit_calls(job["call_limit"])
+    engine_seam.watch_calls(expect.saw_call)
     if "texts" in job:
         state = torch.get_rng_state()
         exercise.check()  # of the engine's own function: what is loaded once takes no time from the first text
@@ -83,7 +84,8 @@ def _check(exercise: Exercise, job: dict[str, Any], text: str, undo: ExitStack) 
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the report needs memory
         failures.append(_report(exercise, error, kind))
     first = failures[0] if failures else {}
-    return {"passed": not failures, "score": score, **first, "failures": failures, "tried": expect.tried}
+    tried = {"tried": expect.tried, "inputs": expect.inputs if job["every"] else []}
+    return {"passed": not failures, "score": score, **first, "failures": failures, **tried}
 
 
 def _report(exercise: Exercise, error: BaseException, kind: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from .source import Source
 
 # Why a finding usually happens, one sentence per kind.
 CAUSES = {
-    "out_of_bounds": "a guard such as `if (i < n)` is missing or uses the wrong size, or an index is off by one.",
+    "out_of_bounds": "the index is wrong, or a guard such as `if (i < n)` is missing or uses the wrong size.",
     "no_dynamic_shared": "the launch asks for no dynamic shared memory: its third argument, in bytes, is missing.",
     "small_dynamic_shared": "the third argument of the launch counts bytes, not elements, or an index is too large.",
     "small_variable": "an index goes past the declared size of a __device__ or __constant__ array.",
@@ -19,11 +19,12 @@ CAUSES = {
     "misaligned": "a vector type (float4, half2, ...) is read at an index that is not a multiple of its width.",
     "const_write": "the launcher promises not to change this tensor (const), and a cast took the promise away.",
     "race": "no __syncthreads() (or, inside one warp, __syncwarp()) lies between the two.",
-    "race_blocks": "nothing orders two blocks of one launch: give each block its own elements, or use two launches.",
-    "race_update": "threads read an element, change it and write it back: use an atomic, or let one thread do it.",
-    "race_stores": "threads store different values in one element: the index should differ from thread to thread.",
+    "race_tensor": "two threads meet at one element: is the index wrong? Else a __syncthreads() is missing.",
+    "race_blocks": "two blocks meet at one element, and nothing orders them: is the index wrong? Or use two launches.",
+    "race_update": "several threads change one element: is the index wrong? If all are to change it, use an atomic.",
+    "race_stores": "threads store different values in one element: is the index wrong, or is one thread to store?",
     "race_atomic": "an atomic orders nothing but other atomics: a plain access needs a barrier or a launch between.",
-    "uninitialised": "no thread of this block wrote that element: a loop is too short, or a guard skips it.",
+    "uninitialised": "no thread of this block wrote that element: is the index wrong, a loop too short, a guard wrong?",
     "uninitialised_atomic": "an atomic changes what is there, and nobody set it: let one thread, then __syncthreads().",
     "cp_async_not_waited": "the data of a cp.async arrives only at cp_async_wait<n>(), followed by __syncthreads().",
     "barrier_divergence": "__syncthreads() stands in a condition that is not the same for all threads of the block.",
@@ -347,7 +348,9 @@ def _cause_of_race(raw: dict, across: bool) -> str:
     kinds = {raw["place"]["access"], raw["other"]["access"]}
     if across:
         return "race_atomic" if ATOMIC in kinds else "race_blocks"
-    return "race_stores" if kinds == {WRITE} else "race"
+    if kinds == {WRITE}:
+        return "race_stores"
+    return "race" if raw["shared"] else "race_tensor"
 
 
 def _show(index: list[int]) -> str:

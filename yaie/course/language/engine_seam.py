@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 
 import yaie.cuda
 from yaie.course.language.base import Swap
+from yaie.cuda.arguments import signature_of
 from yaie.cuda.card import build as nvcc_build
 from yaie.cuda.emulated import build as gxx_build
+from yaie.cuda.emulated.library import EmulatorLibrary
 from yaie.cuda.source import quoted
 from yaie.kernels import ops
 from yaie.kernels.ops.launching import load
@@ -108,6 +111,18 @@ def limit_calls(seconds: float) -> None:
     """Have the emulator stop a call after so many seconds: an endless loop is to be named in time."""
     global _limit
     _limit = seconds
+
+
+def watch_calls(saw: Callable[[str, dict[str, Any]], None]) -> None:
+    """Tell of each call of a launcher in the emulator, before it: the launcher's name, and its arguments by name."""
+    call = EmulatorLibrary.call
+
+    def watched(self: EmulatorLibrary, launcher: Any, args: tuple, kwargs: dict, *rest: Any) -> None:
+        with suppress(TypeError):  # the call itself will say what is wrong with its arguments
+            saw(launcher.name, dict(signature_of(launcher).bind(*args, **kwargs).arguments))
+        call(self, launcher, args, kwargs, *rest)
+
+    EmulatorLibrary.call = watched
 
 
 def mark_compiling(mark: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from yaie.course.expect import expect
+from yaie.course.expect import expect, named
 
 FILE = "warmup/vector_add.cu"
 
@@ -16,12 +16,15 @@ def make_numbers(n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def expect_sums(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> None:
-    """Expect c = a + b, and say which elements no thread has written."""
-    wanted, missing = a + b, (c == -1).nonzero().flatten().tolist()
-    note = ""
-    if missing:
-        note = f"c[{missing[0]}] was never written, nor were {len(missing) - 1} others: which thread should have?"
-        note = note if len(missing) > 1 else f"c[{missing[0]}] was never written: which thread should have?"
-    elif torch.equal(c, wanted - 1):
-        note = "What c held before, -1, was added, too: `=` instead of `+=`."
-    expect(c, wanted, "result c", note=note)
+    """Expect c = a + b."""
+    wrong = [
+        (a - b, "That is a - b."),
+        (b - a, "That is b - a."),
+        (a * b, "That is a times b."),
+        (a, "b was not added to a."),
+        (b, "a was not added to b."),
+        (a + a, "a was added to itself."),
+        (b + b, "b was added to itself."),
+        (a + b - 1, "What c held before, -1, was added, too: `=` instead of `+=`."),
+    ]
+    expect(c, a + b, "result c", note=named(c, [(each.tolist(), message) for each, message in wrong]))

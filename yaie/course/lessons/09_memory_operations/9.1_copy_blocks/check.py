@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from yaie.course.expect import expect, expect_lanes, expect_sectors, expect_share, given
+from yaie.course.expect import Mismatch, expect, expect_lanes, expect_sectors, expect_share, given
 from yaie.course.language import engine_seam
 
 LAUNCHERS = Path(__file__).with_suffix(".cu")
@@ -51,6 +51,12 @@ def check() -> None:
         with given(f"thread blocks of 64 threads, blocks of {units} units, block_mapping = {[[missing, missing + 2]]}"):
             module.copy_far_blocks(*caches, torch.tensor([[missing, missing + 2]]), 1, units, missing)
             _expect(caches, wanted)
+    caches, copies = _caches(1, 2, 600), torch.zeros(1, dtype=torch.int32)
+    with given("copies of units, a pair of blocks of 600 numbers of 4 bytes"):
+        module.count_copies(*caches, torch.tensor([[0, 1]]), 2, 600, copies)
+        if copies.item() > 2 * 600:
+            headline = "The result is right, but units are copied more than once."
+            raise Mismatch("copies", f"{copies.item()} copies", "1200, one of each unit", "", SHARED_OUT, headline)
     caches = _caches(2, 4, 1024)
     with given("profile of copy_blocks_1_elements, 2 layers, 2 pairs of blocks of 1024 numbers of 4 bytes"):
         arguments = (*caches, torch.tensor([[0, 1], [2, 3]]), 2, 2, 4, 4096)
@@ -63,5 +69,5 @@ def check() -> None:
 
 
 def _expect(caches: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
-    expect(caches[0], wanted[0], "key cache afterwards")
-    expect(caches[1], wanted[1], "value cache afterwards")
+    expect(caches[0], wanted[0], "key cache afterwards", axes="layer block number")
+    expect(caches[1], wanted[1], "value cache afterwards", axes="layer block number")

@@ -15,6 +15,7 @@ from yaie.course.expect import (
     expect_stream,
     expect_told,
     given,
+    named,
 )
 from yaie.course.language import engine_seam
 from yaie.cuda import KernelError
@@ -55,7 +56,32 @@ def check() -> int:
 def _expect_softmax(module: Any, x: torch.Tensor) -> None:
     y = torch.full_like(x, -1.0)
     module.softmax_rows(x, y, *x.shape)
-    expect(y, x.double().softmax(dim=1).float(), "result y", tolerance=1e-5)
+    wanted = x.double().softmax(dim=1).float()
+    expect(y, wanted, "result y", tolerance=1e-5, note="" if x.numel() > 64 else named(y, _wrong_results(x, y)))
+
+
+def _wrong_results(x: torch.Tensor, y: torch.Tensor) -> list[tuple[list, str]]:
+    """What comes out of some mistakes, where it is not the right result."""
+    shifted = x.double() - x.double().amax(dim=1, keepdim=True)
+    powers = shifted.exp()
+    wrong = [
+        (powers, "The powers were not divided by the sum of the whole row."),
+        (shifted.exp2() / shifted.exp2().sum(dim=1, keepdim=True), "These are powers of 2, not of e: use `expf`."),
+        (powers / x.double().sum(dim=1, keepdim=True), "The numbers were added up, not their powers."),
+        (powers / shifted.sum(dim=1, keepdim=True), "The differences were added up, not their powers."),
+        (shifted - powers.sum(dim=1, keepdim=True).log(), "That is the logarithm of the softmax."),
+        (x.double() / x.double().sum(dim=1, keepdim=True), "The numbers were divided by their sum. Take their powers."),
+        (powers / x.shape[1], "The powers were divided by their number, not by their sum."),
+    ]
+    divisor = powers / y
+    told = any(torch.allclose(each, y.double(), atol=1e-5, equal_nan=True) for each, _ in wrong)
+    if not told and x.shape[1] > 1 and divisor.isfinite().all() and divisor.std() < 1e-4 * divisor.mean():
+        sums = f"{divisor.mean().item():.4g}, and the sum of the powers is {powers.sum().item():.4g}"
+        wrong.append((y, f"The powers were divided by {sums}."))
+    if not (x > -100).any() and not y.isfinite().any():
+        wrong.insert(0, (y, "All numbers of a row may lie far below 0: the maximum begins at -INFINITY, not at 0."))
+    near = (torch.allclose(each.double(), y.double(), atol=1e-5, equal_nan=True) for each, _ in wrong)
+    return [(each.tolist(), message) for (each, message), fits in zip(wrong, near, strict=True) if fits]
 
 
 def _expect_right_or_refused(module: Any, x: torch.Tensor) -> None:

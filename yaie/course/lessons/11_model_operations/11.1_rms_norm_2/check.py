@@ -2,11 +2,27 @@ from __future__ import annotations
 
 import torch
 
-from yaie.course.expect import expect, expect_sectors, given
+from yaie.course.expect import expect, expect_sectors, given, named
 from yaie.course.language import engine_seam
 from yaie.kernels.ops.launching import DTYPES
 
 from ..common import make_numbers
+
+# [1, 7] with eps 75, by mistakes that show there; then [1, 7] with the residual [2, -3] and eps 0.
+WRONG = [
+    ([[0.2, 1.4]], "`eps` is missing: it is added to the mean of the squares."),
+    ([[0.01, 0.07]], "The root is missing: divide by the root of the mean."),
+    ([[1.0, 7.0]], "Nothing was scaled."),
+    ([[10.0, 70.0]], "The root belongs below: the numbers are divided by it."),
+    ([[0.089443, 0.626099]], "The squares were added up and not divided by their number."),
+    ([[0.0125, 0.0875]], "`eps` belongs under the root: it is added to the mean of the squares."),
+]
+WRONG_SUMS = [
+    ([[0.2, 1.4]], "x was scaled, and not the sum of x and residual."),
+    ([[0.6, 0.8]], "The squares are those of x alone. The root is over the sum of x and residual."),
+    ([[0.282843, 1.979899]], "The root is over the sum, and x alone was multiplied by it."),
+    ([[0.784465, -1.176697]], "The residual was scaled, and not the sum of x and residual."),
+]
 
 
 def _norm_by_formula(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -25,12 +41,13 @@ def check() -> None:
     ones = torch.ones(2)
     with given("x = [[1, 7]], no residual, weight [1, 1], eps 75"):  # an eps of 1e-5 would not show
         out = run(torch.tensor([[1.0, 7.0]]), None, ones, 75.0)
-        expect(out, torch.tensor([[0.1, 0.7]]), "out", tolerance=1e-5, note="Divide by the root of 25 + 75.")
+        note = named(out, WRONG) or "Divide by the root of 25 + 75."
+        expect(out, torch.tensor([[0.1, 0.7]]), "out", tolerance=1e-5, note=note)
     with given("x = [[1, 7]], residual [[2, -3]], weight [1, 1], eps 0"):
         residual = torch.tensor([[2.0, -3.0]])
         out = run(torch.tensor([[1.0, 7.0]]), residual, ones, 0.0)
         expect(residual, torch.tensor([[3.0, 4.0]]), "residual afterwards")
-        expect(out, _norm_by_formula(residual, ones, 0.0), "out", tolerance=1e-5)
+        expect(out, _norm_by_formula(residual, ones, 0.0), "out", tolerance=1e-5, note=named(out, WRONG_SUMS))
     for rows, size in ((3, 17), (2, 40), (2, 256), (1, 3501)):
         for with_residual in (False, True):
             x, weight = make_numbers(rows, size), make_numbers(size, seed=1)
@@ -41,7 +58,14 @@ def check() -> None:
                 out = run(x, residual, weight, 1e-5)
                 if residual is not None:
                     expect(residual, total, "residual afterwards")
-                expect(out, _norm_by_formula(total, weight, 1e-5), "out", tolerance=1e-4)
+                wanted, unweighted = (_norm_by_formula(total, each, 1e-5) for each in (weight, torch.ones(size)))
+                wrong = [
+                    (unweighted, "`weight` is missing."),
+                    (unweighted * weight[0], "All numbers were multiplied by the first weight."),
+                    (unweighted * weight**2, "The weights were multiplied twice."),
+                ]
+                note = named(out, [(each.tolist(), message) for each, message in wrong]) if size < 100 else ""
+                expect(out, wanted, "out", tolerance=1e-4, note=note, axes="row column")
     x, weight = make_numbers(2, 1024), make_numbers(1024, seed=1)
     with given("profile of rms_norm_2_one_pass, 2 rows of 1024 floats, with a residual"):
         arguments = (x, x.clone(), weight, x.clone(), 2, 1024, 1e-5, 0)

@@ -16,6 +16,8 @@ WRONG = [
     ([2.0, 0.0], "That is gate times up, without silu."),
     ([0.0, 5.2848], "A row is first all of the gate, then all of up: they do not alternate."),
     ([2.7311, 3.0], "silu(gate) and up are multiplied, not added."),
+    ([0.7311, 0.0], "up was not taken into account: it is the second half of the row."),
+    ([1.3333, 0.0], "The power is one of e, not of 2: `expf`."),
     ([math.nan, 0.0], "exp(z) does not fit into a float for a large z. z / (1 + exp(-z)) has no such problem."),
 ]
 SHARED_OUT = "One thread for each pack of a row, in all thread blocks that share the row."

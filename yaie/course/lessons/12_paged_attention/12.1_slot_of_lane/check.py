@@ -31,13 +31,25 @@ def check() -> None:
         read = torch.full((64,), -2, dtype=torch.int32)
         with given(f"pages of {block_size}, block table {entries}, first {first}, end {end}"):
             module.read_by_lanes(torch.tensor(entries, dtype=torch.int32), first, end, block_size, pool, read)
-            _expect_reads(read.view(2, 32), first, end)
+            _expect_reads(read.view(2, 32), first, end, block_size)
 
 
-def _expect_reads(read: torch.Tensor, first: int, end: int) -> None:
+def _note(read: torch.Tensor, wanted: torch.Tensor, block_size: int) -> str:
+    """What the lanes read instead, where it is one of these."""
+    if torch.equal(read, wanted // block_size * block_size) and block_size > 1:
+        return "Each lane reads the first row of its page. Within the page it is row position % block_size."
+    if torch.equal(read, wanted - wanted[0, 0]):
+        return "The lanes read the tokens from 0 on, not from `first` on."
+    if torch.equal(read, wanted + 1):
+        return "Each lane reads the token after its own."
+    return ""
+
+
+def _expect_reads(read: torch.Tensor, first: int, end: int, block_size: int) -> None:
     there = min(32, end - first)
     wanted = torch.arange(first, first + there).expand(2, there)
-    expect(read[:, :there], wanted, "position that each lane of the two warps reads, where it has a token")
+    what = "position that each lane of the two warps reads, where it has a token"
+    expect(read[:, :there], wanted, what, note=_note(read[:, :there], wanted, block_size), axes="warp lane")
     for warp, lane in (read[:, there:] == NOBODYS).nonzero().tolist()[:1]:
         what = f"row that lane {there + lane} of warp {warp} reads"
         note = "This lane has no token of its own, and may read none but the sequence's."

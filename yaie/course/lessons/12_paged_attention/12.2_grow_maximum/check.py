@@ -16,6 +16,7 @@ SCORE = "The factor is 2^(old maximum - new maximum), not 2^(score - new maximum
 DOWN = "The maximum went down to a smaller score: then earlier weights grow, until they do not fit into a float."
 BY_TOTAL = "`total` must be multiplied by the factor."
 TOO_LARGE = "2^largest does not fit into a float. Subtract first: 2^(old maximum - new maximum) is at most 1."
+STAYS = "Where the maximum stays, the factor is 1."
 NOT_RETURNED = "The factor is not returned, so the caller's sums are not corrected."
 # By the score, `largest` and `total` before: `largest`, `total` and what is returned, afterwards.
 CASES = [
@@ -27,6 +28,8 @@ CASES = [
             ([3.0, 5.25, 1.0], NO_WEIGHT),
             ([3.0, 1.0, 1.0], BY_TOTAL),
             ([3.0, 5.0, 5.0], NOT_RETURNED),
+            ([3.0, 5.0, 0.0], STAYS),
+            ([3.0, 0.0, 0.0], STAYS),
         ],
     ),
     (
@@ -38,6 +41,9 @@ CASES = [
             ([4.0, 3.5, 0.5], NO_WEIGHT),
             ([4.0, 10.0, 0.5], BY_TOTAL),
             ([4.0, 2.5, 1.0], NOT_RETURNED),
+            ([4.0, 5.5, 0.5], "`total` is multiplied by the factor, and not added to it."),
+            ([4.0, 4.5, 0.5], "`total` is multiplied by the factor, which is not taken off it."),
+            ([4.0, 0.5, 0.5], "The old `total` is lost: multiply it by the factor."),
             ([4.0, 2.5, 2.0], "What is returned is upside down: the caller multiplies by it."),
         ],
     ),

@@ -21,7 +21,8 @@ def check() -> None:
         with given(f"float, L for up to {max_dim} elements ({lanes} lanes in a team), head_dim {head_dim}"):
             pieces = torch.zeros(64, PIECES, PIECE)
             module.load_pieces_alone(rows, starts, head_dim, max_dim, pieces)
-            expect(pieces, wanted, "raw[i] of each lane of two warps, where -1 was never set")
+            what = "raw[i] of each lane of two warps, where -1 was never set"
+            expect(pieces, wanted, what, axes="thread piece element")
     with given("profile of load_pieces, float, L for up to 128 elements, head_dim 128"):
         rows, starts, _ = _tile(128, 128)
         _expect_wide_loads(module.profile("load_pieces_alone", rows, starts, 128, 128, torch.zeros(64, 4, 4)))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from yaie.course.differences import pattern
 from yaie.course.expect import Mismatch, expect, expect_lanes, expect_sectors, given
 
 from ..common import TILES, attend, module
@@ -65,7 +66,11 @@ def check() -> int:
 def _expect_set(tile: torch.Tensor) -> None:
     for row, column in (tile == -1).nonzero().tolist()[:1]:
         raise Mismatch(
-            "tile", f"nothing in row {row}, column {column}", "a number", "", "", "A number of the tile was never set."
+            "tile",
+            f"nothing in row {row}, column {column}",
+            "a number",
+            headline="A number of the tile was never set.",
+            pattern=pattern(tile.where(tile == -1, 0), torch.zeros_like(tile), axes="row column"),
         )
 
 

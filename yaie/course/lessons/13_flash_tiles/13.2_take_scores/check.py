@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from yaie.course.expect import expect, given
+from yaie.course.expect import expect, given, named
 
 from ..common import TILES, attend, keys_of, marks, module, unit_query
 
 LAUNCHERS = Path(__file__).with_suffix(".cu")
-NONE = -math.inf
+NONE, LARGE = -math.inf, 1e6
+SMALL = "A weight may be small, and is what it is: exp(score - row.most)."
 CASES = (
     # the scores of the row so far; those of the tile, which is filled up with -inf. All in units of ln 2
     ((), (0,)),
@@ -25,6 +26,8 @@ CASES = (
     ((-300, -301), (-302, -301)),
     ((200,), (201, 199)),
     ((0,), (*[0] * 31, 1)),
+    ((), (0, -60)),
+    ((), (-(2.0**90),)),
 )
 
 
@@ -59,18 +62,52 @@ def _check_alone(before: Sequence[float], tile: Sequence[float]) -> None:
     got_most, got_sum, rescale, got_weights = after
     for row in (0, 1):
         sums = (total[row] * shrink + weights[row].sum()).item()
-        expect(got_weights[row], weights[row], f"weight of each lane of warp {row}", tolerance=1e-5)
+        what = f"weight of each lane of warp {row}"
+        note = named(got_weights[row], _wrong_weights(weights[row], shrink, float(new + row), scores[row]))
+        expect(got_weights[row], weights[row], what, tolerance=1e-5, note=note)
+        small = weights[row] > 0
+        share = got_weights[row][small] / weights[row][small]
+        expect(share, torch.ones_like(share), f"{what}, divided by the right one", tolerance=1e-3, note=SMALL)
         _expect_in_all_lanes(got_most[row] / ln2, float(new + row), f"row.most, warp {row}")
-        _expect_in_all_lanes(got_sum[row], sums, f"row.sum, warp {row}")
+        note = named(got_sum[row][0].item(), _wrong_sums(total[row].item(), shrink, weights[row], scores[row] * ln2))
+        _expect_in_all_lanes(got_sum[row], sums, f"row.sum, warp {row}", note)
         if before:
             _expect_in_all_lanes(rescale[row], shrink, f"rescale, warp {row}")
         else:  # any number will do
             _expect_in_all_lanes(rescale[row] * 0, 0.0, f"rescale times 0, as nothing was added up before, warp {row}")
 
 
-def _expect_in_all_lanes(got: torch.Tensor, wanted: float, what: str) -> None:
-    expect(got[0].item(), wanted, what, tolerance=1e-4)
-    expect(got, torch.full((32,), wanted), f"{what}, lane by lane", tolerance=1e-4)
+def _wrong_weights(weights: torch.Tensor, shrink: float, new: float, scores: torch.Tensor) -> list[tuple[list, str]]:
+    """What some mistakes make of the weights, where that is not right."""
+    two = torch.exp2((scores - new) * math.log(2)).nan_to_num(0.0)
+    wrong = [
+        (weights * shrink, "`rescale` is for what was added up before: the weight is not multiplied by it."),
+        (two, "A weight is a power of e, not of 2: `expf`."),
+    ]
+    return [(each.tolist(), message) for each, message in wrong if not torch.allclose(each, weights, atol=2e-3)]
+
+
+def _wrong_sums(old: float, shrink: float, weights: torch.Tensor, scores: torch.Tensor) -> list[tuple[float, str]]:
+    """What some mistakes make of the sum, where that is not the right one."""
+    new = weights.sum().item()
+    wrong = [
+        (old + shrink * new, "`rescale` multiplies the old sum, not the new weights."),
+        (old * shrink + scores.sum().item(), "The scores were added up, not their weights."),
+        (old * shrink + new / 32, "The weights were divided by their number. They are added up."),
+        (old * shrink + 1, "Only the largest weight was added."),
+        (old * shrink, "The weights of this tile are not in the sum."),
+        (32 * (old * shrink + new), "The sum was taken over the lanes twice: all lanes have the same `row.sum`."),
+        (32 * old * shrink + new, "The old sum was added up over the lanes, too: all lanes have the same `row.sum`."),
+        (old / shrink + new if shrink else math.nan, "The old sum was divided by `rescale`."),
+    ]
+    right = old * shrink + new
+    return [(sum, message) for sum, message in wrong if not math.isclose(sum, right, rel_tol=1e-3, abs_tol=2e-3)]
+
+
+def _expect_in_all_lanes(got: torch.Tensor, wanted: float, what: str, note: str = "") -> None:
+    tolerance = 1e-4 * abs(wanted) if LARGE < abs(wanted) < math.inf else 1e-4
+    expect(got[0].item(), wanted, what, tolerance=tolerance, note=note)
+    expect(got, torch.full((32,), wanted), f"{what}, lane by lane", tolerance=tolerance)
 
 
 def _listed(scores: Sequence[float]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from yaie.course.differences import part_of_product
 from yaie.course.expect import Mismatch, expect, expect_no_bank_conflicts, given
 
 from ..common import REGISTERS, module
@@ -24,10 +25,24 @@ def check() -> None:
         with given(f"score_keys of tiles of {SIDE * r} rows (R = {r}), head_dim {head_dim}, stride {stride}"):
             profile = launchers.profile(f"score_keys_{r}", queries, keys, stride, head_dim, scores)
             wanted = queries[:, :head_dim] @ keys[:, :head_dim].T
-            expect(scores, wanted, "scores: row r of the tile and key k at [r][k]")
+            note = _note(scores, queries[:, :head_dim], keys[:, :head_dim], r)
+            expect(scores, wanted, "scores: row r of the tile and key k at [r][k]", note=note, axes="row key")
     with given(f"profile of score_keys, R = {r}, head_dim {head_dim}, stride {stride}"):
         _expect_few_reads(profile, r, head_dim)
         expect_no_bank_conflicts(profile, note="Lanes side by side read keys side by side: tx, tx + 1, ...")
+
+
+def _note(scores: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor, r: int) -> str:
+    """What came out instead, where it is one of these."""
+    wanted = queries @ keys.T
+    off = scores - wanted
+    if off.any() and ((off == 0) | (off == 1000)).all():
+        return "1000 stood in `scores` before, and was added: set all of them to 0 first."
+    exchanged = queries.view(SIDE, r, -1)[:, :, None, None] * keys.view(r, SIDE, -1)[None, None]
+    exchanged = exchanged.sum(-1).permute(3, 1, 2, 0).reshape(wanted.shape)
+    if torch.equal(scores, exchanged):
+        return "tx and ty have changed places: tx = threadIdx.x % SIDE says which keys, ty which rows."
+    return part_of_product(scores, queries, keys)
 
 
 def _expect_few_reads(profile: Any, r: int, head_dim: int) -> None:

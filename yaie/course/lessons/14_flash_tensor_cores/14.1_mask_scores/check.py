@@ -33,7 +33,8 @@ def check() -> None:
             f"warp 1 {first_row + rows // 2}; first_key {first_key}; scores 1, 2, 3, ..."
         ):
             launch(scores, bands, q_len, kv_len, int(causal), first_row, first_key)
-            expect(scores, wanted, "score[row][key], from first_row and first_key on", note=_note(scores, wanted))
+            what = "score[row][key], from first_row and first_key on"
+            expect(scores, wanted, what, note=_note(scores, wanted), axes="row key")
 
 
 def _note(scores: torch.Tensor, wanted: torch.Tensor) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 
+from yaie.course.differences import part_of_product
 from yaie.course.expect import Mismatch, expect, given
 
 from ..common import launchers
@@ -17,20 +18,24 @@ def check() -> int:
         for head_dim in SIZES:
             rows, keys = SIZES[head_dim]
             query, key = torch.zeros(rows, head_dim), torch.zeros(keys, head_dim)
-            query[torch.arange(rows), torch.arange(rows) % keys] = 1.0
-            key[torch.arange(keys), torch.arange(keys)] = torch.arange(1.0, keys + 1)
+            column = (5 * torch.arange(keys) + 3) % head_dim  # else a missing key looks like a missing column
+            query[torch.arange(rows), column[torch.arange(rows) % keys]] = 1.0
+            key[torch.arange(keys), column] = torch.arange(1.0, keys + 1)
             with given(
-                f"{BANDS[head_dim]}; query i has a 1 in column i % {keys}, key j has j + 1 in column j, all else is 0; "
-                f"the scores are {before} before"
+                f"{BANDS[head_dim]}; key j has j + 1 in column (5 j + 3) % {head_dim}, query i has a 1 in that of key "
+                f"i % {keys}, all else is 0; the scores are {before} before"
             ):
                 scores = _scores(module, query, key, before)
                 wanted = query @ key.T + before
-                expect(scores, wanted, "score[query][key]", note=_note(scores - before, wanted - before))
+                note = part_of_product(scores - before, query, key) or _note(scores - before, wanted - before)
+                expect(scores, wanted, "score[query][key]", note=note, axes="query key")
     for head_dim in SIZES:
         rows, keys = SIZES[head_dim]
         query, key = (torch.randint(-3, 4, (n, head_dim)).float() for n in (rows, keys))
         with given(f"{BANDS[head_dim]}; queries and keys of whole numbers from -3 to 3, drawn at random"):
-            expect(_scores(module, query, key, 0), query @ key.T, "score[query][key]")
+            scores = _scores(module, query, key, 0)
+            note = part_of_product(scores, query, key)
+            expect(scores, query @ key.T, "score[query][key]", note=note, axes="query key")
             profile, most = module.profile(), rows // 16 * (keys // 8) * (head_dim // 16)
             _check_calls(profile.tensor_core_calls, most)
             note = "`place` gives addresses without conflicts: ask for 8 rows of one chunk at a time."

@@ -62,5 +62,24 @@ def _expect(module, a: torch.Tensor, b: torch.Tensor, wanted: list[int], counts:
     module.common_prefix_alone(a, b, first, second, answers, length, warps)
     for warp, answer in enumerate(wanted):
         of_warp = f", warp {warp}" if warps > 1 else ""
-        expect(answers[warp, 0].item(), answer, f"answer of lane 0{of_warp}")
+        count = (counts or [length] * warps)[warp]
+        note = _note(answers[warp, 0].item(), answer, (a[warp] == b[warp])[:count].tolist())
+        expect(answers[warp, 0].item(), answer, f"answer of lane 0{of_warp}", note=note)
         expect(answers[warp], torch.full((32,), answer), f"answer of each lane{of_warp}")
+
+
+def _note(got: int, wanted: int, same: list[bool]) -> str:
+    """What the answer counts instead, where it is one of these."""
+    differ = [i for i, equal in enumerate(same) if not equal]
+    agree = [i for i, equal in enumerate(same) if equal]
+    facts = {
+        f"There are {len(same)} tokens to compare: no answer is larger.": got > len(same),
+        f"Token {got} is the first that agrees. Look for the first that differs.": got in agree[:1] and got < wanted,
+        "The answer is one too small.": got == wanted - 1,
+        "The answer is one too large.": got == wanted + 1,
+        "That is how many tokens agree, those after a difference too.": got == len(agree) != wanted,
+        "That is the last token that differs. Look for the first.": got in differ[1:][-1:],
+        "That is a later token that differs. Look for the first.": got in differ[1:-1],
+    }
+    said = [fact for fact, true in facts.items() if true]
+    return said[0] if len(said) == 1 else ""

@@ -60,7 +60,11 @@ def check() -> int:
             row = torch.tensor(logits)
             limits = _limits(row, top_k, top_p)
             kept, wanted = _up_to(row, limits[0].item()), _wanted(row, top_k, top_p)
-            note = f"{len(kept)} are kept instead of {len(wanted)}." if len(kept) != len(wanted) else ""
+            note = (
+                f"{len(kept)} {'is' if len(kept) == 1 else 'are'} kept instead of {len(wanted)}."
+                if len(kept) != len(wanted)
+                else ""
+            )
             expect(kept, wanted, "ids of the tokens up to the limit", note=note)
             expect(limits, limits[:1].expand(128), "limit that each thread returns")
     with given("profile of 10000 logits, top_k = 9000"):
