@@ -186,7 +186,7 @@ EXPORT void emu_mbarrier_init(uint64_t* barrier, unsigned arrivals, Site site) {
   b.init = stamp_of(e, pc, kPlain);
   b.init_site = site;
   b.count = b.pending = arrivals;
-  b.agent = new_agent(e, e->thread);
+  b.agent = new_agent(e, e->thread, site);
   e->hopper->mbarriers[a] = std::move(b);
 }
 

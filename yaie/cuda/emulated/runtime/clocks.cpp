@@ -70,8 +70,9 @@ void start_hopper(Engine* e) {
   }
 }
 
-unsigned new_agent(Engine* e, Thread* starter) {
+unsigned new_agent(Engine* e, Thread* starter, Site site) {
   Hopper& h = *e->hopper;
+  if (h.agents.size() >= kMaxAgents) fail_here("unsupported", site, format("more than %zu mbarriers are made by one block", kMaxAgents));
   h.agents.push_back({starter});
   return kFirstAgent + kLanes * static_cast<unsigned>(h.agents.size() - 1);
 }
