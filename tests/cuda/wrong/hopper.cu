@@ -360,6 +360,30 @@ KERNEL(a_lap_too_many) {
 }
 LAUNCH(a_lap_too_many, 160)
 
+// expect: mbarrier_deadlock
+// call: never_released_in_turns(randn_h(64, 128), zeros(160))
+KERNEL(never_released_in_turns) {
+  TILES INIT(1, 2)
+  const int group = threadIdx.x / 64;
+  if (threadIdx.x >= 128) {
+    for (int lap = 0; lap < 3; ++lap) {
+      if (threadIdx.x != 128) continue;
+      yaie::mbarrier_wait(&empty, (lap & 1) ^ 1);
+      yaie::mbarrier_arrive_expect_tx(&full, TILE_BYTES);
+      yaie::tma_load(a, &map, &full, 0, 0);
+    }
+  } else {
+    if (group == 1) yaie::named_barrier_arrive(1, 128);
+    for (int lap = 0; lap < 3; ++lap) {
+      yaie::named_barrier_sync(1 + group, 128);
+      yaie::mbarrier_wait(&full, lap & 1);  // HERE
+      y[threadIdx.x] = __half2float(a[threadIdx.x]);
+      yaie::named_barrier_arrive(2 - group, 128);
+    }
+  }
+}
+LAUNCH(never_released_in_turns, 160)
+
 // ---- bytes and arrivals
 
 // expect: mbarrier_bytes

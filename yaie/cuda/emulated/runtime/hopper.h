@@ -13,7 +13,8 @@
 
 namespace emu {
 
-constexpr unsigned kWarpgroup = 128, kAgentSlots = 256;
+constexpr unsigned kWarpgroup = 128;
+constexpr size_t kMaxAgents = 1900;  // what a stamp can name
 
 struct Load {  // a TMA load that has not landed
   char* to;
@@ -97,7 +98,7 @@ struct Hopper {
 inline unsigned slot_of(const Engine* e, unsigned thread) {
   return thread < kFirstAgent ? thread : static_cast<unsigned>(e->threads.size()) + (thread - kFirstAgent) / kLanes;
 }
-unsigned new_agent(Engine* e, Thread* starter);  // as a stamp names it
+unsigned new_agent(Engine* e, Thread* starter, Site site);  // as a stamp names it
 bool knows(Engine* e, const Thread& t, const Stamp& earlier);
 bool knows_through_fence(Engine* e, const Thread& t, const Stamp& earlier);
 void join(KnownTicks& to, const KnownTicks& from);
