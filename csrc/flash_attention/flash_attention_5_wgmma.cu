@@ -44,7 +44,7 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
                            queries.head * PARTS + part);
         }
     }
-    Producer<T, HEAD_DIM, KEYS, 1, SLOTS> producer = {&shared.ring, shared.slots, Pages{}, KEYS, key_stride, 0};
+    Producer<T, HEAD_DIM, KEYS, 1, SLOTS, false> producer = {&shared.ring, shared.slots, Pages{}, KEYS, key_stride, 0};
     for (int tile = queries.num_tiles<KEYS>(1) - 1; tile >= 0; --tile) {
         producer.load(queries, tile * KEYS, &key_map, key);
         producer.load(queries, tile * KEYS, &value_map, value);
@@ -66,7 +66,6 @@ __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, const Queries&
         float scores[KEYS / 2], factors[2];
         uint32_t weights[KEYS / 16][4];
         shared.ring.wait_full(n);
-        yaie::wgmma_fence();
         start_scores<T, HEAD_DIM, ROWS, KEYS>(scores, shared.queries, 0, shared.slots + n % SLOTS * BYTES);
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(scores);
@@ -81,7 +80,6 @@ __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, const Queries&
         rescale(sums, factors);
         pack_weights<T>(scores, weights);
         shared.ring.wait_full(n + 1);
-        yaie::wgmma_fence();
         start_sums<T, HEAD_DIM, KEYS>(sums, weights, shared.slots + (n + 1) % SLOTS * BYTES);
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(sums);

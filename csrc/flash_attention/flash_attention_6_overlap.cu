@@ -26,7 +26,7 @@
 
 constexpr int ROWS = 128, SLOTS = 4, CONSUMERS = 2, PRODUCER_WARPS = WARPGROUP / 32;
 constexpr int THREADS = WARPGROUP * (1 + CONSUMERS);
-constexpr int PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;  // of a thread; in all not more than the kernel's cap
+constexpr int PRODUCER_REGISTERS = 56, CONSUMER_REGISTERS = 224;  // of a thread; in all not more than the kernel's cap
 constexpr int PRODUCER_BARRIER = 1, TURN_BARRIER = 2;             // named; the latter for each consumer
 constexpr int SMALLEST_BOX = 16;                                  // keys of a page that TMA is to copy
 constexpr int64_t L2_BYTES = 32 << 20;                            // of the cache, that keys and values may fill
@@ -118,7 +118,7 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM, KEYS>& shared, const CU
                                         const CUtensorMap& key_map, const CUtensorMap& value_map, const T* key,
                                         const T* value, const Problem& problem, const Pages& pages,
                                         const Schedule& schedule) {
-    Producer<T, HEAD_DIM, KEYS, PRODUCER_WARPS, SLOTS> producer = {
+    Producer<T, HEAD_DIM, KEYS, PRODUCER_WARPS, SLOTS, PAGED> producer = {
         &shared.ring, shared.slots, pages, schedule.box_keys, problem.num_kv_heads * HEAD_DIM,
         static_cast<int>(threadIdx.x / 32)};
     for (unsigned n = 0;; ++n) {
@@ -178,9 +178,7 @@ struct Consumer {
     // Start the scores of the tile of keys in use n, and the product of the last weights with the values in use n + 1.
     __device__ void start_both(float (&scores)[KEYS / 2], float (&sums)[HEAD_DIM / 2],
                                const uint32_t (&weights)[KEYS / 16][4]) {
-        shared.ring.wait_full(n);
         wait_turn();
-        yaie::wgmma_fence();
         start_scores<T, HEAD_DIM, ROWS, KEYS>(scores, shared.queries, 64 * number, slot(n));
         shared.ring.wait_full(n + 1);
         start_sums<T, HEAD_DIM, KEYS>(sums, weights, slot(n + 1));
@@ -202,7 +200,6 @@ struct Consumer {
         float scores[KEYS / 2], factors[2];
         uint32_t weights[KEYS / 16][4];
         shared.ring.wait_full(n);
-        yaie::wgmma_fence();
         start_scores<T, HEAD_DIM, ROWS, KEYS>(scores, shared.queries, 64 * number, slot(n));
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(scores);
@@ -210,6 +207,7 @@ struct Consumer {
         ++n;
         soften(scores, queries, num_tiles - 1, running, factors);
         pack_weights<T>(scores, weights);
+        shared.ring.wait_full(n);
 #pragma unroll 1
         for (int tile = num_tiles - 2; tile >= 0; --tile, n += 2) {
             start_both(scores, sums, weights);
@@ -217,11 +215,10 @@ struct Consumer {
             yaie::wgmma_keep(scores);
             release(n);
             soften(scores, queries, tile, running, factors);
+            shared.ring.wait_full(n + 2);
             take_over(sums, weights, scores, factors);
             release(n + 1);
         }
-        shared.ring.wait_full(n);
-        yaie::wgmma_fence();
         start_sums<T, HEAD_DIM, KEYS>(sums, weights, slot(n));
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(sums);

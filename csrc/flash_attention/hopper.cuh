@@ -85,6 +85,7 @@ __device__ __forceinline__ uint64_t rows_operand(const char* tile, int step) {
 template <typename T, int HEAD_DIM, int ROWS, int KEYS>
 __device__ __forceinline__ void start_scores(float (&scores)[KEYS / 2], const char* queries, int first_row,
                                              const char* keys) {
+    yaie::wgmma_fence();
 #pragma unroll
     for (int step = 0; step < HEAD_DIM / 16; ++step) {
         yaie::wgmma_ss<T, KEYS>(scores, columns_operand<ROWS>(queries, first_row, step),
@@ -97,6 +98,7 @@ __device__ __forceinline__ void start_scores(float (&scores)[KEYS / 2], const ch
 template <typename T, int HEAD_DIM, int KEYS>
 __device__ __forceinline__ void start_sums(float (&sums)[HEAD_DIM / 2], const uint32_t (&weights)[KEYS / 16][4],
                                            const char* values) {
+    yaie::wgmma_fence();
 #pragma unroll
     for (int step = 0; step < KEYS / 16; ++step) {
         yaie::wgmma_rs<T, HEAD_DIM, true>(sums, weights[step], rows_operand<KEYS>(values, step), true);
@@ -133,7 +135,7 @@ struct Ring {
 // Copies tiles of keys and values into a ring, in the order in which they are needed. A tile whose keys all exist goes
 // by TMA; the last of a sequence, where zeros take the place of what lies behind it, and those of small pages by
 // cp.async. All lanes of WARPS warps call it; `warp` is the number of this one among them.
-template <typename T, int HEAD_DIM, int KEYS, int WARPS, int SLOTS>
+template <typename T, int HEAD_DIM, int KEYS, int WARPS, int SLOTS, bool PAGED>
 struct Producer {
     static constexpr int CHUNKS = HEAD_DIM / 8, ROWS_AT_ONCE = 32 / CHUNKS, PARTS = HEAD_DIM / PART;
     static constexpr int BYTES = TILE_BYTES<KEYS, HEAD_DIM>;
@@ -149,7 +151,7 @@ struct Producer {
 
     // Of a key of the sequence: its row in `key`, or its slot (token) in the cache.
     __device__ int64_t row_of(const Queries& queries, int key) const {
-        if (queries.block_table == nullptr) {
+        if (!PAGED) {
             return queries.first_k + key;
         }
         const unsigned size = pages.block_size, page = key / size;
@@ -207,7 +209,7 @@ struct Producer {
         for (int begin = 32 * warp; begin < KEYS; begin += 32 * WARPS) {
             const int key = first + begin + lane;
             const int64_t own = key < queries.kv_len ? row_of(queries, key) : 0;
-#pragma unroll 4
+#pragma unroll 2
             for (int i = 0; i < 32; i += ROWS_AT_ONCE) {
                 const int row = begin + i + lane / CHUNKS;
                 const int64_t from = __shfl_sync(FULL_WARP, own, i + lane / CHUNKS);
