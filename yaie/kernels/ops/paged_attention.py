@@ -38,8 +38,6 @@ SHARE_THAT_SATURATES = 0.8
 START_TOKENS = 64
 # Query heads that share a KV head, from which on decodes take tensor cores.
 FEWEST_HEADS_FOR_TENSOR_CORES = 5
-# The plainer rungs of flash attention want contiguous keys and values: pages are gathered for them.
-FIRST_RUNG_OVER_PAGES = 4
 
 
 class Torch(Family):
@@ -142,7 +140,10 @@ class Kernels(attention.Kernels, memory.Kernels):
         }
     }
     PREFILL = named_as_file("paged_attention/paged_prefill")
-    PREFILL_16_BIT = attention.Kernels.RUNGS["flash_attention"][FIRST_RUNG_OVER_PAGES][0], "flash_attention_4_paged"
+    # The other rungs of flash attention want contiguous keys and values: pages are gathered for them.
+    OVER_PAGES = {
+        rung: (attention.Kernels.RUNGS["flash_attention"][rung][0], f"flash_attention_{rung}_paged") for rung in (4, 6)
+    }
     STEP_FILES = (RUNGS["paged_decode"][5][0], RUNGS["paged_decode"][6][0], PREFILL[0])
 
     def plan_attention(self, block_tables, context_lens, query_lens, key_cache):
@@ -166,7 +167,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             return plan
         starts = query_lens.cumsum() - query_lens
         tiles = np.stack((decodes, starts[decodes], np.ones_like(decodes), context_lens[decodes]), axis=1)
-        if self.rungs["flash_attention"] < FIRST_RUNG_OVER_PAGES:
+        if self.rungs["flash_attention"] not in self.OVER_PAGES:
             plan.decode_tiles = on_device(tiles)
             plan.gathered = _gathered(tables, context_lens, query_lens, key_cache.shape[1])
         else:
@@ -258,10 +259,15 @@ class Kernels(attention.Kernels, memory.Kernels):
         if query.dtype.itemsize == 2:
             query, scale = attention.with_positive_scale(query, scale)
         for tiles in plan.prefill_tiles.split(MAX_GRID):  # tiles are the third direction of the grid
-            pages = query, key_cache, value_cache, tables, tiles, out
+            pages = [query, key_cache, value_cache, tables, tiles, out]
             if query.dtype.itemsize == 2:
-                sizes = len(tiles), plan.tile_tokens, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1]
-                self.launch[Kernels.PREFILL_16_BIT](*pages, *sizes, scale, dtype_code(query, "paged attention takes"))
+                rung = self.flash_rung(query.dtype, head_dim, num_heads // num_kv_heads)
+                sizes = [len(tiles), plan.tile_tokens]
+                if rung == 6:
+                    pages.append(tiles.new_empty(1))  # counts the tiles that have been taken
+                    sizes += [len(query), len(key_cache)]
+                sizes += [num_heads, num_kv_heads, head_dim, block_size, tables.shape[1]]
+                self.launch[self.OVER_PAGES[rung]](*pages, *sizes, scale, dtype_code(query, "paged attention takes"))
             else:  # tensor cores take 16-bit types
                 shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale)
                 self.launch[Kernels.PREFILL](*pages, shape)
