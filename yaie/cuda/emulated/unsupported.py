@@ -32,7 +32,6 @@ REFUSED_NAMES = {
     "cudaLaunchCooperativeKernel": "grid-wide synchronisation",
     "this_grid": "grid-wide synchronisation",
     "grid_group": "grid-wide synchronisation",
-    "CUtensorMap": "TMA (the tensor memory accelerator)",
     "cudaTextureObject_t": "textures",
     "cudaSurfaceObject_t": "surfaces",
     "tex1Dfetch": "textures",

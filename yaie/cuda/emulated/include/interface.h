@@ -52,6 +52,23 @@ enum ReduceOp { kReduceAdd, kReduceMin, kReduceMax, kReduceAnd, kReduceOr, kRedu
 enum FenceScope { kFenceBlock, kFenceDevice };
 enum MatrixType { kMatrixHalf, kMatrixBfloat16 };
 
+// What a CUtensorMap holds here: a tensor in global memory and the box that one copy of the tensor memory accelerator moves.
+struct alignas(64) TensorMap {
+  uint64_t base, sizes[5], strides[5];  // elements; bytes from one to the next
+  uint32_t box[5];                      // elements in shared memory
+  uint8_t steps[5], rank, item, swizzle;
+};
+static_assert(sizeof(TensorMap) == 128, "as large as the driver's");
+
+// One wgmma, as each of the 128 threads issues it.
+struct Wgmma {
+  int type, columns;
+  bool b_mn_major, a_in_registers, accumulate;
+  float* d;
+  const uint32_t* a;
+  uint64_t a_descriptor, b_descriptor;
+};
+
 struct LaunchRequest {
   const char* kernel;
   Index3 grid, block;
@@ -92,6 +109,28 @@ void emu_cp_async_commit();
 void emu_cp_async_wait(unsigned groups_left);
 void emu_ldmatrix(uint32_t* registers, const void* row, int matrices, bool transposed, emu::Site site);
 void emu_mma_m16n8k16(int type, float* d, const uint32_t* a, const uint32_t* b, const float* c, emu::Site site);
+
+// Hopper: barriers in shared memory, the tensor memory accelerator, wgmma.
+int emu_note_hopper(const void* of_the_module);
+void emu_mbarrier_init(uint64_t* barrier, unsigned arrivals, emu::Site site);
+void emu_fence_mbarrier_init();
+void emu_mbarrier_arrive(uint64_t* barrier, unsigned bytes, emu::Site site);
+void emu_mbarrier_wait(uint64_t* barrier, unsigned parity, emu::Site site);
+void emu_cp_async_mbarrier_arrive(uint64_t* barrier, emu::Site site);
+void emu_named_barrier(int id, int threads, bool waits, emu::Site site);
+void emu_setmaxnreg(int registers, bool more, emu::Site site);
+void emu_fence_proxy_async();
+int emu_tensor_map(emu::TensorMap* map, int type, unsigned rank, const void* base, const uint64_t* sizes, const uint64_t* strides,
+                   const uint32_t* box, const uint32_t* steps, int interleave, int swizzle, int fill);
+void emu_tma_load(void* shared, const emu::TensorMap* map, uint64_t* barrier, const int* at, unsigned rank, emu::Site site);
+void emu_tma_store(const emu::TensorMap* map, const void* shared, const int* at, unsigned rank, emu::Site site);
+void emu_tma_store_commit();
+void emu_tma_store_wait(unsigned groups_left);
+void emu_wgmma_fence();
+void emu_wgmma(const emu::Wgmma* operation, emu::Site site);
+void emu_wgmma_commit();
+void emu_wgmma_wait(unsigned groups_left, emu::Site site);
+uint64_t emu_wgmma_descriptor(const void* shared, unsigned leading_bytes, unsigned stride_bytes, unsigned swizzle);
 
 void emu_launch(const emu::LaunchRequest* request);
 void* emu_argument_space(size_t bytes, emu::Site site);

@@ -1,5 +1,5 @@
 // What a load or store may meet: races, shared arrays, addresses that belong to nothing, and copies that have not landed.
-#include "access.h"
+#include "hopper.h"
 
 namespace emu {
 
@@ -8,7 +8,7 @@ namespace {
 Place place_of(Engine* e, const Stamp& stamp, int access) {
   Place p;
   p.block = block_index_of(e->job, stamp.block - session.first_stamp);
-  p.thread = thread_index_of(e->job, stamp.thread);
+  p.thread = thread_index_of(e->job, stamp.thread < kFirstAgent ? stamp.thread : thread_of_agent(e, stamp.thread));
   p.pc = stamp.pc;
   p.access = stamp.strength() == kAtomicStrength ? kAtomic : access;
   return p;
@@ -129,7 +129,7 @@ void settle_unwritten_reads(Engine* e) {
       const Stamp& write = s.writes[u.cell];
       bool set_by_other = write.block == e->block_stamp && write.thread != u.thread;
       if (set_by_other && (u.kind == kRead || write.strength() != kAtomicStrength)) continue;  // reported as a race
-      Stamp stamp{e->block_stamp, u.pc, static_cast<uint16_t>(u.thread), 0, 0, kPlain};
+      Stamp stamp{e->block_stamp, u.pc, static_cast<uint16_t>(u.thread), 0, 0, kPlain, 0};
       add_finding(finding_about(e, "uninitialised", target_of(s), stamp, u.kind, s.begin + u.offset, u.size));
     }
     s.unwritten_reads.clear();
@@ -241,15 +241,24 @@ static void mark_in_flight(Engine* e, Address a, unsigned bytes, uint32_t pc) {
   for (size_t i = (a - s->begin) >> s->shift; i <= last; ++i) s->in_flight[i] = pc;
 }
 
-static void land(Engine* e, const AsyncCopy& copy) {
+static void land(Engine* e, const Thread& owner, const AsyncCopy& copy) {
   auto to = reinterpret_cast<Address>(copy.to);
   --e->in_flight_copies;
   if (e->checks & kRaces) {
     mark_in_flight(e, to, copy.bytes, 0);
-    check_shared_cells(e, *find_array(e, to), stamp_of(e, copy.pc, kPlain), kWrite, to, copy.bytes);
+    Stamp stamp = stamp_of(e, copy.pc, kPlain);
+    if (&owner != e->thread) stamp.thread = static_cast<uint16_t>(owner.index), stamp.tick = copy.tick;
+    check_shared_cells(e, *find_array(e, to), stamp, kWrite, to, copy.bytes);
   }
   memcpy(copy.to, copy.from, copy.source_bytes);
   memset(static_cast<char*>(copy.to) + copy.source_bytes, 0, copy.bytes - copy.source_bytes);
+}
+
+// The first of a thread's copies, for a barrier that waits for them.
+void land_copies(Engine* e, Thread* t, size_t count) {
+  count = std::min(count, t->copies.size());
+  for (size_t i = 0; i < count; ++i) land(e, *t, t->copies[i]);
+  t->copies.erase(t->copies.begin(), t->copies.begin() + static_cast<long>(count));
 }
 
 void drop_copies(Engine* e, Thread* t) {
@@ -284,7 +293,7 @@ EXPORT void emu_cp_async(void* shared, const void* global, unsigned bytes, unsig
     if (e->checks & kRaces) mark_in_flight(e, to, bytes, pc_of(return_address));
   }
   ++e->in_flight_copies;
-  e->thread->copies.push_back({shared, global, bytes, source_bytes, e->thread->copy_group, pc_of(return_address)});
+  e->thread->copies.push_back({shared, global, bytes, source_bytes, e->thread->copy_group, pc_of(return_address), e->thread->tick});
 }
 
 EXPORT void emu_cp_async_commit() { ++current_engine->thread->copy_group; }
@@ -294,7 +303,7 @@ EXPORT void emu_cp_async_wait(unsigned groups_left) {
   Thread* t = e->thread;
   std::vector<AsyncCopy> pending;
   for (auto& copy : t->copies) {
-    if (copy.group + groups_left < t->copy_group) land(e, copy);
+    if (copy.group + groups_left < t->copy_group) land(e, *t, copy);
     else pending.push_back(copy);
   }
   t->copies.swap(pending);

@@ -43,7 +43,7 @@ namespace {  // local to each file that includes this, so that the compiler may 
 // The usual answer first: accesses of one block on two sides of a barrier.
 inline bool unordered(const Stamp& earlier, const Stamp& now, bool shared) {
   if (LIKELY(earlier.block == now.block)) {
-    if (earlier.barrier_epoch != now.barrier_epoch || earlier.thread == now.thread) return false;
+    if ((earlier.barrier_epoch != now.barrier_epoch && earlier.thread < kFirstAgent) || earlier.thread == now.thread) return false;
     if (earlier.thread / kLanes == now.thread / kLanes && earlier.warp_epoch != now.warp_epoch) return false;
     return !(earlier.order & now.order & kAtomicStrength);
   }
@@ -123,7 +123,7 @@ inline bool is_private(Engine* e, Address a) {  // this thread's stack, or the k
 inline Stamp stamp_of(Engine* e, uint32_t pc, Strength strength) {
   Thread* t = e->thread;
   return {e->block_stamp, pc, static_cast<uint16_t>(t->index), e->barrier_epoch, t->warp_epoch,
-          static_cast<uint16_t>(t->fences << 2 | strength)};
+          static_cast<uint16_t>(t->fences << 2 | strength), t->tick};
 }
 
 inline bool is_vector_size(unsigned size) { return size <= 16 && !(size & (size - 1)); }
@@ -162,7 +162,10 @@ inline __attribute__((always_inline)) void on_access(Address a, unsigned size, i
   }
   Range* r = e->last_range;
   if (UNLIKELY(a - r->begin >= r->end - r->begin)) {
-    if (is_private(e, a)) return;
+    if (is_private(e, a)) {
+      if (UNLIKELY(e->thread->follows_registers)) note_register_access(e, a, size, kind, pc);
+      return;
+    }
     if (a - session.module_begin < session.module_end - session.module_begin) return check_module_data(e, a, size, kind, pc, strength_of(how));
     r = find_range(e, a);
     if (UNLIKELY(!r)) report_bad_address(e, a, size, kind, pc);

@@ -1,7 +1,7 @@
 // How a warp touches memory: its lanes' accesses are logged while they run one after another, and put side by side
 // when the warp meets. What is counted is what the card counts: requests (one instruction of one warp), 32-byte sectors
 // of global memory, and the wavefronts that the 32 banks of shared memory need.
-#include "runtime.h"
+#include "hopper.h"
 
 namespace emu {
 namespace {
@@ -185,6 +185,16 @@ void count_divergent(Engine* e, unsigned warp, Thread* lanes, unsigned n) {
 }
 
 }  // namespace
+
+// A box that TMA moves: what it asks of global memory. Shared memory takes it at full width, in whatever swizzle.
+void count_tile(Engine*, uint32_t pc, int kind, uint64_t bytes, uint64_t sectors, uint64_t used) {
+  LineCounter& c = session.counters[uint64_t(pc) << 20 | uint64_t(16) << 4 | uint64_t(Space::kGlobal) << 2 | uint64_t(kind)];
+  ++c.requests;
+  ++c.lanes;
+  c.bytes += bytes;
+  c.sectors += sectors;
+  c.used_bytes += used;
+}
 
 void put_side_by_side(Engine* e, unsigned warp) {
   if (!(e->checks & kCounters)) return;

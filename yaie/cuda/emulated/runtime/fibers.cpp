@@ -115,6 +115,7 @@ void run_threads() {
     t->fiber = e->fiber;
     e->job->request->invoke(e->job->request->arguments);
     if (UNLIKELY(e->store_in_doubt)) settle_doubts(e);
+    if (e->hopper) end_hopper_thread(e, t);
     t->state = State::kDone;
     --e->live;
     drop_copies(e, t);
@@ -194,6 +195,7 @@ void release_barrier(Engine* e, Thread* self) {
     for (unsigned w = 0; w < e->warps.size(); ++w) put_side_by_side(e, w);
   }
   if (UNLIKELY(e->has_seen)) share_seen(e, e->threads.data(), static_cast<unsigned>(e->threads.size()), ~0u);
+  if (e->hopper) meet_clocks(e, e->threads.data(), static_cast<unsigned>(e->threads.size()), ~0u);
   int votes = 0, waiting = 0;
   for (auto& t : e->threads) {
     if (t.state == State::kAtBarrier) votes += t.vote != 0, ++waiting;
@@ -218,6 +220,7 @@ const char* name_of(WarpOp op) {
     case WarpOp::kMatch: return "a __match_*_sync()";
     case WarpOp::kReduce: return "a __reduce_*_sync()";
     case WarpOp::kLdmatrix: return "ldmatrix";
+    case WarpOp::kWgmmaWait: return "wgmma_wait";
     default: return "mma.sync";
   }
 }
@@ -249,7 +252,7 @@ std::string show_lanes(unsigned lanes) {  // "lane 3", "lanes 0-15", "lanes 0, 4
 // A mask names who is to come. Lanes that have returned cannot; those that the block never had do no harm, except to the
 // tensor cores, which take all 32.
 void check_mask(Engine* e, const Warp& warp, const Thread& first, unsigned met) {
-  bool needs_all = first.warp_op == WarpOp::kMma || first.warp_op == WarpOp::kLdmatrix;
+  bool needs_all = first.warp_op == WarpOp::kMma || first.warp_op == WarpOp::kWgmmaWait || first.warp_op == WarpOp::kLdmatrix;
   unsigned gone = first.mask & ~warp.live & (needs_all ? ~0u : warp.existing);
   if (LIKELY(!gone)) return;
   Finding f{"exit_before_warp_function"};
@@ -291,6 +294,9 @@ bool try_meet(Engine* e, unsigned w, unsigned mask, bool by_exit) {
   }
   if (e->checks && need == warp.live) put_side_by_side(e, w);
   if (UNLIKELY(e->has_seen)) share_seen(e, lanes, static_cast<unsigned>(__builtin_popcount(warp.existing)), need);
+  if (e->hopper && first.warp_op == WarpOp::kSync) {
+    meet_clocks(e, lanes, static_cast<unsigned>(__builtin_popcount(warp.existing)), need);
+  }
   warp.waiting &= ~need;
   for (unsigned i = 0; i < kLanes; ++i) {
     if (!(need >> i & 1)) continue;
@@ -306,6 +312,7 @@ unsigned lanes_met() { return current_engine->thread->met; }
 // ---- deadlock: everybody waits and nobody can come
 
 std::string where_waiting(const Thread& t) {
+  if (t.state > State::kAtActiveMask) return where_hopper_waits(t);
   if (t.state == State::kAtBarrier) return format("at the __syncthreads() of line %d", t.site.line);
   return format("at %s of line %d (mask 0x%08x)", name_of(t.warp_op), t.site.line, t.mask);
 }
@@ -313,19 +320,24 @@ std::string where_waiting(const Thread& t) {
 void report_deadlock(Engine* e) {
   std::vector<std::pair<std::string, std::vector<Thread*>>> groups;
   for (auto& t : e->threads) {
-    if (t.state != State::kAtBarrier && t.state != State::kAtWarp) continue;
+    if (t.state == State::kReady || t.state == State::kDone) continue;
     std::string where = where_waiting(t);
     auto g = std::find_if(groups.begin(), groups.end(), [&](auto& x) { return x.first == where; });
     if (g == groups.end()) g = groups.insert(groups.end(), {where, {}});
     g->second.push_back(&t);
   }
-  Finding f{"deadlock"};
+  Finding f = e->hopper ? hopper_deadlock(e) : Finding{"deadlock"};
+  bool named = f.place.site.line;
+  if (!f.detail.empty()) f.detail += "\n    ";
+  bool first = true;
   for (auto& g : groups) {
-    f.detail += format("%s%zu thread%s (first: %s) wait%s %s", f.detail.empty() ? "" : "; ", g.second.size(),
+    f.detail += format("%s%zu thread%s (first: %s) wait%s %s", first ? "" : "; ", g.second.size(),
                        g.second.size() > 1 ? "s" : "", show(g.second[0]->index3).c_str(),
                        g.second.size() > 1 ? "" : "s", g.first.c_str());
+    first = false;
   }
   if (e->live < e->job->num_threads) f.detail += format("; %u have returned", e->job->num_threads - e->live);
+  if (named) fail(std::move(f));
   f.place = place_of(e, *groups[0].second[0]);
   if (groups.size() > 1) f.other = place_of(e, *groups[1].second[0]), f.has_other = true;
   fail(std::move(f));
@@ -367,6 +379,18 @@ void yield_turn(Engine* e) {
   else next_thread(e, true);
 }
 
+// The thread that runs waits for something else than a barrier of the block or a warp function.
+void wait_until_woken(Engine* e, State state, Site site) {
+  e->thread->state = state;
+  e->thread->site = site;
+  next_thread(e, true);
+}
+
+void wake(Engine* e, std::vector<Thread*>* threads) {
+  for (Thread* t : *threads) make_ready(e, t);
+  threads->clear();
+}
+
 // Lets the other lanes of this warp catch up.
 void start_sibling_or_yield(Engine* e) {
   make_ready(e, e->thread);
@@ -392,6 +416,8 @@ void run_block(Engine* e, long block) {
     t.warp_epoch = 0;
     t.copy_group = t.spins = 0;
     t.barrier_call = 0;
+    t.tick = 0;
+    t.follows_registers = false;
     t.log.clear();
     t.copies.clear();
   }
@@ -402,12 +428,14 @@ void run_block(Engine* e, long block) {
     e->warps[w].waiting = 0;
   }
   if (e->checks) start_block_order(e);
+  if (e->hopper) start_hopper(e);
   start_block_memory(e);
   Fiber* fiber = take_fiber(e);
   fiber->stack_pointer = new_stack(fiber->high, run_threads);
   e->thread = &e->threads[e->unstarted++];
   e->fiber = fiber;
   emu_switch_stack(&e->main_stack, fiber->stack_pointer);
+  if (e->hopper && !job->failed) end_hopper_block(e);
   if (e->checks) settle_block(e);
   if (e->checks && !job->failed) settle_unwritten_reads(e);
   e->thread = nullptr;

@@ -355,6 +355,7 @@ Engine* prepare_engine(Job* job) {
     e->threads[i].index3 = thread_index_of(job, i);
   }
   reset_shared(e, job->request->dynamic_shared);
+  e->hopper = hopper_of_launch();
   return e;
 }
 

@@ -7,6 +7,11 @@ namespace emu {
 
 Session session;
 
+void* map_zero_pages(size_t bytes) {  // null if there are none
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return p == MAP_FAILED ? nullptr : p;
+}
+
 namespace {
 
 constexpr size_t kArena = 1 << 20;
@@ -28,8 +33,8 @@ void* take_zero_pages(size_t bytes) {
     used_shadows.push_back(*it);
     spare_shadows.erase(it);
   } else {
-    void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) return nullptr;
+    void* p = map_zero_pages(bytes);
+    if (!p) return nullptr;
     used_shadows.push_back({static_cast<char*>(p), bytes});
   }
   return used_shadows.back().memory;

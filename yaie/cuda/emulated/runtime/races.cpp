@@ -129,9 +129,14 @@ __attribute__((noinline, cold)) bool report_race(Engine* e, const Target& target
                                                  unsigned size, const Stamp& earlier, int earlier_kind, const Readers& readers,
                                                  SharedArray* shared) {
   if (earlier_kind == kWrite && earlier.strength() == kAtomicStrength) earlier_kind = kAtomic;
+  if (e->hopper && is_known(e, earlier)) return false;
   if (is_polling(earlier, earlier_kind, now, kind, shared)) return false;
   if ((e->has_seen || !e->seen.empty()) && happens_before(e, earlier, now)) return false;
   Finding f = pair_finding(e, "race", target, now, kind, a, size, earlier, earlier_kind);
+  if (e->hopper) {
+    f.kind = name_async(e, &f, earlier, earlier_kind);
+    if (strcmp(f.kind, "race")) return add_finding(std::move(f)), true;
+  }
   const Stamp& last = readers.last;
   f.update = kind == kWrite && earlier_kind == kWrite && last.block == now.block && last.thread == now.thread &&
              last.barrier_epoch == now.barrier_epoch;

@@ -6,6 +6,7 @@
 //   access.cpp     every load and store of a checked kernel (access.h: the usual way): shared memory, cp.async
 //   races.cpp      two accesses that no barrier orders: what fences and flags order, and what is harmless
 //   module.cpp     the module that a kernel comes from: its segments and its variables
+//   hopper.h       what Hopper added: clocks.cpp, barriers.cpp, tma.cpp, wgmma.cpp
 //   sanitizer.cpp  the calls that the compiler puts in front of each load and store
 //   counters.cpp   sectors, bank conflicts and the trace of one warp
 //   launch.cpp     kernel launches, signals (bad addresses, time limit, Ctrl-C), worker threads
@@ -42,8 +43,10 @@ constexpr unsigned kRedZone = 1024;             // unused bytes after each share
 constexpr size_t kPage = 4096;
 
 enum class Space : uint8_t { kGlobal, kShared };
-enum class State : uint8_t { kUnstarted, kReady, kAtBarrier, kAtWarp, kAtActiveMask, kDone };
-enum class WarpOp : uint8_t { kSync, kShuffle, kBallot, kMatch, kReduce, kLdmatrix, kMma };
+enum class State : uint8_t {
+  kUnstarted, kReady, kAtBarrier, kAtWarp, kAtActiveMask, kAtMbarrier, kAtNamedBarrier, kAtWarpgroup, kAtRegisters, kDone
+};
+enum class WarpOp : uint8_t { kSync, kShuffle, kBallot, kMatch, kReduce, kLdmatrix, kMma, kWgmmaWait };
 enum Checks : unsigned { kBounds = 1, kRaces = 2, kCounters = 4 };
 
 std::string format(const char* pattern, ...) __attribute__((format(printf, 1, 2)));
@@ -69,11 +72,14 @@ struct Stamp {
   uint32_t block, pc;
   uint16_t thread, barrier_epoch, warp_epoch;
   uint16_t order;  // strength, and above its two bits how many fences the thread had passed
+  uint32_t tick;   // of the thread's clock (clocks.cpp)
 
   unsigned strength() const { return order & 3; }
   unsigned fences() const { return order >> 2; }
 };
 constexpr unsigned kMaxFences = (1u << 14) - 1;
+// A stamp's thread from here on is none: what TMA and wgmma do asynchronously (hopper.h). As far apart as warps.
+constexpr unsigned kFirstAgent = 2048;
 struct Readers {
   Stamp last, other;  // the last reader, and the last one that was another thread
 };
@@ -126,8 +132,42 @@ struct AsyncCopy {
   void* to;
   const void* from;
   unsigned bytes, source_bytes, group;
+  uint32_t pc, tick;
+};
+
+// What a thread, or whoever it tells, knows to have happened: up to which tick of each thread and agent; and of that, what
+// lies before a fence of the proxies.
+struct KnownTicks {
+  std::vector<uint32_t> seen, fenced;
+};
+
+struct HeldRegisters {  // by a wgmma that the thread has not waited for
+  Address begin, end;
+  uint32_t product;  // its number in the warpgroup
+  uint32_t pc;
+  bool accumulators;
+};
+struct RegisterCell {  // the last access to four bytes of a thread's own memory
+  uint32_t epoch_and_write;  // of wgmma_fence, times two
   uint32_t pc;
 };
+struct LastWait {  // for an mbarrier
+  Address barrier = 0;
+  unsigned parity = 0;
+  uint32_t phase = 0;  // that it was in
+  bool at_once = false;
+  Site site{};
+};
+struct Store {  // a TMA store that has not read its tile
+  const char* from;
+  TensorMap map;
+  int at[5];
+  unsigned bytes, group;
+  uint32_t pc;
+  Site site;
+};
+
+struct Hopper;
 
 // A flag was set (or a ticket drawn) by a thread that had fenced: see races.cpp.
 struct Release {
@@ -145,6 +185,7 @@ using Releases = std::vector<const Release*>;
 struct Fiber {
   void* stack_pointer;
   char *low, *high;
+  RegisterCell* registers = nullptr;  // of its stack, once it is asked for
 };
 
 struct Thread {
@@ -171,6 +212,17 @@ struct Thread {
   // what its fences order
   uint16_t device_fences, fence_barrier, fence_warp;
   Releases seen;  // flags of others that it has read
+  // Hopper: what its warpgroup's products hold, and what it waits for
+  uint32_t tick;
+  bool follows_registers;    // it has called wgmma_fence
+  uint32_t register_epoch;   // counts those calls
+  uint32_t products;         // that it has issued
+  std::vector<uint32_t> groups;  // ends of those that it has committed and not waited for
+  std::vector<HeldRegisters> held;
+  std::vector<Store> stores;
+  unsigned store_group, store_agent;
+  LastWait waited;
+  unsigned wanted;  // of what it waits for: a parity, a number of threads or of registers
 };
 
 struct Warp {
@@ -194,6 +246,7 @@ struct Job {
 };
 
 struct Doubts;  // races.cpp
+struct Finding;
 
 // Runs the blocks of one OS thread, one after another.
 struct Engine {
@@ -223,6 +276,7 @@ struct Engine {
   bool fenced, has_seen;  // some thread of the block has fenced, has read another's flag
   Releases seen;          // flags that all of the block have seen, through a barrier
   Doubts* doubts;
+  Hopper* hopper;  // null where the module has nothing of it
   // checking
   unsigned checks;
   uint64_t events;
@@ -238,6 +292,19 @@ struct Engine {
   pthread_t os_thread;
   std::vector<unsigned char> signal_stack;
 };
+
+// clocks.cpp, for kernels with what Hopper added
+Hopper* hopper_of_launch();  // null if the module that runs has nothing of it
+void start_hopper(Engine* e);
+void end_hopper_thread(Engine* e, Thread* t);
+void end_hopper_block(Engine* e);
+void meet_clocks(Engine* e, Thread* threads, unsigned n, unsigned lanes);  // those that meet know what each of them knows
+bool is_known(Engine* e, const Stamp& earlier);                        // to the thread that runs
+const char* name_async(Engine* e, Finding* f, const Stamp& earlier, int earlier_kind);  // of a race with an agent
+unsigned thread_of_agent(Engine* e, unsigned agent);
+void note_register_access(Engine* e, Address a, size_t size, int kind, uint32_t pc);
+std::string where_hopper_waits(const Thread& t);
+Finding hopper_deadlock(Engine* e);  // its kind is null if nobody waits there
 
 // races.cpp
 Doubts* new_doubts();
@@ -367,9 +434,12 @@ void run_block(Engine* engine, long block);
 void resume_main(Engine* engine) __attribute__((noreturn));
 void yield_turn(Engine* engine);
 void start_sibling_or_yield(Engine* engine);
+void wait_until_woken(Engine* engine, State state, Site site);
+void wake(Engine* engine, std::vector<Thread*>* threads);
 
 inline unsigned shift_for(unsigned item) { return item == 1 ? 0 : item == 2 ? 1 : 2; }  // of shadow cells
 void attach_shadow(Range* range, unsigned shift);
+void* map_zero_pages(size_t bytes);
 
 // Waits for the lanes in mask; returns their payloads, kPayload bytes apart.
 const unsigned char* meet(WarpOp op, unsigned mask, const void* in, unsigned bytes, Site site);

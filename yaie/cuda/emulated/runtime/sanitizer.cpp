@@ -54,6 +54,7 @@ static void on_bulk(const void* p, size_t bytes, int kind, Address return_addres
   if (!bytes) return;
   if (!e) return check_host_access(a, bytes, kind, return_address);
   if (!e->thread || !e->checks) return;
+  if (UNLIKELY(e->thread->follows_registers) && is_private(e, a)) note_register_access(e, a, bytes, kind, pc_of(return_address));
   bool is_shared = a - reinterpret_cast<Address>(e->arena) < e->arena_bytes;
   const SharedArray* s = is_shared ? find_array(e, a) : nullptr;
   const Range* r = is_shared || is_private(e, a) ? nullptr : find_range(e, a);

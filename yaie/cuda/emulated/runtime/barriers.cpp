@@ -1,0 +1,310 @@
+// mbarriers, named barriers and setmaxnreg: where the warps of a block wait for one another by roles.
+//
+// A phase of an mbarrier completes when its arrivals have come and the bytes announced have landed. They land when
+// somebody waits for that phase, or when an arrival for the next one comes.
+#include "hopper.h"
+
+namespace emu {
+namespace {
+
+bool has_passed(const Mbarrier& b, unsigned parity) { return (b.phase & 1) != parity; }
+
+void complete(Engine* e, Mbarrier& b) {
+  ++b.phase;
+  b.pending = b.count;
+  b.announced = 0;
+  join(b.completed, b.arriving);
+  b.arriving = KnownTicks();
+  // Loads that nobody announced: their bytes count in the phase that now begins.
+  for (auto& load : b.loads) {
+    load.stamp.tick = b.phase + 1;
+    auto a = reinterpret_cast<Address>(load.to);
+    SharedArray* s = e->hopper->follows_order ? array_around(e, a, load.bytes) : nullptr;
+    if (!s) continue;
+    for (size_t i = (a - s->begin) >> s->shift; i <= (a + load.bytes - 1 - s->begin) >> s->shift; ++i) {
+      if (s->writes[i].thread == load.stamp.thread) s->writes[i].tick = load.stamp.tick;
+    }
+  }
+  wake(e, &b.waiters);
+}
+
+// The loads whose bytes complete the phase: how many of the first ones; -1 if none do.
+int loads_needed(const Mbarrier& b) {
+  long bytes = b.bytes;
+  for (size_t n = 0;; ++n) {
+    if (bytes == 0) return static_cast<int>(n);
+    if (n == b.loads.size()) return -1;
+    bytes -= b.loads[n].bytes;
+  }
+}
+
+void arrive(Engine* e, Mbarrier& b, Site site) {
+  if (!b.pending) {  // the bytes are missing: what could land has by now
+    try_complete(e, b, true);
+  }
+  if (!b.pending) {
+    fail(finding_here(e, "mbarrier_arrivals", site,
+                      format("%s was made for %u arrival%s a phase, and in phase %u this is one more (%ld of %ld bytes are missing); %s",
+                             name_of_place(e, b.address).c_str(), b.count, b.count > 1 ? "s" : "", b.phase, b.bytes, b.announced,
+                             role_of(e, *e->thread).c_str())));
+  }
+  --b.pending;
+}
+
+}  // namespace
+
+void try_complete(Engine* e, Mbarrier& b, bool wanted) {
+  wanted |= !b.waiters.empty();
+  if (b.pending > b.deferred.size()) return;
+  if (!wanted && (!b.deferred.empty() || b.bytes)) return;
+  int loads = loads_needed(b);
+  if (loads < 0) return;
+  while (b.pending) {
+    DeferredArrival d = std::move(b.deferred.front());
+    b.deferred.erase(b.deferred.begin());
+    land_copies(e, d.thread, d.copies);
+    for (auto& other : b.deferred) {
+      if (other.thread == d.thread) other.copies -= std::min(other.copies, d.copies);
+    }
+    join(b.arriving, d.clock);
+    --b.pending;
+  }
+  for (int i = 0; i < loads; ++i) {
+    b.bytes -= b.loads[static_cast<size_t>(i)].bytes;
+    land(e, b.loads[static_cast<size_t>(i)]);
+  }
+  b.loads.erase(b.loads.begin(), b.loads.begin() + loads);
+  complete(e, b);
+}
+
+Mbarrier& mbarrier_at(Engine* e, uint64_t* barrier, const char* what, Site site) {
+  auto a = reinterpret_cast<Address>(barrier);
+  auto found = e->hopper->mbarriers.find(a);
+  if (found == e->hopper->mbarriers.end()) {
+    fail(finding_here(e, "mbarrier_not_initialised", site,
+                      format("%s of %s, which no mbarrier_init has made; %s", what, name_of_place(e, a).c_str(),
+                             role_of(e, *e->thread).c_str())));
+  }
+  Mbarrier& b = found->second;
+  if (e->hopper->follows_order && !b.reported && !knows(e, *e->thread, b.init)) {
+    b.reported = true;
+    Finding f = finding_here(e, "mbarrier_not_initialised", site,
+                             format("%s of %s by %s, which nothing makes wait for the mbarrier_init of line %d", what,
+                                    name_of_place(e, a).c_str(), role_of(e, *e->thread).c_str(), b.init_site.line));
+    f.other.block = e->block;
+    f.other.thread = e->threads[b.init.thread].index3;
+    f.other.site = b.init_site;
+    f.has_other = true;
+    add_finding(std::move(f));
+  }
+  return b;
+}
+
+// ---- who waits, in words, and why nobody comes
+
+std::string where_hopper_waits(const Thread& t) {
+  Engine* e = current_engine;
+  std::string role = role_of(e, t);
+  switch (t.state) {
+    case State::kAtMbarrier: {
+      const Mbarrier& b = e->hopper->mbarriers.at(t.waited.barrier);
+      return format("at the mbarrier_wait of line %d for %s, parity %u (in phase %u: %u of %u arrivals, %ld of %ld bytes), %s", t.site.line,
+                    name_of_place(e, b.address).c_str(), t.wanted, b.phase, b.count - b.pending, b.count, b.announced - b.bytes, b.announced,
+                    role.c_str());
+    }
+    case State::kAtNamedBarrier:
+      return format("at named barrier %u of line %d (%d of %d threads have come), %s", t.wanted, t.site.line,
+                    e->hopper->named[static_cast<int>(t.wanted)].come, e->hopper->named[static_cast<int>(t.wanted)].wanted, role.c_str());
+    case State::kAtRegisters: return format("at the setmaxnreg_inc of line %d for %u registers, %s", t.site.line, t.wanted, role.c_str());
+    default: return format("at the wgmma_wait of line %d for the rest of its warpgroup, %s", t.site.line, role.c_str());
+  }
+}
+
+Finding hopper_deadlock(Engine* e) {
+  const Thread* at[4] = {};
+  for (auto& t : e->threads) {
+    int which = t.state == State::kAtMbarrier ? 0 : t.state == State::kAtNamedBarrier ? 1 : t.state == State::kAtRegisters ? 2
+                : t.state == State::kAtWarpgroup ? 3 : -1;
+    if (which >= 0 && !at[which]) at[which] = &t;
+  }
+  Finding f{"deadlock"};
+  const Thread* t = nullptr;
+  for (auto& each : e->threads) {  // bytes that never come explain all others
+    if (each.state != State::kAtMbarrier) continue;
+    const Mbarrier& b = e->hopper->mbarriers.at(each.waited.barrier);
+    long started = 0;
+    for (auto& load : b.loads) started += load.bytes;
+    if (b.pending || !b.bytes) continue;
+    t = &each;
+    f.kind = "mbarrier_bytes";
+    f.detail = format("phase %u of %s waits for %ld bytes, and loads of %ld were started for it", b.phase, name_of_place(e, b.address).c_str(),
+                      b.bytes, started);
+    break;
+  }
+  if (!t && at[2]) t = at[2], f.kind = "registers", f.detail = format("%u registers of each thread are asked for, and %u are left for a warpgroup",
+                                                                       t->wanted, e->hopper->registers_left / kWarpgroup);
+  if (!t && at[3]) t = at[3], f.kind = "warpgroup_divergence", f.detail = "not all warps of the warpgroup issue this product";
+  if (!t && at[1]) {
+    t = at[1];
+    const NamedBarrier& b = e->hopper->named[static_cast<int>(t->wanted)];
+    f.kind = "named_barrier";
+    f.detail = format("named barrier %u waits for %d threads, and %d have come", t->wanted, b.wanted, b.come);
+  }
+  if (!t && at[0]) {
+    t = at[0];
+    const Mbarrier& b = e->hopper->mbarriers.at(t->waited.barrier);
+    f.kind = "mbarrier_deadlock";
+    f.detail = format("phase %u of %s (parity %u) has %u of %u arrivals", b.phase, name_of_place(e, b.address).c_str(), b.phase & 1,
+                      b.count - b.pending, b.count);
+  }
+  if (!t) return f;
+  f.place.block = e->block;
+  f.place.thread = t->index3;
+  f.place.site = t->site;
+  return f;
+}
+
+}  // namespace emu
+
+using namespace emu;
+
+EXPORT void emu_mbarrier_init(uint64_t* barrier, unsigned arrivals, Site site) {
+  Engine* e = current_engine;
+  begin_operation(e, site);
+  auto a = reinterpret_cast<Address>(barrier);
+  if (a - reinterpret_cast<Address>(e->arena) >= e->arena_bytes || a % 8 || !arrivals || arrivals >= 1u << 20) {
+    fail(finding_here(e, "mbarrier_not_initialised", site, "an mbarrier is 8 bytes of shared memory, aligned to 8, for 1 to 1048575 arrivals"));
+  }
+  uint32_t pc = pc_of(RETURN_ADDRESS);
+  if (e->checks) on_access(a, 8, kWrite, RETURN_ADDRESS, kAligned);
+  Mbarrier b;
+  b.address = a;
+  b.init = stamp_of(e, pc, kPlain);
+  b.init_site = site;
+  b.count = b.pending = arrivals;
+  b.agent = new_agent(e, e->thread);
+  e->hopper->mbarriers[a] = std::move(b);
+}
+
+EXPORT void emu_fence_mbarrier_init() {
+  Engine* e = current_engine;
+  for (auto& each : e->hopper->mbarriers) {
+    if (each.second.init.thread == e->thread->index) each.second.fenced = true;
+  }
+}
+
+EXPORT void emu_mbarrier_arrive(uint64_t* barrier, unsigned bytes, Site site) {
+  Engine* e = current_engine;
+  begin_operation(e, site);
+  Mbarrier& b = mbarrier_at(e, barrier, "an arrival", site);
+  arrive(e, b, site);
+  b.bytes += bytes;
+  b.announced += bytes;
+  publish(e, e->thread, &b.arriving);
+  try_complete(e, b, false);
+}
+
+EXPORT void emu_cp_async_mbarrier_arrive(uint64_t* barrier, Site site) {
+  Engine* e = current_engine;
+  begin_operation(e, site);
+  Mbarrier& b = mbarrier_at(e, barrier, "an arrival", site);
+  DeferredArrival d{e->thread, e->thread->copies.size(), {}};
+  publish(e, e->thread, &d.clock);
+  b.deferred.push_back(std::move(d));
+  if (b.deferred.size() > b.pending) {
+    fail(finding_here(e, "mbarrier_arrivals", site, format("%s was made for %u arrivals a phase, and this is one more",
+                                                           name_of_place(e, b.address).c_str(), b.count)));
+  }
+  try_complete(e, b, false);
+}
+
+EXPORT void emu_mbarrier_wait(uint64_t* barrier, unsigned parity, Site site) {
+  Engine* e = current_engine;
+  Thread* t = e->thread;
+  begin_operation(e, site);
+  Mbarrier& b = mbarrier_at(e, barrier, "a wait", site);
+  parity &= 1;
+  bool at_once = has_passed(b, parity);
+  t->waited = {b.address, parity, b.phase, at_once, site};
+  if (!at_once) try_complete(e, b, true);
+  while (!has_passed(b, parity)) {
+    b.waiters.push_back(t);
+    t->wanted = parity;
+    wait_until_woken(e, State::kAtMbarrier, site);
+  }
+  learn(e, t, b.completed);
+  learn_agent(e, t, b.agent, b.phase);
+}
+
+EXPORT void emu_named_barrier(int id, int threads, bool waits, Site site) {
+  Engine* e = current_engine;
+  Thread* t = e->thread;
+  begin_operation(e, site);
+  if (id < 0 || id > 15 || threads <= 0 || threads % static_cast<int>(kLanes) || threads > static_cast<int>(e->threads.size())) {
+    fail(finding_here(e, "named_barrier", site, format("barrier %d of %d threads: there are 0 to 15, each of a multiple of 32 threads, "
+                                                       "of which this block has %zu", id, threads, e->threads.size())));
+  }
+  NamedBarrier& b = e->hopper->named[id];
+  if (b.come && b.wanted != threads) {
+    Finding f = finding_here(e, "named_barrier", site, format("%s comes to barrier %d for %d threads, and %s came to it for %d",
+                                                              role_of(e, *t).c_str(), id, threads, role_of(e, *b.first).c_str(), b.wanted));
+    f.other = f.place;
+    f.other.thread = b.first->index3;
+    f.other.site = b.site;
+    f.has_other = true;
+    fail(std::move(f));
+  }
+  if (!b.come++) b.wanted = threads, b.first = t, b.site = site;
+  publish(e, t, &b.clock);
+  if (b.come < b.wanted) {
+    if (!waits) return;
+    b.waiters.push_back(t);
+    t->wanted = static_cast<unsigned>(id);
+    wait_until_woken(e, State::kAtNamedBarrier, site);
+    return;
+  }
+  if (waits) learn(e, t, b.clock);
+  for (Thread* other : b.waiters) learn(e, other, b.clock);
+  std::vector<Thread*> waiters = std::move(b.waiters);
+  b = NamedBarrier();
+  wake(e, &waiters);
+}
+
+// The block has what the compiler gave it at the launch. What one warpgroup gives up another may take.
+EXPORT void emu_setmaxnreg(int registers, bool more, Site site) {
+  Engine* e = current_engine;
+  Thread* t = e->thread;
+  begin_operation(e, site);
+  Hopper& h = *e->hopper;
+  Warpgroup& g = h.warpgroups[t->index / kWarpgroup];
+  auto wanted = static_cast<unsigned>(registers);
+  if (registers < 24 || registers > 256 || registers % 8) {
+    fail(finding_here(e, "registers", site, format("setmaxnreg of %d: 24 to 256 by eights", registers)));
+  }
+  if (!g.asking++) g.asking_site = site;
+  if (!same_place(g.asking_site, site)) {
+    fail(finding_here(e, "registers", site, format("all warps of a warpgroup change their registers together: %s is at line %d, others at line %d",
+                                                   role_of(e, *t).c_str(), site.line, g.asking_site.line)));
+  }
+  if (g.asking == 1 && (more ? wanted < g.registers : wanted > g.registers)) {
+    fail(finding_here(e, "registers", site, format("setmaxnreg_%s to %u, and %s has %u registers a thread", more ? "inc" : "dec", wanted,
+                                                   role_of(e, *t).c_str(), g.registers)));
+  }
+  if (g.asking == 1 && !more) {
+    h.registers_left += (g.registers - wanted) * kWarpgroup;
+    g.registers = wanted;
+    wake(e, &h.register_waiters);
+  }
+  while (more && g.registers < wanted) {
+    unsigned need = (wanted - g.registers) * kWarpgroup;
+    if (need <= h.registers_left) {
+      h.registers_left -= need;
+      g.registers = wanted;
+      break;
+    }
+    h.register_waiters.push_back(t);
+    t->wanted = wanted;
+    wait_until_woken(e, State::kAtRegisters, site);
+  }
+  if (g.asking == g.threads) g.asking = 0;
+}
