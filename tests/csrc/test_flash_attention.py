@@ -8,23 +8,32 @@ import math
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import yaie.cuda
 from yaie.kernels import api, ops
-from yaie.kernels.ops import attention
+from yaie.kernels.ops import attention, launching
 
 BACKEND = "cuda" if torch.cuda.is_available() else "emulator"
+HOPPER = (5, 6)  # rungs; on another GPU they cannot run
+ON_HOPPER = BACKEND == "emulator" or torch.cuda.get_device_capability() == (9, 0)
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}  # absolute
 HALVES = (torch.float16, torch.bfloat16)
-FILES = attention.Kernels.RUNGS["flash_attention"]
+FILES = {
+    rung: file for rung, file in attention.Kernels.RUNGS["flash_attention"].items() if ON_HOPPER or rung not in HOPPER
+}
 RUNGS = [
     pytest.param(rung, dtype, id=f"rung{rung}-{str(dtype)[6:]}")
     for rung in FILES
     for dtype in TOLERANCE
     if rung < 4 or dtype in HALVES
 ]
+
+
+def width_of(rung):
+    """A head_dim that a rung takes."""
+    return 64 if rung in HOPPER else 32
 
 
 def cumulative(lengths):
@@ -68,11 +77,14 @@ def run(query, key, value, q_lens, kv_lens, *, backend=BACKEND, rung=None, sourc
     return operations_of(backend, rung, sources, flags).flash_attention(*tensors, *lengths, **options).cpu()
 
 
-def error(rung, q_lens, kv_lens, *, heads=(2, 1), head_dim=32, dtype=torch.float32, causal=True, large=1.0, **options):
+def error(
+    rung, q_lens, kv_lens, *, heads=(2, 1), head_dim=None, dtype=torch.float32, causal=True, large=1.0, **options
+):
     """The largest difference from the oracle, in units of the tolerance; queries are normal draws times `large`.
 
     A score is a sum of head_dim products: for heads larger than 64 its rounding is allowed to grow with them.
     """
+    head_dim = head_dim or width_of(rung)
     query, key, value = inputs(q_lens, kv_lens, heads, head_dim, dtype)
     query *= large
     out = run(query, key, value, q_lens, kv_lens, rung=rung, causal=causal, **options)
@@ -96,6 +108,16 @@ def test_lengths_around_a_tile(rung, dtype):
 def test_head_dim(rung, dtype, head_dim):
     """Columns beyond head_dim take part in 80's tiles; 128 and 256 need more than 48 KB of shared memory (F7)."""
     assert error(rung, [19], [70], heads=(1, 1), head_dim=head_dim, dtype=dtype) <= 1
+
+
+@pytest.mark.parametrize("rung", [rung for rung in FILES if rung in HOPPER])
+def test_several_tiles_of_keys_and_queries(rung):
+    """A ring of stages that goes round more than once, tiles that are full (they come by TMA) and that are not, tiles
+    with and without a mask; rung 6 also takes several tiles of queries, one after the other, in a thread block."""
+    for q_lens, kv_lens in (([127], [128]), ([129, 300], [129, 300]), ([140], [700])):
+        for causal in (False, True):
+            for head_dim in (64, 128):
+                assert error(rung, q_lens, kv_lens, head_dim=head_dim, dtype=torch.float16, causal=causal) <= 1
 
 
 @pytest.mark.parametrize("heads", [(4, 1), (8, 2), (7, 1), (3, 3)], ids=str)
@@ -137,7 +159,7 @@ def test_large_logits(rung, dtype):
 def test_neighbours_do_not_leak(rung):
     """The tile at the end of a sequence reaches into the next one: NaN there must not come through as 0 * NaN."""
     lengths = [33, 20]
-    query, key, value = inputs(lengths, lengths, (1, 1), 32, torch.float16)
+    query, key, value = inputs(lengths, lengths, (1, 1), width_of(rung), torch.float16)
     for tensor in (query, key, value):
         tensor[33:] = math.nan
     out = run(query, key, value, lengths, lengths, rung=rung, causal=False)
@@ -147,7 +169,7 @@ def test_neighbours_do_not_leak(rung):
 
 @pytest.mark.parametrize("rung", list(FILES))
 def test_scale(rung):
-    """Rung 4 looks for the largest score before it scales, so a scale below 0 has to be treated."""
+    """Rungs 4 to 6 look for the largest score before they scale, so a scale below 0 has to be treated."""
     for scale in (0.5, -0.25, 0.0):
         assert error(rung, [18], [18], dtype=torch.float16, scale=scale) <= 1
 
@@ -159,12 +181,13 @@ lengths_of_a_batch = st.lists(st.tuples(st.integers(0, 70), st.integers(0, 70)),
 @given(
     lengths=lengths_of_a_batch.filter(lambda pairs: any(q for q, _ in pairs) and any(k for _, k in pairs)),
     heads=st.sampled_from([(1, 1), (2, 1), (3, 3)]),
-    head_dim=st.sampled_from([8, 24, 32, 72, 136]),
+    head_dim=st.sampled_from([8, 24, 32, 64, 72, 128, 136]),
     rung=st.sampled_from(RUNGS).map(lambda parameter: parameter.values),
     causal=st.booleans(),
 )
 def test_random_shapes(lengths, heads, head_dim, rung, causal):
     """Shapes that nobody thought of."""
+    assume(rung[0] not in HOPPER or head_dim in attention.HOPPER_HEAD_DIMS)
     q_lens, kv_lens = (list(column) for column in zip(*lengths, strict=True))
     assert error(rung[0], q_lens, kv_lens, heads=heads, head_dim=head_dim, dtype=rung[1], causal=causal) <= 1
 
@@ -199,6 +222,27 @@ def test_what_it_cannot_do_is_refused_by_name():
             run(*tensors, [4], [4], backend="emulator")
     with pytest.raises(api.BackendError, match="cannot do"):
         run(q, q, q, [4], [4], rung=4, backend="emulator")
+    with pytest.raises(api.BackendError, match=r"rung 6 .* head_dim 32 .*; rung 4 can"):
+        run(q.half(), q.half(), q.half(), [4], [4], rung=6, backend="emulator")
+
+
+def test_which_rung_computes(monkeypatch):
+    """Would catch kernels for Hopper on another card, where they do not compile, and a Hopper that goes without."""
+    halves, floats = (torch.bfloat16, 64, 1), (torch.float32, 64, 1)
+    monkeypatch.setattr(launching, "obstacle", lambda backend: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(yaie.cuda, "find_nvcc", lambda: "nvcc")
+    for capability, rung in (((8, 0), 4), ((9, 0), 6), ((10, 0), 4)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
+        kernels = ops.KernelOperations("cuda")
+        assert kernels.rungs["flash_attention"] == kernels.flash_rung(*halves) == rung
+        assert kernels.flash_rung(*floats) == 3
+        assert kernels.flash_rung(torch.bfloat16, 80, 1) == kernels.flash_rung(torch.bfloat16, 64, 200) == 4
+    assert ops.KernelOperations("emulator").rungs["flash_attention"] == 4
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(yaie.cuda, "find_nvcc", lambda: None)
+    monkeypatch.setattr(yaie.cuda, "find_prebuilt", lambda: None)
+    assert ops.KernelOperations("cuda").rungs["flash_attention"] == 4  # built for other cards, and no nvcc
 
 
 # --- what the rungs claim in their headers ------------------------------------------------------------------
@@ -215,12 +259,15 @@ def global_bytes(profile):
     return sum(line.bytes_moved for line in profile.lines if line.space == "global")
 
 
-@pytest.mark.parametrize("head_dim", [64, 128, 256])
-def test_rung_4_meets_no_bank_twice(head_dim):
-    """An unswizzled tile has 8-way conflicts at each ldmatrix."""
-    profile = profile_of(4, 130, head_dim=head_dim)
+@pytest.mark.parametrize(
+    ("rung", "head_dim", "instruction"),
+    [*((4, size, "ldmatrix_x4_trans") for size in (64, 128, 256)), (5, 128, "wgmma_ss"), (6, 128, "cp_async_16")],
+)
+def test_no_bank_is_met_twice(rung, head_dim, instruction):
+    """An unswizzled tile has 8-way conflicts at each ldmatrix, and where wgmma reads it."""
+    profile = profile_of(rung, 130, head_dim=head_dim)
     assert profile.bank_conflicts == 0
-    assert any("ldmatrix_x4_trans" in line.source for line in profile.lines)
+    assert any(instruction in line.source for line in profile.lines)
 
 
 def test_tiles_move_less_than_scores_in_memory():
@@ -238,6 +285,9 @@ def test_masked_tiles_are_skipped():
             copies = [line for line in profile.lines if line.space == "shared" and line.bytes_per_lane == 16]
             keys.append(sum(line.bytes for line in copies if line.operation == "load"))
         assert 0.5 < keys[1] / keys[0] < 0.68, rung
+    profiles = [profile_of(5, 4 * 128, causal=causal) for causal in (True, False)]
+    boxes = [sum(line.bytes for line in each.lines if "tma_load(slot" in line.source) for each in profiles]
+    assert boxes[0] / boxes[1] == 20 / 32  # of 8 tiles of rows by 4 of keys
 
 
 @pytest.mark.parametrize(("rung", "rows"), [(2, 32), (3, 64), (4, 128)])
@@ -252,12 +302,13 @@ def test_work_is_spread(rung, rows):
 
 # --- mutants: the guide's defects, put into a rung ----------------------------------------------------------
 
-RUNG_2, RUNG_4 = "flash_attention_2_tiles", "flash_attention_4_tensor_cores"
+RUNG_2, RUNG_4, RUNG_6 = "flash_attention_2_tiles", "flash_attention_4_tensor_cores", "flash_attention_6_overlap"
 WIPED = """    if (warp_max(score) == -INFINITY) {
         row = {-INFINITY, 0.0f}; rescale = 0.0f; return 0.0f;
     }
     if (most == -INFINITY) {"""
 KEYS_AS_ROWS = "lane % 16, chunk + lane / 16"  # as the left operand is read
+TAKE_OVER = "        yaie::wgmma_wait<0>();\n        yaie::wgmma_keep(sums);\n        rescale"
 MUTANTS = {  # the rung, the text, what takes its place, a length at which it is wrong, one at which it is right (or 0)
     "F1 a tile overwrites the one before": (RUNG_2, "sums[r][c] *= rescale;", "sums[r][c] = 0.0f;", 33, 32),
     "F1 sums of several maxima": (RUNG_2, "row.sum * rescale + warp_sum", "row.sum + warp_sum", 65, 32),
@@ -269,6 +320,9 @@ MUTANTS = {  # the rung, the text, what takes its place, a length at which it is
     "rows for columns of a fragment": (RUNG_4, "lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2", KEYS_AS_ROWS, 17, 0),
     "a copy not waited for": (RUNG_4, "yaie::cp_async_wait<0>();", "yaie::cp_async_wait<1>();", 17, 0),
     "no barrier": (RUNG_4, "    __syncthreads();  // all copies", "    // all copies", 130, 0),
+    "no swizzle of cp.async": (RUNG_6, "(chunk ^ row) % 8 * 16", "chunk % 8 * 16", 33, 0),
+    "the wrong 16 rows of values": (RUNG_6, "step * (2 * PATTERN_BYTES / 16)", "step * (PATTERN_BYTES / 16)", 33, 0),
+    "weights packed too early": (RUNG_6, TAKE_OVER, TAKE_OVER.replace("yaie::wgmma_wait<0>();", ""), 300, 0),
 }  # fmt: skip
 
 
@@ -278,7 +332,8 @@ def test_mutants_fail(name):
     rung, old, new, wrong_at, right_at = MUTANTS[name]
     file = f"flash_attention/{rung}.cu"
     text = (ops.CSRC / file).read_text()
-    text = text.replace('#include "problem.cuh"', (ops.CSRC / "flash_attention/problem.cuh").read_text())
+    for header in ("hopper.cuh", "problem.cuh"):
+        text = text.replace(f'#include "{header}"', (ops.CSRC / "flash_attention" / header).read_text())
     assert text.count(old) == 1
     dtype, head_dim = (torch.float32, 128) if rung == RUNG_2 else (torch.float16, 64)
     # Only what is asked for is compiled, for time: see csrc/common.cuh.

@@ -137,7 +137,8 @@ class Batch:
                 getattr(module(rung), rung)(*caches, None, self.out, *splits, shape)
         return self.out
 
-    def prefill(self, tile_tokens=None, tensor_cores=False):
+    def prefill(self, tile_tokens=None, rung=None):
+        """By a rung of flash attention, else by the kernel without tensor cores."""
         group = self.query.shape[1] // self.key_cache.shape[2]
         tile_tokens = tile_tokens or max(1, 16 // group)
         tiles, start = [], 0
@@ -148,10 +149,14 @@ class Batch:
         caches = self.query, self.key_cache, self.value_cache, self.tables
         on_card = on_device(torch.tensor(tiles, dtype=torch.int32))
         shape = self.shape(len(tiles), tile_tokens)
-        if tensor_cores:
-            launch = module("../flash_attention/flash_attention_4_tensor_cores").flash_attention_4_paged
-            sizes = (size for name, size in shape.items() if name not in ("num_splits", "split_tokens"))
-            launch(*caches, on_card, self.out, *sizes)
+        if rung:
+            file, name = paged_attention.Kernels.OVER_PAGES[rung]
+            sizes = [size for name, size in shape.items() if name not in ("num_splits", "split_tokens")]
+            more = []
+            if rung == 6:
+                more.append(on_device(torch.empty(1, dtype=torch.int32)))
+                sizes[2:2] = len(self.query), len(self.key_cache)
+            getattr(module(f"../{file.removesuffix('.cu')}"), name)(*caches, on_card, self.out, *more, *sizes)
         else:
             module("paged_prefill").paged_prefill(*caches, on_card, self.out, shape)
         return self.out
@@ -254,21 +259,30 @@ def test_prefill_after_a_cached_prefix(num_heads, num_kv_heads, dtype):
     )
     batch.check(batch.prefill(128))
     if dtype != torch.float32:
-        batch.check(batch.prefill(128, tensor_cores=True))
+        batch.check(batch.prefill(128, rung=4))
 
 
-@pytest.mark.parametrize(("tensor_cores", "tile_tokens"), [(False, 1), (False, 2), (False, 5), (True, 1), (True, 16)])
-def test_tiles_of_a_prefill(tensor_cores, tile_tokens):
+@pytest.mark.parametrize(("rung", "tile_tokens"), [(None, 1), (None, 2), (None, 5), (4, 1), (4, 16)])
+def test_tiles_of_a_prefill(rung, tile_tokens):
     """Tiles that leave warps without rows, and tiles that need several thread blocks."""
     batch = Batch([20], query_lens=[19], num_heads=11, num_kv_heads=1, head_dim=40, dtype=torch.float16)
-    batch.check(batch.prefill(tile_tokens, tensor_cores))
+    batch.check(batch.prefill(tile_tokens, rung))
+
+
+def needs_hopper():
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("this rung is for Hopper")
+
+
+SHAPES = [(1, 8, 2, 64), (7, 7, 1, 128), (16, 16, 1, 80), (16, 2, 2, 128), (3, 3, 1, 256), (256, 4, 4, 64)]
+FOR_HOPPER = [shape for shape in [*SHAPES, (48, 14, 2, 64)] if shape[-1] in (64, 128)]
 
 
 @pytest.mark.parametrize(
-    ("block_size", "num_heads", "num_kv_heads", "head_dim"),
-    [(1, 8, 2, 64), (7, 7, 1, 128), (16, 16, 1, 80), (16, 2, 2, 128), (3, 3, 1, 256), (256, 4, 4, 64)],
+    ("rung", "block_size", "num_heads", "num_kv_heads", "head_dim"),
+    [(rung, *shape) for rung, shapes in ((4, SHAPES), (6, FOR_HOPPER)) for shape in shapes],
 )
-def test_prefill_on_tensor_cores(block_size, num_heads, num_kv_heads, head_dim):
+def test_prefill_on_tensor_cores(rung, block_size, num_heads, num_kv_heads, head_dim):
     """Contexts of several tiles of keys, pages that begin anywhere in a tile, lengths around a tile, in one launch.
     What lies in the pages beyond a context is NaN: a key that no row sees must not come through as 0 * NaN."""
     batch = Batch(
@@ -280,7 +294,9 @@ def test_prefill_on_tensor_cores(block_size, num_heads, num_kv_heads, head_dim):
         head_dim=head_dim,
         dtype=torch.bfloat16,
     )
-    batch.check(batch.prefill(16, tensor_cores=True))
+    if rung == 6:
+        needs_hopper()
+    batch.check(batch.prefill(128 if rung == 6 else 16, rung))
 
 
 def test_what_a_smaller_build_leaves_out_is_refused(monkeypatch):
@@ -445,23 +461,25 @@ def test_mixed_batch_through_the_api(rung, table_dtype):
         batch.check(out)
 
 
-@pytest.mark.parametrize("rung", [2, 4])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("rung", "dtype"), [*((rung, dtype) for rung in (2, 4) for dtype in DTYPES), (5, DTYPES[1]), (6, DTYPES[2])]
+)
 def test_prefills_between_decodes(rung, dtype):
     """Prefills go to tensor cores, to the kernel for float32, or to a plainer rung of flash attention, for which pages
     are gathered; the decodes between them to their own kernel: a row of the wrong sequence, a page of nobody, or a
     decode that was overwritten."""
+    if rung >= 5:
+        needs_hopper()
     if rung == 4 and dtype == torch.float32:
         backend = BACKEND
     else:
         backend = ops.KernelOperations(BACKEND, rungs={"flash_attention": rung})
     query_lens = [1, 70, 0, 1, 140, 33]
-    batch = Batch(
-        [300, 90, 9, 17, 140, 50], query_lens=query_lens, num_heads=4, num_kv_heads=2, head_dim=32, dtype=dtype
-    )
+    shape = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 64 if rung >= 5 else 32}
+    batch = Batch([300, 90, 9, 17, 140, 50], query_lens=query_lens, **shape, dtype=dtype)
     pages = batch.tables, batch.context_lens
     plan = api.plan_attention(*pages, query_lens, batch.key_cache, backend=backend)
-    assert (plan.gathered is None) == (rung == 4)
+    assert (plan.gathered is None) == (rung in (4, 6))
     for scale in (None, -0.25, 0.0):
         batch.scale = batch.query.shape[-1] ** -0.5 if scale is None else scale
         caches = batch.key_cache, batch.value_cache
@@ -598,7 +616,7 @@ def test_any_shape(data):
         "dtype": draw(st.sampled_from(DTYPES)),
     }
     batch = Batch(context_lens, query_lens=query_lens, **options)
-    batch.check(batch.prefill(tensor_cores=options["dtype"] != torch.float32))
+    batch.check(batch.prefill(rung=4 if options["dtype"] != torch.float32 else None))
     batch = Batch(context_lens, **options)
     takes = batch.query.dtype != torch.float32 and options["head_dim"] <= 128
     for rung in (*RUNGS, TENSOR_CORES) if takes else RUNGS:

@@ -44,8 +44,11 @@ class Setting:
         return ops.operations(self.backend).module(source)
 
     def operations(self, operation: str) -> dict[str, ops.KernelOperations]:
-        """By the name of its launcher, each rung of an operation."""
-        rungs = ops.operations(self.backend).known_rungs[operation]
+        """By the name of its launcher, each rung of an operation that this device can run."""
+        kernels = ops.operations(self.backend)
+        rungs = kernels.known_rungs[operation]
+        if self.real:
+            rungs = {rung: launcher for rung, launcher in rungs.items() if kernels.is_for_this_card(launcher[0])}
         names = {rung: each if isinstance(each, str) else each[1] for rung, each in rungs.items()}
         return {names[rung]: ops.KernelOperations(self.backend, rungs={operation: rung}) for rung in rungs}
 

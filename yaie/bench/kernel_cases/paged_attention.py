@@ -92,9 +92,11 @@ def prefill(
         visible = torch.ones(new, context_len, dtype=torch.bool, device=setting.device).tril(context_len - new)
         return Work(
             ours={
-                "flash_attention_4_paged": functools.partial(
-                    kernels.paged_attention_forward, query, keys, values, tables, *lens, None, plan
+                rung.OVER_PAGES[number][1]: functools.partial(
+                    rung.paged_attention_forward, query, keys, values, tables, *lens, None, plan
                 )
+                for rung in setting.operations("flash_attention").values()
+                if (number := rung.rungs["flash_attention"]) in rung.OVER_PAGES
             },
             peers={"SDPA, no pages": lambda: sdpa(DTYPE)},
             wanted=lambda: sdpa(torch.float32),

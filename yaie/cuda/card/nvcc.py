@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
+from pathlib import Path
 
 FLAGS = ["-std=c++17", "-lineinfo", "--extended-lambda"]
 
@@ -16,6 +18,15 @@ def find_tool(name: str) -> str | None:
 
 def find_nvcc() -> str | None:
     return find_tool("nvcc")
+
+
+# A file that includes it has instructions of this architecture alone ("a": no later card has them).
+HOPPER_HEADER, HOPPER = "yaie_hopper.cuh", "9.0a"
+
+
+def needs_hopper(headers: Iterable[Path]) -> bool:
+    """Whether a file that includes these headers runs only on a card of compute capability 9.0."""
+    return any(header.name == HOPPER_HEADER for header in headers)
 
 
 def runs_on(architectures: list[str], capability: tuple[int, int]) -> bool:

@@ -13,6 +13,7 @@ from yaie.kernels.ops.launching import Backend, BackendError, Family, Launching,
 __all__ = ["attention_forward"]
 
 LARGEST_HEAD_DIM = 256  # as in csrc/flash_attention and csrc/paged_attention
+HOPPER_HEAD_DIMS, LARGEST_HOPPER_GROUP = (64, 128), 128  # of rungs 5 and 6
 
 
 class Torch(Family):
@@ -44,9 +45,12 @@ class Kernels(Launching):
             2: launching.named_as_file("flash_attention/flash_attention_2_tiles"),
             3: launching.named_as_file("flash_attention/flash_attention_3_registers"),
             4: launching.named_as_file("flash_attention/flash_attention_4_tensor_cores"),
+            # For Hopper, and for some shapes (see flash_rung); else rung 4.
+            5: launching.named_as_file("flash_attention/flash_attention_5_wgmma"),
+            6: launching.named_as_file("flash_attention/flash_attention_6_overlap"),
         }
     }
-    STEP_FILES = (RUNGS["flash_attention"][4][0],)
+    STEP_FILES = (RUNGS["flash_attention"][4][0], RUNGS["flash_attention"][6][0])
 
     def attention_forward(self, query, key, value, causal=True, scale=None):
         (num_seqs, q_len), kv_len = query.shape[:2], key.shape[1]
@@ -82,14 +86,11 @@ class Kernels(Launching):
         total_q, num_heads, head_dim = query.shape
         code = dtype_code(query, "flash attention takes")
         check_head_dim(head_dim, "flash attention")
-        best = 4 if query.dtype.itemsize == 2 else 3  # tensor cores take 16-bit types
-        rung = self.asked.get("flash_attention", best)
-        if rung > best:
-            raise BackendError(f"rung {rung} of flash attention cannot do {query.dtype}; rung {best} can")
+        rung = self.flash_rung(query.dtype, head_dim, num_heads // max(1, key.shape[1]))
         num_seqs = len(cu_seqlens_q) - 1
         if (most := max(num_seqs, num_heads)) > launching.MAX_GRID:
             raise BackendError(f"flash attention takes up to {launching.MAX_GRID} sequences and heads, not {most}")
-        if rung == 4:
+        if rung >= 4:
             query, scale = with_positive_scale(query, scale)
         scale = head_dim**-0.5 if scale is None else scale
         out = torch.empty_like(query, memory_format=torch.contiguous_format)
@@ -98,14 +99,37 @@ class Kernels(Launching):
         if rung == 1:  # the only one that keeps scores in memory
             tensors.append(query.new_empty(total_q, num_heads, max_kv_len, dtype=torch.float32))
             lengths.append(max_kv_len)
+        if rung == 6:
+            tensors.append(query.new_empty(1, dtype=torch.int32))  # counts the tiles that have been taken
+        if rung >= 5:
+            lengths += [total_q, len(key)]
         self.launch[Kernels.RUNGS["flash_attention"][rung]](
             *tensors, *lengths, num_heads, key.shape[1], head_dim, scale, int(causal), code
         )
         return out
 
+    def flash_rung(self, dtype: torch.dtype, head_dim: int, group: int) -> int:
+        """The rung that computes such an input: the one asked for, or the fastest for this card that can.
+
+        Args:
+            group: query heads that share a head of keys.
+
+        Raises:
+            BackendError: the rung that was asked for cannot.
+        """
+        if dtype.itemsize != 2:
+            best = 3  # tensor cores take 16-bit types
+        else:
+            best = 6 if head_dim in HOPPER_HEAD_DIMS and group <= LARGEST_HOPPER_GROUP else 4
+        rung = self.rungs["flash_attention"]
+        if rung > best and "flash_attention" in self.asked:
+            problem = f"{dtype} with head_dim {head_dim} and {group} heads on one of keys"
+            raise BackendError(f"rung {rung} of flash attention cannot do {problem}; rung {best} can")
+        return min(rung, best)
+
 
 def with_positive_scale(query: Tensor, scale: float | None) -> tuple[Tensor, float]:
-    """Query and scale of the same scores with a scale above 0: rung 4 looks for the largest score before it scales."""
+    """Query and scale of the same scores with a scale above 0: rungs 4 to 6 look for the largest score first."""
     if scale is None or scale > 0:
         return query, query.shape[-1] ** -0.5 if scale is None else scale
     return (-query, -scale) if scale < 0 else (torch.zeros_like(query), 1.0)

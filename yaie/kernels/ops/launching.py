@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import torch
 
 import yaie.cuda
+from yaie.cuda.card.nvcc import needs_hopper
+from yaie.cuda.source import read_source
 from yaie.kernels import checks, ops
 
 CSRC = Path(__file__).resolve().parents[3] / "csrc"
@@ -87,6 +89,10 @@ class Launching(Family):
         self._options = check, time_limit, tuple(flags)
         if unknown := [file for file in self.sources if not (CSRC / file).is_file()]:
             raise ValueError(f"sources are named by their path under csrc/, such as 'memory/copy_blocks.cu': {unknown}")
+        self.rungs |= {
+            name: max(rung for rung, (file, _) in rungs.items() if self.is_for_this_card(file))
+            for name, rungs in self.known_rungs.items()
+        } | self.asked
         self.chosen = {name: self.known_rungs[name][rung] for name, rung in self.rungs.items()}
         self.launch = _Launchers(self.module)
 
@@ -94,9 +100,15 @@ class Launching(Family):
         """The launchers of a file ("memory/copy_blocks.cu"); with the emulator also `profile()` of the last call."""
         return load(file, self.name, self.sources.get(file), *self._options)
 
+    def is_for_this_card(self, file: str) -> bool:
+        """Whether a file of csrc/ is written for the card that computes, or for all. One for Hopper is for no other
+        card; the emulator, too, runs it only where it is asked for."""
+        return not for_hopper(file) or (self.name == "cuda" and on_hopper(file))
+
     def prepare(self) -> None:
         """Compile what a step of the engine needs, several files at a time."""
         files = [file for family in type(self).__mro__ for file in vars(family).get("STEP_FILES", ())]
+        files = [file for file in files if self.is_for_this_card(file)]
         with ThreadPoolExecutor() as pool:
             list(pool.map(self.module, files))
 
@@ -119,6 +131,20 @@ def load(
     path = CSRC / file
     options = {"backend": backend, "check": check, "time_limit": time_limit, "flags": flags}
     return yaie.cuda.load(path, **options) if text is None else yaie.cuda.load(text, path=path, **options)
+
+
+@cache
+def for_hopper(file: str) -> bool:
+    """Whether a file of csrc/ has instructions of Hopper."""
+    return needs_hopper(read_source(CSRC / file).headers())
+
+
+def on_hopper(file: str) -> bool:
+    """Whether the present card is a Hopper, and a file of csrc/ that is for Hopper is built or can be."""
+    if not torch.cuda.is_available() or torch.cuda.get_device_capability() != (9, 0):
+        return False
+    prebuilt = yaie.cuda.find_prebuilt()
+    return bool(yaie.cuda.find_nvcc()) or (prebuilt is not None and file in prebuilt.SOURCES)
 
 
 @cache

@@ -37,8 +37,6 @@ SHARE_THAT_SATURATES = 0.8
 START_TOKENS = 64
 # Query heads that share a KV head, from which on decodes take tensor cores.
 FEWEST_HEADS_FOR_TENSOR_CORES = 5
-# The plainer rungs of flash attention want contiguous keys and values: pages are gathered for them.
-FIRST_RUNG_OVER_PAGES = 4
 
 
 class Torch(Family):
@@ -117,7 +115,10 @@ class Kernels(attention.Kernels, memory.Kernels):
         }
     }
     PREFILL = launching.named_as_file("paged_attention/paged_prefill")
-    PREFILL_16_BIT = attention.Kernels.RUNGS["flash_attention"][FIRST_RUNG_OVER_PAGES][0], "flash_attention_4_paged"
+    # The other rungs of flash attention want contiguous keys and values: pages are gathered for them.
+    OVER_PAGES = {
+        rung: (attention.Kernels.RUNGS["flash_attention"][rung][0], f"flash_attention_{rung}_paged") for rung in (4, 6)
+    }
     STEP_FILES = (RUNGS["paged_decode"][5][0], RUNGS["paged_decode"][6][0], PREFILL[0])
 
     def plan_attention(self, block_tables, context_lens, query_lens, key_cache):
@@ -141,7 +142,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             return plan
         ends = query_lens.cumsum()
         tiles = np.stack((decodes, ends[decodes] - 1, np.ones_like(decodes), context_lens[decodes]), axis=1)
-        if self.rungs["flash_attention"] < FIRST_RUNG_OVER_PAGES:
+        if self.rungs["flash_attention"] not in self.OVER_PAGES:
             plan.decode_tiles = on_device(tiles)
             prefills = np.flatnonzero(query_lens > 1)
             rows = map(slice, (ends - query_lens)[prefills].tolist(), ends[prefills].tolist())
@@ -215,10 +216,15 @@ class Kernels(attention.Kernels, memory.Kernels):
         if query.dtype.itemsize == 2:
             query, scale = attention.with_positive_scale(query, scale)
         for tiles in plan.prefill_tiles.split(launching.MAX_GRID):  # tiles are the third direction of the grid
-            pages = query, *caches, tables, tiles, out
+            pages = [query, *caches, tables, tiles, out]
             if query.dtype.itemsize == 2:
-                sizes = len(tiles), plan.tile_tokens, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1]
-                self.launch[Kernels.PREFILL_16_BIT](*pages, *sizes, scale, dtype_code(query, TAKES))
+                rung = self.flash_rung(query.dtype, head_dim, num_heads // num_kv_heads)
+                sizes = [len(tiles), plan.tile_tokens]
+                if rung == 6:
+                    pages.append(tiles.new_empty(1))  # counts the tiles that have been taken
+                    sizes += [len(query), len(caches[0])]
+                sizes += [num_heads, num_kv_heads, head_dim, block_size, tables.shape[1]]
+                self.launch[self.OVER_PAGES[rung]](*pages, *sizes, scale, dtype_code(query, TAKES))
             else:  # tensor cores take 16-bit types
                 shape = self._shape(Kernels.PREFILL, query, key_cache, plan, len(tiles), scale, (1, 1))
                 self.launch[Kernels.PREFILL](*pages, shape)
