@@ -18,6 +18,7 @@ import torch
 from yaie.kernels.checks import integer
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
+from yaie.kernels.ops.paged_attention import Pieces
 from yaie.models.batch import Batch
 
 Step = Callable[[], torch.Tensor]
@@ -141,5 +142,31 @@ class DecodeGraphs:
     def _step(self, static: Batch) -> torch.Tensor:
         tables, context_lens = static.block_tables.int(), static.context_lens.int()
         # Splits are chosen for the longest context there can be: what is captured must serve all shorter ones.
-        plan = self.operations.decode_plan(tables, context_lens, self.max_context_len, self.kv.key_cache[0])
+        pages = tables, context_lens, self.max_context_len, self.kv.key_cache[0]
+        plan = self.operations.decode_plan(*pages, self._pieces(len(tables)))
         return self.model(static, self.kv, self.operations, plan)
+
+    def _pieces(self, size: int) -> Pieces | None:
+        """The shared pages that the graph of a bucket reads once: none."""
+        return None
+
+
+class SharedPagesGraphs(DecodeGraphs):
+    """The same with a second graph for each bucket, for batches with pages that are to be read once: so others lose
+    nothing by it. Both read the same tensors."""
+
+    def __init__(self, plain: DecodeGraphs) -> None:
+        vars(self).update(vars(plain), replays={})
+        self.plain = plain
+        self._of_bucket: dict[int, Pieces] = {}
+
+    def run(self, batch: Batch) -> torch.Tensor:
+        if not batch.shared:
+            return self.plain.run(batch)
+        self._pieces(bucket_for(len(batch.query_lens), self.sizes)).set(batch.shared)
+        return super().run(batch)
+
+    def _pieces(self, size: int) -> Pieces:
+        if size not in self._of_bucket:
+            self._of_bucket[size] = Pieces(size, self.model.local.num_heads, self.kv.key_cache[0])
+        return self._of_bucket[size]

@@ -12,7 +12,7 @@ from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import BackendError, Operations
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
-from yaie.models.cuda_graph import DecodeGraphs
+from yaie.models.cuda_graph import DecodeGraphs, SharedPagesGraphs
 from yaie.parallel.group import ALONE, Group
 from yaie.parallel.ranks import Ranks
 from yaie.parallel.shards import local_config
@@ -108,7 +108,9 @@ class Shard:
         kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
         self.operations = self.operations or choose_operations(backend, self.model, kv)
         can_record = graphs and self.operations.name == "cuda"
-        recorded = DecodeGraphs(self.model, kv, self.operations, *graphs) if can_record else None
+        recorded = None
+        if can_record:
+            recorded = SharedPagesGraphs(DecodeGraphs(self.model, kv, self.operations, *graphs))
         self.runner = kind(self.model, kv, self.operations, recorded)
         return self.runner
 
