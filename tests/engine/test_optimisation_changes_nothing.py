@@ -24,7 +24,7 @@ import torch
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import paged
-from yaie.kernels.ops import TorchOperations
+from yaie.kernels.ops import KernelOperations, TorchOperations, paged_attention
 from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import DecodeGraphs, eager
 from yaie.models.llama import Llama
@@ -227,6 +227,27 @@ def test_engine_in_float32(name, backend, chunked, scarce, block_size):
     assert not padded or 8 in llm.runner.graphs.replays  # 6 sequences, 2 rows of padding
     assert (llm.stats()["preemptions"] > 0) == scarce
     assert llm.runner.operations.name == backend
+
+
+def test_shared_pages_on_kernels(monkeypatch):
+    """Would catch a graph of shared pages that replays those of an earlier step, when requests come and go; and a group
+    whose pages another request has got. (Kernels read pages once in 16-bit types only.)"""
+    monkeypatch.setattr(paged_attention, "LEAST_SAVED_BYTES", 1)
+    backend = "cuda" if torch.cuda.is_available() else "emulator"
+    prompts, results = prompts_of("random llama"), []
+    for rung in (1, 2):
+        operations = KernelOperations(backend, rungs={"shared_pages": rung})
+        model = model_of("random llama", torch.float16, "cuda" if backend == "cuda" else "cpu")
+        llm = LLM(model, backend=operations, block_size=4, num_blocks=200, max_num_seqs=4)
+        if backend == "emulator":
+            limits = 8, llm.max_model_len
+            llm.runner.graphs = DecodeGraphs(llm.model, llm.kv, operations, *limits, capture=eager)
+        results.append(answers(llm, prompts, together=True))
+        assert (llm.runner.graphs.with_shared_pages is not None) == (rung == 2)
+    (tokens, logits), (shared_tokens, shared_logits) = results
+    assert shared_tokens == tokens
+    for a, b in zip(logits, shared_logits, strict=True):
+        assert (a - b).abs().max() < 0.01 * a.abs().max()
 
 
 def test_draws_are_the_same_on_kernels():

@@ -119,11 +119,19 @@ class DecodeGraphs:
         # Contexts are not known yet while a graph is captured; there is a plan, so the host is not asked for them.
         self._static = {size: Batch(*(x[:size] for x in tensors), [1] * size, [0] * size) for size in self.sizes}
         self.replays: dict[int, Step] = {}
+        self.with_shared_pages: SharedPagesGraphs | None = None  # made when there are some
 
     def takes(self, batch: Batch) -> bool:
         """Whether every sequence of the batch has one new token, and there is a bucket for so many."""
         num_tokens = batch.token_ids.shape[0]
         return num_tokens == len(batch.query_lens) <= self.sizes[-1]
+
+    def for_batch(self, batch: Batch) -> "DecodeGraphs":
+        """Those that `run` the batch."""
+        if not batch.shared:
+            return self
+        self.with_shared_pages = self.with_shared_pages or SharedPagesGraphs(self)
+        return self.with_shared_pages
 
     def run(self, batch: Batch) -> torch.Tensor:
         """The hidden states `[num_seqs, hidden_size]` of a batch that it `takes`; the next run overwrites them."""
@@ -152,17 +160,14 @@ class DecodeGraphs:
 
 
 class SharedPagesGraphs(DecodeGraphs):
-    """The same with a second graph for each bucket, for batches with pages that are to be read once: so others lose
-    nothing by it. Both read the same tensors."""
+    """A second graph for each bucket of others, for batches with pages that are to be read once: so that those without
+    lose nothing. Both kinds read the same tensors."""
 
-    def __init__(self, plain: DecodeGraphs) -> None:
-        vars(self).update(vars(plain), replays={})
-        self.plain = plain
+    def __init__(self, others: DecodeGraphs) -> None:
+        vars(self).update(vars(others), replays={})
         self._of_bucket: dict[int, Pieces] = {}
 
     def run(self, batch: Batch) -> torch.Tensor:
-        if not batch.shared:
-            return self.plain.run(batch)
         self._pieces(bucket_for(len(batch.query_lens), self.sizes)).set(batch.shared)
         return super().run(batch)
 

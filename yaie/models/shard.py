@@ -12,7 +12,7 @@ from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import BackendError, Operations
 from yaie.models.batch import Batch
 from yaie.models.config import ModelConfig
-from yaie.models.cuda_graph import DecodeGraphs, SharedPagesGraphs
+from yaie.models.cuda_graph import DecodeGraphs
 from yaie.parallel.group import ALONE, Group
 from yaie.parallel.ranks import Ranks
 from yaie.parallel.shards import local_config
@@ -39,7 +39,7 @@ class Decoder:
         if batch.token_ids.device != self.kv.device:  # it has come from rank 0
             batch = batch.to(self.kv.device)
         if self.graphs is not None and self.graphs.takes(batch):
-            hidden = self.graphs.run(batch)
+            hidden = self.graphs.for_batch(batch).run(batch)
         else:
             hidden = self.model(batch, self.kv, self.operations)
         last = hidden if rows is None else hidden[to_device(torch.tensor(rows, dtype=torch.int64), self.kv.device)]
@@ -108,9 +108,7 @@ class Shard:
         kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
         self.operations = self.operations or choose_operations(backend, self.model, kv)
         can_record = graphs and self.operations.name == "cuda"
-        recorded = None
-        if can_record:
-            recorded = SharedPagesGraphs(DecodeGraphs(self.model, kv, self.operations, *graphs))
+        recorded = DecodeGraphs(self.model, kv, self.operations, *graphs) if can_record else None
         self.runner = kind(self.model, kv, self.operations, recorded)
         return self.runner
 

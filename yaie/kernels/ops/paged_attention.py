@@ -42,8 +42,8 @@ START_TOKENS = 64
 FEWEST_HEADS_FOR_TENSOR_CORES = 5
 # Rows of a product on tensor cores, which shared pages are read with: query heads of sequences that share them.
 SHARED_ROWS = 16
-# What reading shared pages once must save, for each layer. An estimate, not measured yet: 5 us of reading at 3 TB/s, for
-# a launch more, and parts that are written and read again.
+# What reading shared pages once must save for each layer, to pay for one more launch and for parts that are written and
+# read again. An estimate, not measured yet: what a card reads in 5 us, at 3 TB/s.
 LEAST_SAVED_BYTES = 16e6
 # Pieces of shared pages that a sequence can be in. Each is a part of its output in memory.
 MAX_PIECES_OF_SEQUENCE = 16
@@ -55,7 +55,7 @@ class Torch(Family):
     RUNGS = {"shared_pages": {1: "read for each sequence", 2: "read once for all that share them, where that pays"}}
 
     def least_saved_pages(self, key_cache: Tensor) -> int | None:
-        """How many pages a common reading must save to pay (`min_saved` of `paged.shared_pages`); None: it never does."""
+        """`min_saved` of `paged.shared_pages`, for what pays here; None: reading pages once never does."""
         return paged.least_saved_pages(key_cache.shape[1]) if self.rungs["shared_pages"] > 1 else None
 
     def plan_attention(
@@ -283,7 +283,8 @@ class Kernels(attention.Kernels, memory.Kernels):
             plan.pieces = Pieces(plan.num_decodes, query.shape[1], key_cache)
             plan.pieces.set(plan.shared)
         if plan.pieces is not None:
-            return self._decode_shared(query, caches, plan, scale, out)
+            self._decode_shared(query, caches, plan, scale, out)
+            return
         rung, tiles, tables = self.rungs["paged_decode"], plan.decode_tiles, plan.block_tables
         if rung == 6 and not tensor_cores_pay(query, key_cache, plan.num_decodes):
             rung = 5
@@ -307,7 +308,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             launch(query[rows], *caches, tables[seqs], lens.contiguous(), part, shape)
             out[rows] = part
 
-    def _decode_shared(self, query: Tensor, caches: tuple[Tensor, Tensor], plan: PagedPlan, scale, out: Tensor) -> None:
+    def _decode_shared(self, query: Tensor, caches: tuple, plan: PagedPlan, scale, out: Tensor) -> None:
         """Write the rows of `out`, all of them decodes, and read the plan's pieces once."""
         launcher, pieces = Kernels.RUNGS["shared_pages"][2], plan.pieces
         shape = self._shape(launcher, query, caches[0], plan, plan.num_decodes, scale, plan.few_splits)
