@@ -525,7 +525,7 @@ def tree_of_pages(block_size, per_level, own, num_kv_heads, head_dim, dtype):
 
 def by_each(query, caches, tables, lens):
     """In float64, where each sequence reads all its pages."""
-    sizes = {"block_size": caches.shape[2], "num_kv_heads": caches.shape[3], "shared": ()}
+    sizes = {"block_size": caches.shape[2], "num_kv_heads": caches.shape[3]}
     plan = paged.plan_attention(tables.cpu(), lens, None, **sizes)
     return paged.paged_attention(query.double().cpu(), *caches.double().cpu(), plan)
 

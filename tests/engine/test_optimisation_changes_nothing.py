@@ -168,7 +168,7 @@ def test_engine(name, reuse, batched, chunked, scarce, block_size, monkeypatch):
     overlap = (reuse + batched + chunked + scarce + (block_size == 1) + (name == "tiny")) % 2 == 1
     # So are shared pages read once or not.
     once = (chunked + scarce + (block_size == 1) + (name != "tiny")) % 2 == 0
-    monkeypatch.setattr(paged, "MIN_SAVED_TOKENS", 1)
+    monkeypatch.setattr(paged, "LEAST_SAVED_NUMBERS", 1)
     budget = (20 if block_size == 16 else 11) if chunked else 1000
     llm = LLM(
         model_of(name),

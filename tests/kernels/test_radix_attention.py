@@ -385,9 +385,9 @@ def paged_oracle(query, key_cache, value_cache, tables, context_lens, query_lens
     return torch.cat(outs)
 
 
-@given(st.data(), st.sampled_from([1, 20, 10**9]), st.sampled_from([1, 30, 8192]))
+@given(st.data(), st.sampled_from([1, 3, None]), st.sampled_from([1, 30, 8192]))
 @settings(max_examples=60, deadline=None)
-def test_paged_attention_of_mixed_batches(data, min_saved_tokens, max_gathered):
+def test_paged_attention_of_mixed_batches(data, min_saved, max_gathered):
     """Catches wrong pages, offsets, padding and merges when decode, prefill and shared prefixes meet in a batch.
 
     The plan with shared prefixes and the plain one must both give the oracle's numbers, and no NaN may leak
@@ -396,46 +396,41 @@ def test_paged_attention_of_mixed_batches(data, min_saved_tokens, max_gathered):
     query, key_cache, value_cache, tables, context_lens, query_lens = paged_batch(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paged, "MAX_GATHERED_TOKENS", max_gathered)
-        patch.setattr(paged, "MIN_SAVED_TOKENS", min_saved_tokens)
-        sizes = {"block_size": key_cache.shape[1], "num_kv_heads": 2}
+        sizes = {"block_size": key_cache.shape[1], "num_kv_heads": 2, "min_saved": min_saved}
         plan = paged.plan_attention(tables, context_lens, query_lens, **sizes)
     out = paged.paged_attention(query, key_cache, value_cache, plan)
     close(out, paged_oracle(query, key_cache, value_cache, tables, context_lens, query_lens))
 
 
 @pytest.mark.parametrize("query_lens", [[1, 1], [3, 3], [4, 4], [5, 2], [8, 8]])
-def test_shared_pages_that_hold_the_queries_themselves(query_lens, monkeypatch):
+def test_shared_pages_that_hold_the_queries_themselves(query_lens):
     """Catches a page shared as a prefix of queries that lie in it: they would see the tokens after them."""
     caches = rand(2, 6, 4, 2, 8)
     query, tables = rand(sum(query_lens), 4, 8, seed=1), torch.tensor([[3, 1], [3, 1]])
-    monkeypatch.setattr(paged, "MIN_SAVED_TOKENS", 1)
-    plan = paged.plan_attention(tables, [8, 8], query_lens, block_size=4, num_kv_heads=2)
+    plan = paged.plan_attention(tables, [8, 8], query_lens, block_size=4, num_kv_heads=2, min_saved=1)
     out = paged.paged_attention(query, *caches, plan)
     close(out, paged_oracle(query, *caches, tables, [8, 8], query_lens))
 
 
-def test_a_shared_prefix_is_read_once(monkeypatch):
+def test_a_shared_prefix_is_read_once():
     """Catches a plan that finds no group, so that the fast path is never taken, and one that copies per
     sequence.
     """
     tables = torch.tensor([[5, 6, 7, 0], [5, 6, 7, 1], [5, 6, 7, 2], [9, 8, 4, 3]])
     lens = [13, 14, 15, 16]
-    monkeypatch.setattr(paged, "MIN_SAVED_TOKENS", 24)
-    plan = paged.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1)
+    plan = paged.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1, min_saved=6)
     ((rows, table, num_tokens),) = plan.shared
     assert (rows.tolist(), table.tolist(), num_tokens) == ([0, 1, 2], [5, 6, 7], 12)
     assert sum(part.kv_rows.shape[-1] for part in plan.decode) == 16
-    monkeypatch.setattr(paged, "MIN_SAVED_TOKENS", 25)
-    unshared = paged.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1)
+    unshared = paged.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1, min_saved=7)
     assert unshared.shared == []
 
 
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(2, 2, 64), (4, 1, 80), (7, 1, 128), (16, 2, 64)])
 @pytest.mark.parametrize("block_size", [1, 16])
-def test_a_tree_of_shared_pages_in_float32(heads, kv_heads, head_dim, block_size, monkeypatch):
+def test_a_tree_of_shared_pages_in_float32(heads, kv_heads, head_dim, block_size):
     """Catches a level that is merged with the wrong rows or twice, at own lengths around a page: plain and shared must
     both be as near to the float64 oracle as sums of float32 in another order are (2e-6)."""
-    monkeypatch.setattr(paged, "MIN_SAVED_TOKENS", 1)
     per_level, own = 32 // block_size, [1, 15, 16, 17, 33, 16, 1]
     pages = iter(np.random.default_rng(0).permutation(400).tolist())
     root, left, right = ([next(pages) for _ in range(per_level)] for _ in range(3))
@@ -448,8 +443,9 @@ def test_a_tree_of_shared_pages_in_float32(heads, kv_heads, head_dim, block_size
     query = rand(7, heads, head_dim, seed=1, dtype=torch.float32)
     caches = rand(2, 400, block_size, kv_heads, head_dim, dtype=torch.float32)
     wanted = paged_oracle(query.double(), *caches.double(), tables, lens, [1] * 7)
-    for shared, num_shared in ((None, 3), ((), 0)):
-        plan = paged.plan_attention(tables, lens, None, block_size=block_size, num_kv_heads=kv_heads, shared=shared)
+    for min_saved, num_shared in ((1, 3), (None, 0)):
+        sizes = {"block_size": block_size, "num_kv_heads": kv_heads, "min_saved": min_saved}
+        plan = paged.plan_attention(tables, lens, None, **sizes)
         assert len(plan.shared) == num_shared
         for fast in (True, False):
             out = paged.paged_attention(query, *caches, plan, None, fast)

@@ -18,8 +18,9 @@ from yaie.kernels.checks import require
 
 # Tokens of KV gathered at once in a batched decode: measured, more falls out of a CPU's caches, fewer costs more calls.
 MAX_GATHERED_TOKENS = 8192
-# Reading shared pages separately costs about as much as gathering this many tokens (measured likewise).
-MIN_SAVED_TOKENS = 512
+# Reading shared pages separately costs about as much as gathering so many numbers of keys, and as many of values:
+# `python -m yaie.bench prefix`, see bench/results/LEDGER.md.
+LEAST_SAVED_NUMBERS = 2**18
 
 
 def gather_pages(cache: Tensor, block_table: Tensor, context_len: int) -> Tensor:
@@ -62,9 +63,9 @@ class AttentionPlan(NamedTuple):
     single: PagedKeys | None = None  # the whole batch, if it is one decode
 
 
-def least_saved_pages(block_size: int) -> int:
-    """How many pages must be read less by reading some separately, for that to pay here."""
-    return -(-MIN_SAVED_TOKENS // block_size)
+def least_saved_pages(key_cache: Tensor) -> int:
+    """`min_saved` of `shared_pages`, for what pays on a CPU."""
+    return -(-LEAST_SAVED_NUMBERS // key_cache[0].numel())
 
 
 class SharedPages(NamedTuple):
@@ -112,8 +113,12 @@ def plan_attention(
     block_size: int,
     num_kv_heads: int,
     shared: Sequence[SharedPages] | None = None,
+    min_saved: int | None = None,
 ) -> AttentionPlan:
-    """Decide what a batch over pages reads together; see `ops.paged_attention.Torch.plan_attention`."""
+    """Decide what a batch over pages reads together; see `ops.paged_attention.Torch.plan_attention`.
+
+    min_saved: for `shared_pages`, if what is shared is not known; None: nothing then
+    """
     if block_tables.shape[0] == 1 and (query_lens is None or int(query_lens[0]) == 1):
         num_tokens = int(context_lens[0])
         table = block_tables[0, : -(-num_tokens // block_size)]
@@ -127,12 +132,12 @@ def plan_attention(
     def on_device(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(block_tables.device)
 
-    if shared is None:
+    if shared is None and min_saved is not None:
         # Full blocks before the first query; nothing for a sequence that asks for nothing.
         shareable = np.where(query_lens > 0, (context_lens - query_lens) // block_size, 0)
-        shared = shared_pages(tables, shareable, least_saved_pages(block_size))
+        shared = shared_pages(tables, shareable, min_saved)
     parts, num_shared = [], np.zeros_like(context_lens)
-    for members, begin, end in shared:
+    for members, begin, end in shared or ():
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
         table = block_tables[int(members[0]), begin:end]
         parts.append(PagedKeys(on_device(rows), table, (end - begin) * block_size))

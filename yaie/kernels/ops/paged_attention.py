@@ -56,7 +56,7 @@ class Torch(Family):
 
     def least_saved_pages(self, key_cache: Tensor) -> int | None:
         """`min_saved` of `paged.shared_pages`, for what pays here; None: reading pages once never does."""
-        return paged.least_saved_pages(key_cache.shape[1]) if self.rungs["shared_pages"] > 1 else None
+        return paged.least_saved_pages(key_cache) if self.rungs["shared_pages"] > 1 else None
 
     def plan_attention(
         self,
@@ -75,9 +75,8 @@ class Torch(Family):
         shared: what sequences may read together, from `paged.shared_pages`; None: it is not known
         """
         sizes = {"block_size": key_cache.shape[1], "num_kv_heads": key_cache.shape[2]}
-        if self.rungs["shared_pages"] == 1:
-            shared = ()
-        return paged.plan_attention(block_tables, context_lens, query_lens, **sizes, shared=shared)
+        sharing = {"shared": shared, "min_saved": self.least_saved_pages(key_cache)}
+        return paged.plan_attention(block_tables, context_lens, query_lens, **sizes, **sharing)
 
     def decode_plan(
         self, block_tables: Tensor, context_lens: Tensor, max_context_len: int, key_cache: Tensor, pieces: Any = None
