@@ -76,13 +76,22 @@ class SharedPages(NamedTuple):
     end: int
 
 
+def reading_once_pays(num_pages: int, branches: np.ndarray, min_saved: int) -> bool:
+    """Whether `num_pages` pages that several sequences share should be read once for all of them.
+
+    Where they end the sequences branch: `branches` has for each way on the number of sequences that go it together (a
+    sequence that shares no further page is a branch of one). Left to itself, a branch reads these pages once if that
+    saves `min_saved` pages (at least 1), else each of its sequences does. So much must reading once for all save, too.
+    """
+    readers = np.where((branches - 1) * num_pages >= min_saved, 1, branches)
+    return bool((readers.sum() - 1) * num_pages >= min_saved)
+
+
 def shared_pages(block_tables: np.ndarray, num_shareable: np.ndarray, min_saved: int) -> list[SharedPages]:
     """What to read once, of `block_tables` `[num_seqs, max_blocks]`, of which the first `num_shareable` `[num_seqs]`
-    may be shared. Groups nest: the shared pages of a sequence follow one another from its first page on.
-
-    Sequences that agree up to a page branch there: into some that agree on the next page, and those that end. A branch
-    reads the pages before once if that alone saves `min_saved` pages or more, else each of its sequences does. Reading
-    them once for all branches must save as many pages again; if not, the branches have them among their own.
+    may be shared, where that pays (`reading_once_pays`). Groups nest: the shared pages of a sequence follow one another
+    from its first page on, those of a large group before those of a smaller one. Pages that it does not pay to read for
+    all are left to the branches, before their own.
     """
     found = []
     # Sequences, the first page that they do not read yet, and the page up to which they are known to agree.
@@ -94,11 +103,10 @@ def shared_pages(block_tables: np.ndarray, num_shareable: np.ndarray, min_saved:
             equal = (block_tables[members, end:limit] == block_tables[members[0], end:limit]).all(axis=0)
             end = limit if equal.all() else end + int(equal.argmin())
         longer = members[num_shareable[members] > end]
-        next_pages = block_tables[longer, end] if len(longer) else longer
+        next_pages = block_tables[longer, end] if len(longer) else longer  # no table may have so many
         _, branch, counts = np.unique(next_pages, return_inverse=True, return_counts=True)
-        once = (counts - 1) * (end - begin) >= min_saved
-        num_readers = len(members) - len(longer) + int(np.where(once, 1, counts).sum())
-        if end > begin and (num_readers - 1) * (end - begin) >= min_saved:
+        ended = np.ones(len(members) - len(longer), np.int64)
+        if reading_once_pays(end - begin, np.concatenate((counts, ended)), min_saved):
             found.append(SharedPages(members, begin, end))
             begin = end
         groups += [(longer[branch == i], begin, end + 1) for i in np.flatnonzero(counts > 1)]

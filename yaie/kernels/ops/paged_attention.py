@@ -205,7 +205,7 @@ class Kernels(attention.Kernels, memory.Kernels):
     }
     PREFILL = named_as_file("paged_attention/paged_prefill")
     PREFILL_16_BIT = attention.Kernels.RUNGS["flash_attention"][FIRST_RUNG_OVER_PAGES][0], "flash_attention_4_paged"
-    STEP_FILES = (RUNGS["paged_decode"][5][0], RUNGS["paged_decode"][6][0], PREFILL[0])
+    STEP_FILES = (RUNGS["paged_decode"][5][0], RUNGS["paged_decode"][6][0], RUNGS["shared_pages"][2][0], PREFILL[0])
 
     def least_saved_pages(self, key_cache):
         _, block_size, num_kv_heads, head_dim = key_cache.shape
