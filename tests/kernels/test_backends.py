@@ -175,7 +175,7 @@ def test_auto_falls_back_on_what_a_kernel_refuses(monkeypatch):
         monkeypatch.setattr(ops, "obstacle", lambda name: None)
         monkeypatch.setitem(ops.shared, "cuda", SimpleNamespace(silu_mul=kernel))
         monkeypatch.setitem(ops.shared, "torch", SimpleNamespace(silu_mul=lambda x: "by torch"))
-        return ops.checks.run(backend, "silu_mul", OnGpu, OnGpu)
+        return ops.launching.run(backend, "silu_mul", OnGpu, OnGpu)
 
     assert call(ops.BackendError("no float64")) == "by torch"
     with pytest.raises(ops.BackendError, match="no float64"):

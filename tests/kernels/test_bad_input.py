@@ -380,12 +380,6 @@ def inv_freq_row():
     )
 
 
-def dynamic_row():
-    good = {"head_dim": 8, "scaling": {"type": "dynamic", "factor": 2.0}, "max_position_embeddings": 64, "seq_len": 100}
-    kinds = {"max_position_embeddings": above_zero, "seq_len": lambda _: integer(_)[1:]}
-    return rope.rope_inv_freq, good, kinds, {"head_dim": [2]}
-
-
 def pool_row():
     good = {"num_blocks": 4, "block_size": 2, "num_heads": 2, "head_dim": 4, "dtype": torch.float32, "num_layers": 2}
     kinds = dict.fromkeys(("num_blocks", "block_size", "num_heads", "head_dim", "num_layers"), positive)
@@ -506,7 +500,6 @@ def rows():
         "RadixAttentionBlock": block_row(),
         "RadixAttentionBlock.forward": block_forward_row(),
         "rope_inv_freq": inv_freq_row(),
-        "rope_inv_freq dynamic": dynamic_row(),
         "KVCacheManager": pool_row(),
         "flatten": other_row(
             radix_ops.flatten, root=[prompts().root, None, 5, "x", prompts()], page_size=[1, *positive(0)]

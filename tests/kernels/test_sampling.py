@@ -157,11 +157,6 @@ def test_penalties():
     expected = torch.tensor([[2.0, -2.0, 1.0, 0.0], [2.0, -2.0, 2.0, 0.5]])
     probs = KERNEL.probabilities(logits, presence_penalty=[0.5, -1.0], **seen)
     close(probs, expected.softmax(-1))
-    masks = {
-        "prompt_tokens": torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0]]).bool(),
-        "output_tokens": torch.tensor([[0, 0, 0, 1], [0, 0, 1, 0]]).bool(),
-    }
-    assert torch.equal(KERNEL.probabilities(logits, presence_penalty=[0.5, -1.0], **masks), probs)
     assert torch.equal(KERNEL.probabilities(logits, **seen), KERNEL.probabilities(logits))
 
 
@@ -356,7 +351,6 @@ def test_other_bad_input():
         ("row 1: generator", lambda: KERNEL.sample(logits, generator=[generator, 7])),
         ("row 1: output_tokens", lambda: KERNEL.sample(logits, presence_penalty=1.0, output_tokens=[[1], [5]])),
         ("1 sequences for 2", lambda: KERNEL.sample(logits, presence_penalty=1.0, output_tokens=[[1]])),
-        ("mask of shape", lambda: KERNEL.sample(logits, presence_penalty=1.0, output_tokens=torch.ones(2, 4).bool())),
     ]:
         with pytest.raises(ValueError, match=match):
             call()

@@ -129,11 +129,6 @@ def test_entries_of_rope(where, change, named):
     refused(lambda: config_of(**{where: {**LLAMA3, **change}}), named)
 
 
-def test_two_numbers_to_a_head_cannot_be_scaled_dynamically():
-    """Catches a division by zero in the exponent."""
-    refused(lambda: config_of(head_dim=2, rope_scaling={"rope_type": "dynamic", "factor": 2.0}), "head_dim=2")
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [

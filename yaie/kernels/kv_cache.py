@@ -341,10 +341,8 @@ class KVCacheManager:
         return freed
 
     def _check_in_use(self, name: str, block_ids: Iterable[int]) -> list[int]:
-        block_ids = checks.integers(name, block_ids, least=-checks.LARGEST)
+        block_ids = checks.integers(name, block_ids, most=self.num_blocks - 1)
         for block_id in block_ids:
-            if not 0 <= block_id < self.num_blocks:
-                raise ValueError(f"block {block_id} is outside the pool of {self.num_blocks} blocks")
             if self.ref_counts[block_id] == 0:
                 raise ValueError(f"block {block_id} is free: its contents may be overwritten at any time")
         return block_ids

@@ -6,7 +6,6 @@ whatever the dtype of the inputs: half precision cannot tell neighbouring positi
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,8 @@ from torch import Tensor
 from yaie.kernels import checks
 from yaie.kernels.checks import require
 
-# The kinds of scaling and the entries that each needs in `rope_scaling`.
+# The kinds of scaling and the entries that each needs in `rope_scaling`. Sources: `llama3` from the Llama 3.1 release;
+# `dynamic` (NTK-aware) scales texts that are longer than those of training, where the engine ends: here it is nothing.
 SCALINGS = {
     "default": (),
     "linear": ("factor",),
@@ -23,26 +23,14 @@ SCALINGS = {
 }
 
 
-def rope_inv_freq(
-    head_dim: int,
-    theta: float = 10000.0,
-    scaling: Mapping | None = None,
-    *,
-    max_position_embeddings: int | None = None,
-    seq_len: int | None = None,
-) -> Tensor:
-    """Inverse frequencies in radians per position, `[head_dim / 2]`, float32. ValueError: an odd head_dim; a type, or
-    an entry of `scaling`, that this function does not implement.
+def rope_inv_freq(head_dim: int, theta: float = 10000.0, scaling: Mapping | None = None) -> Tensor:
+    """Inverse frequencies in radians per position, `[head_dim / 2]`, float32, for texts no longer than in training.
 
-    scaling: `rope_scaling` (or `rope_parameters`) of a Hugging Face configuration
-    max_position_embeddings, seq_len: only for `dynamic`: the context length of training, and the longest sequence that
-        these frequencies must serve; up to the former nothing is scaled
-
-    Source: `llama3` from the Llama 3.1 release; `dynamic` is NTK-aware scaling.
+    `scaling` is `rope_scaling` (or `rope_parameters`) of a Hugging Face configuration. ValueError: an odd head_dim; a
+    type, or an entry of `scaling`, that this function does not implement.
     """
     pairs = checks.is_integer(head_dim) and 0 < head_dim <= 65536 and head_dim % 2 == 0
     require(pairs, "RoPE rotates pairs of numbers: head_dim must be even, positive and at most 65536", head_dim)
-    _positive("theta", theta)
     require(isinstance(scaling, Mapping | None), "scaling must be a mapping or None", scaling)
     scaling = dict(scaling or {})
     kinds = [scaling.pop(name) for name in ("rope_type", "type") if name in scaling]
@@ -51,30 +39,19 @@ def rope_inv_freq(
     require(known, f"rope_type {kind!r} is not supported; supported: {', '.join(SCALINGS)}")
     require(scaling.pop("rope_theta", theta) == theta, f"scaling has another rope_theta than theta={theta}")
     require(set(scaling) == set(SCALINGS[kind]), f"rope_type {kind!r} needs entries {SCALINGS[kind]}", list(scaling))
-    for name, value in scaling.items():
-        _positive(f"scaling[{name!r}]", value)
-    factor = scaling.get("factor", 1.0)
-    if kind == "dynamic":
-        _positive("max_position_embeddings", max_position_embeddings)
-        seq_len = checks.integer("seq_len", 0 if seq_len is None else seq_len)
-        require(head_dim > 2, "rope_type 'dynamic' needs a head_dim above 2")
-        stretch = max(1.0, seq_len / max_position_embeddings)
-        theta = theta * (factor * stretch - (factor - 1)) ** (head_dim / (head_dim - 2))
+    for name, value in {"theta": theta, **scaling}.items():
+        require(checks.is_number(value) and value > 0, f"{name} must be a finite number above 0", value)
     inv_freq = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     if kind == "linear":
-        return inv_freq / factor
+        return inv_freq / scaling["factor"]
     if kind == "llama3":
         # Long waves are slowed down by `factor`, short ones kept, those in between blended.
         low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
         require(low < high, f"scaling must have low_freq_factor < high_freq_factor, got {low} and {high}")
         waves_in_context = scaling["original_max_position_embeddings"] * inv_freq / (2 * math.pi)
         keep = ((waves_in_context - low) / (high - low)).clamp(0, 1)
-        return (1 - keep) * inv_freq / factor + keep * inv_freq
+        return (1 - keep) * inv_freq / scaling["factor"] + keep * inv_freq
     return inv_freq
-
-
-def _positive(name: str, value: Any) -> None:
-    require(checks.is_number(value) and value > 0, f"{name} must be a finite number above 0", value)
 
 
 def rope_cos_sin(positions: Tensor, inv_freq: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from yaie.kernels.devices import to_device
 
 Parameter = float | Sequence[float] | Tensor
 Generators = torch.Generator | Sequence[torch.Generator | None] | None
-Tokens = Sequence[Sequence[int]] | Tensor  # ids for each row, or a bool mask [num_seqs, vocab_size]
+Tokens = Sequence[Sequence[int]] | Tensor | None  # ids for each row
 
 # --- the steps: each on logits [num_seqs, vocab_size], float32, with parameters [num_seqs]; dropped is -inf --
 
@@ -192,8 +192,8 @@ def prepare(
     min_p: Parameter = 0.0,
     repetition_penalty: Parameter = 1.0,
     presence_penalty: Parameter = 0.0,
-    prompt_tokens: Tokens | None = None,
-    output_tokens: Tokens | None = None,
+    prompt_tokens: Tokens = None,
+    output_tokens: Tokens = None,
 ) -> tuple[Tensor, Settings]:
     """All that comes before the filters, checked: `[num_seqs, vocab_size]` float32, and the settings of each row."""
     checks.tensor("logits", logits)
@@ -210,17 +210,13 @@ def prepare(
 
 
 def penalised(
-    logits: Tensor,
-    repetition_penalty: Sequence[float],
-    presence_penalty: Sequence[float],
-    prompt_tokens: Tokens | None,
-    output_tokens: Tokens | None,
+    logits: Tensor, repetition: Sequence[float], presence: Sequence[float], prompt_tokens: Tokens, output_tokens: Tokens
 ) -> Tensor:
     """Logits `[num_seqs, vocab_size]` after the penalties of each row; the same tensor where no row has any."""
-    if all(r == 1 for r in repetition_penalty) and all(p == 0 for p in presence_penalty):
+    if all(r == 1 for r in repetition) and all(p == 0 for p in presence):
         return logits
     occurrences = (_occurrences(tokens, logits) for tokens in (prompt_tokens, output_tokens))
-    both = (torch.tensor(x, device=logits.device, dtype=torch.float32) for x in (repetition_penalty, presence_penalty))
+    both = (torch.tensor(penalty, device=logits.device, dtype=torch.float32) for penalty in (repetition, presence))
     return apply_penalties(logits.float(), *occurrences, *both)
 
 
@@ -352,13 +348,11 @@ def check_generators(generator: Generators, num_seqs: int) -> None:
         checks.require(right, f"row {row}: generator must be a torch.Generator or None", entry)
 
 
-def _check_tokens(name: str, tokens: Tokens | None, logits: Tensor) -> None:
+def _check_tokens(name: str, tokens: Tokens, logits: Tensor) -> None:
     num_seqs, vocab_size = logits.shape
     if isinstance(tokens, Tensor):
         checks.tensor(name, tokens)
-    if isinstance(tokens, Tensor) and tokens.dtype == torch.bool:
-        checks.require(tokens.shape == logits.shape, f"{name} must be a mask of shape {list(logits.shape)}", tokens)
-    elif tokens is not None:
+    if tokens is not None:
         several = isinstance(tokens, Sequence | np.ndarray | Tensor) and not isinstance(tokens, str | bytes)
         checks.require(several, f"{name} must be a sequence of token ids per row", tokens)
         alike = len(tokens) == num_seqs
@@ -369,10 +363,8 @@ def _check_tokens(name: str, tokens: Tokens | None, logits: Tensor) -> None:
             checks.require(known, f"row {row}: {name} has ids outside the vocabulary of {vocab_size}")
 
 
-def _occurrences(tokens: Tokens | None, logits: Tensor) -> Tensor:
+def _occurrences(tokens: Tokens, logits: Tensor) -> Tensor:
     """Which tokens occur in each row, `[num_seqs, vocab_size]`, bool."""
-    if isinstance(tokens, Tensor) and tokens.dtype == torch.bool:
-        return tokens.to(logits.device)
     seen = np.zeros(logits.shape, dtype=bool)
     for row, ids in enumerate(() if tokens is None else tokens):
         seen[row, np.asarray(ids, dtype=np.int64)] = True

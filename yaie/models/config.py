@@ -97,10 +97,8 @@ class ModelConfig:
             raise UnsupportedModelError(f"head_dim={self.head_dim}, {given}: {error!s:.200}") from None
 
     def inv_freq(self):
-        """Inverse frequencies of RoPE, `[head_dim / 2]`. `dynamic` scaling begins where the engine ends."""
-        return rope_inv_freq(
-            self.head_dim, self.rope_theta, self.rope_scaling, max_position_embeddings=self.max_position_embeddings
-        )
+        """Inverse frequencies of RoPE, `[head_dim / 2]`."""
+        return rope_inv_freq(self.head_dim, self.rope_theta, self.rope_scaling)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "ModelConfig":

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from yaie.kernels import attention
 from yaie.kernels.checks import FLOATS, Sizes, flag, integers, number, require
-from yaie.kernels.ops.checks import Backend, checked, run
-from yaie.kernels.ops.launching import MAX_GRID, BackendError, Family, Launching, aligned, dtype_code, named_as_file
+from yaie.kernels.ops import launching
+from yaie.kernels.ops.launching import Backend, BackendError, Family, Launching, aligned, checked, dtype_code, run
 
 __all__ = ["attention_forward"]
 
@@ -40,10 +40,10 @@ class Torch(Family):
 class Kernels(Launching):
     RUNGS = {
         "flash_attention": {
-            1: named_as_file("flash_attention/flash_attention_1_naive"),
-            2: named_as_file("flash_attention/flash_attention_2_tiles"),
-            3: named_as_file("flash_attention/flash_attention_3_registers"),
-            4: named_as_file("flash_attention/flash_attention_4_tensor_cores"),
+            1: launching.named_as_file("flash_attention/flash_attention_1_naive"),
+            2: launching.named_as_file("flash_attention/flash_attention_2_tiles"),
+            3: launching.named_as_file("flash_attention/flash_attention_3_registers"),
+            4: launching.named_as_file("flash_attention/flash_attention_4_tensor_cores"),
         }
     }
     STEP_FILES = (RUNGS["flash_attention"][4][0],)
@@ -87,8 +87,8 @@ class Kernels(Launching):
         if rung > best:
             raise BackendError(f"rung {rung} of flash attention cannot do {query.dtype}; rung {best} can")
         num_seqs = len(cu_seqlens_q) - 1
-        if (most := max(num_seqs, num_heads)) > MAX_GRID:
-            raise BackendError(f"flash attention takes up to {MAX_GRID} sequences and heads, not {most}")
+        if (most := max(num_seqs, num_heads)) > launching.MAX_GRID:
+            raise BackendError(f"flash attention takes up to {launching.MAX_GRID} sequences and heads, not {most}")
         if rung == 4:
             query, scale = with_positive_scale(query, scale)
         scale = head_dim**-0.5 if scale is None else scale

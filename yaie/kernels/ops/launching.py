@@ -1,5 +1,7 @@
-"""How a file of csrc/ becomes launchers: loaded when it is first needed, and each looked up once."""
+"""What families of operations share: rungs, launchers of csrc/ (each file loaded when it is first needed), and the way
+from a function that checks its arguments to the backend that computes."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -9,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 import yaie.cuda
-from yaie.kernels import checks
+from yaie.kernels import checks, ops
 
 CSRC = Path(__file__).resolve().parents[3] / "csrc"
 MAX_GRID = 65535  # blocks in its second and third direction: CUDA C++ Programming Guide, compute capabilities
@@ -42,6 +44,9 @@ class Family:
                 there = ", ".join(f"{each} {sorted(rungs)}" for each, rungs in self.known_rungs.items())
                 raise ValueError(f"there is no rung {rung!r} of {name!r}; there are {there}")
         self.rungs = {name: max(rungs) for name, rungs in self.known_rungs.items()} | self.asked
+
+
+Backend = str | Family  # "auto", the name of a backend, or its operations
 
 
 class _Launchers(dict[Launcher, Callable[..., None]]):
@@ -144,3 +149,37 @@ def aligned(tensor: torch.Tensor) -> torch.Tensor:
     """Contiguous, and at an address from which 16 bytes can be read at once."""
     tensor = tensor.contiguous()
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
+
+
+def checked(contract: Any) -> Callable[[Callable], Callable]:
+    """Adds what its namesake in `contract` (a class or a module) says about itself to what a function says."""
+
+    def add(function: Callable) -> Callable:
+        said = inspect.getdoc(getattr(contract, function.__name__)), function.__doc__
+        function.__doc__ = "\n\n".join(filter(None, said))
+        return function
+
+    return add
+
+
+def run(backend: Backend, operation: str, tensor: torch.Tensor, *arguments: Any) -> Any:
+    """Call an operation of the backend that computes for tensors where `tensor` is."""
+    return found(backend, operation, tensor)(*arguments)
+
+
+def found(backend: Backend, operation: str, tensor: torch.Tensor) -> Callable:
+    """What `run` calls."""
+    if not isinstance(backend, str):
+        known = callable(getattr(backend, operation, None))
+        checks.require(known, "backend must be a name or the operations of a backend", backend)
+        return getattr(backend, operation)
+    name = ops.resolve(backend, tensor.is_cuda, ops.obstacle)
+    kernels, by_torch = (getattr(ops.operations(each), operation) for each in (name, "torch"))
+
+    def where_kernels_refuse(*arguments: Any) -> Any:
+        try:
+            return kernels(*arguments)
+        except BackendError:
+            return by_torch(*arguments)
+
+    return where_kernels_refuse if backend == "auto" and name != "torch" else kernels

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from yaie.kernels import paged
 from yaie.kernels.checks import INTEGERS, Sizes, aligned_cache, indices, integer, require, writable
-from yaie.kernels.ops.checks import Backend, checked, run
-from yaie.kernels.ops.launching import Family, Launching, aligned
+from yaie.kernels.ops.launching import Backend, Family, Launching, aligned, checked, run
 
 __all__ = ["copy_blocks", "gather_pages", "reshape_and_cache"]
 

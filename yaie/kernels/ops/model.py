@@ -7,8 +7,7 @@ from torch import Tensor
 from yaie.kernels import model_ops
 from yaie.kernels import rope as rotary
 from yaie.kernels.checks import FLOATS, INTEGERS, Sizes, describe, indices, number, require, writable
-from yaie.kernels.ops.checks import Backend, checked, run
-from yaie.kernels.ops.launching import Family, Launching, dtype_code
+from yaie.kernels.ops.launching import Backend, Family, Launching, checked, dtype_code, run
 
 __all__ = ["embedding", "rms_norm", "rope", "silu_mul"]
 

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from yaie.kernels import paged
 from yaie.kernels.checks import FLOATS, Sizes, number, require
-from yaie.kernels.ops import attention, memory
-from yaie.kernels.ops.checks import Backend, checked, run
-from yaie.kernels.ops.launching import MAX_GRID, BackendError, Family, Launcher, aligned, dtype_code, named_as_file
+from yaie.kernels.ops import attention, launching, memory
+from yaie.kernels.ops.launching import Backend, BackendError, Family, Launcher, aligned, checked, dtype_code, run
 from yaie.kernels.paged import SharedPages
 
 __all__ = ["paged_attention_forward", "plan_attention"]
@@ -191,19 +190,25 @@ class PagedPlan:
 class Kernels(attention.Kernels, memory.Kernels):
     RUNGS = {
         "paged_decode": {
-            1: named_as_file("paged_attention/paged_decode_1_thread_per_head"),
-            2: named_as_file("paged_attention/paged_decode_2_warp_per_head"),
-            3: named_as_file("paged_attention/paged_decode_3_grouped"),
-            4: named_as_file("paged_attention/paged_decode_4_split_kv"),
-            5: named_as_file("paged_attention/paged_decode_5_async"),  # 16-bit types; its file has rung 4 for others
-            6: named_as_file("paged_attention/paged_decode_6_tensor_cores"),  # see tensor_cores_pay; else rung 5
+            1: launching.named_as_file("paged_attention/paged_decode_1_thread_per_head"),
+            2: launching.named_as_file("paged_attention/paged_decode_2_warp_per_head"),
+            3: launching.named_as_file("paged_attention/paged_decode_3_grouped"),
+            4: launching.named_as_file("paged_attention/paged_decode_4_split_kv"),
+            5: launching.named_as_file(
+                "paged_attention/paged_decode_5_async"
+            ),  # 16-bit types; its file has rung 4 for others
+            6: launching.named_as_file(
+                "paged_attention/paged_decode_6_tensor_cores"
+            ),  # see tensor_cores_pay; else rung 5
         },
         "shared_pages": {
             1: "read by the rung of paged_decode, for each sequence",
-            2: named_as_file("paged_attention/paged_decode_shared"),  # 16-bit types, head_dim up to 128; else rung 1
+            2: launching.named_as_file(
+                "paged_attention/paged_decode_shared"
+            ),  # 16-bit types, head_dim up to 128; else rung 1
         },
     }
-    PREFILL = named_as_file("paged_attention/paged_prefill")
+    PREFILL = launching.named_as_file("paged_attention/paged_prefill")
     PREFILL_16_BIT = attention.Kernels.RUNGS["flash_attention"][FIRST_RUNG_OVER_PAGES][0], "flash_attention_4_paged"
     STEP_FILES = (RUNGS["paged_decode"][5][0], RUNGS["paged_decode"][6][0], RUNGS["shared_pages"][2][0], PREFILL[0])
 
@@ -325,7 +330,7 @@ class Kernels(attention.Kernels, memory.Kernels):
         tables = plan.block_tables
         if query.dtype.itemsize == 2:
             query, scale = attention.with_positive_scale(query, scale)
-        for tiles in plan.prefill_tiles.split(MAX_GRID):  # tiles are the third direction of the grid
+        for tiles in plan.prefill_tiles.split(launching.MAX_GRID):  # tiles are the third direction of the grid
             pages = query, *caches, tables, tiles, out
             if query.dtype.itemsize == 2:
                 sizes = len(tiles), plan.tile_tokens, num_heads, num_kv_heads, head_dim, block_size, tables.shape[1]

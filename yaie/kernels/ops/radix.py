@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from yaie.kernels.checks import LARGEST, Sizes, integer, integers, require
-from yaie.kernels.ops.checks import Backend, checked, run
-from yaie.kernels.ops.launching import BackendError, Family, Launching
+from yaie.kernels.ops.launching import Backend, BackendError, Family, Launching, checked, run
 from yaie.kernels.radix_ops import FlatTree, Positions
 from yaie.kernels.radix_tree import common_prefix_length
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from yaie.kernels import sampling
 from yaie.kernels.checks import integers, require
-from yaie.kernels.ops.checks import Backend, checked, found
-from yaie.kernels.ops.launching import BackendError, Family, Launching, named_as_file
+from yaie.kernels.ops.launching import Backend, BackendError, Family, Launching, checked, found, named_as_file
 from yaie.kernels.sampling import Draws, Generators, Parameter, Settings
 
 __all__ = ["sample"]
