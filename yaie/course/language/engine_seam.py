@@ -96,6 +96,7 @@ def _ladders(operations: type) -> dict[str, Mapping[int, Any]]:
 def use_readable_twins(swap: Swap) -> None:
     """Have the engine call the functions of `yaie.kernels`, where PyTorch has faster ones, while the swap is in."""
     slowest = {name: min(rungs) for name, rungs in _ladders(ops.TorchOperations).items()}
+    slowest["shared_pages"] = 2  # the plain way asks nobody what is read once
     swap.add(ops.shared, "torch", ops.TorchOperations(rungs=slowest))
 
 
