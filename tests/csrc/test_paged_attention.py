@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import yaie.cuda
-from yaie.kernels import api, ops
+from yaie.kernels import api, ops, paged
 from yaie.kernels.ops import paged_attention
 
 FOLDER = ops.CSRC / "paged_attention"
@@ -516,6 +516,104 @@ def test_plan_of_a_graph_serves_contexts_that_grow():
         batch.query, batch.key_cache, batch.value_cache, None, None, None, None, plan
     )
     batch.check(out)
+
+
+@cache
+def checked_operations():
+    return ops.KernelOperations(BACKEND, check=BACKEND == "emulator")
+
+
+def tree_of_pages(block_size, per_level, own, num_kv_heads, head_dim, dtype):
+    """Caches, tables, lengths, and what is shared, of sequences in a shuffled order: three behind two levels of shared
+    pages, two behind another second level, one behind the first, one for itself."""
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+    in_level = -(-per_level // block_size)
+    caches = torch.randn(2, 500, block_size, num_kv_heads, head_dim, generator=generator).to(dtype)
+    pages = iter(torch.randperm(500, generator=generator).tolist())
+    root, left, right = ([next(pages) for _ in range(in_level)] for _ in range(3))
+    starts = [root + left] * 3 + [root + right] * 2 + [root, []]
+    tables, lens = np.full((7, 2 * in_level + 72), GARBAGE, dtype=np.int32), np.zeros(7, dtype=np.int32)
+    for row, which in enumerate(torch.randperm(7, generator=generator).tolist()):
+        table = starts[which] + [next(pages) for _ in range(-(-own[which] // block_size))]
+        tables[row, : len(table)], lens[row] = table, len(starts[which]) * block_size + own[which]
+    shared = paged.shared_pages(tables, (lens - 1) // block_size, 1)
+    assert len(shared) == 3
+    return on_device(caches), on_device(torch.from_numpy(tables)), lens, shared
+
+
+def by_each(query, caches, tables, lens):
+    """In float64, where each sequence reads all its pages."""
+    sizes = {"block_size": caches.shape[2], "num_kv_heads": caches.shape[3]}
+    plan = paged.plan_attention(tables.cpu(), lens, None, **sizes)
+    return paged.paged_attention(query.double().cpu(), *caches.double().cpu(), plan)
+
+
+@pytest.mark.parametrize(
+    ("num_heads", "num_kv_heads", "head_dim", "block_size", "dtype"),
+    [
+        (2, 2, 64, 16, torch.float16),
+        (4, 1, 80, 1, torch.bfloat16),
+        (14, 2, 128, 16, torch.bfloat16),
+        (40, 2, 64, 5, torch.float16),
+    ],
+    ids=str,
+)
+def test_shared_pages_are_read_once(num_heads, num_kv_heads, head_dim, block_size, dtype):
+    """A tree of shared pages: a part in a neighbour's slot, a level that is merged twice or not at all, a piece that
+    ends within a page; groups of more heads than a block has rows."""
+    for own in ([1, 15, 16, 17, 33, 16, 1], [33, 1, 1, 16, 15, 64, 70]):
+        caches, tables, lens, shared = tree_of_pages(block_size, 75, own, num_kv_heads, head_dim, dtype)
+        query = on_device(torch.randn(7, num_heads, head_dim).to(dtype))
+        operations = checked_operations()
+        plan = operations.plan_attention(tables, lens, None, caches[0], shared)
+        out = operations.paged_attention_forward(query, *caches, None, None, None, None, plan)
+        difference = (out.double().cpu() - by_each(query, caches, tables, lens)).abs().max()
+        assert difference < TOLERANCE[dtype]
+        taken = plan.pieces.shared.cpu()
+        assert taken.amax(dim=0).tolist() == [2 * -(-75 // block_size) * block_size, 4]  # two levels, two pieces each
+        assert taken.amin(dim=0).tolist() == [0, 0]
+
+
+def test_pieces_of_a_graph_change_in_place(monkeypatch):
+    """Pieces stay where they are: what another batch left must not be read. A group that there is no slot for, and what
+    nests in it, is read by each sequence, and so is everything of a row of padding, which has nothing."""
+    caches, tables, lens, shared = tree_of_pages(16, 160, [9, 1, 40, 3, 5, 7, 30], 2, 32, torch.float16)
+    query = on_device(torch.randn(8, 4, 32).half())
+    static, context_lens = (
+        on_device(torch.zeros(8, tables.shape[1], dtype=torch.int32)),
+        on_device(torch.zeros(8)).int(),
+    )
+    static[:7] = tables
+    operations = checked_operations()
+    pieces = paged_attention.Pieces(8, 4, caches[0])
+    place = pieces.pieces.data_ptr(), pieces.members.data_ptr(), pieces.shared.data_ptr()
+    plan = operations.decode_plan(static, context_lens, 1024, caches[0], pieces)
+    context_lens[:7] = on_device(torch.from_numpy(lens))
+    levels = {16: 2, 5: 2, 3: 1}
+    for slots, num_levels in levels.items():
+        # Pieces of 64 keys: three a level. Where there are fewer slots than that, they are longer.
+        monkeypatch.setattr(paged_attention, "MAX_PIECES_OF_SEQUENCE", slots)
+        pieces.set(list(shared))
+        out = operations.paged_attention_forward(query, *caches, None, None, None, None, plan)
+        difference = (out[:7].double().cpu() - by_each(query[:7], caches, tables, lens)).abs().max()
+        assert difference < TOLERANCE[torch.float16]
+        assert (out[7] == 0).all()
+        assert pieces.shared[:, 0].max() == num_levels * 160
+    pieces.set([])
+    assert not pieces.pieces.any()
+    assert place == (pieces.pieces.data_ptr(), pieces.members.data_ptr(), pieces.shared.data_ptr())
+
+
+def test_where_shared_pages_are_read_once():
+    """Never by a rung that was asked for, nor where the kernel takes no such cache; else from 16 MB a layer on."""
+
+    def least(dtype, head_dim, **rungs):
+        cache = on_device(torch.zeros(1, 16, 8, head_dim, dtype=dtype))
+        return ops.KernelOperations(BACKEND, rungs=rungs).least_saved_pages(cache)
+
+    assert least(torch.float16, 128) == math.ceil(16e6 / (16 * 8 * 128 * 2 * 2))
+    assert least(torch.float32, 128) is least(torch.float16, 136) is None
+    assert least(torch.float16, 128, paged_decode=5) is least(torch.float16, 128, shared_pages=1) is None
 
 
 def test_refused_by_name():

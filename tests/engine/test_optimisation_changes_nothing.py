@@ -1,7 +1,8 @@
 """The spine: whatever the engine does to be fast, the tokens stay the same and so do the logits, up to rounding.
 
 The plain answer is `Llama.forward_naive`: all tokens again for each new one, no cache. Against it stand a cache in one
-piece, and the engine with and without prefix reuse, one request at a time and batched, prompts whole and in chunks,
+piece, and the engine with and without prefix reuse, with shared pages read once or by each request, one request at a
+time and batched, prompts whole and in chunks,
 pages in plenty and so few that requests are preempted and cached prefixes evicted, pages of 1 and of 16 tokens, in one
 process and split over two.
 
@@ -22,6 +23,8 @@ import torch
 
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
+from yaie.kernels import paged
+from yaie.kernels.ops import KernelOperations, TorchOperations, paged_attention
 from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import DecodeGraphs, eager
 from yaie.models.llama import Llama
@@ -157,15 +160,19 @@ def answers(llm: LLM, prompts: list[list[int]], together: bool) -> tuple[list[li
     ("name", "reuse", "batched", "chunked", "scarce", "block_size"),
     list(itertools.product(["tiny", *CONFIGS], *[[False, True]] * 4, [1, 16])),
 )
-def test_engine(name, reuse, batched, chunked, scarce, block_size):
+def test_engine(name, reuse, batched, chunked, scarce, block_size, monkeypatch):
     """Would catch any page, position, length or lock that is wrong in one of these ways of running: other tokens."""
     prompts = prompts_of(name)
     longest = max(map(len, prompts)) + MAX_TOKENS
     # Overlapped or not: each half of the cases of a model, and each case with one of the models and not with another.
     overlap = (reuse + batched + chunked + scarce + (block_size == 1) + (name == "tiny")) % 2 == 1
+    # So are shared pages read once or not.
+    once = (chunked + scarce + (block_size == 1) + (name != "tiny")) % 2 == 0
+    monkeypatch.setattr(paged, "LEAST_SAVED_NUMBERS", 1)
     budget = (20 if block_size == 16 else 11) if chunked else 1000
     llm = LLM(
         model_of(name),
+        backend=TorchOperations(rungs={"shared_pages": 2 if once else 1}),
         block_size=block_size,
         # Scarce: the longest request fits, and not much more.
         num_blocks=-(-longest // block_size) + (1 if block_size == 16 else 9) if scarce else 1000,
@@ -175,10 +182,13 @@ def test_engine(name, reuse, batched, chunked, scarce, block_size):
         overlap=overlap,
         trace=True,
     )
-    ahead, launch = [], llm.runner.launch
+    ahead, shared, launch, make_batch = [], [], llm.runner.launch, llm.runner.make_batch
     llm.runner.launch = lambda scheduled, before: ahead.append(before is not None) or launch(scheduled, before)
+    llm.runner.make_batch = lambda scheduled: shared.append(make_batch(scheduled)) or shared[-1]
     assert_same(name, *answers(llm, prompts, batched))
     assert any(ahead) == overlap
+    if not scarce:  # there two that share may never run together
+        assert any(batch.shared for batch in shared) == (once and reuse and batched)
     # What this case is about really happened.
     stats = llm.stats()
     work = [list(record.work.values()) for record in llm.trace]
@@ -217,6 +227,27 @@ def test_engine_in_float32(name, backend, chunked, scarce, block_size):
     assert not padded or 8 in llm.runner.graphs.replays  # 6 sequences, 2 rows of padding
     assert (llm.stats()["preemptions"] > 0) == scarce
     assert llm.runner.operations.name == backend
+
+
+def test_shared_pages_on_kernels(monkeypatch):
+    """Would catch a graph of shared pages that replays those of an earlier step, when requests come and go; and a group
+    whose pages another request has got. (Kernels read pages once in 16-bit types only.)"""
+    monkeypatch.setattr(paged_attention, "LEAST_SAVED_BYTES", 1)
+    backend = "cuda" if torch.cuda.is_available() else "emulator"
+    prompts, results = prompts_of("random llama"), []
+    for rung in (1, 2):
+        operations = KernelOperations(backend, rungs={"shared_pages": rung})
+        model = model_of("random llama", torch.float16, "cuda" if backend == "cuda" else "cpu")
+        llm = LLM(model, backend=operations, block_size=4, num_blocks=200, max_num_seqs=4)
+        if backend == "emulator":
+            limits = 8, llm.max_model_len
+            llm.runner.graphs = DecodeGraphs(llm.model, llm.kv, operations, *limits, capture=eager)
+        results.append(answers(llm, prompts, together=True))
+        assert (llm.runner.graphs.with_shared_pages is not None) == (rung == 2)
+    (tokens, logits), (shared_tokens, shared_logits) = results
+    assert shared_tokens == tokens
+    for a, b in zip(logits, shared_logits, strict=True):
+        assert (a - b).abs().max() < 0.01 * a.abs().max()
 
 
 def test_draws_are_the_same_on_kernels():

@@ -48,7 +48,7 @@ class ModelRunner(Decoder):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self.ranks: OneRank | Ranks = OneRank(self)  # all that compute a step
-        self.tables = TableRows(self.kv)
+        self.tables = TableRows(self.kv, self.operations.least_saved_pages(self.kv.key_cache[0]))
         # Who got a token in the last step, and how they choose. As long as they are the same, nothing is sent for that.
         self._chosen: list[Request] | None = None
         self._draws: Draws | None = None
@@ -115,7 +115,7 @@ class ModelRunner(Decoder):
         names = {request.request_id: request.is_decode for request in scheduled}
         tables = self.tables.of(names, starts, num_pages)
         token_ids = [r.token_ids[i : i + n] for (r, n), i in zip(scheduled.items(), starts.tolist(), strict=True)]
-        return pack(np.concatenate(token_ids), starts, query_lens, tables, self.kv)
+        return pack(np.concatenate(token_ids), starts, query_lens, tables, self.kv, self.tables.shared)
 
     def next_tokens(self, requests: list[Request], logits: torch.Tensor, context_lens: torch.Tensor) -> torch.Tensor:
         """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, on the device: -1 where the

@@ -18,8 +18,9 @@ from yaie.kernels.checks import require
 
 # Tokens of KV gathered at once in a batched decode: measured, more falls out of a CPU's caches, fewer costs more calls.
 MAX_GATHERED_TOKENS = 8192
-# Reading a shared prefix separately costs about as much as gathering this many tokens (measured likewise).
-MIN_SAVED_TOKENS = 512
+# Reading shared pages separately costs about as much as gathering so many numbers of keys, and as many of values:
+# `python -m yaie.bench prefix`, see bench/results/LEDGER.md.
+LEAST_SAVED_NUMBERS = 2**18
 
 
 def gather_pages(cache: Tensor, block_table: Tensor, context_len: int) -> Tensor:
@@ -56,40 +57,60 @@ class AttentionPlan(NamedTuple):
     """What to read for a batch. Depends on lengths and block tables only."""
 
     num_tokens: int  # rows of the flat query
-    shared: Sequence[PagedKeys] = ()  # full blocks at the start of several sequences
+    shared: Sequence[PagedKeys] = ()  # pages of several sequences
     decode: Sequence[DecodeBatch] = ()
     prefill: Sequence[PagedKeys] = ()  # sequences with several queries
     single: PagedKeys | None = None  # the whole batch, if it is one decode
 
 
-def shared_prefix_groups(block_tables: np.ndarray, num_shareable: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    """Disjoint groups of sequences that start with the same blocks, chosen so that few blocks are read twice: pairs
-    (indices of at least two sequences, number of their shared blocks).
+def least_saved_pages(key_cache: Tensor) -> int:
+    """`min_saved` of `shared_pages`, for what pays on a CPU."""
+    return -(-LEAST_SAVED_NUMBERS // key_cache[0].numel())
 
-    Of `block_tables` `[num_seqs, max_blocks]` the first `num_shareable` `[num_seqs]` may be shared. Top down, a group
-    is split by its next block where that saves more, at most 32 times.
+
+class SharedPages(NamedTuple):
+    """Pages that several sequences have in the same places, so that one reading serves all of them."""
+
+    members: np.ndarray  # indices of these sequences
+    begin: int  # of each: its pages from this one on, up to `end`
+    end: int
+
+
+def reading_once_pays(num_pages: int, branches: np.ndarray, min_saved: int) -> bool:
+    """Whether `num_pages` pages that several sequences share should be read once for all of them.
+
+    Where they end the sequences branch: `branches` has for each way on the number of sequences that go it together (a
+    sequence that shares no further page is a branch of one). Left to itself, a branch reads these pages once if that
+    saves `min_saved` pages (at least 1), else each of its sequences does. So much must reading once for all save, too.
     """
+    readers = np.where((branches - 1) * num_pages >= min_saved, 1, branches)
+    return bool((readers.sum() - 1) * num_pages >= min_saved)
 
-    def saved(groups: list[tuple[np.ndarray, int]]) -> int:
-        return sum((len(members) - 1) * shared for members, shared in groups)
 
-    def best(members: np.ndarray, levels: int = 32) -> list[tuple[np.ndarray, int]]:
-        if len(members) < 2 or levels == 0:
-            return []
-        limit = int(num_shareable[members].min())
-        equal = (block_tables[members, :limit] == block_tables[members[0], :limit]).all(axis=0)
-        shared = limit if equal.all() else int(equal.argmin())
-        together = [(members, shared)] if shared else []
-        longer = members[num_shareable[members] > shared]
-        next_block = block_tables[longer, shared] if len(longer) else longer
-        parts = [best(longer[next_block == block], levels - 1) for block in np.unique(next_block)]
-        apart = [group for part in parts for group in part]
-        rest = members[~np.isin(members, np.concatenate([group for group, _ in apart]))] if apart else members
-        if shared and 1 < len(rest) < len(members):
-            apart.append((rest, shared))
-        return max(together, apart, key=saved)
-
-    return best(np.arange(len(num_shareable)))
+def shared_pages(block_tables: np.ndarray, num_shareable: np.ndarray, min_saved: int) -> list[SharedPages]:
+    """What to read once, of `block_tables` `[num_seqs, max_blocks]`, of which the first `num_shareable` `[num_seqs]`
+    may be shared, where that pays (`reading_once_pays`). Groups nest: the shared pages of a sequence follow one another
+    from its first page on, those of a large group before those of a smaller one. Pages that it does not pay to read for
+    all are left to the branches, before their own.
+    """
+    found = []
+    # Sequences, the first page that they do not read yet, and the page up to which they are known to agree.
+    groups = [(np.arange(len(num_shareable)), 0, 0)]
+    while groups:
+        members, begin, end = groups.pop()
+        if end:  # else they are all: few agree on anything
+            limit = int(num_shareable[members].min())
+            equal = (block_tables[members, end:limit] == block_tables[members[0], end:limit]).all(axis=0)
+            end = limit if equal.all() else end + int(equal.argmin())
+        longer = members[num_shareable[members] > end]
+        next_pages = block_tables[longer, end] if len(longer) else longer  # no table may have so many
+        _, branch, counts = np.unique(next_pages, return_inverse=True, return_counts=True)
+        ended = np.ones(len(members) - len(longer), np.int64)
+        if reading_once_pays(end - begin, np.concatenate((counts, ended)), min_saved):
+            found.append(SharedPages(members, begin, end))
+            begin = end
+        groups += [(longer[branch == i], begin, end + 1) for i in np.flatnonzero(counts > 1)]
+    return found
 
 
 def plan_attention(
@@ -99,11 +120,12 @@ def plan_attention(
     *,
     block_size: int,
     num_kv_heads: int,
-    min_saved_tokens: int = MIN_SAVED_TOKENS,
+    shared: Sequence[SharedPages] | None = None,
+    min_saved: int | None = None,
 ) -> AttentionPlan:
     """Decide what a batch over pages reads together; see `ops.paged_attention.Torch.plan_attention`.
 
-    A prefix that sequences share is read separately if that saves reading at least `min_saved_tokens`.
+    min_saved: for `shared_pages`, if what is shared is not known; None: nothing then
     """
     if block_tables.shape[0] == 1 and (query_lens is None or int(query_lens[0]) == 1):
         num_tokens = int(context_lens[0])
@@ -118,16 +140,16 @@ def plan_attention(
     def on_device(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(block_tables.device)
 
-    shared, num_shared = [], np.zeros_like(context_lens)
-    # Full blocks before the first query; nothing for a sequence that asks for nothing.
-    shareable = np.where(query_lens > 0, (context_lens - query_lens) // block_size, 0)
-    for members, num_blocks in shared_prefix_groups(tables, shareable):
-        if (len(members) - 1) * num_blocks * block_size < min_saved_tokens:
-            continue
+    if shared is None and min_saved is not None:
+        # Full blocks before the first query; nothing for a sequence that asks for nothing.
+        shareable = np.where(query_lens > 0, (context_lens - query_lens) // block_size, 0)
+        shared = shared_pages(tables, shareable, min_saved)
+    parts, num_shared = [], np.zeros_like(context_lens)
+    for members, begin, end in shared or ():
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
-        table = block_tables[int(members[0]), :num_blocks]
-        shared.append(PagedKeys(on_device(rows), table, num_blocks * block_size))
-        num_shared[members] = num_blocks
+        table = block_tables[int(members[0]), begin:end]
+        parts.append(PagedKeys(on_device(rows), table, (end - begin) * block_size))
+        num_shared[members] = end
 
     own_lens = context_lens - num_shared * block_size
     prefill = [
@@ -152,7 +174,7 @@ def plan_attention(
         in_order = (rows[1:] - rows[:-1] == 1).all()
         rows = slice(int(rows[0]), int(rows[-1]) + 1) if in_order else on_device(rows)
         decode.append(DecodeBatch(rows, on_device(kv_rows), mask))
-    return AttentionPlan(int(starts[-1]), shared, decode, prefill)
+    return AttentionPlan(int(starts[-1]), parts, decode, prefill)
 
 
 def check_plan(plan: Any, kind: type, query: Tensor) -> None:

@@ -1,5 +1,6 @@
 """What one step of the engine gives to the decoder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from yaie.kernels.devices import to_device
 from yaie.kernels.kv_cache import KVCacheManager
+from yaie.kernels.paged import SharedPages, shared_pages
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Batch:
     context_lens: torch.Tensor  # [num_seqs], tokens in the pages after this step, the new ones included
     query_lens: list[int]  # new tokens of each sequence, at least 1; on the host
     host_context_lens: list[int] | None = None  # on the host, so that to read them is not to wait for a GPU
+    shared: Sequence[SharedPages] | None = None  # pages that are to be read once; None: nobody has looked for them
 
     @property
     def lengths(self) -> list[int]:
@@ -47,7 +50,12 @@ class Batch:
 
 
 def pack(
-    token_ids: np.ndarray, starts: np.ndarray, query_lens: np.ndarray, tables: np.ndarray, kv: KVCacheManager
+    token_ids: np.ndarray,
+    starts: np.ndarray,
+    query_lens: np.ndarray,
+    tables: np.ndarray,
+    kv: KVCacheManager,
+    shared: Sequence[SharedPages] | None = None,
 ) -> Batch:
     """The batch, on the device of the pool, of sequences that have `starts` `[num_seqs]` tokens in their pages already,
     whose `tables` are `[num_seqs, max_blocks]`. `token_ids` `[num_tokens]` are all new ones."""
@@ -59,14 +67,22 @@ def pack(
     packed = torch.from_numpy(np.concatenate((token_ids, positions, slots, tables.ravel(), context_lens)))
     sizes = [len(token_ids)] * 3 + [tables.size, len(starts)]
     *of_tokens, block_tables, lens = to_device(packed, kv.device).split(sizes)
-    return Batch(*of_tokens, block_tables.view(tables.shape), lens, query_lens.tolist(), context_lens.tolist())
+    block_tables = block_tables.view(tables.shape)
+    return Batch(*of_tokens, block_tables, lens, query_lens.tolist(), context_lens.tolist(), shared)
 
 
 class TableRows:
-    """The block tables of a step as an array. A row that stays is laid once, and gets a page when its sequence does."""
+    """The block tables of a step as an array. A row that stays is laid once, and gets a page when its sequence does.
 
-    def __init__(self, kv: KVCacheManager) -> None:
-        self.kv = kv
+    least_saved: for which saving, in pages, `shared` are looked for; None: never
+    shared: pages that sequences of the step share, by their place in it. A page that a sequence gets later is its own,
+        so as long as the same sequences stay, so does this.
+    """
+
+    def __init__(self, kv: KVCacheManager, least_saved: int | None = None) -> None:
+        self.kv, self.least_saved = kv, least_saved
+        self.shared: Sequence[SharedPages] = ()
+        self._names: list[str] = []
         self.array = np.zeros((0, 0), np.int64)
         self.rows: dict[str, int] = {}  # by request id: of those of the last step that may stay
 
@@ -87,7 +103,11 @@ class TableRows:
             for i in begins.tolist():
                 page = int(starts[i]) // self.kv.block_size
                 self.array[index[i], page] = self.kv.block_tables[names[i]][page]
-        return self.array[index, :width]
+        tables = self.array[index, :width]
+        if self.least_saved is not None and (new or self._names != list(rows)):
+            self._names = list(rows)
+            self.shared = shared_pages(tables, starts // self.kv.block_size, self.least_saved)
+        return tables
 
     def _lay(self, new: list[str], rows: dict[str, int | None], width: int) -> None:
         """Give rows to sequences, and write their tables there, as far as `width` pages."""

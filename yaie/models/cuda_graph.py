@@ -18,6 +18,7 @@ import torch
 from yaie.kernels.checks import integer
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import Operations
+from yaie.kernels.ops.paged_attention import Pieces
 from yaie.models.batch import Batch
 
 Step = Callable[[], torch.Tensor]
@@ -118,11 +119,19 @@ class DecodeGraphs:
         # Contexts are not known yet while a graph is captured; there is a plan, so the host is not asked for them.
         self._static = {size: Batch(*(x[:size] for x in tensors), [1] * size, [0] * size) for size in self.sizes}
         self.replays: dict[int, Step] = {}
+        self.with_shared_pages: SharedPagesGraphs | None = None  # made when there are some
 
     def takes(self, batch: Batch) -> bool:
         """Whether every sequence of the batch has one new token, and there is a bucket for so many."""
         num_tokens = batch.token_ids.shape[0]
         return num_tokens == len(batch.query_lens) <= self.sizes[-1]
+
+    def for_batch(self, batch: Batch) -> "DecodeGraphs":
+        """Those that `run` the batch."""
+        if not batch.shared:
+            return self
+        self.with_shared_pages = self.with_shared_pages or SharedPagesGraphs(self)
+        return self.with_shared_pages
 
     def run(self, batch: Batch) -> torch.Tensor:
         """The hidden states `[num_seqs, hidden_size]` of a batch that it `takes`; the next run overwrites them."""
@@ -141,5 +150,28 @@ class DecodeGraphs:
     def _step(self, static: Batch) -> torch.Tensor:
         tables, context_lens = static.block_tables.int(), static.context_lens.int()
         # Splits are chosen for the longest context there can be: what is captured must serve all shorter ones.
-        plan = self.operations.decode_plan(tables, context_lens, self.max_context_len, self.kv.key_cache[0])
+        pages = tables, context_lens, self.max_context_len, self.kv.key_cache[0]
+        plan = self.operations.decode_plan(*pages, self._pieces(len(tables)))
         return self.model(static, self.kv, self.operations, plan)
+
+    def _pieces(self, size: int) -> Pieces | None:
+        """The shared pages that the graph of a bucket reads once: none."""
+        return None
+
+
+class SharedPagesGraphs(DecodeGraphs):
+    """A second graph for each bucket of others, for batches with pages that are to be read once: so that those without
+    lose nothing. Both kinds read the same tensors."""
+
+    def __init__(self, others: DecodeGraphs) -> None:
+        vars(self).update(vars(others), replays={})
+        self._of_bucket: dict[int, Pieces] = {}
+
+    def run(self, batch: Batch) -> torch.Tensor:
+        self._pieces(bucket_for(len(batch.query_lens), self.sizes)).set(batch.shared)
+        return super().run(batch)
+
+    def _pieces(self, size: int) -> Pieces:
+        if size not in self._of_bucket:
+            self._of_bucket[size] = Pieces(size, self.model.local.num_heads, self.kv.key_cache[0])
+        return self._of_bucket[size]

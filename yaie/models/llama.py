@@ -184,7 +184,7 @@ class Llama(Module):
         caches = list(zip(kv_cache.key_cache.unbind(0), kv_cache.value_cache.unbind(0), strict=True))
         pages = batch.block_tables, batch.lengths, batch.query_lens
         if plan is None:
-            plan = operations.plan_attention(*pages, caches[0][0])
+            plan = operations.plan_attention(*pages, caches[0][0], batch.shared)
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             operations.reshape_and_cache(key, value, *caches[layer], batch.slot_mapping)

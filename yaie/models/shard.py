@@ -39,7 +39,7 @@ class Decoder:
         if batch.token_ids.device != self.kv.device:  # it has come from rank 0
             batch = batch.to(self.kv.device)
         if self.graphs is not None and self.graphs.takes(batch):
-            hidden = self.graphs.run(batch)
+            hidden = self.graphs.for_batch(batch).run(batch)
         else:
             hidden = self.model(batch, self.kv, self.operations)
         last = hidden if rows is None else hidden[to_device(torch.tensor(rows, dtype=torch.int64), self.kv.device)]

@@ -100,6 +100,7 @@ def _kernels(backend: str, sources: tuple, rungs: tuple) -> Any:
 def use_readable_twins(swap: Swap) -> None:
     """Have the engine call the functions of `yaie.kernels`, where PyTorch has faster ones, while the swap is in."""
     slowest = {name: min(rungs) for name, rungs in ops.operations("torch").known_rungs.items()}
+    slowest["shared_pages"] = 2  # the plain way asks nobody what is read once
     swap.add(ops.shared, "torch", ops.TorchOperations(rungs=slowest))
 
 

@@ -5,6 +5,7 @@ are long and sequences few; and tiles of queries of a prefill. Nothing reads fro
 follows from shapes and from the longest context alone, so a decode can be captured in a CUDA graph (`decode_plan`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +19,7 @@ from yaie.kernels import paged
 from yaie.kernels.checks import FLOATS, Sizes, number, require
 from yaie.kernels.ops import attention, launching, memory
 from yaie.kernels.ops.launching import Backend, BackendError, Family, Launcher, aligned, checked, dtype_code, run
+from yaie.kernels.paged import SharedPages
 
 __all__ = ["paged_attention_forward", "plan_attention"]
 
@@ -37,11 +39,29 @@ SHARE_THAT_SATURATES = 0.8
 START_TOKENS = 64
 # Query heads that share a KV head, from which on decodes take tensor cores.
 FEWEST_HEADS_FOR_TENSOR_CORES = 5
+# Rows of a product on tensor cores, which shared pages are read with: query heads of sequences that share them.
+SHARED_ROWS = 16
+# What reading shared pages once must save for each layer, to pay for one more launch and for parts that are written and
+# read again. An estimate, not measured yet: what a card reads in 5 us, at 3 TB/s.
+LEAST_SAVED_BYTES = 16e6
+# Pieces of shared pages that a sequence can be in. Each is a part of its output in memory.
+MAX_PIECES_OF_SEQUENCE = 16
 
 
 class Torch(Family):
+    RUNGS = {"shared_pages": {1: "read for each sequence", 2: "read once for all that share them, where that pays"}}
+
+    def least_saved_pages(self, key_cache: Tensor) -> int | None:
+        """`min_saved` of `paged.shared_pages`, for what pays here; None: reading pages once never does."""
+        return paged.least_saved_pages(key_cache) if self.rungs["shared_pages"] > 1 else None
+
     def plan_attention(
-        self, block_tables: Tensor, context_lens: Sequence[int], query_lens: Sequence[int] | None, key_cache: Tensor
+        self,
+        block_tables: Tensor,
+        context_lens: Sequence[int],
+        query_lens: Sequence[int] | None,
+        key_cache: Tensor,
+        shared: Sequence[SharedPages] | None = None,
     ) -> Any:
         """What `paged_attention_forward` needs to know of a flat batch, prepared once for all layers of a step.
 
@@ -49,14 +69,19 @@ class Torch(Family):
         context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included
         query_lens: `[num_seqs]`, queries of each sequence, the last tokens of its context; None: one each
         key_cache: any layer of the cache; only its shape, dtype and device are used
+        shared: what sequences may read together, from `paged.shared_pages`; None: it is not known
         """
         sizes = {"block_size": key_cache.shape[1], "num_kv_heads": key_cache.shape[2]}
-        return paged.plan_attention(block_tables, context_lens, query_lens, **sizes)
+        sharing = {"shared": shared, "min_saved": self.least_saved_pages(key_cache)}
+        return paged.plan_attention(block_tables, context_lens, query_lens, **sizes, **sharing)
 
-    def decode_plan(self, block_tables: Tensor, context_lens: Tensor, max_context_len: int, key_cache: Tensor) -> Any:
+    def decode_plan(
+        self, block_tables: Tensor, context_lens: Tensor, max_context_len: int, key_cache: Tensor, pieces: Any = None
+    ) -> Any:
         """The plan of a batch of decodes whose tables and lengths stay where they are and may change: for a CUDA graph.
 
         Both are int32; a context of 0 is a row of padding, and one beyond `max_context_len` is right, but not fast.
+        pieces: `Pieces` of such a batch, where shared pages are to be read once; what they are may change in place, too
         """
         raise BackendError("torch's attention over pages asks the host for lengths, so it cannot be captured")
 
@@ -84,6 +109,61 @@ class Torch(Family):
         return paged.paged_attention(query, key_cache, value_cache, plan, scale, self.rungs["attention"] > 1)
 
 
+class Pieces:
+    """Shared pages in the pieces that thread blocks read, as csrc/paged_attention/paged_decode_shared.cu takes them.
+
+    The tensors stay where they are, of a size that follows from shapes, so a CUDA graph can read them.
+
+    pieces: `[max_pieces, 2, 4]`; members: `[max_members]`; shared: `[num_seqs, 2]`; all int32
+    """
+
+    def __init__(self, num_seqs: int, num_heads: int, key_cache: Tensor) -> None:
+        _, self.block_size, num_kv_heads, _ = key_cache.shape
+        self.seqs_of_block = max(1, SHARED_ROWS * num_kv_heads // num_heads)
+        # Pieces are cut so that two waves of thread blocks read them.
+        self.num_wanted = -(-2 * RESIDENT_BLOCKS * _num_multiprocessors(key_cache.device) // num_kv_heads)
+        self.sizes = (self.num_wanted + 2 * num_seqs) * 8, 4 * num_seqs, 2 * num_seqs
+        self._tensor = torch.zeros(sum(self.sizes), dtype=torch.int32, device=key_cache.device)
+        pieces, self.members, shared = self._tensor.split(self.sizes)
+        self.pieces, self.shared = pieces.view(-1, 2, 4), shared.view(-1, 2)
+        self._set: Sequence[SharedPages] = ()
+
+    def set(self, shared: Sequence[SharedPages]) -> None:
+        """What is to be read. A group that there is no room for, and what nests in it, each sequence reads itself."""
+        if shared is self._set:
+            return
+        array = np.zeros(sum(self.sizes), np.int32)
+        pieces, members, of_sequence = np.split(array, np.cumsum(self.sizes)[:-1])
+        pieces, of_sequence = pieces.reshape(-1, 2, 4), of_sequence.reshape(-1, 2)
+        num_pieces = num_members = 0
+        keys = [(group.end - group.begin) * self.block_size for group in shared]
+        blocks = [-(-len(group.members) // self.seqs_of_block) for group in shared]
+        piece_len = max(FEWEST_SPLIT_TOKENS, np.dot(keys, blocks) // self.num_wanted)
+        for group, num_keys, num_blocks in zip(shared, keys, blocks, strict=True):
+            (first, in_pieces), n = of_sequence[group.members[0]].tolist(), len(group.members)
+            count = min(-(-num_keys // piece_len), MAX_PIECES_OF_SEQUENCE - in_pieces)
+            new = num_pieces + count * num_blocks
+            if (
+                first != group.begin * self.block_size
+                or not count
+                or new > len(pieces)
+                or num_members + n > len(members)
+            ):
+                continue
+            bounds = first + np.arange(count + 1) * num_keys // count
+            slots = MAX_PIECES_OF_SEQUENCE - 1 - in_pieces - np.arange(count)
+            starts = np.arange(0, n, self.seqs_of_block)
+            cut = pieces[num_pieces:new].reshape(count, num_blocks, 8)
+            cut[..., 0] = group.members[0]
+            cut[..., 1], cut[..., 2], cut[..., 3] = bounds[:-1, None], bounds[1:, None], slots[:, None]
+            cut[..., 4], cut[..., 5] = num_members + starts, np.minimum(self.seqs_of_block, n - starts)
+            members[num_members : num_members + n] = group.members
+            of_sequence[group.members] += (num_keys, count)
+            num_pieces, num_members = new, num_members + n
+        self._tensor.copy_(torch.from_numpy(array), non_blocking=True)
+        self._set = shared
+
+
 @dataclass
 class PagedPlan:
     """A batch over pages, on the device: lengths and tables only, so it serves every layer of a step."""
@@ -99,6 +179,8 @@ class PagedPlan:
     decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
     prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most TILE_TOKENS tokens
     tile_tokens: int = 0  # of the largest prefill tile
+    shared: Sequence[SharedPages] = ()  # of decodes; in `pieces` when the heads are known
+    pieces: Pieces | None = None
     gathered: Any = None  # instead of prefill_tiles, for a plainer rung: of each prefill sequence, rows, context_len
     shapes: dict[tuple, Any] = field(default_factory=dict)  # the structs that launchers take besides tensors
 
@@ -112,16 +194,28 @@ class Kernels(attention.Kernels, memory.Kernels):
             4: launching.named_as_file("paged_attention/paged_decode_4_split_kv"),
             5: launching.named_as_file("paged_attention/paged_decode_5_async"),  # 16-bit; else rung 4, in it
             6: launching.named_as_file("paged_attention/paged_decode_6_tensor_cores"),  # see tensor_cores_pay
-        }
+        },
+        "shared_pages": {
+            1: ("", "read by the rung of paged_decode, for each sequence"),
+            # 16-bit types with head_dim up to 128; else rung 1.
+            2: launching.named_as_file("paged_attention/paged_decode_shared"),
+        },
     }
     PREFILL = launching.named_as_file("paged_attention/paged_prefill")
     # The other rungs of flash attention want contiguous keys and values: pages are gathered for them.
     OVER_PAGES = {
         rung: (attention.Kernels.RUNGS["flash_attention"][rung][0], f"flash_attention_{rung}_paged") for rung in (4, 6)
     }
-    STEP_FILES = (RUNGS["paged_decode"][5][0], RUNGS["paged_decode"][6][0], PREFILL[0])
+    STEP_FILES = (RUNGS["paged_decode"][5][0], RUNGS["paged_decode"][6][0], RUNGS["shared_pages"][2][0], PREFILL[0])
 
-    def plan_attention(self, block_tables, context_lens, query_lens, key_cache):
+    def least_saved_pages(self, key_cache):
+        _, block_size, num_kv_heads, head_dim = key_cache.shape
+        itemsize = key_cache.dtype.itemsize
+        if self.rungs["shared_pages"] == 1 or "paged_decode" in self.asked or itemsize != 2 or head_dim > 128:
+            return None
+        return math.ceil(LEAST_SAVED_BYTES / (2 * block_size * num_kv_heads * head_dim * itemsize))
+
+    def plan_attention(self, block_tables, context_lens, query_lens, key_cache, shared=None):
         check_cache(key_cache)
         tables = block_tables.to(torch.int32).contiguous()
         context_lens = np.asarray(context_lens, dtype=np.int32)
@@ -138,7 +232,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             return torch.from_numpy(array).to(key_cache.device, non_blocking=True)
 
         if len(decodes) == len(query_lens):
-            plan.context_lens = on_device(context_lens)
+            plan.context_lens, plan.shared = on_device(context_lens), shared or ()
             return plan
         ends = query_lens.cumsum()
         tiles = np.stack((decodes, ends[decodes] - 1, np.ones_like(decodes), context_lens[decodes]), axis=1)
@@ -153,14 +247,14 @@ class Kernels(attention.Kernels, memory.Kernels):
             plan.decode_tiles, plan.prefill_tiles = both.split([len(tiles), len(both) - len(tiles)])
         return plan
 
-    def decode_plan(self, block_tables, context_lens, max_context_len, key_cache):
+    def decode_plan(self, block_tables, context_lens, max_context_len, key_cache, pieces=None):
         check_cache(key_cache)
         num_seqs = len(block_tables)
         # Contexts may be far shorter than the longest: each is cut into as many splits, of some keys at least.
         splits = _splits(num_seqs, max_context_len, key_cache)[0], FEWEST_SPLIT_TOKENS
         few = max(2, _blocks_per_context(num_seqs, key_cache)), FEWEST_SPLIT_TOKENS  # two, in case contexts differ
         counters = _counters(num_seqs, few, key_cache)
-        return PagedPlan(block_tables, num_seqs, num_seqs, *splits, few, counters, context_lens)
+        return PagedPlan(block_tables, num_seqs, num_seqs, *splits, few, counters, context_lens, pieces=pieces)
 
     def paged_attention_forward(
         self, query, key_cache, value_cache, block_tables, context_lens, query_lens, scale=None, plan=None
@@ -185,6 +279,12 @@ class Kernels(attention.Kernels, memory.Kernels):
     def _decode(self, query: Tensor, caches: tuple[Tensor, Tensor], plan: PagedPlan, scale, out: Tensor) -> None:
         """Write the rows of `out` that belong to the plan's decodes."""
         key_cache, _ = caches
+        if plan.shared and plan.pieces is None:
+            plan.pieces = Pieces(plan.num_decodes, query.shape[1], key_cache)
+            plan.pieces.set(plan.shared)
+        if plan.pieces is not None:
+            self._decode_shared(query, caches, plan, scale, out)
+            return
         rung, tiles, tables = self.rungs["paged_decode"], plan.decode_tiles, plan.block_tables
         if rung == 6 and not tensor_cores_pay(query, key_cache, plan.num_decodes):
             rung = 5
@@ -207,6 +307,17 @@ class Kernels(attention.Kernels, memory.Kernels):
             part = torch.empty_like(query[rows])
             launch(query[rows], *caches, tables[seqs], lens.contiguous(), part, shape)
             out[rows] = part
+
+    def _decode_shared(self, query: Tensor, caches: tuple, plan: PagedPlan, scale, out: Tensor) -> None:
+        """Write the rows of `out`, all of them decodes, and read the plan's pieces once."""
+        launcher, pieces = Kernels.RUNGS["shared_pages"][2], plan.pieces
+        shape = self._shape(launcher, query, caches[0], plan, plan.num_decodes, scale, plan.few_splits)
+        num_parts = MAX_PIECES_OF_SEQUENCE + plan.few_splits[0]
+        lse = query.new_empty((plan.num_decodes, query.shape[1], num_parts), dtype=torch.float32)
+        parts = lse.new_empty((*lse.shape, query.shape[2]))
+        given = pieces.pieces, pieces.members, pieces.shared, out, parts, lse
+        numbers = len(pieces.pieces), MAX_PIECES_OF_SEQUENCE
+        self.launch[launcher](query, *caches, plan.block_tables, plan.context_lens, *given, *numbers, shape)
 
     def _prefill(self, query: Tensor, caches: tuple[Tensor, Tensor], plan: PagedPlan, scale, out: Tensor) -> None:
         """Write the rows of `out` that belong to the plan's prefills."""
