@@ -179,7 +179,7 @@ def _supervise(job: dict[str, Any]) -> dict[str, Any]:
         code = _end(pid)
         report = {path.name: path.read_text("utf-8", "replace")[:OUTPUT_LIMIT] for path in folder.iterdir()}
         end = broken_limit or ("signal" if code < 0 else "finished" if report["result"] else "exit")
-        result = _answer(report["result"], job["id"]) if end == "finished" else None
+        result = _answer(report["result"], job["id"])  # what was found before a limit was broken counts
         end = "answer" if end == "finished" and result is None else end
         return {**report, "id": job["id"], "end": end, "code": abs(code), "result": result}
 
@@ -300,6 +300,11 @@ def _worker(job: dict[str, Any], folder: Path) -> NoReturn:
 
     engine_seam.mark_compiling(folder / COMPILING)
     expect.announce = lambda text: (folder / "current_input").write_text(text, "utf-8", "replace")
+
+    def answer(result: Any) -> None:
+        (folder / "result").write_text(json.dumps({"id": job["id"], "result": result}), "utf-8")
+
+    worker.note = answer
     try:
         result = worker.run(job)
     except BaseException:  # of the course itself: the learner's own are caught inside
@@ -307,7 +312,7 @@ def _worker(job: dict[str, Any], folder: Path) -> NoReturn:
     if os.getpid() == me:  # else a copy that the learner's code has made of this process: it has no say
         with suppress(OSError, ValueError):  # they may have closed it
             printed.flush()
-        (folder / "result").write_text(json.dumps({"id": job["id"], "result": result}), "utf-8")
+        answer(result)
     leave(0)
 
 
