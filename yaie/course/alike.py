@@ -27,9 +27,9 @@ def all_alike(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
 
 
 def explained(mistakes: Sequence[Report], learners: Sequence[Report], *, exactly: bool = False) -> list[int]:
-    """The numbers of the failures of an answer that a mistake explains: all on which it shows itself, if the answer does
-    the same there; none if it does anything else on one of them. `exactly`: errors say the same, too, unless the answer
-    raises its own."""
+    """The numbers of the failures of an answer that a mistake explains: all on which it shows itself, if the answer
+    does the same there; none if it does anything else on one of them. `exactly`: errors say the same, too, unless the
+    answer raises its own."""
     found = []
     for mistake in mistakes:
         for number, failure in enumerate(learners):

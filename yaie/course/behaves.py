@@ -259,9 +259,14 @@ class Words:
 
     def _loop(self, change: Change, node: ast.AST) -> str:
         things = self._things(node)
+        if not things:
+            return ""
         if not change.detail:
-            return things and f"{things} were gone through from the end"
-        return things and f"{change.detail} {things} were left out"
+            return f"the loop on {things} went from the end to the beginning"
+        only, which = change.detail.startswith("only"), change.detail.removeprefix("only ")
+        if ast.unparse(node) in self._known:
+            return f"only the {which} of {things} counted" if only else f"the {which} of {things} were left out"
+        return f"the loop on {things} had " + (f"its {which} round only" if only else f"no {which} round")
 
     def _uncut(self, change: Change, node: ast.AST, bound: ast.AST) -> str:
         things = self._things(node)

@@ -42,7 +42,8 @@ class Change(NamedTuple):
 
 def changes(source: bytes, *, wide: bool = False) -> list[Change]:
     """All single changes of a file that still parse. With `wide` also those that a test need not notice one by one,
-    because there are so many of them: what learners leave out, put in other places and take for each other."""
+    because there are so many of them: what learners leave out, put in other places and take for each other. Of these a
+    few do not parse."""
     lines = [0, *accumulate(map(len, source.splitlines(keepends=True)))]
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -215,11 +216,11 @@ def changes(source: bytes, *, wide: bool = False) -> list[Change]:
                 if isinstance(child, ast.AST) and not isinstance(child, ast.JoinedStr) and name not in ANNOTATIONS:
                     yield from walk(child, kinds)
 
-    found = [*walk(tree, at), *(walk(tree, more) if wide else ()), *(walk(tree, renamed) if wide else ())]
-    return [change for change in found if _parses(changed(source, change))]
+    found = [change for change in walk(tree, at) if _parses(changed(source, change))]
+    return [*found, *walk(tree, more), *walk(tree, renamed)] if wide else found
 
 
-def statement(change: Change) -> int:
+def line_of(change: Change) -> int:
     """The line of the statement that a change is in."""
     node = change.nodes[0]
     while not isinstance(node, ast.stmt | ast.comprehension | ast.arg):
@@ -229,10 +230,10 @@ def statement(change: Change) -> int:
 
 # What a loop goes through instead of `_`, and what that amounts to.
 LOOPS = {
-    b"list(_)[1:]": "the first of",
-    b"list(_)[:-1]": "the last of",
-    b"list(_)[:1]": "all but the first of",
-    b"list(_)[-1:]": "all but the last of",
+    b"list(_)[1:]": "first",
+    b"list(_)[:-1]": "last",
+    b"list(_)[:1]": "only first",
+    b"list(_)[-1:]": "only last",
     b"list(_)[::-1]": "",
 }
 

@@ -31,7 +31,7 @@ TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 HOME = str(REPOSITORY / "exercises")  # where mistakes are said to lie: what is compiled once is found again
 BY_HAND = 200  # characters of an input or a result that one can work with by hand
 LONG = ("Expected", "Got")
-SECONDS = 0.8  # of the processor, for all small changes that are tried
+SECONDS = 0.6  # of the processor, for all small changes that are tried
 CRASHES = 3  # of the process in which they are tried
 CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
 
@@ -74,7 +74,7 @@ class Outcome:
     def panel(self) -> Panel:
         """The outcome, to be shown."""
         title = f"{self.exercise.id} {self.exercise.title}: {self.status}"
-        link = "" if self.passed else f"exercises/{self.exercise.file.name}"
+        link = "" if self.passed else files.told_path(self.exercise.file)
         return Panel(title, TONES[self.status], self.headline, self.rows, link)
 
     def __str__(self) -> str:

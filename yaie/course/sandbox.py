@@ -347,5 +347,13 @@ if __name__ == "__main__":
     torch.set_num_threads(1)  # a thread pool would not survive the fork
     gc.collect()
     gc.freeze()  # else a worker's first collection writes to, and so copies, all pages that it shares with the server
+    warm = False
     for line in sys.stdin:
         print(json.dumps(_supervise(json.loads(line))), file=answers, flush=True)
+        if not warm and not select.select([sys.stdin], [], [], 0.3)[0]:  # nobody waits now
+            torch.arange(
+                1, device="meta"
+            ) < 0  # imports a thousand files of torch, a second in each worker that does so
+            gc.collect()
+            gc.freeze()
+            warm = True

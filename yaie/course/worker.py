@@ -73,7 +73,7 @@ def _explain(exercise: Exercise, job: dict[str, Any]) -> dict[str, Any]:
         if number == job["listed"]:
             give_up = time.process_time() + job["seconds"]
         limit, like = EACH if number < job["listed"] else each, []
-        with suppress(TooLong), ExitStack() as undo:
+        with suppress(TooLong, SyntaxError), ExitStack() as undo:
             for timer, seconds in ((signal.ITIMER_VIRTUAL, limit), (signal.ITIMER_PROF, limit + 0.1)):
                 signal.setitimer(timer, seconds)  # the second one ends the process: a loop in C hears of no signal
                 undo.callback(signal.setitimer, timer, 0)

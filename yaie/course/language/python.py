@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yaie.course.behaves import Words
-from yaie.course.changes import changed, changes, statement
+from yaie.course.changes import changed, changes, line_of
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import engine_seam
 from yaie.course.language.base import Language, Slip, Swap, Written, needed
@@ -42,6 +42,7 @@ RANKS = (
     *("loop", "shifted", "taken for", "renamed", "guarded", "at least"),
 )
 MANY = RANKS.index("loop")
+MOST_SLIPS = 600  # for more there is no time
 
 FUTURE = "from __future__ import annotations"  # the first line of code of an exercise file
 
@@ -92,8 +93,8 @@ class Python(Language):
         for change in changes(encoded, wide=True):
             rank = RANKS.index(change.kind)
             if (said := words.of(change)) or rank < MANY:
-                found.append(Slip(changed(encoded, change).decode(), said, rank, statement(change)))
-        return sorted(found, key=lambda slip: slip.rank)
+                found.append(Slip(changed(encoded, change).decode(), said, rank, line_of(change)))
+        return sorted(found, key=lambda slip: slip.rank)[:MOST_SLIPS]
 
     def become(self, exercise: Exercise, source: str) -> None:
         function = self._now(exercise)
