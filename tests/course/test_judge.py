@@ -161,8 +161,25 @@ def test_an_argument_that_is_not_looked_at_is_a_cause(warm_up):
 @pytest.mark.parametrize(
     ("id", "old", "new", "cause"),
     [
-        ("19.3", "self.num_open + number > self", "self.num_open + number >= self", ""),
-        ("20.2", "self.group.all_reduce(rows.where(is_mine[:, None], 0))", "rows.where(is_mine[:, None], 0)", ""),
+        (
+            "17.4",  # a name for another, from a statement on
+            "if size not in self.replays:",
+            "size = num_seqs\n    if size not in self.replays:",
+            "It behaves as if `num_seqs` were used for `size`.",
+        ),
+        (
+            "19.4",  # two at once
+            "request.first <= first and (len(request.token_times) < 2 or request.between.mean() <= between)",
+            "request.first < first and (len(request.token_times) < 2 or request.between.mean() < between)",
+            "It behaves as if a comparison of `first` were off by one. "
+            "It behaves as if a comparison of `between` were off by one.",
+        ),
+        (
+            "7.1",  # a guard that should not be there
+            "self.cache.lock(hit.node)",
+            "if hit.length: self.cache.lock(hit.node)",
+            "It behaves as if `self.cache.lock` were called in some cases only.",
+        ),
     ],
 )
 def test_a_small_change_of_the_function_is_a_cause(id, old, new, cause, warm_up):

@@ -158,7 +158,7 @@ def changes(source: bytes, *, wide: bool = False) -> list[Change]:
             for before, test in pairwise([node.iter, *node.ifs]):
                 yield Change(end(before), end(test), b"", "unasked", (test,))
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            for value in sorted(value for value in values if value_nodes[value].lineno < node.lineno):
+            for value in sorted(value for value in values if made(value) < node.lineno):
                 yield put(node, b"if %b: %b" % (value, text(node)), "guarded", node.value)
         if isinstance(node, ast.Slice):
             for bound in filter(None, (node.lower, node.upper)):
@@ -182,7 +182,7 @@ def changes(source: bytes, *, wide: bool = False) -> list[Change]:
                 yield put(node, b"(%b %b 1)" % (text(node), sign), "shifted", detail=sign.decode())
         if isinstance(node, ast.Name | ast.Attribute) and is_read(node):
             for new in sorted(values - {text(node)}):
-                if value_nodes[new].lineno <= node.lineno:
+                if made(new) <= node.lineno:
                     yield put(node, new, "taken for", node, value_nodes[new])
 
     def renamed(node: ast.AST) -> Iterator[Change]:
@@ -197,6 +197,11 @@ def changes(source: bytes, *, wide: bool = False) -> list[Change]:
         called = isinstance(node.parent, ast.Call) and node.parent.func is node
         inner = isinstance(node.parent, ast.Attribute)  # x of x.y
         return not called and not inner and isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+
+    def made(value: bytes) -> int:
+        """The line in which a name, or the first one in `a.b`, gets its value first; 0 for `self`."""
+        root = names.get(value.partition(b".")[0])
+        return root.lineno if root else 0
 
     value_nodes: dict[bytes, ast.AST] = {}
     for each in ast.walk(tree) if wide else ():

@@ -351,9 +351,7 @@ if __name__ == "__main__":
     for line in sys.stdin:
         print(json.dumps(_supervise(json.loads(line))), file=answers, flush=True)
         if not warm and not select.select([sys.stdin], [], [], 0.3)[0]:  # nobody waits now
-            torch.arange(
-                1, device="meta"
-            ) < 0  # imports a thousand files of torch, a second in each worker that does so
+            torch.arange(1, device="meta").lt(0)  # imports a thousand files, which takes a second in each worker
             gc.collect()
             gc.freeze()
             warm = True

@@ -68,7 +68,7 @@ def _explain(exercise: Exercise, job: dict[str, Any]) -> dict[str, Any]:
         return _failures(exercise, every)[0]
 
     expect.announce = lambda text: None  # each would write a file
-    give_up, noted = math.inf, 0.0
+    give_up = math.inf
     for number, body in enumerate(job["bodies"]):
         if number == job["listed"]:
             give_up = time.process_time() + job["seconds"]
@@ -82,11 +82,8 @@ def _explain(exercise: Exercise, job: dict[str, Any]) -> dict[str, Any]:
             if explained(run(False), failures, exactly=exactly):
                 like = explained(run(True), failures, exactly=exactly)
         found.append(like)
-        now = time.process_time()
-        if now > noted + 0.02:
-            note({"explained": found})
-            noted = now
-        if (number < job["listed"] and len(like) == len(failures)) or now > give_up:
+        note({"explained": found})
+        if (number < job["listed"] and len(like) == len(failures)) or time.process_time() > give_up:
             break
     return {"explained": found}
 
