@@ -128,6 +128,9 @@ class Words:
             return both and f"one of the conditions on {both} were enough, where all must hold"
         if change.detail in ("or and", "| &"):
             return both and f"all conditions on {both} had to hold, where one is enough"
+        if isinstance(left.parent, ast.AugAssign) and change.detail in ("+ -", "- +"):
+            things = self._changed(left)
+            return things and f"{things} went {'down, not up' if change.detail == '+ -' else 'up, not down'}"
         if change.detail in ARITHMETIC:
             said = ARITHMETIC[change.detail]
             if ("{left}" in said and not one) or ("{right}" in said and not other):
@@ -233,7 +236,8 @@ class Words:
         things, around = self._things(node), self._things(node.parent)
         if things and things != around:
             return f"{things} were left out"
-        return around and f"a number were left out, beside {around}"
+        what = "a number" if isinstance(node, ast.Constant) else "a part of the operation"
+        return around and f"{what} were left out, beside {around}"
 
     def _sign(self, change: Change, node: ast.UnaryOp) -> str:
         things = self._things(node)
