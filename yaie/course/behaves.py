@@ -27,6 +27,8 @@ PLAIN = {
     "floor": "{} were not rounded",
     "clamp": "{} were not kept within bounds",
 }
+# Names that need no introduction.
+EVERYONES = {"dim", "dtype", "keepdim", "device", "min", "max", "len", "int", "round", "ceil", "list", "sum"}
 ARITHMETIC = {
     "+ -": "{right} were subtracted where it is to be added",
     "- +": "{right} were added where it is to be subtracted",
@@ -86,7 +88,7 @@ class Words:
             if dotted in self._known:
                 yield dotted
                 return
-            if isinstance(node, ast.Attribute) and node.attr in self._known:
+            if isinstance(node, ast.Attribute) and node.attr in self._known and not dotted.startswith("self."):
                 yield node.attr
                 return
         if isinstance(node, ast.Name) and depth and node.id in self._origins:
@@ -147,8 +149,11 @@ class Words:
     def _axis(self, node: ast.AST) -> str:
         while not isinstance(node, ast.keyword):
             node = node.parent
-        things = self._things(node.parent)
+        things = self._things(node.parent) if self._is_known(node.arg) else ""
         return things and f"another `{node.arg}` were used in what is done with {things}"
+
+    def _is_known(self, name: str) -> bool:
+        return name in self._known or name in EVERYONES
 
     def _number(self, change: Change, node: ast.AST) -> str:
         way = [node]
@@ -259,7 +264,7 @@ class Words:
     def _no_keyword(self, change: Change, call: ast.Call, keyword: ast.keyword) -> str:
         things, name = self._things(call), self._called(call)
         where = f"in a call of `{name}`" if name else f"in what is done with {things}" if things else ""
-        return where and f"no `{keyword.arg}` were given {where}"
+        return where and self._is_known(keyword.arg) and f"no `{keyword.arg}` were given {where}"
 
     def _loop(self, change: Change, node: ast.AST) -> str:
         things = self._things(node)
@@ -323,7 +328,8 @@ class Words:
         if not self._called(call):
             return ""
         if isinstance(argument.parent, ast.keyword):
-            return f"`{argument.parent.arg}` were another one in the call of `{self._called(call)}`"
+            said = f"`{argument.parent.arg}` were another one in the call of `{self._called(call)}`"
+            return said if self._is_known(argument.parent.arg) else ""
         if argument not in call.args:
             return ""
         which = ("first", "second", "third", "fourth", "fifth", "sixth")[call.args.index(argument)]
@@ -334,8 +340,8 @@ class Words:
         return f"`{other[0]}` were used for `{one[0]}`" if len(one) == len(other) == 1 and one != other else ""
 
     def _inside(self, change: Change, call: ast.Call, node: ast.AST) -> str:
-        things = self._things(node)
-        return things and f"{things} came in before `{ast.unparse(call.func)}`, not after it"
+        things, name = self._things(node), self._called(call) or ast.unparse(call.func).rpartition(".")[2]
+        return things and self._is_known(name) and f"{things} came in before `{name}`, not after it"
 
     def _guarded(self, change: Change, call: ast.Call) -> str:
         name = self._called(call)
