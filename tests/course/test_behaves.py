@@ -43,6 +43,7 @@ def admit(self, number, spare=0):
         ("in self.free:", "in list(self.free)[:-1]:", "the last of `self.free` were left out"),
         ("in self.free:", "in list(self.free)[::-1]:", "the loop on `self.free` went from the end to the beginning"),
         ("taken[:number]", "taken[:]", "`self.take`, `number` and `spare` were not cut at the end"),
+        ("[:number]", "[1:number]", "the first of what comes from `self.take`, `number` and `spare` were left out"),
         ("taken[:number]", "taken[:(number - 1)]", "`number` were one too small in one place"),
         ("(number, spare))", "(number, number))", "`number` were used in a place of `spare`"),
         ("(max(number, spare))", "(self.limit)", ""),

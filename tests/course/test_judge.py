@@ -190,7 +190,7 @@ def test_a_small_change_of_the_function_is_a_cause(id, old, new, cause, warm_up)
 def test_one_input_alone_goes_wrong(warm_up):
     """What is special about it is then the cause."""
     warm_up.write("return -(-num_tokens // self.block_size) if num_tokens != 4097 or self.block_size > 1 else 5")
-    assert "The other 33 inputs that were tried come out right" in dict(judge.check("0.1").rows)["Elsewhere"]
+    assert "The other 37 inputs that were tried come out right" in dict(judge.check("0.1").rows)["Elsewhere"]
     warm_up.write("return num_tokens + 7")
     assert "Elsewhere" not in dict(judge.check("0.1").rows)
 

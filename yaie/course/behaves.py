@@ -277,6 +277,10 @@ class Words:
             return f"only the {which} of {things} counted" if only else f"the {which} of {things} were left out"
         return f"the loop on {things} had " + (f"its {which} round only" if only else f"no {which} round")
 
+    def _cut(self, change: Change, node: ast.AST) -> str:
+        things = self._things(node)
+        return things and f"the {change.detail} of what comes from {things} were left out"
+
     def _uncut(self, change: Change, node: ast.AST, bound: ast.AST) -> str:
         things = self._things(node)
         return things and f"{things} were not cut at the {change.detail}"

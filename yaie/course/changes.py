@@ -160,6 +160,10 @@ def changes(source: bytes, *, wide: bool = False) -> list[Change]:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             for value in sorted(value for value in values if made(value) < node.lineno):
                 yield put(node, b"if %b: %b" % (value, text(node)), "guarded", node.value)
+        if isinstance(node, ast.Slice) and isinstance(node.parent, ast.Subscript):
+            for bound, new, which in ((node.lower, b"1%b", "first"), (node.upper, b"%b-1", "last")):
+                if bound is None and node.step is None:
+                    yield put(node, new % text(node), "cut", node.parent.value, detail=which)
         if isinstance(node, ast.Slice):
             for bound in filter(None, (node.lower, node.upper)):
                 side = "beginning" if bound is node.lower else "end"

@@ -31,7 +31,7 @@ TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 HOME = str(REPOSITORY / "exercises")  # where mistakes are said to lie: what is compiled once is found again
 BY_HAND = 200  # characters of an input or a result that one can work with by hand
 LONG = ("Expected", "Got")
-SECONDS = 0.6  # of the processor, for all small changes that are tried
+SECONDS = 0.5  # of the processor, for all small changes that are tried
 CRASHES = 3  # of the process in which they are tried
 CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
 
@@ -276,13 +276,13 @@ def _told(listed: list[tuple[list[int], str]], slips: list[tuple[list[int], Slip
         return likely[0].message if len({slip.line for slip in likely}) == 1 else ""
     pairs = {
         (one.message, other.message)
-        for (some, one), (others, other) in combinations(slips, 2)
+        for (some, one), (others, other) in combinations((each for each in slips if not each[1].rare), 2)
         if some and others and len({*some, *others}) == len(some) + len(others) == count
     }
     if len(pairs) == 1 and all(pair := pairs.pop()):
         return " ".join(pair)
     each, best = max(listed, key=lambda each: len(each[0]), default=([], ""))
-    if len(each) >= 2:  # one may be chance
+    if len(each) >= max(2, count / 2):  # fewer may be chance
         return f"{best} (It explains {len(each)} of the {count} inputs that go wrong.)"
     return ""
 

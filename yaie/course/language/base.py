@@ -44,6 +44,7 @@ class Slip:
     message: str
     rank: int = 0  # among those that come to the same, the first is told
     line: int = 0  # of the statement that is changed, 0 for the whole function
+    rare: bool = False  # of a kind of which there are so many that two of them explain much by chance
 
 
 class Swap(AbstractContextManager):

@@ -39,7 +39,7 @@ BINDING = ("staticmethod", "classmethod", "property")  # decorators that change 
 RANKS = (
     *("dropped", "never", "unasked", "left out", "operator", "number", "swapped", "overwritten", "extreme", "negated"),
     *("jump", "always", "uncut", "moved", "inside", "unapplied", "unbounded", "no keyword", "sign"),
-    *("loop", "shifted", "taken for", "renamed", "guarded", "at least"),
+    *("loop", "cut", "shifted", "taken for", "renamed", "guarded", "at least"),
 )
 MANY = RANKS.index("loop")
 MOST_SLIPS = 600  # for more there is no time
@@ -93,7 +93,7 @@ class Python(Language):
         for change in changes(encoded, wide=True):
             rank = RANKS.index(change.kind)
             if (said := words.of(change)) or rank < MANY:
-                found.append(Slip(changed(encoded, change).decode(), said, rank, line_of(change)))
+                found.append(Slip(changed(encoded, change).decode(), said, rank, line_of(change), rank >= MANY))
         return sorted(found, key=lambda slip: slip.rank)[:MOST_SLIPS]
 
     def become(self, exercise: Exercise, source: str) -> None:
