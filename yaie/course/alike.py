@@ -12,6 +12,7 @@ Report = dict[str, Any]  # what the sandbox says of a run; a failure is what the
 
 ROUNDING = 1e-5  # what float32 may differ by in numbers around 1
 NUMBER = re.compile(r"-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)")  # no whole number, which may be an index
+QUOTED = re.compile(r"'[^']*'")  # such as an id, which anyone may choose
 CUT = re.compile(r"[^,]*\.\.\. \(\d+ characters\)$")
 
 
@@ -53,7 +54,8 @@ def same_manner(one: Report | str, other: Report | str) -> bool:
     if one["kind"] == "finding":
         return one.get("array") == other.get("array")
     tolerance = one.get("tolerance", 0.0)
-    if not same_text(one.get("whole"), other.get("whole"), ROUNDING):
+    wholes = [QUOTED.sub("''", each.get("whole", "")) for each in (one, other)]
+    if not same_text(*wholes, ROUNDING):
         return False
     if any(same_text(each.get("got"), each.get("expected"), tolerance) for each in (one, other)):
         tolerance = None  # it is wrong in its last digits alone

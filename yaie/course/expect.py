@@ -260,7 +260,7 @@ def expect_error(call: Callable[[], Any], error: type[BaseException], what: str,
         note = note or f"It says: {shown(other, str)}"
         raise Mismatch(what, type(other).__name__, error.__name__, "another error was raised", note) from other
     note = note or f"The result is {shown(result, limit=200)}."
-    raise Mismatch(what, "no error", error.__name__, "no error was raised", note)
+    raise Mismatch(what, "no error", error.__name__, "no error was raised", note, whole=shown(result))
 
 
 def shown(value: Any, form: Callable[[Any], str] = repr, limit: int = 2000) -> str:

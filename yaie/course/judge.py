@@ -229,7 +229,7 @@ def _likely_cause(
         return _told(listed, list(zip(found[len(known) :], slips, strict=False)), len(failures))
     texts = [(exercise.language.render(exercise.file, {exercise.id: body}), message) for body, message in known]
     exercise.language.prepare(exercise, [text for text, _ in texts])
-    short, found = max(2.0, exercise.time_limit / 2), []
+    short, found = min(exercise.time_limit, max(2.0, exercise.time_limit / 2)), []
     for text, message in texts:
         run = _job(exercise, text, [exercise.id], sandbox, folder=HOME, time_limit=short)
         if alike(run, report):
@@ -253,9 +253,9 @@ def _explained(
     text, found = exercise.language.solved(exercise.file), []
     for _ in range(CRASHES):
         rest = {"bodies": bodies[len(found) :], "listed": max(0, listed - len(found))}
-        job = {**rest, "failures": failures, "seconds": SECONDS}
+        job = {**rest, "failures": failures, "seconds": SECONDS, "time_limit": 2 * exercise.time_limit}
         several = _job(exercise, text, [exercise.id], sandbox, folder=HOME, **job)
-        found += (several["result"] or {}).get("explained", [])
+        found += [each or [] for each in (several["result"] or {}).get("found", [])]
         if several["end"] != "signal":
             break
         found.append([])

@@ -38,6 +38,7 @@ from yaie.course import REPOSITORY
 
 MEMORY_LIMIT = 1 << 30  # bytes a worker may take on top of what it starts with
 OUTPUT_LIMIT = 256 << 10  # bytes a worker may print
+ANSWER_LIMIT = 16 << 20  # characters of what it says of its job, which may be of many texts
 FILE_LIMIT = 256 << 20  # bytes of a file that it writes: a compiler's largest are a tenth of it
 PROCESS_LIMIT = 64  # processes that it has at a time: a compiler needs five
 BUSY = 4  # times longer is the limit where the system does not say for how long a worker had no processor
@@ -177,7 +178,8 @@ def _supervise(job: dict[str, Any]) -> dict[str, Any]:
             _worker(job, folder)
         broken_limit = _watch(pid, folder, job["time_limit"])
         code = _end(pid)
-        report = {path.name: path.read_text("utf-8", "replace")[:OUTPUT_LIMIT] for path in folder.iterdir()}
+        limits = {path: ANSWER_LIMIT if path.name == "result" else OUTPUT_LIMIT for path in folder.iterdir()}
+        report = {path.name: path.read_text("utf-8", "replace")[:limit] for path, limit in limits.items()}
         end = broken_limit or ("signal" if code < 0 else "finished" if report["result"] else "exit")
         result = _answer(report["result"], job["id"])  # what was found before a limit was broken counts
         end = "answer" if end == "finished" and result is None else end

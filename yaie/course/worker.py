@@ -43,19 +43,20 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     inputs that went wrong, of "tried".
 
     With `job["bodies"]` they are what the engine's function, which the text has, is changed to, one after the other in
-    this process: "explained" says which of `job["failures"]`, those of an answer, each body explains. The first
-    `job["listed"]` of them are known mistakes: if one explains all, nothing else is tried. All others together get
-    `job["seconds"]` of the processor, so there may be fewer lists than bodies.
+    this process: "found" has the result of each, None where it took too long. If `job["failures"]` are those of an
+    answer, it has the numbers of the failures that each body explains. The first `job["listed"]` bodies are known
+    mistakes: if one explains all, nothing else is tried. All others together get `job["seconds"]` of the processor, so
+    "found" may be shorter than the bodies.
     """
     os.environ["YAIE_EXERCISES_DIR"] = job["folder"]
     exercise = find_exercise(job["exercise"])
     engine_seam.limit_calls(job["call_limit"])
     if "bodies" in job:
-        return _explain(exercise, job)
-    return _check(exercise, job, job["text"])
+        return {"found": _in_turn(exercise, job)}
+    return _check(exercise, job)
 
 
-def _explain(exercise: Exercise, job: dict[str, Any]) -> dict[str, Any]:
+def _in_turn(exercise: Exercise, job: dict[str, Any]) -> list[Any]:
     state, failures, found = torch.get_rng_state(), job["failures"], []
     exercise.language.install(exercise.file, job["text"], job["use"])
     started = time.process_time()
@@ -63,48 +64,50 @@ def _explain(exercise: Exercise, job: dict[str, Any]) -> dict[str, Any]:
     each = min(EACH, 0.05 + 3 * (time.process_time() - started))
     signal.signal(signal.SIGVTALRM, _too_long)
 
-    def run(every: bool) -> list[dict[str, Any]]:
+    def run(every: bool) -> dict[str, Any]:
         torch.set_rng_state(state)
-        return _failures(exercise, every)[0]
+        return _result(exercise, every)
+
+    def like(exactly: bool) -> list[int]:
+        if explained(run(False)["failures"], failures, exactly=exactly):
+            return explained(run(True)["failures"], failures, exactly=exactly)
+        return []
 
     expect.announce = lambda text: None  # each would write a file
     give_up = math.inf
     for number, body in enumerate(job["bodies"]):
+        listed, told = number < job["listed"], None
         if number == job["listed"]:
             give_up = time.process_time() + job["seconds"]
-        limit, like = EACH if number < job["listed"] else each, []
+        limit = EACH if listed else each
         with suppress(TooLong, SyntaxError), ExitStack() as undo:
             for timer, seconds in ((signal.ITIMER_VIRTUAL, limit), (signal.ITIMER_PROF, limit + 0.1)):
                 signal.setitimer(timer, seconds)  # the second one ends the process: a loop in C hears of no signal
                 undo.callback(signal.setitimer, timer, 0)
             exercise.language.become(exercise, body)
-            exactly = number >= job["listed"]
-            if explained(run(False), failures, exactly=exactly):
-                like = explained(run(True), failures, exactly=exactly)
-        found.append(like)
-        note({"explained": found})
-        if (number < job["listed"] and len(like) == len(failures)) or time.process_time() > give_up:
+            told = run(job["every"]) if failures is None else like(exactly=not listed)
+        found.append(told)
+        note({"found": found})
+        if (listed and failures and told and len(told) == len(failures)) or time.process_time() > give_up:
             break
-    return {"explained": found}
+    return found
 
 
 def _too_long(*_: object) -> None:
     raise TooLong
 
 
-def _check(exercise: Exercise, job: dict[str, Any], text: str) -> dict[str, Any]:
+def _check(exercise: Exercise, job: dict[str, Any]) -> dict[str, Any]:
     try:
-        exercise.language.install(exercise.file, text, job["use"])
+        exercise.language.install(exercise.file, job["text"], job["use"])
     except BaseException as error:
-        failures, score = [_last_report(exercise, error, "import")], None
-    else:
-        failures, score = _failures(exercise, job["every"])
-    first = failures[0] if failures else {}
-    return {"passed": not failures, "score": score, **first, "failures": failures, "tried": expect.tried}
+        report = _last_report(exercise, error, "import")
+        return {"passed": False, "score": None, **report, "failures": [report], "tried": 0}
+    return _result(exercise, job["every"])
 
 
-def _failures(exercise: Exercise, every: bool) -> tuple[list[dict[str, Any]], int | None]:
-    """The reports of the first input that goes wrong, or of all with `every`; and what the check counted."""
+def _result(exercise: Exercise, every: bool) -> dict[str, Any]:
+    """What the check says of the function that is in the engine now; with `every`, of all inputs."""
     failures, score = [], None
 
     def go_on(error: Exception) -> None:
@@ -120,7 +123,8 @@ def _failures(exercise: Exercise, every: bool) -> tuple[list[dict[str, Any]], in
         raise
     except BaseException as error:
         failures.append(_last_report(exercise, error, "error"))
-    return failures, score
+    first = failures[0] if failures else {}
+    return {"passed": not failures, "score": score, **first, "failures": failures, "tried": expect.tried}
 
 
 def _last_report(exercise: Exercise, error: BaseException, kind: str) -> dict[str, Any]:

@@ -286,7 +286,8 @@ def _imports(file: ExerciseFile) -> str:
             package, _, module = exercise.module.rpartition(".")
             wanted.add((package, module))
         known = _bindings(exercise.module, _module_source(exercise.module)[0])
-        wanted |= {known[name] for name in _names_used(exercise) - own if name in known}
+        used = _names_used(exercise.statement, PYTHON.reference(exercise))
+        wanted |= {known[name] for name in used - own if name in known}
     names: dict[str, list[str]] = {}
     for source, what in sorted(wanted):
         names.setdefault(source, []).append(what)
@@ -315,11 +316,12 @@ def _bindings(module: str, source: str) -> dict[str, tuple[str, str]]:
     return {name: (source, what or name) for name, (source, what) in known.items()}
 
 
-def _names_used(exercise: Exercise) -> set[str]:
+@lru_cache(maxsize=256)
+def _names_used(statement: str, reference: str) -> frozenset[str]:
     """The names in the reference and, as a learner reads of them there, those between backticks in the statement."""
-    quoted = re.findall(r"`([^`\n]+)`", exercise.statement)
+    quoted = re.findall(r"`([^`\n]+)`", statement)
     mentioned = {name for text in quoted for name in re.findall(r"(?<![.\w])[A-Za-z_]\w*", text)}
-    return mentioned | _names(ast.parse(PYTHON.reference(exercise)), attributes=False)
+    return frozenset(mentioned | _names(ast.parse(reference), attributes=False))
 
 
 # --- what a learner has written
