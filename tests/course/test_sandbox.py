@@ -390,3 +390,12 @@ def test_parallel_sandboxes_do_not_disturb_each_other(warm_up, sandbox):
     assert quick.passed
     assert outcomes[0].passed
     other.close()
+
+
+def test_what_many_texts_come_to_is_told_whole(exercises):
+    """A report that was cut off would be taken for one that the learner's code has forged."""
+    own, texts = Sandbox(), [f"raise ValueError('{'x' * 9000}')"] * 30
+    report = own.run(job("") | {"texts": texts, "each": 10.0, "time_limit": 60.0})
+    assert report["end"] == "finished"
+    assert len(report["result"]["reports"]) == len(texts)
+    own.close()

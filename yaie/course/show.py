@@ -83,9 +83,10 @@ class _View:
 
 @dataclass(repr=False)
 class Panel(_View):
-    """A title and labelled rows. `link` is a file to edit, relative to the repository; notebooks lie a folder deep.
+    """A title and labelled rows.
 
-    `calls` are buttons of a notebook: a label, and the call that it makes in a cell below.
+    `link` is a file to edit: from the root of the repository (notebooks lie a folder deep), or its whole path. `calls`
+    are buttons of a notebook: a label, and the call that it makes in a cell below.
     """
 
     title: str
@@ -287,8 +288,11 @@ def _html_sign(tone: str) -> str:
 def _html_link(path: str, label: str = "Edit") -> str:
     """A link to a file of the repository, and a button that opens it beside the notebook.
 
-    The button is for JupyterLab with the repository as its root, as `make lab` starts it; the link works everywhere.
+    The button is for JupyterLab with the repository as its root, as `make lab` starts it; the link works everywhere. To
+    a file elsewhere there is neither: its whole path is shown.
     """
+    if path.startswith("/"):
+        return f'<div style="margin-top:6px">{label}: <code>{escape(path)}</code></div>'
     button = _html_button("Open beside", "docmanager:open", {"path": path, "options": {"mode": "split-right"}})
     return f'<div style="margin-top:6px">{label}: <a href="../{escape(path)}">{escape(path)}</a> {button}</div>'
 

@@ -3,32 +3,72 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from yaie.course import judge
-from yaie.course.registry import Exercise
+from yaie.course.registry import Exercise, Mistake, find_exercise
 from yaie.course.sandbox import Sandbox
 
 
 class Remembering(Sandbox):
     """A sandbox that runs the same job once: the check of each mistake tries the mistakes before it, too, and itself
-    with less time. What ends in time ends so under another limit."""
+    with less time. What ends in time ends so under another limit; what does not ends so under a shorter one.
+
+    Where running is quick, all mistakes of an exercise run in one process, as a check tries them. What was cut off
+    there, or ended that process, runs alone.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._reports: dict[str, dict[str, Any]] = {}
+        self._reports: dict[str, tuple[float, dict[str, Any]]] = {}
 
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
-        key = json.dumps({name: value for name, value in job.items() if name != "time_limit"}, sort_keys=True)
-        report = self._reports.get(key)
-        if report is None or report["end"] == "timeout":
-            report = self._reports[key] = super().run(job)
+        if _key(job) not in self._reports and job["text"] in (texts := _mistaken(job["exercise"])):
+            self._run_together(job, texts)
+        limit, report = self._reports.get(_key(job), (0.0, {"end": "timeout"}))
+        if report["end"] == "timeout" and limit < job["time_limit"]:
+            report = super().run(job)
+            self._reports[_key(job)] = job["time_limit"], report
         return report
+
+    def _run_together(self, job: dict[str, Any], texts: list[str]) -> None:
+        self._reports |= {_key(job | {"text": text}): (0.0, {"end": "timeout"}) for text in texts}
+        exercise = find_exercise(job["exercise"])
+        bodies = [exercise.language.changed(exercise, each.old, each.new) for each in exercise.mistakes]
+        several = {
+            "bodies": bodies,
+            "listed": len(bodies),
+            "failures": None,
+            "time_limit": len(texts) * job["time_limit"],
+        }
+        report = super().run(job | several | {"text": exercise.language.solved(exercise.file)})
+        for text, result in zip(texts, (report["result"] or {}).get("found", []), strict=False):
+            if result:
+                ended = {"end": "finished", "code": 0, "result": result}
+                self._reports[_key(job | {"text": text})] = math.inf, report | ended
+
+
+def _key(job: dict[str, Any]) -> str:
+    return json.dumps({name: value for name, value in job.items() if name != "time_limit"}, sort_keys=True)
+
+
+@cache
+def _mistaken(exercise_id: str) -> list[str]:
+    """The exercise file with each mistake; none where each runs in a process of its own."""
+    exercise = find_exercise(exercise_id)
+    return [mistaken(exercise, mistake) for mistake in exercise.mistakes] if exercise.language.quick else []
+
+
+def mistaken(exercise: Exercise, mistake: Mistake) -> str:
+    """The exercise file with one mistake made."""
+    body = exercise.language.changed(exercise, mistake.old, mistake.new)
+    return exercise.language.render(exercise.file, {exercise.id: body})
 
 
 @dataclass(frozen=True)
@@ -66,9 +106,6 @@ def promises(exercise: Exercise) -> Iterator[Promise]:
     def with_answer(path: Path) -> str:
         return language.with_answer(exercise, path.read_text(encoding="utf-8"))
 
-    def with_change(old: str, new: str) -> str:
-        return with_body({exercise.id: language.changed(exercise, old, new)})
-
     # A stub that counts as failed would greet the learner with red.
     yield promise("stub", with_body, judge.NOT_ATTEMPTED)
     if idle := language.idle(exercise):
@@ -81,8 +118,8 @@ def promises(exercise: Exercise) -> Iterator[Promise]:
         yield promise(f"right/{path.name}", partial(with_answer, path), judge.PASSED, expected(path))
     # A mistake that passes shows a hole in the check; one with another's message misleads the learner.
     for number, mistake in enumerate(exercise.mistakes, 1):
-        change = partial(with_change, mistake.old, mistake.new)
-        yield promise(f"mistake {number}", change, judge.FAILED, f"Likely cause: {mistake.message}")
+        cause = f"Likely cause: {mistake.message}"
+        yield promise(f"mistake {number}", partial(mistaken, exercise, mistake), judge.FAILED, cause)
     # A wrong answer that passed once must never pass again, nor be told something else than what is wrong.
     for path in answers(exercise, "wrong"):
         yield promise(f"wrong/{path.name}", partial(with_answer, path), judge.FAILED, expected(path), "Score:")

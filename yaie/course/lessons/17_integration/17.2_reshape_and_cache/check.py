@@ -1,31 +1,19 @@
 from __future__ import annotations
 
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from yaie.course.expect import Mismatch, expect, given
+from yaie.course.expect import expect, given
 from yaie.kernels.ops import KernelOperations
+
+from ..common import NoLooks
 
 LAUNCHER = "memory/reshape_and_cache.cu", "reshape_and_cache"
 COPIES = {torch.ops.aten._to_copy.default, torch.ops.aten.clone.default, torch.ops.aten.copy_.default}
-LOOKS = {"item", "tolist", "numpy", "cpu", "equal", "allclose", "bincount"}
-LOOKS |= {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive"}  # how large is the result?
-LOOKS |= {"__bool__", "__int__", "__index__", "__float__", "__contains__"}
-
-
-class _NoLooks(TorchFunctionMode):
-    """Refuses what makes the CPU look at numbers of a tensor."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", "")
-        masks = name == "__getitem__" and getattr(args[1], "dtype", None) == torch.bool
-        if name in LOOKS or masks:
-            note = "On a GPU the CPU would wait here until all that was asked for is done. Sizes come from shapes."
-            headline = "The CPU looks at the numbers in a tensor."
-            what = "the number of rows in a mask" if masks else f"`{name}` of a tensor"
-            raise Mismatch("way there", what, "no look at its numbers", "", note, headline)
-        return function(*args, **(kwargs or {}))
+LOOKS = (
+    "The CPU looks at the numbers in a tensor.",
+    "On a GPU the CPU would wait here until all that was asked for is done. Sizes come from shapes.",
+)
 
 
 class _Copies(TorchDispatchMode):
@@ -34,6 +22,11 @@ class _Copies(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """There is no compiler to be kept away: PyTorch would import it for that, in 1 s."""
+        return False
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.count += function in COPIES
@@ -66,7 +59,7 @@ def _appended(
         launcher(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes)
 
     operations.launch[LAUNCHER] = looked_at
-    with _NoLooks(), copies:
+    with NoLooks(*LOOKS), copies:
         operations.reshape_and_cache(key, value, caches[0], caches[1], mapping)
     expect(len(launches), 1, "number of launches")
     return caches, expected
