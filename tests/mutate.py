@@ -29,7 +29,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from yaie.course.tools.changes import changed, changes
+from yaie.course.changes import changed, changes
 
 ROOT = Path(__file__).parents[1]
 NOT_COPIED = (".git", ".venv", ".hypothesis", ".*_cache", "__pycache__", "build")

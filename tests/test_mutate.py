@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import mutate
-from yaie.course.tools import changes
+from yaie.course import changes
 
 CLAMP = "def clamp(n: int) -> int:\n    if n > 3:\n        return 3\n    return n\n"
 TEST = "from yaie.x.y import clamp\n\n\ndef test_it():\n    assert (clamp(5), clamp(1)) == (3, 1)\n"
@@ -68,7 +68,7 @@ def test_survivors_are_shown_and_nothing_else_is_left(tmp_path):
         "yaie/x/y.py": CLAMP,
         "tests/x/test_y.py": TEST,
         "tests/mutate.py": Path(mutate.__file__).read_text(),
-        "yaie/course/tools/changes.py": Path(changes.__file__).read_text(),
+        "yaie/course/changes.py": Path(changes.__file__).read_text(),
     }
     for name, text in here.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

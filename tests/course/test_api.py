@@ -22,12 +22,23 @@ def test_card_shows_the_statement(id):
     assert set(words) <= set(text.replace('"""', " ").split())
 
 
+def test_the_file_to_edit_is_the_one_that_is_read(monkeypatch, tmp_path):
+    """Where YAIE_EXERCISES_DIR names another folder, `exercises/` would be edited for nothing."""
+    card = api.exercise("0.1").card()
+    assert 'href="../exercises/00_start_here.py"' in card.html()
+    monkeypatch.setenv("YAIE_EXERCISES_DIR", str(tmp_path))
+    card = api.exercise("0.1").card()
+    assert f"Edit {tmp_path / '00_start_here.py'}" in " ".join(str(card).split())
+    assert str(tmp_path) in card.html()
+    assert "href" not in card.html()
+
+
 def test_solution_is_the_engines_own_source_with_what_often_goes_wrong():
     """A solution that is a copy goes out of date; one without the common mistakes explains half of it."""
     view = api.exercise("0.1").solution()
     source = inspect.getsource(KVCacheManager.blocks_needed)
     assert all(line.strip() in str(view) for line in source.splitlines())
-    assert all(mistake.message in str(view) for mistake in find_exercise("0.1").mistakes)
+    assert all(mistake.message in str(view) for mistake in find_exercise("0.1").mistakes[: api.SHOWN])
     assert "return -(-num_tokens // self.block_size)" in view.html()
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import yaie.cuda
 
 TONES = {**judge.TONES, progress.CHANGED: "warn"}
+SHOWN = 8  # mistakes that a solution tells of: the first ones
 
 
 class ExerciseHandle:
@@ -38,7 +39,7 @@ class ExerciseHandle:
         title, statement = f"Exercise {exercise.id}: {exercise.title}", Markdown(exercise.statement)
         buttons = {"Check": "check()", "Hint": "hint()", "Solution": "solution()", "Reset": "reset(ask=True)"}
         calls = [(label, f'yaie.exercise("{exercise.id}").{call}') for label, call in buttons.items()]
-        return Panel(title, text=statement, rows=rows, link=f"exercises/{exercise.file.name}", calls=calls)
+        return Panel(title, text=statement, rows=rows, link=files.told_path(exercise.file), calls=calls)
 
     def check(self) -> Panel:
         """Run the check on what stands in your file now, and record what came out."""
@@ -85,7 +86,7 @@ class ExerciseHandle:
         exercise = self._exercise
         fence = "`" * 4  # a source may quote a fence of three
         source = f"{fence}{exercise.language.fence}\n{exercise.language.solution(exercise)}\n{fence}"
-        mistakes = "\n".join(f"- {mistake.message}" for mistake in exercise.mistakes)
+        mistakes = "\n".join(f"- {mistake.message}" for mistake in exercise.mistakes[:SHOWN])
         text = f"{exercise.statement.strip()}\n\n{source}\n\n**What often goes wrong**\n\n{mistakes}\n"
         return Panel(f"Solution of exercise {exercise.id}: {exercise.title}", text=Markdown(text))
 

@@ -51,6 +51,13 @@ def exercise_path(file: ExerciseFile) -> Path:
     return exercises_dir() / file.name
 
 
+def told_path(file: ExerciseFile) -> str:
+    """The exercise file as a learner is told of it: from the root of the repository, or the whole path of a file that
+    lies elsewhere. (Within the repository, notebooks are run with copies of `exercises/`.)"""
+    path = exercise_path(file)
+    return f"exercises/{file.name}" if path.is_relative_to(REPOSITORY) else str(path)
+
+
 def as_generated(path: Path) -> Path:
     """The copy of an exercise file as it was generated last."""
     return path.parent / ".generated" / path.name

@@ -7,18 +7,19 @@ probably made that mistake, and its message is shown as the likely cause.
 
 from __future__ import annotations
 
-import math
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache
+from itertools import combinations
 from typing import Any
 
 from yaie.course import REPOSITORY, expect, files
+from yaie.course.alike import alike, explained
 from yaie.course.differences import ALL, contrast
-from yaie.course.language import Written
+from yaie.course.language import Slip, Written
 from yaie.course.registry import Exercise, find_exercise
 from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, PROCESS_LIMIT, Sandbox, SandboxError
 from yaie.course.show import Panel
@@ -32,7 +33,8 @@ HOME = str(REPOSITORY / "exercises")  # where mistakes are said to lie: what is 
 BY_HAND = 200  # characters of an input or a result that one can work with by hand
 LONG = ("Expected", "Got")
 PROFILE = "profile "  # how inputs begin whose results are not looked at
-EACH = 0.5  # seconds of the processor for each of several mistakes that are tried in one process
+SECONDS = 0.5  # of the processor, for all small changes that are tried
+CRASHES = 3  # of the process in which they are tried
 CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
 
 # What a report may hold, and how it is headed.
@@ -75,11 +77,14 @@ class Outcome:
     def panel(self) -> Panel:
         """The outcome, to be shown."""
         title = f"{self.exercise.id} {self.exercise.title}: {self.status}"
-        link = "" if self.passed else f"exercises/{self.exercise.file.name}"
+        link = "" if self.passed else files.told_path(self.exercise.file)
         return Panel(title, TONES[self.status], self.headline, self.rows, link)
 
     def __str__(self) -> str:
         return str(self.panel())
+
+
+PYTHONS_OWN = ("AttributeError", "IndexError", "NameError", "RuntimeError", "TypeError", "UnboundLocalError")
 
 
 def warm_up() -> None:
@@ -131,10 +136,7 @@ def _run(exercise: Exercise, text: str, written: Written, sandbox: Sandbox) -> O
     if written.remark and _went_wrong_outside(alone):
         rows.append(("Note", written.remark))
     located = any(label == "Where" for label, _ in rows)
-    if cause := _likely_cause(exercise, text, alone, sandbox, located):
-        rows.append(("Likely cause", cause))
-    elif elsewhere := _elsewhere(exercise, text, alone, sandbox):
-        rows.append(("Elsewhere", elsewhere))
+    rows += _cause_rows(exercise, text, alone, sandbox, located)
     rows += _output_rows(alone)
     headline, next_step = _headline(exercise, alone, located)
     rows.append(("Next step", f"{next_step} `yaie hint {exercise.id}` gives a hint."))
@@ -186,78 +188,77 @@ def _score_rows(exercise: Exercise, report: dict[str, Any], sandbox: Sandbox) ->
     return [("Score", f"{count:,} {exercise.score}. The course's: {courses:,}. {verdict}")]
 
 
+def _cause_rows(
+    exercise: Exercise, text: str, report: dict[str, Any], sandbox: Sandbox, located: bool
+) -> list[tuple[str, str]]:
+    """The likely cause; where none is found, what the emulator found in a line of the learner's has a usual one, and if
+    all other inputs come out right, that says something too."""
+    result = report["result"] or {}
+    if result.get("kind") in ("import", "compile") or report["end"] in ("server", "answer", "processes"):
+        return []
+    every = cache(lambda: _job(exercise, text, [exercise.id], sandbox, every=True))
+    cause = _likely_cause(exercise, report, every, sandbox) or (located and result.get("cause"))
+    if cause:
+        return [("Likely cause", cause)]
+    said = _elsewhere(report, every)
+    return [("Elsewhere", said)] if said else []
+
+
 def _likely_cause(
-    exercise: Exercise, learners: str, report: dict[str, Any], sandbox: Sandbox, located: bool
-) -> str | None:
+    exercise: Exercise, report: dict[str, Any], every: Callable[[], dict[str, Any]], sandbox: Sandbox
+) -> str:
     """The message of the first known mistake that goes wrong on just the inputs on which the learner's function does,
     and in the same way. One that agrees on the first of them alone may be another mistake: then none is named.
 
-    It has less time: nobody should wait for three endless loops in a row. Where none fits, what the emulator found in a
-    line of the learner's has a usual cause. A mistake in a line that the engine no longer has is passed over. After the
-    exercise's own come those that any function can have, such as arguments that changed places.
+    `report` is of a run up to the first failure, `every` of one over all inputs. A mistake in a line that the engine no
+    longer has is passed over.
     """
-    result = report["result"] or {}
-    if result.get("kind") in ("import", "compile") or report["end"] in ("server", "answer", "processes"):
-        return None
     known = []
     for mistake in exercise.mistakes:
         with suppress(LookupError):
             known.append((exercise.language.changed(exercise, mistake.old, mistake.new), mistake.message))
-    known += exercise.language.slips(exercise)
+    if exercise.language.quick and report["end"] == every()["end"] == "finished":
+        failures = every()["result"]["failures"]
+        slips = exercise.language.slips(exercise) if any(map(_is_telling, failures)) else []
+        bodies = [body for body, _ in known] + [slip.body for slip in slips]
+        found = _explained(exercise, bodies, len(known), failures, sandbox)
+        listed = [(each, message) for each, (_, message) in zip(found, known, strict=False)]
+        return _told(listed, list(zip(found[len(known) :], slips, strict=False)), len(failures))
     texts = [(exercise.language.render(exercise.file, {exercise.id: body}), message) for body, message in known]
     exercise.language.prepare(exercise, [text for text, _ in texts])
-    candidates = list(_candidates(exercise, texts, report, sandbox))
-    if not candidates:
-        return result.get("cause") if located else None
-    every = _job(exercise, learners, [exercise.id], sandbox, every=True)
-    most, best = 0, ""
-    for text, message in candidates:
-        run = _job(exercise, text, [exercise.id], sandbox, folder=HOME, every=True)
-        if _alike(run, every):
-            return message
-        if (explained := _explained(run, every)) > most:
-            most, best = explained, message
-    if best:
-        return f"{best} (It explains {most} of the {len(every['result']['failures'])} inputs that go wrong.)"
-    return result.get("cause") if located else None
+    short, found = min(exercise.time_limit, max(2.0, exercise.time_limit / 2)), []
+    for text, message in texts:
+        run = _job(exercise, text, [exercise.id], sandbox, folder=HOME, time_limit=short)
+        if alike(run, report):
+            whole = _job(exercise, text, [exercise.id], sandbox, folder=HOME, every=True)
+            if alike(whole, every()):
+                return message
+            if whole["end"] == every()["end"] == "finished":
+                found.append((explained(whole["result"]["failures"], every()["result"]["failures"]), message))
+    return _told(found, [], len(every()["result"]["failures"])) if found else ""
 
 
-def _candidates(
-    exercise: Exercise, known: list[tuple[str, str]], report: dict[str, Any], sandbox: Sandbox
-) -> Iterator[tuple[str, str]]:
-    """Those of the texts, each with its message, that fail as the report says. Where running is quick, a failure that
-    left its process whole is compared with all of them in one."""
-    if exercise.language.quick and report["end"] == "finished":
-        job = {"texts": [text for text, _ in known], "each": EACH, "time_limit": 2 * exercise.time_limit}
-        several = _job(exercise, "", [exercise.id], sandbox, folder=HOME, **job)
-        if several["end"] == "finished":
-            for each, result in zip(known, several["result"]["reports"], strict=True):
-                if result and _alike({"end": "finished", "code": 0, "result": result}, report):
-                    yield each
-            return
-    short = min(exercise.time_limit, max(2.0, exercise.time_limit / 2))
-    for each in known:
-        run = _job(exercise, each[0], [exercise.id], sandbox, folder=HOME, time_limit=short)
-        if _alike(run, report):
-            yield each
+def _is_telling(failure: dict[str, Any]) -> bool:
+    """Whether a failure says more than that Python could not go on, which has a hundred causes."""
+    return failure["kind"] != "error" or failure["error"] not in PYTHONS_OWN
 
 
-def _elsewhere(exercise: Exercise, learners: str, report: dict[str, Any], sandbox: Sandbox) -> str:
+def _elsewhere(report: dict[str, Any], every: Callable[[], dict[str, Any]]) -> str:
     """Which of the other inputs come out right, where that says something: what is special about the rest?"""
     result = report["result"] or {}
     wrong = result.get("kind") in ("mismatch", "error", "finding") and not result["given"].startswith(PROFILE)
     if not wrong or result.get("headline") or result["error"] == "endless_loop":
         return ""
-    result = _job(exercise, learners, [exercise.id], sandbox, every=True)["result"] or {"failures": [], "inputs": []}
-    failed = {failure["given"] for failure in result["failures"]}
-    inputs = [each for each in result["inputs"] if not each["given"].startswith(PROFILE)]
+    whole = every()["result"] or {"failures": [], "inputs": []}
+    failed = {failure["given"] for failure in whole["failures"]}
+    inputs = [each for each in whole["inputs"] if not each["given"].startswith(PROFILE)]
     others = len(inputs) - len(failed)
     wrong, right = ([each["numbers"] for each in inputs if (each["given"] in failed) == bad] for bad in (True, False))
     said = []
     if (rule := contrast(right, wrong)) and len(wrong) == len(failed):
         said.append(f"Of {len(inputs)} inputs that were tried, just those go wrong {rule}.")
-    if report["result"].get("pattern", ALL) in ("", ALL):  # a larger input may say more
-        more = [f"With {each['given']}: {each['pattern']}" for each in result["failures"][1:] if each.get("pattern")]
+    if result.get("pattern", ALL) in ("", ALL):  # a larger input may say more
+        more = [f"With {each['given']}: {each['pattern']}" for each in whole["failures"][1:] if each.get("pattern")]
         said += [text for text in more if text.count(". ")][:1]  # where it is wrong, and what stands there
     if said:
         return " ".join(said)
@@ -266,69 +267,49 @@ def _elsewhere(exercise: Exercise, learners: str, report: dict[str, Any], sandbo
     return f"The other {others} inputs that were tried come out right: what is special about this one?"
 
 
+def _explained(
+    exercise: Exercise, bodies: list[str], listed: int, failures: list[dict[str, Any]], sandbox: Sandbox
+) -> list[list[int]]:
+    """Which of the failures each body explains, as far as there was time. One that crashes explains nothing."""
+    text, found = exercise.language.solved(exercise.file), []
+    for _ in range(CRASHES):
+        rest = {"bodies": bodies[len(found) :], "listed": max(0, listed - len(found))}
+        job = {**rest, "failures": failures, "seconds": SECONDS, "time_limit": 2 * exercise.time_limit}
+        several = _job(exercise, text, [exercise.id], sandbox, folder=HOME, **job)
+        found += [each or [] for each in (several["result"] or {}).get("found", [])]
+        if several["end"] != "signal":
+            break
+        found.append([])
+    return found
+
+
+def _told(listed: list[tuple[list[int], str]], slips: list[tuple[list[int], Slip]], count: int) -> str:
+    """The likely cause, given which of `count` failures each listed mistake explains, and each slip.
+
+    A listed one that explains all comes first, then a slip that does. Slips are so many that several may: those in one
+    statement come to the same, and the first of them is told; of others none is. Else two slips, of which each explains
+    what the other does not, or a listed mistake that explains a part.
+    """
+    if whole := [message for each, message in listed if len(each) == count]:
+        return whole[0]
+    if whole := [slip for each, slip in slips if len(each) == count]:
+        likely = [slip for slip in whole if slip.rank == min(other.rank for other in whole)]
+        return likely[0].message if len({slip.line for slip in likely}) == 1 else ""
+    pairs = {
+        (one.message, other.message)
+        for (some, one), (others, other) in combinations((each for each in slips if not each[1].rare), 2)
+        if some and others and len({*some, *others}) == len(some) + len(others) == count
+    }
+    if len(pairs) == 1 and all(pair := pairs.pop()):
+        return " ".join(pair)
+    each, best = max(listed, key=lambda each: len(each[0]), default=([], ""))
+    if len(each) >= max(2, count / 2):  # fewer may be chance
+        return f"{best} (It explains {len(each)} of the {count} inputs that go wrong.)"
+    return ""
+
+
 def _went_wrong_in_a_check(report: dict[str, Any]) -> bool:
     return bool(report["result"]) and report["result"]["kind"] in ("mismatch", "error")
-
-
-def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two failures can have the same cause: the same inputs went wrong, each in the same way."""
-    ended = all(one[key] == other[key] for key in ("end", "code"))
-    ours, theirs = ((each["result"] or {}).get("failures", [each.get("current_input")]) for each in (one, other))
-    return ended and len(ours) == len(theirs) and all(map(_same_manner, ours, theirs))
-
-
-def _explained(mistake: dict[str, Any], learners: dict[str, Any]) -> int:
-    """How many failures of an answer a mistake explains, where the answer does the same on all inputs on which the
-    mistake shows, and something else is wrong besides; at least two, for one may be chance."""
-    if not mistake["end"] == learners["end"] == "finished":
-        return 0
-    ours = {failure["given"]: failure for failure in learners["result"]["failures"]}
-    failures = mistake["result"]["failures"]
-    shown = all(each["given"] in ours and _same_manner(each, ours[each["given"]]) for each in failures)
-    return len(failures) if shown and len(failures) >= 2 else 0
-
-
-def _same_manner(one: dict[str, Any] | str, other: dict[str, Any] | str) -> bool:
-    """Whether one input went wrong alike in two runs. A finding may be met by another thread, and what was computed in
-    another order differs in the last digits: results are the same within what the check allows."""
-    if isinstance(one, str) or isinstance(other, str):
-        return one == other
-    if any(one.get(key) != other.get(key) for key in ("kind", "given", "error", "what")):
-        return False
-    if one["kind"] == "finding":
-        return one.get("array") == other.get("array")
-    tolerance = one.get("tolerance", 0.0)
-    if not _same_text(one.get("whole"), other.get("whole"), ROUNDING):
-        return False
-    if any(_same_text(each.get("got"), each.get("expected"), tolerance) for each in (one, other)):
-        tolerance = None  # it is wrong in its last digits alone
-    return all(_same_text(one.get(key), other.get(key), tolerance) for key in ("got", "first_difference"))
-
-
-ROUNDING = 1e-5  # what float32 may differ by in numbers around 1
-NUMBER = re.compile(r"-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)")  # no whole number, which may be an index
-CUT = re.compile(r"[^,]*\.\.\. \(\d+ characters\)$")
-
-
-def _same_text(one: str | None, other: str | None, tolerance: float | None) -> bool:
-    """Whether two results as text are the same, their numbers within `tolerance` or what float32 rounds; with None
-    to the last digit."""
-    if one == other or tolerance is None or not one or not other:
-        return one == other
-    cut = bool(CUT.search(one) and CUT.search(other))
-    (words, ours), (others, theirs) = (_split(text) for text in (one, other))
-    if cut:
-        count = min(len(ours), len(theirs))  # longer numbers leave room for fewer of them
-        words, others = words[:count], others[:count]
-    near = partial(math.isclose, rel_tol=ROUNDING, abs_tol=tolerance)
-    numbers = zip(map(float, ours), map(float, theirs), strict=not cut)
-    return words == others and all(near(a, b) for a, b in numbers)
-
-
-def _split(text: str) -> tuple[list[str], list[str]]:
-    """What stands between the numbers with a point in a text, and these; where it was cut, without the last one."""
-    text = CUT.sub("", text)
-    return NUMBER.split(text), NUMBER.findall(text)
 
 
 def _is_wrong(what: str) -> str:

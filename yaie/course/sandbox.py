@@ -178,7 +178,7 @@ def _supervise(job: dict[str, Any]) -> dict[str, Any]:
         limits = {path: ANSWER_LIMIT if path.name == "result" else OUTPUT_LIMIT for path in folder.iterdir()}
         report = {path.name: path.read_text("utf-8", "replace")[:limit] for path, limit in limits.items()}
         end = broken_limit or ("signal" if code < 0 else "finished" if report["result"] else "exit")
-        result = _answer(report["result"], job["id"]) if end == "finished" else None
+        result = _answer(report["result"], job["id"])  # what was found before a limit was broken counts
         end = "answer" if end == "finished" and result is None else end
         return {**report, "id": job["id"], "end": end, "code": abs(code), "result": result}
 
@@ -299,6 +299,11 @@ def _worker(job: dict[str, Any], folder: Path) -> NoReturn:
 
     engine_seam.mark_compiling(folder / COMPILING)
     expect.announce = lambda text: (folder / "current_input").write_text(text, "utf-8", "replace")
+
+    def answer(result: Any) -> None:
+        (folder / "result").write_text(json.dumps({"id": job["id"], "result": result}), "utf-8")
+
+    worker.note = answer
     try:
         result = worker.run(job)
     except BaseException:  # of the course itself: the learner's own are caught inside
@@ -306,7 +311,7 @@ def _worker(job: dict[str, Any], folder: Path) -> NoReturn:
     if os.getpid() == me:  # else a copy that the learner's code has made of this process: it has no say
         with suppress(OSError, ValueError):  # they may have closed it
             printed.flush()
-        (folder / "result").write_text(json.dumps({"id": job["id"], "result": result}), "utf-8")
+        answer(result)
     leave(0)
 
 
@@ -341,5 +346,11 @@ if __name__ == "__main__":
     torch.set_num_threads(1)  # a thread pool would not survive the fork
     gc.collect()
     gc.freeze()  # else a worker's first collection writes to, and so copies, all pages that it shares with the server
+    warm = False
     for line in sys.stdin:
         print(json.dumps(_supervise(json.loads(line))), file=answers, flush=True)
+        if not warm and not select.select([sys.stdin], [], [], 0.3)[0]:  # nobody waits now
+            torch.arange(1, device="meta").lt(0)  # imports a thousand files, which takes a second in each worker
+            gc.collect()
+            gc.freeze()
+            warm = True

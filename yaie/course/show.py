@@ -96,9 +96,10 @@ class _View:
 
 @dataclass(repr=False)
 class Panel(_View):
-    """A title and labelled rows. `link` is a file to edit, relative to the repository; notebooks lie a folder deep.
+    """A title and labelled rows.
 
-    `calls` are buttons of a notebook: a label, and the call that it makes in a cell below.
+    `link` is a file to edit: from the root of the repository (notebooks lie a folder deep), or its whole path. `calls`
+    are buttons of a notebook: a label, and the call that it makes in a cell below.
     """
 
     title: str

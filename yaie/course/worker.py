@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
+import time
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import Any
@@ -13,9 +16,14 @@ from typing import Any
 import torch
 
 from yaie.course import expect
+from yaie.course.alike import explained
 from yaie.course.files import exercise_path
 from yaie.course.language import engine_seam
 from yaie.course.registry import Exercise, ExerciseFile, find_exercise
+
+EACH = 0.5  # seconds of the processor for each known mistake
+# The sandbox sets this to a function that leaves what was found so far where it survives a crash of this process.
+note: Callable[[Any], None] = lambda result: None  # noqa: E731
 
 
 class TooLong(BaseException):
@@ -34,58 +42,97 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     "compile" (it does not compile) or "finding" (what the emulator saw a kernel do). "failures" are the reports of all
     inputs that went wrong, of "tried"; "inputs" has the numbers that launchers were called with for each.
 
-    With `job["texts"]` instead of a text they are tried one after the other, which takes no new process for each:
-    "reports" has a report for each text, None where it took more than `job["each"]` seconds of the processor.
+    With `job["bodies"]` they are what the engine's function, which the text has, is changed to, one after the other in
+    this process: "found" has the result of each, None where it took too long. If `job["failures"]` are those of an
+    answer, it has the numbers of the failures that each body explains. The first `job["listed"]` bodies are known
+    mistakes: if one explains all, nothing else is tried. All others together get `job["seconds"]` of the processor, so
+    "found" may be shorter than the bodies.
     """
     os.environ["YAIE_EXERCISES_DIR"] = job["folder"]
     exercise = find_exercise(job["exercise"])
     engine_seam.limit_calls(job["call_limit"])
     engine_seam.watch_calls(expect.saw_call)
-    if "texts" in job:
-        state = torch.get_rng_state()
-        exercise.check()  # of the engine's own function: what is loaded once takes no time from the first text
-        signal.signal(signal.SIGVTALRM, _too_long)
-        return {"reports": [_in_turn(exercise, job, text, state) for text in job["texts"]]}
-    return _check(exercise, job, job["text"], ExitStack())
+    if "bodies" in job:
+        return {"found": _in_turn(exercise, job)}
+    return _check(exercise, job)
 
 
-def _in_turn(exercise: Exercise, job: dict[str, Any], text: str, state: torch.Tensor) -> dict[str, Any] | None:
-    """The report of a text when others went before it: everything is as in a process of its own."""
-    torch.set_rng_state(state)
-    expect.current_input, expect.tried = "", 0
-    with suppress(TooLong), ExitStack() as undo:
-        signal.setitimer(signal.ITIMER_VIRTUAL, job["each"])
-        undo.callback(signal.setitimer, signal.ITIMER_VIRTUAL, 0)
-        return _check(exercise, job, text, undo)
-    return None
+def _in_turn(exercise: Exercise, job: dict[str, Any]) -> list[Any]:
+    state, failures, found = torch.get_rng_state(), job["failures"], []
+    exercise.language.install(exercise.file, job["text"], job["use"])
+    started = time.process_time()
+    exercise.check()  # of the engine's own function: what is loaded once takes no time from the first body
+    each = min(EACH, 0.05 + 3 * (time.process_time() - started))
+    signal.signal(signal.SIGVTALRM, _too_long)
+
+    def run(every: bool) -> dict[str, Any]:
+        torch.set_rng_state(state)
+        return _result(exercise, every)
+
+    def like(exactly: bool) -> list[int]:
+        if explained(run(False)["failures"], failures, exactly=exactly):
+            return explained(run(True)["failures"], failures, exactly=exactly)
+        return []
+
+    expect.announce = lambda text: None  # each would write a file
+    give_up = math.inf
+    for number, body in enumerate(job["bodies"]):
+        listed, told = number < job["listed"], None
+        if number == job["listed"]:
+            give_up = time.process_time() + job["seconds"]
+        limit = EACH if listed else each
+        with suppress(TooLong, SyntaxError), ExitStack() as undo:
+            for timer, seconds in ((signal.ITIMER_VIRTUAL, limit), (signal.ITIMER_PROF, limit + 0.1)):
+                signal.setitimer(timer, seconds)  # the second one ends the process: a loop in C hears of no signal
+                undo.callback(signal.setitimer, timer, 0)
+            exercise.language.become(exercise, body)
+            told = run(job["every"]) if failures is None else like(exactly=not listed)
+        found.append(told)
+        note({"found": found})
+        if (listed and failures and told and len(told) == len(failures)) or time.process_time() > give_up:
+            break
+    return found
 
 
 def _too_long(*_: object) -> None:
     raise TooLong
 
 
-def _check(exercise: Exercise, job: dict[str, Any], text: str, undo: ExitStack) -> dict[str, Any]:
-    kind, failures, score = "import", [], None  # the reports
+def _check(exercise: Exercise, job: dict[str, Any]) -> dict[str, Any]:
+    try:
+        exercise.language.install(exercise.file, job["text"], job["use"])
+    except BaseException as error:
+        report = _last_report(exercise, error, "import")
+        return {"passed": False, "score": None, **report, "failures": [report], "tried": 0, "inputs": []}
+    return _result(exercise, job["every"])
+
+
+def _result(exercise: Exercise, every: bool) -> dict[str, Any]:
+    """What the check says of the function that is in the engine now; with `every`, of all inputs."""
+    failures, score = [], None
 
     def go_on(error: Exception) -> None:
         failures.append(_report(exercise, error, "error"))
         if failures[-1]["error"] == "endless_loop":  # nobody should wait for another one
             raise error
 
-    expect.go_on = go_on if job["every"] else None
+    expect.current_input, expect.tried, expect.inputs = "", 0, []
+    expect.go_on = go_on if every else None
     try:
-        undo.callback(exercise.language.install(exercise.file, text, job["use"]).take_out)
-        kind = "error"
         score = exercise.check()
     except TooLong:
         raise
     except BaseException as error:
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the report needs memory
-        failures.append(_report(exercise, error, kind))
+        failures.append(_last_report(exercise, error, "error"))
     first = failures[0] if failures else {}
-    tried = {"tried": expect.tried, "inputs": expect.inputs if job["every"] else []}
+    tried = {"tried": expect.tried, "inputs": expect.inputs if every else []}
     return {"passed": not failures, "score": score, **first, "failures": failures, **tried}
+
+
+def _last_report(exercise: Exercise, error: BaseException, kind: str) -> dict[str, Any]:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the report needs memory
+    return _report(exercise, error, kind)
 
 
 def _report(exercise: Exercise, error: BaseException, kind: str) -> dict[str, Any]:

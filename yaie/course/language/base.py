@@ -35,6 +35,18 @@ class Written:
     problem: FileProblem | None = None
 
 
+@dataclass(frozen=True)
+class Slip:
+    """The engine's function with a change that any function can have, and what to tell whoever has the same results;
+    nothing where there are no words for it."""
+
+    body: str
+    message: str
+    rank: int = 0  # among those that come to the same, the first is told
+    line: int = 0  # of the statement that is changed, 0 for the whole function
+    rare: bool = False  # of a kind of which there are so many that two of them explain much by chance
+
+
 class Swap(AbstractContextManager):
     """Values of the engine that others replace while it is in. It may be put in as often as one likes, and on top of
     another: each time gives back what it found."""
@@ -129,9 +141,13 @@ class Language(ABC):
             raise LookupError(f"expected `old` exactly once in {exercise.target}: {old!r}")
         return source.replace(old, new)
 
-    def slips(self, exercise: Exercise) -> list[tuple[str, str]]:
-        """What goes wrong with any function: the reference changed so, and what to tell whoever has the same result."""
+    def slips(self, exercise: Exercise) -> list[Slip]:
+        """What can go wrong with any function."""
         return []
+
+    def become(self, exercise: Exercise, source: str) -> None:
+        """Let the function that is in the engine now do what another source of it says."""
+        raise ValueError(f"exercise {exercise.id}: its language takes a new process for each text")
 
     def idle(self, exercise: Exercise) -> str:
         """The stub with a statement of no effect, which counts as written; empty where a stub cannot be run."""

@@ -1,6 +1,7 @@
 """Exercises in Python: functions of `yaie/`, found with `ast`, written to a `.py` file, put in by assignment."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import copy
@@ -20,9 +21,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yaie.course.behaves import Words
+from yaie.course.changes import changed, changes, line_of
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import engine_seam
-from yaie.course.language.base import Language, Swap, Written, needed
+from yaie.course.language.base import Language, Slip, Swap, Written, needed
 from yaie.cuda.source import digest, split_top_level
 
 if TYPE_CHECKING:
@@ -31,6 +34,15 @@ if TYPE_CHECKING:
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 Named = FunctionNode | ast.ClassDef
 BINDING = ("staticmethod", "classmethod", "property")  # decorators that change how a method is called
+
+# Kinds of changes: of those that come to the same, the first is told. Of the last ones there are many.
+RANKS = (
+    *("dropped", "never", "unasked", "left out", "operator", "number", "swapped", "overwritten", "extreme", "negated"),
+    *("jump", "always", "uncut", "moved", "inside", "unapplied", "unbounded", "no keyword", "sign"),
+    *("loop", "cut", "shifted", "taken for", "renamed", "guarded", "at least"),
+)
+MANY = RANKS.index("loop")
+MOST_SLIPS = 600  # for more there is no time
 
 FUTURE = "from __future__ import annotations"  # the first line of code of an exercise file
 
@@ -55,24 +67,38 @@ class Python(Language):
         note = f'    raise NotImplementedError("exercise {exercise.id}: write this function")'
         return "\n".join([*header, *_docstring(exercise), note])
 
-    def slips(self, exercise: Exercise) -> list[tuple[str, str]]:
-        """Two arguments of one type that changed places, and one that may be left out and was not looked at."""
+    def slips(self, exercise: Exercise) -> list[Slip]:
+        """Two arguments of one type that changed places, one that may be left out and was not looked at, and each small
+        change of the function, those with the most likely words first."""
         source = self.reference(exercise)
         node = ast.parse(source).body[0]
         first = node.body[ast.get_docstring(node) is not None].lineno - 1
         lines, kinds, found = source.split("\n"), _kinds(node), []
 
-        def add(statement: str, message: str) -> None:
-            found.append(("\n".join([*lines[:first], f"    {statement}", *lines[first:]]), message))
+        def add(line: str, said: str) -> None:
+            body = "\n".join([*lines[:first], f"    {line}", *lines[first:]])
+            found.append(Slip(body, f"The results are those that come out when {said}"))
 
         for one, other in itertools.combinations(kinds, 2):
             if kinds[one] == kinds[other]:
-                said = f"The results are those that come out when `{one}` and `{other}` are exchanged."
-                add(f"{one}, {other} = {other}, {one}", said)
+                add(f"{one}, {other} = {other}, {one}", f"`{one}` and `{other}` are exchanged.")
         for name, default in _defaults(node).items():
-            said = f"The results are those that come out when `{name}` is always {default}, whatever is given."
-            add(f"{name} = {default}", said)
-        return found
+            add(f"{name} = {default}", f"`{name}` is always {default}, whatever is given.")
+        words, encoded = Words(source, exercise.statement), source.encode()
+        for change in changes(encoded, wide=True):
+            rank = RANKS.index(change.kind)
+            if (said := words.of(change)) or rank < MANY:
+                found.append(Slip(changed(encoded, change).decode(), said, rank, line_of(change), rank >= MANY))
+        return sorted(found, key=lambda slip: slip.rank)[:MOST_SLIPS]
+
+    def become(self, exercise: Exercise, source: str) -> None:
+        function = self._now(exercise)
+        scope = dict(function.__globals__)
+        code = compile(source, "<changed>", "exec", dont_inherit=True, flags=__future__.annotations.compiler_flag)
+        exec(code, scope)
+        other = inspect.unwrap(scope[exercise.function])
+        function.__code__, function.__defaults__ = other.__code__, other.__defaults__
+        function.__kwdefaults__ = other.__kwdefaults__
 
     def code(self, answer: str) -> str:
         tree = ast.parse(answer)
@@ -195,8 +221,12 @@ class Python(Language):
         return swap
 
     def owner(self, exercise: Exercise) -> str:
+        return Path(self._now(exercise).__code__.co_filename).name
+
+    def _now(self, exercise: Exercise) -> types.FunctionType:
+        """The function that the engine would call now."""
         function = operator.attrgetter(exercise.qualname)(importlib.import_module(exercise.module))
-        return Path(inspect.unwrap(getattr(function, "fget", function)).__code__.co_filename).name
+        return inspect.unwrap(getattr(function, "fget", function))
 
 
 PYTHON = Python()

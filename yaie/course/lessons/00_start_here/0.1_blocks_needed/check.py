@@ -13,7 +13,17 @@ def check() -> None:
         expect(got, [0, 1, 1, 1, 1, 2, 2, 2, 2, 3], "list of the ten results")  # all at once: each mistake has its own
     for block_size in (4, 1, 16, 4096):
         manager = _manager(block_size)
-        for num_tokens in (1, block_size, block_size + 1, 2 * block_size, 5 * block_size - 1, 4097, 2**24 + 1, 0):
+        for num_tokens in (
+            1,
+            block_size,
+            block_size + 1,
+            block_size + 2,
+            2 * block_size,
+            5 * block_size - 1,
+            4097,
+            2**24 + 1,
+            0,
+        ):
             with given(f"blocks_needed({num_tokens}) with block_size {block_size}"):
                 got = manager.blocks_needed(num_tokens)
                 expect(type(got), int, "type of the result")
