@@ -394,8 +394,11 @@ def test_parallel_sandboxes_do_not_disturb_each_other(warm_up, sandbox):
 
 def test_what_many_texts_come_to_is_told_whole(exercises):
     """A report that was cut off would be taken for one that the learner's code has forged."""
-    own, texts = Sandbox(), [f"raise ValueError('{'x' * 9000}')"] * 30
-    report = own.run(job("") | {"texts": texts, "each": 10.0, "time_limit": 60.0})
+    own, exercise = Sandbox(), find_exercise("0.1")
+    bodies = [f"def blocks_needed(self, num_tokens):\n    raise ValueError('{'x' * 9000}')"] * 40
+    several = {"bodies": bodies, "listed": len(bodies), "failures": None, "every": True, "time_limit": 60.0}
+    report = own.run(job(exercise.language.solved(exercise.file)) | several)
     assert report["end"] == "finished"
-    assert len(report["result"]["reports"]) == len(texts)
+    assert len(report["result"]["found"]) == len(bodies)
+    assert len(str(report["result"])) > sandbox_module.OUTPUT_LIMIT
     own.close()
