@@ -60,6 +60,8 @@ def names() -> dict:
         "F": torch.nn.functional,
         "scatter": scatter,
         "randn": lambda *shape: torch.randn(*shape, generator=generator),
+        "randn_h": lambda *shape: torch.randn(*shape, generator=generator).half(),
+        "randn_b": lambda *shape: torch.randn(*shape, generator=generator).bfloat16(),
         "zeros": torch.zeros,
         "zeros_i": lambda *shape: torch.zeros(*shape, dtype=torch.int32),
         "zeros_d": lambda n: torch.zeros(n, dtype=torch.float64),

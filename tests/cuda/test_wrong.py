@@ -46,10 +46,11 @@ def read_cases(file: Path) -> list[Case]:
 CASES = [case for file in sorted((HERE / "wrong").glob("*.cu")) for case in read_cases(file)]
 MAKERS = {
     "randn": lambda *shape: torch.randn(*shape, generator=torch.Generator().manual_seed(1)),
+    "randn_h": lambda *shape: torch.randn(*shape, generator=torch.Generator().manual_seed(1)).half(),
     "zeros": torch.zeros,
     "zeros_i": lambda n: torch.zeros(n, dtype=torch.int32),
     "zeros_b": lambda n: torch.zeros(n, dtype=torch.uint8),
-    "zeros_h": lambda n: torch.zeros(n, dtype=torch.float16),
+    "zeros_h": lambda *shape: torch.zeros(*shape, dtype=torch.float16),
     "ints": lambda n, below: torch.arange(n, dtype=torch.int32) % below,
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .source import Source, SourceError, read_text
+from .source import INCLUDE, Source, SourceError, read_text
 
 HERE = Path(__file__).parent
 ERROR = r":(?P<line>\d+):(?:\d+:)?\s+(?:fatal )?error:\s+(?P<text>.*)$"
@@ -109,7 +109,8 @@ def _reason(notes: str) -> str:
 
 def own_files(source: Source) -> set[str]:
     """The user's files that a source is made of, as compilers name them."""
-    return {str(source.path), *source.lines(), *map(str, source.headers())}
+    headers = (header for header in source.headers() if header.parent != INCLUDE)
+    return {str(source.path), *source.lines(), *map(str, headers)}
 
 
 def is_internal(file: str, own: set[str]) -> bool:

@@ -49,6 +49,24 @@ CAUSES = {
     "missing_return": "a path through the function ends without a return statement.",
     "launch_error": "the launcher returned an error code of its own.",
     "unsupported": "run it on a GPU with load(..., backend='cuda').",
+    "tma_not_waited": "a tile is there once its mbarrier's phase has completed: mbarrier_wait with its parity.",
+    "refilled": "a buffer is free once its readers have waited for their products and arrived at its `empty` barrier.",
+    "tma_store_not_waited": "tma_store_commit() and tma_store_wait_read<n>() come before its tile changes or is gone.",
+    "mbarrier_deadlock": "the parity flips with each phase (a producer's first wait for `empty` is for parity 1), and "
+    "as many must arrive in each phase as mbarrier_init said.",
+    "mbarrier_bytes": "mbarrier_arrive_expect_tx must name the bytes of all loads of the phase: whole boxes.",
+    "mbarrier_arrivals": "mbarrier_init counts too few arrivals, or a thread arrives that should not.",
+    "mbarrier_not_initialised": "one thread calls mbarrier_init, then fence_mbarrier_init(); then __syncthreads().",
+    "mbarrier_fence": "fence_mbarrier_init() makes a new mbarrier known to TMA: right after mbarrier_init.",
+    "named_barrier": "all who come name the same number of threads: of those that wait and those that arrive.",
+    "registers": "setmaxnreg_inc takes what setmaxnreg_dec of others gave: in all no more than at the launch.",
+    "wgmma_fence": "wgmma_fence() stands between a use of registers by the thread and the wgmma that takes them.",
+    "wgmma_not_waited": "accumulators are there after wgmma_commit() and a wgmma_wait<n>() that covers their group.",
+    "operand_changed": "registers of A belong to the product until wgmma_wait: pack the next ones after it.",
+    "proxy_fence": "what threads write is seen by TMA and wgmma only after fence_proxy_async(); then the barrier.",
+    "warpgroup_divergence": "all 128 threads of a warpgroup issue the same wgmma: no branch by warp, no early return.",
+    "tile_misaligned": "declare shared tiles __align__(1024), and step through them by whole rows of the swizzle.",
+    "tensor_map": "cuTensorMapEncodeTiled refuses this map on a card, too.",
 }
 
 TITLES = {
@@ -79,6 +97,38 @@ TITLES = {
     "missing_return": "a function ends without returning a value",
     "launch_error": "the launcher returned an error",
     "unsupported": "not in the emulator",
+    "tma_not_waited": "`{array}` is used before the TMA load into it has landed",
+    "refilled": "`{array}` is refilled before it was released",
+    "tma_store_not_waited": "`{array}` is given up before its TMA store has read it",
+    "mbarrier_deadlock": "deadlock at an mbarrier",
+    "mbarrier_bytes": "the bytes of an mbarrier never complete",
+    "mbarrier_arrivals": "too many arrivals at an mbarrier",
+    "mbarrier_not_initialised": "an mbarrier that is not initialised",
+    "mbarrier_fence": "no fence after mbarrier_init",
+    "named_barrier": "a named barrier with the wrong count",
+    "registers": "more registers than there are",
+    "wgmma_fence": "wgmma without its fence",
+    "wgmma_not_waited": "wgmma was not waited for",
+    "operand_changed": "registers of A change in flight",
+    "proxy_fence": "`{array}` was written without a proxy fence",
+    "warpgroup_divergence": "the warps of a warpgroup diverge at wgmma",
+    "tile_misaligned": "misaligned tile",
+    "tensor_map": "a map of a tensor that the card refuses",
+}
+
+# What the other thread of a finding did.
+OTHER_DID = {
+    "race": "made {access} of the same bytes",
+    "cp_async_not_waited": "started this copy",
+    "tma_not_waited": "started this load",
+    "refilled": "reads it",
+    "tma_store_not_waited": "started this store",
+    "proxy_fence": "wrote it",
+    "mbarrier_not_initialised": "initialises it",
+    "mbarrier_fence": "uses it",
+    "wgmma_fence": "used the registers",
+    "wgmma_not_waited": "started the product",
+    "operand_changed": "started the product",
 }
 
 READ, WRITE, ATOMIC = 0, 1, 2  # as in interface.h
@@ -243,7 +293,7 @@ def _make(
     across = bool(other) and other["block"] != place["block"]
     cause = CAUSES[_cause_of(raw, across)]
     text = _title(raw, place) + (line.show(lines) if line else "")
-    if kind in ("race", "cp_async_not_waited"):
+    if kind in OTHER_DID and other:
         text += _other_side(kind, other, across, other_line, lines)
     if detail := _detail(raw, element, index):
         text += f"\n    {detail}"
@@ -317,7 +367,7 @@ def _title(raw: dict, place: dict) -> str:
 
 def _other_side(kind: str, other: dict, across: bool, line: SourceLine | None, lines: dict[str, list[str]]) -> str:
     who = f"thread {_show(other['thread'])}" + (f" of block {_show(other['block'])}" if across else "")
-    did = f"made {AN_ACCESS[other['access']]} of the same bytes" if kind == "race" else "started this copy"
+    did = OTHER_DID[kind].format(access=AN_ACCESS[other["access"]])
     return f"\n  and {who} {did}" + (line.show(lines) if line else "")
 
 

@@ -244,7 +244,7 @@ constexpr CUtensorMapDataType tensor_map_type() {
 // The map of a tensor whose innermost elements are contiguous. cudaErrorInvalidValue: TMA cannot do this: a size or a
 // stride of 0, strides that are no multiple of 16 bytes, a box beyond 256 elements or wider than its swizzle, ...
 template <typename T>
-cudaError_t tensor_map(CUtensorMap* map, const T* base, std::initializer_list<uint64_t> sizes,
+inline __attribute__((always_inline)) cudaError_t tensor_map(CUtensorMap* map, const T* base, std::initializer_list<uint64_t> sizes,
                        std::initializer_list<uint64_t> strides, std::initializer_list<uint32_t> box,
                        CUtensorMapSwizzle swizzle) {
   const auto encode = encode_tiled();

@@ -225,7 +225,7 @@ EXPORT void emu_mbarrier_wait(uint64_t* barrier, unsigned parity, Site site) {
   Mbarrier& b = mbarrier_at(e, barrier, "a wait", site);
   parity &= 1;
   bool at_once = has_passed(b, parity);
-  t->waited = {b.address, parity, b.phase, at_once, site};
+  t->waited = {b.address, parity, b.phase, at_once, at_once && b.phase <= known_tick(e, *t, b.agent), site};
   if (!at_once) try_complete(e, b, true);
   while (!has_passed(b, parity)) {
     b.waiters.push_back(t);

@@ -103,6 +103,13 @@ void learn(Engine* e, Thread* t, const KnownTicks& from) {
   if (e->hopper->follows_order) join(clock_of(e, *t), from);
 }
 
+uint32_t known_tick(Engine* e, const Thread& t, unsigned agent) {
+  if (!e->hopper->follows_order) return 0;
+  auto& seen = clock_of(e, t).seen;
+  unsigned slot = slot_of(e, agent);
+  return slot < seen.size() ? seen[slot] : 0;
+}
+
 void learn_agent(Engine* e, Thread* t, unsigned agent, uint32_t tick) {
   if (!e->hopper->follows_order || !agent) return;
   auto& seen = clock_of(e, *t).seen;
@@ -164,18 +171,21 @@ Finding finding_here(Engine* e, const char* kind, Site site, std::string detail)
   return f;
 }
 
+// Of a tile that TMA loads and a thread reads, unordered: whether the thread had waited for the load before, and so was
+// overtaken, or for none.
+static bool was_overtaken(Engine* e, const Thread& reader, unsigned agent) {
+  auto b = e->hopper->mbarriers.find(reader.waited.barrier);
+  return b != e->hopper->mbarriers.end() && b->second.agent == agent && b->second.announced && !reader.waited.again;
+}
+
 // An access that nothing orders after an earlier one: which of our kinds it is, if one of the two is asynchronous.
 const char* name_async(Engine* e, Finding* f, const Stamp& earlier, int earlier_kind) {
   if (earlier.thread < kFirstAgent || earlier.block != e->block_stamp) return "race";
-  const Agent& agent = e->hopper->agents[(earlier.thread - kFirstAgent) / kLanes];
-  std::string roles = waited_for(e, *e->thread);
-  if (earlier_kind == kWrite) {
-    f->detail = format("%s; %s started the load", roles.c_str(), role_of(e, *agent.thread).c_str());
-    return "tma_not_waited";
-  }
-  bool by_store = agent.thread->store_agent == earlier.thread;
-  f->detail = format("%s; %s started %s that reads it", roles.c_str(), role_of(e, *agent.thread).c_str(),
-                     by_store ? "the store" : "the wgmma");
+  const Thread& starter = e->threads[thread_of_agent(e, earlier.thread)];
+  bool by_load = earlier_kind == kWrite, by_store = !by_load && starter.store_agent == earlier.thread;
+  f->detail = format("%s; %s started the %s", waited_for(e, *e->thread).c_str(), role_of(e, starter).c_str(),
+                     by_load ? "load" : by_store ? "store" : "wgmma that reads it");
+  if (by_load) return was_overtaken(e, *e->thread, earlier.thread) ? "refilled" : "tma_not_waited";
   return by_store ? "tma_store_not_waited" : "refilled";
 }
 
@@ -188,14 +198,15 @@ namespace {
 
 Stamp issue_stamp(Engine* e, uint32_t pc) { return stamp_of(e, pc, kPlain); }
 
-const char* kind_of(Engine* e, const AsyncAccess& access, const Stamp& earlier, int earlier_kind) {
+const char* kind_of(Engine* e, const AsyncAccess& access, const Stamp& earlier, int earlier_kind, bool first_fill) {
   bool async = earlier.thread >= kFirstAgent;
-  if (async && earlier_kind == kRead && thread_of_agent(e, earlier.thread) < e->threads.size() &&
-      e->threads[thread_of_agent(e, earlier.thread)].store_agent == earlier.thread) {
+  if (async && earlier_kind == kRead && e->threads[thread_of_agent(e, earlier.thread)].store_agent == earlier.thread) {
     return "tma_store_not_waited";
   }
   if (access.kind == kRead) return async ? "tma_not_waited" : "race";
-  return async || earlier_kind == kRead ? "refilled" : "race";
+  if (async) return "refilled";
+  bool overtaken = earlier_kind == kRead && !first_fill && was_overtaken(e, e->threads[earlier.thread], access.stamp.thread);
+  return overtaken ? "refilled" : "tma_not_waited";
 }
 
 void report_async(Engine* e, SharedArray& s, size_t cell, const AsyncAccess& access, const Stamp& earlier, int earlier_kind,
@@ -219,7 +230,7 @@ bool check_async(Engine* e, SharedArray& s, Address a, size_t bytes, const Async
     Readers& r = s.reads[i];
     bool written = w.block == e->block_stamp;
     if (fine && written && !knows(e, t, w)) {
-      report_async(e, s, i, access, w, kWrite, kind_of(e, access, w, kWrite));
+      report_async(e, s, i, access, w, kWrite, kind_of(e, access, w, kWrite, false));
       fine = false;
     } else if (fine && UNLIKELY(e->in_flight_copies) && s.in_flight[i]) {
       report_in_flight(e, s, i, issue_stamp(e, access.pc), access.kind, s.begin + (i << s.shift), 1u << s.shift);
@@ -243,7 +254,7 @@ bool check_async(Engine* e, SharedArray& s, Address a, size_t bytes, const Async
     if (access.kind == kWrite) {
       for (const Stamp* each : {&r.last, &r.other}) {
         if (!fine || each->block != e->block_stamp || knows(e, t, *each)) continue;
-        report_async(e, s, i, access, *each, kRead, kind_of(e, access, *each, kRead));
+        report_async(e, s, i, access, *each, kRead, kind_of(e, access, *each, kRead, !written));
         fine = false;
       }
       w = access.stamp;

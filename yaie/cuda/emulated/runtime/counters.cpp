@@ -186,6 +186,10 @@ void count_divergent(Engine* e, unsigned warp, Thread* lanes, unsigned n) {
 
 }  // namespace
 
+void mark_touched(Address a, unsigned bytes) {
+  for (Address sector = a >> 5; sector <= (a + bytes - 1) >> 5; ++sector) mark_touched(&sector, 1);
+}
+
 // A box that TMA moves: what it asks of global memory. Shared memory takes it at full width, in whatever swizzle.
 void count_tile(Engine*, uint32_t pc, int kind, uint64_t bytes, uint64_t sectors, uint64_t used) {
   LineCounter& c = session.counters[uint64_t(pc) << 20 | uint64_t(16) << 4 | uint64_t(Space::kGlobal) << 2 | uint64_t(kind)];

@@ -326,6 +326,11 @@ void report_deadlock(Engine* e) {
     if (g == groups.end()) g = groups.insert(groups.end(), {where, {}});
     g->second.push_back(&t);
   }
+  if (e->hopper && !session.findings.empty()) {  // it comes from what has been found
+    e->job->failed = true;
+    session.error = 719;
+    resume_main(e);
+  }
   Finding f = e->hopper ? hopper_deadlock(e) : Finding{"deadlock"};
   bool named = f.place.site.line;
   if (!f.detail.empty()) f.detail += "\n    ";

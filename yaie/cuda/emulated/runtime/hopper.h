@@ -82,7 +82,7 @@ struct Agent {
 
 struct Hopper {
   bool follows_order = false;  // in check mode
-  std::unordered_map<Address, Mbarrier> mbarriers;
+  std::map<Address, Mbarrier> mbarriers;
   std::map<int, NamedBarrier> named;
   std::vector<Warpgroup> warpgroups;
   std::vector<Agent> agents;
@@ -103,6 +103,7 @@ void join(KnownTicks& to, const KnownTicks& from);
 KnownTicks& clock_of(Engine* e, const Thread& t);
 void publish(Engine* e, Thread* t, KnownTicks* to);  // the thread tells all it knows, and what it does next is not told
 void learn(Engine* e, Thread* t, const KnownTicks& from);
+uint32_t known_tick(Engine* e, const Thread& t, unsigned agent);
 void learn_agent(Engine* e, Thread* t, unsigned agent, uint32_t tick);
 
 void begin_operation(Engine* e, Site site);  // what every one begins with
@@ -126,6 +127,7 @@ Mbarrier& mbarrier_at(Engine* e, uint64_t* barrier, const char* what, Site site)
 void try_complete(Engine* e, Mbarrier& b, bool wanted);
 void land(Engine* e, Load& load);
 unsigned bytes_of(const TensorMap& map);
+void mark_touched(Address a, unsigned bytes);
 void count_tile(Engine* e, uint32_t pc, int kind, uint64_t bytes, uint64_t sectors, uint64_t used);
 void land_copies(Engine* e, Thread* t, size_t count);  // of cp.async
 

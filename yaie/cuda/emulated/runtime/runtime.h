@@ -156,6 +156,7 @@ struct LastWait {  // for an mbarrier
   unsigned parity = 0;
   uint32_t phase = 0;  // that it was in
   bool at_once = false;
+  bool again = false;  // for a phase that it had waited for before, or that never was
   Site site{};
 };
 struct Store {  // a TMA store that has not read its tile

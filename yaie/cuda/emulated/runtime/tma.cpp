@@ -88,7 +88,19 @@ void check_tile(Engine* e, Address tile, unsigned bytes, int kind, const char* w
     fail(finding_here(e, "tile_misaligned", site, format("the tile of a %s lies on a multiple of 128 bytes; this one is %u bytes past one",
                                                          what, static_cast<unsigned>(tile % 128))));
   }
-  if (!array_around(e, tile, bytes)) report_bad_address(e, find_array(e, tile) ? tile + bytes - 1 : tile, 1, kind, pc);
+  if (array_around(e, tile, bytes)) return;
+  SharedArray* s = find_array(e, tile);
+  if (!s) report_bad_address(e, tile, bytes, kind, pc);
+  Finding f = finding_here(e, "out_of_bounds", site, format("a %s of %u bytes from byte %zu of `%s` on, which has %zu", what, bytes,
+                                                            static_cast<size_t>(tile - s->begin), s->name.c_str(), s->bytes));
+  f.place.access = kind;
+  f.size = bytes;
+  f.array = s->name;
+  f.array_bytes = s->bytes;
+  f.offset = static_cast<long>(s->bytes);
+  f.item = 1;
+  f.shared = true;
+  fail(std::move(f));
 }
 
 // A row in global memory: inside of a tensor, ordered with what others do to it.
@@ -110,6 +122,7 @@ void check_source(Engine* e, const TensorMap& map, const int* at, int kind, uint
     if (!inside) return;
     check_row(e, a, inside, kind, pc);
     sectors += sectors_of(a, inside), used += inside;
+    if (e->checks & kCounters) mark_touched(a, inside);
   });
   if (e->checks & kCounters) count_tile(e, pc, kind, bytes_of(map), sectors, used);
 }
@@ -145,6 +158,7 @@ using namespace emu;
 
 EXPORT int emu_tensor_map(TensorMap* map, int type, unsigned rank, const void* base, const uint64_t* sizes, const uint64_t* strides,
                           const uint32_t* box, const uint32_t* steps, int interleave, int swizzle, int) {
+  *map = TensorMap{};
   std::string problem = what_is_wrong(type, rank, reinterpret_cast<Address>(base), sizes, strides, box, steps, interleave, swizzle);
   if (!problem.empty()) {
     Finding f{"tensor_map"};
@@ -154,7 +168,6 @@ EXPORT int emu_tensor_map(TensorMap* map, int type, unsigned rank, const void* b
     add_finding(std::move(f));
     return 1;
   }
-  *map = TensorMap{};
   map->base = reinterpret_cast<Address>(base);
   for (unsigned i = 0; i < rank; ++i) {
     map->sizes[i] = sizes[i];
