@@ -9,11 +9,11 @@
 //   barrier of the whole block: the producer waits for an empty slot, the consumer for a full one.
 // - Keys are walked from the last tile to the first, so the tiles with a mask, and the one that is not full, come first.
 //
-// What it should gain: mma.sync reaches about 60% of what a Hopper's tensor cores can do; wgmma all of it. Here softmax
-// and products still wait for each other, and only the other thread block of the multiprocessor fills the gaps: 480
-// TFLOP/s of a card that multiplies matrices at 800 is the aim.
+// What it should gain: rung 4 stays below half of what an H100's tensor cores can do, with mma.sync and a ldmatrix for
+// each operand. Here softmax and products still wait for each other, and only the other thread block of a
+// multiprocessor fills the gaps: the aim is 480 TFLOP/s for 4 x 4096 tokens.
 //
-// What it did gain: it has not been run on a card yet.
+// What it did gain: it has not run on a card yet, and its speed is not known.
 //
 // Arguments as problem.cuh says; head_dim 64 or 128, all pointers 16-byte aligned, scale above 0. total_q, total_k: the
 // rows of query and of key.
