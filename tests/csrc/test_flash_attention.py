@@ -302,7 +302,7 @@ WIPED = """    if (warp_max(score) == -INFINITY) {
     }
     if (most == -INFINITY) {"""
 KEYS_AS_ROWS = "lane % 16, chunk + lane / 16"  # as the left operand is read
-TAKE_OVER = "        yaie::wgmma_wait<0>();\n        yaie::wgmma_keep(sums);\n        rescale"
+TAKE_OVER = "    yaie::wgmma_wait<0>();\n    yaie::wgmma_keep(sums);\n    rescale"
 MUTANTS = {  # the rung, the text, what takes its place, a length at which it is wrong, one at which it is right (or 0)
     "F1 a tile overwrites the one before": (RUNG_2, "sums[r][c] *= rescale;", "sums[r][c] = 0.0f;", 33, 32),
     "F1 sums of several maxima": (RUNG_2, "row.sum * rescale + warp_sum", "row.sum + warp_sum", 65, 32),
