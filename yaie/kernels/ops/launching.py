@@ -56,6 +56,8 @@ class Launching(Family):
         backend: "cuda" or "emulator".
         rungs: which rung of an operation that has several, such as {"paged_decode": 2}; without, the fastest that takes
             the input on this card.
+        strict: where a rung that was asked for cannot run, on this card or for an input, that is an error; else the
+            fastest below it that can takes its place.
         sources: by path under csrc/ ("memory/copy_blocks.cu") the text to compile instead of the file's own.
         check: the emulator looks for races, overruns and the like.
         time_limit: seconds after which the emulator stops a call.
@@ -74,6 +76,7 @@ class Launching(Family):
         backend: str,
         *,
         rungs: Mapping[str, int] | None = None,
+        strict: bool = True,
         sources: Mapping[str, str] | None = None,
         check: bool = False,
         time_limit: float = TIME_LIMIT,
@@ -88,10 +91,16 @@ class Launching(Family):
         self._options = check, time_limit, tuple(flags)
         if unknown := [file for file in self.sources if not (CSRC / file).is_file()]:
             raise ValueError(f"sources are named by their path under csrc/, such as 'memory/copy_blocks.cu': {unknown}")
-        self.rungs |= {
+        fastest = {
             name: max(rung for rung, (file, _) in rungs.items() if self.is_for_this_card(file))
             for name, rungs in self.known_rungs.items()
-        } | self.asked
+        }
+        if strict or backend == "emulator":  # which runs all rungs
+            self.rungs = fastest | self.asked
+        else:
+            self.rungs = {name: min(rung, self.asked.get(name, rung)) for name, rung in fastest.items()}
+        if not strict:
+            self.asked = {}
         self.chosen = {name: self.known_rungs[name][rung] for name, rung in self.rungs.items()}
         self.launch = _Launchers(self.module)
 

@@ -13,7 +13,9 @@ def check() -> None:
     module = launchers(OVERLAP, __file__)
     ones = torch.ones(64, KEYS)
     for before, factor, weight in ((0.0, 1.0, 0.5), (0.0, 0.25, 0.5), (64.0, 0.25, 1.0)):
-        with given(f"old weights and values are 1, the sums before {before:g}, factors {factor:g}, new weights {weight:g}"):
+        with given(
+            f"old weights and values are 1, the sums before {before:g}, factors {factor:g}, new weights {weight:g}"
+        ):
             _expect(module, ones, ones[0, :, None].expand(KEYS, HEAD_DIM), ones * weight, before, ones[:, 0] * factor)
     old, new = draws(64, KEYS).abs(), draws(64, KEYS).flip(0).abs()
     factors = 0.5 ** (torch.arange(64) % 4)
