@@ -87,11 +87,15 @@ def architectures() -> list[str]:
     return sorted({each + ("a" if float(each) >= 9 else "") for each in answer})  # "a": wgmma and TMA
 
 
-def architectures_of(source: Path, archs: list[str]) -> list[str]:
-    """Those of `archs` that a file can be built for."""
-    if nvcc_of.needs_hopper(source_of.read_source(source).headers()):
-        return [arch for arch in archs if arch.removesuffix("+PTX") == nvcc_of.HOPPER]
-    return archs
+def architectures_by_file(files: list[Path], archs: list[str]) -> dict[Path, list[str]]:
+    """What each file is built for; names those that are for none of `archs`, and leaves them out."""
+    hopper = [arch for arch in archs if arch.removesuffix("+PTX") == nvcc_of.HOPPER]
+    for_hopper = {path for path in files if nvcc_of.needs_hopper(source_of.read_source(path).headers())}
+    if for_hopper and not hopper:
+        names = ", ".join(sorted(map(name_of, for_hopper)))
+        print(f"yaie_kernels: left out, for they are for {nvcc_of.HOPPER} alone: {names}")
+    by_file = {path: hopper if path in for_hopper else archs for path in files}
+    return {path: its for path, its in by_file.items() if its}
 
 
 def arch_flags(archs: list[str]) -> list[str]:
@@ -117,18 +121,15 @@ def build(target: Path, files: list[Path], archs: list[str], pybind_include: str
             "yaie_kernels: nvcc was not found, and without it no kernel can be built. Install the CUDA toolkit and put "
             "nvcc on the PATH, or set CUDA_HOME. (Without it the kernels run in the emulator of yaie.cuda.)"
         )
-    built_for = {source: architectures_of(source, archs) for source in files}
-    files = [source for source in files if built_for[source]]
-    if left_out := [name_of(source) for source in built_for if not built_for[source]]:
-        print(f"yaie_kernels: left out, for they are for {nvcc_of.HOPPER} alone: {', '.join(left_out)}")
+    built_for = architectures_by_file(files, archs)
     with tempfile.TemporaryDirectory(prefix="yaie-kernels-") as temporary:
         work = Path(temporary)
-        (work / "launchers.inc").write_text(launchers_inc(files))
+        (work / "launchers.inc").write_text(launchers_inc(list(built_for)))
         commands = []
-        for source in files:
+        for source, its_archs in built_for.items():
             stem = name_of(source).replace("/", "-").removesuffix(".cu")
             (work / f"{stem}.cu").write_text(wrapper(source))
-            flags = [*nvcc_of.FLAGS, "-O3", "-Xcompiler", "-fPIC", *arch_flags(built_for[source])]
+            flags = [*nvcc_of.FLAGS, "-O3", "-Xcompiler", "-fPIC", *arch_flags(its_archs)]
             include = ["-I", source.parent, "-I", source_of.INCLUDE]
             commands.append([nvcc, *flags, *include, "-c", f"{stem}.cu", "-o", f"{stem}.o"])
         include = ["-I", work, "-I", sysconfig.get_paths()["include"], "-I", pybind_include]

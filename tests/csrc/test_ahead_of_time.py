@@ -88,6 +88,16 @@ def test_architectures(monkeypatch, tmp_path):
     assert csrc_setup.architectures() == ["8.9", "9.0a"]
 
 
+def test_files_for_hopper_are_left_out_by_name_elsewhere(capsys):
+    """Would catch a build for other cards that ends with the compiler's errors, or that quietly lacks kernels."""
+    for_all, hopper = (CSRC / "flash_attention" / f"flash_attention_{rung}.cu" for rung in ("1_naive", "6_overlap"))
+    archs = ["8.0", "9.0a", "12.0+PTX"]
+    assert csrc_setup.architectures_by_file([for_all, hopper], archs) == {for_all: archs, hopper: ["9.0a"]}
+    assert capsys.readouterr().out == ""
+    assert csrc_setup.architectures_by_file([for_all, hopper], ["9.0"]) == {for_all: ["9.0"]}
+    assert "flash_attention/flash_attention_6_overlap.cu" in capsys.readouterr().out
+
+
 def test_without_nvcc_the_build_ends_with_a_sentence(monkeypatch, tmp_path):
     """Would catch an install that succeeds and installs nothing."""
     monkeypatch.setenv("PATH", str(tmp_path))
