@@ -7,7 +7,7 @@
 //   shared memory, where rung 4 fetched them into registers with ldmatrix first, and it is asynchronous.
 // - Three slots for tiles go round between them, for keys and values in turn (Ring in hopper.cuh). Nobody waits at a
 //   barrier of the whole block: the producer waits for an empty slot, the consumer for a full one.
-// - Keys are walked from the last tile to the first, so the tiles with a mask, and the one that is not full, come first.
+// - Keys are walked from the last tile to the first: tiles with a mask, and the one that is not full, come first.
 //
 // What it should gain: rung 4 stays below half of what an H100's tensor cores can do, with mma.sync and a ldmatrix for
 // each operand. Here softmax and products still wait for each other, and only the other thread block of a
@@ -16,7 +16,7 @@
 // What it did gain: it has not run on a card yet, and its speed is not known.
 //
 // Arguments as problem.cuh says; head_dim 64 or 128, all pointers 16-byte aligned, scale above 0. total_q, total_k: the
-// rows of query and of key.
+// rows of query and of key. (Pages: see rung 6.)
 #include "hopper.cuh"
 
 constexpr int ROWS = 64, KEYS = 128, SLOTS = 3;

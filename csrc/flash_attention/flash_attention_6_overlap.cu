@@ -10,8 +10,8 @@
 // - A thread block for each multiprocessor stays until all is done (persistent): its producer takes tile after tile of
 //   queries from a counter and copies the next while the consumers are still busy with the last. With a mask the
 //   longest tiles come first, of so many heads at a time as fit the L2 cache with their keys and values.
-// - Over the pages of a cache, too: a page of 16 tokens or more is a box that TMA copies; smaller ones, and the end of a
-//   context, four warps copy by cp.async. The query heads that share keys lie in one tile of queries.
+// - Over the pages of a cache, too: a page of 16 tokens or more is a box that TMA copies; smaller ones, and the end of
+//   a context, four warps copy by cp.async. The query heads that share keys lie in one tile of queries.
 //
 // What it should gain: this is the plan of FlashAttention-3, which reached 654 TFLOP/s on an H100 (4 x 4096 tokens, 32
 // heads on 8 of 128, causal, bf16), where rung 4 reached 345. The aim is to be as fast.
@@ -186,7 +186,8 @@ struct Consumer {
         take_scores(scores, running, scale_log2, factors);
     }
 
-    // Start the scores of the tile of keys in use n, and the product of the last weights with the values in use n + 1.
+    // Start the scores of the tile of keys in use n, which has been waited for, and the product of the last weights
+    // with the values in use n + 1.
     __device__ void start_both(float (&scores)[KEYS / 2], float (&sums)[HEAD_DIM / 2],
                                const uint32_t (&weights)[KEYS / 16][4]) {
         wait_turn();
@@ -216,6 +217,8 @@ struct Consumer {
             yaie::wgmma_keep(scores);
             release(n);
             soften(scores, queries, tile, running, factors);
+            // What comes next, keys or the last values. To wait for it here also keeps the compiler, which moves
+            // nothing across a loop, from computing the softmax behind the wait for the product beside it.
             shared.ring.wait_full(n + 2);
             take_over<T>(sums, weights, scores, factors);
             release(n + 1);
@@ -244,8 +247,9 @@ struct Consumer {
 // Attend with one tile of queries after the other, as they come.
 template <typename T, int HEAD_DIM, int KEYS, bool PAGED>
 __device__ __forceinline__ void consume(Shared<HEAD_DIM, KEYS>& shared, T* out, const Problem& problem, int pack) {
-    Consumer<T, HEAD_DIM, KEYS, PAGED> consumer = {shared, static_cast<int>(threadIdx.x / WARPGROUP) - 1,
-                                                   problem.scale * LOG2_E, 1.0f / pack};
+    // By a shuffle, from which the compiler sees that all lanes have the same: descriptors are for a whole warp.
+    const int number = __shfl_sync(FULL_WARP, threadIdx.x / WARPGROUP - 1, 0);
+    Consumer<T, HEAD_DIM, KEYS, PAGED> consumer = {shared, number, problem.scale * LOG2_E, 1.0f / pack};
     if (consumer.number == 1) {
         consumer.pass_turn();  // the other begins
     }
@@ -358,8 +362,9 @@ extern "C" int flash_attention_6_overlap(const void* query, const void* key, con
     });
 }
 
-// The same over the pages of a cache (../paged_attention/problem.cuh), causal; arguments as for flash_attention_4_paged.
-// num_tokens: rows of query. num_blocks: of the caches. At most 128 query heads share a head of keys and values.
+// The same over the pages of a cache (../paged_attention/problem.cuh), causal; arguments as for
+// flash_attention_4_paged. num_tokens: rows of query. num_blocks: of the caches. At most 128 query heads share a head
+// of keys and values.
 extern "C" int flash_attention_6_paged(const void* query, const void* key_cache, const void* value_cache,
                                        const int* block_tables, const int4* tiles, void* out, int* counter,
                                        int num_tiles, int tile_tokens, int num_tokens, int num_blocks, int num_heads,

@@ -66,19 +66,21 @@ __device__ __forceinline__ int place(int row, int chunk) {
 }
 
 // 16 columns of a tile as an operand whose rows are the product's rows or columns: queries and keys (K-major). Number
-// `step` of them, of the rows from first_row on, a multiple of 8.
+// `step` of them, of the rows from first_row on, a multiple of 8. From 8 rows to the next 8 is the stride. A descriptor
+// counts in 16 bytes, so a sum moves it: that is cheaper than to make one for each step.
 template <int ROWS>
 __device__ __forceinline__ uint64_t columns_operand(const char* tile, int first_row, int step) {
     const int part = step / 4 * (ROWS * PART_BYTES), within = step % 4 * 32;
-    return yaie::wgmma_descriptor(tile + part + first_row * PART_BYTES + within, 16, PATTERN_BYTES, yaie::SWIZZLE_128B);
+    return yaie::wgmma_descriptor(tile + first_row * PART_BYTES, 16, PATTERN_BYTES, yaie::SWIZZLE_128B) +
+           (part + within) / 16;
 }
 
 // 16 rows of a tile as an operand whose columns are the product's columns: values (MN-major). From one part of the
 // columns to the next is the leading offset, from 8 rows to the next 8 the stride.
 template <int ROWS>
 __device__ __forceinline__ uint64_t rows_operand(const char* tile, int step) {
-    return yaie::wgmma_descriptor(tile + step * (2 * PATTERN_BYTES), ROWS * PART_BYTES, PATTERN_BYTES,
-                                  yaie::SWIZZLE_128B);
+    return yaie::wgmma_descriptor(tile, ROWS * PART_BYTES, PATTERN_BYTES, yaie::SWIZZLE_128B) +
+           step * (2 * PATTERN_BYTES / 16);
 }
 
 // Start scores = queries * keys^T for the 64 rows from first_row on of a tile of ROWS queries.

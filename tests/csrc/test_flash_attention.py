@@ -259,12 +259,15 @@ def global_bytes(profile):
     return sum(line.bytes_moved for line in profile.lines if line.space == "global")
 
 
-@pytest.mark.parametrize("head_dim", [64, 128, 256])
-def test_rung_4_meets_no_bank_twice(head_dim):
-    """An unswizzled tile has 8-way conflicts at each ldmatrix."""
-    profile = profile_of(4, 130, head_dim=head_dim)
+@pytest.mark.parametrize(
+    ("rung", "head_dim", "instruction"),
+    [*((4, size, "ldmatrix_x4_trans") for size in (64, 128, 256)), (5, 128, "wgmma_ss"), (6, 128, "cp_async_16")],
+)
+def test_no_bank_is_met_twice(rung, head_dim, instruction):
+    """An unswizzled tile has 8-way conflicts at each ldmatrix, and where wgmma reads it."""
+    profile = profile_of(rung, 130, head_dim=head_dim)
     assert profile.bank_conflicts == 0
-    assert any("ldmatrix_x4_trans" in line.source for line in profile.lines)
+    assert any(instruction in line.source for line in profile.lines)
 
 
 def test_tiles_move_less_than_scores_in_memory():
@@ -282,6 +285,9 @@ def test_masked_tiles_are_skipped():
             copies = [line for line in profile.lines if line.space == "shared" and line.bytes_per_lane == 16]
             keys.append(sum(line.bytes for line in copies if line.operation == "load"))
         assert 0.5 < keys[1] / keys[0] < 0.68, rung
+    profiles = [profile_of(5, 4 * 128, causal=causal) for causal in (True, False)]
+    boxes = [sum(line.bytes for line in each.lines if "tma_load(slot" in line.source) for each in profiles]
+    assert boxes[0] / boxes[1] == 20 / 32  # of 8 tiles of rows by 4 of keys
 
 
 @pytest.mark.parametrize(("rung", "rows"), [(2, 32), (3, 64), (4, 128)])
@@ -315,7 +321,7 @@ MUTANTS = {  # the rung, the text, what takes its place, a length at which it is
     "a copy not waited for": (RUNG_4, "yaie::cp_async_wait<0>();", "yaie::cp_async_wait<1>();", 17, 0),
     "no barrier": (RUNG_4, "    __syncthreads();  // all copies", "    // all copies", 130, 0),
     "no swizzle of cp.async": (RUNG_6, "(chunk ^ row) % 8 * 16", "chunk % 8 * 16", 33, 0),
-    "the wrong 16 rows of values": (RUNG_6, "tile + step * (2 * PATTERN_BYTES)", "tile + step * PATTERN_BYTES", 33, 0),
+    "the wrong 16 rows of values": (RUNG_6, "step * (2 * PATTERN_BYTES / 16)", "step * (PATTERN_BYTES / 16)", 33, 0),
     "weights packed too early": (RUNG_6, TAKE_OVER, TAKE_OVER.replace("yaie::wgmma_wait<0>();", ""), 300, 0),
 }  # fmt: skip
 

@@ -1,5 +1,7 @@
 """profile(): the counts are those that pencil and paper give, and the trace is the map from thread to address."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -204,3 +206,18 @@ def test_launches_name_their_streams():
         module.late(x, 0)
     with pytest.raises(yaie.cuda.KernelError, match="error 400"):
         module.late(x, 1)
+
+
+def test_boxes_and_products_are_counted():
+    """Would catch TMA whose box is counted by elements or whose tensor looks untouched, and a swizzle that is not
+    followed when the banks are counted: in it no eight rows of an operand meet a bank twice.
+    """
+    module = yaie.cuda.load(Path(__file__).parent / "right" / "hopper.cu", backend="emulator")
+    a, b, c = torch.zeros(64, 64).half(), torch.zeros(80, 64).half(), torch.zeros(64, 80)
+    profile = module.profile("product_128", a, b, c)
+    loads = [line for line in profile.lines if "tma_load" in line.source]
+    assert [(line.requests, line.sectors, line.share_used) for line in loads] == [(1, 64 * 4, 1), (1, 80 * 4, 1)]
+    (product,) = (line for line in profile.lines if "wgmma_ss" in line.source)
+    assert (product.requests, product.wavefronts, product.bank_conflicts) == (4, 4 * 2 * (64 + 80) // 8, 0)
+    assert profile.tensor_core_calls == 4 * 4 * 80 // 8  # as many m16n8k16 of a warp
+    assert all(each.touched_bytes == each.bytes for each in profile.tensors)

@@ -11,11 +11,13 @@ take numbers, a struct of numbers takes a mapping or the like with its fields, a
 Without a GPU the kernels run in our emulator (``yaie/cuda/emulated``): in check mode it finds races, overruns,
 divergent barriers and the like and raises :class:`KernelError`; in fast mode it only runs, on all cores.
 
-The emulator does not have inline PTX (except as functions of ``yaie_ptx.cuh``), wgmma, TMA, clusters, dynamic
-parallelism, textures, CUB, CUTLASS, CUDA graphs or concurrent streams; a file that uses them raises
-:class:`UnsupportedError`. Order between threads is that of barriers, and of fences with flags (an atomic or volatile
-store after a ``__threadfence()``, which another thread reads); blocks run one after another, so one that waits for a
-later one never ends. It models neither caches nor registers nor time.
+The emulator does not have inline PTX (except as functions of ``yaie_ptx.cuh`` and, for Hopper's mbarriers, TMA and
+wgmma, of ``yaie_hopper.cuh``), clusters, dynamic parallelism, textures, CUB, CUTLASS, CUDA graphs or concurrent
+streams; a file that uses them raises :class:`UnsupportedError`. Order between threads is that of barriers (of the
+block, named ones, mbarriers), and of fences with flags (an atomic or volatile store after a ``__threadfence()``, which
+another thread reads); blocks run one after another, so one that waits for a later one never ends. What TMA and wgmma
+do lands at the wait for it. It models neither caches nor time, and of registers only what ``setmaxnreg`` moves; what a
+thread does to registers that a wgmma holds is seen by g++ and clang++ 20, and in part by older clang++.
 """
 
 from __future__ import annotations

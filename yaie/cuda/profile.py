@@ -105,7 +105,8 @@ class Profile:
     """The result of ``module.profile()``; ``print(profile)`` shows the table.
 
     ``counted_blocks`` of ``blocks`` were counted (a sample, if the launch is large). ``tensor_core_calls`` counts the
-    ``mma`` of warps, ``shuffles`` theirs. ``trace`` belongs to ``trace_warp`` of block ``trace_block``.
+    ``mma`` of warps (m16n8k16; a ``wgmma`` is as many as it does the work of), ``shuffles`` theirs. ``trace`` is
+    that of ``trace_warp`` of block ``trace_block``.
     """
 
     lines: list[LineProfile]

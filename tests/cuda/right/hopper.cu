@@ -204,32 +204,32 @@ extern "C" int product_64(const __nv_bfloat16* a, const __nv_bfloat16* b, float*
   return k_major<__nv_bfloat16, 256, 64>(a, b, c, CU_TENSOR_MAP_SWIZZLE_64B);
 }
 
-// call: product_32(a=randn_h(64, 64), b=randn_h(8, 64), c=zeros(64, 8))
+// call: product_32(a=randn_h(64, 64), b=randn_h(32, 64), c=zeros(64, 32))
 // want: c = a.float() @ b.float().T
 // tolerance: 1e-4
 extern "C" int product_32(const __half* a, const __half* b, float* c) {
-  return k_major<__half, 8, 32>(a, b, c, CU_TENSOR_MAP_SWIZZLE_32B);
+  return k_major<__half, 32, 32>(a, b, c, CU_TENSOR_MAP_SWIZZLE_32B);
 }
 
 // Without swizzle: blocks of 8 rows by 16 bytes, which threads lay down. Leading: to the next 8 of k; stride: of rows.
-// call: product_0(a=randn_h(64, 16), b=randn_h(24, 16), c=zeros(64, 24))
+// call: product_0(a=randn_h(64, 16), b=randn_h(32, 16), c=zeros(64, 32))
 // want: c = a.float() @ b.float().T
 // tolerance: 1e-4
 __global__ void product_0_kernel(const __half* a, const __half* b, float* c) {
   __shared__ __align__(128) __half tile_a[64 * 16];
-  __shared__ __align__(128) __half tile_b[24 * 16];
+  __shared__ __align__(128) __half tile_b[32 * 16];
   auto place = [](int r, int k, int rows) { return k / 8 * (rows * 8) + r * 8 + k % 8; };
   for (int i = threadIdx.x; i < 64 * 16; i += 128) tile_a[place(i / 16, i % 16, 64)] = a[i];
-  for (int i = threadIdx.x; i < 24 * 16; i += 128) tile_b[place(i / 16, i % 16, 24)] = b[i];
+  for (int i = threadIdx.x; i < 32 * 16; i += 128) tile_b[place(i / 16, i % 16, 32)] = b[i];
   yaie::fence_proxy_async();
   __syncthreads();
-  float d[12];
+  float d[16];
   yaie::wgmma_fence();
-  yaie::wgmma_ss<__half, 24>(d, yaie::wgmma_descriptor(tile_a, 64 * 16, 128, yaie::SWIZZLE_NONE),
-                             yaie::wgmma_descriptor(tile_b, 24 * 16, 128, yaie::SWIZZLE_NONE), false);
+  yaie::wgmma_ss<__half, 32>(d, yaie::wgmma_descriptor(tile_a, 64 * 16, 128, yaie::SWIZZLE_NONE),
+                             yaie::wgmma_descriptor(tile_b, 32 * 16, 128, yaie::SWIZZLE_NONE), false);
   yaie::wgmma_commit();
   yaie::wgmma_wait<0>();
-  write<24>(d, c);
+  write<32>(d, c);
 }
 extern "C" int product_0(const __half* a, const __half* b, float* c) {
   product_0_kernel<<<1, 128>>>(a, b, c);
@@ -326,7 +326,7 @@ extern "C" int values_0(const __half* a, const __half* b, float* c) {
 // call: pipeline(a=randn_h(128, 256), b=randn_h(64, 256), c=zeros(128, 64))
 // want: c = a.float() @ b.float().T
 // tolerance: 1e-3
-__global__ void __launch_bounds__(384) pipeline_kernel(const __grid_constant__ CUtensorMap a, const __grid_constant__ CUtensorMap b,
+__global__ void __launch_bounds__(384, 1) pipeline_kernel(const __grid_constant__ CUtensorMap a, const __grid_constant__ CUtensorMap b,
                                                        float* c, int k) {
   extern __shared__ __align__(1024) __half memory[];
   constexpr int A = 128 * 64, STAGE = A + 64 * 64;
@@ -382,7 +382,7 @@ extern "C" int pipeline(const __half* a, const __half* b, float* c) {
 
 // Two warpgroups in turn, by two named barriers: each adds its number to a sum that both keep in shared memory.
 // call: turns(y=zeros(256))
-// want: y = torch.tensor([5.0] * 128 + [6.0] * 128)
+// want: y = torch.tensor([4.0] * 128 + [6.0] * 128)
 __global__ void turns_kernel(float* y) {
   __shared__ float sums[128];
   const int group = threadIdx.x / 128, lane = threadIdx.x % 128;
@@ -392,7 +392,7 @@ __global__ void turns_kernel(float* y) {
   float mine = 0.0f;
   for (int turn = 0; turn < 2; ++turn) {
     yaie::named_barrier_sync(1 + group, 256);
-    mine = sums[127 - lane] += 1.0f + turn * group * 0.0f + (turn == 1 && group == 0 ? 2.0f : 0.0f);
+    mine = sums[127 - lane] += 1.0f + turn;
     yaie::named_barrier_arrive(2 - group, 256);
   }
   if (group == 0) yaie::named_barrier_sync(1, 256);
@@ -404,32 +404,32 @@ extern "C" int turns(float* y) {
 }
 
 // A tile that threads copy by cp.async, each arriving when its own have landed; the reader fences, and multiplies.
-// call: copied(a=randn_h(64, 16), b=randn_h(8, 16), c=zeros(64, 8))
+// call: copied(a=randn_h(64, 16), b=randn_h(32, 16), c=zeros(64, 32))
 // want: c = a.float() @ b.float().T
 // tolerance: 1e-4
 __global__ void copied_kernel(const __half* a, const __half* b, float* c) {
   __shared__ __align__(128) __half tile_a[64 * 16];
-  __shared__ __align__(128) __half tile_b[8 * 16];
+  __shared__ __align__(128) __half tile_b[32 * 16];
   __shared__ uint64_t full;
   INIT(full, 32)
   if (threadIdx.x >= 128) {
-    for (int i = threadIdx.x - 128; i < 72 * 2; i += 32) {
+    for (int i = threadIdx.x - 128; i < 96 * 2; i += 32) {
       const int row = i / 2, half = i % 2;
       if (row < 64) yaie::cp_async_16(tile_a + half * 64 * 8 + row * 8, a + row * 16 + half * 8);
-      else yaie::cp_async_16(tile_b + half * 8 * 8 + (row - 64) * 8, b + (row - 64) * 16 + half * 8);
+      else yaie::cp_async_16(tile_b + half * 32 * 8 + (row - 64) * 8, b + (row - 64) * 16 + half * 8);
     }
     yaie::cp_async_mbarrier_arrive(&full);
     return;
   }
   yaie::mbarrier_wait(&full, 0);
   yaie::fence_proxy_async();
-  float d[4];
+  float d[16];
   yaie::wgmma_fence();
-  yaie::wgmma_ss<__half, 8>(d, yaie::wgmma_descriptor(tile_a, 64 * 16, 128, yaie::SWIZZLE_NONE),
-                            yaie::wgmma_descriptor(tile_b, 8 * 16, 128, yaie::SWIZZLE_NONE), false);
+  yaie::wgmma_ss<__half, 32>(d, yaie::wgmma_descriptor(tile_a, 64 * 16, 128, yaie::SWIZZLE_NONE),
+                            yaie::wgmma_descriptor(tile_b, 32 * 16, 128, yaie::SWIZZLE_NONE), false);
   yaie::wgmma_commit();
   yaie::wgmma_wait<0>();
-  write<8>(d, c);
+  write<32>(d, c);
 }
 extern "C" int copied(const __half* a, const __half* b, float* c) {
   copied_kernel<<<1, 160>>>(a, b, c);
@@ -465,26 +465,27 @@ extern "C" int relay(float* y) {
 }
 
 // Rows that nobody wrote may be read if nobody looks at what comes of them: rows 8 to 63 of A.
-// call: partly_filled(b=randn_h(8, 16), c=zeros(8, 8))
+// call: partly_filled(b=randn_h(32, 16), c=zeros(8, 32))
 // want: c = torch.ones(8, 16) @ b.float().T
 // tolerance: 1e-4
 __global__ void partly_filled_kernel(const __half* b, float* c) {
   __shared__ __align__(128) __half tile_a[64 * 16];
-  __shared__ __align__(128) __half tile_b[8 * 16];
-  for (int i = threadIdx.x; i < 8 * 16; i += 128) {
-    tile_a[i / 64 * (64 * 8) + i % 64] = __float2half(1.0f);
-    tile_b[i % 16 / 8 * (8 * 8) + i / 16 * 8 + i % 8] = b[i];
-  }
+  __shared__ __align__(128) __half tile_b[32 * 16];
+  for (int i = threadIdx.x; i < 8 * 16; i += 128) tile_a[i / 64 * (64 * 8) + i % 64] = __float2half(1.0f);
+  for (int i = threadIdx.x; i < 32 * 16; i += 128) tile_b[i % 16 / 8 * (32 * 8) + i / 16 * 8 + i % 8] = b[i];
   yaie::fence_proxy_async();
   __syncthreads();
-  float d[4];
+  float d[16];
   yaie::wgmma_fence();
-  yaie::wgmma_ss<__half, 8>(d, yaie::wgmma_descriptor(tile_a, 64 * 16, 128, yaie::SWIZZLE_NONE),
-                            yaie::wgmma_descriptor(tile_b, 8 * 16, 128, yaie::SWIZZLE_NONE), false);
+  yaie::wgmma_ss<__half, 32>(d, yaie::wgmma_descriptor(tile_a, 64 * 16, 128, yaie::SWIZZLE_NONE),
+                            yaie::wgmma_descriptor(tile_b, 32 * 16, 128, yaie::SWIZZLE_NONE), false);
   yaie::wgmma_commit();
   yaie::wgmma_wait<0>();
   const int row = threadIdx.x / 4, column = threadIdx.x % 4 * 2;
-  if (threadIdx.x < 32) c[row * 8 + column] = d[0], c[row * 8 + column + 1] = d[1];
+  for (int n = 0; n < 4 && threadIdx.x < 32; ++n) {
+    c[row * 32 + n * 8 + column] = d[n * 4];
+    c[row * 32 + n * 8 + column + 1] = d[n * 4 + 1];
+  }
 }
 extern "C" int partly_filled(const __half* b, float* c) {
   partly_filled_kernel<<<1, 128>>>(b, c);

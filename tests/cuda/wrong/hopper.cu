@@ -360,6 +360,30 @@ KERNEL(a_lap_too_many) {
 }
 LAUNCH(a_lap_too_many, 160)
 
+// expect: mbarrier_deadlock
+// call: never_released_in_turns(randn_h(64, 128), zeros(160))
+KERNEL(never_released_in_turns) {
+  TILES INIT(1, 2)
+  const int group = threadIdx.x / 64;
+  if (threadIdx.x >= 128) {
+    for (int lap = 0; lap < 3; ++lap) {
+      if (threadIdx.x != 128) continue;
+      yaie::mbarrier_wait(&empty, (lap & 1) ^ 1);
+      yaie::mbarrier_arrive_expect_tx(&full, TILE_BYTES);
+      yaie::tma_load(a, &map, &full, 0, 0);
+    }
+  } else {
+    if (group == 1) yaie::named_barrier_arrive(1, 128);
+    for (int lap = 0; lap < 3; ++lap) {
+      yaie::named_barrier_sync(1 + group, 128);
+      yaie::mbarrier_wait(&full, lap & 1);  // HERE
+      y[threadIdx.x] = __half2float(a[threadIdx.x]);
+      yaie::named_barrier_arrive(2 - group, 128);
+    }
+  }
+}
+LAUNCH(never_released_in_turns, 160)
+
 // ---- bytes and arrivals
 
 // expect: mbarrier_bytes
@@ -591,6 +615,7 @@ KERNEL(no_fence) {
 LAUNCH(no_fence, 128)
 
 // expect: wgmma_fence
+// g++ only
 // call: zeros_after_fence(randn_h(64, 128), zeros(128))
 KERNEL(zeros_after_fence) {
   LOADED
@@ -603,6 +628,7 @@ KERNEL(zeros_after_fence) {
 LAUNCH(zeros_after_fence, 128)
 
 // expect: wgmma_fence
+// g++ only
 // call: scaled_between(randn_h(64, 128), zeros(128))
 KERNEL(scaled_between) {
   LOADED
@@ -618,6 +644,7 @@ KERNEL(scaled_between) {
 LAUNCH(scaled_between, 128)
 
 // expect: wgmma_fence
+// g++ only
 // call: packed_after_fence(randn_h(64, 128), zeros(128))
 KERNEL(packed_after_fence) {
   LOADED
@@ -672,6 +699,7 @@ KERNEL(leaves_one) {
 LAUNCH(leaves_one, 128)
 
 // expect: wgmma_not_waited
+// g++ only
 // call: rescaled_in_flight(randn_h(64, 128), zeros(128))
 KERNEL(rescaled_in_flight) {
   LOADED
@@ -698,6 +726,7 @@ KERNEL(ends_in_flight) {
 LAUNCH(ends_in_flight, 128)
 
 // expect: operand_changed
+// g++ only
 // call: repacked_in_flight(randn_h(64, 128), zeros(128))
 KERNEL(repacked_in_flight) {
   LOADED

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 
 ON_A_CARD = "Run it on a GPU with load(..., backend='cuda')."
+INLINE_PTX = (
+    "inline PTX; yaie_ptx.cuh (mma, ldmatrix, cp.async) and yaie_hopper.cuh (mbarriers, TMA, wgmma) have functions, "
+    "which are emulated"
+)
 REFUSED_HEADERS = {
     "cub/": "CUB",
     "thrust/": "Thrust",
@@ -23,8 +27,8 @@ REFUSED_HEADERS = {
     "pybind11/": "pybind11 (a launcher is an extern \"C\" function)",
 }  # fmt: skip
 REFUSED_NAMES = {
-    "asm": "inline PTX; yaie_ptx.cuh has mma, ldmatrix and cp.async as functions, which are emulated",
-    "__asm__": "inline PTX; yaie_ptx.cuh has mma, ldmatrix and cp.async as functions, which are emulated",
+    "asm": INLINE_PTX,
+    "__asm__": INLINE_PTX,
     "__cluster_dims__": "thread block clusters",
     "cluster_group": "thread block clusters",
     "this_cluster": "thread block clusters",
@@ -70,6 +74,7 @@ REFUSED_NAMES = {
 NAMES_OF_CUDA = {
     r"__(?:shfl|shfl_up|shfl_down|shfl_xor|any|all|ballot)": "{name}(), now {name}_sync(mask, ...)",
     r"cudaThreadSynchronize": "cudaThreadSynchronize(), which cudaDeviceSynchronize() has replaced",
+    r"CUtensorMap|cuTensorMapEncodeTiled": "",
     r"(?:cuda|cu)[A-Z]\w*|CU[a-z]\w*|CUDA(?:RT)?_\w+": "{name}",
     r"tex\w+|surf\w+|texture|surface": "{name} (textures and surfaces)",
     r"thrust|cub|cutlass|cute|nvcuda|cg|cooperative_groups": "{name}",
@@ -90,9 +95,12 @@ def undeclared(name: str) -> str | None:
     """Our sentence for a name that no header declares, if it is one of CUDA's."""
     for pattern, what in NAMES_OF_CUDA.items():
         if re.fullmatch(pattern, name):
-            return (
-                refusal(what.format(name=name)) if what else f"{name} exists only in kernels and __device__ functions"
+            if what:
+                return refusal(what.format(name=name))
+            missing = (
+                "is declared in <cuda.h>" if "ensorMap" in name else "exists only in kernels and __device__ functions"
             )
+            return f"{name} {missing}"
     return None
 
 

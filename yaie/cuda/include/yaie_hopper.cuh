@@ -1,5 +1,5 @@
-// What Hopper added, as functions: barriers in shared memory, copies of tiles (TMA), products by a warpgroup (wgmma). So
-// one .cu file runs on a card and in the emulator. On a card it must be compiled for sm_90a.
+// What Hopper added, as functions: barriers in shared memory, copies of tiles (TMA), products by a warpgroup (wgmma).
+// So one .cu file runs on a card and in the emulator. On a card it must be compiled for sm_90a.
 //
 // Barriers, each a uint64_t in shared memory. A phase of one completes when as many arrivals have come as it was made
 // for, and all bytes that were announced; the phases have parity 0, 1, 0, ...
@@ -157,7 +157,8 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(const void* shared, unsigne
 #define YAIE_R80 YAIE_R64 ",%32,%33,%34,%35,%36,%37,%38,%39"
 #define YAIE_R96 YAIE_R80 ",%40,%41,%42,%43,%44,%45,%46,%47"
 #define YAIE_R128 YAIE_R96 ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-#define YAIE_R176 YAIE_R128 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87"
+#define YAIE_R176 \
+  YAIE_R128 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87"
 #define YAIE_R192 YAIE_R176 ",%88,%89,%90,%91,%92,%93,%94,%95"
 #define YAIE_R256                                                                                               \
   YAIE_R192 ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115," \
@@ -244,9 +245,11 @@ constexpr CUtensorMapDataType tensor_map_type() {
 // The map of a tensor whose innermost elements are contiguous. cudaErrorInvalidValue: TMA cannot do this: a size or a
 // stride of 0, strides that are no multiple of 16 bytes, a box beyond 256 elements or wider than its swizzle, ...
 template <typename T>
-inline __attribute__((always_inline)) cudaError_t tensor_map(CUtensorMap* map, const T* base, std::initializer_list<uint64_t> sizes,
-                       std::initializer_list<uint64_t> strides, std::initializer_list<uint32_t> box,
-                       CUtensorMapSwizzle swizzle) {
+inline __attribute__((always_inline)) cudaError_t tensor_map(CUtensorMap* map, const T* base,
+                                                             std::initializer_list<uint64_t> sizes,
+                                                             std::initializer_list<uint64_t> strides,
+                                                             std::initializer_list<uint32_t> box,
+                                                             CUtensorMapSwizzle swizzle) {
   const auto encode = encode_tiled();
   if (encode == nullptr) {
     return cudaErrorNotSupported;

@@ -241,13 +241,13 @@ static void mark_in_flight(Engine* e, Address a, unsigned bytes, uint32_t pc) {
   for (size_t i = (a - s->begin) >> s->shift; i <= last; ++i) s->in_flight[i] = pc;
 }
 
-static void land(Engine* e, const Thread& owner, const AsyncCopy& copy) {
+static void land(Engine* e, const Thread& owner, const AsyncCopy& copy, uint32_t tick) {
   auto to = reinterpret_cast<Address>(copy.to);
   --e->in_flight_copies;
   if (e->checks & kRaces) {
     mark_in_flight(e, to, copy.bytes, 0);
     Stamp stamp = stamp_of(e, copy.pc, kPlain);
-    if (&owner != e->thread) stamp.thread = static_cast<uint16_t>(owner.index), stamp.tick = copy.tick;
+    stamp.thread = static_cast<uint16_t>(owner.index), stamp.tick = tick;
     check_shared_cells(e, *find_array(e, to), stamp, kWrite, to, copy.bytes);
   }
   memcpy(copy.to, copy.from, copy.source_bytes);
@@ -257,7 +257,7 @@ static void land(Engine* e, const Thread& owner, const AsyncCopy& copy) {
 // The first of a thread's copies, for a barrier that waits for them.
 void land_copies(Engine* e, Thread* t, size_t count) {
   count = std::min(count, t->copies.size());
-  for (size_t i = 0; i < count; ++i) land(e, *t, t->copies[i]);
+  for (size_t i = 0; i < count; ++i) land(e, *t, t->copies[i], t->copies[i].tick);
   t->copies.erase(t->copies.begin(), t->copies.begin() + static_cast<long>(count));
 }
 
@@ -303,7 +303,7 @@ EXPORT void emu_cp_async_wait(unsigned groups_left) {
   Thread* t = e->thread;
   std::vector<AsyncCopy> pending;
   for (auto& copy : t->copies) {
-    if (copy.group + groups_left < t->copy_group) land(e, *t, copy);
+    if (copy.group + groups_left < t->copy_group) land(e, *t, copy, t->tick);
     else pending.push_back(copy);
   }
   t->copies.swap(pending);

@@ -144,7 +144,11 @@ Finding hopper_deadlock(Engine* e) {
   if (!t && at[2]) t = at[2], f.kind = "registers", f.detail = format("%u registers of each thread are asked for, and %u are left for a warpgroup",
                                                                        t->wanted, e->hopper->registers_left / kWarpgroup);
   if (!t && at[3]) t = at[3], f.kind = "warpgroup_divergence", f.detail = "not all warps of the warpgroup issue this product";
-  if (!t && at[1]) {
+  // Whoever came to a named barrier before and now waits at an mbarrier is kept from coming by that.
+  auto is_kept = [&](const Thread& each) {
+    return each.state == State::kAtMbarrier && (e->hopper->named[static_cast<int>(at[1]->wanted)].comers >> each.index / kLanes & 1);
+  };
+  if (!t && at[1] && std::none_of(e->threads.begin(), e->threads.end(), is_kept)) {
     t = at[1];
     const NamedBarrier& b = e->hopper->named[static_cast<int>(t->wanted)];
     f.kind = "named_barrier";
@@ -182,7 +186,7 @@ EXPORT void emu_mbarrier_init(uint64_t* barrier, unsigned arrivals, Site site) {
   b.init = stamp_of(e, pc, kPlain);
   b.init_site = site;
   b.count = b.pending = arrivals;
-  b.agent = new_agent(e, e->thread);
+  b.agent = new_agent(e, e->thread, site);
   e->hopper->mbarriers[a] = std::move(b);
 }
 
@@ -254,6 +258,7 @@ EXPORT void emu_named_barrier(int id, int threads, bool waits, Site site) {
     f.has_other = true;
     fail(std::move(f));
   }
+  b.comers |= 1u << t->index / kLanes;
   if (!b.come++) b.wanted = threads, b.first = t, b.site = site;
   publish(e, t, &b.clock);
   if (b.come < b.wanted) {
@@ -266,7 +271,9 @@ EXPORT void emu_named_barrier(int id, int threads, bool waits, Site site) {
   if (waits) learn(e, t, b.clock);
   for (Thread* other : b.waiters) learn(e, other, b.clock);
   std::vector<Thread*> waiters = std::move(b.waiters);
+  uint32_t comers = b.comers;
   b = NamedBarrier();
+  b.comers = comers;
   wake(e, &waiters);
 }
 

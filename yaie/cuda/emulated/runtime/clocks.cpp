@@ -70,8 +70,9 @@ void start_hopper(Engine* e) {
   }
 }
 
-unsigned new_agent(Engine* e, Thread* starter) {
+unsigned new_agent(Engine* e, Thread* starter, Site site) {
   Hopper& h = *e->hopper;
+  if (h.agents.size() >= kMaxAgents) fail_here("unsupported", site, format("more than %zu mbarriers are made by one block", kMaxAgents));
   h.agents.push_back({starter});
   return kFirstAgent + kLanes * static_cast<unsigned>(h.agents.size() - 1);
 }
@@ -287,7 +288,14 @@ void end_hopper_thread(Engine* e, Thread* t) {
   }
 }
 
+bool owes_arrivals(const Engine* e, const Thread* t) {
+  auto of_thread = [&](const DeferredArrival& d) { return d.thread == t; };
+  auto has_one = [&](const auto& b) { return std::any_of(b.second.deferred.begin(), b.second.deferred.end(), of_thread); };
+  return std::any_of(e->hopper->mbarriers.begin(), e->hopper->mbarriers.end(), has_one);
+}
+
 void end_hopper_block(Engine* e) {
+  for (auto& t : e->threads) drop_copies(e, &t);
   for (auto& each : e->hopper->mbarriers) {
     Mbarrier& b = each.second;
     if (b.loads.empty()) continue;

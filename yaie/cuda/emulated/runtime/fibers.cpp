@@ -118,7 +118,7 @@ void run_threads() {
     if (e->hopper) end_hopper_thread(e, t);
     t->state = State::kDone;
     --e->live;
-    drop_copies(e, t);
+    if (!e->hopper || !owes_arrivals(e, t)) drop_copies(e, t);
     leave_warp(e, t);
     if (e->live && e->at_barrier == e->live) release_barrier(e, nullptr);
     if (e->ready_head == e->ready_tail && e->unstarted < e->job->num_threads) {

@@ -13,7 +13,8 @@
 
 namespace emu {
 
-constexpr unsigned kWarpgroup = 128, kAgentSlots = 256;
+constexpr unsigned kWarpgroup = 128;
+constexpr size_t kMaxAgents = 1900;  // what a stamp can name
 
 struct Load {  // a TMA load that has not landed
   char* to;
@@ -51,6 +52,7 @@ struct NamedBarrier {
   Site site{};
   KnownTicks clock;
   std::vector<Thread*> waiters;
+  uint32_t comers = 0;  // warps that have ever come
 };
 
 struct Product {  // one wgmma of a warpgroup
@@ -96,7 +98,7 @@ struct Hopper {
 inline unsigned slot_of(const Engine* e, unsigned thread) {
   return thread < kFirstAgent ? thread : static_cast<unsigned>(e->threads.size()) + (thread - kFirstAgent) / kLanes;
 }
-unsigned new_agent(Engine* e, Thread* starter);  // as a stamp names it
+unsigned new_agent(Engine* e, Thread* starter, Site site);  // as a stamp names it
 bool knows(Engine* e, const Thread& t, const Stamp& earlier);
 bool knows_through_fence(Engine* e, const Thread& t, const Stamp& earlier);
 void join(KnownTicks& to, const KnownTicks& from);

@@ -298,6 +298,7 @@ struct Engine {
 Hopper* hopper_of_launch();  // null if the module that runs has nothing of it
 void start_hopper(Engine* e);
 void end_hopper_thread(Engine* e, Thread* t);
+bool owes_arrivals(const Engine* e, const Thread* t);  // to mbarriers, once its copies have landed
 void end_hopper_block(Engine* e);
 void meet_clocks(Engine* e, Thread* threads, unsigned n, unsigned lanes);  // those that meet know what each of them knows
 bool is_known(Engine* e, const Stamp& earlier);                        // to the thread that runs

@@ -226,7 +226,7 @@ EXPORT void emu_tma_store(const TensorMap* map, const void* shared, const int* a
   check_tile(e, tile, bytes, kRead, "TMA store", site, pc);
   check_source(e, *map, at, kWrite, pc);
   if (e->hopper->follows_order) {
-    if (!t->store_agent) t->store_agent = new_agent(e, t);
+    if (!t->store_agent) t->store_agent = new_agent(e, t, site);
     Stamp stamp = stamp_of(e, pc, kPlain);
     stamp.thread = static_cast<uint16_t>(t->store_agent);
     stamp.tick = t->store_group + 1;

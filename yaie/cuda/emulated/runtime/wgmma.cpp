@@ -288,7 +288,7 @@ EXPORT void emu_wgmma(const Wgmma* operation, Site site) {
   begin_operation(e, site);
   uint32_t pc = pc_of(RETURN_ADDRESS);
   Warpgroup& g = e->hopper->warpgroups[t->index / kWarpgroup];
-  if (!g.agent) g.agent = new_agent(e, t);
+  if (!g.agent) g.agent = new_agent(e, t, site);
   size_t i = t->products - g.first_product;
   bool first = i == g.products.size();
   if (first) {
