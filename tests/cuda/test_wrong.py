@@ -88,6 +88,8 @@ def test_finding(case, compiler):
     assert named & case.here, (named, [f.text for f in findings])
     assert case.kind == "stack_overflow" or case.here <= named
     assert named <= case.here | case.other | case.allowed, (named, [f.text for f in findings])
+    if case.kind in ("tma_not_waited", "refilled"):  # who should have waited comes first
+        assert {f.line for f in findings if f.other_line} <= case.here, [f.text for f in findings]
     assert all(f.cause and Path(f.file).name in f.text for f in findings)
 
 

@@ -38,6 +38,7 @@ typedef emu::TensorMap CUtensorMap;
 static EMU_INLINE CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, void* base,
                                                   const cuuint64_t* sizes, const cuuint64_t* strides, const cuuint32_t* box,
                                                   const cuuint32_t* steps, CUtensorMapInterleave interleave,
-                                                  CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill fill) {
+                                                  CUtensorMapSwizzle swizzle, CUtensorMapL2promotion,
+                                                  CUtensorMapFloatOOBfill fill) {
   return static_cast<CUresult>(emu_tensor_map(map, type, rank, base, sizes, strides, box, steps, interleave, swizzle, fill));
 }

@@ -71,7 +71,7 @@ static EMU_INLINE uint64_t wgmma_descriptor(const void* shared, unsigned leading
 
 template <typename T, int N>
 constexpr int wgmma_type() {
-  static_assert(std::is_same<T, __half>::value || std::is_same<T, __nv_bfloat16>::value, "wgmma here is of __half or __nv_bfloat16");
+  static_assert(std::is_same<T, __half>::value || std::is_same<T, __nv_bfloat16>::value, "wgmma is of __half or __nv_bfloat16");
   static_assert(N % 8 == 0 && N >= 8 && N <= 256, "N of wgmma is a multiple of 8 up to 256");
   return std::is_same<T, __half>::value ? emu::kMatrixHalf : emu::kMatrixBfloat16;
 }

@@ -44,9 +44,9 @@ void arrive(Engine* e, Mbarrier& b, Site site) {
   }
   if (!b.pending) {
     fail(finding_here(e, "mbarrier_arrivals", site,
-                      format("%s was made for %u arrival%s a phase, and in phase %u this is one more (%ld of %ld bytes are missing); %s",
-                             name_of_place(e, b.address).c_str(), b.count, b.count > 1 ? "s" : "", b.phase, b.bytes, b.announced,
-                             role_of(e, *e->thread).c_str())));
+                      format("%s was made for %u arrival%s a phase, and in phase %u this is one more (%ld of %ld bytes are "
+                             "missing); %s", name_of_place(e, b.address).c_str(), b.count, b.count > 1 ? "s" : "", b.phase,
+                             b.bytes, b.announced, role_of(e, *e->thread).c_str())));
   }
   --b.pending;
 }
@@ -102,69 +102,76 @@ Mbarrier& mbarrier_at(Engine* e, uint64_t* barrier, const char* what, Site site)
 
 // ---- who waits, in words, and why nobody comes
 
+NamedBarrier& named_barrier_of(Engine* e, const Thread& t) { return e->hopper->named[static_cast<int>(t.wanted)]; }
+
 std::string where_hopper_waits(const Thread& t) {
   Engine* e = current_engine;
   std::string role = role_of(e, t);
-  switch (t.state) {
-    case State::kAtMbarrier: {
-      const Mbarrier& b = e->hopper->mbarriers.at(t.waited.barrier);
-      return format("at the mbarrier_wait of line %d for %s, parity %u (in phase %u: %u of %u arrivals, %ld of %ld bytes), %s", t.site.line,
-                    name_of_place(e, b.address).c_str(), t.wanted, b.phase, b.count - b.pending, b.count, b.announced - b.bytes, b.announced,
-                    role.c_str());
-    }
-    case State::kAtNamedBarrier:
-      return format("at named barrier %u of line %d (%d of %d threads have come), %s", t.wanted, t.site.line,
-                    e->hopper->named[static_cast<int>(t.wanted)].come, e->hopper->named[static_cast<int>(t.wanted)].wanted, role.c_str());
-    case State::kAtRegisters: return format("at the setmaxnreg_inc of line %d for %u registers, %s", t.site.line, t.wanted, role.c_str());
-    default: return format("at the wgmma_wait of line %d for the rest of its warpgroup, %s", t.site.line, role.c_str());
+  if (t.state == State::kAtMbarrier) {
+    const Mbarrier& b = e->hopper->mbarriers.at(t.waited.barrier);
+    return format("at the mbarrier_wait of line %d for %s, parity %u (in phase %u: %u of %u arrivals, %ld of %ld bytes), %s",
+                  t.site.line, name_of_place(e, b.address).c_str(), t.wanted, b.phase, b.count - b.pending, b.count,
+                  b.announced - b.bytes, b.announced, role.c_str());
   }
+  if (t.state == State::kAtNamedBarrier) {
+    const NamedBarrier& b = named_barrier_of(e, t);
+    return format("at named barrier %u of line %d (%d of %d threads have come), %s", t.wanted, t.site.line, b.come, b.wanted,
+                  role.c_str());
+  }
+  if (t.state == State::kAtRegisters) {
+    return format("at the setmaxnreg_inc of line %d for %u registers, %s", t.site.line, t.wanted, role.c_str());
+  }
+  return format("at the wgmma_wait of line %d for the rest of its warpgroup, %s", t.site.line, role.c_str());
 }
 
+// Whom nobody can help, and why: bytes that never come explain all else; whoever came to a named barrier before and now
+// waits at an mbarrier is kept from coming by that.
 Finding hopper_deadlock(Engine* e) {
-  const Thread* at[4] = {};
-  for (auto& t : e->threads) {
-    int which = t.state == State::kAtMbarrier ? 0 : t.state == State::kAtNamedBarrier ? 1 : t.state == State::kAtRegisters ? 2
-                : t.state == State::kAtWarpgroup ? 3 : -1;
-    if (which >= 0 && !at[which]) at[which] = &t;
-  }
-  Finding f{"deadlock"};
-  const Thread* t = nullptr;
-  for (auto& each : e->threads) {  // bytes that never come explain all others
-    if (each.state != State::kAtMbarrier) continue;
-    const Mbarrier& b = e->hopper->mbarriers.at(each.waited.barrier);
-    long started = 0;
-    for (auto& load : b.loads) started += load.bytes;
-    if (b.pending || !b.bytes) continue;
-    t = &each;
-    f.kind = "mbarrier_bytes";
-    f.detail = format("phase %u of %s waits for %ld bytes, and loads of %ld were started for it", b.phase, name_of_place(e, b.address).c_str(),
-                      b.bytes, started);
-    break;
-  }
-  if (!t && at[2]) t = at[2], f.kind = "registers", f.detail = format("%u registers of each thread are asked for, and %u are left for a warpgroup",
-                                                                       t->wanted, e->hopper->registers_left / kWarpgroup);
-  if (!t && at[3]) t = at[3], f.kind = "warpgroup_divergence", f.detail = "not all warps of the warpgroup issue this product";
-  // Whoever came to a named barrier before and now waits at an mbarrier is kept from coming by that.
-  auto is_kept = [&](const Thread& each) {
-    return each.state == State::kAtMbarrier && (e->hopper->named[static_cast<int>(at[1]->wanted)].comers >> each.index / kLanes & 1);
+  const Thread *bytes = nullptr, *arrivals = nullptr, *named = nullptr, *registers = nullptr, *warpgroup = nullptr;
+  auto note = [](const Thread*& which, const Thread& t) {
+    if (!which) which = &t;
   };
-  if (!t && at[1] && std::none_of(e->threads.begin(), e->threads.end(), is_kept)) {
-    t = at[1];
-    const NamedBarrier& b = e->hopper->named[static_cast<int>(t->wanted)];
-    f.kind = "named_barrier";
-    f.detail = format("named barrier %u waits for %d threads, and %d have come", t->wanted, b.wanted, b.come);
+  for (auto& t : e->threads) {
+    if (t.state == State::kAtMbarrier) {
+      const Mbarrier& b = e->hopper->mbarriers.at(t.waited.barrier);
+      note(!b.pending && b.bytes ? bytes : arrivals, t);
+    }
+    if (t.state == State::kAtNamedBarrier) note(named, t);
+    if (t.state == State::kAtRegisters) note(registers, t);
+    if (t.state == State::kAtWarpgroup) note(warpgroup, t);
   }
-  if (!t && at[0]) {
-    t = at[0];
-    const Mbarrier& b = e->hopper->mbarriers.at(t->waited.barrier);
-    f.kind = "mbarrier_deadlock";
-    f.detail = format("phase %u of %s (parity %u) has %u of %u arrivals", b.phase, name_of_place(e, b.address).c_str(), b.phase & 1,
-                      b.count - b.pending, b.count);
-  }
+  auto is_kept = [&](const Thread& t) {
+    return t.state == State::kAtMbarrier && (named_barrier_of(e, *named).comers >> t.index / kLanes & 1);
+  };
+  if (named && std::any_of(e->threads.begin(), e->threads.end(), is_kept)) named = nullptr;
+  Finding f{"deadlock"};
+  const Thread* t = bytes ? bytes : registers ? registers : warpgroup ? warpgroup : named ? named : arrivals;
   if (!t) return f;
   f.place.block = e->block;
   f.place.thread = t->index3;
   f.place.site = t->site;
+  if (t == registers) {
+    f.kind = "registers";
+    f.detail = format("%u registers of each thread are asked for, and %u are left for a warpgroup", t->wanted,
+                      e->hopper->registers_left / kWarpgroup);
+  } else if (t == warpgroup) {
+    f.kind = "warpgroup_divergence";
+    f.detail = "not all warps of the warpgroup issue this product";
+  } else if (t == named) {
+    const NamedBarrier& b = named_barrier_of(e, *t);
+    f.kind = "named_barrier";
+    f.detail = format("named barrier %u waits for %d threads, and %d have come", t->wanted, b.wanted, b.come);
+  } else {
+    const Mbarrier& b = e->hopper->mbarriers.at(t->waited.barrier);
+    std::string name = name_of_place(e, b.address);
+    long started = 0;
+    for (auto& load : b.loads) started += load.bytes;
+    f.kind = t == bytes ? "mbarrier_bytes" : "mbarrier_deadlock";
+    f.detail = t == bytes ? format("phase %u of %s waits for %ld bytes, and loads of %ld were started for it", b.phase,
+                                   name.c_str(), b.bytes, started)
+                          : format("phase %u of %s (parity %u) has %u of %u arrivals", b.phase, name.c_str(), b.phase & 1,
+                                   b.count - b.pending, b.count);
+  }
   return f;
 }
 
@@ -177,7 +184,8 @@ EXPORT void emu_mbarrier_init(uint64_t* barrier, unsigned arrivals, Site site) {
   begin_operation(e, site);
   auto a = reinterpret_cast<Address>(barrier);
   if (a - reinterpret_cast<Address>(e->arena) >= e->arena_bytes || a % 8 || !arrivals || arrivals >= 1u << 20) {
-    fail(finding_here(e, "mbarrier_not_initialised", site, "an mbarrier is 8 bytes of shared memory, aligned to 8, for 1 to 1048575 arrivals"));
+    fail(finding_here(e, "mbarrier_not_initialised", site,
+                      "an mbarrier is 8 bytes of shared memory, aligned to 8, for 1 to 1048575 arrivals"));
   }
   uint32_t pc = pc_of(RETURN_ADDRESS);
   if (e->checks) on_access(a, 8, kWrite, RETURN_ADDRESS, kAligned);
@@ -245,13 +253,15 @@ EXPORT void emu_named_barrier(int id, int threads, bool waits, Site site) {
   Thread* t = e->thread;
   begin_operation(e, site);
   if (id < 0 || id > 15 || threads <= 0 || threads % static_cast<int>(kLanes) || threads > static_cast<int>(e->threads.size())) {
-    fail(finding_here(e, "named_barrier", site, format("barrier %d of %d threads: there are 0 to 15, each of a multiple of 32 threads, "
-                                                       "of which this block has %zu", id, threads, e->threads.size())));
+    fail(finding_here(e, "named_barrier", site,
+                      format("barrier %d of %d threads: there are 0 to 15, each of a multiple of 32 threads, of which this "
+                             "block has %zu", id, threads, e->threads.size())));
   }
   NamedBarrier& b = e->hopper->named[id];
   if (b.come && b.wanted != threads) {
-    Finding f = finding_here(e, "named_barrier", site, format("%s comes to barrier %d for %d threads, and %s came to it for %d",
-                                                              role_of(e, *t).c_str(), id, threads, role_of(e, *b.first).c_str(), b.wanted));
+    Finding f = finding_here(e, "named_barrier", site,
+                             format("%s comes to barrier %d for %d threads, and %s came to it for %d", role_of(e, *t).c_str(),
+                                    id, threads, role_of(e, *b.first).c_str(), b.wanted));
     f.other = f.place;
     f.other.thread = b.first->index3;
     f.other.site = b.site;
@@ -290,12 +300,14 @@ EXPORT void emu_setmaxnreg(int registers, bool more, Site site) {
   }
   if (!g.asking++) g.asking_site = site;
   if (!same_place(g.asking_site, site)) {
-    fail(finding_here(e, "registers", site, format("all warps of a warpgroup change their registers together: %s is at line %d, others at line %d",
-                                                   role_of(e, *t).c_str(), site.line, g.asking_site.line)));
+    fail(finding_here(e, "registers", site,
+                      format("all warps of a warpgroup change their registers together: %s is at line %d, others at line %d",
+                             role_of(e, *t).c_str(), site.line, g.asking_site.line)));
   }
   if (g.asking == 1 && (more ? wanted < g.registers : wanted > g.registers)) {
-    fail(finding_here(e, "registers", site, format("setmaxnreg_%s to %u, and %s has %u registers a thread", more ? "inc" : "dec", wanted,
-                                                   role_of(e, *t).c_str(), g.registers)));
+    fail(finding_here(e, "registers", site,
+                      format("setmaxnreg_%s to %u, and %s has %u registers a thread", more ? "inc" : "dec", wanted,
+                             role_of(e, *t).c_str(), g.registers)));
   }
   if (g.asking == 1 && !more) {
     h.registers_left += (g.registers - wanted) * kWarpgroup;

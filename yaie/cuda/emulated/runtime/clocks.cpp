@@ -72,7 +72,7 @@ void start_hopper(Engine* e) {
 
 unsigned new_agent(Engine* e, Thread* starter, Site site) {
   Hopper& h = *e->hopper;
-  if (h.agents.size() >= kMaxAgents) fail_here("unsupported", site, format("more than %zu mbarriers are made by one block", kMaxAgents));
+  if (h.agents.size() >= kMaxAgents) fail_here("unsupported", site, format("a block makes more than %zu mbarriers", kMaxAgents));
   h.agents.push_back({starter});
   return kFirstAgent + kLanes * static_cast<unsigned>(h.agents.size() - 1);
 }
@@ -186,7 +186,11 @@ const char* name_async(Engine* e, Finding* f, const Stamp& earlier, int earlier_
   bool by_load = earlier_kind == kWrite, by_store = !by_load && starter.store_agent == earlier.thread;
   f->detail = format("%s; %s started the %s", waited_for(e, *e->thread).c_str(), role_of(e, starter).c_str(),
                      by_load ? "load" : by_store ? "store" : "wgmma that reads it");
-  if (by_load) return was_overtaken(e, *e->thread, earlier.thread) ? "refilled" : "tma_not_waited";
+  if (by_load && was_overtaken(e, *e->thread, earlier.thread)) {
+    std::swap(f->place, f->other);  // it is the load that should have waited
+    return "refilled";
+  }
+  if (by_load) return "tma_not_waited";
   return by_store ? "tma_store_not_waited" : "refilled";
 }
 
@@ -196,8 +200,6 @@ SharedArray* array_around(Engine* e, Address a, size_t bytes) {
 }
 
 namespace {
-
-Stamp issue_stamp(Engine* e, uint32_t pc) { return stamp_of(e, pc, kPlain); }
 
 const char* kind_of(Engine* e, const AsyncAccess& access, const Stamp& earlier, int earlier_kind, bool first_fill) {
   bool async = earlier.thread >= kFirstAgent;
@@ -213,10 +215,17 @@ const char* kind_of(Engine* e, const AsyncAccess& access, const Stamp& earlier, 
 void report_async(Engine* e, SharedArray& s, size_t cell, const AsyncAccess& access, const Stamp& earlier, int earlier_kind,
                   const char* kind) {
   Address a = s.begin + (cell << s.shift);
-  Finding f = pair_finding(e, kind, target_of(s), issue_stamp(e, access.pc), access.kind, a, 1u << s.shift, earlier, earlier_kind);
+  Stamp now = stamp_of(e, access.pc, kPlain);
+  Finding f = pair_finding(e, kind, target_of(s), now, access.kind, a, 1u << s.shift, earlier, earlier_kind);
   f.place.site = access.site;
   const Thread& other = e->threads[earlier.thread < kFirstAgent ? earlier.thread : thread_of_agent(e, earlier.thread)];
-  f.detail = format("a %s; %s; the other is %s", access.what, waited_for(e, *e->thread).c_str(), role_of(e, other).c_str());
+  const Thread* waiter = e->thread;
+  const Thread* starter = &other;
+  if (access.kind == kWrite && !strcmp(kind, "tma_not_waited")) {  // the other should have waited for this load
+    std::swap(f.place, f.other);
+    std::swap(waiter, starter);
+  }
+  f.detail = format("a %s; %s; the other is %s", access.what, waited_for(e, *waiter).c_str(), role_of(e, *starter).c_str());
   add_finding(std::move(f));
 }
 
@@ -234,7 +243,7 @@ bool check_async(Engine* e, SharedArray& s, Address a, size_t bytes, const Async
       report_async(e, s, i, access, w, kWrite, kind_of(e, access, w, kWrite, false));
       fine = false;
     } else if (fine && UNLIKELY(e->in_flight_copies) && s.in_flight[i]) {
-      report_in_flight(e, s, i, issue_stamp(e, access.pc), access.kind, s.begin + (i << s.shift), 1u << s.shift);
+      report_in_flight(e, s, i, stamp_of(e, access.pc, kPlain), access.kind, s.begin + (i << s.shift), 1u << s.shift);
       fine = false;
     } else if (fine && written && !knows_through_fence(e, t, w)) {
       report_async(e, s, i, access, w, kWrite, "proxy_fence");
@@ -248,7 +257,8 @@ bool check_async(Engine* e, SharedArray& s, Address a, size_t bytes, const Async
       f.array_bytes = s.bytes;
       f.item = f.size;
       f.shared = true;
-      f.detail = format("a %s reads byte %ld of `%s`, which no thread of this block wrote", access.what, f.offset, s.name.c_str());
+      f.detail = format("a %s reads byte %ld of `%s`, which no thread of this block wrote", access.what, f.offset,
+                        s.name.c_str());
       add_suspect(std::move(f));
       fine = false;
     }
@@ -280,8 +290,8 @@ void end_hopper_thread(Engine* e, Thread* t) {
   if (!t->stores.empty()) {
     const Store& s = t->stores.front();
     Finding f = finding_here(e, "tma_store_not_waited", s.site,
-                             format("the kernel ended before this store was waited for: the block's shared memory may be gone when it "
-                                    "reads; %s", role_of(e, *t).c_str()));
+                             format("the kernel ended before this store was waited for: the block's shared memory may be "
+                                    "gone when it reads; %s", role_of(e, *t).c_str()));
     f.array = name_of_place(e, reinterpret_cast<Address>(s.from));
     if (SharedArray* a = find_array(e, reinterpret_cast<Address>(s.from))) f.array = a->name;
     add_finding(std::move(f));
@@ -305,7 +315,8 @@ void end_hopper_block(Engine* e) {
     f.place.thread = e->hopper->agents[(b.agent - kFirstAgent) / kLanes].thread->index3;
     f.place.site = load.site;
     if (SharedArray* a = find_array(e, reinterpret_cast<Address>(load.to))) f.array = a->name;
-    f.detail = format("the block ended and nobody had waited for this load: for %s, phase %u", name_of_place(e, b.address).c_str(), b.phase);
+    f.detail = format("the block ended and nobody had waited for this load: for %s, phase %u",
+                      name_of_place(e, b.address).c_str(), b.phase);
     add_finding(std::move(f));
   }
   for (size_t w = 0; w < e->hopper->warpgroups.size(); ++w) {

@@ -9,8 +9,8 @@ constexpr unsigned kTypes = sizeof kItems / sizeof *kItems;
 constexpr unsigned kSpans[] = {0, 32, 64, 128};  // bytes, by CUtensorMapSwizzle
 
 // What the driver refuses (its reference, cuTensorMapEncodeTiled); empty if nothing.
-std::string what_is_wrong(int type, unsigned rank, uint64_t base, const uint64_t* sizes, const uint64_t* strides, const uint32_t* box,
-                          const uint32_t* steps, int interleave, int swizzle) {
+std::string what_is_wrong(int type, unsigned rank, uint64_t base, const uint64_t* sizes, const uint64_t* strides,
+                          const uint32_t* box, const uint32_t* steps, int interleave, int swizzle) {
   if (type < 0 || type >= static_cast<int>(kTypes)) return format("the emulator does not have data type %d", type);
   if (interleave) return "the emulator does not have interleaved layouts";
   if (swizzle < 0 || swizzle > 3) return format("the emulator does not have swizzle %d", swizzle);
@@ -85,14 +85,16 @@ void check_map(Engine* e, const TensorMap* map, unsigned rank, const char* what,
 void check_tile(Engine* e, Address tile, unsigned bytes, int kind, const char* what, Site site, uint32_t pc) {
   if (tile - reinterpret_cast<Address>(e->arena) >= e->arena_bytes) report_bad_address(e, tile, bytes, kind, pc);
   if (tile % 128) {
-    fail(finding_here(e, "tile_misaligned", site, format("the tile of a %s lies on a multiple of 128 bytes; this one is %u bytes past one",
-                                                         what, static_cast<unsigned>(tile % 128))));
+    fail(finding_here(e, "tile_misaligned", site,
+                      format("the tile of a %s lies on a multiple of 128 bytes; this one is %u bytes past one", what,
+                             static_cast<unsigned>(tile % 128))));
   }
   if (array_around(e, tile, bytes)) return;
   SharedArray* s = find_array(e, tile);
   if (!s) report_bad_address(e, tile, bytes, kind, pc);
-  Finding f = finding_here(e, "out_of_bounds", site, format("a %s of %u bytes from byte %zu of `%s` on, which has %zu", what, bytes,
-                                                            static_cast<size_t>(tile - s->begin), s->name.c_str(), s->bytes));
+  Finding f = finding_here(e, "out_of_bounds", site,
+                           format("a %s of %u bytes from byte %zu of `%s` on, which has %zu", what, bytes,
+                                  static_cast<size_t>(tile - s->begin), s->name.c_str(), s->bytes));
   f.place.access = kind;
   f.size = bytes;
   f.array = s->name;
@@ -130,7 +132,8 @@ void check_source(Engine* e, const TensorMap& map, const int* at, int kind, uint
 void perform(Engine* e, const Store& s) {
   each_row(s.map, s.at, [&](unsigned offset, Address a, unsigned bytes, unsigned first, unsigned inside) {
     char row[512 * 8];
-    each_chunk(e, reinterpret_cast<Address>(s.from), s.map.swizzle, offset, bytes, [&](char* chunk, unsigned i) { memcpy(row + i, chunk, 16); });
+    auto take = [&](const char* chunk, unsigned i) { memcpy(row + i, chunk, 16); };
+    each_chunk(e, reinterpret_cast<Address>(s.from), s.map.swizzle, offset, bytes, take);
     if (inside) memcpy(reinterpret_cast<void*>(a), row + first, inside);
   });
 }
@@ -148,7 +151,8 @@ void land(Engine* e, Load& load) {
   each_row(load.map, load.at, [&](unsigned offset, Address a, unsigned bytes, unsigned first, unsigned inside) {
     char row[512 * 8] = {};
     if (inside) memcpy(row + first, reinterpret_cast<const void*>(a), inside);
-    each_chunk(e, reinterpret_cast<Address>(load.to), load.map.swizzle, offset, bytes, [&](char* chunk, unsigned i) { memcpy(chunk, row + i, 16); });
+    auto put = [&](char* chunk, unsigned i) { memcpy(chunk, row + i, 16); };
+    each_chunk(e, reinterpret_cast<Address>(load.to), load.map.swizzle, offset, bytes, put);
   });
 }
 
@@ -156,10 +160,12 @@ void land(Engine* e, Load& load) {
 
 using namespace emu;
 
-EXPORT int emu_tensor_map(TensorMap* map, int type, unsigned rank, const void* base, const uint64_t* sizes, const uint64_t* strides,
-                          const uint32_t* box, const uint32_t* steps, int interleave, int swizzle, int) {
+EXPORT int emu_tensor_map(TensorMap* map, int type, unsigned rank, const void* base, const uint64_t* sizes,
+                          const uint64_t* strides, const uint32_t* box, const uint32_t* steps, int interleave, int swizzle,
+                          int) {
   *map = TensorMap{};
-  std::string problem = what_is_wrong(type, rank, reinterpret_cast<Address>(base), sizes, strides, box, steps, interleave, swizzle);
+  auto address = reinterpret_cast<Address>(base);
+  std::string problem = what_is_wrong(type, rank, address, sizes, strides, box, steps, interleave, swizzle);
   if (!problem.empty()) {
     Finding f{"tensor_map"};
     f.kernel = "the launcher (host code)";
@@ -168,7 +174,7 @@ EXPORT int emu_tensor_map(TensorMap* map, int type, unsigned rank, const void* b
     add_finding(std::move(f));
     return 1;
   }
-  map->base = reinterpret_cast<Address>(base);
+  map->base = address;
   for (unsigned i = 0; i < rank; ++i) {
     map->sizes[i] = sizes[i];
     if (i + 1 < rank) map->strides[i] = strides[i];
@@ -198,8 +204,9 @@ EXPORT void emu_tma_load(void* shared, const TensorMap* map, uint64_t* barrier, 
   if (e->hopper->follows_order) {
     if (!b.fenced) {
       b.fenced = true;
-      Finding f = finding_here(e, "mbarrier_fence", b.init_site, format("%s is used by the TMA load of line %d, and no fence_mbarrier_init() follows "
-                                                                        "its mbarrier_init", name_of_place(e, b.address).c_str(), site.line));
+      Finding f = finding_here(e, "mbarrier_fence", b.init_site,
+                               format("%s is used by the TMA load of line %d, and no fence_mbarrier_init() follows its "
+                                      "mbarrier_init", name_of_place(e, b.address).c_str(), site.line));
       f.place.thread = e->threads[b.init.thread].index3;
       f.other.block = e->block;
       f.other.thread = e->thread->index3;

@@ -29,9 +29,10 @@ struct Descriptor {
   // The 16 bytes with eight neighbours: of k (`eight` 0 and 1) in row `line`; if MN-major of the rows, at k = `line`.
   Address chunk(bool mn_major, unsigned line, unsigned eight) const {
     if (mn_major && !mask) return start + eight * stride + line / 8 * leading + line % 8 * 16;
-    if (mn_major) return swizzled(start + eight / (span / 16) * leading + line / 8 * stride + line % 8 * span + eight % (span / 16) * 16);
+    unsigned chunks = span / 16, rows = line / 8 * stride + line % 8 * span;
+    if (mn_major) return swizzled(start + eight / chunks * leading + rows + eight % chunks * 16);
     if (!mask) return start + line / 8 * stride + eight * leading + line % 8 * 16;
-    return swizzled(start + line / 8 * stride + line % 8 * span + eight * 16);
+    return swizzled(start + rows + eight * 16);
   }
 };
 
@@ -127,8 +128,8 @@ void check_alignment(Engine* e, const Descriptor& d, char operand, Site site) {
   Address off = d.start & (Address(d.mask) << 7);
   if (!off) return;
   add_finding(finding_here(e, "tile_misaligned", site,
-                           format("operand %c in a swizzle of %u bytes begins on a multiple of %u bytes; this one is %zu bytes past one", operand,
-                                  d.span, (d.mask + 1) << 7, static_cast<size_t>(d.start & ((Address(d.mask + 1) << 7) - 1)))));
+                           format("operand %c in a swizzle of %u bytes begins on a multiple of %u bytes; this one is %zu bytes "
+                                  "past one", operand, d.span, (d.mask + 1) << 7, static_cast<size_t>(off))));
 }
 
 struct Requests {  // how many passes the banks need for eight rows of 16 bytes
@@ -147,7 +148,8 @@ struct Requests {  // how many passes the banks need for eight rows of 16 bytes
 };
 
 // The accesses of a product to one operand in shared memory: stamped once, and checked for one lane of each warp.
-void check_operand(Engine* e, const Descriptor& d, bool mn_major, unsigned rows, const AsyncAccess& access, bool first, Requests* requests) {
+void check_operand(Engine* e, const Descriptor& d, bool mn_major, unsigned rows, const AsyncAccess& access, bool first,
+                   Requests* requests) {
   bool fine = true;
   SharedArray* s = nullptr;
   each_chunk(d, mn_major, rows, [&](unsigned, unsigned, Address offset) {
@@ -158,7 +160,8 @@ void check_operand(Engine* e, const Descriptor& d, bool mn_major, unsigned rows,
     if (!e->hopper->follows_order) return;
     if (fine) fine = check_async(e, *s, a, 16, access);
     else if (first) {
-      for (size_t i = (a - s->begin) >> s->shift; i <= (a + 15 - s->begin) >> s->shift; ++i) remember_reader(s->reads[i], access.stamp);
+      size_t last = (a + 15 - s->begin) >> s->shift;
+      for (size_t i = (a - s->begin) >> s->shift; i <= last; ++i) remember_reader(s->reads[i], access.stamp);
     }
   });
 }
@@ -239,8 +242,9 @@ void check_registers(Engine* e, const Product& p, const Wgmma& mine) {
   const Warpgroup& g = e->hopper->warpgroups[t->index / kWarpgroup];
   unsigned need = static_cast<unsigned>(mine.columns) / 2 + (mine.a_in_registers ? 4 : 0);
   if (need > g.registers && t->index % kLanes == 0) {
-    add_finding(finding_here(e, "registers", p.site, format("this product alone holds %u registers of each thread, and setmaxnreg left %s %u", need,
-                                                            role_of(e, *t).c_str(), g.registers)));
+    add_finding(finding_here(e, "registers", p.site,
+                             format("this product alone holds %u registers of each thread, and setmaxnreg left %s %u", need,
+                                    role_of(e, *t).c_str(), g.registers)));
   }
 }
 
@@ -301,8 +305,9 @@ EXPORT void emu_wgmma(const Wgmma* operation, Site site) {
   Product& p = g.products[i];
   if (!same_product(p.is, *operation) || !same_place(p.site, site)) {
     Finding f = finding_here(e, "warpgroup_divergence", site,
-                             format("%s issues another product than %s, which is at line %d: descriptors, N and the rest are the same in all "
-                                    "128 threads", role_of(e, *t).c_str(), role_of(e, *p.first).c_str(), p.site.line));
+                             format("%s issues another product than %s, which is at line %d: descriptors, N and the rest are "
+                                    "the same in all 128 threads", role_of(e, *t).c_str(), role_of(e, *p.first).c_str(),
+                                    p.site.line));
     f.other = f.place;
     f.other.thread = p.first->index3;
     f.other.site = p.site;
