@@ -117,6 +117,9 @@ __global__ void __launch_bounds__(THREADS, 2)
         return;
     }
     if (threadIdx.x == 0) {
+        for (const CUtensorMap* map : {&query_map, &key_map, &value_map}) {
+            yaie::tma_prefetch_map(map);
+        }
         shared.ring.init(1, 1);
         shared.queries_ring.init(1, 1);
         yaie::fence_mbarrier_init();

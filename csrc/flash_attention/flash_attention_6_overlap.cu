@@ -284,6 +284,9 @@ __global__ void __launch_bounds__(THREADS, 1)
     extern __shared__ __align__(1024) char memory[];
     Shared<HEAD_DIM, KEYS>& shared = *reinterpret_cast<Shared<HEAD_DIM, KEYS>*>(memory);
     if (threadIdx.x == 0) {
+        for (const CUtensorMap* map : {&query_map, &key_map, &value_map}) {
+            yaie::tma_prefetch_map(map);
+        }
         shared.ring.init(PRODUCER_WARPS, CONSUMERS);
         shared.queries_ring.init(PRODUCER_WARPS, CONSUMERS * WARPGROUP / 32);
         yaie::fence_mbarrier_init();

@@ -269,6 +269,11 @@ def test_tiles_of_a_prefill(rung, tile_tokens):
     batch.check(batch.prefill(tile_tokens, rung))
 
 
+def needs_hopper():
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("this rung is for Hopper")
+
+
 SHAPES = [(1, 8, 2, 64), (7, 7, 1, 128), (16, 16, 1, 80), (16, 2, 2, 128), (3, 3, 1, 256), (256, 4, 4, 64)]
 FOR_HOPPER = [shape for shape in [*SHAPES, (48, 14, 2, 64)] if shape[-1] in (64, 128)]
 
@@ -289,8 +294,8 @@ def test_prefill_on_tensor_cores(rung, block_size, num_heads, num_kv_heads, head
         head_dim=head_dim,
         dtype=torch.bfloat16,
     )
-    if rung == 6 and torch.cuda.is_available() and torch.cuda.get_device_capability() != (9, 0):
-        pytest.skip("rung 6 is for Hopper")
+    if rung == 6:
+        needs_hopper()
     batch.check(batch.prefill(128 if rung == 6 else 16, rung))
 
 
@@ -456,23 +461,25 @@ def test_mixed_batch_through_the_api(rung, table_dtype):
         batch.check(out)
 
 
-@pytest.mark.parametrize("rung", [2, 4])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("rung", "dtype"), [*((rung, dtype) for rung in (2, 4) for dtype in DTYPES), (5, DTYPES[1]), (6, DTYPES[2])]
+)
 def test_prefills_between_decodes(rung, dtype):
     """Prefills go to tensor cores, to the kernel for float32, or to a plainer rung of flash attention, for which pages
     are gathered; the decodes between them to their own kernel: a row of the wrong sequence, a page of nobody, or a
     decode that was overwritten."""
+    if rung >= 5:
+        needs_hopper()
     if rung == 4 and dtype == torch.float32:
         backend = BACKEND
     else:
         backend = ops.KernelOperations(BACKEND, rungs={"flash_attention": rung})
     query_lens = [1, 70, 0, 1, 140, 33]
-    batch = Batch(
-        [300, 90, 9, 17, 140, 50], query_lens=query_lens, num_heads=4, num_kv_heads=2, head_dim=32, dtype=dtype
-    )
+    shape = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 64 if rung >= 5 else 32}
+    batch = Batch([300, 90, 9, 17, 140, 50], query_lens=query_lens, **shape, dtype=dtype)
     pages = batch.tables, batch.context_lens
     plan = api.plan_attention(*pages, query_lens, batch.key_cache, backend=backend)
-    assert (plan.gathered is None) == (rung == 4)
+    assert (plan.gathered is None) == (rung in (4, 6))
     for scale in (None, -0.25, 0.0):
         batch.scale = batch.query.shape[-1] ** -0.5 if scale is None else scale
         caches = batch.key_cache, batch.value_cache

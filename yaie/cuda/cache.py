@@ -7,8 +7,8 @@ PyTorch's own headers and libraries to every build, and waits for ever on the lo
 
 from __future__ import annotations
 
+import fnmatch
 import functools
-import glob
 import hashlib
 import json
 import os
@@ -28,7 +28,7 @@ from .source import Source, digest
 
 SIZE_LIMIT = 1 << 30  # bytes; $YAIE_CACHE_BYTES says otherwise
 IN_USE = 600  # seconds: what was used so lately may be about to be loaded, so it is not removed to make room
-KINDS = ("*.so", "*.cubin", "headers-*", "extensions/*", "building-*")  # what we put there; the rest is not ours
+KINDS = ("*.so", "*.cubin", "headers-*", "building-*")  # what we put there, and "extensions/*"; the rest is not ours
 SEAL, NOTES = b"yaie-sealed", b"yaie-notes"
 
 
@@ -167,21 +167,21 @@ def size_limit() -> int:
 
 
 def _entries() -> Iterator[Path]:
-    for kind in KINDS:
-        for name in glob.glob(kind, root_dir=folder()):
-            yield folder() / name
+    for directory, kinds in ((folder(), KINDS), (folder() / "extensions", ("*",))):
+        with suppress(FileNotFoundError):
+            for name in os.listdir(directory):
+                if any(fnmatch.fnmatchcase(name, kind) for kind in kinds):
+                    yield directory / name
 
 
 def _files(path: Path) -> list[tuple[float, int]]:
     """When each file of an entry was changed, and its bytes; without those that another process has just removed."""
-    found = []
-    inside = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]  # passes over what is gone
-    for file in inside or [path]:
-        with suppress(FileNotFoundError):
-            status = file.stat()
-            if not stat.S_ISDIR(status.st_mode):
-                found.append((status.st_mtime, status.st_size))
-    return found
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            return [(status.st_mtime, status.st_size)]
+        return [found for name in os.listdir(path) for found in _files(path / name)]
+    return []
 
 
 def _changed(path: Path) -> float:
