@@ -52,6 +52,20 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
     producer.settle(0);
 }
 
+// The scores of the tile of keys in use n of the ring, for the 64 queries; its slot is given back. By all threads of the
+// consumer.
+template <typename T, int HEAD_DIM>
+__device__ __forceinline__ void score_tile(float (&scores)[KEYS / 2], const char* queries, const char* slots,
+                                           Ring<SLOTS>& ring, unsigned n) {
+    yaie::mbarrier_wait(&ring.full[n % SLOTS], n / SLOTS % 2);
+    start_scores<T, HEAD_DIM, ROWS, KEYS>(scores, queries, 0, slots + n % SLOTS * TILE_BYTES<KEYS, HEAD_DIM>);
+    yaie::wgmma_wait<0>();  // until then the tile is being read
+    yaie::wgmma_keep(scores);
+    if (threadIdx.x == 0) {
+        yaie::mbarrier_arrive(&ring.empty[n % SLOTS]);
+    }
+}
+
 // Attend with 64 rows, and write them.
 template <typename T, int HEAD_DIM>
 __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, const Queries& queries, T* out, int query_stride,
@@ -65,13 +79,7 @@ __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, const Queries&
     for (int tile = queries.num_tiles<KEYS>(1) - 1; tile >= 0; --tile, n += 2) {
         float scores[KEYS / 2], factors[2];
         uint32_t weights[KEYS / 16][4];
-        shared.ring.wait_full(n);
-        start_scores<T, HEAD_DIM, ROWS, KEYS>(scores, shared.queries, 0, shared.slots + n % SLOTS * BYTES);
-        yaie::wgmma_wait<0>();
-        yaie::wgmma_keep(scores);
-        if (threadIdx.x == 0) {
-            shared.ring.release(n);
-        }
+        score_tile<T, HEAD_DIM>(scores, shared.queries, shared.slots, shared.ring, n);
         if (tile * KEYS + KEYS > queries.visible_keys(0)) {
             mask_scores(scores, {queries.visible_keys(own_row(0)) - tile * KEYS,
                                  queries.visible_keys(own_row(1)) - tile * KEYS});

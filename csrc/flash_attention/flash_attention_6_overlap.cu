@@ -140,6 +140,17 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM, KEYS>& shared, const CU
     }
 }
 
+// Take over from the tile before: scale what was added up so far to the new maximum, and pack the new weights, which
+// stand in scores. Until the last product is over its weights are being read and its sums written: only then.
+template <typename T, int COLUMNS, int N>
+__device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&weights)[N / 8][4],
+                                          const float (&scores)[N], const float (&factors)[2]) {
+    yaie::wgmma_wait<0>();
+    yaie::wgmma_keep(sums);
+    rescale(sums, factors);
+    pack_weights<T>(scores, weights);
+}
+
 // A consumer: what it computes with, and where it is.
 template <typename T, int HEAD_DIM, int KEYS, bool PAGED>
 struct Consumer {
@@ -186,16 +197,6 @@ struct Consumer {
         pass_turn();
     }
 
-    // Until the last product is over its weights are being read and its sums written: only then may the new weights
-    // take their place, and the sums be scaled to the new maximum.
-    __device__ void take_over(float (&sums)[HEAD_DIM / 2], uint32_t (&weights)[KEYS / 16][4],
-                              const float (&scores)[KEYS / 2], const float (&factors)[2]) {
-        yaie::wgmma_wait<0>();
-        yaie::wgmma_keep(sums);
-        rescale(sums, factors);
-        pack_weights<T>(scores, weights);
-    }
-
     // Add up the values of all tiles of keys, from the last to the first.
     __device__ void attend(const Queries& queries, int num_tiles, float (&sums)[HEAD_DIM / 2], RunningRows& running) {
         float scores[KEYS / 2], factors[2];
@@ -219,7 +220,7 @@ struct Consumer {
             // What comes next, keys or the last values. To wait for it here also keeps the compiler, which moves
             // nothing across a loop, from computing the softmax behind the wait for the product beside it.
             shared.ring.wait_full(n + 2);
-            take_over(sums, weights, scores, factors);
+            take_over<T>(sums, weights, scores, factors);
             release(n + 1);
         }
         start_sums<T, HEAD_DIM, KEYS>(sums, weights, slot(n));

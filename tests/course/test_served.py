@@ -42,6 +42,10 @@ NOT_IN_A_STEP = {
     "10.18": "a sum, to learn how threads work together",
     "10.24": "a sum, to learn how threads work together",
     "14.2": "a small product, to learn how matrices lie in registers",
+    **dict.fromkeys(
+        ("15.1", "15.2", "15.3", "15.4", "15.5", "15.6"),
+        "rungs for Hopper, which take heads of 64 or 128 columns: the tiny model has 32, and goes by rung 4",
+    ),
     "16.1": "a search for prefixes on the device: the engine keeps its tree on the host",
     "20.3": "a choice between engines: one engine has none",
 }

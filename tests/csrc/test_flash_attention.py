@@ -239,6 +239,13 @@ def test_which_rung_computes(monkeypatch):
         assert kernels.flash_rung(*floats) == 3
         assert kernels.flash_rung(torch.bfloat16, 80, 1) == kernels.flash_rung(torch.bfloat16, 64, 200) == 4
     assert ops.KernelOperations("emulator").rungs["flash_attention"] == 4
+    for capability, rung in (((8, 0), 4), ((9, 0), 6)):  # a wish, where the caller does not insist
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
+        wish = ops.KernelOperations("cuda", rungs={"flash_attention": 6}, strict=False)
+        assert wish.flash_rung(*halves) == rung
+        assert wish.flash_rung(torch.bfloat16, 32, 1) == 4
+    wish = ops.KernelOperations("emulator", rungs={"flash_attention": 6}, strict=False)
+    assert (wish.flash_rung(*halves), wish.flash_rung(torch.bfloat16, 32, 1)) == (6, 4)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     monkeypatch.setattr(yaie.cuda, "find_nvcc", lambda: None)
     monkeypatch.setattr(yaie.cuda, "find_prebuilt", lambda: None)
@@ -308,7 +315,7 @@ WIPED = """    if (warp_max(score) == -INFINITY) {
     }
     if (most == -INFINITY) {"""
 KEYS_AS_ROWS = "lane % 16, chunk + lane / 16"  # as the left operand is read
-TAKE_OVER = "        yaie::wgmma_wait<0>();\n        yaie::wgmma_keep(sums);\n        rescale"
+TAKE_OVER = "    yaie::wgmma_wait<0>();\n    yaie::wgmma_keep(sums);\n    rescale"
 MUTANTS = {  # the rung, the text, what takes its place, a length at which it is wrong, one at which it is right (or 0)
     "F1 a tile overwrites the one before": (RUNG_2, "sums[r][c] *= rescale;", "sums[r][c] = 0.0f;", 33, 32),
     "F1 sums of several maxima": (RUNG_2, "row.sum * rescale + warp_sum", "row.sum + warp_sum", 65, 32),

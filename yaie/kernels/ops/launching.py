@@ -82,6 +82,7 @@ class Launching(Family):
         backend: str,  # "cuda" or "emulator"
         *,
         rungs: Mapping[str, int] | None = None,  # such as {"paged_decode": 2}; else the fastest that takes the input
+        strict: bool = True,  # a rung that cannot run is an error; else the fastest below it that can takes its place
         sources: Mapping[str, str] | None = None,  # to compile instead of files, by path under csrc/
         check: bool = False,  # the emulator looks for races, overruns and the like
         time_limit: float = TIME_LIMIT,  # seconds after which the emulator stops a call
@@ -96,10 +97,18 @@ class Launching(Family):
         self._options = check, time_limit, tuple(flags)
         if unknown := [file for file in self.sources if not (CSRC / file).is_file()]:
             raise ValueError(f"sources are named by their path under csrc/, such as 'memory/copy_blocks.cu': {unknown}")
-        self.rungs |= {
-            name: max(rung for rung, (file, _) in rungs.items() if self.takes_unasked(file))
-            for name, rungs in self.known_rungs.items()
-        } | self.asked
+        default, possible = (
+            {
+                name: max(rung for rung, (file, _) in rungs.items() if may(file))
+                for name, rungs in self.known_rungs.items()
+            }
+            for may in (self.takes_unasked, self.is_for_this_card)
+        )
+        self.rungs = default | self.asked
+        if not strict and backend == "cuda":  # the emulator runs all rungs
+            self.rungs = {name: min(rung, possible[name]) for name, rung in self.rungs.items()}
+        if not strict:
+            self.asked = {}
         self.chosen = {name: self.known_rungs[name][rung] for name, rung in self.rungs.items()}
         self.launch = _Launchers(self.module)
 

@@ -1,0 +1,8 @@
+from __future__ import annotations
+
+from ..common import OVERLAP, expect_attention
+
+
+def check() -> None:
+    expect_attention(OVERLAP, 100, 200, 64)
+    expect_attention(OVERLAP, 260, 400, 64, heads=3)
