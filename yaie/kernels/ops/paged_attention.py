@@ -196,7 +196,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             6: launching.named_as_file("paged_attention/paged_decode_6_tensor_cores"),  # see tensor_cores_pay
         },
         "shared_pages": {
-            1: ("", "read by the rung of paged_decode, for each sequence"),
+            1: launching.named_as_file("paged_attention/paged_decode_5_async"),  # or another rung of paged_decode
             # 16-bit types with head_dim up to 128; else rung 1.
             2: launching.named_as_file("paged_attention/paged_decode_shared"),
         },
