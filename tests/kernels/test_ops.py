@@ -114,7 +114,7 @@ def test_another_text_is_compiled_for_its_operations_alone():
 def test_torch_rungs_agree():
     """Catches a fast way that computes something else than the plain one."""
     plain, fast = TorchOperations(rungs={"attention": 1, "rms_norm": 1, "rope": 1}), TorchOperations()
-    assert fast.rungs == {"attention": 2, "rms_norm": 2, "rope": 2}
+    assert fast.rungs == {"attention": 2, "rms_norm": 2, "rope": 2, "shared_pages": 2}
     query, (key, value) = torch.randn(2, 5, 4, 16), torch.randn(2, 2, 9, 2, 16)
     torch.testing.assert_close(fast.attention_forward(query, key, value), plain.attention_forward(query, key, value))
     cos, sin = rope.rope_cos_sin(torch.tensor([0, 1, 700]), rope.rope_inv_freq(16))

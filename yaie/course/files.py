@@ -52,10 +52,12 @@ def exercise_path(file: ExerciseFile) -> Path:
 
 
 def told_path(file: ExerciseFile) -> str:
-    """The exercise file as a learner is told of it: from the root of the repository, or the whole path of a file that
-    lies elsewhere. (Within the repository, notebooks are run with copies of `exercises/`.)"""
+    """The exercise file as a learner is told of it: from the root of the repository, or of a copy of its folders, in
+    whose `notebooks/` the caller runs; else the whole path. (Within the repository, notebooks are run with copies of
+    `exercises/`.)"""
     path = exercise_path(file)
-    return f"exercises/{file.name}" if path.is_relative_to(REPOSITORY) else str(path)
+    is_ours = path.is_relative_to(REPOSITORY) or path.parent == Path.cwd().parent / "exercises"
+    return f"exercises/{file.name}" if is_ours else str(path)
 
 
 def as_generated(path: Path) -> Path:
