@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from yaie.course import judge
+from yaie.course import alike, judge
 from yaie.course.registry import Exercise, Mistake, find_exercise
 from yaie.course.sandbox import Sandbox
 
@@ -21,7 +21,7 @@ class Remembering(Sandbox):
     with less time. What ends in time ends so under another limit; what does not ends so under a shorter one.
 
     Where running is quick, all mistakes of an exercise run in one process, as a check tries them. What was cut off
-    there, or ended that process, runs alone.
+    there, or ended that process, runs alone. Which mistake explains another is then known from what both have come to.
     """
 
     def __init__(self) -> None:
@@ -29,6 +29,8 @@ class Remembering(Sandbox):
         self._reports: dict[str, tuple[float, dict[str, Any]]] = {}
 
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        if "bodies" in job and (report := self._explained(job)):
+            return report
         if _key(job) not in self._reports and job["text"] in (texts := _mistaken(job["exercise"])):
             self._run_together(job, texts)
         limit, report = self._reports.get(_key(job), (0.0, {"end": "timeout"}))
@@ -36,6 +38,19 @@ class Remembering(Sandbox):
             report = super().run(job)
             self._reports[_key(job)] = job["time_limit"], report
         return report
+
+    def _explained(self, job: dict[str, Any]) -> dict[str, Any] | None:
+        """What a job comes to that asks which known mistake explains an answer; None where none explains all of it."""
+        texts, found = _mistaken(job["exercise"]), []
+        alone = {name: value for name, value in job.items() if name not in ("bodies", "listed", "failures", "seconds")}
+        for text in texts if job["listed"] == len(texts) else ():
+            _, report = self._reports.get(_key(alone | {"text": text, "every": True}), (0.0, {"end": ""}))
+            if report["end"] != "finished":
+                break
+            found.append(alike.explained(report["result"]["failures"], job["failures"]))
+            if len(found[-1]) == len(job["failures"]):
+                return report | {"result": {"found": found}}
+        return None
 
     def _run_together(self, job: dict[str, Any], texts: list[str]) -> None:
         self._reports |= {_key(job | {"text": text}): (0.0, {"end": "timeout"}) for text in texts}
