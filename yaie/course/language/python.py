@@ -99,6 +99,8 @@ class Python(Language):
         other = inspect.unwrap(scope[exercise.function])
         function.__code__, function.__defaults__ = other.__code__, other.__defaults__
         function.__kwdefaults__ = other.__kwdefaults__
+        if forget := getattr(self._bound(exercise), "cache_clear", None):  # what the function before it has given
+            forget()
 
     def code(self, answer: str) -> str:
         tree = ast.parse(answer)
@@ -225,8 +227,12 @@ class Python(Language):
 
     def _now(self, exercise: Exercise) -> types.FunctionType:
         """The function that the engine would call now."""
-        function = operator.attrgetter(exercise.qualname)(importlib.import_module(exercise.module))
+        function = self._bound(exercise)
         return inspect.unwrap(getattr(function, "fget", function))
+
+    def _bound(self, exercise: Exercise) -> Any:
+        """What its name stands for in the engine."""
+        return operator.attrgetter(exercise.qualname)(importlib.import_module(exercise.module))
 
 
 PYTHON = Python()
