@@ -43,19 +43,25 @@ def test_promise_is_kept(promise, remembering, monkeypatch):
     assert not broken, f"{promise.text}\n{broken}"
 
 
+# Without what 15.1 gives, ptxas finds no registers for a consumer of rung 6; rung 5 is compiled with that stub.
+NOT_IN = {"flash_attention/flash_attention_6_overlap.cu": {"15.1"}}
+
+
 def with_stubs(file):
     """The engine's CUDA files with the stubs of an exercise file in them, by their names."""
     text, use = file.language.render(file), {exercise.id for exercise in file.exercises}
     path = REPOSITORY / "exercises" / file.name
-    wanted = cuda.by_compiled_file(file, use).items()
-    return {cuda.under_csrc(module): cuda.spliced(file, path, text, module, them) for module, them in wanted}
+    for module in cuda.by_compiled_file(file, use):
+        name = cuda.under_csrc(module)
+        if them := cuda.by_compiled_file(file, use - NOT_IN.get(name, set())).get(module):
+            yield name, cuda.spliced(file, path, text, module, them)
 
 
 @pytest.mark.parametrize("file", CUDA_FILES, ids=by_id)
 @pytest.mark.skipif(yaie.cuda.find_nvcc() is None, reason="there is no nvcc")
 def test_cuda_stubs_compile_with_nvcc(file):
     """A learner with a GPU starts from these: a stub that only the emulator's compiler takes stops them at once."""
-    for name, text in with_stubs(file).items():
+    for name, text in with_stubs(file):
         arch = "sm_90a" if for_hopper(name) else "sm_90"
         flags = ["-diag-suppress", "177"]  # helpers of the engine that only the taken out bodies use
         usage = yaie.cuda.compile_cubin(text, arch, flags, path=REPOSITORY / "csrc" / name)
