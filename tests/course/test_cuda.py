@@ -435,6 +435,15 @@ def test_parts_of_one_file_inside_one_another(exercises):
         assert yours() == []
 
 
+def test_one_of_two_functions_that_a_file_includes(exercises):
+    """Whose the other one is was asked of a text that has its header's name alone, and the whole board broke."""
+    file = find_exercise("12.2").file
+    files.exercise_path(file).write_text(file.language.solved(file))
+    with parts.installed(["12.2"]):
+        whose = {cells[0]: cells[2] for _, cells in parts.who_runs().rows}
+    assert (whose["12.2"], whose["12.5"]) == ("yours", "YAIE's")
+
+
 def test_learners_kernel_serves_the_engine(exercises):
     """What the engine calls through `yaie.kernels.api` must be the learner's function, and only while it is in."""
     from yaie.kernels import api
