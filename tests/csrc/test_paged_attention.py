@@ -607,13 +607,14 @@ def test_pieces_of_a_graph_change_in_place(monkeypatch):
 def test_where_shared_pages_are_read_once():
     """Never by a rung that was asked for, nor where the kernel takes no such cache; else from 16 MB a layer on."""
 
-    def least(dtype, head_dim, **rungs):
+    def least(dtype, head_dim, strict=True, **rungs):
         cache = on_device(torch.zeros(1, 16, 8, head_dim, dtype=dtype))
-        return ops.KernelOperations(BACKEND, rungs=rungs).least_saved_pages(cache)
+        return ops.KernelOperations(BACKEND, rungs={"shared_pages": 2} | rungs, strict=strict).least_saved_pages(cache)
 
     assert least(torch.float16, 128) == math.ceil(16e6 / (16 * 8 * 128 * 2 * 2))
     assert least(torch.float32, 128) is least(torch.float16, 136) is None
     assert least(torch.float16, 128, paged_decode=5) is least(torch.float16, 128, shared_pages=1) is None
+    assert least(torch.float16, 128, strict=False, paged_decode=5) is None, "a wish for a rung is one for that rung"
 
 
 def test_refused_by_name():

@@ -109,20 +109,14 @@ class Kernels(Launching):
         return out
 
     def flash_rung(self, dtype: torch.dtype, head_dim: int, group: int) -> int:
-        """The rung that computes such an input: the one asked for, or the fastest for this card that can.
-
-        Args:
-            group: query heads that share a head of keys.
-
-        Raises:
-            BackendError: the rung that was asked for cannot.
-        """
+        """The rung that computes such an input, with `group` query heads on a head of keys: the one asked for, or the
+        fastest for this card that can. BackendError: the one that was asked for cannot, and no other will do."""
         if dtype.itemsize != 2:
             best = 3  # tensor cores take 16-bit types
         else:
             best = 6 if head_dim in HOPPER_HEAD_DIMS and group <= LARGEST_HOPPER_GROUP else 4
         rung = self.rungs["flash_attention"]
-        if rung > best and "flash_attention" in self.asked:
+        if rung > best and self.strict and "flash_attention" in self.asked:
             problem = f"{dtype} with head_dim {head_dim} and {group} heads on one of keys"
             raise BackendError(f"rung {rung} of flash attention cannot do {problem}; rung {best} can")
         return min(rung, best)
