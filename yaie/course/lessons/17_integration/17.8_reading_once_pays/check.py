@@ -39,6 +39,7 @@ def check() -> None:
         with given(f"{num_pages} pages, branches {branches}, min_saved={min_saved}"):
             array = np.array(branches)
             got = paged.reading_once_pays(num_pages, array, min_saved)
+            expect(isinstance(got, bool | np.bool_), True, "whether the answer is a bool")
             expect(bool(got), saved >= min_saved, "answer", note=note)
             expect(array.tolist(), branches, "`branches` afterwards")
     _check_a_step()
