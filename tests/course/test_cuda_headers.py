@@ -73,6 +73,7 @@ def tree(tmp_path, monkeypatch):
     contents = {"part.cuh": PART, "helper.cuh": HELPER, "direct.cu": DIRECT, "indirect.cu": INDIRECT, "other.cu": OTHER}
     for name, text in contents.items():
         (folder / name).write_text(text)
+    engine_seam.ladders()  # those of the engine, before its folder is another one
     monkeypatch.setattr(cuda, "REPOSITORY", tmp_path)
     monkeypatch.setattr(engine_seam, "CSRC", tmp_path / "csrc")
     monkeypatch.setattr(launching, "CSRC", tmp_path / "csrc")
