@@ -142,6 +142,7 @@ struct InRegisters {
     using Head = KvHead<typename L::Element>;
     static constexpr int AHEAD = 1;            // which tile is asked for when one has been worked on
     static constexpr int RESIDENT_BLOCKS = 0;  // on a multiprocessor: as many as the compiler finds room for
+    static constexpr bool MERGES_SPLITS = false;  // the last thread block of a context; else another kernel does
     uint4 value[TILE_PIECES] = {}, key[TILE_PIECES] = {};
 
     // Ask for one of the first AHEAD tiles, if it exists; `offsets` are those of its rows.
@@ -428,8 +429,10 @@ __global__ void __launch_bounds__(THREADS, Loader::RESIDENT_BLOCKS) grouped_kern
     write_part(me, running, sums, part_out[me.warp], part_lse, share.warp_row + me.my_row, key_warp);
     __syncthreads();
     merge_warps<L>(a, share, part_out, part_lse);
-    if (share.num_splits > 1 && a.counters) {
-        merge_splits_if_last(a, share.tile.y, share.kv_head, share.num_splits);
+    if constexpr (Loader::MERGES_SPLITS) {
+        if (share.num_splits > 1) {
+            merge_splits_if_last(a, share.tile.y, share.kv_head, share.num_splits);
+        }
     }
 }
 
@@ -459,4 +462,15 @@ static int launch_grouped(const Attention<T>& a, int tile_tokens) {
     return dispatch_head_dim<sizeof(T) == 4 ? 32 : 64, 128, 256>(a.head_dim, [&](auto size) {
         return launch_kernel<T, InRegisters<Layout<T, size()>>>(a, tile_tokens);
     });
+}
+
+// A decode with several thread blocks for a context, and a second kernel that merges their parts.
+template <typename T>
+static int launch_split_kv(const Attention<T>& a) {
+    const int error = launch_grouped(a, 1);
+    if (error != cudaSuccess || a.num_splits == 1) {
+        return error;
+    }
+    merge_splits_kernel<<<a.num_tiles * a.num_heads, THREADS, 0, a.stream>>>(a);
+    return cudaGetLastError();
 }

@@ -12,12 +12,6 @@ extern "C" int paged_decode_4_split_kv(const void* query, const void* key_cache,
                                        const int* block_tables, const int* context_lens, const int4* tiles, void* out,
                                        float* partial_out, float* partial_lse, PagedShape shape, cudaStream_t stream) {
     const PagedTensors tensors = {query, key_cache, value_cache, block_tables, context_lens, tiles, out};
-    return with_splits(tensors, partial_out, partial_lse, nullptr, shape, stream, [](const auto& a) -> int {
-        const int error = launch_grouped(a, 1);
-        if (error != cudaSuccess || a.num_splits == 1) {
-            return error;
-        }
-        merge_splits_kernel<<<a.num_tiles * a.num_heads, THREADS, 0, a.stream>>>(a);
-        return cudaGetLastError();
-    });
+    return with_splits(tensors, partial_out, partial_lse, nullptr, shape, stream,
+                       [](const auto& a) { return launch_split_kv(a); });
 }

@@ -1,7 +1,7 @@
 // Rung 5 of paged decode: what is in flight waits in shared memory (cp.async) instead of registers.
 //
 // What changed: a whole tile more is in flight, and a multiprocessor has room for four thread blocks instead of three.
-// For 16-bit types, head_dim up to 128 and groups of up to four heads; else it reads as rung 4 does.
+// For 16-bit types, head_dim up to 128 and groups of up to four heads; else it is rung 4.
 //
 // And there is no second kernel. Of the thread blocks that share a context, the last one to end merges what the others
 // have left in memory; a counter for each sequence and head of keys says which one that is.
@@ -39,6 +39,7 @@ struct InSharedMemory {
     using Head = KvHead<typename L::Element>;
     static constexpr int AHEAD = STAGES;
     static constexpr int RESIDENT_BLOCKS = 4;
+    static constexpr bool MERGES_SPLITS = true;
     static constexpr int STAGE = 2 * TILE_PIECES * 32;  // pieces of a warp's tile, keys before values: [piece][lane]
     uint4* mine;                                        // this lane's, the next one 32 further
 
@@ -82,7 +83,7 @@ static int launch_async(const Attention<T>& a) {
             });
         }
     }
-    return launch_grouped(a, 1);
+    return launch_split_kv(a);
 }
 
 extern "C" int paged_decode_5_async(const void* query, const void* key_cache, const void* value_cache,

@@ -29,10 +29,11 @@ struct Pieces {
 
 // The rows and keys of a thread block, which are those of a piece, or of a split of what a sequence has for itself.
 struct PieceShare : Share {
-    const int* members;  // null if the block has one sequence, tile.y
+    const int* members;
+    bool shared;  // else the block has one sequence, tile.y
     int slot;
 
-    __device__ __forceinline__ int sequence(int member) const { return members ? members[tile.y + member] : tile.y; }
+    __device__ __forceinline__ int sequence(int member) const { return shared ? members[tile.y + member] : tile.y; }
     __device__ __forceinline__ int64_t query_row(int row) const {
         const int member = min(token_of(row), tile.z - 1);  // also for a row that does not exist
         return static_cast<int64_t>(sequence(member)) * num_heads + kv_head * group + first_row + row - member * group;
@@ -56,11 +57,12 @@ __device__ __forceinline__ PieceShare piece_of_this_block(const Attention<T>& a,
     s.warp_row = 0;
     s.kv_head = blockIdx.x % a.num_kv_heads;
     s.first_row = blockIdx.x / a.num_kv_heads * F::MOST_ROWS;
+    s.members = p.members;
     const int index = blockIdx.y;
-    if (index < p.num_pieces) {
+    s.shared = index < p.num_pieces;
+    if (s.shared) {
         const int4 keys = p.pieces[2 * index], who = p.pieces[2 * index + 1];
         s.tile = make_int4(keys.x, who.x, who.y, 0);
-        s.members = p.members;
         s.split_begin = keys.y;
         s.split_end = keys.z;
         s.slot = keys.w;
@@ -69,7 +71,6 @@ __device__ __forceinline__ PieceShare piece_of_this_block(const Attention<T>& a,
         const int num_shared = p.shared[2 * sequence], own = own_keys(a, p, sequence);
         const int split_len = keys_per_split(a, own);
         s.tile = make_int4(sequence, sequence, split < splits_of(a, own), 0);
-        s.members = nullptr;
         s.split_begin = num_shared + split * split_len;
         s.split_end = num_shared + min((split + 1) * split_len, own);
         s.slot = p.num_slots + split;
@@ -114,17 +115,22 @@ __global__ void __launch_bounds__(THREADS, 3) pieces_kernel(Attention<typename F
     if (share.num_rows <= 0) {
         return;
     }
+    RunningRows running;
+    float sums[F::CHUNKS][4] = {};
+    const bool together = share.num_rows > F::WARP_ROWS;
+    if (together) {
+        attend<true>(me, a, share, shared, running, sums);
+    } else {
+        attend<false>(me, a, share, shared, running, sums);
+    }
+    share = piece_of_this_block<F>(a, p);  // anew: while keys are read, there is no register for it
     const int sequence = share.sequence(min(static_cast<int>(threadIdx.x), share.tile.z - 1));
     const int count = parts_of(a, p, sequence);
     const bool alone = share.tile.z == 1 && count == 1;
     auto part_of = [&](int row) { return share.query_row(row) * (p.num_slots + a.num_splits) + share.slot; };
-    RunningRows running;
-    float sums[F::CHUNKS][4] = {};
-    if (share.num_rows > F::WARP_ROWS) {
-        attend<true>(me, a, share, shared, running, sums);
+    if (together) {
         write_rows(me, a, share, running, sums, alone, part_of);
     } else {
-        attend<false>(me, a, share, shared, running, sums);
         merge_warps_of_tile(me, a, share, running, sums, shared, alone, part_of);
     }
     if (!alone) {
