@@ -18,12 +18,11 @@ struct Share {
     int first_row, num_rows;     // of this thread block
     int key_warps;               // warps of the block that have the same rows
     int warp_row;                // first row of this warp, counted in the block
-    int num_splits;              // thread blocks that share the context
     int split_begin, split_end;  // the keys of this block
     int begin, end;              // the keys of this warp
 
     __device__ __forceinline__ bool has_nothing() const {
-        return num_rows <= 0 || blockIdx.y >= num_splits;
+        return num_rows <= 0 || (split_begin >= split_end && blockIdx.y > 0);
     }
     __device__ __forceinline__ bool has_work() const { return begin < end && warp_row < num_rows; }
 
@@ -50,7 +49,6 @@ __device__ __forceinline__ Share share_of_this_warp(const L& me, const Attention
     s.warp_row = me.warp / s.key_warps * L::WARP_ROWS;
     const int context_len = s.tile.w + s.token_of(s.num_rows - 1);  // what the last row sees
     const int split_len = keys_per_split(a, context_len);
-    s.num_splits = splits_of(a, context_len);
     s.split_begin = blockIdx.y * split_len;
     s.split_end = min(s.split_begin + split_len, context_len);
     return s;
@@ -338,9 +336,10 @@ __device__ __forceinline__ void write_part(const L& me, const Running& running, 
     }
 }
 
-// Merge the warps that shared the keys of a row, and write the row, or write it for the merge of the splits.
+// Merge the warps that shared the keys of a row, and write the row if this block has all its keys (`alone`), else write it
+// for the merge of the splits.
 template <typename L, typename T>
-__device__ __forceinline__ void merge_warps(const Attention<T>& a, const Share& share,
+__device__ __forceinline__ void merge_warps(const Attention<T>& a, const Share& share, bool alone,
                                             const float (&part_out)[WARPS][ROWS][L::MAX_DIM],
                                             const float (&part_lse)[ROWS * WARPS][WARPS]) {
     for (int i = threadIdx.x; i < share.num_rows * a.head_dim; i += THREADS) {
@@ -348,7 +347,7 @@ __device__ __forceinline__ void merge_warps(const Attention<T>& a, const Share& 
         const float* parts = &part_out[row / ROWS * share.key_warps][row % ROWS][d];
         float lse;
         const float x = merge_parts(part_lse[row], parts, share.key_warps, ROWS * L::MAX_DIM, lse);
-        if (share.num_splits == 1) {
+        if (alone) {
             a.out[share.query_row(row) * a.head_dim + d] = from_float<T>(x);
         } else {
             const int head = share.kv_head * share.group + share.first_row + row;  // a tile that is split has one token
@@ -428,11 +427,14 @@ __global__ void __launch_bounds__(THREADS, Loader::RESIDENT_BLOCKS) grouped_kern
     const int key_warp = me.warp % share.key_warps;
     write_part(me, running, sums, part_out[me.warp], part_lse, share.warp_row + me.my_row, key_warp);
     __syncthreads();
-    merge_warps<L>(a, share, part_out, part_lse);
     if constexpr (Loader::MERGES_SPLITS) {
-        if (share.num_splits > 1) {
-            merge_splits_if_last(a, share.tile.y, share.kv_head, share.num_splits);
+        const int num_splits = splits_of(a, share.tile.w);
+        merge_warps<L>(a, share, num_splits == 1, part_out, part_lse);
+        if (num_splits > 1) {
+            merge_splits_if_last(a, share.tile.y, share.kv_head, num_splits, num_splits);  // one block has all rows
         }
+    } else {
+        merge_warps<L>(a, share, a.num_splits == 1, part_out, part_lse);
     }
 }
 

@@ -23,15 +23,16 @@ __global__ void __launch_bounds__(THREADS, 3) tensor_cores_kernel(Attention<type
     if (share.has_nothing()) {
         return;
     }
+    const int num_splits = splits_of(a, share.tile.w);
     RunningRows running;
     float sums[F::CHUNKS][4] = {};
     attend<false>(me, a, share, shared, running, sums);
-    merge_warps_of_tile(me, a, share, running, sums, shared, share.num_splits == 1, [&](int row) {
+    merge_warps_of_tile(me, a, share, running, sums, shared, num_splits == 1, [&](int row) {
         const int head = share.kv_head * share.group + share.first_row + row;
         return (static_cast<int64_t>(blockIdx.z) * a.num_heads + head) * a.num_splits + blockIdx.y;
     });
-    if (share.num_splits > 1) {
-        merge_splits_if_last(a, share.tile.y, share.kv_head, share.num_splits);
+    if (num_splits > 1) {
+        merge_splits_if_last(a, share.tile.y, share.kv_head, num_splits, num_splits * (gridDim.x / a.num_kv_heads));
     }
 }
 

@@ -3,15 +3,17 @@
 //
 // The keys are cut into pieces. A thread block has a piece of shared pages, for as many sequences as fill 64 rows, or a
 // split of what a sequence has for itself behind its shared pages. Each leaves, for its rows, its part of the output
-// and the logarithm of its weights. The thread block that leaves the last part of a sequence merges them. Groups may
-// nest: a sequence has parts of as many pieces as its group, the group within that, and so on, were cut into.
+// and the logarithm of its weights, and a second kernel merges the parts of a row. (The last thread block to end could
+// do that, as in rung 6. But it would have 64 rows to merge, and others would look on: on an H100 that took longer than
+// all the rest.) Groups may nest: a sequence has parts of as many pieces as its group, the group within that, and so on,
+// were cut into.
 //
 // What it should gain, by bytes: 64 sequences with 8,192 keys in common, 32 heads on 8 of 128, read 34 MB instead of
 // 2.1 GB from memory. The same keys go 4 times from the L2 cache to a multiprocessor (16 sequences fill a block).
 //
 // What it did gain on an H100 with 16 rows in a block, and a second kernel that merged: 3.6 times the speed of rung 5.
 //
-// Arguments as for rung 6, without tiles, and
+// Arguments as for rung 6, without tiles and counters, and
 // pieces: [num_pieces, 2] of (row of block_tables, first key, key behind the last, slot of its parts) and (first entry
 //     of members, number of sequences, 0, 0). The heads of a group of all its sequences are at most 64 rows, or it has
 //     one sequence. A piece without sequences has nothing to do.
@@ -87,26 +89,6 @@ __device__ __forceinline__ int parts_of(const Attention<T>& a, const Pieces& p, 
     return p.shared[2 * sequence + 1] + splits_of(a, own_keys(a, p, sequence));
 }
 
-// Count this thread block for each of its sequences, of which this thread's has `count` parts, and merge those of which
-// all parts are there.
-template <typename F, typename T>
-__device__ __forceinline__ void merge_if_last(const F& me, const Attention<T>& a, const Pieces& p,
-                                              const PieceShare& share, int sequence, int count) {
-    __shared__ bool was_last[F::MOST_ROWS];
-    int* counter = a.counters + static_cast<int64_t>(sequence) * a.num_kv_heads + share.kv_head;
-    const int row_blocks = gridDim.x / a.num_kv_heads;
-    count_block(threadIdx.x < share.tile.z ? counter : nullptr, count * row_blocks, was_last);
-    for (int i = me.warp; i < share.tile.z * share.group; i += WARPS) {
-        const int member = i / share.group;
-        if (was_last[member]) {
-            const int sequence = share.sequence(member), head = share.kv_head * share.group + i % share.group;
-            const int64_t row = static_cast<int64_t>(sequence) * a.num_heads + head;
-            const int64_t first = row * (p.num_slots + a.num_splits) + p.num_slots - p.shared[2 * sequence + 1];
-            merge_head(a, first, parts_of(a, p, sequence), row);
-        }
-    }
-}
-
 template <typename F>
 __global__ void __launch_bounds__(THREADS, 3) pieces_kernel(Attention<typename F::Element> a, Pieces p) {
     extern __shared__ __align__(128) uint4 shared[];
@@ -124,17 +106,27 @@ __global__ void __launch_bounds__(THREADS, 3) pieces_kernel(Attention<typename F
         attend<false>(me, a, share, shared, running, sums);
     }
     share = piece_of_this_block<F>(a, p);  // anew: while keys are read, there is no register for it
-    const int sequence = share.sequence(min(static_cast<int>(threadIdx.x), share.tile.z - 1));
-    const int count = parts_of(a, p, sequence);
-    const bool alone = share.tile.z == 1 && count == 1;
+    const bool alone = share.tile.z == 1 && parts_of(a, p, share.sequence(0)) == 1;
     auto part_of = [&](int row) { return share.query_row(row) * (p.num_slots + a.num_splits) + share.slot; };
     if (together) {
         write_rows(me, a, share, running, sums, alone, part_of);
     } else {
         merge_warps_of_tile(me, a, share, running, sums, shared, alone, part_of);
     }
-    if (!alone) {
-        merge_if_last(me, a, p, share, sequence, count);
+}
+
+// A warp for each query head of each sequence merges its parts. One part was written at once.
+template <typename T>
+__global__ void __launch_bounds__(THREADS) merge_pieces_kernel(Attention<T> a, Pieces p) {
+    const int64_t row = static_cast<int64_t>(blockIdx.x) * WARPS + threadIdx.x / 32;
+    const int sequence = static_cast<int>(row / a.num_heads);
+    if (sequence >= a.num_tiles) {
+        return;
+    }
+    const int count = parts_of(a, p, sequence);
+    if (count > 1) {
+        const int64_t first = row * (p.num_slots + a.num_splits) + p.num_slots - p.shared[2 * sequence + 1];
+        merge_head(a, first, count, row);
     }
 }
 
@@ -150,17 +142,18 @@ static int launch_pieces(Attention<typename F::Element> a, const Pieces& p) {
     }
     const dim3 grid(a.num_kv_heads * row_blocks, static_cast<int>(num_blocks));
     pieces_kernel<F><<<grid, THREADS, F::SHARED_BYTES, a.stream>>>(a, p);
+    merge_pieces_kernel<<<(a.num_tiles * a.num_heads + WARPS - 1) / WARPS, THREADS, 0, a.stream>>>(a, p);
     return cudaGetLastError();
 }
 
 extern "C" int paged_decode_shared(const void* query, const void* key_cache, const void* value_cache,
                                    const int* block_tables, const int* context_lens, const int4* pieces,
                                    const int* members, const int* shared, void* out, float* partial_out,
-                                   float* partial_lse, int* counters, int num_pieces, int num_slots, PagedShape shape,
+                                   float* partial_lse, int num_pieces, int num_slots, PagedShape shape,
                                    cudaStream_t stream) {
     const PagedTensors tensors = {query, key_cache, value_cache, block_tables, context_lens, nullptr, out};
     const Pieces given = {pieces, members, shared, num_pieces, num_slots};
-    return with_splits(tensors, partial_out, partial_lse, counters, shape, stream, [&](const auto& a) -> int {
+    return with_splits(tensors, partial_out, partial_lse, nullptr, shape, stream, [&](const auto& a) -> int {
         using T = std::remove_const_t<std::remove_pointer_t<decltype(a.query)>>;
         if constexpr (sizeof(T) == 2) {
             return dispatch_head_dim<64, 128>(a.head_dim, [&](auto size) {

@@ -1,5 +1,5 @@
 // Several thread blocks for one context (rungs 4 to 6): each writes a partial result, and these are merged, in rung 4 by
-// a second kernel, in rungs 5 and 6 by the thread block that ends last. A context of one split is written at once.
+// a second kernel, in rungs 5 and 6 by the thread block that ends last, and a context of one split is written at once.
 //
 // num_splits does not depend on what lies in device memory, so that a CUDA graph stays right when contexts grow: a
 // split takes split_tokens keys, or more where the context does not fit into num_splits; splits beyond it return.
@@ -30,9 +30,6 @@ __global__ void __launch_bounds__(THREADS) merge_splits_kernel(Attention<T> a) {
     const int4 tile = tile_of(a, blockIdx.x / a.num_heads);
     const int64_t row = static_cast<int64_t>(tile.y) * a.num_heads + blockIdx.x % a.num_heads;
     const int count = splits_of(a, tile.w);
-    if (count == 1) {
-        return;
-    }
     const float* lses = a.partial_lse + static_cast<int64_t>(blockIdx.x) * a.num_splits;
     const float* parts = a.partial_out + static_cast<int64_t>(blockIdx.x) * a.num_splits * a.head_dim;
     for (int d = threadIdx.x; d < a.head_dim; d += THREADS) {
@@ -56,38 +53,47 @@ __device__ __forceinline__ void store_four(T* to, const float (&x)[4]) {
     }
 }
 
-// merge_parts by a warp, for a whole row: four columns a lane at a time, which `store` gets with the first of them.
-// Returns the lse of the merged row.
+// merge_parts by a warp, for a whole row of up to 128 columns, four a lane: `store` gets them with the first one's number.
+// Returns the lse of the merged row. Parts are asked for before their weights are known, so that one wait is for both.
 template <typename Store>
 __device__ __forceinline__ float merge_row(const float* lses, const float* parts, int count, int stride, int head_dim,
                                            Store store) {
+    constexpr int BATCH = 8;  // parts that are asked for at a time
     const int lane = threadIdx.x % 32;
-    float largest = -FLT_MAX;
-    for (int i = lane; i < count; i += 32) {
-        largest = fmaxf(largest, lses[i]);
-    }
-    largest = warp_max(largest);
-    float total = 0.0f;  // of the last four columns, as of any
-    for (int d = 4 * lane; d < head_dim; d += 4 * 32) {
-        total = 0.0f;
-        float sum[4] = {};
-#pragma unroll 4
-        for (int i = 0; i < count; ++i) {
-            const float weight = exp2f(lses[i] - largest);
-            const float4 part = *reinterpret_cast<const float4*>(parts + static_cast<int64_t>(i) * stride + d);
-            total += weight;
-            sum[0] += weight * part.x;
-            sum[1] += weight * part.y;
-            sum[2] += weight * part.z;
-            sum[3] += weight * part.w;
+    const bool has_columns = 4 * lane < head_dim;
+    float largest = -FLT_MAX, total = 0.0f, sum[4] = {};
+    for (int first = 0; first < count; first += BATCH) {
+        float4 part[BATCH] = {};
+#pragma unroll
+        for (int i = 0; i < BATCH; ++i) {
+            if (has_columns && first + i < count) {
+                part[i] = reinterpret_cast<const float4*>(parts + static_cast<int64_t>(first + i) * stride)[lane];
+            }
         }
+        if (first == 0) {
+            for (int i = lane; i < count; i += 32) {
+                largest = fmaxf(largest, lses[i]);
+            }
+            largest = warp_max(largest);
+        }
+#pragma unroll
+        for (int i = 0; i < BATCH; ++i) {
+            const float weight = first + i < count ? exp2f(lses[first + i] - largest) : 0.0f;
+            total += weight;
+            sum[0] += weight * part[i].x;
+            sum[1] += weight * part[i].y;
+            sum[2] += weight * part[i].z;
+            sum[3] += weight * part[i].w;
+        }
+    }
+    if (has_columns) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             sum[i] /= total;
         }
-        store(d, sum);
+        store(4 * lane, sum);
     }
-    return largest + log2f(__shfl_sync(FULL_WARP, total, 0));
+    return largest + log2f(total);
 }
 
 // Merge `count` parts of a query head, from number `first` on, and write row `row` of out. By a warp.
@@ -98,35 +104,29 @@ __device__ __forceinline__ void merge_head(const Attention<T>& a, int64_t first,
               [&](int d, const float (&merged)[4]) { store_four(out + d, merged); });
 }
 
-// This thread block has left its parts of up to MOST sequences. Thread i has the counter of sequence i (else null), and
-// the number of thread blocks that leave parts of it. Says of each whether this block was the last of them. Then all
-// parts can be read, and the counter is 0 again.
-template <int MOST>
-__device__ __forceinline__ void count_block(int* counter, int expected, bool (&was_last)[MOST]) {
+// This thread block, one of num_blocks, has left its parts of a sequence and head of keys: of `count` parts of each query
+// head of the group, one. If it is the last of these blocks, it merges them all. Not inlined, since the compiler would keep
+// for it what the loop over keys needs: registers.
+template <typename T>
+__device__ __noinline__ void merge_splits_if_last(Attention<T> a, int query_token, int kv_head, int count,
+                                                     int num_blocks) {
+    __shared__ bool is_last;
+    int* counter = a.counters + static_cast<int64_t>(blockIdx.z) * a.num_kv_heads + kv_head;
     __threadfence();  // the parts that this thread wrote are there before it counts
     __syncthreads();
-    if (counter) {
-        const bool last = atomicAdd(counter, 1) == expected - 1;
-        was_last[threadIdx.x] = last;
-        if (last) {
+    if (threadIdx.x == 0) {
+        is_last = atomicAdd(counter, 1) == num_blocks - 1;
+        if (is_last) {
             *counter = 0;
         }
     }
     __syncthreads();
-    __threadfence();  // the parts of the others are read after the count
-}
-
-// Count this thread block, which had a split of a sequence, and if it is the last one of the sequence and head of keys,
-// merge the splits of all query heads of the group.
-template <typename T>
-__device__ __forceinline__ void merge_splits_if_last(const Attention<T>& a, int query_token, int kv_head, int count) {
-    __shared__ bool was_last[1];
-    const int row_blocks = gridDim.x / a.num_kv_heads, group = a.num_heads / a.num_kv_heads;
-    const int64_t counter = static_cast<int64_t>(blockIdx.z) * a.num_kv_heads + kv_head;
-    count_block(threadIdx.x == 0 ? a.counters + counter : nullptr, count * row_blocks, was_last);
-    if (!was_last[0]) {
+    if (!is_last) {
         return;
     }
+    __threadfence();  // the parts of the others are read after the count
+    const int group = a.num_heads / a.num_kv_heads;
+#pragma unroll 1
     for (int i = threadIdx.x / 32; i < group; i += WARPS) {
         const int head = kv_head * group + i;
         const int64_t first = (static_cast<int64_t>(blockIdx.z) * a.num_heads + head) * a.num_splits;

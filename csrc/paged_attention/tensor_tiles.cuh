@@ -213,15 +213,18 @@ __device__ __forceinline__ void attend(const F& me, const Attention<T>& a, Share
         for (int stage = 0; stage < STAGES; ++stage) {
             yaie::cp_async_wait<STAGES - 1>();  // this tile is there, the next one may still be in flight
             barrier();                          // what others have copied, too
+            const uint4* keys = first_tile + stage * (2 * F::TILE);
+            int count = share.end - key - stage * STEP;  // of keys from this tile on
+            if (first_row >= share.num_rows) {
+                count = 0;
+            }
 #pragma unroll 1
-            for (int tile = 0; tile < TILES; ++tile) {
-                const int count = share.end - key - stage * STEP - tile * F::KEYS;
-                if (count > 0 && first_row < share.num_rows) {
-                    const uint4* keys = first_tile + tile * F::WARP_TILES + stage * (2 * F::TILE);
-                    float weights[2][4];
-                    weigh(me, query, keys, a.scale, count, running, sums, weights);
-                    add_values(me, weights, keys + F::TILE, sums);
-                }
+            for (int tile = 0; tile < TILES && count > 0; ++tile) {
+                float weights[2][4];
+                weigh(me, query, keys, a.scale, count, running, sums, weights);
+                add_values(me, weights, keys + F::TILE, sums);
+                keys += F::WARP_TILES;
+                count -= F::KEYS;
             }
             barrier();  // nobody reads the tile any more
             start(key + STAGES * STEP + ahead, stage, slots);

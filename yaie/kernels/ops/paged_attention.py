@@ -37,6 +37,9 @@ RESIDENT_BLOCKS = 3
 SHARE_THAT_SATURATES = 0.8
 # What starting a thread block costs, in keys that it could have read instead (measured on an H100).
 START_TOKENS = 64
+# Keys of a split where contexts fill the card without being split, and the most splits then (measured on an H100): only
+# for contexts so long that one thread block would still read when all others are done.
+LONG_SPLIT_TOKENS, MOST_LONG_SPLITS = 1024, 8
 # Query heads that share a KV head, from which on decodes take tensor cores.
 FEWEST_HEADS_FOR_TENSOR_CORES = 5
 # Rows of a thread block that reads shared pages: query heads of sequences that share them.
@@ -222,8 +225,10 @@ class Kernels(attention.Kernels, memory.Kernels):
         context_lens = np.asarray(context_lens, dtype=np.int32)
         query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int32)
         decodes = np.flatnonzero(query_lens == 1)
-        splits = _splits(len(decodes), int(context_lens[decodes].max(initial=0)), key_cache)
-        few = _few_splits(context_lens[decodes], key_cache)
+        longest = int(context_lens[decodes].max(initial=0))
+        long = _long_splits(len(decodes), longest, key_cache)
+        splits = long or _splits(len(decodes), longest, key_cache)
+        few = long or _few_splits(context_lens[decodes], key_cache)
         plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits, few)
 
         def on_device(array: np.ndarray) -> Tensor:
@@ -250,13 +255,12 @@ class Kernels(attention.Kernels, memory.Kernels):
     def decode_plan(self, block_tables, context_lens, max_context_len, key_cache, pieces=None):
         check_cache(key_cache)
         num_seqs = len(block_tables)
-        # Contexts may be far shorter than the longest. Where they fill the card only if split, each is cut into as
-        # many splits, of some keys at least; else only those are split that others would have to wait for.
-        num_splits, split_tokens = _splits(num_seqs, max_context_len, key_cache)
-        if num_seqs * key_cache.shape[2] < RESIDENT_BLOCKS * _num_multiprocessors(key_cache.device):
-            split_tokens = FEWEST_SPLIT_TOKENS
-        few = max(2, _blocks_per_context(num_seqs, key_cache)), split_tokens  # two, in case contexts differ
-        plan = PagedPlan(block_tables, num_seqs, num_seqs, num_splits, split_tokens, few)
+        splits = few = _long_splits(num_seqs, max_context_len, key_cache)
+        if splits is None:
+            # Contexts may be far shorter than the longest: each is cut into as many splits, of some keys at least.
+            splits = _splits(num_seqs, max_context_len, key_cache)[0], FEWEST_SPLIT_TOKENS
+            few = max(2, _blocks_per_context(num_seqs, key_cache)), FEWEST_SPLIT_TOKENS  # 2, in case contexts differ
+        plan = PagedPlan(block_tables, num_seqs, num_seqs, *splits, few)
         plan.context_lens, plan.pieces = context_lens, pieces
         return plan
 
@@ -319,7 +323,7 @@ class Kernels(attention.Kernels, memory.Kernels):
         num_parts = MAX_PIECES_OF_SEQUENCE + plan.few_splits[0]
         lse = query.new_empty((plan.num_decodes, query.shape[1], num_parts), dtype=torch.float32)
         parts = lse.new_empty((*lse.shape, query.shape[2]))
-        given = pieces.pieces, pieces.members, pieces.shared, out, parts, lse, _counters(plan, caches[0])
+        given = pieces.pieces, pieces.members, pieces.shared, out, parts, lse
         numbers = len(pieces.pieces), MAX_PIECES_OF_SEQUENCE
         self.launch[launcher](query, *caches, plan.block_tables, plan.context_lens, *given, *numbers, shape)
 
@@ -371,6 +375,17 @@ def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int
     """`choose_splits` for a context rounded up, so that a growing one does not make it choose anew in every step."""
     rounded = -(-max_context_len // FEWEST_SPLIT_TOKENS) * FEWEST_SPLIT_TOKENS
     return choose_splits(num_seqs * key_cache.shape[2], rounded, _num_multiprocessors(key_cache.device))
+
+
+def _long_splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int] | None:
+    """`(num_splits, split_tokens)` where a thread block for each context keeps memory busy; None elsewhere.
+
+    Rungs 5 and 6 do that with one for each multiprocessor; the plainer ones, for other caches, have less in flight.
+    """
+    num_blocks, head_dim = num_seqs * key_cache.shape[2], key_cache.shape[3]
+    if num_blocks <= _num_multiprocessors(key_cache.device) or key_cache.dtype.itemsize != 2 or head_dim > 128:
+        return None
+    return max(1, min(MOST_LONG_SPLITS, -(-max_context_len // LONG_SPLIT_TOKENS))), LONG_SPLIT_TOKENS
 
 
 def _blocks_per_context(num_seqs: int, key_cache: Tensor) -> int:
