@@ -22,7 +22,7 @@ struct Share {
     int begin, end;              // the keys of this warp
 
     __device__ __forceinline__ bool has_nothing() const {
-        return num_rows <= 0 || (split_begin >= split_end && blockIdx.y > 0);
+        return num_rows <= 0 || (split_begin >= split_end && blockIdx.z > 0);
     }
     __device__ __forceinline__ bool has_work() const { return begin < end && warp_row < num_rows; }
 
@@ -34,7 +34,8 @@ struct Share {
     }
 };
 
-// Grid: (num_kv_heads * blocks for the rows of a tile, num_splits, num_tiles).
+// Grid: (num_kv_heads * blocks for the rows of a tile, num_tiles, num_splits). The splits that short contexts do not have
+// come last: between the others, they would leave some multiprocessors without work.
 template <typename L, typename T>
 __device__ __forceinline__ Share share_of_this_warp(const L& me, const Attention<T>& a) {
     Share s;
@@ -42,14 +43,14 @@ __device__ __forceinline__ Share share_of_this_warp(const L& me, const Attention
     s.group = a.num_heads / a.num_kv_heads;
     s.key_warps = WARPS / a.row_warps;
     const int block_rows = L::WARP_ROWS * a.row_warps;
-    s.tile = tile_of(a, blockIdx.z);
+    s.tile = tile_of(a, blockIdx.y);
     s.kv_head = blockIdx.x % a.num_kv_heads;
     s.first_row = blockIdx.x / a.num_kv_heads * block_rows;
     s.num_rows = min(s.tile.z * s.group - s.first_row, block_rows);
     s.warp_row = me.warp / s.key_warps * L::WARP_ROWS;
     const int context_len = s.tile.w + s.token_of(s.num_rows - 1);  // what the last row sees
     const int split_len = keys_per_split(a, context_len);
-    s.split_begin = blockIdx.y * split_len;
+    s.split_begin = blockIdx.z * split_len;
     s.split_end = min(s.split_begin + split_len, context_len);
     return s;
 }
@@ -351,8 +352,8 @@ __device__ __forceinline__ void merge_warps(const Attention<T>& a, const Share& 
             a.out[share.query_row(row) * a.head_dim + d] = from_float<T>(x);
         } else {
             const int head = share.kv_head * share.group + share.first_row + row;  // a tile that is split has one token
-            const int64_t tile_head = static_cast<int64_t>(blockIdx.z) * a.num_heads + head;
-            const int64_t part = tile_head * a.num_splits + blockIdx.y;
+            const int64_t tile_head = static_cast<int64_t>(blockIdx.y) * a.num_heads + head;
+            const int64_t part = tile_head * a.num_splits + blockIdx.z;
             a.partial_out[part * a.head_dim + d] = x;
             if (d == 0) {
                 a.partial_lse[part] = lse;
@@ -453,7 +454,7 @@ static int launch_kernel(Attention<T> a, int tile_tokens) {
     if (a.num_splits > MAX_GRID || a.num_tiles > MAX_GRID) {
         return cudaErrorInvalidConfiguration;
     }
-    const dim3 grid(a.num_kv_heads * row_blocks, a.num_splits, a.num_tiles);
+    const dim3 grid(a.num_kv_heads * row_blocks, a.num_tiles, a.num_splits);
     grouped_kernel<T, Loader><<<grid, THREADS, 0, a.stream>>>(a);
     return cudaGetLastError();
 }

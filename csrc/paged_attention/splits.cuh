@@ -111,7 +111,7 @@ template <typename T>
 __device__ __noinline__ void merge_splits_if_last(Attention<T> a, int query_token, int kv_head, int count,
                                                      int num_blocks) {
     __shared__ bool is_last;
-    int* counter = a.counters + static_cast<int64_t>(blockIdx.z) * a.num_kv_heads + kv_head;
+    int* counter = a.counters + static_cast<int64_t>(blockIdx.y) * a.num_kv_heads + kv_head;
     __threadfence();  // the parts that this thread wrote are there before it counts
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -129,7 +129,7 @@ __device__ __noinline__ void merge_splits_if_last(Attention<T> a, int query_toke
 #pragma unroll 1
     for (int i = threadIdx.x / 32; i < group; i += WARPS) {
         const int head = kv_head * group + i;
-        const int64_t first = (static_cast<int64_t>(blockIdx.z) * a.num_heads + head) * a.num_splits;
+        const int64_t first = (static_cast<int64_t>(blockIdx.y) * a.num_heads + head) * a.num_splits;
         merge_head(a, first, count, static_cast<int64_t>(query_token) * a.num_heads + head);
     }
 }

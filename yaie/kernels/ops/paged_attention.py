@@ -40,15 +40,14 @@ START_TOKENS = 64
 # Keys of a split where contexts fill the card without being split, and the most splits then (measured on an H100): only
 # for contexts so long that one thread block would still read when all others are done.
 LONG_SPLIT_TOKENS, MOST_LONG_SPLITS = 1024, 8
-# Query heads that share a KV head, from which on decodes take tensor cores.
-FEWEST_HEADS_FOR_TENSOR_CORES = 5
 # Rows of a thread block that reads shared pages: query heads of sequences that share them.
 SHARED_ROWS = 64
 # Thread blocks that read shared pages, for each multiprocessor, which has room for three: the third has own pages.
 SHARED_BLOCKS = 2
 # What reading shared pages once must save for each layer, to pay for one more launch and for parts that are written and
-# read again. An estimate, not measured yet: what a card reads in 5 us, at 3 TB/s.
-LEAST_SAVED_BYTES = 16e6
+# read again. On an H200, 32 heads on 8 of 128, it was 0.90 times as fast at 13 MB, 0.99 at 25, 1.20 at 50, 1.09 and more
+# from 63 on; 16 heads on 8: 1.08 at 25 (bench/results/LEDGER.md).
+LEAST_SAVED_BYTES = 30e6
 # Pieces of shared pages that a sequence can be in. Each is a part of its output in memory.
 MAX_PIECES_OF_SEQUENCE = 16
 
@@ -197,7 +196,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             3: launching.named_as_file("paged_attention/paged_decode_3_grouped"),
             4: launching.named_as_file("paged_attention/paged_decode_4_split_kv"),
             5: launching.named_as_file("paged_attention/paged_decode_5_async"),  # 16-bit; else rung 4, in it
-            6: launching.named_as_file("paged_attention/paged_decode_6_tensor_cores"),  # see tensor_cores_pay
+            6: launching.named_as_file("paged_attention/paged_decode_6_tensor_cores"),  # see tensor_cores_take
         },
         "shared_pages": {
             1: launching.named_as_file("paged_attention/paged_decode_5_async"),  # or another rung of paged_decode
@@ -213,11 +212,9 @@ class Kernels(attention.Kernels, memory.Kernels):
     STEP_FILES = (RUNGS["paged_decode"][5][0], RUNGS["paged_decode"][6][0], RUNGS["shared_pages"][2][0], PREFILL[0])
 
     def least_saved_pages(self, key_cache):
-        _, block_size, num_kv_heads, head_dim = key_cache.shape
-        itemsize = key_cache.dtype.itemsize
-        if self.rungs["shared_pages"] == 1 or "paged_decode" in self.asked or itemsize != 2 or head_dim > 128:
+        if self.rungs["shared_pages"] == 1 or "paged_decode" in self.asked or not tensor_cores_take(key_cache):
             return None
-        return math.ceil(LEAST_SAVED_BYTES / (2 * block_size * num_kv_heads * head_dim * itemsize))
+        return math.ceil(LEAST_SAVED_BYTES / (2 * key_cache[0].nbytes))
 
     def plan_attention(self, block_tables, context_lens, query_lens, key_cache, shared=None):
         check_cache(key_cache)
@@ -294,7 +291,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             self._decode_shared(query, caches, plan, scale, out)
             return
         rung, tiles, tables = self.rungs["paged_decode"], plan.decode_tiles, plan.block_tables
-        if rung == 6 and not tensor_cores_pay(query, key_cache, plan.num_decodes):
+        if rung == 6 and not tensor_cores_take(key_cache):
             rung = 5
         splits = plan.few_splits if rung == 6 else (plan.num_splits, plan.split_tokens)
         launcher = Kernels.RUNGS["paged_decode"][rung]
@@ -334,7 +331,7 @@ class Kernels(attention.Kernels, memory.Kernels):
         tables = plan.block_tables
         if query.dtype.itemsize == 2:
             query, scale = attention.with_positive_scale(query, scale)
-        for tiles in plan.prefill_tiles.split(launching.MAX_GRID):  # tiles are the third direction of the grid
+        for tiles in plan.prefill_tiles.split(launching.MAX_GRID):  # tiles are the second direction of the grid
             pages = [query, *caches, tables, tiles, out]
             if query.dtype.itemsize == 2:
                 rung = self.flash_rung(query.dtype, head_dim, num_heads // num_kv_heads)
@@ -362,13 +359,9 @@ class Kernels(attention.Kernels, memory.Kernels):
         return plan.shapes[key]
 
 
-def tensor_cores_pay(query: Tensor, key_cache: Tensor, num_seqs: int) -> bool:
-    """Whether decodes are faster by rung 6 than by rung 5: where that would read keys twice, since it has up to four
-    heads of a group in a warp, and where there is so little to do that one launch less is felt."""
-    (_, num_heads, head_dim), num_kv_heads = query.shape, key_cache.shape[2]
-    has_groups = num_heads >= FEWEST_HEADS_FOR_TENSOR_CORES * num_kv_heads
-    has_little = num_seqs * num_kv_heads <= _num_multiprocessors(key_cache.device)
-    return (has_groups or has_little) and query.dtype.itemsize == 2 and head_dim <= 128
+def tensor_cores_take(key_cache: Tensor) -> bool:
+    """Whether rung 6, and shared pages, take such a cache; else a decode goes to rung 5."""
+    return key_cache.dtype.itemsize == 2 and key_cache.shape[3] <= 128
 
 
 def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int]:
@@ -380,10 +373,10 @@ def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int
 def _long_splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int] | None:
     """`(num_splits, split_tokens)` where a thread block for each context keeps memory busy; None elsewhere.
 
-    Rungs 5 and 6 do that with one for each multiprocessor; the plainer ones, for other caches, have less in flight.
+    Rung 6 does that with about one for each multiprocessor; the plainer ones, for other caches, have less in flight.
     """
-    num_blocks, head_dim = num_seqs * key_cache.shape[2], key_cache.shape[3]
-    if num_blocks <= _num_multiprocessors(key_cache.device) or key_cache.dtype.itemsize != 2 or head_dim > 128:
+    enough = SHARE_THAT_SATURATES * _num_multiprocessors(key_cache.device)
+    if num_seqs * key_cache.shape[2] < enough or not tensor_cores_take(key_cache):
         return None
     return max(1, min(MOST_LONG_SPLITS, -(-max_context_len // LONG_SPLIT_TOKENS))), LONG_SPLIT_TOKENS
 
