@@ -45,8 +45,8 @@ SHARED_ROWS = 64
 # Thread blocks that read shared pages, for each multiprocessor, which has room for three: the third has own pages.
 SHARED_BLOCKS = 2
 # What reading shared pages once must save for each layer, to pay for one more launch and for parts that are written and
-# read again. On an H200, 32 heads on 8 of 128, it was 0.90 times as fast at 13 MB, 0.99 at 25, 1.20 at 50, 1.09 and more
-# from 63 on; 16 heads on 8: 1.08 at 25 (bench/results/LEDGER.md).
+# read again. On an H200, 32 heads on 8 of 128, it was 0.90 times as fast at 13 MB, 0.99 at 25, 1.20 at 50, 1.09 and
+# more from 63 on; 16 heads on 8: 1.08 at 25 (bench/results/LEDGER.md).
 LEAST_SAVED_BYTES = 30e6
 # Pieces of shared pages that a sequence can be in. Each is a part of its output in memory.
 MAX_PIECES_OF_SEQUENCE = 16
