@@ -46,10 +46,11 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
     }
     Producer<T, HEAD_DIM, KEYS, 1, SLOTS, false> producer = {&shared.ring, shared.slots, Pages{}, KEYS, key_stride, 0};
     for (int tile = queries.num_tiles<KEYS>(1) - 1; tile >= 0; --tile) {
-        producer.load(queries, tile * KEYS, &key_map, key);
-        producer.load(queries, tile * KEYS, &value_map, value);
+        const int row = producer.find(queries, tile * KEYS);
+        producer.load(queries, tile * KEYS, row, &key_map, key);
+        producer.load(queries, tile * KEYS, row, &value_map, value);
     }
-    producer.settle(0);
+    producer.template settle<0>();
 }
 
 // The scores of the tile of keys in use n of the ring, for the 64 queries; its slot is given back. By all threads of the

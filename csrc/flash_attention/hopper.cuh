@@ -149,68 +149,81 @@ struct Producer {
     int key_stride;
     int warp;
     unsigned uses = 0;
-    int pending = -1;  // the use whose cp.async are in flight
+    int unreported = 0;  // of the last uses, so many are by cp.async and may be in flight
 
-    // Of a key of the sequence: its row in `key`, or its slot (token) in the cache.
-    __device__ int64_t row_of(const Queries& queries, int key) const {
-        if (!PAGED) {
-            return queries.first_k + key;
+    __device__ bool by_tma(const Queries& queries, int first) const {
+        return box_keys > 0 && first + KEYS <= queries.kv_len;
+    }
+
+    // Over pages: the slot in the cache of what this lane will copy, a box or one key of 32, of the tile that begins with
+    // key `first`.
+    __device__ int find(const Queries& queries, int first) const {
+        const int lane = threadIdx.x % 32;
+        const int key = first + (by_tma(queries, first) ? box_of(lane) / PARTS * box_keys : 32 * warp + lane);
+        if (!PAGED || key >= queries.kv_len) {
+            return 0;
         }
         const unsigned size = pages.block_size, page = key / size;
-        return static_cast<int64_t>(queries.block_table[page]) * size + (key - page * size);
+        return queries.block_table[page] * size + (key - page * size);
     }
 
-    // The tile of keys (or values) that begins with key `first` into the next slot.
-    __device__ void load(const Queries& queries, int first, const CUtensorMap* map, const T* rows) {
+    // A box has keys that lie one after the other, and one part of the columns. Each lane of the warps starts one.
+    __device__ int box_of(int lane) const { return lane * WARPS + warp; }
+
+    // The tile of keys (or values) that begins with key `first` into the next slot. row: what `find` found.
+    __device__ void load(const Queries& queries, int first, int row, const CUtensorMap* map, const T* rows) {
         ring->wait_empty(uses);
         char* slot = slots + uses % SLOTS * BYTES;
-        const bool by_tma = box_keys > 0 && first + KEYS <= queries.kv_len;
-        if (by_tma) {
-            start_tma(queries, first, map, slot);
+        if (by_tma(queries, first)) {
+            start_tma(queries, first, row, map, slot);
+            settle<0>();
+            ++uses;
         } else {
-            start_cp_async(queries, first, rows + queries.kv_head * HEAD_DIM, slot);
+            start_cp_async(queries, first, row, rows + queries.kv_head * HEAD_DIM, slot);
+            ++uses;
+            ++unreported;
+            settle<SLOTS - 2>();  // more would keep back what a consumer needs before it frees another slot
         }
-        settle(by_tma ? 0 : 1);
-        pending = by_tma ? -1 : static_cast<int>(uses);
-        ++uses;
     }
 
-    // Report the tile before as full, if it was copied by cp.async. Whoever copied waits until it has landed, and makes
-    // it visible to wgmma; meanwhile the next tile's copies may be in flight, `later` groups of them.
-    __device__ void settle(int later) {
-        if (pending >= 0) {
-            later > 0 ? yaie::cp_async_wait<1>() : yaie::cp_async_wait<0>();
+    // Report tiles that were copied by cp.async as full, until only the last LATER are not. Whoever copied waits until
+    // that has landed, and makes it visible to wgmma.
+    template <int LATER>
+    __device__ void settle() {
+        if (unreported > LATER) {
+            yaie::cp_async_wait<LATER>();
             yaie::fence_proxy_async();
             __syncwarp();
-            if (threadIdx.x % 32 == 0) {
-                yaie::mbarrier_arrive(&ring->full[pending % SLOTS]);
+            for (; unreported > LATER; --unreported) {
+                if (threadIdx.x % 32 == 0) {
+                    yaie::mbarrier_arrive(&ring->full[(uses - unreported) % SLOTS]);
+                }
             }
-            pending = -1;
         }
     }
 
-    // A box has keys that lie one after the other, and one part of the columns. Each lane of a warp starts one.
-    __device__ void start_tma(const Queries& queries, int first, const CUtensorMap* map, char* slot) {
+    __device__ void start_tma(const Queries& queries, int first, int row, const CUtensorMap* map, char* slot) {
         uint64_t* full = &ring->full[uses % SLOTS];
-        const int lane = threadIdx.x % 32;
+        const int lane = threadIdx.x % 32, num_boxes = PARTS * KEYS / box_keys, box = box_of(lane);
         if (lane == 0) {
-            warp == 0 ? yaie::mbarrier_arrive_expect_tx(full, BYTES) : yaie::mbarrier_arrive(full);
+            const int own_boxes = (num_boxes - warp + WARPS - 1) / WARPS;
+            yaie::mbarrier_arrive_expect_tx(full, own_boxes * box_keys * PART_BYTES);
         }
         __syncwarp();
-        if (warp == 0 && lane < PARTS * KEYS / box_keys) {
-            const int part = lane % PARTS, key = lane / PARTS * box_keys;
+        if (box < num_boxes) {
+            const int part = box % PARTS, key = box / PARTS * box_keys;
             yaie::tma_load(slot + part * (KEYS * PART_BYTES) + key * PART_BYTES, map, full, 0,
-                           static_cast<int>(row_of(queries, first + key)), queries.kv_head * PARTS + part);
+                           PAGED ? row : queries.first_k + first + key, queries.kv_head * PARTS + part);
         }
     }
 
-    // 32 rows at a time, each lane looking up where one lies.
-    __device__ void start_cp_async(const Queries& queries, int first, const T* rows, char* slot) {
+    // 32 rows at a time, of which each lane knows where one lies.
+    __device__ void start_cp_async(const Queries& queries, int first, int row, const T* rows, char* slot) {
+        static_assert(!PAGED || KEYS == 32 * WARPS, "`find` looks once");
         const int lane = threadIdx.x % 32, chunk = lane % CHUNKS;
 #pragma unroll 1
         for (int begin = 32 * warp; begin < KEYS; begin += 32 * WARPS) {
-            const int key = first + begin + lane;
-            const int64_t own = key < queries.kv_len ? row_of(queries, key) : 0;
+            const int own = PAGED ? row : queries.first_k + min(first + begin + lane, queries.kv_len - 1);
 #pragma unroll 2
             for (int i = 0; i < 32; i += ROWS_AT_ONCE) {
                 const int row = begin + i + lane / CHUNKS;
