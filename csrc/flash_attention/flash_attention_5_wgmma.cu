@@ -44,13 +44,12 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
                            queries.head * PARTS + part);
         }
     }
-    Producer<T, HEAD_DIM, KEYS, 1, SLOTS, false> producer = {&shared.ring, shared.slots, Pages{}, KEYS, key_stride, 0};
+    Producer<T, HEAD_DIM, KEYS, 1, SLOTS, false> producer = {&shared.ring, shared.slots, Pages{}, 0, 0, key_stride, 0};
     for (int tile = queries.num_tiles<KEYS>(1) - 1; tile >= 0; --tile) {
         const int row = producer.find(queries, tile * KEYS);
         producer.load(queries, tile * KEYS, row, &key_map, key);
         producer.load(queries, tile * KEYS, row, &value_map, value);
     }
-    producer.template settle<0>();
 }
 
 // The scores of the tile of keys in use n of the ring, for the 64 queries; its slot is given back. By all threads of the
@@ -59,6 +58,7 @@ template <typename T, int HEAD_DIM>
 __device__ __forceinline__ void score_tile(float (&scores)[KEYS / 2], const char* queries, const char* slots,
                                            Ring<SLOTS>& ring, unsigned n) {
     yaie::mbarrier_wait(&ring.full[n % SLOTS], n / SLOTS % 2);
+    yaie::fence_proxy_async();  // the last tile of a sequence is copied by threads
     start_scores<T, HEAD_DIM, ROWS, KEYS>(scores, queries, 0, slots + n % SLOTS * TILE_BYTES<KEYS, HEAD_DIM>);
     yaie::wgmma_wait<0>();  // until then the tile is being read
     yaie::wgmma_keep(scores);
@@ -89,6 +89,7 @@ __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, const Queries&
         rescale(sums, factors);
         pack_weights<T>(scores, weights);
         shared.ring.wait_full(n + 1);
+        yaie::fence_proxy_async();
         start_sums<T, HEAD_DIM, KEYS>(sums, weights, shared.slots + (n + 1) % SLOTS * BYTES);
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(sums);

@@ -33,9 +33,9 @@ template <int HEAD_DIM>
 constexpr int THREADS = WARPGROUP * (1 + CONSUMERS<HEAD_DIM>);
 // Of a thread; in all not more than the kernel's cap, which is 65,536 / THREADS for each.
 template <int HEAD_DIM>
-constexpr int PRODUCER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 40 : 32;
+constexpr int PRODUCER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 56 : 32;
 template <int HEAD_DIM>
-constexpr int CONSUMER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 232 : 160;
+constexpr int CONSUMER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 224 : 160;
 constexpr int PRODUCER_BARRIER = 1, TURN_BARRIER = 2;             // named; the latter for each consumer
 constexpr int SMALLEST_BOX = 16;                                  // keys of a page that TMA is to copy
 constexpr int64_t L2_BYTES = 32 << 20;                            // of the cache, that keys and values may fill
@@ -130,7 +130,8 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
                                         const T* value, const Problem& problem, const Pages& pages,
                                         const Schedule& schedule) {
     Producer<T, HEAD_DIM, KEYS, PRODUCER_WARPS, SLOTS, PAGED> producer = {
-        &shared.ring, shared.slots, pages, schedule.box_keys, problem.num_kv_heads * HEAD_DIM,
+        &shared.ring, shared.slots, pages, schedule.box_keys,
+        schedule.box_keys > 0 ? KEYS / schedule.box_keys : 0, problem.num_kv_heads * HEAD_DIM,
         static_cast<int>(threadIdx.x / 32)};
     for (unsigned n = 0;; ++n) {
         const Queries next =
@@ -153,7 +154,6 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
             row_before = row;
             row = next_row;
         }
-        producer.template settle<0>();
     }
 }
 
@@ -174,7 +174,8 @@ struct Consumer {
     static constexpr int BYTES = TILE_BYTES<KEYS, HEAD_DIM>, rows = ROWS<HEAD_DIM>, number_of_all = CONSUMERS<HEAD_DIM>;
 
     Shared<HEAD_DIM>& shared;
-    int number;  // of the consumer: its rows are 64 * number and those behind it
+    int number;        // of the consumer: its rows are 64 * number and those behind it
+    bool small_pages;  // TMA copies no tile
     float scale_log2, inverse_pack;
     unsigned n = 0;  // uses of the ring that are over
 
@@ -186,6 +187,14 @@ struct Consumer {
     __device__ void wait_turn() { yaie::named_barrier_sync(TURN_BARRIER + number, 2 * WARPGROUP); }
     __device__ void pass_turn() {
         yaie::named_barrier_arrive(TURN_BARRIER + (number + 1) % number_of_all, 2 * WARPGROUP);
+    }
+
+    // After a wait for tiles that threads have copied: now wgmma may read them. Not while products are in flight, for it
+    // would wait until they are over.
+    __device__ void fence(bool by_threads) {
+        if (by_threads) {
+            yaie::fence_proxy_async();
+        }
     }
 
     __device__ void release(unsigned use) {
@@ -206,12 +215,13 @@ struct Consumer {
     }
 
     // Start the scores of the tile of keys in use n, which has been waited for, and the product of the last weights
-    // with the values in use n + 1.
+    // with the values in use n + 1, of the tile before.
     __device__ void start_both(float (&scores)[KEYS / 2], float (&sums)[HEAD_DIM / 2],
-                               const uint32_t (&weights)[KEYS / 16][4], const char* tile) {
-        wait_turn();
-        start_scores<T, HEAD_DIM, rows, KEYS>(scores, tile, 64 * number, slot(n));
+                               const uint32_t (&weights)[KEYS / 16][4], const char* query_tile, bool by_threads) {
         shared.ring.wait_full(n + 1);
+        fence(by_threads);
+        wait_turn();
+        start_scores<T, HEAD_DIM, rows, KEYS>(scores, query_tile, 64 * number, slot(n));
         start_sums<T, HEAD_DIM, KEYS>(sums, weights, slot(n + 1));
         pass_turn();
     }
@@ -221,7 +231,9 @@ struct Consumer {
                            RunningRows& running) {
         float scores[KEYS / 2], factors[2];
         uint32_t weights[KEYS / 16][4];
+        bool by_threads = small_pages || num_tiles * KEYS > queries.kv_len;  // and not by TMA
         shared.ring.wait_full(n);
+        fence(by_threads);
         start_scores<T, HEAD_DIM, rows, KEYS>(scores, query_tile, 64 * number, slot(n));
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(scores);
@@ -232,7 +244,7 @@ struct Consumer {
         shared.ring.wait_full(n);
 #pragma unroll 1
         for (int tile = num_tiles - 2; tile >= 0; --tile, n += 2) {
-            start_both(scores, sums, weights, query_tile);
+            start_both(scores, sums, weights, query_tile, by_threads);
             yaie::wgmma_wait<1>();
             yaie::wgmma_keep(scores);
             release(n);
@@ -242,7 +254,9 @@ struct Consumer {
             shared.ring.wait_full(n + 2);
             take_over<T>(sums, weights, scores, factors);
             release(n + 1);
+            by_threads = small_pages;
         }
+        fence(by_threads);
         start_sums<T, HEAD_DIM, KEYS>(sums, weights, slot(n));
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(sums);
@@ -266,10 +280,13 @@ struct Consumer {
 
 // Attend with one tile of queries after the other, as they come.
 template <typename T, int HEAD_DIM, bool PAGED>
-__device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, T* out, const Problem& problem, int pack) {
+__device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, T* out, const Problem& problem,
+                                        const Schedule& schedule) {
+    const int pack = PAGED ? schedule.pack : 1;
     // By a shuffle, from which the compiler sees that all lanes have the same: descriptors are for a whole warp.
     const int number = __shfl_sync(FULL_WARP, threadIdx.x / WARPGROUP - 1, 0);
-    Consumer<T, HEAD_DIM, PAGED> consumer = {shared, number, problem.scale * LOG2_E, 1.0f / pack};
+    Consumer<T, HEAD_DIM, PAGED> consumer = {shared, number, PAGED && schedule.box_keys == 0, problem.scale * LOG2_E,
+                                               1.0f / pack};
     if (number == CONSUMERS<HEAD_DIM> - 1) {
         consumer.pass_turn();  // the first begins
     }
@@ -281,7 +298,7 @@ __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, T* out, const 
         }
         float sums[HEAD_DIM / 2] = {};
         RunningRows running;
-        const int num_tiles = queries.template num_tiles<KEYS>(PAGED ? pack : 1);
+        const int num_tiles = queries.template num_tiles<KEYS>(pack);
         if (num_tiles > 0) {
             consumer.attend(queries, shared.queries[n % QUERY_SLOTS], num_tiles, sums, running);
         }
@@ -289,7 +306,7 @@ __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, T* out, const 
         if (threadIdx.x % 32 == 0) {
             shared.queries_ring.release(n);
         }
-        consumer.write(sums, running, queries, out, problem.num_heads, PAGED ? pack : 1);
+        consumer.write(sums, running, queries, out, problem.num_heads, pack);
     }
     if (number == 0) {
         consumer.wait_turn();  // what the last has passed at the end: no barrier is left half full
@@ -327,7 +344,7 @@ __global__ void __launch_bounds__(THREADS<HEAD_DIM>, 1)
         produce<T, HEAD_DIM, PAGED>(shared, query_map, key_map, value_map, key, value, problem, pages, schedule);
     } else {
         yaie::setmaxnreg_inc<CONSUMER_REGISTERS<HEAD_DIM>>();
-        consume<T, HEAD_DIM, PAGED>(shared, out, problem, schedule.pack);
+        consume<T, HEAD_DIM, PAGED>(shared, out, problem, schedule);
     }
 }
 

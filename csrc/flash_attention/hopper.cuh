@@ -145,14 +145,13 @@ struct Producer {
     Ring<SLOTS>* ring;
     char* slots;
     Pages pages;
-    int box_keys;  // of a TMA load: KEYS without pages; with pages what divides both; 0: pages too small
+    int box_keys, boxes;  // over pages: keys of a page that TMA copies at once, and how many of them are a tile; 0, 0: none
     int key_stride;
     int warp;
     unsigned uses = 0;
-    int unreported = 0;  // of the last uses, so many are by cp.async and may be in flight
 
     __device__ bool by_tma(const Queries& queries, int first) const {
-        return box_keys > 0 && first + KEYS <= queries.kv_len;
+        return (!PAGED || boxes > 0) && first + KEYS <= queries.kv_len;
     }
 
     // Over pages: the slot in the cache of what this lane will copy, a box or one key of 32, of the tile that begins with
@@ -176,42 +175,22 @@ struct Producer {
         char* slot = slots + uses % SLOTS * BYTES;
         if (by_tma(queries, first)) {
             start_tma(queries, first, row, map, slot);
-            settle<0>();
-            ++uses;
         } else {
             start_cp_async(queries, first, row, rows + queries.kv_head * HEAD_DIM, slot);
-            ++uses;
-            ++unreported;
-            settle<SLOTS - 2>();  // more would keep back what a consumer needs before it frees another slot
         }
-    }
-
-    // Report tiles that were copied by cp.async as full, until only the last LATER are not. Whoever copied waits until
-    // that has landed, and makes it visible to wgmma.
-    template <int LATER>
-    __device__ void settle() {
-        if (unreported > LATER) {
-            yaie::cp_async_wait<LATER>();
-            yaie::fence_proxy_async();
-            __syncwarp();
-            for (; unreported > LATER; --unreported) {
-                if (threadIdx.x % 32 == 0) {
-                    yaie::mbarrier_arrive(&ring->full[(uses - unreported) % SLOTS]);
-                }
-            }
-        }
+        ++uses;
     }
 
     __device__ void start_tma(const Queries& queries, int first, int row, const CUtensorMap* map, char* slot) {
         uint64_t* full = &ring->full[uses % SLOTS];
-        const int lane = threadIdx.x % 32, num_boxes = PARTS * KEYS / box_keys, box = box_of(lane);
+        const int lane = threadIdx.x % 32, box = box_of(lane), num_boxes = PARTS * (PAGED ? boxes : 1);
         if (lane == 0) {
             const int own_boxes = (num_boxes - warp + WARPS - 1) / WARPS;
-            yaie::mbarrier_arrive_expect_tx(full, own_boxes * box_keys * PART_BYTES);
+            yaie::mbarrier_arrive_expect_tx(full, own_boxes * (PAGED ? box_keys : KEYS) * PART_BYTES);
         }
         __syncwarp();
         if (box < num_boxes) {
-            const int part = box % PARTS, key = box / PARTS * box_keys;
+            const int part = box % PARTS, key = PAGED ? box / PARTS * box_keys : 0;
             yaie::tma_load(slot + part * (KEYS * PART_BYTES) + key * PART_BYTES, map, full, 0,
                            PAGED ? row : queries.first_k + first + key, queries.kv_head * PARTS + part);
         }
@@ -234,7 +213,13 @@ struct Producer {
                 }
             }
         }
-        yaie::cp_async_commit();
+        // Nobody here waits for them: the slot is full when they have landed. Whoever reads it by wgmma fences.
+        uint64_t* full = &ring->full[uses % SLOTS];
+        yaie::mbarrier_expect_cp_async(full);
+        __syncwarp();
+        if (lane == 0) {
+            yaie::mbarrier_arrive(full);
+        }
     }
 };
 
@@ -268,26 +253,33 @@ __device__ __forceinline__ void mask_scores(float (&scores)[N], const int (&ends
 template <int N>
 __device__ __forceinline__ void take_scores(float (&scores)[N], RunningRows& running, float scale_log2,
                                             float (&factors)[2]) {
+    // For each of two rows of even and odd columns: four chains, for a maximum or a sum waits for the one before it.
+    float most[2][2], sum[2][2] = {}, shift[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        float most = running.most[half];
+        most[half][0] = most[half][1] = running.most[half];
+    }
 #pragma unroll
-        for (int i = 2 * half; i < N; i += 4) {
-            most = fmaxf(most, fmaxf(scores[i], scores[i + 1]));
-        }
-        most = fmaxf(most, __shfl_xor_sync(FULL_WARP, most, 1));  // the four lanes that share a row
-        most = fmaxf(most, __shfl_xor_sync(FULL_WARP, most, 2));
-        const float shift = most == -INFINITY ? 0.0f : most * scale_log2;  // no key seen: exp2(-inf) = 0, not NaN
-        factors[half] = yaie::fast_exp2(running.most[half] * scale_log2 - shift);
-        running.most[half] = most;
-        float sum = 0.0f;
+    for (int i = 0; i < N; ++i) {
+        most[i / 2 % 2][i % 2] = fmaxf(most[i / 2 % 2][i % 2], scores[i]);
+    }
 #pragma unroll
-        for (int i = 2 * half; i < N; i += 4) {
-            scores[i] = yaie::fast_exp2(scores[i] * scale_log2 - shift);
-            scores[i + 1] = yaie::fast_exp2(scores[i + 1] * scale_log2 - shift);
-            sum += scores[i] + scores[i + 1];
-        }
-        running.sum[half] = running.sum[half] * factors[half] + sum;
+    for (int half = 0; half < 2; ++half) {
+        float of_row = fmaxf(most[half][0], most[half][1]);
+        of_row = fmaxf(of_row, __shfl_xor_sync(FULL_WARP, of_row, 1));  // the four lanes that share a row
+        of_row = fmaxf(of_row, __shfl_xor_sync(FULL_WARP, of_row, 2));
+        shift[half] = of_row == -INFINITY ? 0.0f : of_row * scale_log2;  // no key seen: exp2(-inf) = 0, not NaN
+        factors[half] = yaie::fast_exp2(running.most[half] * scale_log2 - shift[half]);
+        running.most[half] = of_row;
+    }
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+        scores[i] = yaie::fast_exp2(scores[i] * scale_log2 - shift[i / 2 % 2]);
+        sum[i / 2 % 2][i % 2] += scores[i];
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        running.sum[half] = running.sum[half] * factors[half] + sum[half][0] + sum[half][1];
     }
 }
 
