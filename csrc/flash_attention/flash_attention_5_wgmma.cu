@@ -74,19 +74,20 @@ __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, const Queries&
     constexpr int BYTES = TILE_BYTES<KEYS, HEAD_DIM>;
     float sums[HEAD_DIM / 2] = {};
     RunningRows running;
+    Softmax softmax = {scale_log2};
     unsigned n = 0;
     shared.queries_ring.wait_full(0);
 #pragma unroll 1
     for (int tile = queries.num_tiles<KEYS>(1) - 1; tile >= 0; --tile, n += 2) {
-        float scores[KEYS / 2], factors[2];
+        float scores[KEYS / 2];
         uint32_t weights[KEYS / 16][4];
         score_tile<T, HEAD_DIM>(scores, shared.queries, shared.slots, shared.ring, n);
         if (tile * KEYS + KEYS > queries.visible_keys(0)) {
             mask_scores(scores, {queries.visible_keys(own_row(0)) - tile * KEYS,
                                  queries.visible_keys(own_row(1)) - tile * KEYS});
         }
-        take_scores(scores, running, scale_log2, factors);
-        rescale(sums, factors);
+        take_scores(scores, running, softmax);
+        rescale(sums, softmax.factors);
         pack_weights<T>(scores, weights);
         shared.ring.wait_full(n + 1);
         yaie::fence_proxy_async();

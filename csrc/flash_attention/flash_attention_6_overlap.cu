@@ -157,14 +157,17 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
     }
 }
 
-// Take over from the tile before: scale what was added up so far to the new maximum, and pack the new weights, which
-// stand in scores. Until the last product is over its weights are being read and its sums written: only then.
+// Take over from the tile before: scale what was added up so far to the new maxima, turn the rest of the scores into
+// weights, of which a quarter are already, and pack them. Until the last product is over its weights are being read and
+// its sums written: only then. It ends before the softmax does, so that what has to wait for it is computed beside the
+// powers, which keep their unit busy for long.
 template <typename T, int COLUMNS, int N>
-__device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&weights)[N / 8][4],
-                                          const float (&scores)[N], const float (&factors)[2]) {
+__device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&weights)[N / 8][4], float (&scores)[N],
+                                          Softmax& softmax) {
     yaie::wgmma_wait<0>();
     yaie::wgmma_keep(sums);
-    rescale(sums, factors);
+    rescale(sums, softmax.factors);
+    weigh<N / 4, N>(scores, softmax);
     pack_weights<T>(scores, weights);
 }
 
@@ -203,15 +206,13 @@ struct Consumer {
         }
     }
 
-    // Turn the scores of tile number `tile` into weights.
-    __device__ void soften(float (&scores)[KEYS / 2], const Queries& queries, int tile, RunningRows& running,
-                           float (&factors)[2]) {
+    // Set the scores of keys that a row does not see, of tile number `tile`, to -inf.
+    __device__ void mask(float (&scores)[KEYS / 2], const Queries& queries, int tile) {
         const int first = 64 * number, first_key = tile * KEYS;
         if (first_key + KEYS > queries.visible_keys(token_of(first))) {
             mask_scores(scores, {queries.visible_keys(token_of(first + own_row(0))) - first_key,
                                  queries.visible_keys(token_of(first + own_row(1))) - first_key});
         }
-        take_scores(scores, running, scale_log2, factors);
     }
 
     // Start the scores of the tile of keys in use n, which has been waited for, and the product of the last weights
@@ -229,7 +230,8 @@ struct Consumer {
     // Add up the values of all tiles of keys, from the last to the first. tile: of the queries.
     __device__ void attend(const Queries& queries, const char* query_tile, int num_tiles, float (&sums)[HEAD_DIM / 2],
                            RunningRows& running) {
-        float scores[KEYS / 2], factors[2];
+        float scores[KEYS / 2];
+        Softmax softmax = {scale_log2};
         uint32_t weights[KEYS / 16][4];
         bool by_threads = small_pages || num_tiles * KEYS > queries.kv_len;  // and not by TMA
         shared.ring.wait_full(n);
@@ -239,7 +241,8 @@ struct Consumer {
         yaie::wgmma_keep(scores);
         release(n);
         ++n;
-        soften(scores, queries, num_tiles - 1, running, factors);
+        mask(scores, queries, num_tiles - 1);
+        take_scores(scores, running, softmax);
         pack_weights<T>(scores, weights);
         shared.ring.wait_full(n);
 #pragma unroll 1
@@ -248,12 +251,15 @@ struct Consumer {
             yaie::wgmma_wait<1>();
             yaie::wgmma_keep(scores);
             release(n);
-            soften(scores, queries, tile, running, factors);
+            mask(scores, queries, tile);
+            take_maxima(scores, running, softmax);
+            weigh<0, KEYS / 8>(scores, softmax);
             // What comes next, keys or the last values. To wait for it here also keeps the compiler, which moves
             // nothing across a loop, from computing the softmax behind the wait for the product beside it.
             shared.ring.wait_full(n + 2);
-            take_over<T>(sums, weights, scores, factors);
+            take_over<T>(sums, weights, scores, softmax);
             release(n + 1);
+            take_sums(running, softmax);
             by_threads = small_pages;
         }
         fence(by_threads);

@@ -248,13 +248,17 @@ __device__ __forceinline__ void mask_scores(float (&scores)[N], const int (&ends
     }
 }
 
-// Take a tile of scores into the running maxima and sums, and turn each score into its weight,
-// 2^(scale_log2 * (score - maximum of its row)). factors: what all that was added up before is to be scaled by.
+// Of the thread's two rows, while a tile is taken in. factors: what all that was added up before is to be scaled by.
+struct Softmax {
+    float scale_log2;
+    float shift[2], factors[2];
+    float sum[2][2];  // of this tile, of even and odd columns: four chains, for a sum waits for the sum before it
+};
+
+// Take the scores of a tile into the running maxima.
 template <int N>
-__device__ __forceinline__ void take_scores(float (&scores)[N], RunningRows& running, float scale_log2,
-                                            float (&factors)[2]) {
-    // For each of two rows of even and odd columns: four chains, for a maximum or a sum waits for the one before it.
-    float most[2][2], sum[2][2] = {}, shift[2];
+__device__ __forceinline__ void take_maxima(const float (&scores)[N], RunningRows& running, Softmax& softmax) {
+    float most[2][2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
         most[half][0] = most[half][1] = running.most[half];
@@ -268,19 +272,37 @@ __device__ __forceinline__ void take_scores(float (&scores)[N], RunningRows& run
         float of_row = fmaxf(most[half][0], most[half][1]);
         of_row = fmaxf(of_row, __shfl_xor_sync(FULL_WARP, of_row, 1));  // the four lanes that share a row
         of_row = fmaxf(of_row, __shfl_xor_sync(FULL_WARP, of_row, 2));
-        shift[half] = of_row == -INFINITY ? 0.0f : of_row * scale_log2;  // no key seen: exp2(-inf) = 0, not NaN
-        factors[half] = yaie::fast_exp2(running.most[half] * scale_log2 - shift[half]);
+        softmax.shift[half] = of_row == -INFINITY ? 0.0f : of_row * softmax.scale_log2;  // no key seen: 0, not NaN
+        softmax.factors[half] = yaie::fast_exp2(running.most[half] * softmax.scale_log2 - softmax.shift[half]);
         running.most[half] = of_row;
+        softmax.sum[half][0] = softmax.sum[half][1] = 0.0f;
     }
+}
+
+// Turn the scores from BEGIN to END into weights, 2^(scale_log2 * (score - maximum of its row)).
+template <int BEGIN, int END, int N>
+__device__ __forceinline__ void weigh(float (&scores)[N], Softmax& softmax) {
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-        scores[i] = yaie::fast_exp2(scores[i] * scale_log2 - shift[i / 2 % 2]);
-        sum[i / 2 % 2][i % 2] += scores[i];
+    for (int i = BEGIN; i < END; ++i) {
+        scores[i] = yaie::fast_exp2(scores[i] * softmax.scale_log2 - softmax.shift[i / 2 % 2]);
+        softmax.sum[i / 2 % 2][i % 2] += scores[i];
     }
+}
+
+// Add the sums of a tile, all of whose scores are weights now, to the running ones.
+__device__ __forceinline__ void take_sums(RunningRows& running, const Softmax& softmax) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        running.sum[half] = running.sum[half] * factors[half] + sum[half][0] + sum[half][1];
+        running.sum[half] = running.sum[half] * softmax.factors[half] + softmax.sum[half][0] + softmax.sum[half][1];
     }
+}
+
+// All of it at once.
+template <int N>
+__device__ __forceinline__ void take_scores(float (&scores)[N], RunningRows& running, Softmax& softmax) {
+    take_maxima(scores, running, softmax);
+    weigh<0, N>(scores, softmax);
+    take_sums(running, softmax);
 }
 
 // The weights as the left operand of the product with values: of 16 keys, elements 8 * step to 8 * step + 7, a thread

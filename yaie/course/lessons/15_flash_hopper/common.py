@@ -25,15 +25,20 @@ def draws(*shape: int) -> torch.Tensor:
     return torch.randint(-8, 9, shape, generator=torch.Generator().manual_seed(0)) / 8
 
 
-def expect_attention(rung: str, q_len: int, kv_len: int, head_dim: int, heads: int = 1) -> None:
-    """Try a rung on random input without a mask; it must give what torch gives, without a finding."""
+def expect_attention(
+    rung: str, q_len: int, kv_len: int, head_dim: int, heads: int = 1, module: yaie.cuda.Module | None = None
+) -> None:
+    """Try a rung on random input without a mask; it must give what torch gives, without a finding.
+
+    module: which has its launcher; None: that of its file
+    """
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(n, heads, head_dim, generator=generator).half() for n in (q_len, kv_len, kv_len))
     out = torch.full_like(query, torch.nan)
     starts = [torch.tensor([0, n], dtype=torch.int32) for n in (q_len, kv_len)]
     counter = [torch.zeros(1, dtype=torch.int32)] if rung == OVERLAP else []
     sizes = [1, q_len, q_len, kv_len, heads, heads, head_dim]
-    launch = getattr(engine_seam.module(f"flash_attention/{rung}.cu"), rung)
+    launch = getattr(module or engine_seam.module(f"flash_attention/{rung}.cu"), rung)
     with given(f"{rung}: {q_len} queries, {kv_len} keys, {heads} heads of {head_dim} columns, no mask, random input"):
         launch(query, key, value, out, *counter, *starts, *sizes, head_dim**-0.5, 0, DTYPES[query.dtype])
         by_head = (each.float().transpose(0, 1) for each in (query, key, value))
