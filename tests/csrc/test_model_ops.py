@@ -122,7 +122,8 @@ def test_rope_and_cache(dtype):
     the first thread block that is left out, padding that is stored, and slots that are not looked at.
 
     In one launch and in several the numbers are the same, where a head is a power of 2 and no longer than what a warp
-    reads at once: squares are added in the same order, and results are rounded at the same places.
+    reads at once: squares are added in the same order, and results are rounded at the same places. Not on a GPU: nvcc
+    may round a product before it is added in one kernel, and not in the other.
     """
     one, several = kernels(), kernels(rope_and_cache=1)
     for *shape, head_dim in HEADS:
@@ -144,14 +145,10 @@ def test_rope_and_cache(dtype):
             assert torch.equal(stored[1][slots[real], 0], parts[2][real])
             left = [slot for slot in range(num_tokens + 1) if slot not in slots.tolist()]
             assert all((cache[left] == 7).all() for cache in stored)
-            again = *(x.clone() if isinstance(x, torch.Tensor) else x for x in given[:5]), *map(torch.ones_like, stored)
-            out_of_several = several.rope_and_cache(*again, slots)
-            pairs = [
-                (out, out_of_several),
-                *((a[slots[real]], b[slots[real]]) for a, b in zip(stored, again[5:], strict=True)),
-            ]
-            for a, b in pairs:
-                assert torch.equal(a, b) or head_dim in (10, 80, 256)
+            if BACKEND == "emulator" and head_dim in (32, 64, 128):
+                again = heads.clone(), *given[1:5], *map(torch.ones_like, stored)
+                assert torch.equal(out, several.rope_and_cache(*again, slots))
+                assert all(torch.equal(a[slots[real]], b[slots[real]]) for a, b in zip(stored, again[5:], strict=True))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the emulator counts; on a GPU a profiler does")
