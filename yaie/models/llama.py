@@ -149,8 +149,8 @@ class Llama(Module):
         return self.embed_tokens.weight.device
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of every token of the vocabulary, `[n, vocab_size]` float32, from `[n, hidden_size]`."""
-        logits = self.group.all_gather(F.linear(hidden, self.lm_head).float())
+        """Scores of every token of the vocabulary, `[n, vocab_size]`, from `[n, hidden_size]`."""
+        logits = self.group.all_gather(F.linear(hidden, self.lm_head))
         return logits[:, : self.config.vocab_size]  # behind them is the padding of a vocabulary that is split
 
     def _embed(self, token_ids: Tensor, operations: Operations) -> Tensor:
@@ -186,7 +186,7 @@ class Llama(Module):
 
     @torch.inference_mode()
     def forward_naive(self, token_ids: Tensor) -> Tensor:
-        """Logits `[num_tokens, vocab_size]` of one sequence `[num_tokens]`, computed without any cache."""
+        """Logits `[num_tokens, vocab_size]`, float32, of one sequence `[num_tokens]`, computed without any cache."""
 
         def attend(layer: int, *heads: Any) -> Tensor:
             query, key, value = PLAIN.split_heads(self.local.num_kv_heads, *heads)
@@ -196,12 +196,13 @@ class Llama(Module):
 
         self._check(token_ids)
         positions = torch.arange(len(token_ids), device=token_ids.device)
-        return self.logits(self._run(token_ids, positions, attend, PLAIN))
+        return self.logits(self._run(token_ids, positions, attend, PLAIN)).float()
 
     @torch.inference_mode()
     def forward_contiguous(self, token_ids: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
-        """Logits `[num_tokens, vocab_size]` of the next tokens of one sequence, and for each layer key and value of all
-        tokens so far, `[past_len + num_tokens, num_kv_heads, head_dim]` each: the next call's `past`, unchanged by it.
+        """Logits `[num_tokens, vocab_size]`, float32, of the next tokens of one sequence, and for each layer key and
+        value of all tokens so far, `[past_len + num_tokens, num_kv_heads, head_dim]` each: the next call's `past`,
+        unchanged by it.
         """
         self._check(token_ids)
         past_len = len(past[0][0]) if past else 0
@@ -217,7 +218,7 @@ class Llama(Module):
             return out[0].to(query.dtype)
 
         positions = torch.arange(past_len, past_len + len(token_ids), device=token_ids.device)
-        return self.logits(self._run(token_ids, positions, attend, operations)), grown
+        return self.logits(self._run(token_ids, positions, attend, operations)).float(), grown
 
     def _check(self, token_ids: Tensor) -> None:
         """Raise ValueError unless these are tokens of one sequence: a wrong one would end the use of a GPU."""
