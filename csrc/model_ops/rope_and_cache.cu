@@ -34,9 +34,9 @@ __device__ Pack<float, N> floats_at(const float* from) {
     return result;
 }
 
-// The heads of token blockIdx.x, `lanes` threads for each; where they are more than the threads of a thread block, those
-// of blockIdx.y. A thread has pairs of a pack of the first half of its head and one of the second, which turn together,
-// and keeps them in registers from the reading to the writing.
+// The heads of token blockIdx.x, `lanes` threads for each; where these are more than a thread block has, the part of
+// them that is blockIdx.y's. A thread has pairs of a pack of the first half of its head and one of the second, which
+// turn together, and keeps them in registers from the reading to the writing.
 template <typename T, int N>
 __global__ void __launch_bounds__(THREADS)
 rope_and_cache_kernel(const T* heads, const T* q_weight, const T* k_weight, const float* cos, const float* sin,

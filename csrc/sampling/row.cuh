@@ -33,8 +33,8 @@ struct Parameters {
 
 // ---- reading a row
 
-// One row of logits of type T, which are floats as soon as they are read: nothing is rounded. Each warp has a part of the
-// row, `span` neighbouring tokens, and goes over them in the order of ids.
+// One row of logits of type T, which are floats as soon as they are read: nothing is rounded. Each warp has a part of
+// the row, `span` neighbouring tokens, and goes over them in the order of ids.
 template <typename T>
 struct RowOf {
     static constexpr int N = 16 / sizeof(T);
@@ -123,7 +123,7 @@ struct RowOf {
         return first < whole ? *reinterpret_cast<const Pack*>(logits + first) : Pack();
     }
 };
-using Row = RowOf<float>;
+using Row = RowOf<float>;  // vocab_size, id_bits, distance(logit), order(distance, id), for_each(f): see row.cuh
 
 // exp(-distance) in units of 2^-40; what is smaller than a unit weighs nothing and is never drawn.
 __device__ __forceinline__ Mass weight(float distance) {
