@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -76,6 +76,17 @@ def add_source(swap: Swap, name: str, make: Callable[[str | None], str]) -> None
 def ladders() -> Mapping[str, Mapping[int, tuple[str, str]]]:
     """What stands behind each rung of the operations that have several: a file under csrc/, and a launcher in it."""
     return next((ops.operations(backend).known_rungs for backend in _backends()), {})
+
+
+def rungs_that_call(methods: Container[str]) -> dict[str, int]:
+    """The rung of each ladder that runs one of these functions, such as "Kernels.reshape_and_cache": it has a launcher
+    of that name."""
+    return {
+        name: rung
+        for name, ladder in ladders().items()
+        for rung, (_, launcher) in ladder.items()
+        if f"Kernels.{launcher}" in methods
+    }
 
 
 def _backends() -> list[str]:

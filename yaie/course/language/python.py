@@ -218,8 +218,11 @@ class Python(Language):
                     swap.add(ours, key, value)
             elif name in vars(theirs):
                 delattr(theirs, name)  # inherited from the engine's class again
-        if any(exercise.id in use and exercise.module.startswith("yaie.kernels.") for exercise in file.exercises):
+        used = [exercise for exercise in file.exercises if exercise.id in use]
+        if any(exercise.module.startswith("yaie.kernels.") for exercise in used):
             engine_seam.use_readable_twins(swap)
+        if rungs := engine_seam.rungs_that_call({exercise.qualname for exercise in used}):
+            engine_seam.add_rungs(swap, rungs)
         return swap
 
     def owner(self, exercise: Exercise) -> str:
