@@ -47,7 +47,7 @@ def test_an_engine_is_cut_and_loses_a_rank():
     """Would catch ranks that no longer do the same after Ctrl-C (another answer, or none), a dead rank for which the
     engine waits or that it does not name.
     """
-    llm = LLM("tiny", tensor_parallel=2, num_blocks=40)
+    llm = LLM("tiny", tensor_parallel=2, num_blocks=40, overlap=True)
     (worker,) = workers_of(os.getpid())
     params = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
     expected = llm.generate(["a", "b;c"], params)
