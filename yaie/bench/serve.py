@@ -23,6 +23,7 @@ from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import DecodeGraphs, bucket_sizes
 from yaie.models.llama import Llama
 from yaie.models.loader import load_model
+from yaie.parallel.group import ALONE, Group
 
 SHAPES = {
     "qwen3-0.6b": ModelConfig(
@@ -38,7 +39,29 @@ SHAPES = {
         tie_word_embeddings=True,
         qk_norm=True,
         architecture="Qwen3ForCausalLM",
-    )
+    ),
+    "llama-3-8b": ModelConfig(
+        vocab_size=128256,
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_layers=32,
+        num_heads=32,
+        num_kv_heads=8,
+        head_dim=128,
+        max_position_embeddings=8192,
+        rope_theta=5e5,
+    ),
+    "llama-3-70b": ModelConfig(
+        vocab_size=128256,
+        hidden_size=8192,
+        intermediate_size=28672,
+        num_layers=80,
+        num_heads=64,
+        num_kv_heads=8,
+        head_dim=128,
+        max_position_embeddings=8192,
+        rope_theta=5e5,
+    ),
 }
 
 
@@ -64,14 +87,18 @@ def workload(
     return [[token % vocab_size for token in prompt] for prompt in prompts], params
 
 
-def make_model(shape: str, dtype: torch.dtype, device: str) -> tuple:
-    """What `LLM` takes: the shipped model, or random weights in a shape of `SHAPES`."""
+def make_model(shape: str, dtype: torch.dtype, device: str | torch.device, group: Group = ALONE) -> tuple:
+    """What `LLM` takes: the shipped model, or random weights in a shape of `SHAPES`; of a rank its part."""
     if shape == "tiny":
-        return load_model("tiny", dtype, device)
+        return load_model("tiny", dtype, device, group)
     config = SHAPES[shape]
-    with torch.device(device):
-        model = Llama(config)
-    return model.to(dtype), config, None
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # a large model would not fit in float32
+    try:
+        with torch.device(device):
+            return Llama(config, group), config, None
+    finally:
+        torch.set_default_dtype(usual)
 
 
 def warm_up(llm: LLM, sizes: list[int]) -> None:
