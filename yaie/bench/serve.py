@@ -101,29 +101,31 @@ def make_model(shape: str, dtype: torch.dtype, device: str | torch.device, group
         torch.set_default_dtype(usual)
 
 
-def warm_up(llm: LLM, sizes: list[int]) -> None:
-    """A prompt, and decode steps of every size: what is compiled or captured once is not timed."""
-    params = SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
-    for size in sizes:
+def fresh_engine(model: tuple, **options: Any) -> LLM:
+    """An engine that has answered a prompt and decoded at every size: what is compiled or captured once is not timed.
+
+    The caller holds no other engine: the pool takes a part of the memory that is free.
+    """
+    gc.collect()  # the pages of the engine before this one
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    llm = LLM(model, **options)
+    most, params = llm.options.max_num_seqs, SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
+    for size in bucket_sizes(most) if isinstance(llm.runner.graphs, DecodeGraphs) else [min(2, most)]:
         llm.generate([[index % 100, 1] for index in range(size)], params)
+    return llm
 
 
 def run(model: tuple, variant: str, backend: str, prompts: list, params: list) -> dict[str, Any]:
     """Serve the load once with a fresh engine; `variant` is a key of `VARIANTS`."""
-    gc.collect()  # the pages of the engine before this one: without them the new pool would be smaller
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    max_num_seqs = min(len(prompts), 256)
     options = {"backend": backend} | VARIANTS[variant]
-    llm = LLM(
+    llm = fresh_engine(
         model,
-        max_num_seqs=max_num_seqs,
+        max_num_seqs=min(len(prompts), 256),
         max_num_batched_tokens=16384,
         max_model_len=min(4096, model[1].max_position_embeddings),
         **options,
     )
-    cuda_graphs = isinstance(llm.runner.graphs, DecodeGraphs)
-    warm_up(llm, bucket_sizes(max_num_seqs) if cuda_graphs else [min(2, max_num_seqs)])
     before = llm.stats()
     start = time.perf_counter()
     outputs = llm.generate(prompts, params)
@@ -133,7 +135,7 @@ def run(model: tuple, variant: str, backend: str, prompts: list, params: list) -
     generated = sum(len(output.token_ids) for output in outputs)
     return {
         "backend": options["backend"],
-        "cuda_graphs": cuda_graphs,
+        "cuda_graphs": isinstance(llm.runner.graphs, DecodeGraphs),
         "generated_tokens": generated,
         "seconds": seconds,
         "tokens_per_second": generated / seconds,
