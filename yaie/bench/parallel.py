@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import random
+import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -145,7 +146,7 @@ def parts_of(kernels: Sequence[Kernel], num_steps: int) -> dict[str, Any]:
     return {
         "step": (free - ordered[0][1]) / num_steps,
         "busy": busy / num_steps,
-        "sums": sum(row["seconds"] for row in rows if "nccl" in row["kernel"].lower()),
+        "sums": sum(row["seconds"] for row in rows if re.search("all_?reduce", row["kernel"].lower())),
         "kernels": sorted(rows, key=lambda row: -row["seconds"]),
     }
 
@@ -236,7 +237,7 @@ def show(row: dict[str, Any], first: dict[str, Any]) -> None:
         parts = row["profile"]
         idle = parts["step"] - parts["busy"]
         print(
-            f"profiled: {parts['step'] * 1e3:.2f} ms a step, {idle * 1e3:.2f} idle, {parts['sums'] * 1e3:.2f} in NCCL"
+            f"profiled: {parts['step'] * 1e3:.2f} ms a step, {idle * 1e3:.2f} idle, {parts['sums'] * 1e3:.2f} in sums"
         )
         harness.print_table(
             "A step on rank 0",
