@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import openai
 import pytest
@@ -116,6 +117,18 @@ def test_a_request_that_has_shown_nothing_is_sent_elsewhere(fleet):
     expected = tiny().generate(prompt, SamplingParams(temperature=0, max_tokens=4))[0].text
     got = client.completions.create(model="tiny", prompt=prompt, temperature=0, max_tokens=4)
     assert got.choices[0].text == expected
+
+
+def test_a_replica_that_lost_a_rank_is_started_again():
+    """Would catch one that answers every request with an error, for ever."""
+    from yaie.server.fleet import Replica
+
+    replica, ranks = object.__new__(Replica), SimpleNamespace(error=None)
+    replica.engine, replica.is_started = SimpleNamespace(is_alive=True, llm=SimpleNamespace(ranks=ranks)), True
+    replica.check_health()
+    ranks.error = "rank 1 of 2 was killed"
+    with pytest.raises(RuntimeError, match="rank 1 of 2"):
+        replica.check_health()
 
 
 def test_the_file_for_a_cluster(monkeypatch):

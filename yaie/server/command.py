@@ -121,7 +121,7 @@ def _fleet(options: argparse.Namespace) -> Any:
     except ImportError as error:
         raise ImportError(f"--replicas needs its extra: pip install 'yaie[cluster]' ({error})") from error
     print(f"Starting {options.replicas} replicas ...", file=sys.stderr, flush=True)
-    each = {"backend": options.backend}
+    each = {"backend": options.backend, "tensor_parallel": options.tensor_parallel}
     return start(Plan(options.model, options.replicas, options.gpus, options.max_queue, each))
 
 

@@ -72,6 +72,8 @@ class Replica:
         """Ray starts a replica again that raises here."""
         if self.is_started and not self.engine.is_alive:
             raise RuntimeError("the thread of the engine has ended")
+        if self.engine.llm.ranks.error:
+            raise RuntimeError(self.engine.llm.ranks.error)
 
 
 @dataclass(frozen=True)
