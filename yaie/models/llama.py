@@ -158,8 +158,8 @@ class Llama(Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary, `[n, vocab_size]` float32, from `[n, hidden_size]`."""
-        logits = self.group.all_gather(F.linear(hidden, self.lm_head))
-        return logits[:, : self.config.vocab_size].float()  # behind them is the padding of a vocabulary that is split
+        logits = self.group.all_gather(F.linear(hidden, self.lm_head).float())
+        return logits[:, : self.config.vocab_size]  # behind them is the padding of a vocabulary that is split
 
     def _embed(self, token_ids: Tensor, operations: Operations) -> Tensor:
         """The vectors of tokens, `[num_tokens, hidden_size]`. Each is a row of one rank; the others add zeros to it."""
