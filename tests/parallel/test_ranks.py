@@ -84,7 +84,7 @@ def test_an_engine_is_cut_and_loses_a_rank():
 
 
 def test_an_exception_ends_all_ranks():
-    """Would catch ranks that go on after one of them left a call in the middle (they would add up different things), and
+    """Would catch ranks that go on after one of them left a call in the middle: they would add up different things. And
     a wait for a device that waits for a rank which has ended.
     """
     ranks = Ranks(2, "cpu", RANK)
