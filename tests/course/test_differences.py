@@ -73,6 +73,8 @@ def test_pattern_knows_what_the_call_was_given():
     assert "was to stay, and something was written over it" in after(wanted * 2.5)(kept)
     ids = torch.tensor([10, 11])  # whole numbers are no source of floats
     assert "`ids" not in after(wanted.roll(-1, 1), ids=ids)(wanted)
+    assert "are infinite, as some of `x` are." in after(-RIGHT / 0, x=-RIGHT / 0)(RIGHT)
+    assert "or something was divided by 0." in after(-RIGHT / 0, x=RIGHT)(RIGHT)
 
 
 def test_contrast_names_one_rule_or_none():

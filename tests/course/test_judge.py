@@ -195,6 +195,25 @@ def test_one_input_alone_goes_wrong(warm_up):
     assert "Elsewhere" not in dict(judge.check("0.1").rows)
 
 
+def failures(*patterns):
+    """A report of all inputs, of which those with a pattern have gone wrong."""
+    each = {"kind": "mismatch", "error": "", "headline": "", "what": "result"}
+    found = [each | {"given": f"n = {n}", "pattern": pattern} for n, pattern in enumerate(patterns)]
+    inputs = [{"given": each["given"], "numbers": {}} for each in found]
+    return {"result": {**found[0], "failures": found, "inputs": inputs}}
+
+
+@pytest.mark.parametrize("little", ["", "All numbers are wrong.", "The other 4 numbers are right. It is 0."])
+def test_a_larger_input_may_say_more(little):
+    """One number of a small result that is wrong has no rule; of a larger one, those of each block are."""
+    rule = "Wrong exactly where the index is 0, 256, 512, .... The wrong numbers are 0."
+    some = "Wrong exactly where the row is 1."
+    report = failures(little, little, some, rule)
+    assert judge._elsewhere(report, lambda: report) == f"With n = 3: {rule}"
+    report = failures(some, rule)
+    assert judge._elsewhere(report, lambda: report) == ""
+
+
 def explained_by(sandbox, *bodies):
     """What each body explains of the failures of an answer that divides and forgets the rest."""
     exercise = find_exercise("0.1")

@@ -80,6 +80,11 @@ def pattern(got: Any, expected: Any, tolerance: float = 0.0, axes: str = "", cal
         return " ".join(filter(None, (_where(wrong, axes), what)))
 
 
+def says_little(said: str) -> bool:
+    """Whether a pattern has no rule by which numbers are wrong: all are, or a single one."""
+    return said in ("", ALL) or said.startswith(("The other ", "The wrong number is "))
+
+
 def part_of_product(got: Any, left: Any, right: Any, tolerance: float = 0.0) -> str:
     """Which columns of two matrices a wrong product of the rows of both was made with; nothing if with no such part."""
     ours, one, other = _array(got), _array(left), _array(right)
@@ -199,7 +204,9 @@ def _what(
     if not got.any():
         return f"{_subject(got)} 0."
     if np.isinf(got).all():
-        return f"{_subject(got)} infinite: a number was too large, or something was divided by 0."
+        given = [name for name, each in call.tensors.items() if each.is_floating_point() and each.isinf().any()]
+        usual = "a number was too large, or something was divided by 0"
+        return f"{_subject(got)} infinite{f', as some of `{given[0]}` are' if given else f': {usual}'}."
     there = None if old is None else old[wrong]
     added = there is not None and len(got) > 2 and np.isfinite(there).all() and there.any()
     if added and _near(got, right + there, tolerance):

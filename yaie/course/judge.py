@@ -18,7 +18,7 @@ from typing import Any
 
 from yaie.course import REPOSITORY, expect, files
 from yaie.course.alike import alike, explained
-from yaie.course.differences import ALL, contrast
+from yaie.course.differences import contrast, says_little
 from yaie.course.language import Slip, Written
 from yaie.course.registry import Exercise, find_exercise
 from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, PROCESS_LIMIT, Sandbox, SandboxError
@@ -197,11 +197,11 @@ def _cause_rows(
     if result.get("kind") in ("import", "compile") or report["end"] in ("server", "answer", "processes"):
         return []
     every = cache(lambda: _job(exercise, text, [exercise.id], sandbox, every=True))
-    cause = _likely_cause(exercise, report, every, sandbox) or (located and result.get("cause"))
-    if cause:
+    if cause := _likely_cause(exercise, report, every, sandbox):
         return [("Likely cause", cause)]
-    said = _elsewhere(report, every)
-    return [("Elsewhere", said)] if said else []
+    usual, said = (located and result.get("cause")) or "", _elsewhere(report, every)
+    said = "" if usual and said.endswith("?") else said  # the cause is more than the question
+    return [(label, text) for label, text in (("Likely cause", usual), ("Elsewhere", said)) if text]
 
 
 def _likely_cause(
@@ -257,9 +257,10 @@ def _elsewhere(report: dict[str, Any], every: Callable[[], dict[str, Any]]) -> s
     said = []
     if (rule := contrast(right, wrong)) and len(wrong) == len(failed):
         said.append(f"Of {len(inputs)} inputs that were tried, just those go wrong {rule}.")
-    if result.get("pattern", ALL) in ("", ALL):  # a larger input may say more
-        more = [f"With {each['given']}: {each['pattern']}" for each in whole["failures"][1:] if each.get("pattern")]
-        said += [text for text in more if text.count(". ")][:1]  # where it is wrong, and what stands there
+    if says_little(result.get("pattern", "")):  # a larger input may say more
+        more = [each for each in whole["failures"][1:] if not says_little(each.get("pattern", ""))]
+        more.sort(key=lambda each: ". " not in each["pattern"])  # first where it is wrong, and what stands there
+        said += [f"With {each['given']}: {each['pattern']}" for each in more[:1]]
     if said:
         return " ".join(said)
     if len(failed) != 1 or others < 3:

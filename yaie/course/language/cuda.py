@@ -25,7 +25,7 @@ from yaie.course import REPOSITORY
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import cuda_text, engine_seam
 from yaie.course.language.base import BANNER, Language, Swap, Written, needed
-from yaie.course.language.cuda_text import NotFound, Piece
+from yaie.course.language.cuda_text import LAUNCHER, NotFound, Piece
 from yaie.course.sandbox import SandboxError
 from yaie.cuda import CompileError, Finding, KernelError, Module
 from yaie.cuda.launchers import find_launchers
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 # Where mistakes are said to lie: always in the same place, so that each is compiled once and then found again.
 HOME = REPOSITORY / "exercises"
-LAUNCHER = 'extern "C"'
 ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once\b", re.MULTILINE)
 
 
