@@ -87,6 +87,10 @@ def test_contrast_names_one_rule_or_none():
     assert contrast(inputs, []) == contrast([], inputs) == ""
     grow = [{"a": k, "b": 10 * k} for k in (1, 2, 3, 4)]
     assert contrast(grow[:2], grow[2:]) == ""
+    two = [{"n": n, "size": size} for n, size in ((8, 4), (9, 3), (10, 5), (4, 3), (7, 2), (5, 3), (9, 6))]
+    assert contrast(two[3:], two[:3]) == "where `n` is a multiple of `size`"
+    assert contrast(two[:3], two[3:]) == "where `n` is no multiple of `size`"
+    assert contrast(two[5:], two[:3]) == ""  # of five much is true by chance
     apart = [{"stride": stride, "size": 4} for stride in (4, 8, 4, 12)]
     assert contrast(apart[::2], apart[1::2]) == "where `size` and `stride` differ"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 
 ALL = "All numbers are wrong."
 FEW = 4  # numbers that one sees at a glance
+SEVERAL = 6  # inputs, for a rule of two numbers: of fewer much is true by chance
 LISTED = 4  # indices that are listed one by one
 TRIED = 8  # wrong numbers whose origin is looked for
 MOST = 1_000_000  # numbers that are looked through
@@ -336,7 +337,7 @@ def _index(place: Iterable[int]) -> str:
 
 
 def contrast(right: list[Mapping[str, float]], wrong: list[Mapping[str, float]]) -> str:
-    """What tells the inputs that go wrong from the others, by the numbers that launchers were called with: a sentence,
+    """What tells the inputs that go wrong from the others, by the numbers that a function was called with: a sentence,
     or nothing where there is no rule or more than one."""
     if not right or not wrong:
         return ""
@@ -347,7 +348,23 @@ def contrast(right: list[Mapping[str, float]], wrong: list[Mapping[str, float]])
         if alike == [{True}, {False}]:
             rules = {names: rule for names, rule in rules.items() if not set(names) <= set(pair)}  # it says more
             rules[pair] = f"where `{pair[0]}` and `{pair[1]}` differ"
+    if not rules and min(len(right), len(wrong)) > 1:
+        rules = {pair: rule for pair in permutations(names, 2) if (rule := _rule_of_two(*pair, right, wrong))}
     return min(rules.values()) if len(rules) == 1 else ""
+
+
+def _rule_of_two(one: str, other: str, right: list[Mapping[str, float]], wrong: list[Mapping[str, float]]) -> str:
+    """As `_rule`, for what two numbers have to do with each other."""
+    if len(right) + len(wrong) < SEVERAL or any(each[other] <= 0 for each in (*right, *wrong)):
+        return ""
+    for test, yes, no in (
+        (lambda a, b: a % b == 0, "is a multiple of", "is no multiple of"),
+        (lambda a, b: a > b, "is more than", "is not more than"),
+    ):
+        good, bad = ({test(each[one], each[other]) for each in some} for some in (right, wrong))
+        if good ^ bad == {True, False}:
+            return f"where `{one}` {yes if bad == {True} else no} `{other}`"
+    return ""
 
 
 def _rule(name: str, right: list[Mapping[str, float]], wrong: list[Mapping[str, float]]) -> str:
