@@ -22,7 +22,8 @@ announce: Callable[[str], None] = lambda text: None  # noqa: E731
 # With this, an input that goes wrong does not end its check: this function is told of all that went wrong with it, and
 # the next one is tried.
 go_on: Callable[[list[Exception]], None] | None = None
-wrong: list[Exception] | None = None  # what went wrong with this input so far; without one, the first ends the check
+all_results = False  # with `go_on`: of an input that goes wrong the other results are compared, too
+wrong: list[Exception] = []  # what went wrong with this input so far
 current_input: str = ""
 tried = 0  # inputs so far; one within another is a part of it
 inputs: list[dict[str, Any]] = []  # what was tried, and the numbers that the last launcher was called with
@@ -58,7 +59,7 @@ def given(text: str) -> Iterator[None]:
     """Name the input of everything inside, as a line of code that a learner could type."""
     global current_input, tried, wrong
     outer, outer_wrong = current_input, wrong
-    wrong = None if go_on is None else []
+    wrong = []
     current_input = ONE.sub(r"1 \1", text)
     if not outer:
         tried += 1
@@ -113,7 +114,7 @@ def expect(
 
 def _tell(mismatch: Mismatch) -> None:
     """Raise it, or remember it where the other results of this input are to be compared as well."""
-    if wrong is None or len(wrong) == MOST_WRONG:
+    if go_on is None or not all_results or not current_input or len(wrong) == MOST_WRONG:
         raise mismatch
     wrong.append(mismatch)
 
