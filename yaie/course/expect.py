@@ -77,10 +77,10 @@ def given(text: str) -> Iterator[None]:
     announce(outer)
 
 
-def saw_call(launcher: str, arguments: dict[str, Any]) -> None:
-    """Remember what a launcher is called with."""
+def saw_call(name: str, arguments: dict[str, Any], launched: bool = True) -> None:
+    """Remember what a launcher or a function is called with."""
     global last_call
-    last_call = Call.of(launcher, arguments)
+    last_call = Call.of(name, arguments, launched)
     if inputs:
         inputs[-1]["numbers"].update(last_call.numbers)
 
