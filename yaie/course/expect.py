@@ -3,7 +3,8 @@
     with given("match([1, 2, 9]) in a tree that holds [1, 2, 3]"):
         expect(tree.match([1, 2, 9]).length, 2, "number of matched tokens")
 
-The first `expect` that does not hold ends the check; with small inputs first, that is the smallest failing input.
+The first `expect` that does not hold ends the check; with small inputs first, that is the smallest failing input. When
+a cause is looked for, all inputs are tried instead, and of each all results.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Check an exercise and say what came out: not attempted, failed or passed.
 
 A failed answer is run a second time on its own, with the engine's functions around it, and then the reference with each
-of the known mistakes is run the same way. Where one goes wrong on the same input with the same result, the learner has
-probably made that mistake, and its message is shown as the likely cause.
+of the known mistakes is run the same way. Where one goes wrong on the same inputs with the same results, the learner
+has probably made that mistake, and its message is shown as the likely cause.
 """
 
 from __future__ import annotations
