@@ -77,6 +77,22 @@ def test_pattern_knows_what_the_call_was_given():
     assert "or something was divided by 0." in after(-RIGHT / 0, x=RIGHT)(RIGHT)
 
 
+def test_a_result_is_not_taken_for_an_argument_of_the_same_numbers():
+    """A function in Python returns new tensors. And a token is not where a float comes from."""
+    tokens, got = torch.tensor([4, 5, 6]), torch.tensor([4, 5, 6])
+    called = Call.of("function", {"tokens": tokens}, launched=False)
+    assert "before the call" not in pattern(got, torch.tensor([5, 6, 4]), call=called)
+    assert "`tokens[0]`; `tokens[1]` belongs there" in pattern(got, torch.tensor([5, 6, 4]), call=called)
+    floats = [got.tolist(), [4.0, 5.0, 6.0]]
+    assert ["tokens" in pattern(each, [5, 6, 4], call=called) for each in floats] == [True, False]
+
+
+def test_what_was_rounded_is_not_multiplied():
+    assert pattern(RIGHT.half().float(), RIGHT, tolerance=1e-6).endswith("The wrong numbers are right to 3 digits.")
+    assert pattern(RIGHT.double() + 3e-7 * RIGHT, RIGHT).endswith("The wrong numbers are right to 6 digits.")
+    assert "1.001 times" in pattern(RIGHT * 1024 / 1023, RIGHT, tolerance=1e-6)
+
+
 def test_contrast_names_one_rule_or_none():
     """Would catch a rule that holds by chance, such as of two parameters that grow together."""
     inputs = [{"layers": layers, "n": n} for layers, n in ((1, 64), (2, 96), (3, 33), (1, 100), (2, 32))]
@@ -86,9 +102,13 @@ def test_contrast_names_one_rule_or_none():
     multiples = [each for each in inputs if each["n"] % 32 == 0]
     others = [each for each in inputs if each["n"] % 32]
     assert contrast(multiples, others) == "where `n` is no multiple of 32"
-    assert contrast(inputs, []) == contrast([], inputs) == ""
+    assert contrast(inputs, []) == contrast([], inputs) == contrast(inputs[:1], inputs[1:]) == ""
     grow = [{"a": k, "b": 10 * k} for k in (1, 2, 3, 4)]
     assert contrast(grow[:2], grow[2:]) == ""
+    two = [{"n": n, "size": size} for n, size in ((8, 4), (9, 3), (10, 5), (4, 3), (7, 2), (5, 3), (9, 6))]
+    assert contrast(two[3:], two[:3]) == "where `n` is a multiple of `size`"
+    assert contrast(two[:3], two[3:]) == "where `n` is no multiple of `size`"
+    assert contrast(two[5:], two[:3]) == ""  # of five much is true by chance
     apart = [{"stride": stride, "size": 4} for stride in (4, 8, 4, 12)]
     assert contrast(apart[::2], apart[1::2]) == "where `size` and `stride` differ"
 

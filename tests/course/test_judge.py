@@ -187,6 +187,41 @@ def test_a_small_change_of_the_function_is_a_cause(id, old, new, cause, warm_up)
     assert outcome_of(id, old, new)["Likely cause"] == cause
 
 
+@pytest.mark.parametrize(
+    ("id", "old", "new", "false"),
+    [
+        # The first number is that of a listed mistake, the other one is right.
+        ("1.3", "Inserted(position.length,", "Inserted(position.length or len(tokens),", "changed places"),
+        # The same two tensors, but the norm was called in another way.
+        (
+            "5.3",
+            "normed = operations.rms_norm(change, self.post_attention_norm, self.eps, residual)",
+            "normed = operations.rms_norm(change + residual, self.post_attention_norm, self.eps, None)",
+            "changed places",
+        ),
+        ("6.2", "budget -= self.chunk_size(request, budget)", "budget = (budget - 6) // 4 * 4", "was charged for more"),
+    ],
+)
+def test_a_cause_agrees_in_all_results(id, old, new, false, warm_up):
+    """A mistake that gives the same first result and not the others, or not on all inputs, is another one."""
+    assert false not in outcome_of(id, old, new).get("Likely cause", "")
+
+
+def test_two_listed_mistakes_are_told_together():
+    """Each explains what the other does not; and a mistake that explains two inputs alone is none."""
+    assert judge._told([([0, 1], "a"), ([2], "b")], [], 3) == "a b"
+    assert judge._told([([0, 1], "a"), ([2], "b"), ([2], "c")], [], 3) == ""
+    assert judge._told([([0, 1], "a")], [], 3) == ""
+    assert judge._told([([0, 1, 2], "a")], [], 4) == "a (It explains 3 of the 4 inputs that go wrong.)"
+
+
+def test_where_a_number_of_a_python_answer_comes_from(warm_up):
+    """What the function was called with is known, as it is for launchers."""
+    new = "grouped.permute(0, 3, 2, 1, 4).reshape(num_seqs, num_kv_heads, -1, head_dim)"
+    rows = outcome_of("3.3", "grouped.permute(0, 2, 3, 1, 4).flatten(2, 3)", new)
+    assert "holds `query[0][0][2][0]`; `query[0][0][1][0]` belongs there." in rows["Pattern"]
+
+
 def test_one_input_alone_goes_wrong(warm_up):
     """What is special about it is then the cause."""
     warm_up.write("return -(-num_tokens // self.block_size) if num_tokens != 4097 or self.block_size > 1 else 5")
