@@ -49,8 +49,8 @@ SHARED_BLOCKS = 2
 # What reading shared pages once must save for each layer, to pay for one more launch and for parts that are written and
 # read again. An estimate, not measured yet: what a card reads in 5 us, at 3 TB/s.
 LEAST_SAVED_BYTES = 16e6
-# Keys of a page from which on rung 6 of flash attention copies them by TMA. Smaller ones its threads copy, and rung 4 is
-# faster (measured on an H100: 410 us beside 510 for 64 x 128 new of 2,176 tokens over pages of 8).
+# Keys of a page from which on rung 6 of flash attention copies it by TMA. Smaller ones its threads copy, and rung 4 is
+# faster (on an H100, 64 x 128 new of 2,176 tokens over pages of 8: 409 us beside 514).
 SMALLEST_BOX = 16
 # Pieces of shared pages that a sequence can be in. Each is a part of its output in memory.
 MAX_PIECES_OF_SEQUENCE = 16
