@@ -26,8 +26,7 @@ def encode(prompt: Prompt, tokenizer: Any) -> list[int]:
     if not isinstance(prompt, str):
         prompt = _as_list(prompt, f"a prompt must be {KINDS}")
         if not prompt or not isinstance(prompt[0], Mapping):
-            plain = set(map(type, prompt)) == {int}  # quickly first, as in `validate`: prompts are long
-            return prompt if plain else [int(each) if is_integer(each) else each for each in prompt]
+            return prompt
         for place, message in enumerate(prompt):
             _check_message(place, message)
         prompt = [dict(message) for message in prompt]  # a template takes plain ones
