@@ -190,7 +190,7 @@ def fit(counted: Sequence[Counted], known: Mapping[str, float], begin: Mapping[s
 
 
 def facts_of_card(counted: Sequence[Counted], record: Mapping[str, Any]) -> dict[str, Any]:
-    """The file of the card: constants with their sources, errors by limit on what was not fitted, what was tried."""
+    """The file of the card: constants with their sources, errors by kind on what was not fitted, what was tried."""
     usable = [one for one in counted if not one.why_not]
     copied = record["results"]["memory"]["ceilings"]["copy"]
     sourced = SOURCED | {"memory_rate": (copied, "a large copy, in the run that recorded the kernels")}
@@ -199,7 +199,8 @@ def facts_of_card(counted: Sequence[Counted], record: Mapping[str, Any]) -> dict
     card, tested = known | fitted, [one for one in usable if not one.is_fitted]
     errors: dict[str, list[float]] = {}
     for one in tested:
-        errors.setdefault(next(iter(estimate.longest_first(one.works, card))), []).append(abs(error_of(one, card)))
+        bound_by = next(iter(estimate.longest_first(one.works, card)))
+        errors.setdefault(estimate.kind_of(one.works, bound_by), []).append(abs(error_of(one, card)))
     return {
         "card": record["device"],
         "recorded": record["date"],
@@ -227,9 +228,9 @@ def print_all(counted: Sequence[Counted], facts: Mapping[str, Any]) -> None:
         rows.append([name, *shown, "fitted" if one.is_fitted else "tested"])
     columns = ["", "recorded", "estimated", "error", "bound by", ""]
     harness.print_table(f"{facts['card']}, times recorded on {facts['recorded']}", columns, rows)
-    print("Mean errors of what was tested, by the longest limit:")
+    print("Mean errors of what was tested:")
     for name, each in facts["errors"].items():
-        print(f"  {name:<24} {each['mean']:>4.0%}  {each['cases']} cases")
+        print(f"  {name:<28} {each['mean']:>4.0%}  {each['cases']} cases")
 
 
 def main(arguments: list[str]) -> None:

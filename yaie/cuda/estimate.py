@@ -188,7 +188,7 @@ class Estimate:
     """Seconds that a call would take on a card.
 
     limits: the seconds that each limit alone would take, the longest first. error: the mean error of the recorded
-    kernels with the same longest limit that the constants were not fitted to; tested: how many (kernel and size).
+    kernels of its kind (`kind_of`) that the constants were not fitted to; tested: how many (kernel and size).
     outside: in what it goes beyond what was tried, if it does: then the error is not known.
     """
 
@@ -209,7 +209,8 @@ class Estimate:
         return self.limits[self.bound_by] / self.seconds
 
     def __str__(self) -> str:
-        error = f"mean error {self.error:.0%} on {self.tested} others" if self.tested else "error unknown"
+        cases = f"{self.tested} tested {'case' if self.tested == 1 else 'cases'}"
+        error = f"mean error of {cases}: {self.error:.0%}" if self.tested else "error unknown"
         lines = [
             f"estimated for an {self.card}: {in_words(self.seconds)} ({error}), "
             f"bound by {self.bound_by}: {self.share:.0%} of it"
@@ -242,6 +243,11 @@ def longest_first(works: Sequence[Work], card: Mapping[str, float]) -> dict[str,
     return dict(sorted(total.items(), key=lambda each: -each[1]))
 
 
+def kind_of(works: Sequence[Work], bound_by: str) -> str:
+    """Estimates of a kind share an error: by the longest limit, and apart where tensor cores compute."""
+    return f"{bound_by}, with tensor cores" if any(work.products for work in works) else bound_by
+
+
 def estimate(works: Sequence[Work], card: str = "h100") -> Estimate:
     """The time of a call on a card. NotTried: a launch does what no recorded kernel does."""
     facts = card_facts(card)
@@ -252,10 +258,11 @@ def estimate(works: Sequence[Work], card: str = "h100") -> Estimate:
             raise NotTried(f"{work.kernel} has {what}: no such kernel was tried, so its time is not estimated")
     alone = longest_first(works, known)
     seconds, bound_by = seconds_of(works, known), next(iter(alone))
-    error = facts["errors"].get(bound_by, {"mean": math.nan, "cases": 0})
+    kind = kind_of(works, bound_by)
+    error = facts["errors"].get(kind, {"mean": math.nan, "cases": 0})
     outside = []
     if not error["cases"]:
-        outside.append(f"no kernel bound by {bound_by} was tested")
+        outside.append(f"no kernel bound by {kind} was tested")
     shortest, longest = tried["seconds"]
     if not shortest <= seconds <= longest:
         outside.append(f"the recorded kernels took {in_words(shortest)} to {in_words(longest)}")
