@@ -52,6 +52,7 @@ GCC_FLAGS = ["-fno-gnu-unique", "-fmax-errors=5", "-fno-var-tracking"]
 GCC_CHECK_FLAGS = [
     "-Wmaybe-uninitialized",
     *("-fno-tree-sra", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-tree-loop-distribute-patterns"),
+    "-finline-small-functions",  # as nvcc does: g++ reports no access of a call that takes or returns a struct
     *("-fno-crossjumping", "-fno-thread-jumps", "-fno-ipa-icf"),  # code that serves twice stays in one place
     *("--param", "tsan-instrument-func-entry-exit=0", "--param", "tsan-distinguish-volatile=1"),
 ]
