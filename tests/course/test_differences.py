@@ -23,6 +23,7 @@ EVEN = torch.arange(32) % 2 == 0
     ("got", "said"),
     [
         (changed((0, 3), -5.0), "The other 63 numbers are right."),
+        (changed((1, 31), -5.0), "Only the last of 64 numbers is wrong."),
         (RIGHT.clone(), ""),
         (changed((slice(1, 2), slice(None)), math.nan), "the row is 1, the last. The wrong numbers are NaN"),
         (changed((slice(None), slice(20, 32)), 0.0), "Wrong exactly where the column is 20 or more. The wrong"),

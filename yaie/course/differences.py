@@ -6,6 +6,7 @@ lists, arrays and tensors, whatever the language of the answer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, permutations
@@ -85,8 +86,9 @@ def pattern(got: Any, expected: Any, tolerance: float = 0.0, axes: str = "", cal
 
 
 def says_little(said: str) -> bool:
-    """Whether a pattern has no rule by which numbers are wrong: all are, or a single one."""
-    return said in ("", ALL) or said.startswith(("The other ", "The wrong number is "))
+    """Whether a pattern has no rule by which numbers are wrong: all are, or some, or a single one."""
+    single = said.startswith(("Only the ", "The other ", "The wrong number is "))
+    return said in ("", ALL) or single or re.fullmatch(r"[\d,]+ of [\d,]+ numbers are wrong\.", said) is not None
 
 
 def part_of_product(got: Any, left: Any, right: Any, tolerance: float = 0.0) -> str:
@@ -137,7 +139,9 @@ def _where(wrong: np.ndarray, axes: str) -> str:
     if wrong.all():
         return ALL
     if wrong.sum() == 1:
-        return f"The other {wrong.size - 1:,} numbers are right."
+        ends = [name for name, hit in (("first", wrong.flat[0]), ("last", wrong.flat[-1])) if hit]
+        only = f"Only the {ends[0]} of {wrong.size:,} numbers is wrong." if ends else ""
+        return only or f"The other {wrong.size - 1:,} numbers are right."
     places, inside = [], np.ones_like(wrong)
     for axis, name in enumerate(_names(wrong.ndim, axes)):
         hit = wrong.any(axis=tuple(other for other in range(wrong.ndim) if other != axis))

@@ -75,7 +75,11 @@ class Cuda(Language):
                 introduced.add(exercise.module)
                 yield _introduction(exercise.module, file.exercises)
             fill = partial(textwrap.wrap, width=116, subsequent_indent="    ")
-            launches = [line for launch in _launches(exercise) for line in fill(f"Launched by {launch}")]
+            launches = [
+                line
+                for launch in _launches(exercise.module, exercise.function)
+                for line in fill(f"Launched by {launch}")
+            ]
             above = self.as_comment([*self.banner(exercise), *launches, "", *exercise.statement.split("\n")])
             # A broken function is the engine's, so it keeps the engine's words about what it does.
             words = _engine_function(exercise).comment
@@ -273,11 +277,12 @@ def _engine_function(exercise: Exercise) -> Piece:
 # --- the exercise file
 
 
-def _launches(exercise: Exercise) -> list[str]:
+@cache
+def _launches(module: str, function: str) -> list[str]:
     """Where the engine launches the kernel: "`vector_add`: add_guarded<<<blocks, threads, 0, stream>>>(a, b, c, n)"."""
-    launch = re.compile(rf"\b{exercise.function}\s*(?:<[^<>;]*>\s*)?<<<[^;]*(?=;)")
+    launch = re.compile(rf"\b{function}\s*(?:<[^<>;]*>\s*)?<<<[^;]*(?=;)")
     found = []
-    for piece in cuda_text.pieces(engine_text(exercise.module)):
+    for piece in cuda_text.pieces(engine_text(module)):
         for match in launch.finditer(cuda_text.blanked(piece.source)) if piece.body else ():
             statement = " ".join(piece.source[match.start() : match.end()].split()).replace("( ", "(")
             found.append(f"`{min(piece.defines)}`: {statement}")

@@ -188,6 +188,7 @@ def own(text: str, wanted: Iterable[str], others: Iterable[str] = ()) -> str:
     return text
 
 
+@lru_cache(maxsize=64)  # a failing check tries the same mistakes each time
 def without_launchers(text: str, user: str) -> str:
     """The text with all launchers blanked that nothing else in it names, nor another text, and the functions that only
     these need. What is left stays in its line."""

@@ -161,10 +161,10 @@ def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:
 
     Raises `yaie.cuda.CompileError` without a compiler.
     """
-    pairs: dict[tuple[str, ...], list[tuple[str, Path]]] = {(): []}
+    pairs: dict[tuple[str, ...], list[tuple[str, Path]]] = {}
     for name, text in texts:
         pairs.setdefault(_quick_flags(name), []).append((text, CSRC / name))
-    for flags, some in pairs.items():
+    for flags, some in (pairs or {(): []}).items():
         yaie.cuda.prepare(some, flags)
 
 
