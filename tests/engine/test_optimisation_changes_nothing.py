@@ -271,13 +271,15 @@ def test_draws_are_the_same_on_kernels():
 
 def test_split_over_ranks(monkeypatch):
     """Would catch a rank with the wrong part of a weight, of the vocabulary or of the pool, one that computes another
-    batch than rank 0, and draws that depend on how many ranks there are.
+    batch than rank 0 or other tokens than those that rank 0's device has, and draws that depend on how many ranks there
+    are. Steps overlap; requests end by a string or are aborted while the next step is in flight.
     """
     prompts = prompts_of("tiny")
     longest = max(map(len, prompts)) + MAX_TOKENS
     options = {"block_size": 16, "num_blocks": -(-longest // 16) + 1, "max_num_batched_tokens": 20, "max_num_seqs": 6}
-    split = LLM("tiny", dtype=torch.float64, device="cpu", tensor_parallel=2, **options)
-    whole = LLM(model_of("tiny"))
+    split = LLM("tiny", dtype=torch.float64, device="cpu", tensor_parallel=2, overlap=True, **options)
+    whole, launch, ahead = LLM(model_of("tiny")), split.runner.launch, []
+    split.runner.launch = lambda scheduled, before: ahead.append(before is not None) or launch(scheduled, before)
     assert split.kv.num_heads * 2 == whole.kv.num_heads
     # Rank 0 alone would copy a page.
     monkeypatch.setattr(type(split.kv), "copy_on_write", lambda *_: pytest.fail("a page was copied"))
@@ -287,4 +289,16 @@ def test_split_over_ranks(monkeypatch):
     params = SamplingParams(temperature=1.5, top_p=0.95, seed=3, max_tokens=MAX_TOKENS, ignore_eos=True)
     drawn = [[output.token_ids for output in llm.generate(prompts[4:], params)] for llm in (split, whole)]
     assert drawn[0] == drawn[1]
+    assert any(ahead)
+    assert not all(ahead)
+    tokens = plain("tiny")[0][4]
+    text = whole.tokenizer.decode(tokens[:7])
+    params = SamplingParams(temperature=0, max_tokens=MAX_TOKENS, ignore_eos=True, stop=text[-2:])
+    stopped, aborted = (split.add_request(prompts[4], params) for _ in range(2))
+    while split._requests[aborted].num_output_tokens < 3:
+        split.step()
+    assert split.abort(aborted).token_ids == tokens[:3]
+    (output,) = (chunk.output for _ in range(9) for chunk in split.step() if chunk.output)
+    assert (output.request_id, output.token_ids, output.text) == (stopped, tokens[:7], text[:-2])
+    split.check_integrity()
     split.close()

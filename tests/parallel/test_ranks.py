@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.request
 from operator import attrgetter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_an_engine_is_cut_and_loses_a_rank():
     """Would catch ranks that no longer do the same after Ctrl-C (another answer, or none), a dead rank for which the
     engine waits or that it does not name.
     """
-    llm = LLM("tiny", tensor_parallel=2, num_blocks=40)
+    llm = LLM("tiny", tensor_parallel=2, num_blocks=40, overlap=True)
     (worker,) = workers_of(os.getpid())
     params = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
     expected = llm.generate(["a", "b;c"], params)
@@ -83,14 +84,20 @@ def test_an_engine_is_cut_and_loses_a_rank():
 
 
 def test_an_exception_ends_all_ranks():
-    """Would catch ranks that go on after one of them left a call in the middle: they would add up different things."""
+    """Would catch ranks that go on after one of them left a call in the middle: they would add up different things. And
+    a wait for a device that waits for a rank which has ended.
+    """
     ranks = Ranks(2, "cpu", RANK)
     assert ranks.call("__add__", 5) == 5
     dead = threading.Event()
     ranks.when_dead(dead.set)
     assert ranks.call("to_bytes", 0, "little") == b""  # 1 does not fit
+    never, said = threading.Event(), r"rank 1 of 2 \(process \d+\) failed: OverflowError: int too big to convert"
+    with pytest.raises(RankError, match=said):
+        ranks.wait(SimpleNamespace(synchronize=never.wait))
+    never.set()
     assert dead.wait(60)
-    with pytest.raises(RankError, match=r"rank 1 of 2 \(process \d+\) failed: OverflowError: int too big to convert"):
+    with pytest.raises(RankError, match=said):
         ranks.call("__add__", 5)
     ranks.close()
 

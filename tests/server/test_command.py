@@ -114,3 +114,14 @@ def test_an_address_in_use_is_said():
     assert done.returncode == 1
     assert "address already in use" in done.stderr
     assert "Serving" not in done.stdout
+
+
+def test_a_client_of_a_cluster_sends_its_token(monkeypatch, tmp_path):
+    """Would catch a client that has the token and is refused, as Ray's own is, and one that asks in vain for 20 s."""
+    for there_is_one in (False, True):
+        monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path)})
+        command._as_client_of_ray()
+        assert (os.environ.get("RAY_AUTH_MODE") == "token") == there_is_one
+        assert os.environ["RAY_NUM_REDIS_GET_RETRIES"] == "2"
+        (tmp_path / ".ray").mkdir(exist_ok=True)
+        (tmp_path / ".ray/auth_token").write_text("t")

@@ -3,29 +3,34 @@
 One fleet for all tests: it takes a while to start.
 """
 
+import asyncio
 import os
 import random
+import re
 import signal
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import openai
 import pytest
+import yaml
 
 from tests.server.conftest import listening, tiny
 from yaie import SamplingParams
+from yaie.engine.engine import Options
 
 LONG = {"model": "tiny", "prompt": "a=1;b=2", "max_tokens": 400, "temperature": 0, "stream": True}
 
 
 @pytest.fixture(scope="module")
 def fleet():
-    from yaie.server.fleet import Fleet
+    from yaie.server.fleet import Plan, start
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        engine = Fleet("tiny", 2, limit=64, options={"backend": "torch", "device": "cpu"})
-        with listening(engine) as server:
+        with listening(start(Plan(options={"backend": "torch", "device": "cpu"}))) as server:
             yield server
 
 
@@ -33,7 +38,7 @@ def process_of(name):
     """The number of a replica's process."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(f"ray::ServeReplica:{name}:".encode()):
+            if re.match(rb"ray::ServeReplica:yaie-[0-9a-f]+-%s:" % name.encode(), path.read_bytes()):
                 return int(path.parent.name)
         except OSError:
             continue
@@ -112,3 +117,36 @@ def test_a_request_that_has_shown_nothing_is_sent_elsewhere(fleet):
     expected = tiny().generate(prompt, SamplingParams(temperature=0, max_tokens=4))[0].text
     got = client.completions.create(model="tiny", prompt=prompt, temperature=0, max_tokens=4)
     assert got.choices[0].text == expected
+
+
+def test_a_replica_that_lost_a_rank_is_started_again():
+    """Would catch one that answers every request with an error, for ever."""
+    from yaie.server.fleet import Replica
+
+    replica, ranks = object.__new__(Replica), SimpleNamespace(error=None)
+    replica.engine, replica.is_started = SimpleNamespace(is_alive=True, llm=SimpleNamespace(ranks=ranks)), True
+    replica.check_health()
+    ranks.error = "rank 1 of 2 was killed"
+    with pytest.raises(RuntimeError, match="rank 1 of 2"):
+        replica.check_health()
+
+
+def test_the_file_for_a_cluster(monkeypatch):
+    """Would catch an argument in it that nobody reads, one that Ray does not know, and a server without a key."""
+    from ray.serve.schema import ServeDeploySchema
+
+    from yaie.server import fleet
+
+    path = Path(fleet.__file__).with_name("cluster.yaml")
+    (described,) = ServeDeploySchema(**yaml.safe_load(path.read_text())).applications
+    module, _, name = described.import_path.partition(":")
+    assert getattr(sys.modules[module], name) is fleet.application
+    fleet.application(described.args)
+    Options(**described.args["options"])
+    with pytest.raises(TypeError, match="replica_count"):
+        fleet.application({"replica_count": 2})
+    with pytest.raises(ValueError, match="replicas must be"):
+        fleet.application({"replicas": 0})
+    monkeypatch.delenv("YAIE_API_KEY", raising=False)
+    with pytest.raises(ValueError, match="YAIE_API_KEY must be set where it runs"):
+        asyncio.run(fleet.Front.__init__(object.__new__(fleet.Front), fleet.Plan(), {}))

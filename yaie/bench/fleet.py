@@ -21,9 +21,11 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+import torch
 
 from yaie.bench import harness
 from yaie.bench.latency import poisson
+from yaie.bench.serve import SHAPES, make_model
 from yaie.engine.llm import LLM
 from yaie.engine.output import TextStream
 from yaie.engine.pages import Pages
@@ -48,12 +50,11 @@ class Times:
     token: float
 
 
-def measure() -> Times:
-    """Those of the tiny model on this machine: a line through the medians of small and large steps."""
-    llm, one = (
-        LLM("tiny", device="cpu", backend="torch", prefix_cache=False),
-        SamplingParams(max_tokens=1, ignore_eos=True),
-    )
+def measure(shape: str) -> Times:
+    """Those of a model on this machine: a line through the medians of small and large steps."""
+    on_gpu = torch.cuda.is_available()
+    model = make_model(shape, torch.bfloat16 if on_gpu else torch.float32, "cuda" if on_gpu else "cpu")
+    llm, one = LLM(model, prefix_cache=False), SamplingParams(max_tokens=1, ignore_eos=True)
 
     def seconds(num_tokens: int) -> float:
         taken = []
@@ -211,16 +212,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rate", type=float, help="arrivals a second (default: what keeps the replicas half busy)")
     parser.add_argument("--pages", type=int, default=2048, help=f"of {PAGE} tokens on a replica (default: %(default)s)")
     parser.add_argument("--busy", type=float, default=0.7, help="of its time, for `needed` (default: %(default)s)")
+    parser.add_argument("--shape", default="tiny", choices=["tiny", *SHAPES], help="measured (default: %(default)s)")
     parser.add_argument("--step", type=float, help="milliseconds of a step (default: measured)")
     parser.add_argument("--token", type=float, help="microseconds of a token in it (default: measured)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
-    facts = harness.environment("fleet", arguments)
-    facts["times"] = "simulated; those of a step are measured or given"
+    measured = options.step is None or options.token is None
+    facts = harness.environment("fleet", arguments, device="cuda" if measured and torch.cuda.is_available() else "cpu")
+    facts["times"] = "simulated; those of a step are " + (f"measured, {options.shape}" if measured else "given")
     harness.print_header(facts)
-    times = (
-        measure() if options.step is None or options.token is None else Times(options.step / 1e3, options.token / 1e6)
-    )
+    times = measure(options.shape) if measured else Times(options.step / 1e3, options.token / 1e6)
     # A request without a cache: its prompt and its share of decode steps. Half of what all replicas could do then.
     alone = times.step + times.token * SYSTEM_TOKENS * 2
     rate = options.rate or 0.5 * options.replicas / alone

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from yaie.bench import harness
-from yaie.bench.serve import SHAPES, make_model, warm_up
+from yaie.bench.serve import SHAPES, fresh_engine, make_model
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.profiling.latency import Waited, summary
@@ -179,9 +179,7 @@ def main(arguments: list[str]) -> int | None:
             if options.server:
                 drive_server(options.server, load)
             else:
-                llm = LLM(model, backend=options.backend, **VARIANTS[variant])
-                warm_up(llm, [1, 2, 8])
-                drive_engine(llm, load)
+                drive_engine(fresh_engine(model, backend=options.backend, **VARIANTS[variant]), load)
             rows.append({"variant": variant, "rate": rate, **summary(load, options.first, options.between)})
             print(f"{variant}, {rate or 'trace'}: done", flush=True)
     limits = f"goodput: first token within {options.first} s, then {options.between} s a token"

@@ -25,7 +25,6 @@ from typing import Any
 import torch
 
 from yaie.bench import harness, serve
-from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.loader import load_model
 
@@ -65,8 +64,7 @@ def yaie_engine(folder: Path) -> Generate:
     """This engine, without a tokenizer: the text is not part of the race."""
     model, config, _ = load_model(str(folder), torch.bfloat16, "cuda")
     limits = {"max_num_seqs": MAX_NUM_SEQS, "max_num_batched_tokens": BUDGET, "max_model_len": MAX_MODEL_LEN}
-    llm = LLM((model, config, None), backend="cuda", **limits)
-    serve.warm_up(llm, serve.bucket_sizes(MAX_NUM_SEQS))
+    llm = serve.fresh_engine((model, config, None), backend="cuda", **limits)
 
     def generate(prompts: list[list[int]], lengths: list[int], temperature: float) -> list[list[int]]:
         params = [SamplingParams(temperature=temperature, max_tokens=n, ignore_eos=True) for n in lengths]

@@ -23,6 +23,7 @@ from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import DecodeGraphs, bucket_sizes
 from yaie.models.llama import Llama
 from yaie.models.loader import load_model
+from yaie.parallel.group import ALONE, Group
 
 SHAPES = {
     "qwen3-0.6b": ModelConfig(
@@ -38,7 +39,29 @@ SHAPES = {
         tie_word_embeddings=True,
         qk_norm=True,
         architecture="Qwen3ForCausalLM",
-    )
+    ),
+    "llama-3-8b": ModelConfig(
+        vocab_size=128256,
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_layers=32,
+        num_heads=32,
+        num_kv_heads=8,
+        head_dim=128,
+        max_position_embeddings=8192,
+        rope_theta=5e5,
+    ),
+    "llama-3-70b": ModelConfig(
+        vocab_size=128256,
+        hidden_size=8192,
+        intermediate_size=28672,
+        num_layers=80,
+        num_heads=64,
+        num_kv_heads=8,
+        head_dim=128,
+        max_position_embeddings=8192,
+        rope_theta=5e5,
+    ),
 }
 
 
@@ -64,39 +87,45 @@ def workload(
     return [[token % vocab_size for token in prompt] for prompt in prompts], params
 
 
-def make_model(shape: str, dtype: torch.dtype, device: str) -> tuple:
-    """What `LLM` takes: the shipped model, or random weights in a shape of `SHAPES`."""
+def make_model(shape: str, dtype: torch.dtype, device: str | torch.device, group: Group = ALONE) -> tuple:
+    """What `LLM` takes: the shipped model, or random weights in a shape of `SHAPES`; of a rank its part."""
     if shape == "tiny":
-        return load_model("tiny", dtype, device)
+        return load_model("tiny", dtype, device, group)
     config = SHAPES[shape]
-    with torch.device(device):
-        model = Llama(config)
-    return model.to(dtype), config, None
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # a large model would not fit in float32
+    try:
+        with torch.device(device):
+            return Llama(config, group), config, None
+    finally:
+        torch.set_default_dtype(usual)
 
 
-def warm_up(llm: LLM, sizes: list[int]) -> None:
-    """A prompt, and decode steps of every size: what is compiled or captured once is not timed."""
-    params = SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
-    for size in sizes:
+def fresh_engine(model: tuple, **options: Any) -> LLM:
+    """An engine that has answered a prompt and decoded at every size: what is compiled or captured once is not timed.
+
+    The caller holds no other engine: the pool takes a part of the memory that is free.
+    """
+    gc.collect()  # the pages of the engine before this one
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    llm = LLM(model, **options)
+    most, params = llm.options.max_num_seqs, SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
+    for size in bucket_sizes(most) if isinstance(llm.runner.graphs, DecodeGraphs) else [min(2, most)]:
         llm.generate([[index % 100, 1] for index in range(size)], params)
+    return llm
 
 
 def run(model: tuple, variant: str, backend: str, prompts: list, params: list) -> dict[str, Any]:
     """Serve the load once with a fresh engine; `variant` is a key of `VARIANTS`."""
-    gc.collect()  # the pages of the engine before this one: without them the new pool would be smaller
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    max_num_seqs = min(len(prompts), 256)
     options = {"backend": backend} | VARIANTS[variant]
-    llm = LLM(
+    llm = fresh_engine(
         model,
-        max_num_seqs=max_num_seqs,
+        max_num_seqs=min(len(prompts), 256),
         max_num_batched_tokens=16384,
         max_model_len=min(4096, model[1].max_position_embeddings),
         **options,
     )
-    cuda_graphs = isinstance(llm.runner.graphs, DecodeGraphs)
-    warm_up(llm, bucket_sizes(max_num_seqs) if cuda_graphs else [min(2, max_num_seqs)])
     before = llm.stats()
     start = time.perf_counter()
     outputs = llm.generate(prompts, params)
@@ -106,7 +135,7 @@ def run(model: tuple, variant: str, backend: str, prompts: list, params: list) -
     generated = sum(len(output.token_ids) for output in outputs)
     return {
         "backend": options["backend"],
-        "cuda_graphs": cuda_graphs,
+        "cuda_graphs": isinstance(llm.runner.graphs, DecodeGraphs),
         "generated_tokens": generated,
         "seconds": seconds,
         "tokens_per_second": generated / seconds,

@@ -79,7 +79,7 @@ class Options(Limits):
     eviction: str = "lru"  # which cached pages go first: "lru", "lfu" or "fifo"
     seed: int = 0  # a request without a seed of its own draws from this and its number, so a run can be repeated
     graphs: bool = True  # replay decode steps instead of asking for each operation, where that is possible
-    overlap: bool | None = None  # plan a step while the one before it is computed; None: on one GPU
+    overlap: bool | None = None  # plan a step while the one before it is computed; None: on a GPU
     tensor_parallel: int = 1  # split the model over so many GPUs, or processes on a CPU ("ranks")
     trace: bool = False  # keep a `StepRecord` of every step in `Engine.trace`
 
@@ -138,8 +138,7 @@ class Engine:
         self.trace: list[StepRecord] | None = [] if options.trace else None
         self.last_error: BaseException | None = None
         self.num_steps = 0
-        on_one_gpu = self.model.device.type == "cuda" and options.tensor_parallel == 1
-        self.overlaps = on_one_gpu if options.overlap is None else options.overlap
+        self.overlaps = self.model.device.type == "cuda" if options.overlap is None else options.overlap
         self._flights: deque[Flight] = deque()  # the oldest first; two while one is planned behind the other
         self._requests: dict[str, Request] = {}  # unfinished
         self._num_requests = 0

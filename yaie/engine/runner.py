@@ -14,7 +14,7 @@ from yaie.kernels import sampling
 from yaie.kernels.checks import require
 from yaie.kernels.devices import to_device
 from yaie.kernels.sampling import Draws
-from yaie.models.batch import Batch, TableRows, pack, take_known
+from yaie.models.batch import Batch, TableRows, pack
 from yaie.models.shard import Decoder
 from yaie.parallel.ranks import OneRank, Ranks
 
@@ -63,15 +63,16 @@ class ModelRunner(Decoder):
         usual = torch.get_default_device()
         require(usual.type != "meta", "torch's default device must be one whose tensors hold numbers", usual)
         batch = self.make_batch(scheduled)
-        if before is not None:
-            batch.token_ids = take_known(batch.token_ids, before.tokens)
-        requests, rows, context_lens = list(scheduled), None, batch.context_lens
+        batch.before = None if before is None else before.tokens
+        requests, rows = list(scheduled), None
         complete = [i for i, (r, n) in enumerate(scheduled.items()) if n == r.num_uncomputed_tokens]
         if len(complete) < len(batch.token_ids):  # some are prompts, and some of these go on in the next step
             ends = list(accumulate(batch.query_lens))
             requests, rows = [requests[i] for i in complete], [ends[i] - 1 for i in complete]
-            context_lens = context_lens[to_device(torch.tensor(complete, dtype=torch.int64), self.kv.device)]
         hidden, logits = self.ranks.call("forward", batch, rows)
+        context_lens = batch.context_lens  # on the device by now
+        if rows is not None:
+            context_lens = context_lens[to_device(torch.tensor(complete, dtype=torch.int64), self.kv.device)]
         tokens = self.next_tokens(requests, logits, context_lens)
         # The only look for NaN. A token sees itself, so if its key or value is not finite, its hidden state is not
         # either, nor is the sum of that.
@@ -86,7 +87,7 @@ class ModelRunner(Decoder):
         Before anything is published: keys and values that went wrong must not be found by others.
         """
         if launched.arrived is not None:
-            launched.arrived.synchronize()
+            self.ranks.wait(launched.arrived)
         tokens, marks = (tensor.numpy() for tensor in launched.on_host)
         results = dict.fromkeys(launched.scheduled, StepResult())
         for row, (request, token_id) in enumerate(zip(launched.requests, tokens.tolist(), strict=True)):
@@ -115,7 +116,7 @@ class ModelRunner(Decoder):
         names = {request.request_id: request.is_decode for request in scheduled}
         tables = self.tables.of(names, starts, num_pages)
         token_ids = [r.token_ids[i : i + n] for (r, n), i in zip(scheduled.items(), starts.tolist(), strict=True)]
-        return pack(np.concatenate(token_ids), starts, query_lens, tables, self.kv, self.tables.shared)
+        return pack(np.concatenate(token_ids), starts, query_lens, tables, self.kv.block_size, self.tables.shared)
 
     def next_tokens(self, requests: list[Request], logits: torch.Tensor, context_lens: torch.Tensor) -> torch.Tensor:
         """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, on the device: -1 where the

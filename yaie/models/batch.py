@@ -1,7 +1,7 @@
 """What one step of the engine gives to the decoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ class Batch:
     `query_lens[i]` rows, and its pages hold `context_lens[i]` tokens when the step is done. Tensors are int64.
     """
 
-    token_ids: torch.Tensor  # [num_tokens]
+    token_ids: torch.Tensor  # [num_tokens]; -1 - place where `before` has it
     positions: torch.Tensor  # [num_tokens], the true position of each token in its sequence
     slot_mapping: torch.Tensor  # [num_tokens], where its key and value go: block * block_size + row
     block_tables: torch.Tensor  # [num_seqs, max_blocks], padded with 0
@@ -28,6 +28,7 @@ class Batch:
     query_lens: list[int]  # new tokens of each sequence, at least 1; on the host
     host_context_lens: list[int] | None = None  # on the host, so that to read them is not to wait for a GPU
     shared: Sequence[SharedPages] | None = None  # pages that are to be read once; None: nobody has looked for them
+    before: torch.Tensor | None = None  # tokens of the step before, on rank 0's device; the host does not know them yet
 
     @property
     def lengths(self) -> list[int]:
@@ -36,13 +37,20 @@ class Batch:
             self.host_context_lens = self.context_lens.tolist()
         return self.host_context_lens
 
-    def to(self, device: torch.device) -> "Batch":
-        """The same with its tensors on a device."""
-        return replace(self, **{name: x.to(device) for name, x in vars(self).items() if isinstance(x, torch.Tensor)})
+    def move_to(self, device: torch.device) -> None:
+        """Bring the tensors from the host to a device: one copy brings all of them, and nothing waits for it."""
+        if self.token_ids.device == device:
+            return
+        tensors = self.token_ids, self.positions, self.slot_mapping, self.block_tables, self.context_lens
+        packed = to_device(torch.cat([x.ravel() for x in tensors]), device).split([x.numel() for x in tensors])
+        moved = [part.view(x.shape) for part, x in zip(packed, tensors, strict=True)]
+        self.token_ids, self.positions, self.slot_mapping, self.block_tables, self.context_lens = moved
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickled as arrays: a step's message to other ranks is small, and torch's way of pickling tensors is not."""
-        return {name: x.cpu().numpy() if isinstance(x, torch.Tensor) else x for name, x in vars(self).items()}
+        """Pickled as arrays: a step's message to other ranks is small, and torch's way of pickling tensors is not.
+        What is on a device stays there."""
+        sent = vars(self) | {"before": None}
+        return {name: x.numpy() if isinstance(x, torch.Tensor) else x for name, x in sent.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, x in state.items():
@@ -54,21 +62,17 @@ def pack(
     starts: np.ndarray,
     query_lens: np.ndarray,
     tables: np.ndarray,
-    kv: KVCacheManager,
+    block_size: int,
     shared: Sequence[SharedPages] | None = None,
 ) -> Batch:
-    """The batch, on the device of the pool, of sequences that have `starts` `[num_seqs]` tokens in their pages already,
-    whose `tables` are `[num_seqs, max_blocks]`. `token_ids` `[num_tokens]` are all new ones."""
+    """The batch, on the host, of sequences that have `starts` `[num_seqs]` tokens in their pages already, whose
+    `tables` are `[num_seqs, max_blocks]`. `token_ids` `[num_tokens]` are all new ones."""
     context_lens, ends = starts + query_lens, query_lens.cumsum()
     sequence = np.arange(len(starts)).repeat(query_lens)  # of each token
     positions = np.arange(len(token_ids)) + (context_lens - ends)[sequence]
-    slots = tables[sequence, positions // kv.block_size] * kv.block_size + positions % kv.block_size
-    # One array, so that one copy brings all of it to the device; the fields are views of it.
-    packed = torch.from_numpy(np.concatenate((token_ids, positions, slots, tables.ravel(), context_lens)))
-    sizes = [len(token_ids)] * 3 + [tables.size, len(starts)]
-    *of_tokens, block_tables, lens = to_device(packed, kv.device).split(sizes)
-    block_tables = block_tables.view(tables.shape)
-    return Batch(*of_tokens, block_tables, lens, query_lens.tolist(), context_lens.tolist(), shared)
+    slots = tables[sequence, positions // block_size] * block_size + positions % block_size
+    tensors = map(torch.from_numpy, (token_ids, positions, slots, tables, context_lens))
+    return Batch(*tensors, query_lens.tolist(), context_lens.tolist(), shared)
 
 
 class TableRows:

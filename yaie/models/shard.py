@@ -10,7 +10,7 @@ from yaie.kernels.checks import require
 from yaie.kernels.devices import to_device
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.kernels.ops import BackendError, Operations
-from yaie.models.batch import Batch
+from yaie.models.batch import Batch, take_known
 from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import DecodeGraphs
 from yaie.parallel.group import ALONE, Group
@@ -24,20 +24,26 @@ EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to t
 
 
 class Decoder:
-    """Runs a model over pages.
+    """Runs a model over pages, perhaps as one of a `group` of ranks.
 
     graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
     """
 
-    def __init__(self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None) -> None:
-        self.model, self.kv, self.operations, self.graphs = model, kv, operations, graphs
+    def __init__(
+        self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None, group: Group = ALONE
+    ) -> None:
+        self.model, self.kv, self.operations, self.graphs, self.group = model, kv, operations, graphs, group
 
     @torch.inference_mode()
     def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
         `[len(rows), vocab_size]`."""
-        if batch.token_ids.device != self.kv.device:  # it has come from rank 0
-            batch = batch.to(self.kv.device)
+        all_known = bool((batch.token_ids >= 0).all())
+        batch.move_to(self.kv.device)
+        if not all_known:  # rank 0's device has the tokens of the step before; the others need not choose them too
+            is_here = batch.before is not None
+            token_ids = take_known(batch.token_ids, batch.before) if is_here else batch.token_ids
+            batch.token_ids = self.group.broadcast(token_ids)
         if self.graphs is not None and self.graphs.takes(batch):
             hidden = self.graphs.for_batch(batch).run(batch)
         else:
@@ -109,7 +115,7 @@ class Shard:
         self.operations = self.operations or choose_operations(backend, self.model, kv)
         can_record = graphs and self.operations.name == "cuda"
         recorded = DecodeGraphs(self.model, kv, self.operations, *graphs) if can_record else None
-        self.runner = kind(self.model, kv, self.operations, recorded)
+        self.runner = kind(self.model, kv, self.operations, recorded, self.group)
         return self.runner
 
     def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:

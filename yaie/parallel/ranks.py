@@ -3,13 +3,15 @@
     rank 0   a thread: send (method, arguments) to the others ; call the method of its own object ; hand out the result
     others   receive (method, arguments) ; call the method of their object ; drop the result
 
-That is one small message for each other rank a step; what is large, they exchange in the method, by their `group`.
+That is one small message for each other rank a step; what is large, they exchange in the method, by their `group`. A
+call on a GPU only queues work, so the next can follow before that is done (`Ranks.wait` waits for it).
 
 Ranks stay together only if all of them do the same calls to the end. So rank 0's part runs in a thread of its own: an
 interrupt (Ctrl-C) cuts the wait for a result, never a call. An exception in a call, on whatever rank, is the end of all
 of them, since it is not known how far the others got. So is the end of a process: the system closes its side of the
 connection, and a thread that watches the connections sees that within milliseconds, also while rank 0 hangs in a sum
-to which the dead will add nothing. And when rank 0 ends, however it does, the others see their side closed and end.
+to which the dead will add nothing, or waits for a GPU that does. And when rank 0 ends, however it does, the others see
+their side closed and end.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing import connection as connections
 from pathlib import Path
@@ -55,6 +58,9 @@ class OneRank:
     def call(self, method: str, *arguments: Any) -> Any:
         return getattr(self.target, method)(*arguments)
 
+    def wait(self, event: torch.cuda.Event) -> None:
+        event.synchronize()
+
     def when_dead(self, action: Callable[[], None]) -> None:
         pass
 
@@ -77,17 +83,22 @@ class Ranks:
         self._finalizer = weakref.finalize(self, self._crew.end)
         try:
             self._crew.start()
-            self._crew.do("connect")
+            self._crew.do(self._crew.connect)
         except BaseException:
             self.close()
             raise
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the target on every rank; what it returns on this one, when its device is done.
+        """Call a method of the target on every rank; what it returns on this one, whose device may not be done.
 
         RankError if a rank has ended. An exception on rank 0 is raised as it is, and the ranks have ended.
         """
-        return self._crew.do(method, *arguments)
+        return self._crew.do(partial(self._crew.everywhere, method, arguments))
+
+    def wait(self, event: torch.cuda.Event) -> None:
+        """Until this rank's device has come to a place in its queue. RankError if a rank ends meanwhile: the device
+        would wait for it for ever."""
+        self._crew.do(event.synchronize)
 
     def when_dead(self, action: Callable[[], None]) -> None:
         """Have a thread do something once a rank has died (not when they are closed)."""
@@ -113,7 +124,7 @@ class _Crew:
         self.processes: list[subprocess.Popen] = []  # of rank 1, 2, ...
         self.connections: list[connections.Connection] = []
         self.folder = tempfile.mkdtemp(prefix="yaie-ranks-")
-        self.jobs: SimpleQueue[tuple[Future, str, tuple] | None] = SimpleQueue()
+        self.jobs: SimpleQueue[tuple[Future, Callable[[], Any]] | None] = SimpleQueue()
         self.futures: set[Future] = set()  # of the jobs that have no result yet
         self.lock = threading.Lock()  # for the futures and the error
         self.error: str | None = None  # why nothing more can be computed
@@ -150,13 +161,14 @@ class _Crew:
         threading.Thread(target=self.work, name="rank 0", daemon=True).start()
         threading.Thread(target=self.watch, name="watch ranks", daemon=True).start()
 
-    def do(self, method: str, *arguments: Any) -> Any:
+    def do(self, job: Callable[[], Any]) -> Any:
+        """What a job returns, which the thread that computes does after all that came before it."""
         future: Future = Future()
         with self.lock:
             if self.error:
                 raise RankError(self.error)
             self.futures.add(future)
-            self.jobs.put((future, method, arguments))
+            self.jobs.put((future, job))
         return future.result()
 
     def end(self) -> None:
@@ -200,20 +212,11 @@ class _Crew:
             with suppress(OSError):  # that rank is gone
                 connection.send_bytes(b"")
 
-    def compute(self, future: Future, method: str, arguments: tuple) -> None:
+    def compute(self, future: Future, job: Callable[[], Any]) -> None:
         try:
             if self.broken.is_set():  # `future` knows
                 return
-            if method == "connect":
-                self.connect()
-                result = None
-            else:
-                message = pickle.dumps((method, arguments))
-                for connection in self.connections:
-                    connection.send_bytes(message)
-                result = getattr(self.target, method)(*arguments)
-                if self.device == "cuda":  # NCCL does not return from a sum without the dead, so wait for it here
-                    torch.cuda.synchronize()
+            result = job()
         except (CollectiveError, OSError) as error:
             # Another rank is to blame, and the thread that watches them is about to say which.
             if not self.broken.wait(PATIENCE):
@@ -228,6 +231,12 @@ class _Crew:
             with self.lock, suppress(InvalidStateError):
                 self.futures.discard(future)
                 future.set_result(result)
+
+    def everywhere(self, method: str, arguments: tuple) -> Any:
+        message = pickle.dumps((method, arguments))
+        for connection in self.connections:
+            connection.send_bytes(message)
+        return getattr(self.target, method)(*arguments)
 
     def connect(self) -> None:
         device = torch.device(self.device, 0) if self.device == "cuda" else torch.device("cpu")

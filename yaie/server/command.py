@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 KEY_VARIABLE = "YAIE_API_KEY"
@@ -113,15 +114,25 @@ def _engine(options: argparse.Namespace) -> Any:
 def _fleet(options: argparse.Namespace) -> Any:
     if options.exercises:
         raise ValueError("--exercises runs in one process; leave --replicas out")
+    if os.environ.get("RAY_ADDRESS"):
+        _as_client_of_ray()
     try:
-        from yaie.server.fleet import Fleet
+        from yaie.server.fleet import Plan, start
     except ImportError as error:
         raise ImportError(f"--replicas needs its extra: pip install 'yaie[cluster]' ({error})") from error
-    from yaie.engine.scheduler import Limits
-
     print(f"Starting {options.replicas} replicas ...", file=sys.stderr, flush=True)
-    limit = options.replicas * Limits.max_num_seqs + options.max_queue
-    return Fleet(options.model, options.replicas, limit, {"backend": options.backend}, options.gpus)
+    each = {"backend": options.backend, "tensor_parallel": options.tensor_parallel}
+    return start(Plan(options.model, options.replicas, options.gpus, options.max_queue, each))
+
+
+def _as_client_of_ray() -> None:
+    """Settings of someone who joins a cluster, before Ray is imported. `ray start` has the cluster ask for a token if
+    there is one, and yet a client sends it only in this mode. A cluster that runs answers at once: Ray would ask for
+    20 seconds, with a warning each."""
+    there_is_one = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if there_is_one or Path.home().joinpath(".ray", "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
 
 
 def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | None, ranks: Any) -> int:

@@ -1,8 +1,10 @@
 """Several engines behind one address: replicas of a model as deployments of Ray Serve. Needs the extra `yaie[cluster]`.
 
-Ray starts the replicas, on this machine or (with RAY_ADDRESS) on a cluster, asks after their health and starts them
-again. What is ours is the choice of the replica (`router`), and what becomes of requests whose replica dies: one that
-has shown nothing yet goes to another replica, one that has ends with an error that says so.
+Ray starts the replicas, asks after their health and starts them again. The front, which speaks HTTP, is this process
+(`start`: `yaie serve --replicas`, with replicas on this machine, or on the cluster at RAY_ADDRESS), or one more
+deployment of the cluster (`application`, for a file such as `cluster.yaml` beside this). What is ours is the choice of
+the replica (`router`), and what becomes of requests whose replica dies: one that has shown nothing yet goes to another
+replica, one that has ends with an error that says so.
 
 Ray may start any number of replicas of a deployment, but not say which of them gets a request: so each replica is a
 deployment of its own.
@@ -11,20 +13,29 @@ deployment of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import AuthenticationError, RayActorError, RayTaskError
 from ray.serve.exceptions import RayServeException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from yaie.engine.llm import LLM
 from yaie.engine.output import RequestOutput, StreamChunk
 from yaie.engine.sampling_params import SamplingParams
+from yaie.engine.scheduler import Limits
+from yaie.kernels import checks
 from yaie.models.loader import find_folder
 from yaie.models.tokenizer import Tokenizer
+from yaie.server.app import Server
+from yaie.server.command import KEY_VARIABLE
 from yaie.server.engine_thread import Busy, EngineThread
 from yaie.server.router import Router
 
@@ -61,29 +72,60 @@ class Replica:
         """Ray starts a replica again that raises here."""
         if self.is_started and not self.engine.is_alive:
             raise RuntimeError("the thread of the engine has ended")
+        if self.engine.llm.ranks.error:
+            raise RuntimeError(self.engine.llm.ranks.error)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fleet consists of. ValueError naming what could never work."""
+
+    model: str = "tiny"  # a folder or a name on the Hub, which every machine of the cluster can read
+    replicas: int = 2
+    gpus: float = 0  # of each replica
+    max_queue: int = 256  # answers that wait
+    options: dict[str, Any] = field(default_factory=dict)  # of each engine
+
+    def __post_init__(self) -> None:
+        checks.integer("replicas", self.replicas, 1)
+        checks.integer("max_queue", self.max_queue, 0)
+
+    @property
+    def limit(self) -> int:
+        """How many answers may be open at a time, in all."""
+        return self.replicas * self.options.get("max_num_seqs", Limits.max_num_seqs) + self.max_queue
+
+    def deployments(self) -> dict[str, serve.Application]:
+        """The replicas, by their names."""
+        made = serve.deployment(Replica).options(
+            ray_actor_options={"num_cpus": 0, "num_gpus": self.gpus},
+            max_ongoing_requests=self.limit,
+            health_check_period_s=2,
+        )
+        names = [f"replica-{number}" for number in range(self.replicas)]
+        return {name: made.options(name=name).bind(self.model, self.options) for name in names}
 
 
 class Fleet:
     """What a `Server` asks for answers, instead of an `EngineThread`: replicas, and a router in front of them.
 
-    options: of each engine; limit: how many answers may be open at a time, in all
+    handles, shape: of the replicas, by their names, and what `Replica.shape` says
+    end: takes the replicas down; None: who started them does
     """
 
-    def __init__(self, model: str, num_replicas: int, limit: int, options: dict[str, Any], num_gpus: float = 0) -> None:
-        self.limit, self.num_open = limit, 0
-        self.tokenizer = Tokenizer(find_folder(model))
-        ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
-        made = serve.deployment(Replica).options(
-            ray_actor_options={"num_cpus": 0, "num_gpus": num_gpus}, max_ongoing_requests=limit, health_check_period_s=2
-        )
-        names = [f"replica-{number}" for number in range(num_replicas)]
-        self._handles = {
-            name: serve.run(made.options(name=name).bind(model, options), name=name, route_prefix=None)
-            for name in names
-        }
-        num_pages, page_size, self.max_model_len = self._handles[names[0]].shape.remote().result()
+    def __init__(
+        self,
+        plan: Plan,
+        handles: Mapping[str, serve.handle.DeploymentHandle],
+        shape: tuple[int, int, int],
+        end: Callable[[], None] | None = None,
+    ) -> None:
+        self.limit, self.num_open = plan.limit, 0
+        self.tokenizer = Tokenizer(find_folder(plan.model))
+        self._handles, self._end = handles, end
+        num_pages, page_size, self.max_model_len = shape
         self.router = Router(page_size, num_pages)
-        for name in names:
+        for name in handles:
             self.router.add(name)
         self._returning: set[asyncio.Task] = set()
 
@@ -94,8 +136,8 @@ class Fleet:
         for task in self._returning:
             task.cancel()
         self.router.replicas.clear()
-        await asyncio.to_thread(serve.shutdown)
-        await asyncio.to_thread(ray.shutdown)
+        if self._end is not None:
+            await asyncio.to_thread(self._end)
 
     @property
     def is_alive(self) -> bool:
@@ -184,3 +226,70 @@ class Fleet:
             with suppress(*DIED):
                 await self._handles[name].stats.remote()
                 return self.router.add(name)
+
+
+# --- who starts a fleet -------------------------------------------------------------------------------------
+
+
+def start(plan: Plan) -> Fleet:
+    """A fleet whose front is this process. Its replicas run here, or on the cluster at RAY_ADDRESS, and end with it.
+
+    ConnectionError: there is no such cluster, or it lets nobody in without its token.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        ray.init(
+            address or "local", include_dashboard=None if address else False, log_to_driver=False, logging_level="error"
+        )
+    except (ConnectionError, AuthenticationError) as error:
+        token = "its token is missing here (RAY_AUTH_TOKEN, or a copy of ~/.ray/auth_token from where it was started)"
+        raise ConnectionError(f"RAY_ADDRESS={address}: no cluster answers there, or {token}") from error
+    if not address:
+        serve.start(proxy_location="Disabled")  # HTTP is ours; on a cluster others may have theirs
+    own = secrets.token_hex(4)  # others may have a fleet on the same cluster
+    names = {name: f"yaie-{own}-{name}" for name in plan.deployments()}
+
+    def end() -> None:
+        for name in names.values():
+            serve.delete(name)
+        if not address:
+            serve.shutdown()
+        ray.shutdown()
+
+    try:
+        made = plan.deployments().items()
+        handles = {name: serve.run(each, name=names[name], route_prefix=None) for name, each in made}
+        return Fleet(plan, handles, handles["replica-0"].shape.remote().result(), end)
+    except BaseException:
+        end()
+        raise
+
+
+class Front:
+    """The server of a fleet as a deployment of its own."""
+
+    async def __init__(self, plan: Plan, handles: Mapping[str, serve.handle.DeploymentHandle]) -> None:
+        key = os.environ.get(KEY_VARIABLE)
+        checks.require(bool(key), f"a cluster can be reached from outside: {KEY_VARIABLE} must be set where it runs")
+        self.server = Server(Fleet(plan, handles, await handles["replica-0"].shape.remote()), plan.model, key)
+
+    async def __call__(self, request: Request) -> Response:
+        return _Answer(self.server.app)
+
+
+class _Answer(Response):
+    """What an app answers, once it is asked to send it."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+def application(args: dict[str, Any]) -> serve.Application:
+    """What `import_path` of a configuration file names; `args` are the fields of `Plan`. TypeError: there is no such
+    field."""
+    plan = Plan(**args)
+    front = serve.deployment(Front).options(name="front", max_ongoing_requests=plan.limit + 64)
+    return front.bind(plan, plan.deployments())
