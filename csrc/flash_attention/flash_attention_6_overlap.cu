@@ -1,8 +1,9 @@
 // Rung 6 of flash attention, for Hopper: two consumers in turn, and softmax beside the products. fp16 and bf16.
 //
 // What changed:
-// - Two consumer warpgroups share the tiles of keys and values, 64 rows each. They take turns (ping-pong): while the
-//   tensor cores work for one, the other has its softmax to do. Two named barriers say whose turn it is.
+// - Two consumer warpgroups (three with head_dim 64, whose products are short) share the tiles of keys and values, 64 rows
+//   each. They take turns (ping-pong): while the tensor cores work for one, the others have their softmax to do. A named
+//   barrier for each says when it is its turn.
 // - Within a warpgroup, too: the scores of a tile and the product of the weights before with their values are started
 //   together, and the softmax of this tile is computed while the second is still at work. So values are needed one tile
 //   later than keys, and come so in the ring.
@@ -16,7 +17,9 @@
 // What it should gain: this is the plan of FlashAttention-3, which reached 654 TFLOP/s on an H100 (4 x 4096 tokens, 32
 // heads on 8 of 128, causal, bf16), where rung 4 reached 345. The aim is to be as fast.
 //
-// What it did gain: it has not run on a card yet, and its speed is not known.
+// What it did gain (one H100 80GB, 2026-11-28): 591 to 630 TFLOP/s in that case, where FlashAttention-3 reached 597 to 633
+// and cuDNN 605 in the same run; 93 to 99% of the faster of the two in six cases (yaie/bench/results/LEDGER.md), and more
+// than FlashAttention-3 over pages of 16.
 //
 // Arguments as problem.cuh says (flash_attention_6_paged: see there); head_dim 64 or 128, all pointers 16-byte aligned,
 // scale above 0. counter: one int, whatever it is. total_q, total_k: the rows of query and of key.
@@ -24,20 +27,29 @@
 
 #include "hopper.cuh"
 
-constexpr int ROWS = 128, SLOTS = 4, CONSUMERS = 2, PRODUCER_WARPS = WARPGROUP / 32;
-constexpr int THREADS = WARPGROUP * (1 + CONSUMERS);
-constexpr int PRODUCER_REGISTERS = 56, CONSUMER_REGISTERS = 224;  // of a thread; in all not more than the kernel's cap
+constexpr int KEYS = 128, SLOTS = 4, QUERY_SLOTS = 2, PRODUCER_WARPS = WARPGROUP / 32;
+template <int HEAD_DIM>
+constexpr int CONSUMERS = HEAD_DIM == 64 ? 3 : 2;
+template <int HEAD_DIM>
+constexpr int ROWS = 64 * CONSUMERS<HEAD_DIM>;
+template <int HEAD_DIM>
+constexpr int THREADS = WARPGROUP * (1 + CONSUMERS<HEAD_DIM>);
+// Of a thread; in all not more than the kernel's cap, which is 65,536 / THREADS for each.
+template <int HEAD_DIM>
+constexpr int PRODUCER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 56 : 32;
+template <int HEAD_DIM>
+constexpr int CONSUMER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 224 : 160;
 constexpr int PRODUCER_BARRIER = 1, TURN_BARRIER = 2;             // named; the latter for each consumer
 constexpr int SMALLEST_BOX = 16;                                  // keys of a page that TMA is to copy
 constexpr int64_t L2_BYTES = 32 << 20;                            // of the cache, that keys and values may fill
 
-template <int HEAD_DIM, int KEYS>
+template <int HEAD_DIM>
 struct Shared {
-    char queries[TILE_BYTES<ROWS, HEAD_DIM>];
+    char queries[QUERY_SLOTS][TILE_BYTES<ROWS<HEAD_DIM>, HEAD_DIM>];
     char slots[SLOTS * TILE_BYTES<KEYS, HEAD_DIM>];
     Ring<SLOTS> ring;
-    Ring<1> queries_ring;
-    Queries next;  // what lies in `queries`, and whom it is of
+    Ring<QUERY_SLOTS> queries_ring;
+    Queries next[QUERY_SLOTS];  // what lies in `queries`, and whom it is of
 };
 
 // How the work is cut into items: parts of the queries of a pair of a head and a sequence (over pages: of a head of
@@ -49,8 +61,9 @@ struct Schedule {
 };
 
 // The queries of a part of tile number `tile`.
-__device__ __forceinline__ Queries queries_over_pages(const Problem& problem, const Pages& pages, int tile_number,
-                                                      int kv_head, int part, int pack) {
+template <int ROWS>
+__device__ __forceinline__ Queries queries_over_pages(const Pages& pages, int tile_number, int kv_head, int part,
+                                                      int pack) {
     const int4 tile = pages.tiles[tile_number];
     const int tokens = ROWS / pack, first = part * tokens;
     Queries queries;
@@ -66,7 +79,7 @@ __device__ __forceinline__ Queries queries_over_pages(const Problem& problem, co
 }
 
 // The next item that has rows; without rows when there is none. By one thread of the block.
-template <bool PAGED>
+template <int ROWS, bool PAGED>
 __device__ __forceinline__ Queries take_next(const Problem& problem, const Pages& pages, const Schedule& schedule) {
     const int heads = PAGED ? problem.num_kv_heads : problem.num_heads;
     for (;;) {
@@ -78,9 +91,9 @@ __device__ __forceinline__ Queries take_next(const Problem& problem, const Pages
         const int width = min(schedule.section, schedule.pairs - first_pair);  // the last section may be narrower
         const int rest = item - first_pair * schedule.parts;
         const int part = schedule.parts - 1 - rest / width, pair = first_pair + rest % width;
-        const Queries queries = PAGED ? queries_over_pages(problem, pages, pair / heads, pair % heads, part,
-                                                           schedule.pack)
-                                      : queries_of<ROWS>(problem, pair / heads, pair % heads, part);
+        const int outer = pair / heads, head = pair % heads;
+        const Queries queries = PAGED ? queries_over_pages<ROWS>(pages, outer, head, part, schedule.pack)
+                                      : queries_of<ROWS>(problem, outer, head, part);
         if (queries.num_rows > 0) {
             return queries;
         }
@@ -88,22 +101,23 @@ __device__ __forceinline__ Queries take_next(const Problem& problem, const Pages
 }
 
 // Publish the next queries and copy them, as use n of their ring. All threads of the producer call it.
-template <int HEAD_DIM, int KEYS>
-__device__ __forceinline__ Queries load_queries(Shared<HEAD_DIM, KEYS>& shared, const CUtensorMap& map,
+template <int HEAD_DIM>
+__device__ __forceinline__ Queries load_queries(Shared<HEAD_DIM>& shared, const CUtensorMap& map,
                                                 const Queries& next, unsigned n, int pack) {
-    constexpr int PARTS = HEAD_DIM / PART;
+    constexpr int PARTS = HEAD_DIM / PART, rows = ROWS<HEAD_DIM>;
+    const int slot = n % QUERY_SLOTS;
     shared.queries_ring.wait_empty(n);
     if (threadIdx.x == 0) {
-        shared.next = next;
+        shared.next[slot] = next;
     }
     yaie::named_barrier_sync(PRODUCER_BARRIER, WARPGROUP);
-    const Queries queries = shared.next;
+    const Queries queries = shared.next[slot];
     __syncwarp();
-    uint64_t* full = &shared.queries_ring.full[0];
+    uint64_t* full = &shared.queries_ring.full[slot];
     if (threadIdx.x == 0 && queries.num_rows > 0) {
-        yaie::mbarrier_arrive_expect_tx(full, PARTS * (ROWS / pack * pack) * PART_BYTES);
+        yaie::mbarrier_arrive_expect_tx(full, PARTS * (rows / pack * pack) * PART_BYTES);
         for (int part = 0; part < PARTS; ++part) {
-            yaie::tma_load(shared.queries + part * (ROWS * PART_BYTES), &map, full, 0, 0, queries.first_q,
+            yaie::tma_load(shared.queries[slot] + part * (rows * PART_BYTES), &map, full, 0, 0, queries.first_q,
                            queries.head * PARTS + part);
         }
     } else if (threadIdx.x % 32 == 0) {
@@ -113,51 +127,61 @@ __device__ __forceinline__ Queries load_queries(Shared<HEAD_DIM, KEYS>& shared, 
 }
 
 // Copy queries, and what they attend to: keys one tile ahead of values.
-template <typename T, int HEAD_DIM, int KEYS, bool PAGED>
-__device__ __forceinline__ void produce(Shared<HEAD_DIM, KEYS>& shared, const CUtensorMap& query_map,
+template <typename T, int HEAD_DIM, bool PAGED>
+__device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensorMap& query_map,
                                         const CUtensorMap& key_map, const CUtensorMap& value_map, const T* key,
                                         const T* value, const Problem& problem, const Pages& pages,
                                         const Schedule& schedule) {
     Producer<T, HEAD_DIM, KEYS, PRODUCER_WARPS, SLOTS, PAGED> producer = {
-        &shared.ring, shared.slots, pages, schedule.box_keys, problem.num_kv_heads * HEAD_DIM,
+        &shared.ring, shared.slots, pages, schedule.box_keys,
+        schedule.box_keys > 0 ? KEYS / schedule.box_keys : 0, problem.num_kv_heads * HEAD_DIM,
         static_cast<int>(threadIdx.x / 32)};
     for (unsigned n = 0;; ++n) {
-        const Queries next = threadIdx.x == 0 ? take_next<PAGED>(problem, pages, schedule) : Queries{};
+        const Queries next =
+            threadIdx.x == 0 ? take_next<ROWS<HEAD_DIM>, PAGED>(problem, pages, schedule) : Queries{};
         const Queries queries = load_queries(shared, query_map, next, n, schedule.pack);
         if (queries.num_rows == 0) {
             return;
         }
         const int num_tiles = queries.template num_tiles<KEYS>(schedule.pack);
+        int row = producer.find(queries, (num_tiles - 1) * KEYS), row_before = 0;
         for (int tile = num_tiles - 1; tile >= -1; --tile) {
+            // Looked for one tile ahead: to look into a block table takes as long as to copy.
+            const int next_row = tile > 0 ? producer.find(queries, (tile - 1) * KEYS) : 0;
             if (tile >= 0) {
-                producer.load(queries, tile * KEYS, &key_map, key);
+                producer.load(queries, tile * KEYS, row, &key_map, key);
             }
             if (tile + 1 < num_tiles) {
-                producer.load(queries, (tile + 1) * KEYS, &value_map, value);
+                producer.load(queries, (tile + 1) * KEYS, row_before, &value_map, value);
             }
+            row_before = row;
+            row = next_row;
         }
-        producer.settle(0);
     }
 }
 
-// Take over from the tile before: scale what was added up so far to the new maximum, and pack the new weights, which
-// stand in scores. Until the last product is over its weights are being read and its sums written: only then.
+// Take over from the tile before: scale what was added up so far to the new maxima, turn the rest of the scores into
+// weights, of which a quarter are already, and pack them. Until the last product is over its weights are being read and
+// its sums written: only then. It ends before the softmax does, so that what has to wait for it is computed beside the
+// powers, which keep their unit busy for long.
 template <typename T, int COLUMNS, int N>
-__device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&weights)[N / 8][4],
-                                          const float (&scores)[N], const float (&factors)[2]) {
+__device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&weights)[N / 8][4], float (&scores)[N],
+                                          Softmax& softmax) {
     yaie::wgmma_wait<0>();
     yaie::wgmma_keep(sums);
-    rescale(sums, factors);
+    rescale(sums, softmax.factors);
+    weigh<N / 4, N>(scores, softmax);
     pack_weights<T>(scores, weights);
 }
 
 // A consumer: what it computes with, and where it is.
-template <typename T, int HEAD_DIM, int KEYS, bool PAGED>
+template <typename T, int HEAD_DIM, bool PAGED>
 struct Consumer {
-    static constexpr int BYTES = TILE_BYTES<KEYS, HEAD_DIM>;
+    static constexpr int BYTES = TILE_BYTES<KEYS, HEAD_DIM>, rows = ROWS<HEAD_DIM>, number_of_all = CONSUMERS<HEAD_DIM>;
 
-    Shared<HEAD_DIM, KEYS>& shared;
-    int number;  // of the consumer: its rows are 64 * number and those behind it
+    Shared<HEAD_DIM>& shared;
+    int number;        // of the consumer: its rows are 64 * number and those behind it
+    bool small_pages;  // TMA copies no tile
     float scale_log2, inverse_pack;
     unsigned n = 0;  // uses of the ring that are over
 
@@ -165,9 +189,19 @@ struct Consumer {
     __device__ int token_of(int row) const { return PAGED ? static_cast<int>((row + 0.5f) * inverse_pack) : row; }
     __device__ const char* slot(unsigned use) const { return shared.slots + use % SLOTS * BYTES; }
 
-    // The tensor cores are this consumer's until pass_turn. Each has as many turns as the other.
-    __device__ void wait_turn() { yaie::named_barrier_sync(TURN_BARRIER + number, CONSUMERS * WARPGROUP); }
-    __device__ void pass_turn() { yaie::named_barrier_arrive(TURN_BARRIER + 1 - number, CONSUMERS * WARPGROUP); }
+    // The tensor cores are this consumer's until pass_turn. Each has as many turns as the others.
+    __device__ void wait_turn() { yaie::named_barrier_sync(TURN_BARRIER + number, 2 * WARPGROUP); }
+    __device__ void pass_turn() {
+        yaie::named_barrier_arrive(TURN_BARRIER + (number + 1) % number_of_all, 2 * WARPGROUP);
+    }
+
+    // After a wait for tiles that threads have copied: now wgmma may read them. Not while products are in flight, for it
+    // would wait until they are over.
+    __device__ void fence(bool by_threads) {
+        if (by_threads) {
+            yaie::fence_proxy_async();
+        }
+    }
 
     __device__ void release(unsigned use) {
         if (threadIdx.x % WARPGROUP == 0) {
@@ -175,54 +209,63 @@ struct Consumer {
         }
     }
 
-    // Turn the scores of tile number `tile` into weights.
-    __device__ void soften(float (&scores)[KEYS / 2], const Queries& queries, int tile, RunningRows& running,
-                           float (&factors)[2]) {
+    // Set the scores of keys that a row does not see, of tile number `tile`, to -inf.
+    __device__ void mask(float (&scores)[KEYS / 2], const Queries& queries, int tile) {
         const int first = 64 * number, first_key = tile * KEYS;
         if (first_key + KEYS > queries.visible_keys(token_of(first))) {
             mask_scores(scores, {queries.visible_keys(token_of(first + own_row(0))) - first_key,
                                  queries.visible_keys(token_of(first + own_row(1))) - first_key});
         }
-        take_scores(scores, running, scale_log2, factors);
     }
 
     // Start the scores of the tile of keys in use n, which has been waited for, and the product of the last weights
-    // with the values in use n + 1.
+    // with the values in use n + 1, of the tile before.
     __device__ void start_both(float (&scores)[KEYS / 2], float (&sums)[HEAD_DIM / 2],
-                               const uint32_t (&weights)[KEYS / 16][4]) {
-        wait_turn();
-        start_scores<T, HEAD_DIM, ROWS, KEYS>(scores, shared.queries, 64 * number, slot(n));
+                               const uint32_t (&weights)[KEYS / 16][4], const char* query_tile, bool by_threads) {
         shared.ring.wait_full(n + 1);
+        fence(by_threads);
+        wait_turn();
+        start_scores<T, HEAD_DIM, rows, KEYS>(scores, query_tile, 64 * number, slot(n));
         start_sums<T, HEAD_DIM, KEYS>(sums, weights, slot(n + 1));
         pass_turn();
     }
 
-    // Add up the values of all tiles of keys, from the last to the first.
-    __device__ void attend(const Queries& queries, int num_tiles, float (&sums)[HEAD_DIM / 2], RunningRows& running) {
-        float scores[KEYS / 2], factors[2];
+    // Add up the values of all tiles of keys, from the last to the first. tile: of the queries.
+    __device__ void attend(const Queries& queries, const char* query_tile, int num_tiles, float (&sums)[HEAD_DIM / 2],
+                           RunningRows& running) {
+        float scores[KEYS / 2];
+        Softmax softmax = {scale_log2};
         uint32_t weights[KEYS / 16][4];
+        bool by_threads = small_pages || num_tiles * KEYS > queries.kv_len;  // and not by TMA
         shared.ring.wait_full(n);
-        start_scores<T, HEAD_DIM, ROWS, KEYS>(scores, shared.queries, 64 * number, slot(n));
+        fence(by_threads);
+        start_scores<T, HEAD_DIM, rows, KEYS>(scores, query_tile, 64 * number, slot(n));
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(scores);
         release(n);
         ++n;
-        soften(scores, queries, num_tiles - 1, running, factors);
+        mask(scores, queries, num_tiles - 1);
+        take_scores(scores, running, softmax);
         pack_weights<T>(scores, weights);
         shared.ring.wait_full(n);
 #pragma unroll 1
         for (int tile = num_tiles - 2; tile >= 0; --tile, n += 2) {
-            start_both(scores, sums, weights);
+            start_both(scores, sums, weights, query_tile, by_threads);
             yaie::wgmma_wait<1>();
             yaie::wgmma_keep(scores);
             release(n);
-            soften(scores, queries, tile, running, factors);
+            mask(scores, queries, tile);
+            take_maxima(scores, running, softmax);
+            weigh<0, KEYS / 8>(scores, softmax);
             // What comes next, keys or the last values. To wait for it here also keeps the compiler, which moves
             // nothing across a loop, from computing the softmax behind the wait for the product beside it.
             shared.ring.wait_full(n + 2);
-            take_over<T>(sums, weights, scores, factors);
+            take_over<T>(sums, weights, scores, softmax);
             release(n + 1);
+            take_sums(running, softmax);
+            by_threads = small_pages;
         }
+        fence(by_threads);
         start_sums<T, HEAD_DIM, KEYS>(sums, weights, slot(n));
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(sums);
@@ -245,86 +288,93 @@ struct Consumer {
 };
 
 // Attend with one tile of queries after the other, as they come.
-template <typename T, int HEAD_DIM, int KEYS, bool PAGED>
-__device__ __forceinline__ void consume(Shared<HEAD_DIM, KEYS>& shared, T* out, const Problem& problem, int pack) {
+template <typename T, int HEAD_DIM, bool PAGED>
+__device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, T* out, const Problem& problem,
+                                        const Schedule& schedule) {
+    const int pack = PAGED ? schedule.pack : 1;
     // By a shuffle, from which the compiler sees that all lanes have the same: descriptors are for a whole warp.
     const int number = __shfl_sync(FULL_WARP, threadIdx.x / WARPGROUP - 1, 0);
-    Consumer<T, HEAD_DIM, KEYS, PAGED> consumer = {shared, number, problem.scale * LOG2_E, 1.0f / pack};
-    if (consumer.number == 1) {
-        consumer.pass_turn();  // the other begins
+    Consumer<T, HEAD_DIM, PAGED> consumer = {shared, number, PAGED && schedule.box_keys == 0, problem.scale * LOG2_E,
+                                               1.0f / pack};
+    if (number == CONSUMERS<HEAD_DIM> - 1) {
+        consumer.pass_turn();  // the first begins
     }
     for (unsigned n = 0;; ++n) {
         shared.queries_ring.wait_full(n);
-        const Queries queries = shared.next;
+        const Queries queries = shared.next[n % QUERY_SLOTS];
         if (queries.num_rows == 0) {
             break;
         }
         float sums[HEAD_DIM / 2] = {};
         RunningRows running;
-        const int num_tiles = queries.template num_tiles<KEYS>(PAGED ? pack : 1);
+        const int num_tiles = queries.template num_tiles<KEYS>(pack);
         if (num_tiles > 0) {
-            consumer.attend(queries, num_tiles, sums, running);
+            consumer.attend(queries, shared.queries[n % QUERY_SLOTS], num_tiles, sums, running);
         }
         __syncwarp();
         if (threadIdx.x % 32 == 0) {
             shared.queries_ring.release(n);
         }
-        consumer.write(sums, running, queries, out, problem.num_heads, PAGED ? pack : 1);
+        consumer.write(sums, running, queries, out, problem.num_heads, pack);
     }
-    if (consumer.number == 0) {
-        consumer.wait_turn();  // what the other has passed last: no barrier is left half full
+    if (number == 0) {
+        consumer.wait_turn();  // what the last has passed at the end: no barrier is left half full
     }
 }
 
-template <typename T, int HEAD_DIM, int KEYS, bool PAGED>
-__global__ void __launch_bounds__(THREADS, 1)
+template <typename T, int HEAD_DIM, bool PAGED>
+__global__ void __launch_bounds__(THREADS<HEAD_DIM>, 1)
     overlap_kernel(const __grid_constant__ CUtensorMap query_map, const __grid_constant__ CUtensorMap key_map,
                    const __grid_constant__ CUtensorMap value_map, const T* key, const T* value, T* out,
                    Problem problem, Pages pages, Schedule schedule) {
     extern __shared__ __align__(1024) char memory[];
-    Shared<HEAD_DIM, KEYS>& shared = *reinterpret_cast<Shared<HEAD_DIM, KEYS>*>(memory);
+    Shared<HEAD_DIM>& shared = *reinterpret_cast<Shared<HEAD_DIM>*>(memory);
     if (threadIdx.x == 0) {
         for (const CUtensorMap* map : {&query_map, &key_map, &value_map}) {
             yaie::tma_prefetch_map(map);
         }
-        shared.ring.init(PRODUCER_WARPS, CONSUMERS);
-        shared.queries_ring.init(PRODUCER_WARPS, CONSUMERS * WARPGROUP / 32);
+        shared.ring.init(PRODUCER_WARPS, CONSUMERS<HEAD_DIM>);
+        shared.queries_ring.init(PRODUCER_WARPS, CONSUMERS<HEAD_DIM> * WARPGROUP / 32);
         yaie::fence_mbarrier_init();
     }
     if (PAGED) {  // rows that no copy fills, where pack does not divide ROWS
-        const int filled = ROWS / schedule.pack * schedule.pack, chunks = HEAD_DIM / 8;
-        for (int i = threadIdx.x; i < (ROWS - filled) * chunks; i += THREADS) {
-            *reinterpret_cast<uint4*>(shared.queries + place<ROWS>(filled + i / chunks, i % chunks)) = uint4{};
+        constexpr int rows = ROWS<HEAD_DIM>, chunks = HEAD_DIM / 8;
+        const int filled = rows / schedule.pack * schedule.pack;
+        for (int i = threadIdx.x; i < (rows - filled) * chunks; i += THREADS<HEAD_DIM>) {
+            for (char* tile : shared.queries) {
+                *reinterpret_cast<uint4*>(tile + place<rows>(filled + i / chunks, i % chunks)) = uint4{};
+            }
         }
         yaie::fence_proxy_async();
     }
     __syncthreads();
     if (threadIdx.x < WARPGROUP) {
-        yaie::setmaxnreg_dec<PRODUCER_REGISTERS>();
-        produce<T, HEAD_DIM, KEYS, PAGED>(shared, query_map, key_map, value_map, key, value, problem, pages, schedule);
+        yaie::setmaxnreg_dec<PRODUCER_REGISTERS<HEAD_DIM>>();
+        produce<T, HEAD_DIM, PAGED>(shared, query_map, key_map, value_map, key, value, problem, pages, schedule);
     } else {
-        yaie::setmaxnreg_inc<CONSUMER_REGISTERS>();
-        consume<T, HEAD_DIM, KEYS, PAGED>(shared, out, problem, schedule.pack);
+        yaie::setmaxnreg_inc<CONSUMER_REGISTERS<HEAD_DIM>>();
+        consume<T, HEAD_DIM, PAGED>(shared, out, problem, schedule);
     }
 }
 
 // The maps, the counter, and a thread block for each multiprocessor that has work.
-template <typename T, int HEAD_DIM, int KEYS, bool PAGED>
+template <typename T, int HEAD_DIM, bool PAGED>
 static int launch(const void* query, const void* key, const void* value, void* out, int64_t total_q, int64_t total_k,
-                  const Problem& problem, const Pages& pages, const Schedule& schedule, cudaStream_t stream) {
-    constexpr int BYTES = sizeof(Shared<HEAD_DIM, KEYS>), PARTS = HEAD_DIM / PART;
+                  const Problem& problem, const Pages& pages, Schedule schedule, int longest, cudaStream_t stream) {
+    constexpr int BYTES = sizeof(Shared<HEAD_DIM>), PARTS = HEAD_DIM / PART;
     const int num_heads = problem.num_heads, num_kv_heads = problem.num_kv_heads, box = schedule.box_keys;
-    const uint32_t pack = schedule.pack;
+    const uint32_t pack = schedule.pack, tokens = ROWS<HEAD_DIM> / pack;
+    schedule.parts = (longest + tokens - 1) / tokens;
     const uint64_t heads = num_heads, head_bytes = HEAD_DIM * 2;
     CUtensorMap query_map, key_map, value_map;
     // A row of a part; the heads of a tile; tokens; the parts of all heads.
     cudaError_t error = yaie::tensor_map(&query_map, static_cast<const T*>(query),
                                          {PART, pack, static_cast<uint64_t>(total_q), heads * PARTS},
-                                         {head_bytes, heads * head_bytes, PART_BYTES}, {PART, pack, ROWS / pack, 1},
+                                         {head_bytes, heads * head_bytes, PART_BYTES}, {PART, pack, tokens, 1},
                                          CU_TENSOR_MAP_SWIZZLE_128B);
     error = error ? error : map_of_rows<T>(&key_map, key, total_k, num_kv_heads, HEAD_DIM, box > 0 ? box : 1);
     error = error ? error : map_of_rows<T>(&value_map, value, total_k, num_kv_heads, HEAD_DIM, box > 0 ? box : 1);
-    error = error ? error : allow_shared_memory(overlap_kernel<T, HEAD_DIM, KEYS, PAGED>, BYTES);
+    error = error ? error : allow_shared_memory(overlap_kernel<T, HEAD_DIM, PAGED>, BYTES);
     error = error ? error : cudaMemsetAsync(schedule.counter, 0, sizeof(int), stream);
     int device = 0, processors = 0;
     error = error ? error : cudaGetDevice(&device);
@@ -333,7 +383,8 @@ static int launch(const void* query, const void* key, const void* value, void* o
         return error;
     }
     const int items = schedule.parts * schedule.pairs;
-    overlap_kernel<T, HEAD_DIM, KEYS, PAGED><<<items < processors ? items : processors, THREADS, BYTES, stream>>>(
+    const int blocks = items < processors ? items : processors;
+    overlap_kernel<T, HEAD_DIM, PAGED><<<blocks, THREADS<HEAD_DIM>, BYTES, stream>>>(
         query_map, key_map, value_map, static_cast<const T*>(key), static_cast<const T*>(value), static_cast<T*>(out),
         problem, pages, schedule);
     return cudaGetLastError();
@@ -347,7 +398,7 @@ extern "C" int flash_attention_6_overlap(const void* query, const void* key, con
     if (num_seqs == 0 || max_q_len == 0) {
         return cudaSuccess;
     }
-    Schedule schedule = {counter, (max_q_len + ROWS - 1) / ROWS, num_heads * num_seqs, 1, 0, 1};
+    Schedule schedule = {counter, 0, num_heads * num_seqs, 1, KEYS, 1};
     if (causal) {  // of a head of keys and values, a sequence has so many bytes
         const int64_t bytes = 4 * static_cast<int64_t>(total_k) / num_seqs * head_dim + 1;
         const int64_t fit = (L2_BYTES / bytes + 1) * (num_heads / num_kv_heads);
@@ -355,13 +406,8 @@ extern "C" int flash_attention_6_overlap(const void* query, const void* key, con
     }
     return dispatch_hopper(problem, dtype, [&](auto* type, auto size) -> int {
         using T = std::remove_pointer_t<decltype(type)>;
-        auto with = [&](auto keys) {
-            schedule.box_keys = keys();
-            return launch<T, size(), keys(), false>(query, key, value, out, total_q, total_k, problem, Pages{},
-                                                    schedule, stream);
-        };
-        // Without a mask no tile is computed in vain, so it may be as wide as registers allow.
-        return causal ? with(std::integral_constant<int, 128>()) : with(std::integral_constant<int, 176>());
+        return launch<T, size(), false>(query, key, value, out, total_q, total_k, problem, Pages{}, schedule, max_q_len,
+                                        stream);
     });
 }
 
@@ -375,21 +421,19 @@ extern "C" int flash_attention_6_paged(const void* query, const void* key_cache,
                                        int dtype, cudaStream_t stream) {
     const Problem problem = {nullptr, nullptr, num_heads, num_kv_heads, head_dim, scale, true};
     const Pages pages = {block_tables, tiles, block_size, max_blocks};
-    constexpr int KEYS = 128;
     const int pack = num_heads / num_kv_heads;
     if (num_tiles == 0 || tile_tokens == 0) {
         return cudaSuccess;
     }
-    if (pack > ROWS) {
+    if (pack > 128) {
         return cudaErrorInvalidValue;
     }
-    const int tokens = ROWS / pack, parts = (tile_tokens + tokens - 1) / tokens;
     const int divisor = std::gcd(block_size, KEYS);
-    const Schedule schedule = {counter, parts, num_kv_heads * num_tiles, 1, divisor < SMALLEST_BOX ? 0 : divisor, pack};
+    const Schedule schedule = {counter, 0, num_kv_heads * num_tiles, 1, divisor < SMALLEST_BOX ? 0 : divisor, pack};
     return dispatch_hopper(problem, dtype, [&](auto* type, auto size) -> int {
         using T = std::remove_pointer_t<decltype(type)>;
-        return launch<T, size(), KEYS, true>(query, key_cache, value_cache, out, num_tokens,
+        return launch<T, size(), true>(query, key_cache, value_cache, out, num_tokens,
                                              static_cast<int64_t>(num_blocks) * block_size, problem, pages, schedule,
-                                             stream);
+                                             tile_tokens, stream);
     });
 }

@@ -145,72 +145,64 @@ struct Producer {
     Ring<SLOTS>* ring;
     char* slots;
     Pages pages;
-    int box_keys;  // of a TMA load: KEYS without pages; with pages what divides both; 0: pages too small
+    int box_keys, boxes;  // over pages: keys of a page that TMA copies at once, and how many of them are a tile; 0, 0: none
     int key_stride;
     int warp;
     unsigned uses = 0;
-    int pending = -1;  // the use whose cp.async are in flight
 
-    // Of a key of the sequence: its row in `key`, or its slot (token) in the cache.
-    __device__ int64_t row_of(const Queries& queries, int key) const {
-        if (!PAGED) {
-            return queries.first_k + key;
-        }
-        const unsigned size = pages.block_size, page = key / size;
-        return static_cast<int64_t>(queries.block_table[page]) * size + (key - page * size);
+    __device__ bool by_tma(const Queries& queries, int first) const {
+        return (!PAGED || boxes > 0) && first + KEYS <= queries.kv_len;
     }
 
-    // The tile of keys (or values) that begins with key `first` into the next slot.
-    __device__ void load(const Queries& queries, int first, const CUtensorMap* map, const T* rows) {
+    // Over pages: the slot in the cache of what this lane will copy, a box or one key of 32, of the tile that begins with
+    // key `first`.
+    __device__ int find(const Queries& queries, int first) const {
+        const int lane = threadIdx.x % 32;
+        const int key = first + (by_tma(queries, first) ? box_of(lane) / PARTS * box_keys : 32 * warp + lane);
+        if (!PAGED || key >= queries.kv_len) {
+            return 0;
+        }
+        const unsigned size = pages.block_size, page = key / size;
+        return queries.block_table[page] * size + (key - page * size);
+    }
+
+    // A box has keys that lie one after the other, and one part of the columns. Each lane of the warps starts one.
+    __device__ int box_of(int lane) const { return lane * WARPS + warp; }
+
+    // The tile of keys (or values) that begins with key `first` into the next slot. row: what `find` found.
+    __device__ void load(const Queries& queries, int first, int row, const CUtensorMap* map, const T* rows) {
         ring->wait_empty(uses);
         char* slot = slots + uses % SLOTS * BYTES;
-        const bool by_tma = box_keys > 0 && first + KEYS <= queries.kv_len;
-        if (by_tma) {
-            start_tma(queries, first, map, slot);
+        if (by_tma(queries, first)) {
+            start_tma(queries, first, row, map, slot);
         } else {
-            start_cp_async(queries, first, rows + queries.kv_head * HEAD_DIM, slot);
+            start_cp_async(queries, first, row, rows + queries.kv_head * HEAD_DIM, slot);
         }
-        settle(by_tma ? 0 : 1);
-        pending = by_tma ? -1 : static_cast<int>(uses);
         ++uses;
     }
 
-    // Report the tile before as full, if it was copied by cp.async. Whoever copied waits until it has landed, and makes
-    // it visible to wgmma; meanwhile the next tile's copies may be in flight, `later` groups of them.
-    __device__ void settle(int later) {
-        if (pending >= 0) {
-            later > 0 ? yaie::cp_async_wait<1>() : yaie::cp_async_wait<0>();
-            yaie::fence_proxy_async();
-            __syncwarp();
-            if (threadIdx.x % 32 == 0) {
-                yaie::mbarrier_arrive(&ring->full[pending % SLOTS]);
-            }
-            pending = -1;
-        }
-    }
-
-    // A box has keys that lie one after the other, and one part of the columns. Each lane of a warp starts one.
-    __device__ void start_tma(const Queries& queries, int first, const CUtensorMap* map, char* slot) {
+    __device__ void start_tma(const Queries& queries, int first, int row, const CUtensorMap* map, char* slot) {
         uint64_t* full = &ring->full[uses % SLOTS];
-        const int lane = threadIdx.x % 32;
+        const int lane = threadIdx.x % 32, box = box_of(lane), num_boxes = PARTS * (PAGED ? boxes : 1);
         if (lane == 0) {
-            warp == 0 ? yaie::mbarrier_arrive_expect_tx(full, BYTES) : yaie::mbarrier_arrive(full);
+            const int own_boxes = (num_boxes - warp + WARPS - 1) / WARPS;
+            yaie::mbarrier_arrive_expect_tx(full, own_boxes * (PAGED ? box_keys : KEYS) * PART_BYTES);
         }
         __syncwarp();
-        if (warp == 0 && lane < PARTS * KEYS / box_keys) {
-            const int part = lane % PARTS, key = lane / PARTS * box_keys;
+        if (box < num_boxes) {
+            const int part = box % PARTS, key = PAGED ? box / PARTS * box_keys : 0;
             yaie::tma_load(slot + part * (KEYS * PART_BYTES) + key * PART_BYTES, map, full, 0,
-                           static_cast<int>(row_of(queries, first + key)), queries.kv_head * PARTS + part);
+                           PAGED ? row : queries.first_k + first + key, queries.kv_head * PARTS + part);
         }
     }
 
-    // 32 rows at a time, each lane looking up where one lies.
-    __device__ void start_cp_async(const Queries& queries, int first, const T* rows, char* slot) {
+    // 32 rows at a time, of which each lane knows where one lies.
+    __device__ void start_cp_async(const Queries& queries, int first, int row, const T* rows, char* slot) {
+        static_assert(!PAGED || KEYS == 32 * WARPS, "`find` looks once");
         const int lane = threadIdx.x % 32, chunk = lane % CHUNKS;
 #pragma unroll 1
         for (int begin = 32 * warp; begin < KEYS; begin += 32 * WARPS) {
-            const int key = first + begin + lane;
-            const int64_t own = key < queries.kv_len ? row_of(queries, key) : 0;
+            const int own = PAGED ? row : queries.first_k + min(first + begin + lane, queries.kv_len - 1);
 #pragma unroll 2
             for (int i = 0; i < 32; i += ROWS_AT_ONCE) {
                 const int row = begin + i + lane / CHUNKS;
@@ -221,7 +213,13 @@ struct Producer {
                 }
             }
         }
-        yaie::cp_async_commit();
+        // Nobody here waits for them: the slot is full when they have landed. Whoever reads it by wgmma fences.
+        uint64_t* full = &ring->full[uses % SLOTS];
+        yaie::mbarrier_expect_cp_async(full);
+        __syncwarp();
+        if (lane == 0) {
+            yaie::mbarrier_arrive(full);
+        }
     }
 };
 
@@ -250,32 +248,61 @@ __device__ __forceinline__ void mask_scores(float (&scores)[N], const int (&ends
     }
 }
 
-// Take a tile of scores into the running maxima and sums, and turn each score into its weight,
-// 2^(scale_log2 * (score - maximum of its row)). factors: what all that was added up before is to be scaled by.
+// Of the thread's two rows, while a tile is taken in. factors: what all that was added up before is to be scaled by.
+struct Softmax {
+    float scale_log2;
+    float shift[2], factors[2];
+    float sum[2][2];  // of this tile, of even and odd columns: four chains, for a sum waits for the sum before it
+};
+
+// Take the scores of a tile into the running maxima.
 template <int N>
-__device__ __forceinline__ void take_scores(float (&scores)[N], RunningRows& running, float scale_log2,
-                                            float (&factors)[2]) {
+__device__ __forceinline__ void take_maxima(const float (&scores)[N], RunningRows& running, Softmax& softmax) {
+    float most[2][2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        float most = running.most[half];
-#pragma unroll
-        for (int i = 2 * half; i < N; i += 4) {
-            most = fmaxf(most, fmaxf(scores[i], scores[i + 1]));
-        }
-        most = fmaxf(most, __shfl_xor_sync(FULL_WARP, most, 1));  // the four lanes that share a row
-        most = fmaxf(most, __shfl_xor_sync(FULL_WARP, most, 2));
-        const float shift = most == -INFINITY ? 0.0f : most * scale_log2;  // no key seen: exp2(-inf) = 0, not NaN
-        factors[half] = yaie::fast_exp2(running.most[half] * scale_log2 - shift);
-        running.most[half] = most;
-        float sum = 0.0f;
-#pragma unroll
-        for (int i = 2 * half; i < N; i += 4) {
-            scores[i] = yaie::fast_exp2(scores[i] * scale_log2 - shift);
-            scores[i + 1] = yaie::fast_exp2(scores[i + 1] * scale_log2 - shift);
-            sum += scores[i] + scores[i + 1];
-        }
-        running.sum[half] = running.sum[half] * factors[half] + sum;
+        most[half][0] = most[half][1] = running.most[half];
     }
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+        most[i / 2 % 2][i % 2] = fmaxf(most[i / 2 % 2][i % 2], scores[i]);
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        float of_row = fmaxf(most[half][0], most[half][1]);
+        of_row = fmaxf(of_row, __shfl_xor_sync(FULL_WARP, of_row, 1));  // the four lanes that share a row
+        of_row = fmaxf(of_row, __shfl_xor_sync(FULL_WARP, of_row, 2));
+        softmax.shift[half] = of_row == -INFINITY ? 0.0f : of_row * softmax.scale_log2;  // no key seen: 0, not NaN
+        softmax.factors[half] = yaie::fast_exp2(running.most[half] * softmax.scale_log2 - softmax.shift[half]);
+        running.most[half] = of_row;
+        softmax.sum[half][0] = softmax.sum[half][1] = 0.0f;
+    }
+}
+
+// Turn the scores from BEGIN to END into weights, 2^(scale_log2 * (score - maximum of its row)).
+template <int BEGIN, int END, int N>
+__device__ __forceinline__ void weigh(float (&scores)[N], Softmax& softmax) {
+#pragma unroll
+    for (int i = BEGIN; i < END; ++i) {
+        scores[i] = yaie::fast_exp2(scores[i] * softmax.scale_log2 - softmax.shift[i / 2 % 2]);
+        softmax.sum[i / 2 % 2][i % 2] += scores[i];
+    }
+}
+
+// Add the sums of a tile, all of whose scores are weights now, to the running ones.
+__device__ __forceinline__ void take_sums(RunningRows& running, const Softmax& softmax) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        running.sum[half] = running.sum[half] * softmax.factors[half] + softmax.sum[half][0] + softmax.sum[half][1];
+    }
+}
+
+// All of it at once.
+template <int N>
+__device__ __forceinline__ void take_scores(float (&scores)[N], RunningRows& running, Softmax& softmax) {
+    take_maxima(scores, running, softmax);
+    weigh<0, N>(scores, softmax);
+    take_sums(running, softmax);
 }
 
 // The weights as the left operand of the product with values: of 16 keys, elements 8 * step to 8 * step + 7, a thread

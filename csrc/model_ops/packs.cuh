@@ -7,6 +7,24 @@ struct alignas(sizeof(T) * N) Pack {
     T at[N];
 };
 
+template <typename T, int N>
+__device__ float sum_of_squares(Pack<T, N> pack) {
+    float sum = 0.0f;
+    for (int e = 0; e < N; ++e) {
+        sum += to_float(pack.at[e]) * to_float(pack.at[e]);
+    }
+    return sum;
+}
+
+template <typename T, int N>
+__device__ Pack<T, N> scaled(Pack<T, N> pack, float scale, Pack<T, N> weight) {
+    for (int e = 0; e < N; ++e) {
+        const T quotient = from_float<T>(to_float(pack.at[e]) * scale);
+        pack.at[e] = from_float<T>(to_float(quotient) * to_float(weight.at[e]));
+    }
+    return pack;
+}
+
 // True where `pointer` may be read 16 bytes at a time.
 static bool on_16_bytes(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 

@@ -72,24 +72,6 @@ __device__ Pack<T, N> added(Pack<T, N> a, Pack<T, N> b) {
     return a;
 }
 
-template <typename T, int N>
-__device__ float sum_of_squares(Pack<T, N> pack) {
-    float sum = 0.0f;
-    for (int e = 0; e < N; ++e) {
-        sum += to_float(pack.at[e]) * to_float(pack.at[e]);
-    }
-    return sum;
-}
-
-template <typename T, int N>
-__device__ Pack<T, N> scaled(Pack<T, N> pack, float scale, Pack<T, N> weight) {
-    for (int e = 0; e < N; ++e) {
-        const T quotient = from_float<T>(to_float(pack.at[e]) * scale);
-        pack.at[e] = from_float<T>(to_float(quotient) * to_float(weight.at[e]));
-    }
-    return pack;
-}
-
 constexpr int MOST_THREADS = 1024, MOST_PACKS = 4;  // in a thread block; of its row that a thread keeps
 
 // Thread block r norms row r, which has `packs` packs, at most MOST_PACKS for each thread. Neighbouring threads have

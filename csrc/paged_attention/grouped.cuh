@@ -7,16 +7,9 @@
 // How keys and values come from memory is the `Loader`'s business: InRegisters here, InSharedMemory in rung 5.
 #pragma once
 #include "layout.cuh"
-#include "problem.cuh"
-#include "softmax.cuh"
+#include "splits.cuh"
 
 #include <cfloat>
-
-// Keys of a split: at least split_tokens, and so many that num_splits splits hold the context.
-template <typename T>
-__device__ __forceinline__ int keys_per_split(const Attention<T>& a, int context_len) {
-    return max(a.split_tokens, (context_len + a.num_splits - 1) / a.num_splits);
-}
 
 // Which rows a warp has, and which keys.
 struct Share {
@@ -147,6 +140,7 @@ struct InRegisters {
     using Head = KvHead<typename L::Element>;
     static constexpr int AHEAD = 1;            // which tile is asked for when one has been worked on
     static constexpr int RESIDENT_BLOCKS = 0;  // on a multiprocessor: as many as the compiler finds room for
+    static constexpr bool MERGES_SPLITS = false;  // the last thread block of a context; else another kernel does
     uint4 value[TILE_PIECES] = {}, key[TILE_PIECES] = {};
 
     // Ask for one of the first AHEAD tiles, if it exists; `offsets` are those of its rows.
@@ -342,17 +336,18 @@ __device__ __forceinline__ void write_part(const L& me, const Running& running, 
     }
 }
 
-// Merge the warps that shared the keys of a row, and write the row, or write it for the merge of the splits.
-template <typename T, int WARP_ROWS, int MOST_ROWS, int STRIDE>
-__device__ __forceinline__ void merge_warps(const Attention<T>& a, const Share& share,
-                                            const float (&part_out)[WARPS][WARP_ROWS][STRIDE],
-                                            const float (&part_lse)[MOST_ROWS][WARPS]) {
+// Merge the warps that shared the keys of a row, and write the row if this block has all its keys (`alone`), else write it
+// for the merge of the splits.
+template <typename L, typename T>
+__device__ __forceinline__ void merge_warps(const Attention<T>& a, const Share& share, bool alone,
+                                            const float (&part_out)[WARPS][ROWS][L::MAX_DIM],
+                                            const float (&part_lse)[ROWS * WARPS][WARPS]) {
     for (int i = threadIdx.x; i < share.num_rows * a.head_dim; i += THREADS) {
         const int row = i / a.head_dim, d = i % a.head_dim;
-        const float* parts = &part_out[row / WARP_ROWS * share.key_warps][row % WARP_ROWS][d];
+        const float* parts = &part_out[row / ROWS * share.key_warps][row % ROWS][d];
         float lse;
-        const float x = merge_parts(part_lse[row], parts, share.key_warps, WARP_ROWS * STRIDE, lse);
-        if (a.num_splits == 1) {
+        const float x = merge_parts(part_lse[row], parts, share.key_warps, ROWS * L::MAX_DIM, lse);
+        if (alone) {
             a.out[share.query_row(row) * a.head_dim + d] = from_float<T>(x);
         } else {
             const int head = share.kv_head * share.group + share.first_row + row;  // a tile that is split has one token
@@ -432,7 +427,15 @@ __global__ void __launch_bounds__(THREADS, Loader::RESIDENT_BLOCKS) grouped_kern
     const int key_warp = me.warp % share.key_warps;
     write_part(me, running, sums, part_out[me.warp], part_lse, share.warp_row + me.my_row, key_warp);
     __syncthreads();
-    merge_warps(a, share, part_out, part_lse);
+    if constexpr (Loader::MERGES_SPLITS) {
+        const int num_splits = splits_of(a, share.tile.w);
+        merge_warps<L>(a, share, num_splits == 1, part_out, part_lse);
+        if (num_splits > 1) {
+            merge_splits_if_last(a, share.tile.y, share.kv_head, num_splits, num_splits);  // one block has all rows
+        }
+    } else {
+        merge_warps<L>(a, share, a.num_splits == 1, part_out, part_lse);
+    }
 }
 
 // ---- launches
@@ -461,4 +464,15 @@ static int launch_grouped(const Attention<T>& a, int tile_tokens) {
     return dispatch_head_dim<sizeof(T) == 4 ? 32 : 64, 128, 256>(a.head_dim, [&](auto size) {
         return launch_kernel<T, InRegisters<Layout<T, size()>>>(a, tile_tokens);
     });
+}
+
+// A decode with several thread blocks for a context, and a second kernel that merges their parts.
+template <typename T>
+static int launch_split_kv(const Attention<T>& a) {
+    const int error = launch_grouped(a, 1);
+    if (error != cudaSuccess || a.num_splits == 1) {
+        return error;
+    }
+    merge_splits_kernel<<<a.num_tiles * a.num_heads, THREADS, 0, a.stream>>>(a);
+    return cudaGetLastError();
 }

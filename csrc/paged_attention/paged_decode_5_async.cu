@@ -3,10 +3,14 @@
 // What changed: a whole tile more is in flight, and a multiprocessor has room for four thread blocks instead of three.
 // For 16-bit types, head_dim up to 128 and groups of up to four heads; else it is rung 4.
 //
+// And there is no second kernel. Of the thread blocks that share a context, the last one to end merges what the others
+// have left in memory; a counter for each sequence and head of keys says which one that is.
+//
 // What it did gain on an H100 (README.md): 3 percent, to 94% of what reading alone reaches.
 //
-// Arguments as for rung 4.
-#include "splits.cuh"
+// Arguments as for rung 4, and
+// counters: [num_seqs, num_kv_heads], 0 before and after a launch, of which no two may run at a time; null for 1 split
+#include "grouped.cuh"
 #include "yaie_ptx.cuh"
 
 constexpr int STAGES = 2;  // tiles of a warp in shared memory: one is worked on, one is in flight
@@ -35,6 +39,7 @@ struct InSharedMemory {
     using Head = KvHead<typename L::Element>;
     static constexpr int AHEAD = STAGES;
     static constexpr int RESIDENT_BLOCKS = 4;
+    static constexpr bool MERGES_SPLITS = true;
     static constexpr int STAGE = 2 * TILE_PIECES * 32;  // pieces of a warp's tile, keys before values: [piece][lane]
     uint4* mine;                                        // this lane's, the next one 32 further
 
@@ -78,13 +83,14 @@ static int launch_async(const Attention<T>& a) {
             });
         }
     }
-    return launch_grouped(a, 1);
+    return launch_split_kv(a);
 }
 
 extern "C" int paged_decode_5_async(const void* query, const void* key_cache, const void* value_cache,
                                     const int* block_tables, const int* context_lens, const int4* tiles, void* out,
-                                    float* partial_out, float* partial_lse, PagedShape shape, cudaStream_t stream) {
+                                    float* partial_out, float* partial_lse, int* counters, PagedShape shape,
+                                    cudaStream_t stream) {
     const PagedTensors tensors = {query, key_cache, value_cache, block_tables, context_lens, tiles, out};
-    return launch_split(tensors, partial_out, partial_lse, shape, stream,
-                        [](const auto& a) { return launch_async(a); });
+    return with_splits(tensors, partial_out, partial_lse, counters, shape, stream,
+                       [](const auto& a) { return launch_async(a); });
 }

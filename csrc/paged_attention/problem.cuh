@@ -45,6 +45,7 @@ struct Attention {
     int num_tiles, num_heads, num_kv_heads, head_dim, block_size, max_blocks;
     float scale;  // of the scores, log2(e) included
     int num_splits, split_tokens;
+    int* counters;  // [num_tiles, num_kv_heads], of the thread blocks that have ended; null: another kernel merges
     int row_warps;  // warps of a block that take different rows; the others share the keys of these
     cudaStream_t stream;
 };
@@ -91,6 +92,6 @@ static int with_attention(const PagedTensors& t, const PagedShape& s, cudaStream
         return launch(Attention<T>{
             query, key_cache, value_cache, t.block_tables, t.context_lens, t.tiles, out, nullptr, nullptr,
             s.num_tiles, s.num_heads, s.num_kv_heads, s.head_dim, s.block_size, s.max_blocks,
-            scale, /*num_splits=*/1, s.split_tokens, /*row_warps=*/0, stream});
+            scale, /*num_splits=*/1, s.split_tokens, /*counters=*/nullptr, /*row_warps=*/0, stream});
     });
 }

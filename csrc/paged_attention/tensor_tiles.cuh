@@ -1,17 +1,18 @@
-// Attention of up to 16 rows on tensor cores (mma.sync), for decodes: rung 6, and shared pages. The rows see all keys that
-// the block has, and its warps share these out.
+// Attention on tensor cores (mma.sync), for decodes: rung 6, and shared pages. All rows of a thread block see all keys
+// that it has. Up to 16 rows, those of an mma, are the same in every warp, and the warps share out the keys. Of more
+// rows, up to 64, each warp has 16, and all warps read the same tiles.
 #pragma once
 #include "../fragments.cuh"
 #include "grouped.cuh"
 
 constexpr int STAGES = 2;      // tiles of a warp in shared memory: one is worked on, one is in flight
-constexpr int CHUNK_KEYS = 32;  // keys whose slots the lanes of a warp have
 
 // The sizes for one head_dim; smaller ones are filled up with zeros.
 template <typename T, int HEAD_DIM>
 struct Fragments {
     using Element = T;
-    static constexpr int WARP_ROWS = 16;               // of an mma; all warps have the same
+    static constexpr int WARP_ROWS = 16;               // of an mma
+    static constexpr int MOST_ROWS = WARPS * WARP_ROWS;
     static constexpr int KEYS = 16;                    // of a warp's tile
     static constexpr int CHUNKS = HEAD_DIM / 8;        // of 16 bytes in a key
     static constexpr int TILE = KEYS * CHUNKS;         // chunks of a tile of keys, or of values
@@ -30,14 +31,14 @@ __device__ __forceinline__ int place(int key, int chunk) {
     return key * F::CHUNKS + (chunk ^ key % 8);
 }
 
-// The left operands of the scores: the queries of this block, 16 columns each. 0 where there is no row and beyond
+// The left operands of the scores: the queries from first_row on, 16 columns each. 0 where there is no row and beyond
 // head_dim.
 template <typename F, typename T, typename Share>
-__device__ __forceinline__ void load_queries(const F& me, const Attention<T>& a, const Share& share,
+__device__ __forceinline__ void load_queries(const F& me, const Attention<T>& a, const Share& share, int first_row,
                                              uint32_t (&query)[F::CHUNKS / 2][4]) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        const int row = me.lane / 4 + 8 * half;
+        const int row = first_row + me.lane / 4 + 8 * half;
         const T* source = a.query + share.query_row(row) * a.head_dim + me.lane % 4 * 2;
 #pragma unroll
         for (int chunk = 0; chunk < F::CHUNKS; ++chunk) {
@@ -127,86 +128,171 @@ __device__ __forceinline__ void add_values(const F& me, const float (&weights)[2
     }
 }
 
-// Write this warp's part of the rows, and the logarithm of their weights (-FLT_MAX where it had no keys).
+// One row of a warp's part: the factor that makes its sums a mean, and the logarithm of its weights (-FLT_MAX where it had
+// no keys).
+struct RowEnd {
+    float factor, lse;
+};
+__device__ __forceinline__ RowEnd end_of_row(const Running& running) {
+    float total = running.total;
+    total += __shfl_xor_sync(FULL_WARP, total, 1);
+    total += __shfl_xor_sync(FULL_WARP, total, 2);
+    return total > 0.0f ? RowEnd{1.0f / total, running.largest + log2f(total)} : RowEnd{0.0f, -FLT_MAX};
+}
+
+// Write this warp's part of the rows.
 template <typename F>
-__device__ __forceinline__ void write_part(const F& me, RunningRows& running, const float (&sums)[F::CHUNKS][4],
+__device__ __forceinline__ void write_part(const F& me, const RunningRows& running, const float (&sums)[F::CHUNKS][4],
                                            float (&part_out)[F::WARP_ROWS][F::PART_STRIDE],
                                            float (&part_lse)[F::WARP_ROWS][WARPS]) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        float total = running.row[half].total;
-        total += __shfl_xor_sync(FULL_WARP, total, 1);
-        total += __shfl_xor_sync(FULL_WARP, total, 2);
-        const float factor = total > 0.0f ? 1.0f / total : 0.0f;
+        const RowEnd end = end_of_row(running.row[half]);
         const int row = me.lane / 4 + 8 * half;
 #pragma unroll
         for (int column = 0; column < F::CHUNKS; ++column) {
             *reinterpret_cast<float2*>(&part_out[row][8 * column + me.lane % 4 * 2]) =
-                make_float2(sums[column][2 * half] * factor, sums[column][2 * half + 1] * factor);
+                make_float2(sums[column][2 * half] * end.factor, sums[column][2 * half + 1] * end.factor);
         }
         if (me.lane % 4 == 0) {
-            part_lse[row][me.warp] = total > 0.0f ? running.row[half].largest + log2f(total) : -FLT_MAX;
+            part_lse[row][me.warp] = end.lse;
         }
     }
 }
 
-// Where the warps leave their parts of the rows: in the tiles' place.
-template <typename F>
-__device__ __forceinline__ auto& parts_of_warps(uint4* tiles) {
-    return *reinterpret_cast<float(*)[WARPS][F::WARP_ROWS][F::PART_STRIDE]>(tiles);
-}
-
-// Attend with the rows of `share` to its keys. The warps of the block share out the keys, and their parts of the rows
-// are there when this returns. `shared`: memory for the tiles of all warps.
-template <typename F, typename T, typename Share>
+// Attend with the rows of `share` to its keys. TOGETHER: all warps read all tiles, each with 16 rows of its own; else all
+// have the same rows, and share out the keys. `shared`: memory for the tiles of all warps. It may be used anew when this
+// returns.
+template <bool TOGETHER, typename F, typename T, typename Share>
 __device__ __forceinline__ void attend(const F& me, const Attention<T>& a, Share& share, uint4* shared,
-                                       float (&part_lse)[F::WARP_ROWS][WARPS]) {
-    share_keys(me, share);
+                                       RunningRows& running, float (&sums)[F::CHUNKS][4]) {
+    constexpr int TILES = TOGETHER ? WARPS : 1;  // that a warp works on at a time; it copies one of them
+    constexpr int STEP = TILES * F::KEYS;        // keys from a tile that a warp copies to the next
+    if constexpr (!TOGETHER) {
+        share_keys(me, share);
+    }
+    const int first_row = TOGETHER ? me.warp * F::WARP_ROWS : 0;
     uint32_t query[F::CHUNKS / 2][4];
-    load_queries(me, a, share, query);
-    RunningRows running;
-    float sums[F::CHUNKS][4] = {};
+    load_queries(me, a, share, first_row, query);
     const int* block_table = a.block_tables + static_cast<int64_t>(share.tile.x) * a.max_blocks;
     const int64_t first_element = static_cast<int64_t>(share.kv_head) * a.head_dim;
     const KvHead<T> head = {a.key_cache + first_element, a.value_cache + first_element, a.head_dim};
     const int key_stride = a.num_kv_heads * a.head_dim * sizeof(T);  // in bytes
-    uint4* tiles = shared + me.warp * F::WARP_TILES;                 // [STAGES][keys, values]
+    uint4* mine = shared + me.warp * F::WARP_TILES;                  // that this warp copies: [STAGES][keys, values]
+    uint4* first_tile = TOGETHER ? shared : mine;
 
-    // Start copying the tile that begins `ahead` keys behind `chunk`, if there is one. `slot`: of the chunk it is in.
-    auto start = [&](int chunk, int ahead, int slot) {
-        if (chunk + ahead < share.end) {
-            uint4* tile = tiles + ahead / F::KEYS % STAGES * (2 * F::TILE);
-            start_tile(me, head, slot, ahead % CHUNK_KEYS, key_stride, tile);
+    auto barrier = [] {
+        if constexpr (TOGETHER) {
+            __syncthreads();
+        } else {
+            __syncwarp();
+        }
+    };
+    // The slots of the keys of STAGES tiles that this warp copies, one a lane: the first tile begins with `key`.
+    auto slots_at = [&](int key) {
+        const int of_lane = key + me.lane / F::KEYS * STEP + me.lane % F::KEYS;
+        return key < share.end ? slot_of_token(block_table, min(of_lane, share.end - 1), a.block_size) : 0;
+    };
+    // Start copying the tile of a stage, if there is one. `slots` are of STAGES tiles, of which the first begins with `key`.
+    auto start = [&](int key, int stage, int slots) {
+        if (key + stage * STEP < share.end) {
+            start_tile(me, head, slots, stage * F::KEYS, key_stride, mine + stage * (2 * F::TILE));
         }
         yaie::cp_async_commit();  // also where there is no more: the wait counts groups
     };
-    auto slot_at = [&](int key) {
-        return key < share.end ? slot_of_lane(block_table, key, share.end, a.block_size) : 0;
-    };
-    int slot = slot_at(share.begin);
-    start(share.begin, 0, slot);
-    start(share.begin, F::KEYS, slot);
-    slot = slot_at(share.begin + CHUNK_KEYS);
-#pragma unroll 1
-    for (int chunk = share.begin; chunk < share.end; chunk += CHUNK_KEYS) {
+    const int ahead = TOGETHER ? me.warp * F::KEYS : 0;  // of the first tile, to the one that this warp copies
+    int slots = slots_at(share.begin + ahead);
 #pragma unroll
+    for (int stage = 0; stage < STAGES; ++stage) {
+        start(share.begin + ahead, stage, slots);
+    }
+    slots = slots_at(share.begin + STAGES * STEP + ahead);
+#pragma unroll 1
+    for (int key = share.begin; key < share.end; key += STAGES * STEP) {
+#pragma unroll 1
         for (int stage = 0; stage < STAGES; ++stage) {
-            const int ahead = stage * F::KEYS;
-            uint4* keys = tiles + stage * (2 * F::TILE);
             yaie::cp_async_wait<STAGES - 1>();  // this tile is there, the next one may still be in flight
-            __syncwarp();                       // what the other lanes have copied, too
-            if (chunk + ahead < share.end) {
-                float weights[2][4];
-                weigh(me, query, keys, a.scale, share.end - chunk - ahead, running, sums, weights);
-                add_values(me, weights, keys + F::TILE, sums);
+            barrier();                          // what others have copied, too
+            const uint4* keys = first_tile + stage * (2 * F::TILE);
+            int count = share.end - key - stage * STEP;  // of keys from this tile on
+            if (first_row >= share.num_rows) {
+                count = 0;
             }
-            __syncwarp();  // no lane reads the tile any more
-            start(chunk, CHUNK_KEYS + ahead, slot);
+#pragma unroll 1
+            for (int tile = 0; tile < TILES && count > 0; ++tile) {
+                float weights[2][4];
+                weigh(me, query, keys, a.scale, count, running, sums, weights);
+                add_values(me, weights, keys + F::TILE, sums);
+                keys += F::WARP_TILES;
+                count -= F::KEYS;
+            }
+            barrier();  // nobody reads the tile any more
+            start(key + STAGES * STEP + ahead, stage, slots);
         }
-        slot = slot_at(chunk + 2 * CHUNK_KEYS);
+        slots = slots_at(key + 2 * STAGES * STEP + ahead);
     }
     __syncthreads();  // no warp needs its tiles any more
-    auto& part_out = parts_of_warps<F>(shared);
+}
+
+// The end of `attend<false>`: merge the parts of the rows, which all warps have, and write each row. `alone`: to out; else as
+// a part of it, number part_of(row), for a later merge. `shared`: memory for the tiles of all warps.
+template <typename F, typename T, typename Share, typename PartOf>
+__device__ __forceinline__ void merge_warps_of_tile(const F& me, const Attention<T>& a, const Share& share,
+                                                    const RunningRows& running, const float (&sums)[F::CHUNKS][4],
+                                                    uint4* shared, bool alone, PartOf part_of) {
+    __shared__ float part_lse[F::WARP_ROWS][WARPS];
+    auto& part_out = *reinterpret_cast<float(*)[WARPS][F::WARP_ROWS][F::PART_STRIDE]>(shared);
     write_part(me, running, sums, part_out[me.warp], part_lse);
     __syncthreads();
+    for (int row = me.warp; row < share.num_rows; row += WARPS) {
+        const int64_t part = alone ? share.query_row(row) : part_of(row);
+        const float lse = merge_row(part_lse[row], part_out[0][row], WARPS, F::WARP_ROWS * F::PART_STRIDE, a.head_dim,
+                                    [&](int d, const float (&merged)[4]) {
+                                        if (alone) {
+                                            store_four(a.out + part * a.head_dim + d, merged);
+                                        } else {
+                                            store_four(a.partial_out + part * a.head_dim + d, merged);
+                                        }
+                                    });
+        if (!alone && me.lane == 0) {
+            a.partial_lse[part] = lse;
+        }
+    }
+}
+
+// The end of `attend<true>`: write each row, as above. Each warp has all keys of its rows.
+template <typename F, typename T, typename Share, typename PartOf>
+__device__ __forceinline__ void write_rows(const F& me, const Attention<T>& a, const Share& share,
+                                           const RunningRows& running, const float (&sums)[F::CHUNKS][4], bool alone,
+                                           PartOf part_of) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const RowEnd end = end_of_row(running.row[half]);
+        const int row = me.warp * F::WARP_ROWS + me.lane / 4 + 8 * half;
+        if (row >= share.num_rows) {
+            continue;
+        }
+        auto store_to = [&](auto* out, auto store) {  // the columns of this lane in a row that begins at `out`
+#pragma unroll
+            for (int column = 0; column < F::CHUNKS; ++column) {
+                if (8 * column < a.head_dim) {
+                    store(out + 8 * column + me.lane % 4 * 2, sums[column][2 * half] * end.factor,
+                          sums[column][2 * half + 1] * end.factor);
+                }
+            }
+        };
+        if (alone) {
+            store_to(a.out + share.query_row(row) * a.head_dim, [](T* to, float left, float right) {
+                *reinterpret_cast<uint32_t*>(to) = pack<T>(left, right);
+            });
+            continue;
+        }
+        const int64_t part = part_of(row);
+        store_to(a.partial_out + part * a.head_dim, [](float* to, float left, float right) {
+            *reinterpret_cast<float2*>(to) = make_float2(left, right);
+        });
+        if (me.lane % 4 == 0) {
+            a.partial_lse[part] = end.lse;
+        }
+    }
 }

@@ -33,22 +33,26 @@ struct Parameters {
 
 // ---- reading a row
 
-// 16 bytes of logits.
-struct alignas(16) Pack {
-    float at[4];
-};
+// One row of logits of type T, which are floats as soon as they are read: nothing is rounded. Each warp has a part of
+// the row, `span` neighbouring tokens, and goes over them in the order of ids.
+template <typename T>
+struct RowOf {
+    static constexpr int N = 16 / sizeof(T);
+    struct alignas(16) Pack {
+        T at[N];
+    };
 
-// One row of logits. Each warp has a part of it, `span` neighbouring tokens, and goes over them in the order of ids.
-struct Row {
-    const float* logits;
+    const T* logits;
     int vocab_size, id_bits, span;
     float largest, temperature, inverse;
 
-    __device__ Row(const float* all, int vocab_size, int id_bits)
+    __device__ RowOf(const T* all, int vocab_size, int id_bits)
         : logits(all + static_cast<int64_t>(blockIdx.x) * vocab_size), vocab_size(vocab_size), id_bits(id_bits) {
         const int warps = blockDim.x / 32;
-        span = ((vocab_size + warps - 1) / warps + 3) / 4 * 4;  // whole packs
+        span = ((vocab_size + warps - 1) / warps + N - 1) / N * N;  // whole packs
     }
+
+    __device__ float logit(int id) const { return to_float(logits[id]); }
 
     // (largest - logit) / temperature, rounded as the division rounds. That is slow, so for any usual temperature the
     // quotient comes from a product with 1 / temperature, which is corrected by its remainder (Markstein's method).
@@ -79,13 +83,13 @@ struct Row {
     // once. Backwards, a part is gone over from its end.
     template <typename F>
     __device__ void for_each(F f, bool backwards = false) const {
-        constexpr int N = 4, AT_ONCE = 3;
+        constexpr int AT_ONCE = 3;
         const int lane = threadIdx.x % 32;
         const int begin = min(static_cast<int>(threadIdx.x / 32) * span, vocab_size);
         const int end = min(begin + span, vocab_size);
         if (reinterpret_cast<uintptr_t>(logits) % 16 != 0) {
             for (int id = begin + lane; id < end; id += 32) {
-                f(id, logits[id]);
+                f(id, logit(id));
             }
             return;
         }
@@ -105,13 +109,13 @@ struct Row {
                 if (first + j * 32 * N < whole) {
 #pragma unroll
                     for (int e = 0; e < N; ++e) {
-                        f(first + j * 32 * N + e, packs[j].at[e]);
+                        f(first + j * 32 * N + e, to_float(packs[j].at[e]));
                     }
                 }
             }
         }
         if (whole + lane < end) {
-            f(whole + lane, logits[whole + lane]);
+            f(whole + lane, logit(whole + lane));
         }
     }
 
@@ -119,6 +123,7 @@ struct Row {
         return first < whole ? *reinterpret_cast<const Pack*>(logits + first) : Pack();
     }
 };
+using Row = RowOf<float>;  // vocab_size, id_bits, distance(logit), order(distance, id), for_each(f): see row.cuh
 
 // exp(-distance) in units of 2^-40; what is smaller than a unit weighs nothing and is never drawn.
 __device__ __forceinline__ Mass weight(float distance) {
@@ -133,7 +138,8 @@ __device__ __forceinline__ unsigned sortable(float x) {
 
 // The id of the largest logit (the lowest among equals), or -1 if the row has NaN, +infinity or nothing but -infinity.
 // Sets row.largest, and `largest` to the largest logit that this thread has seen.
-__device__ int find_largest(Row& row, float& largest, Scratch& scratch) {
+template <typename T>
+__device__ int find_largest(RowOf<T>& row, float& largest, Scratch& scratch) {
     largest = -INFINITY;
     int id_of_largest = 0;
     bool usable = true;
@@ -147,13 +153,14 @@ __device__ int find_largest(Row& row, float& largest, Scratch& scratch) {
     const unsigned long long best =
         block_max(static_cast<unsigned long long>(sortable(largest)) << 32 | (0xffffffffu - id_of_largest), scratch);
     const int id = static_cast<int>(0xffffffffu - static_cast<unsigned>(best));
-    row.largest = __syncthreads_and(usable) ? row.logits[id] + 0.0f : INFINITY;
+    row.largest = __syncthreads_and(usable) ? row.logit(id) + 0.0f : INFINITY;
     return fabsf(row.largest) < INFINITY ? id : -1;
 }
 
 // How many tokens have order <= limit, and what they weigh together. A function that is called: it stands in a loop,
 // and nvcc would otherwise write it out at every place.
-static __device__ __noinline__ Totals totals_up_to(const Row row, Order limit, Scratch& scratch) {
+template <typename T>
+static __device__ __noinline__ Totals totals_up_to(const RowOf<T> row, Order limit, Scratch& scratch) {
     Totals own = {0, 0};
     row.for_each([&](int id, float logit) {
         const float distance = row.distance(logit);
@@ -172,7 +179,8 @@ __device__ __forceinline__ Mass share_of(Mass total, double top_p) {
 }
 
 // The limit of top-k and top-p together, each by bisection over the whole row.
-static __device__ Order limit_by_bisection(const Row& row, int top_k, double top_p, Scratch& scratch) {
+template <typename T>
+static __device__ Order limit_by_bisection(const RowOf<T>& row, int top_k, double top_p, Scratch& scratch) {
     const auto totals = [&](Order limit) { return totals_up_to(row, limit, scratch); };
     Order limit = row.order(INFINITY, row.vocab_size - 1);
     if (0 < top_k && top_k < row.vocab_size) {
@@ -214,7 +222,8 @@ __device__ __forceinline__ double uniform_of_row(const Parameters& parameters) {
 }
 
 // What the tokens of each warp's span that are kept weigh: of_warp[MOST_WARPS] in shared memory.
-__device__ void weigh_spans(const Row& row, Order limit, Mass* of_warp) {
+template <typename T>
+__device__ void weigh_spans(const RowOf<T>& row, Order limit, Mass* of_warp) {
     const bool all = limit >= row.order(INFINITY, row.vocab_size - 1);
     Mass own = 0;
     row.for_each([&](int id, float logit) {
@@ -232,7 +241,8 @@ __device__ void weigh_spans(const Row& row, Order limit, Mass* of_warp) {
 
 // Draw a token with order <= limit and write it: the first, in the order of ids, at which the running sum of weights
 // exceeds uniform * total. `of_warp` is what weigh_spans gives; only one span is read again here.
-__device__ void draw(const Row& row, Order limit, double uniform, const Mass* of_warp, int64_t* token,
+template <typename T>
+__device__ void draw(const RowOf<T>& row, Order limit, double uniform, const Mass* of_warp, int64_t* token,
                      Scratch& scratch) {
     const int warps = blockDim.x / 32;
     Mass total = 0;
@@ -250,14 +260,14 @@ __device__ void draw(const Row& row, Order limit, double uniform, const Mass* of
     const int first = span * row.span + threadIdx.x * each;
     Mass own = 0;
     for (int id = first; id < min(first + each, end); ++id) {
-        const float distance = row.distance(row.logits[id]);
+        const float distance = row.distance(row.logit(id));
         own += row.order(distance, id) <= limit ? weight(distance) : 0;
     }
     Mass before = block_sum_before(own, scratch);
     if (before <= target && target < before + own) {
         int id = first;
         for (;; ++id) {
-            const float distance = row.distance(row.logits[id]);
+            const float distance = row.distance(row.logit(id));
             before += row.order(distance, id) <= limit ? weight(distance) : 0;
             if (before > target) {
                 break;
@@ -271,7 +281,8 @@ __device__ void draw(const Row& row, Order limit, double uniform, const Mass* of
 
 // Begin with the row of this thread block. False where its token is settled and written: it is the most likely one, or
 // the row is not usable (-1). `largest` is the largest logit that this thread has seen.
-__device__ __forceinline__ bool begin_row(Row& row, const Parameters& parameters, float& largest, int64_t* tokens,
+template <typename T>
+__device__ __forceinline__ bool begin_row(RowOf<T>& row, const Parameters& parameters, float& largest, int64_t* tokens,
                                           int64_t* limits, Scratch& scratch) {
     row.set_temperature(parameters.temperature[blockIdx.x]);
     const int best = find_largest(row, largest, scratch);
@@ -286,7 +297,8 @@ __device__ __forceinline__ bool begin_row(Row& row, const Parameters& parameters
 }
 
 // The order of the least likely token that min-p keeps.
-__device__ __forceinline__ Order limit_of_min_p(const Row& row, const Parameters& parameters) {
+template <typename T>
+__device__ __forceinline__ Order limit_of_min_p(const RowOf<T>& row, const Parameters& parameters) {
     return row.order(parameters.max_distance[blockIdx.x], (1 << row.id_bits) - 1);
 }
 

@@ -75,7 +75,8 @@ struct Shared {
 
 // A distance that at least `wanted` tokens do not exceed, wanted <= blockDim.x: that of the wanted-th largest of the
 // largest logits of each thread. By bisection; a step is one count over the block.
-__device__ float distance_reached_by(const Row& row, float largest, int wanted) {
+template <typename T>
+__device__ float distance_reached_by(const RowOf<T>& row, float largest, int wanted) {
     const unsigned own = sortable(largest);
     unsigned low = 0, high = 0xffffffffu;  // `wanted` threads reach low; fewer reach anything above high
     while (low < high) {
@@ -92,7 +93,8 @@ __device__ float distance_reached_by(const Row& row, float largest, int wanted) 
 // Whether the tokens up to a distance that nearly all threads reach are likely to have most of the mass. A guess, that
 // costs time where it is wrong: if all tokens weighed as much as one at that distance, would they outweigh by far what
 // is known, the largest of each thread?
-__device__ bool is_likely_to_do(const Row& row, float largest, float distance, Scratch& scratch) {
+template <typename T>
+__device__ bool is_likely_to_do(const RowOf<T>& row, float largest, float distance, Scratch& scratch) {
     const Mass known = block_total({0, weight(row.distance(largest))}, scratch).mass;
     return weight(distance) * row.vocab_size <= 8 * known;
 }
@@ -128,8 +130,8 @@ __device__ void find_bin(Mass target, Shared& shared) {
 
 // One reading: shared.bin becomes the first bin up to which there are top_k tokens, or by mass a part top_p of all. A
 // function that is called, as it is rarely needed: written out, it would take registers from what always runs.
-template <bool BY_MASS>
-static __device__ __noinline__ void find_bin_of_row(const Row row, int top_k, double top_p, Work& work,
+template <bool BY_MASS, typename T>
+static __device__ __noinline__ void find_bin_of_row(const RowOf<T> row, int top_k, double top_p, Work& work,
                                                     Shared& shared) {
     const int lane = threadIdx.x % 32;
     for (int i = threadIdx.x; i < BINS * COLUMNS; i += blockDim.x) {
@@ -165,7 +167,8 @@ static __device__ __noinline__ void find_bin_of_row(const Row row, int top_k, do
 // The order up to which the tokens of the list have `target`, each adding 1 or its weight. They lie between two
 // distances, both + 0.5. Bins of equal width, exact this time, leave a few candidates. False if those are more than
 // there is room for.
-__device__ bool limit_in_list(const Row& row, float from, float to, bool by_mass, Mass target, Work& work,
+template <typename T>
+__device__ bool limit_in_list(const RowOf<T>& row, float from, float to, bool by_mass, Mass target, Work& work,
                               Shared& shared, Order& limit) {
     const float scale = BINS / (to - from);
     const auto bin_of = [&](Order order) {
@@ -216,7 +219,8 @@ __device__ bool limit_in_list(const Row& row, float from, float to, bool by_mass
 // One reading, and the exact limit from a list. Tokens whose distance + 0.5 lies from `from` up to `to` go into the
 // list; those before it are better. By count, `wanted` tokens are wanted of the list, and top_p of these; else top_p of
 // all. Leaves in shared.of_warp what the tokens up to the limit weigh. False where the list does not do.
-__device__ bool limit_from_list(const Row& row, float from, float to, bool by_count, int wanted, double top_p,
+template <typename T>
+__device__ bool limit_from_list(const RowOf<T>& row, float from, float to, bool by_count, int wanted, double top_p,
                                 Work& work, Shared& shared, Order& limit) {
     if (threadIdx.x == 0) {
         shared.listed = 0;
@@ -276,7 +280,8 @@ __device__ bool limit_from_list(const Row& row, float from, float to, bool by_co
 }
 
 // The limit of top-k and top-p, and shared.of_warp, by one or two readings of the row; false where that is not enough.
-__device__ bool quick_limit(const Row& row, float largest, int top_k, double top_p, Work& work, Shared& shared,
+template <typename T>
+__device__ bool quick_limit(const RowOf<T>& row, float largest, int top_k, double top_p, Work& work, Shared& shared,
                             Order& limit) {
     const bool by_count = 0 < top_k && top_k < row.vocab_size;
     float from = 0.0f, to = 0.0f;
@@ -311,13 +316,14 @@ __device__ bool quick_limit(const Row& row, float largest, int top_k, double top
     }
 }
 
+template <typename T>
 __global__ void __launch_bounds__(MOST_THREADS, 1)
-sample_3_kernel(const float* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size,
+sample_3_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int vocab_size,
                 int id_bits) {
     extern __shared__ __align__(16) char work_bytes[];
     Work& work = *reinterpret_cast<Work*>(work_bytes);
     __shared__ Shared shared;
-    Row row(logits, vocab_size, id_bits);
+    RowOf<T> row(logits, vocab_size, id_bits);
     float largest;
     if (!begin_row(row, parameters, largest, tokens, limits, shared.scratch)) {
         return;
@@ -343,20 +349,37 @@ sample_3_kernel(const float* logits, Parameters parameters, int64_t* tokens, int
     if (threadIdx.x == 0 && limits) limits[blockIdx.x] = static_cast<int64_t>(min(limit, last));
 }
 
+template <typename T>
+static int launch_sample_3(const T* logits, Parameters parameters, int64_t* tokens, int64_t* limits, int num_rows,
+                           int vocab_size, cudaStream_t stream) {
+    return with_shape(num_rows, vocab_size, MOST_THREADS, [&](Shape shape) {
+        const int bytes = sizeof(Work);
+        const cudaError_t error = allow_shared_memory(sample_3_kernel<T>, bytes);
+        if (error != cudaSuccess) {
+            return error;
+        }
+        sample_3_kernel<T><<<num_rows, shape.threads, bytes, stream>>>(logits, parameters, tokens, limits, vocab_size,
+                                                                       shape.id_bits);
+        return cudaGetLastError();
+    });
+}
+
 extern "C" int sample_3_list(const float* logits, const float* temperature, const int* top_k, const double* top_p,
                              const float* max_distance, const double* uniforms, const int64_t* seeds,
                              const int64_t* steps, int64_t* tokens, int64_t* limits, int num_rows, int vocab_size,
                              cudaStream_t stream) {
     const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
-    return with_shape(num_rows, vocab_size, MOST_THREADS, [&](Shape shape) {
-        const int bytes = sizeof(Work);
-        const auto most_shared = cudaFuncAttributeMaxDynamicSharedMemorySize;
-        const cudaError_t error = cudaFuncSetAttribute(sample_3_kernel, most_shared, bytes);
-        if (error != cudaSuccess) {
-            return error;
-        }
-        sample_3_kernel<<<num_rows, shape.threads, bytes, stream>>>(logits, parameters, tokens, limits, vocab_size,
-                                                                    shape.id_bits);
-        return cudaGetLastError();
+    return launch_sample_3(logits, parameters, tokens, limits, num_rows, vocab_size, stream);
+}
+
+// The same for logits of 16 bits, as a model gives them: half the bytes to read.
+extern "C" int sample_3_list_16_bit(const void* logits, const float* temperature, const int* top_k, const double* top_p,
+                                    const float* max_distance, const double* uniforms, const int64_t* seeds,
+                                    const int64_t* steps, int64_t* tokens, int64_t* limits, int num_rows,
+                                    int vocab_size, int dtype, cudaStream_t stream) {
+    const Parameters parameters = {temperature, top_k, top_p, max_distance, uniforms, seeds, steps};
+    return dispatch_16_bit(dtype, [&](auto* type) -> int {
+        using T = std::remove_pointer_t<decltype(type)>;
+        return launch_sample_3(static_cast<const T*>(logits), parameters, tokens, limits, num_rows, vocab_size, stream);
     });
 }

@@ -20,6 +20,13 @@ def test_every_family_of_csrc_is_measured():
     assert {path.parent.name for path in CSRC.glob("*/*.cu")} - {"primitives"} == set(families())
 
 
+def test_cases_of_paged_attention_can_be_made():
+    """Would catch a case that asks for an operation which is gone: nothing would be measured, on the next card."""
+    decode, prefill = (case.make() for case in family("paged_attention").cases(SMALL))
+    assert len(decode.ours) == 6
+    assert prefill.ours
+
+
 def make_case(answer, tolerance=0.0, **more):
     inputs = torch.arange(4.0).view(2, 2)
 

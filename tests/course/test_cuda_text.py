@@ -114,6 +114,27 @@ def test_needed_follows_names_and_macros():
     assert "using" not in text
 
 
+LAUNCHERS = """__device__ float shared(float x) { return x; }
+template <typename T>
+__global__ void left(T x) { shared(x); }
+static int launch_left() { left<<<1, 1>>>(1.0f); }
+extern "C" int first() { return launch_left(); }
+extern "C" int second() { return 2; }
+extern "C" int third() { return second(); }
+extern "C" int asked() { return third() + shared(1.0f); }
+__global__ void unfinished() {}
+"""
+
+
+def test_launchers_that_nobody_asks_for_go_with_what_only_they_need():
+    """A check waits for the compiler: kernels that no launcher of its own launches are most of that time. A function
+    that nothing names yet is the learner's, whose mistakes are to be told."""
+    lines = cuda_text.without_launchers(LAUNCHERS, "// asked").split("\n")
+    gone = [number for number, line in enumerate(LAUNCHERS.split("\n")) if line and not lines[number].strip()]
+    assert gone == [1, 2, 3, 4]
+    assert len(lines) == len(LAUNCHERS.split("\n"))
+
+
 BELOW = """struct Later;
 __device__ int below(int x);
 __global__ void kernel(Later* at) { at->x = below(TILE) + THREADS; }

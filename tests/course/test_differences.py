@@ -23,6 +23,7 @@ EVEN = torch.arange(32) % 2 == 0
     ("got", "said"),
     [
         (changed((0, 3), -5.0), "The other 63 numbers are right."),
+        (changed((1, 31), -5.0), "Only the last of 64 numbers is wrong."),
         (RIGHT.clone(), ""),
         (changed((slice(1, 2), slice(None)), math.nan), "the row is 1, the last. The wrong numbers are NaN"),
         (changed((slice(None), slice(20, 32)), 0.0), "Wrong exactly where the column is 20 or more. The wrong"),
@@ -73,6 +74,24 @@ def test_pattern_knows_what_the_call_was_given():
     assert "was to stay, and something was written over it" in after(wanted * 2.5)(kept)
     ids = torch.tensor([10, 11])  # whole numbers are no source of floats
     assert "`ids" not in after(wanted.roll(-1, 1), ids=ids)(wanted)
+    assert "are infinite, as some of `x` are." in after(-RIGHT / 0, x=-RIGHT / 0)(RIGHT)
+    assert "or something was divided by 0." in after(-RIGHT / 0, x=RIGHT)(RIGHT)
+
+
+def test_a_result_is_not_taken_for_an_argument_of_the_same_numbers():
+    """A function in Python returns new tensors. And a token is not where a float comes from."""
+    tokens, got = torch.tensor([4, 5, 6]), torch.tensor([4, 5, 6])
+    called = Call.of("function", {"tokens": tokens}, launched=False)
+    assert "before the call" not in pattern(got, torch.tensor([5, 6, 4]), call=called)
+    assert "`tokens[0]`; `tokens[1]` belongs there" in pattern(got, torch.tensor([5, 6, 4]), call=called)
+    floats = [got.tolist(), [4.0, 5.0, 6.0]]
+    assert ["tokens" in pattern(each, [5, 6, 4], call=called) for each in floats] == [True, False]
+
+
+def test_what_was_rounded_is_not_multiplied():
+    assert pattern(RIGHT.half().float(), RIGHT, tolerance=1e-6).endswith("The wrong numbers are right to 3 digits.")
+    assert pattern(RIGHT.double() + 3e-7 * RIGHT, RIGHT).endswith("The wrong numbers are right to 6 digits.")
+    assert "1.001 times" in pattern(RIGHT * 1024 / 1023, RIGHT, tolerance=1e-6)
 
 
 def test_contrast_names_one_rule_or_none():
@@ -84,9 +103,13 @@ def test_contrast_names_one_rule_or_none():
     multiples = [each for each in inputs if each["n"] % 32 == 0]
     others = [each for each in inputs if each["n"] % 32]
     assert contrast(multiples, others) == "where `n` is no multiple of 32"
-    assert contrast(inputs, []) == contrast([], inputs) == ""
+    assert contrast(inputs, []) == contrast([], inputs) == contrast(inputs[:1], inputs[1:]) == ""
     grow = [{"a": k, "b": 10 * k} for k in (1, 2, 3, 4)]
     assert contrast(grow[:2], grow[2:]) == ""
+    two = [{"n": n, "size": size} for n, size in ((8, 4), (9, 3), (10, 5), (4, 3), (7, 2), (5, 3), (9, 6))]
+    assert contrast(two[3:], two[:3]) == "where `n` is a multiple of `size`"
+    assert contrast(two[:3], two[3:]) == "where `n` is no multiple of `size`"
+    assert contrast(two[5:], two[:3]) == ""  # of five much is true by chance
     apart = [{"stride": stride, "size": 4} for stride in (4, 8, 4, 12)]
     assert contrast(apart[::2], apart[1::2]) == "where `size` and `stride` differ"
 

@@ -187,12 +187,66 @@ def test_a_small_change_of_the_function_is_a_cause(id, old, new, cause, warm_up)
     assert outcome_of(id, old, new)["Likely cause"] == cause
 
 
+@pytest.mark.parametrize(
+    ("id", "old", "new", "false"),
+    [
+        # The first number is that of a listed mistake, the other one is right.
+        ("1.3", "Inserted(position.length,", "Inserted(position.length or len(tokens),", "changed places"),
+        # The same two tensors, but the norm was called in another way.
+        (
+            "5.3",
+            "normed = operations.rms_norm(change, self.post_attention_norm, self.eps, residual)",
+            "normed = operations.rms_norm(change + residual, self.post_attention_norm, self.eps, None)",
+            "changed places",
+        ),
+        ("6.2", "budget -= self.chunk_size(request, budget)", "budget = (budget - 6) // 4 * 4", "was charged for more"),
+    ],
+)
+def test_a_cause_agrees_in_all_results(id, old, new, false, warm_up):
+    """A mistake that gives the same first result and not the others, or not on all inputs, is another one."""
+    assert false not in outcome_of(id, old, new).get("Likely cause", "")
+
+
+def test_two_listed_mistakes_are_told_together():
+    """Each explains what the other does not; and a mistake that explains two inputs alone is none."""
+    assert judge._told([([0, 1], "a"), ([2], "b")], [], 3) == "a b"
+    assert judge._told([([0, 1], "a"), ([2], "b"), ([2], "c")], [], 3) == ""
+    assert judge._told([([0, 1], "a")], [], 3) == ""
+    assert judge._told([([0, 1, 2], "a")], [], 4) == "a (It explains 3 of the 4 inputs that go wrong.)"
+
+
+def test_where_a_number_of_a_python_answer_comes_from(warm_up):
+    """What the function was called with is known, as it is for launchers."""
+    new = "grouped.permute(0, 3, 2, 1, 4).reshape(num_seqs, num_kv_heads, -1, head_dim)"
+    rows = outcome_of("3.3", "grouped.permute(0, 2, 3, 1, 4).flatten(2, 3)", new)
+    assert "holds `query[0][0][2][0]`; `query[0][0][1][0]` belongs there." in rows["Pattern"]
+
+
 def test_one_input_alone_goes_wrong(warm_up):
     """What is special about it is then the cause."""
     warm_up.write("return -(-num_tokens // self.block_size) if num_tokens != 4097 or self.block_size > 1 else 5")
     assert "The other 37 inputs that were tried come out right" in dict(judge.check("0.1").rows)["Elsewhere"]
     warm_up.write("return num_tokens + 7")
     assert "Elsewhere" not in dict(judge.check("0.1").rows)
+
+
+def failures(*patterns):
+    """A report of all inputs, of which those with a pattern have gone wrong."""
+    each = {"kind": "mismatch", "error": "", "headline": "", "what": "result"}
+    found = [each | {"given": f"n = {n}", "pattern": pattern} for n, pattern in enumerate(patterns)]
+    inputs = [{"given": each["given"], "numbers": {}} for each in found]
+    return {"result": {**found[0], "failures": found, "inputs": inputs}}
+
+
+@pytest.mark.parametrize("little", ["", "All numbers are wrong.", "Only the last of 5 numbers is wrong."])
+def test_a_larger_input_may_say_more(little):
+    """One number of a small result that is wrong has no rule; of a larger one, those of each block are."""
+    rule = "Wrong exactly where the index is 0, 256, 512, .... The wrong numbers are 0."
+    some = "Wrong exactly where the row is 1."
+    report = failures(little, little, some, rule)
+    assert judge._elsewhere(report, lambda: report) == f"With n = 3: {rule}"
+    report = failures(some, rule)
+    assert judge._elsewhere(report, lambda: report) == ""
 
 
 def explained_by(sandbox, *bodies):

@@ -115,6 +115,16 @@ def check_rung(rung, rows, setup):
     return tokens, limits
 
 
+def check_alike(rows, setup):
+    """Rung 3 gives for logits of 16 bits what it gives for the same ones in float32."""
+    uniforms = torch.rand(len(rows), dtype=torch.float64)
+    (tokens, limits), (wanted, others) = (launch(3, each, setup, uniforms) for each in (rows, rows.float()))
+    assert torch.equal(tokens, wanted)
+    drawn = torch.tensor([t > 0 for t in setup.temperature], device=DEVICE)
+    kept = [kept_by(each, rows, setup)[drawn] for each in (limits, others)]
+    assert torch.equal(*kept)
+
+
 @pytest.mark.parametrize("vocab_size", [1, 15, 16, 17, 33, 300])
 @pytest.mark.parametrize("rung", RUNGS)
 def test_the_kept_set_is_that_of_a_sort(rung, vocab_size):
@@ -124,9 +134,11 @@ def test_the_kept_set_is_that_of_a_sort(rung, vocab_size):
 
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
 def test_half_logits(dtype):
-    """S6: half logits with top-p, which are converted."""
+    """S6: half logits with top-p, which are converted: by rung 3 as it reads them, from rows on 16 bytes and others."""
     for rung in RUNGS:
         check_rung(rung, *inputs(40, dtype))
+    for size in (33, 513, 4096):
+        check_alike(*inputs(size, dtype))
 
 
 def test_all_rungs_draw_the_same():
@@ -177,6 +189,7 @@ def test_each_way_to_the_limit():
     assert all(p < 1 for p, (_, _, part) in zip(top_p, wishes, strict=True) if part)
     setup = twin.Settings([1.0] * n, top_p, top_k, [0.0] * n)
     check_rung(3, rows.to(DEVICE), setup)
+    check_alike(rows.bfloat16().to(DEVICE), setup)
 
 
 @pytest.mark.parametrize("rung", RUNGS)

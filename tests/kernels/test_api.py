@@ -398,7 +398,8 @@ def test_every_operation_is_offered_checked():
     """Catches an operation that nobody can call with checks, and one that says nothing about its arguments."""
     offered = {name for name, value in vars(api).items() if inspect.isfunction(value)} - {"available_backends"}
     operations = {name for name in dir(ops.TorchOperations) if callable(getattr(ops.TorchOperations, name))}
-    for_a_step = {"least_saved_pages", "decode_plan", "choose"}  # parts of `paged_attention_forward` and `sample`
+    # Parts of `paged_attention_forward` and `sample`; and `rms_norm`, `rope`, `reshape_and_cache` in one.
+    for_a_step = {"least_saved_pages", "decode_plan", "choose", "split_heads", "rope_and_cache"}
     assert offered == set(calls()) == {name for name in operations if name[0] != "_"} - for_a_step
     assert all("`" in getattr(api, name).__doc__ for name in offered)
 

@@ -206,6 +206,6 @@ def test_at_most_three_calls_from_the_decoder_to_a_launch(query_len):
     model(batch, kv, operations)  # compiles
     found = launches(lambda: model(batch, kv, operations))
     names = {name for name, _ in found}
-    assert {"embedding", "rms_norm", "rope", "reshape_and_cache", "silu_mul"} < names, names
-    assert len(found) == 1 + CONFIG.num_layers * 6 + 1
+    assert {"embedding", "rms_norm", "rope_and_cache", "silu_mul"} < names, names
+    assert len(found) == 1 + CONFIG.num_layers * 5 + 1
     assert max(depth for _, depth in found) <= 3, found

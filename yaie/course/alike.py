@@ -59,7 +59,10 @@ def same_manner(one: Report | str, other: Report | str) -> bool:
         return False
     if any(same_text(each.get("got"), each.get("expected"), tolerance) for each in (one, other)):
         tolerance = None  # it is wrong in its last digits alone
-    return all(same_text(one.get(key), other.get(key), tolerance) for key in ("got", "first_difference"))
+    if not all(same_text(one.get(key), other.get(key), tolerance) for key in ("got", "first_difference")):
+        return False
+    later = [each["later"] for each in (one, other) if "later" in each]  # a run up to the first failure has none
+    return len(later) < 2 or later[0] == later[1]
 
 
 def same_text(one: str | None, other: str | None, tolerance: float | None) -> bool:

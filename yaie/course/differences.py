@@ -6,9 +6,10 @@ lists, arrays and tensors, whatever the language of the answer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 ALL = "All numbers are wrong."
 FEW = 4  # numbers that one sees at a glance
+SEVERAL = 6  # inputs, for a rule of two numbers: of fewer much is true by chance
 LISTED = 4  # indices that are listed one by one
 TRIED = 8  # wrong numbers whose origin is looked for
 MOST = 1_000_000  # numbers that are looked through
@@ -32,18 +34,20 @@ FACTORS = {
 
 @dataclass
 class Call:
-    """The last call of a launcher: its name, the numbers that it was given, and the tensors as they were before."""
+    """The last call of a launcher or of a function in Python: its name, the numbers that it was given, and the tensors
+    as they were before."""
 
     name: str = ""
     numbers: dict[str, float] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     live: dict[str, torch.Tensor] = field(default_factory=dict)  # as they are now
+    launched: bool = True  # a launcher has no result but what it writes: one with the same numbers is a copy of that
 
     @classmethod
-    def of(cls, name: str, arguments: Mapping[str, Any]) -> Call:
+    def of(cls, name: str, arguments: Mapping[str, Any], launched: bool = True) -> Call:
         tensors = {key: each for key, each in arguments.items() if isinstance(each, torch.Tensor) and each.numel()}
         numbers = {key: each for key, each in arguments.items() if type(each) in (int, float)}
-        return cls(name, numbers, {key: each.clone() for key, each in tensors.items()}, tensors)
+        return cls(name, numbers, {key: each.clone() for key, each in tensors.items()}, tensors, launched)
 
     def written(self, got: Any) -> tuple[str, np.ndarray | None]:
         """The tensor of the call that `got` is, or is a view or a copy of, and what this place held before."""
@@ -53,7 +57,7 @@ class Call:
                 same = got.untyped_storage().data_ptr() == now.untyped_storage().data_ptr()
                 if same and got.dtype == now.dtype and offset >= 0:
                     return name, _array(self.tensors[name].as_strided(got.shape, got.stride(), offset))
-        values = _array(got)
+        values = _array(got) if self.launched else None
         for name, now in self.live.items() if values is not None and values.size > 1 else ():
             if now.numel() == values.size and np.array_equal(_array(now).ravel(), values.ravel(), equal_nan=True):
                 return name, _array(self.tensors[name]).reshape(values.shape)
@@ -74,10 +78,17 @@ def pattern(got: Any, expected: Any, tolerance: float = 0.0, axes: str = "", cal
         if not wrong.any():
             return ""
         name, old = (call or Call()).written(got)
-        taken = _where_from(ours, theirs, wrong, old, name, call or Call())
+        is_float = got.is_floating_point() if isinstance(got, torch.Tensor) else np.asarray(got).dtype.kind == "f"
+        taken = _where_from(ours, theirs, wrong, old, name, call or Call(), is_float)
         what = _by_what_was_there(ours[wrong], theirs[wrong], None if old is None else old[wrong])
         what = what or taken or _what(ours, theirs, wrong, tolerance, old, call or Call())
         return " ".join(filter(None, (_where(wrong, axes), what)))
+
+
+def says_little(said: str) -> bool:
+    """Whether a pattern has no rule by which numbers are wrong: all are, or some, or a single one."""
+    single = said.startswith(("Only the ", "The other ", "The wrong number is "))
+    return said in ("", ALL) or single or re.fullmatch(r"[\d,]+ of [\d,]+ numbers are wrong\.", said) is not None
 
 
 def part_of_product(got: Any, left: Any, right: Any, tolerance: float = 0.0) -> str:
@@ -128,7 +139,9 @@ def _where(wrong: np.ndarray, axes: str) -> str:
     if wrong.all():
         return ALL
     if wrong.sum() == 1:
-        return f"The other {wrong.size - 1:,} numbers are right."
+        ends = [name for name, hit in (("first", wrong.flat[0]), ("last", wrong.flat[-1])) if hit]
+        only = f"Only the {ends[0]} of {wrong.size:,} numbers is wrong." if ends else ""
+        return only or f"The other {wrong.size - 1:,} numbers are right."
     places, inside = [], np.ones_like(wrong)
     for axis, name in enumerate(_names(wrong.ndim, axes)):
         hit = wrong.any(axis=tuple(other for other in range(wrong.ndim) if other != axis))
@@ -199,7 +212,9 @@ def _what(
     if not got.any():
         return f"{_subject(got)} 0."
     if np.isinf(got).all():
-        return f"{_subject(got)} infinite: a number was too large, or something was divided by 0."
+        given = [name for name, each in call.tensors.items() if each.is_floating_point() and each.isinf().any()]
+        usual = "a number was too large, or something was divided by 0"
+        return f"{_subject(got)} infinite{f', as some of `{given[0]}` are' if given else f': {usual}'}."
     there = None if old is None else old[wrong]
     added = there is not None and len(got) > 2 and np.isfinite(there).all() and there.any()
     if added and _near(got, right + there, tolerance):
@@ -217,6 +232,9 @@ def _by_formula(got: np.ndarray, right: np.ndarray, tolerance: float) -> str:
     if len(got) < 3 or np.ptp(right) <= tolerance:  # of two numbers much is true by chance
         return ""
     factor = _factor(got, right, tolerance)
+    error = np.abs(got / right - 1).max() if right.all() else np.inf
+    if error < 1e-3 and (factor is None or abs(factor - 1) < 1e-6):
+        return f"The wrong numbers are right to {int(-np.log10(error))} digits."
     if factor is not None:
         known = next((f" ({name})" for value, name in FACTORS.items() if np.isclose(factor, value, rtol=1e-3)), "")
         return (
@@ -295,13 +313,18 @@ def _some(mask: np.ndarray) -> str:
 
 
 def _where_from(
-    ours: np.ndarray, theirs: np.ndarray, wrong: np.ndarray, old: np.ndarray | None, name: str, call: Call
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    wrong: np.ndarray,
+    old: np.ndarray | None,
+    name: str,
+    call: Call,
+    is_float: bool,
 ) -> str:
     """Which number of an input stands at one of the first wrong places, and which belongs there; or the place
     of the result that it belongs to. Only where no other number is the same."""
-    kind = call.tensors[name].is_floating_point() if name else None
-    sources = {key: each for key, each in call.tensors.items() if kind in (None, each.is_floating_point())}
-    if kind is False:  # else an index may look like a number that was copied
+    sources = {key: each for key, each in call.tensors.items() if each.is_floating_point() == is_float}
+    if name and not is_float:  # else an index may look like a number that was copied
         sources = {key: each for key, each in sources.items() if each.dtype == call.tensors[name].dtype}
     inputs = {key: _array(each) for key, each in sources.items()}
     places = [tuple(place) for place in np.argwhere(wrong & (ours != 0))[:TRIED].tolist()]  # a 0 may come from anywhere
@@ -336,9 +359,9 @@ def _index(place: Iterable[int]) -> str:
 
 
 def contrast(right: list[Mapping[str, float]], wrong: list[Mapping[str, float]]) -> str:
-    """What tells the inputs that go wrong from the others, by the numbers that launchers were called with: a sentence,
+    """What tells the inputs that go wrong from the others, by the numbers that a function was called with: a sentence,
     or nothing where there is no rule or more than one."""
-    if not right or not wrong:
+    if len(right) < 2 or not wrong:  # what one input alone has, it has by chance
         return ""
     names = sorted(name for name in wrong[0] if all(name in each for each in (*right, *wrong)))
     rules = {(name,): rule for name in names if (rule := _rule(name, right, wrong))}
@@ -347,7 +370,23 @@ def contrast(right: list[Mapping[str, float]], wrong: list[Mapping[str, float]])
         if alike == [{True}, {False}]:
             rules = {names: rule for names, rule in rules.items() if not set(names) <= set(pair)}  # it says more
             rules[pair] = f"where `{pair[0]}` and `{pair[1]}` differ"
+    if not rules and min(len(right), len(wrong)) > 1:
+        rules = {pair: rule for pair in permutations(names, 2) if (rule := _rule_of_two(*pair, right, wrong))}
     return min(rules.values()) if len(rules) == 1 else ""
+
+
+def _rule_of_two(one: str, other: str, right: list[Mapping[str, float]], wrong: list[Mapping[str, float]]) -> str:
+    """As `_rule`, for what two numbers have to do with each other."""
+    if len(right) + len(wrong) < SEVERAL or any(each[other] <= 0 for each in (*right, *wrong)):
+        return ""
+    for test, yes, no in (
+        (lambda a, b: a % b == 0, "is a multiple of", "is no multiple of"),
+        (lambda a, b: a > b, "is more than", "is not more than"),
+    ):
+        good, bad = ({test(each[one], each[other]) for each in some} for some in (right, wrong))
+        if good ^ bad == {True, False}:
+            return f"where `{one}` {yes if bad == {True} else no} `{other}`"
+    return ""
 
 
 def _rule(name: str, right: list[Mapping[str, float]], wrong: list[Mapping[str, float]]) -> str:

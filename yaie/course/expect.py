@@ -3,7 +3,8 @@
     with given("match([1, 2, 9]) in a tree that holds [1, 2, 3]"):
         expect(tree.match([1, 2, 9]).length, 2, "number of matched tokens")
 
-The first `expect` that does not hold ends the check; with small inputs first, that is the smallest failing input.
+The first `expect` that does not hold ends the check; with small inputs first, that is the smallest failing input. When
+a cause is looked for, all inputs are tried instead, and of each all results.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from yaie.cuda import KernelError
 
 # The sandbox sets this to a function that leaves the text where it survives a crash of this process.
 announce: Callable[[str], None] = lambda text: None  # noqa: E731
-# With this, an input that goes wrong does not end its check: this function is told of it, and the next one is tried.
-go_on: Callable[[Exception], None] | None = None
+# With this, an input that goes wrong does not end its check: this function is told of all that went wrong with it, and
+# the next one is tried.
+go_on: Callable[[list[Exception]], None] | None = None
+all_results = False  # with `go_on`: of an input that goes wrong the other results are compared, too
+wrong: list[Exception] = []  # what went wrong with this input so far
 current_input: str = ""
 tried = 0  # inputs so far; one within another is a part of it
 inputs: list[dict[str, Any]] = []  # what was tried, and the numbers that the last launcher was called with
 last_call = Call()
 COUNTED = "block byte column head key layer number page request row sequence slot thread token"
+MOST_WRONG = 8  # results of one input: what comes later says nothing new
 ONE = re.compile(rf"(?<![\w.])1 ({COUNTED.replace(' ', '|')})s\b")  # "1 layers"
 
 
@@ -53,8 +58,9 @@ class Mismatch(AssertionError):
 @contextmanager
 def given(text: str) -> Iterator[None]:
     """Name the input of everything inside, as a line of code that a learner could type."""
-    global current_input, tried
-    outer = current_input
+    global current_input, tried, wrong
+    outer, outer_wrong = current_input, wrong
+    wrong = []
     current_input = ONE.sub(r"1 \1", text)
     if not outer:
         tried += 1
@@ -65,15 +71,17 @@ def given(text: str) -> Iterator[None]:
     except Exception as error:
         if go_on is None:
             raise  # the input stays readable for the report
-        go_on(error)
-    current_input = outer
+        wrong.append(error)
+    if wrong:
+        go_on(wrong)
+    current_input, wrong = outer, outer_wrong
     announce(outer)
 
 
-def saw_call(launcher: str, arguments: dict[str, Any]) -> None:
-    """Remember what a launcher is called with."""
+def saw_call(name: str, arguments: dict[str, Any], launched: bool = True) -> None:
+    """Remember what a launcher or a function is called with."""
     global last_call
-    last_call = Call.of(launcher, arguments)
+    last_call = Call.of(name, arguments, launched)
     if inputs:
         inputs[-1]["numbers"].update(last_call.numbers)
 
@@ -88,18 +96,28 @@ def expect(
     """
     difference = first_difference(got, expected, tolerance)
     if difference is not None:
-        related = "" if of is not None or "after" in what else relation(got, expected, tolerance)
-        found = "" if of is not None else pattern(got, expected, tolerance, axes, last_call)
-        raise Mismatch(
-            what,
-            shown(got),
-            shown(expected),
-            difference,
-            note or related,
-            tolerance=tolerance,
-            whole="" if of is None else shown(of),
-            pattern=found,
+        later = bool(wrong)  # only the first is shown
+        related = "" if later or of is not None or "after" in what else relation(got, expected, tolerance)
+        found = "" if later or of is not None else pattern(got, expected, tolerance, axes, last_call)
+        _tell(
+            Mismatch(
+                what,
+                shown(got),
+                shown(expected),
+                difference,
+                note or related,
+                tolerance=tolerance,
+                whole="" if of is None else shown(of),
+                pattern=found,
+            )
         )
+
+
+def _tell(mismatch: Mismatch) -> None:
+    """Raise it, or remember it where the other results of this input are to be compared as well."""
+    if go_on is None or not all_results or not current_input or len(wrong) == MOST_WRONG:
+        raise mismatch
+    wrong.append(mismatch)
 
 
 def relation(got: Any, expected: Any, tolerance: float = 0.0) -> str:
@@ -254,7 +272,7 @@ def expect_error(call: Callable[[], Any], error: type[BaseException], what: str,
         note = note or f"It says: {shown(other, str)}"
         raise Mismatch(what, type(other).__name__, error.__name__, "another error was raised", note) from other
     note = note or f"The result is {shown(result, limit=200)}."
-    raise Mismatch(what, "no error", error.__name__, "no error was raised", note, whole=shown(result))
+    _tell(Mismatch(what, "no error", error.__name__, "no error was raised", note, whole=shown(result)))
 
 
 def shown(value: Any, form: Callable[[Any], str] = repr, limit: int = 2000) -> str:

@@ -1,8 +1,8 @@
 """Check an exercise and say what came out: not attempted, failed or passed.
 
 A failed answer is run a second time on its own, with the engine's functions around it, and then the reference with each
-of the known mistakes is run the same way. Where one goes wrong on the same input with the same result, the learner has
-probably made that mistake, and its message is shown as the likely cause.
+of the known mistakes is run the same way. Where one goes wrong on the same inputs with the same results, the learner
+has probably made that mistake, and its message is shown as the likely cause.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from yaie.course import REPOSITORY, expect, files
 from yaie.course.alike import alike, explained
-from yaie.course.differences import ALL, contrast
+from yaie.course.differences import contrast, says_little
 from yaie.course.language import Slip, Written
 from yaie.course.registry import Exercise, find_exercise
 from yaie.course.sandbox import MEMORY_LIMIT, OUTPUT_LIMIT, PROCESS_LIMIT, Sandbox, SandboxError
@@ -34,6 +34,7 @@ BY_HAND = 200  # characters of an input or a result that one can work with by ha
 LONG = ("Expected", "Got")
 PROFILE = "profile "  # how inputs begin whose results are not looked at
 SECONDS = 0.5  # of the processor, for all small changes that are tried
+ENOUGH = 3  # inputs that a mistake must explain where it does not explain all: fewer may be chance
 CRASHES = 3  # of the process in which they are tried
 CALL_LIMIT = 2.0  # seconds that a call of a launcher may take in the emulator
 
@@ -197,11 +198,11 @@ def _cause_rows(
     if result.get("kind") in ("import", "compile") or report["end"] in ("server", "answer", "processes"):
         return []
     every = cache(lambda: _job(exercise, text, [exercise.id], sandbox, every=True))
-    cause = _likely_cause(exercise, report, every, sandbox) or (located and result.get("cause"))
-    if cause:
+    if cause := _likely_cause(exercise, report, every, sandbox):
         return [("Likely cause", cause)]
-    said = _elsewhere(report, every)
-    return [("Elsewhere", said)] if said else []
+    usual, said = (located and result.get("cause")) or "", _elsewhere(report, every)
+    said = "" if usual and said.endswith("?") else said  # the cause is more than the question
+    return [(label, text) for label, text in (("Likely cause", usual), ("Elsewhere", said)) if text]
 
 
 def _likely_cause(
@@ -257,9 +258,10 @@ def _elsewhere(report: dict[str, Any], every: Callable[[], dict[str, Any]]) -> s
     said = []
     if (rule := contrast(right, wrong)) and len(wrong) == len(failed):
         said.append(f"Of {len(inputs)} inputs that were tried, just those go wrong {rule}.")
-    if result.get("pattern", ALL) in ("", ALL):  # a larger input may say more
-        more = [f"With {each['given']}: {each['pattern']}" for each in whole["failures"][1:] if each.get("pattern")]
-        said += [text for text in more if text.count(". ")][:1]  # where it is wrong, and what stands there
+    if says_little(result.get("pattern", "")):  # a larger input may say more
+        more = [each for each in whole["failures"][1:] if not says_little(each.get("pattern", ""))]
+        more.sort(key=lambda each: ". " not in each["pattern"])  # first where it is wrong, and what stands there
+        said += [f"With {each['given']}: {each['pattern']}" for each in more[:1]]
     if said:
         return " ".join(said)
     if len(failed) != 1 or others < 3:
@@ -287,23 +289,25 @@ def _told(listed: list[tuple[list[int], str]], slips: list[tuple[list[int], Slip
     """The likely cause, given which of `count` failures each listed mistake explains, and each slip.
 
     A listed one that explains all comes first, then a slip that does. Slips are so many that several may: those in one
-    statement come to the same, and the first of them is told; of others none is. Else two slips, of which each explains
-    what the other does not, or a listed mistake that explains a part.
+    statement come to the same, and the first of them is told; of others none is. Else the only two of which each
+    explains what the other does not, or a listed mistake that explains most.
     """
     if whole := [message for each, message in listed if len(each) == count]:
         return whole[0]
     if whole := [slip for each, slip in slips if len(each) == count]:
         likely = [slip for slip in whole if slip.rank == min(other.rank for other in whole)]
         return likely[0].message if len({slip.line for slip in likely}) == 1 else ""
-    pairs = {
-        (one.message, other.message)
-        for (some, one), (others, other) in combinations((each for each in slips if not each[1].rare), 2)
-        if some and others and len({*some, *others}) == len(some) + len(others) == count
-    }
-    if len(pairs) == 1 and all(pair := pairs.pop()):
-        return " ".join(pair)
+    common = [(each, slip.message) for each, slip in slips if not slip.rare]
+    for causes in (listed, common, listed + common):
+        pairs = {
+            (one, other)
+            for (some, one), (others, other) in combinations(causes, 2)
+            if some and others and len({*some, *others}) == len(some) + len(others) == count
+        }
+        if len(pairs) == 1 and all(pair := pairs.pop()):
+            return " ".join(pair)
     each, best = max(listed, key=lambda each: len(each[0]), default=([], ""))
-    if len(each) >= max(2, count / 2):  # fewer may be chance
+    if len(each) >= max(ENOUGH, count / 2):
         return f"{best} (It explains {len(each)} of the {count} inputs that go wrong.)"
     return ""
 

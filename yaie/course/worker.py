@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -104,6 +105,7 @@ def _check(exercise: Exercise, job: dict[str, Any]) -> dict[str, Any]:
     except BaseException as error:
         report = _last_report(exercise, error, "import")
         return {"passed": False, "score": None, **report, "failures": [report], "tried": 0, "inputs": []}
+    exercise.language.watch(exercise, partial(expect.saw_call, launched=False))
     return _result(exercise, job["every"])
 
 
@@ -111,13 +113,14 @@ def _result(exercise: Exercise, every: bool) -> dict[str, Any]:
     """What the check says of the function that is in the engine now; with `every`, of all inputs."""
     failures, score = [], None
 
-    def go_on(error: Exception) -> None:
-        failures.append(_report(exercise, error, "error"))
+    def go_on(errors: list[Exception]) -> None:
+        later = [getattr(error, "what", type(error).__name__) for error in errors[1:]]
+        failures.append(_report(exercise, errors[0], "error") | {"later": later})
         if failures[-1]["error"] == "endless_loop":  # nobody should wait for another one
-            raise error
+            raise errors[0]
 
-    expect.current_input, expect.tried, expect.inputs = "", 0, []
-    expect.go_on = go_on if every else None
+    expect.current_input, expect.tried, expect.inputs, expect.wrong = "", 0, [], []
+    expect.go_on, expect.all_results = go_on if every else None, exercise.language.quick
     try:
         score = exercise.check()
     except TooLong:

@@ -4,6 +4,7 @@ there is none.
     module = yaie.cuda.load("vector_add.cu")
     module.vector_add(a, b, c, a.numel())     # an extern "C" launcher, with tensors
     print(module.profile())                   # how it touched memory
+    print(module.estimate("h100", "vector_add", a, b, c, n))  # how long that would take on a card
 
 A launcher is ``extern "C" int name(const float* x, float* y, int n, cudaStream_t stream)``; it launches
 kernels and returns ``cudaGetLastError()``. Pointers take contiguous tensors of the matching dtype, numbers
@@ -16,8 +17,9 @@ wgmma, of ``yaie_hopper.cuh``), clusters, dynamic parallelism, textures, CUB, CU
 streams; a file that uses them raises :class:`UnsupportedError`. Order between threads is that of barriers (of the
 block, named ones, mbarriers), and of fences with flags (an atomic or volatile store after a ``__threadfence()``, which
 another thread reads); blocks run one after another, so one that waits for a later one never ends. What TMA and wgmma
-do lands at the wait for it. It models neither caches nor time, and of registers only what ``setmaxnreg`` moves; what a
-thread does to registers that a wgmma holds is seen by g++ and clang++ 20, and in part by older clang++.
+do lands at the wait for it. It models neither caches nor time (what an estimate needs of both is in ``estimate.py``),
+and of registers only what ``setmaxnreg`` moves; what a thread does to registers that a wgmma holds is seen by g++ and
+clang++ 20, and in part by older clang++.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from .card.prebuilt import find_prebuilt
 from .compiler import CompileError, UnsupportedError, as_compile_errors
 from .emulated.build import build_for_emulator, build_runtime, find_compiler
 from .emulated.library import Options
+from .estimate import Estimate, NotTried
 from .findings import Finding, KernelError
 from .module import Module
 from .profile import LaunchProfile, LineProfile, Profile, TensorProfile, TraceStep
@@ -42,12 +45,14 @@ from .source import read_source
 __all__ = [
     "CompileError",
     "Cubin",
+    "Estimate",
     "Finding",
     "KernelError",
     "KernelUsage",
     "LaunchProfile",
     "LineProfile",
     "Module",
+    "NotTried",
     "Profile",
     "TensorProfile",
     "TraceStep",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .arguments import StructValue, signature_of, struct_type
+from .card.build import usage
 from .card.library import CardLibrary
 from .compiler import CompileError
-from .emulated.library import EmulatorLibrary, Options
+from .emulated.library import EmulatorLibrary, Options, sampled, sampling
+from .estimate import Estimate, estimate, works_of
 from .launchers import Launcher
 from .profile import Profile
 from .source import Source
@@ -51,7 +53,7 @@ class Module:
         else:
 
             def call(*args: object, **kwargs: object) -> None:
-                self._last = self._emulator(self.check)
+                self._last = self._emulator(self.check or sampling.get() is not None)
                 self._last.call(launcher, args, kwargs)
 
         call.__name__ = call.__qualname__ = launcher.name
@@ -71,16 +73,43 @@ class Module:
         if self._card:
             raise RuntimeError("profile() counts in the emulator: load(path, backend='emulator') and pass CPU tensors")
         if launcher is None:
-            if self._last is None or not self._last.check:
-                raise RuntimeError("profile() needs a call in check mode before it, or a launcher's name and arguments")
+            self._require_counts("profile()")
             return self._last.profile()
+        self._require(launcher)
+        self._last = self._emulator(True)
+        self._last.call(self.launchers[launcher], args, kwargs, tuple(block), warp)
+        return self._last.profile()
+
+    def estimate(self, card: str = "h100", launcher: str | None = None, *args, **kwargs) -> Estimate:
+        """How long a call would take on a card, and which limit binds; see `estimate.py` for how.
+
+        With a launcher's name and its arguments, as large as they are to be: a few blocks of each launch run, and
+        nothing is written. Without: the last call in check mode, at its own size. Where nvcc is installed it says how
+        many registers a thread needs; elsewhere a multiprocessor holds as many blocks as the launch alone allows.
+
+        NotTried: kernels of this kind were not recorded on a card. ValueError: no times are known of this card.
+        """
+        if self._card:
+            raise RuntimeError("estimate() counts in the emulator: load(path, backend='emulator') and pass CPU tensors")
+        if launcher is None:
+            self._require_counts("estimate()")
+            launches = self._last.report["launches"]
+        else:
+            self._require(launcher)
+            with sampled() as sample:
+                getattr(self, launcher)(*args, **kwargs)
+            launches = sample.launches
+        return estimate(works_of(launches, usage(self.source, self._options.flags)), card)
+
+    def _require(self, launcher: str) -> None:
         if launcher not in self.launchers:
             raise AttributeError(
                 f"{self.source.path.name} has no launcher {launcher}; it has {', '.join(self.launchers)}"
             )
-        self._last = self._emulator(True)
-        self._last.call(self.launchers[launcher], args, kwargs, tuple(block), warp)
-        return self._last.profile()
+
+    def _require_counts(self, who: str) -> None:
+        if self._last is None or not self._last.check:
+            raise RuntimeError(f"{who} needs a call in check mode before it, or a launcher's name and arguments")
 
     @property
     def last_report(self) -> dict:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from .estimate import Estimate, Work, estimate, works_of
 from .findings import SourceLine
 
 SECTOR = 32  # bytes: the unit in which the card moves global memory
@@ -106,7 +107,7 @@ class Profile:
 
     ``counted_blocks`` of ``blocks`` were counted (a sample, if the launch is large). ``tensor_core_calls`` counts the
     ``mma`` of warps (m16n8k16; a ``wgmma`` is as many as it does the work of), ``shuffles`` theirs. ``trace`` is
-    that of ``trace_warp`` of block ``trace_block``.
+    that of ``trace_warp`` of block ``trace_block``. ``works`` are the launches as an estimate of their time sees them.
     """
 
     lines: list[LineProfile]
@@ -119,6 +120,7 @@ class Profile:
     counted_blocks: int
     tensor_core_calls: int
     shuffles: int
+    works: list[Work]
     file: str = field(default="")
 
     def line(self, number: int, space: str | None = None, operation: str | None = None) -> LineProfile:
@@ -138,6 +140,10 @@ class Profile:
     @property
     def bank_conflicts(self) -> int:
         return sum(p.bank_conflicts for p in self.lines)
+
+    def estimate(self, card: str = "h100") -> Estimate:
+        """The time of the call on a card, as ``module.estimate`` tells it, but without the compiler's registers."""
+        return estimate(self.works, card)
 
     def table(self) -> str:
         head = f"{'line':>5}  {'access':<14} {'B/lane':>6} {'requests':>9} {'sectors/req':>11} {'used':>5}"
@@ -184,6 +190,7 @@ def make_profile(
         counted_blocks=report["deep_blocks"],
         tensor_core_calls=report["tensor_core_calls"],
         shuffles=report["shuffles"],
+        works=works_of(report["launches"]),
     )
 
 

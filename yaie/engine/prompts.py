@@ -26,7 +26,7 @@ def encode(prompt: Prompt, tokenizer: Any) -> list[int]:
     if not isinstance(prompt, str):
         prompt = _as_list(prompt, f"a prompt must be {KINDS}")
         if not prompt or not isinstance(prompt[0], Mapping):
-            return [int(token_id) if is_integer(token_id) else token_id for token_id in prompt]
+            return prompt
         for place, message in enumerate(prompt):
             _check_message(place, message)
         prompt = [dict(message) for message in prompt]  # a template takes plain ones

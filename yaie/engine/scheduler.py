@@ -174,14 +174,14 @@ class Scheduler:
 
     def is_being_computed(self, request: Request) -> bool:
         """Whether a running prefill is about to publish a page of this request's that the cache does not have."""
-        prefills = [other for other in self.running if not other.is_decode]
-        if not prefills:
-            return False
-        useful = self.pages.cache.first_missing(request.token_ids[:-1])
+        prefills = [other.token_ids for other in self.running if not other.is_decode]
+        useful = self.pages.cache.first_missing(request.token_ids[:-1]) if prefills else request.num_tokens
         if request.num_tokens <= useful:
             return False
         beginning = request.token_ids[:useful]
-        return any(np.array_equal(other.token_ids[:useful], beginning) for other in prefills)
+        last = beginning[-1]  # looked at first: what is cached may be long, and most part behind it
+        alike = (each for each in prefills if len(each) >= useful and each[useful - 1] == last)
+        return any(np.array_equal(each[:useful], beginning) for each in alike)
 
     def start(self, request: Request) -> None:
         """Move an admitted request from the waiting to the running ones, and count whom it overtook."""

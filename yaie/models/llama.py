@@ -1,14 +1,16 @@
 """One decoder for Llama, Mistral, Qwen2 and Qwen3: what they compute differs only in biases and two norms.
 
 It is written once, over the operations of a backend (`yaie.kernels.ops`); matrix products are torch's. It knows nothing
-about caches: a block hands query, key and value of its new tokens to a function `attend` and gets the attention output
-back. The three ways to run the model differ in that function (and `forward_naive` takes the plainest rungs):
+about caches: a block hands the heads of its new tokens to a function `attend`, with what normalises and rotates them,
+and gets the attention output back. The three ways to run the model differ in that function (and `forward_naive` takes
+the plainest rungs):
 
 * `forward_naive`: the keys are those of the tokens given. Slow and plain, the oracle of everything else.
 * `forward_contiguous`: the keys of earlier tokens come first, in one tensor per layer that grows.
 * `forward`: keys and values are stored in pages of a shared pool, many sequences at once. The engine runs this.
 
-Layouts: hidden states `[num_tokens, hidden_size]`; query, key and value `[num_tokens, heads, head_dim]`.
+Layouts: hidden states `[num_tokens, hidden_size]`; query, key and value `[num_tokens, heads, head_dim]`, side by side
+as the `heads` of one matrix product.
 """
 
 from collections.abc import Callable, Collection
@@ -29,7 +31,7 @@ from yaie.parallel.group import ALONE, Group
 from yaie.parallel.shards import local_config, span
 
 PLAIN = TorchOperations(rungs={"attention": 1, "rms_norm": 1, "rope": 1})
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Attend = Callable[..., Tensor]  # of heads, norms, eps, cos and sin, see `TorchOperations.split_heads`
 Past = list[tuple[Tensor, Tensor]]
 
 
@@ -74,7 +76,6 @@ class SelfAttention(Module):
 
     def __init__(self, config: ModelConfig, group: Group):
         super().__init__()
-        self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
         self.head_dim, self.eps = config.head_dim, config.rms_norm_eps
         num_projected = config.num_heads + 2 * config.num_kv_heads
         self.qkv_proj = Linear(config.hidden_size, num_projected * config.head_dim, config.attention_bias)
@@ -85,17 +86,8 @@ class SelfAttention(Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, operations: Operations) -> Tensor:
         """`[num_tokens, hidden_size]` to the same. `cos` and `sin` are those of the tokens' positions."""
-        num_rotated = self.num_heads + self.num_kv_heads
         heads = self.qkv_proj(x).view(x.shape[0], -1, self.head_dim)
-        query, key, value = heads.split_with_sizes((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
-        if self.q_norm is None:
-            operations.rope(heads[:, :num_rotated], cos, sin)  # query and key turn alike, so one call rotates both
-        else:
-            query = operations.rms_norm(query, self.q_norm, self.eps, None)
-            key = operations.rms_norm(key, self.k_norm, self.eps, None)
-            operations.rope(query, cos, sin)
-            operations.rope(key, cos, sin)
-        return self.o_proj(attend(query, key, value).flatten(1))
+        return self.o_proj(attend(heads, (self.q_norm, self.k_norm), self.eps, cos, sin).flatten(1))
 
 
 class DecoderBlock(Module):
@@ -157,8 +149,8 @@ class Llama(Module):
         return self.embed_tokens.weight.device
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of every token of the vocabulary, `[n, vocab_size]` float32, from `[n, hidden_size]`."""
-        logits = self.group.all_gather(F.linear(hidden, self.lm_head).float())
+        """Scores of every token of the vocabulary, `[n, vocab_size]`, from `[n, hidden_size]`."""
+        logits = self.group.all_gather(F.linear(hidden, self.lm_head))
         return logits[:, : self.config.vocab_size]  # behind them is the padding of a vocabulary that is split
 
     def _embed(self, token_ids: Tensor, operations: Operations) -> Tensor:
@@ -186,35 +178,39 @@ class Llama(Module):
         if plan is None:
             plan = operations.plan_attention(*pages, caches[0][0], batch.shared)
 
-        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            operations.reshape_and_cache(key, value, *caches[layer], batch.slot_mapping)
+        def attend(layer: int, *heads: Any) -> Tensor:
+            query = operations.rope_and_cache(*heads, *caches[layer], batch.slot_mapping)
             return operations.paged_attention_forward(query, *caches[layer], *pages, None, plan)
 
         return self._run(batch.token_ids, batch.positions, attend, operations)
 
     @torch.inference_mode()
     def forward_naive(self, token_ids: Tensor) -> Tensor:
-        """Logits `[num_tokens, vocab_size]` of one sequence `[num_tokens]`, computed without any cache."""
+        """Logits `[num_tokens, vocab_size]`, float32, of one sequence `[num_tokens]`, computed without any cache."""
 
-        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        def attend(layer: int, *heads: Any) -> Tensor:
+            query, key, value = PLAIN.split_heads(self.local.num_kv_heads, *heads)
             mask = attention.causal_mask(len(query), len(key), 0, query.device)
             out, _ = attention.attention(query[None], key[None], value[None], mask)
             return out[0].to(query.dtype)
 
         self._check(token_ids)
         positions = torch.arange(len(token_ids), device=token_ids.device)
-        return self.logits(self._run(token_ids, positions, attend, PLAIN))
+        return self.logits(self._run(token_ids, positions, attend, PLAIN)).float()
 
     @torch.inference_mode()
     def forward_contiguous(self, token_ids: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
-        """Logits `[num_tokens, vocab_size]` of the next tokens of one sequence, and for each layer key and value of all
-        tokens so far, `[past_len + num_tokens, num_kv_heads, head_dim]` each: the next call's `past`, unchanged by it.
+        """Logits `[num_tokens, vocab_size]`, float32, of the next tokens of one sequence, and for each layer key and
+        value of all tokens so far, `[past_len + num_tokens, num_kv_heads, head_dim]` each: the next call's `past`,
+        unchanged by it.
         """
         self._check(token_ids)
         past_len = len(past[0][0]) if past else 0
         grown: Past = []
+        operations = by_name("torch")
 
-        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        def attend(layer: int, *heads: Any) -> Tensor:
+            query, key, value = operations.split_heads(self.local.num_kv_heads, *heads)
             if past:
                 key, value = torch.cat((past[layer][0], key)), torch.cat((past[layer][1], value))
             grown.append((key, value))
@@ -222,7 +218,7 @@ class Llama(Module):
             return out[0].to(query.dtype)
 
         positions = torch.arange(past_len, past_len + len(token_ids), device=token_ids.device)
-        return self.logits(self._run(token_ids, positions, attend, by_name("torch"))), grown
+        return self.logits(self._run(token_ids, positions, attend, operations)).float(), grown
 
     def _check(self, token_ids: Tensor) -> None:
         """Raise ValueError unless these are tokens of one sequence: a wrong one would end the use of a GPU."""

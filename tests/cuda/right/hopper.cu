@@ -418,7 +418,8 @@ __global__ void copied_kernel(const __half* a, const __half* b, float* c) {
       if (row < 64) yaie::cp_async_16(tile_a + half * 64 * 8 + row * 8, a + row * 16 + half * 8);
       else yaie::cp_async_16(tile_b + half * 32 * 8 + (row - 64) * 8, b + (row - 64) * 16 + half * 8);
     }
-    yaie::cp_async_mbarrier_arrive(&full);
+    yaie::mbarrier_expect_cp_async(&full);
+    yaie::mbarrier_arrive(&full);
     return;
   }
   yaie::mbarrier_wait(&full, 0);

@@ -822,7 +822,8 @@ LAUNCH(fence_before_the_store, 128)
 KERNEL(copied_for_wgmma) {
   TILES INIT(128, 1)
   for (int i = threadIdx.x; i < TILE / 8; i += 128) yaie::cp_async_16(a + i * 8, x + i * 8);  // OTHER
-  yaie::cp_async_mbarrier_arrive(&full);
+  yaie::mbarrier_expect_cp_async(&full);
+  yaie::mbarrier_arrive(&full);
   yaie::mbarrier_wait(&full, 0);
   float d[32] = {};
   yaie::wgmma_fence();

@@ -13,12 +13,13 @@ from yaie.kernels.ops import KernelOperations
 from yaie.profiling.costs import prefill_cost
 
 SLOW_RUNGS = ("flash_attention_1_naive",)  # scores in memory: only at the shortest length
+SHORTEST = 4096
 DTYPE = torch.bfloat16
 
 
 def cases(setting: Setting) -> list[Case]:
     """16,384 tokens in sequences of 4k, 8k and 16k, 16 heads of 128, as in the papers on flash attention."""
-    lengths = (4096, 8192, 16384) if setting.real else (128,)
+    lengths = (SHORTEST, 8192, 16384) if setting.real else (128,)
     tokens, num_heads, head_dim = (16384, 16, 128) if setting.real else (128, 2, 64)
     return [
         case(setting, tokens // length, length, num_heads, head_dim, causal)
@@ -29,7 +30,7 @@ def cases(setting: Setting) -> list[Case]:
 
 def case(setting: Setting, num_seqs: int, length: int, num_heads: int, head_dim: int, causal: bool) -> Case:
     rungs = setting.operations("flash_attention")
-    rungs = {name: rung for name, rung in rungs.items() if name not in SLOW_RUNGS or length <= 4096}
+    rungs = {name: rung for name, rung in rungs.items() if name not in SLOW_RUNGS or length <= SHORTEST}
 
     def make() -> Work:
         query, key, value = (setting.random(num_seqs, length, num_heads, head_dim, dtype=DTYPE) for _ in range(3))
@@ -53,14 +54,15 @@ def case(setting: Setting, num_seqs: int, length: int, num_heads: int, head_dim:
 def peers(
     setting: Setting, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool
 ) -> dict[str, Call]:
-    """torch's own attention by backend, and others' if asked for."""
+    """torch's own attention by backend, and others' if asked for. The backend without tiles writes its scores down."""
     heads_first = [x.transpose(1, 2) for x in (query, key, value)]
 
     def sdpa(backend: SDPBackend) -> torch.Tensor:
         with sdpa_kernel(backend):
             return scaled_dot_product_attention(*heads_first, is_causal=causal).transpose(1, 2)
 
-    backends = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION) if setting.real else (SDPBackend.MATH,)
+    fused = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION) if setting.real else ()
+    backends = (*fused, *((SDPBackend.MATH,) if query.shape[1] <= SHORTEST else ()))
     found: dict[str, Call] = {f"SDPA {b.name.lower()}": functools.partial(sdpa, b) for b in backends}
     if setting.real and setting.peers and (flash := package("flash_attn")):
         found[f"flash-attn {flash.__version__}"] = lambda: flash.flash_attn_func(query, key, value, causal=causal)

@@ -17,7 +17,7 @@ TWIN = TorchOperations()
 
 def cases(setting: Setting) -> list[Case]:
     tokens, size = (8192, 4096) if setting.real else (16, 256)
-    return [f(setting, tokens, size) for f in (rms_norm, rope, silu_mul, embedding)]
+    return [f(setting, tokens, size) for f in (rms_norm, rope, rope_and_cache, silu_mul, embedding)]
 
 
 def rms_norm(setting: Setting, tokens: int, size: int) -> Case:
@@ -70,6 +70,42 @@ def rope(setting: Setting, tokens: int, size: int) -> Case:
     moved = 2 * tokens * size * DTYPE.itemsize + tokens * head_dim * 4
     title = f"rope, {tokens} x {heads} heads of {head_dim}"
     return Case(title, make, Cost(bytes=moved, flops=3 * tokens * size), tolerance=0.02)
+
+
+def rope_and_cache(setting: Setting, tokens: int, size: int) -> Case:
+    """From the product with the weights of query, key and value to the cache: norms, rotation, and keys and values
+    stored. Four heads of the query share one of keys."""
+    head_dim = 128 if setting.real else 64
+    heads = size // head_dim
+    kv_heads = heads // 4
+
+    def make() -> Work:
+        given = setting.random(tokens, heads + 2 * kv_heads, head_dim, dtype=DTYPE)
+        norms = tuple(setting.random(head_dim, dtype=DTYPE) for _ in range(2))
+        angles = setting.random(tokens, 1, head_dim // 2)
+        cache = torch.zeros(2, tokens, 1, kv_heads, head_dim, dtype=DTYPE, device=setting.device)
+        arguments = given, norms, 1e-6, angles.cos(), angles.sin(), *cache, setting.permutation(tokens)
+
+        def run(operations) -> tuple[torch.Tensor, ...]:
+            return operations.rope_and_cache(*arguments), cache
+
+        def flat(result: tuple[torch.Tensor, ...]) -> torch.Tensor:
+            return torch.cat([each.flatten() for each in result])
+
+        rungs = setting.operations("rope_and_cache").values()
+        names = "rms_norm, rope, reshape_and_cache", "rope_and_cache"
+        return Work(
+            ours={name: functools.partial(run, rung) for name, rung in zip(names, rungs, strict=True)},
+            peers={"torch, op by op": lambda: run(TWIN)},
+            wanted=lambda: flat(run(TWIN)),
+            clear=cache.zero_,
+            of_ours=flat,
+            of_peers=flat,
+        )
+
+    moved = 2 * tokens * (heads + 2 * kv_heads) * head_dim * DTYPE.itemsize + tokens * head_dim * 4
+    title = f"rope_and_cache, {tokens} x {heads} + 2 x {kv_heads} heads of {head_dim}"
+    return Case(title, make, Cost(bytes=moved, flops=8 * tokens * size), tolerance=0.02)
 
 
 def silu_mul(setting: Setting, tokens: int, size: int) -> Case:

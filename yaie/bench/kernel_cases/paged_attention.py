@@ -46,11 +46,12 @@ def decode(
                 [plain_decode(q, keys[t.long()], values[t.long()]) for q, t in zip(query, tables, strict=True)]
             )
 
+        def planned(rung: ops.KernelOperations) -> Call:
+            plan = rung.decode_plan(tables, lens, context_len, keys)
+            return functools.partial(rung.paged_attention_forward, query, keys, values, tables, None, None, None, plan)
+
         return Work(
-            ours={
-                name: functools.partial(rung.paged_decode, query, keys, values, tables, lens, context_len)
-                for name, rung in setting.operations("paged_decode").items()
-            },
+            ours={name: planned(rung) for name, rung in setting.operations("paged_decode").items()},
             peers=peers(setting, query, keys, values, tables, page),
             wanted=wanted,
         )

@@ -278,6 +278,10 @@ class Language(ABC):
     def prepare(self, exercise: Exercise, texts: Iterable[str] = ()) -> None:  # noqa: B027
         """Do what would take its time from the worker's clock, before one check or for several texts at once."""
 
+    def watch(self, exercise: Exercise, saw: Callable[[str, dict[str, Any]], None]) -> None:  # noqa: B027
+        """Tell of each call of the function that is in the engine now, before it: its name, and its arguments by name.
+        Calls of launchers are told of anyway."""
+
     def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
         """What this language knows of an error that came out of a check, for the worker's report."""
         return {}

@@ -25,7 +25,7 @@ from yaie.course import REPOSITORY
 from yaie.course.files import FileProblem, exercise_path
 from yaie.course.language import cuda_text, engine_seam
 from yaie.course.language.base import BANNER, Language, Swap, Written, needed
-from yaie.course.language.cuda_text import NotFound, Piece
+from yaie.course.language.cuda_text import LAUNCHER, NotFound, Piece
 from yaie.course.sandbox import SandboxError
 from yaie.cuda import CompileError, Finding, KernelError, Module
 from yaie.cuda.launchers import find_launchers
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 # Where mistakes are said to lie: always in the same place, so that each is compiled once and then found again.
 HOME = REPOSITORY / "exercises"
-LAUNCHER = 'extern "C"'
 ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once\b", re.MULTILINE)
 
 
@@ -76,7 +75,11 @@ class Cuda(Language):
                 introduced.add(exercise.module)
                 yield _introduction(exercise.module, file.exercises)
             fill = partial(textwrap.wrap, width=116, subsequent_indent="    ")
-            launches = [line for launch in _launches(exercise) for line in fill(f"Launched by {launch}")]
+            launches = [
+                line
+                for launch in _launches(exercise.module, exercise.function)
+                for line in fill(f"Launched by {launch}")
+            ]
             above = self.as_comment([*self.banner(exercise), *launches, "", *exercise.statement.split("\n")])
             # A broken function is the engine's, so it keeps the engine's words about what it does.
             words = _engine_function(exercise).comment
@@ -274,11 +277,12 @@ def _engine_function(exercise: Exercise) -> Piece:
 # --- the exercise file
 
 
-def _launches(exercise: Exercise) -> list[str]:
+@cache
+def _launches(module: str, function: str) -> list[str]:
     """Where the engine launches the kernel: "`vector_add`: add_guarded<<<blocks, threads, 0, stream>>>(a, b, c, n)"."""
-    launch = re.compile(rf"\b{exercise.function}\s*(?:<[^<>;]*>\s*)?<<<[^;]*(?=;)")
+    launch = re.compile(rf"\b{function}\s*(?:<[^<>;]*>\s*)?<<<[^;]*(?=;)")
     found = []
-    for piece in cuda_text.pieces(engine_text(exercise.module)):
+    for piece in cuda_text.pieces(engine_text(module)):
         for match in launch.finditer(cuda_text.blanked(piece.source)) if piece.body else ():
             statement = " ".join(piece.source[match.start() : match.end()].split()).replace("( ", "(")
             found.append(f"`{min(piece.defines)}`: {statement}")

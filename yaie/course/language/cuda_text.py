@@ -18,6 +18,7 @@ _SKIPPED = re.compile(
     r"|^[ \t]*\#(?:\\\n|(?!//|/\*)[^\n])*",
     re.DOTALL | re.MULTILINE,
 )
+LAUNCHER = 'extern "C"'
 _MACRO = re.compile(r"\s*#\s*define\b")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 # What stands in the innermost brackets: those that have only empty ones in them.
@@ -185,6 +186,24 @@ def own(text: str, wanted: Iterable[str], others: Iterable[str] = ()) -> str:
     for start, source in [*gone, *((start, macro) for start, macro in macros.items() if start >= end)]:
         text = text[:start] + _blanks(source) + text[start + len(source) :]
     return text
+
+
+@lru_cache(maxsize=64)  # a failing check tries the same mistakes each time
+def without_launchers(text: str, user: str) -> str:
+    """The text with all launchers blanked that nothing else in it names, nor another text, and the functions that only
+    these need. What is left stays in its line."""
+    rest, gone, asked = list(pieces(text)), [], frozenset(_NAME.findall(user))
+    while found := [each for each in rest if _is_left_over(each, rest, gone, asked)]:
+        rest, gone = [each for each in rest if each not in found], gone + found
+    for each in gone:
+        text = text[: each.start] + _blanks(each.source) + text[each.end :]
+    return text
+
+
+def _is_left_over(piece: Piece, rest: list[Piece], gone: list[Piece], asked: Set[str]) -> bool:
+    if not piece.body or not (LAUNCHER in piece.source or any(piece.defines & each.uses for each in gone)):
+        return False
+    return not (piece.defines & asked or any(piece.defines & each.uses for each in rest if each is not piece))
 
 
 def _is_needed(piece: Piece, kept: list[Piece], names: Set[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import yaie.cuda
+from yaie.course.language import cuda_text
 from yaie.course.language.base import Swap
 from yaie.cuda.arguments import signature_of
 from yaie.cuda.card import build as nvcc_build
@@ -28,10 +29,12 @@ _limit = 20.0
 
 # What is compiled for the emulator's check mode, by how a path under csrc/ starts; elsewhere all. A learner waits for
 # the compiler, and these element types (csrc/common.cuh) are the ones that checks ask for.
-FLOAT32, FLOAT16, UP_TO_128 = "-DYAIE_DTYPES=1", "-DYAIE_DTYPES=2", "-DYAIE_MAX_HEAD_DIM=128"
+FLOAT32, FLOAT16 = "-DYAIE_DTYPES=1", "-DYAIE_DTYPES=2"
+UP_TO_64, UP_TO_128 = "-DYAIE_MAX_HEAD_DIM=64", "-DYAIE_MAX_HEAD_DIM=128"
 QUICK = {
     # Tensor cores do not take float32.
-    **{f"flash_attention/flash_attention_{rung}": (FLOAT16, UP_TO_128) for rung in (4, 5, 6)},
+    **{f"flash_attention/flash_attention_{rung}": (FLOAT16, UP_TO_128) for rung in (4, 5)},
+    "flash_attention/flash_attention_6": (FLOAT16, UP_TO_64),
     "flash_attention/": (FLOAT32, UP_TO_128),
     "paged_attention/": (FLOAT32, UP_TO_128),
     "model_ops/": ("-DYAIE_DTYPES=3",),  # float32, and float16 where results are rounded
@@ -43,7 +46,7 @@ def module(name: str, backend: str = "emulator", check: bool = True, more: Path 
 
     backend: "emulator", "cuda", or "auto": the GPU if there is one
     check: with the emulator, look for races, overruns and the like; see `QUICK` for what is compiled then
-    more: a check's own launchers, a file to put behind the engine's: they call a function by itself
+    more: a check's own launchers, which call a function by itself: see `with_launchers`
     """
     if backend == "auto":
         backend = "cuda" if torch.cuda.is_available() else "emulator"
@@ -55,8 +58,12 @@ def module(name: str, backend: str = "emulator", check: bool = True, more: Path 
 
 
 def with_launchers(text: str, more: Path) -> str:
-    """A file of `csrc/` with the launchers of a check behind its own."""
-    return f"{text}\n#line 1 {quoted(more)}\n{more.read_text(encoding='utf-8')}"
+    """A file of `csrc/` with the launchers of a check instead of its own, of which those stay that the check's name.
+
+    What is a template only for the launchers that are left out is not compiled: that is most of the compiler's work.
+    """
+    launchers = more.read_text(encoding="utf-8")
+    return f"{cuda_text.without_launchers(text, launchers)}\n#line 1 {quoted(more)}\n{launchers}"
 
 
 def _quick_flags(name: str) -> tuple[str, ...]:
@@ -76,6 +83,17 @@ def add_source(swap: Swap, name: str, make: Callable[[str | None], str]) -> None
 def ladders() -> Mapping[str, Mapping[int, tuple[str, str]]]:
     """What stands behind each rung of the operations that have several: a file under csrc/, and a launcher in it."""
     return next((ops.operations(backend).known_rungs for backend in _backends()), {})
+
+
+def rungs_that_call(methods: Container[str]) -> dict[str, int]:
+    """The rung of each ladder that runs one of these functions, such as "Kernels.reshape_and_cache": it has a launcher
+    of that name."""
+    return {
+        name: rung
+        for name, ladder in ladders().items()
+        for rung, (_, launcher) in ladder.items()
+        if f"Kernels.{launcher}" in methods
+    }
 
 
 def _backends() -> list[str]:
@@ -143,10 +161,10 @@ def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:
 
     Raises `yaie.cuda.CompileError` without a compiler.
     """
-    pairs: dict[tuple[str, ...], list[tuple[str, Path]]] = {(): []}
+    pairs: dict[tuple[str, ...], list[tuple[str, Path]]] = {}
     for name, text in texts:
         pairs.setdefault(_quick_flags(name), []).append((text, CSRC / name))
-    for flags, some in pairs.items():
+    for flags, some in (pairs or {(): []}).items():
         yaie.cuda.prepare(some, flags)
 
 

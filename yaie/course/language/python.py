@@ -15,11 +15,13 @@ import re
 import sys
 import types
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from yaie.course.behaves import Words
 from yaie.course.changes import changed, changes, line_of
@@ -218,9 +220,34 @@ class Python(Language):
                     swap.add(ours, key, value)
             elif name in vars(theirs):
                 delattr(theirs, name)  # inherited from the engine's class again
-        if any(exercise.id in use and exercise.module.startswith("yaie.kernels.") for exercise in file.exercises):
+        used = [exercise for exercise in file.exercises if exercise.id in use]
+        if any(exercise.module.startswith("yaie.kernels.") for exercise in used):
             engine_seam.use_readable_twins(swap)
+        if rungs := engine_seam.rungs_that_call({exercise.qualname for exercise in used}):
+            engine_seam.add_rungs(swap, rungs)
         return swap
+
+    def watch(self, exercise: Exercise, saw: Callable[[str, dict[str, Any]], None]) -> None:
+        """With what a learner reads of: lengths, and attributes that the engine's function and the statement name."""
+        code, read = self._now(exercise).__code__, set(re.findall(r"\w+", exercise.statement))
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        dotted = {
+            (node.value.id, node.attr)
+            for node in ast.walk(_engines(exercise))
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in read
+        }
+
+        def entered(frame: types.FrameType, *_: Any) -> None:
+            if frame.f_code is not code:
+                return
+            told = {name: frame.f_locals[name] for name in names}
+            for name, value in list(told.items()):
+                told |= {f"len({name})": len(value)} if isinstance(value, list | tuple | np.ndarray) else {}
+            for name, attribute in sorted(each for each in dotted if each[0] in names):
+                told[f"{name}.{attribute}"] = getattr(told[name], attribute, None)
+            saw(exercise.function, told)
+
+        sys.settrace(entered)
 
     def owner(self, exercise: Exercise) -> str:
         return Path(self._now(exercise).__code__.co_filename).name

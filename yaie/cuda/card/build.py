@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -100,18 +101,20 @@ def compile_cubin(
     arch: str = "sm_90",
     flags: Sequence[str] = (),
     path: str | os.PathLike | None = None,
+    warnings_are_errors: bool = True,
 ) -> Cubin:
     """Compiles for a card without having one, and reads registers and spills from ptxas.
 
-    ``arch`` is ``sm_80``, ``sm_90a``, ``sm_120`` ...; ``path`` is as for :func:`yaie.cuda.load`. Warnings are errors.
-    Raises :class:`CompileError` with the file's own line, or if there is no nvcc.
+    ``arch`` is ``sm_80``, ``sm_90a``, ``sm_120`` ...; ``path`` is as for :func:`yaie.cuda.load`. Raises
+    :class:`CompileError` with the file's own line, or if there is no nvcc.
     """
     with as_compile_errors():
         source = read_source(path_or_source, path)
     nvcc = find_nvcc()
     if not nvcc:
         raise CompileError("nvcc was not found; compiling for a card needs the CUDA toolkit (no GPU is needed)")
-    options = ["-cubin", f"-arch={arch}", *FLAGS, "-Werror", "all-warnings", "-Xptxas", "-v", *flags]
+    options = ["-cubin", f"-arch={arch}", *FLAGS, "-Xptxas", "-v", *flags]
+    options += ["-Werror", "all-warnings"] * warnings_are_errors
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder()) as temporary:
         directory = Path(temporary)
         (directory / "kernel.cu").write_bytes(encoded(f"#line 1 {quoted(source.path)}\n{source.text}"))
@@ -123,6 +126,24 @@ def compile_cubin(
         target = folder() / f"{short_name(source)}-{arch}-{digest(data)}.cubin"
         into_cache(target, lambda _: directory / "kernel.cubin")
     return Cubin(arch, target, tuple(_read_usage(result.stderr)))
+
+
+@cache
+def usage(source: Source, flags: tuple[str, ...] = (), arch: str = "sm_90a") -> tuple[KernelUsage, ...]:
+    """What each kernel of a file needs on a card; nothing where there is no nvcc."""
+    if not find_nvcc():
+        return ()
+    return compile_cubin(source.text, arch, flags, source.path, warnings_are_errors=False).kernels
+
+
+def registers_of(kernel: str, static_shared: int, usages: Sequence[KernelUsage]) -> int:
+    """Of a thread, for a kernel as a launch names it (`k<T, N>`); 0 where it is not known.
+
+    Which instance of a template ran is told by its shared memory alone: of those that are left, the most.
+    """
+    named = [each for each in usages if each.kernel.split("<")[0] == kernel.split("<")[0].split("::")[-1]]
+    alike = [each for each in named if each.shared == static_shared] or named
+    return max((each.registers for each in alike), default=0)
 
 
 def _read_usage(ptxas: str) -> list[KernelUsage]:

@@ -6,8 +6,8 @@
 //   mbarrier_init(barrier, arrivals)              by one thread; then fence_mbarrier_init() and a barrier of the block.
 //   mbarrier_arrive(barrier)                      one arrival.
 //   mbarrier_arrive_expect_tx(barrier, bytes)     one arrival, and this phase waits for so many bytes more.
+//   mbarrier_expect_cp_async(barrier)             this phase waits for the cp.async of this thread, too: before it arrives.
 //   mbarrier_wait(barrier, parity)                until the last phase of this parity has completed.
-//   cp_async_mbarrier_arrive(barrier)             one arrival as soon as this thread's cp.async have landed.
 //   named_barrier_sync(id, threads), _arrive      barriers 1 to 15 for some warps: wait there, or only be counted.
 //   setmaxnreg_inc<n>(), setmaxnreg_dec<n>()      registers of each thread from now on; by all warps of a warpgroup.
 //   fence_proxy_async()                           what this thread wrote to shared memory is there for TMA and wgmma.
@@ -66,8 +66,8 @@ __device__ __forceinline__ void mbarrier_wait(uint64_t* barrier, unsigned parity
       "@!done bra again;\n"
       "}" ::"r"(shared_address(barrier)), "r"(parity) : "memory");
 }
-__device__ __forceinline__ void cp_async_mbarrier_arrive(uint64_t* barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
+__device__ __forceinline__ void mbarrier_expect_cp_async(uint64_t* barrier) {
+  asm volatile("cp.async.mbarrier.arrive.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
 __device__ __forceinline__ void named_barrier_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");

@@ -16,13 +16,6 @@ from yaie.cuda.source import read_source
 from yaie.kernels import checks, ops
 
 CSRC = Path(__file__).resolve().parents[3] / "csrc"
-# Proved in the emulator, and not run on a card yet: there, only who asks for such a rung gets it. Whoever has run their
-# tests on a card (tests/csrc, with a GPU) strikes them here.
-UNTRIED = {
-    "flash_attention/flash_attention_5_wgmma.cu",
-    "flash_attention/flash_attention_6_overlap.cu",
-    "paged_attention/paged_decode_shared.cu",
-}
 MAX_GRID = 65535  # blocks in its second and third direction: CUDA C++ Programming Guide, compute capabilities
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as in csrc/common.cuh
 TIME_LIMIT = 20.0  # seconds after which the emulator stops a call: no launch of the engine takes one
@@ -98,7 +91,7 @@ class Launching(Family):
         if unknown := [file for file in self.sources if not (CSRC / file).is_file()]:
             raise ValueError(f"sources are named by their path under csrc/, such as 'memory/copy_blocks.cu': {unknown}")
         self.strict = strict
-        self.rungs = self._fastest(self.takes_unasked) | self.asked
+        self.rungs = self._fastest(self.is_for_this_card) | self.asked
         if not strict and backend == "cuda":  # the emulator runs all rungs
             possible = self._fastest(self.is_for_this_card)
             self.rungs = {name: min(rung, possible[name]) for name, rung in self.rungs.items()}
@@ -121,15 +114,11 @@ class Launching(Family):
         card; the emulator, too, runs it only where it is asked for."""
         return not for_hopper(file) or (self.name == "cuda" and on_hopper(file))
 
-    def takes_unasked(self, file: str) -> bool:
-        """Whether a rung of a file of csrc/ may be chosen by itself."""
-        return self.is_for_this_card(file) and not (self.name == "cuda" and file in UNTRIED)
-
     def prepare(self) -> None:
         """Compile what a step of the engine needs, several files at a time."""
         files = [file for family in type(self).__mro__ for file in vars(family).get("STEP_FILES", ())]
         chosen = {file for file, _ in self.chosen.values()}
-        files = [file for file in files if file in chosen or self.takes_unasked(file)]
+        files = [file for file in files if file in chosen or self.is_for_this_card(file)]
         with ThreadPoolExecutor() as pool:
             list(pool.map(self.module, files))
 

@@ -12,6 +12,7 @@ from yaie.kernels.ops.launching import Backend, Family, Launching, checked, dtyp
 __all__ = ["embedding", "rms_norm", "rope", "silu_mul"]
 
 TAKES = "the kernels of model_ops take"
+Norms = tuple[Tensor | None, Tensor | None]
 
 
 class Torch(Family):
@@ -58,6 +59,42 @@ class Torch(Family):
         """
         return F.embedding(token_ids, table)
 
+    def split_heads(
+        self, num_kv_heads: int, heads: Tensor, norms: Norms, eps: float, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value `[num_tokens, heads, head_dim]`, normalised and rotated, perhaps views of `heads`.
+
+        heads: `[num_tokens, num_heads + 2 * num_kv_heads, head_dim]`, contiguous: the heads of query, key and value as
+            one matrix product gives them. It may be changed.
+        norms: the weights `[head_dim]` of `rms_norm` for query and key; None, None: they are not normalised
+        cos, sin: as for `rope`
+        """
+        num_turning = heads.shape[1] - num_kv_heads
+        query, key, value = heads.split_with_sizes((num_turning - num_kv_heads, num_kv_heads, num_kv_heads), dim=1)
+        if norms[0] is None:
+            self.rope(heads[:, :num_turning], cos, sin)  # query and key turn alike, so one call rotates both
+        else:
+            query, key = (self.rms_norm(x, norm, eps, None) for x, norm in zip((query, key), norms, strict=True))
+            self.rope(query, cos, sin)
+            self.rope(key, cos, sin)
+        return query, key, value
+
+    def rope_and_cache(
+        self,
+        heads: Tensor,
+        norms: Norms,
+        eps: float,
+        cos: Tensor,
+        sin: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        slot_mapping: Tensor,
+    ) -> Tensor:
+        """`split_heads`, then `reshape_and_cache` of key and value; the query is returned, `heads` may be changed."""
+        query, key, value = self.split_heads(key_cache.shape[2], heads, norms, eps, cos, sin)
+        self.reshape_and_cache(key, value, key_cache, value_cache, slot_mapping)
+        return query
+
 
 class Kernels(Launching):
     RUNGS = {
@@ -69,6 +106,10 @@ class Kernels(Launching):
         "silu_mul": {
             1: ("model_ops/silu_mul.cu", "silu_mul_1_elements"),
             2: ("model_ops/silu_mul.cu", "silu_mul_2_packs"),
+        },
+        "rope_and_cache": {
+            1: ("memory/reshape_and_cache.cu", "reshape_and_cache"),  # after rms_norm and rope
+            2: ("model_ops/rope_and_cache.cu", "rope_and_cache"),  # all three in one launch
         },
     }
     STEP_FILES = tuple(f"model_ops/{name}.cu" for name in (*RUNGS, "embedding"))
@@ -105,6 +146,21 @@ class Kernels(Launching):
             table, token_ids.long().contiguous(), out, len(token_ids), len(table), table.shape[1] * table.element_size()
         )
         return out
+
+    split_heads = Torch.split_heads
+
+    def rope_and_cache(self, heads, norms, eps, cos, sin, key_cache, value_cache, slot_mapping):
+        dtype = dtype_code(heads, TAKES)
+        # Whoever asked for a rung of what is done here wants to see it run.
+        apart = self.rungs["rope_and_cache"] == 1 or not self.asked.keys().isdisjoint(("rms_norm", "rope"))
+        if apart or heads.dtype != key_cache.dtype:
+            return Torch.rope_and_cache(self, heads, norms, eps, cos, sin, key_cache, value_cache, slot_mapping)
+        (num_tokens, num_all, head_dim), num_kv_heads = heads.shape, key_cache.shape[2]
+        num_heads = num_all - 2 * num_kv_heads
+        query = heads.new_empty(num_tokens, num_heads, head_dim)
+        tensors = heads, *norms, cos, sin, key_cache, value_cache, slot_mapping, query
+        self.launch[self.chosen["rope_and_cache"]](*tensors, num_tokens, num_heads, num_kv_heads, head_dim, eps, dtype)
+        return query
 
 
 @checked(Torch)

@@ -37,13 +37,21 @@ RESIDENT_BLOCKS = 3
 SHARE_THAT_SATURATES = 0.8
 # What starting a thread block costs, in keys that it could have read instead (measured on an H100).
 START_TOKENS = 64
+# Keys of a split where contexts fill the card without being split, and the most splits then (measured on an H100): only
+# for contexts so long that one thread block would still read when all others are done.
+LONG_SPLIT_TOKENS, MOST_LONG_SPLITS = 1024, 8
 # Query heads that share a KV head, from which on decodes take tensor cores.
 FEWEST_HEADS_FOR_TENSOR_CORES = 5
-# Rows of a product on tensor cores, which shared pages are read with: query heads of sequences that share them.
-SHARED_ROWS = 16
+# Rows of a thread block that reads shared pages: query heads of sequences that share them.
+SHARED_ROWS = 64
+# Thread blocks that read shared pages, for each multiprocessor, which has room for three: the third has own pages.
+SHARED_BLOCKS = 2
 # What reading shared pages once must save for each layer, to pay for one more launch and for parts that are written and
 # read again. An estimate, not measured yet: what a card reads in 5 us, at 3 TB/s.
 LEAST_SAVED_BYTES = 16e6
+# Keys of a page from which on rung 6 of flash attention copies it by TMA. Smaller ones its threads copy, and rung 4 is
+# faster (on an H100, 64 x 128 new of 2,176 tokens over pages of 8: 409 us beside 514).
+SMALLEST_BOX = 16
 # Pieces of shared pages that a sequence can be in. Each is a part of its output in memory.
 MAX_PIECES_OF_SEQUENCE = 16
 
@@ -120,9 +128,8 @@ class Pieces:
     def __init__(self, num_seqs: int, num_heads: int, key_cache: Tensor) -> None:
         _, self.block_size, num_kv_heads, _ = key_cache.shape
         self.seqs_of_block = max(1, SHARED_ROWS * num_kv_heads // num_heads)
-        # Pieces are cut so that two waves of thread blocks read them.
-        self.num_wanted = -(-2 * RESIDENT_BLOCKS * _num_multiprocessors(key_cache.device) // num_kv_heads)
-        self.sizes = (self.num_wanted + 2 * num_seqs) * 8, 4 * num_seqs, 2 * num_seqs
+        self.num_wanted = -(-SHARED_BLOCKS * _num_multiprocessors(key_cache.device) // num_kv_heads)
+        self.sizes = (self.num_wanted + num_seqs) * 8, 4 * num_seqs, 2 * num_seqs
         self._tensor = torch.zeros(sum(self.sizes), dtype=torch.int32, device=key_cache.device)
         pieces, self.members, shared = self._tensor.split(self.sizes)
         self.pieces, self.shared = pieces.view(-1, 2, 4), shared.view(-1, 2)
@@ -174,7 +181,7 @@ class PagedPlan:
     num_splits: int
     split_tokens: int
     few_splits: tuple[int, int]  # the same for rung 6
-    counters: Tensor | None = None  # [num_decodes, num_kv_heads] int32, for rung 6 with splits; 0 between launches
+    counters: Tensor | None = None  # [num_decodes, num_kv_heads] int32, made when needed; 0 between launches
     context_lens: Tensor | None = None  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
     decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
     prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most TILE_TOKENS tokens
@@ -221,10 +228,11 @@ class Kernels(attention.Kernels, memory.Kernels):
         context_lens = np.asarray(context_lens, dtype=np.int32)
         query_lens = np.ones_like(context_lens) if query_lens is None else np.asarray(query_lens, dtype=np.int32)
         decodes = np.flatnonzero(query_lens == 1)
-        splits = _splits(len(decodes), int(context_lens[decodes].max(initial=0)), key_cache)
-        few = _few_splits(context_lens[decodes], key_cache)
-        counters = _counters(len(decodes), few, key_cache)
-        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits, few, counters)
+        longest = int(context_lens[decodes].max(initial=0))
+        long = _long_splits(len(decodes), longest, key_cache)
+        splits = long or _splits(len(decodes), longest, key_cache)
+        few = long or _few_splits(context_lens[decodes], key_cache)
+        plan = PagedPlan(tables, int(query_lens.sum()), len(decodes), *splits, few)
 
         def on_device(array: np.ndarray) -> Tensor:
             # Not waiting is safe: from memory that is not pinned the driver takes a copy before it returns.
@@ -250,11 +258,14 @@ class Kernels(attention.Kernels, memory.Kernels):
     def decode_plan(self, block_tables, context_lens, max_context_len, key_cache, pieces=None):
         check_cache(key_cache)
         num_seqs = len(block_tables)
-        # Contexts may be far shorter than the longest: each is cut into as many splits, of some keys at least.
-        splits = _splits(num_seqs, max_context_len, key_cache)[0], FEWEST_SPLIT_TOKENS
-        few = max(2, _blocks_per_context(num_seqs, key_cache)), FEWEST_SPLIT_TOKENS  # two, in case contexts differ
-        counters = _counters(num_seqs, few, key_cache)
-        return PagedPlan(block_tables, num_seqs, num_seqs, *splits, few, counters, context_lens, pieces=pieces)
+        splits = few = _long_splits(num_seqs, max_context_len, key_cache)
+        if splits is None:
+            # Contexts may be far shorter than the longest: each is cut into as many splits, of some keys at least.
+            splits = _splits(num_seqs, max_context_len, key_cache)[0], FEWEST_SPLIT_TOKENS
+            few = max(2, _blocks_per_context(num_seqs, key_cache)), FEWEST_SPLIT_TOKENS  # 2, in case contexts differ
+        plan = PagedPlan(block_tables, num_seqs, num_seqs, *splits, few)
+        plan.context_lens, plan.pieces = context_lens, pieces
+        return plan
 
     def paged_attention_forward(
         self, query, key_cache, value_cache, block_tables, context_lens, query_lens, scale=None, plan=None
@@ -297,8 +308,8 @@ class Kernels(attention.Kernels, memory.Kernels):
             if splits[0] > 1:
                 lse = query.new_empty((plan.num_decodes, query.shape[1], splits[0]), dtype=torch.float32)
                 parts = lse.new_empty((*lse.shape, query.shape[2]))
-            merged = (parts, lse, plan.counters) if rung == 6 else (parts, lse)
-            launch(query, *caches, tables, plan.context_lens, tiles, out, *merged, shape)
+            counters = [_counters(plan, key_cache) if splits[0] > 1 else None] if rung >= 5 else []
+            launch(query, *caches, tables, plan.context_lens, tiles, out, parts, lse, *counters, shape)
         elif tiles is None:
             launch(query, *caches, tables, plan.context_lens, out, shape)
         else:
@@ -330,6 +341,8 @@ class Kernels(attention.Kernels, memory.Kernels):
             pages = [query, *caches, tables, tiles, out]
             if query.dtype.itemsize == 2:
                 rung = self.flash_rung(query.dtype, head_dim, num_heads // num_kv_heads)
+                if rung == 6 and "flash_attention" not in self.asked and math.gcd(block_size, 128) < SMALLEST_BOX:
+                    rung = 4
                 sizes = [len(tiles), plan.tile_tokens]
                 if rung == 6:
                     pages.append(tiles.new_empty(1))  # counts the tiles that have been taken
@@ -369,6 +382,17 @@ def _splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int
     return choose_splits(num_seqs * key_cache.shape[2], rounded, _num_multiprocessors(key_cache.device))
 
 
+def _long_splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tuple[int, int] | None:
+    """`(num_splits, split_tokens)` where a thread block for each context keeps memory busy; None elsewhere.
+
+    Rungs 5 and 6 do that with one for each multiprocessor; the plainer ones, for other caches, have less in flight.
+    """
+    num_blocks, head_dim = num_seqs * key_cache.shape[2], key_cache.shape[3]
+    if num_blocks <= _num_multiprocessors(key_cache.device) or key_cache.dtype.itemsize != 2 or head_dim > 128:
+        return None
+    return max(1, min(MOST_LONG_SPLITS, -(-max_context_len // LONG_SPLIT_TOKENS))), LONG_SPLIT_TOKENS
+
+
 def _blocks_per_context(num_seqs: int, key_cache: Tensor) -> int:
     """Of rung 6: a thread block for each multiprocessor (measured on an H100: it keeps as much in flight as a
     multiprocessor can read, and each split more has its cost), but at least one for a context."""
@@ -382,11 +406,12 @@ def _few_splits(context_lens: np.ndarray, key_cache: Tensor) -> tuple[int, int]:
     return max(1, -(-int(context_lens.max(initial=0)) // split_tokens)), split_tokens
 
 
-def _counters(num_seqs: int, splits: tuple[int, int], key_cache: Tensor) -> Tensor | None:
-    """For a plan of rung 6 with splits, whose thread blocks are counted as they end."""
-    if splits[0] == 1 or key_cache.dtype.itemsize != 2:
-        return None
-    return torch.zeros(num_seqs, key_cache.shape[2], dtype=torch.int32, device=key_cache.device)
+def _counters(plan: PagedPlan, key_cache: Tensor) -> Tensor:
+    """Of the thread blocks that have left parts: the last one merges them."""
+    if plan.counters is None:
+        size = plan.num_decodes, key_cache.shape[2]
+        plan.counters = torch.zeros(size, dtype=torch.int32, device=key_cache.device)
+    return plan.counters
 
 
 @cache

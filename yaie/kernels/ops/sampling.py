@@ -13,7 +13,7 @@ from torch import Tensor
 
 from yaie.kernels import sampling
 from yaie.kernels.checks import integers, require
-from yaie.kernels.ops.launching import Backend, BackendError, Family, Launching, checked, found, named_as_file
+from yaie.kernels.ops.launching import DTYPES, Backend, BackendError, Family, Launching, checked, found, named_as_file
 from yaie.kernels.sampling import Draws, Generators, Parameter, Settings
 
 __all__ = ["sample"]
@@ -40,12 +40,13 @@ class Torch(Family):
         return tokens.masked_fill_(tokens == rows.shape[1], -1)
 
     def choose(self, logits: Tensor, draws: Draws, num_tokens: Tensor) -> Tensor:
-        """The next token of every row of logits `[num_seqs, vocab_size]`, without a wait: ids `[num_seqs]`, int64, on
-        the device; -1 for every row with NaN, +inf or nothing but -inf.
+        """The next token of every row of logits `[num_seqs, vocab_size]`, of any dtype, without a wait: ids
+        `[num_seqs]`, int64, on the device; -1 for every row with NaN, +inf or nothing but -inf.
 
         draws: how each row's token is chosen; at temperature 0 it is the most likely one
         num_tokens: `[num_seqs]`, int64, on the device: how many tokens a row has, the prompt included
         """
+        logits = logits.float()
         largest, tokens = logits.max(dim=-1)
         if draws.drawn:
             uniforms = sampling.counter_uniforms(draws.seeds, num_tokens - draws.firsts)[draws.rows]
@@ -80,9 +81,14 @@ class Kernels(Launching):
         num_seqs, vocab_size = rows.shape
         if vocab_size > LARGEST_VOCABULARY:
             raise BackendError(f"sampling takes up to {LARGEST_VOCABULARY} logits in a row, not {vocab_size}")
-        rows, (*before, limits) = rows.float().contiguous(), parameters
+        *before, limits = parameters
         tokens = torch.empty(num_seqs, dtype=torch.int64, device=rows.device)
-        self.launch[self.chosen["sample"]](rows, *before, tokens, limits, num_seqs, vocab_size)
+        (file, launcher), last = self.chosen["sample"], (num_seqs, vocab_size)
+        if self.rungs["sample"] == 3 and rows.dtype.itemsize == 2:
+            launcher, last = f"{launcher}_16_bit", (*last, DTYPES[rows.dtype])
+        else:
+            rows = rows.float()
+        self.launch[file, launcher](rows.contiguous(), *before, tokens, limits, *last)
         return tokens
 
 

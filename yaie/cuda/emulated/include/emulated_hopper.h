@@ -19,7 +19,7 @@ static EMU_INLINE void mbarrier_arrive_expect_tx(uint64_t* barrier, unsigned byt
   emu_mbarrier_arrive(barrier, bytes, site);
 }
 static EMU_INLINE void mbarrier_wait(uint64_t* barrier, unsigned parity, EMU_SITE) { emu_mbarrier_wait(barrier, parity, site); }
-static EMU_INLINE void cp_async_mbarrier_arrive(uint64_t* barrier, EMU_SITE) { emu_cp_async_mbarrier_arrive(barrier, site); }
+static EMU_INLINE void mbarrier_expect_cp_async(uint64_t* barrier, EMU_SITE) { emu_mbarrier_expect_cp_async(barrier, site); }
 static EMU_INLINE void named_barrier_sync(int id, int threads, EMU_SITE) { emu_named_barrier(id, threads, true, site); }
 static EMU_INLINE void named_barrier_arrive(int id, int threads, EMU_SITE) { emu_named_barrier(id, threads, false, site); }
 template <int registers>

@@ -116,7 +116,7 @@ void emu_mbarrier_init(uint64_t* barrier, unsigned arrivals, emu::Site site);
 void emu_fence_mbarrier_init();
 void emu_mbarrier_arrive(uint64_t* barrier, unsigned bytes, emu::Site site);
 void emu_mbarrier_wait(uint64_t* barrier, unsigned parity, emu::Site site);
-void emu_cp_async_mbarrier_arrive(uint64_t* barrier, emu::Site site);
+void emu_mbarrier_expect_cp_async(uint64_t* barrier, emu::Site site);
 void emu_named_barrier(int id, int threads, bool waits, emu::Site site);
 void emu_setmaxnreg(int registers, bool more, emu::Site site);
 void emu_fence_proxy_async();

@@ -254,10 +254,14 @@ static void land(Engine* e, const Thread& owner, const AsyncCopy& copy, uint32_t
   memset(static_cast<char*>(copy.to) + copy.source_bytes, 0, copy.bytes - copy.source_bytes);
 }
 
-// The first of a thread's copies, for a barrier that waits for them.
+// The first of a thread's copies, for a barrier that waits for them. Whoever makes them land, they are this thread's: what
+// it knew is what they may overwrite.
 void land_copies(Engine* e, Thread* t, size_t count) {
   count = std::min(count, t->copies.size());
+  Thread* current = e->thread;
+  e->thread = t;
   for (size_t i = 0; i < count; ++i) land(e, *t, t->copies[i], t->copies[i].tick);
+  e->thread = current;
   t->copies.erase(t->copies.begin(), t->copies.begin() + static_cast<long>(count));
 }
 

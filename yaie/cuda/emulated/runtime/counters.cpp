@@ -7,6 +7,7 @@ namespace emu {
 namespace {
 
 constexpr size_t kTraceLimit = 1 << 18;
+constexpr unsigned kL1Bytes = 256 << 10, kMostThreads = 2048;  // of a multiprocessor (an H100's); L1 with shared memory
 
 struct Request {  // one instruction of one warp
   uint32_t pc;
@@ -31,20 +32,43 @@ unsigned sort_unique(Address* values, unsigned n) {
   return static_cast<unsigned>(std::unique(values, values + n) - values);
 }
 
-void mark_touched(const Address* sectors, unsigned n) {
+void mark_touched(const Address* sectors, unsigned n, unsigned written) {
   for (unsigned i = 0; i < n; ++i) {
     for (auto& r : session.ranges) {
       Address first = r.begin >> 5;
       if (r.module_data || sectors[i] < first || sectors[i] > (r.end - 1) >> 5) continue;
       size_t bit = sectors[i] - first;
-      if (r.touched.empty()) r.touched.resize((((r.end - 1) >> 5) - first) / 64 + 1);
-      r.touched[bit / 64] |= uint64_t(1) << bit % 64;
+      auto& touched = r.touched[written];
+      if (touched.empty()) touched.resize((((r.end - 1) >> 5) - first) / 64 + 1);
+      uint64_t before = touched[bit / 64];
+      touched[bit / 64] |= uint64_t(1) << bit % 64;
+      r.first_touched[written] += touched[bit / 64] != before;
       break;
     }
   }
 }
 
-void count_global(const Request& q, LineCounter& c) {
+// L1 as a cache of lines of four sectors, each line in its only place. The warps of a block run one after another here
+// and at the same time on a card: what another warp has loaded since the last barrier is there.
+void look_into_l1(Engine* e, unsigned warp, const Address* sectors, unsigned n) {
+  for (unsigned i = 0; i < n; ++i) {
+    Address line = sectors[i] / 4;
+    unsigned sector = 1u << sectors[i] % 4;
+    CachedLine& place = e->cached[(line * 0x9e3779b97f4a7c15u >> 32) % e->cached.size()];
+    bool is_there = place.line == line && (place.sectors & sector);
+    place.sectors = place.line == line ? place.sectors | sector : sector;
+    place.line = line;
+    if (is_there) continue;
+    auto first = e->loaded.insert({sectors[i], {warp, 0}});
+    Loader& loader = first.first->second;
+    session.launch.distinct += first.second;
+    if (!first.second && loader.warp != warp && loader.epoch == e->barrier_epoch) continue;
+    loader = {warp, e->barrier_epoch};
+    ++session.launch.missed;
+  }
+}
+
+void count_global(Engine* e, unsigned warp, const Request& q, LineCounter& c) {
   Address sectors[kLanes * 2], starts[kLanes];
   unsigned n = 0, lanes = 0;
   for (unsigned i = 0; i < kLanes; ++i) {
@@ -56,8 +80,16 @@ void count_global(const Request& q, LineCounter& c) {
   }
   n = sort_unique(sectors, n);
   c.sectors += n;
-  c.used_bytes += uint64_t(sort_unique(starts, lanes)) * q.size;
-  mark_touched(sectors, n);
+  if (q.kind == kAtomic) {
+    for (unsigned i = 0; i < lanes; ++i) ++session.launch.atomics[starts[i]];
+  }
+  uint64_t used = uint64_t(sort_unique(starts, lanes)) * q.size;
+  c.used_bytes += used;
+  if (q.kind == kWrite && used < n * 32) session.launch.partial += n;
+  session.launch.sectors[q.kind] += n;
+  if (q.kind == kRead) look_into_l1(e, warp, sectors, n);
+  if (q.kind != kWrite) mark_touched(sectors, n, 0);
+  if (q.kind != kRead) mark_touched(sectors, n, 1);
 }
 
 // The words that each bank must deliver in one phase; lanes that read the same word share it.
@@ -89,19 +121,33 @@ void count_shared(const Request& q, LineCounter& c) {
     }
     if (!banks.most) continue;
     c.wavefronts += banks.most;
+    session.launch.wavefronts += banks.most;
     ++c.ideal_wavefronts;
     c.most_ways = std::max(c.most_ways, banks.most);
   }
 }
 
-void count(const Request& q) {
+unsigned most_on_one_address(const Request& q) {
+  unsigned most = 1;
+  for (unsigned i = 0; i < kLanes; ++i) {
+    unsigned same = 0;
+    for (unsigned j = 0; j < kLanes; ++j) same += (q.lanes >> i & q.lanes >> j & 1) && q.address[i] == q.address[j];
+    most = std::max(most, same);
+  }
+  return most;
+}
+
+void count(Engine* e, unsigned warp, const Request& q) {
   LineCounter& c = counter_of(q);
   unsigned lanes = static_cast<unsigned>(__builtin_popcount(q.lanes));
   ++c.requests;
   c.lanes += lanes;
   c.bytes += uint64_t(lanes) * q.size;
-  if (q.space == Space::kGlobal) count_global(q, c);
+  WarpCounter& w = e->of_warps[warp];
+  ++(q.space == Space::kGlobal ? w.requests[q.kind] : w.shared);
+  if (q.space == Space::kGlobal) count_global(e, warp, q, c);
   else count_shared(q, c);
+  if (q.space == Space::kShared && q.kind == kAtomic) session.launch.queued += most_on_one_address(q) - 1;
 }
 
 void trace(const Request& q, uint32_t step) {
@@ -117,10 +163,15 @@ bool is_traced(Engine* e, unsigned warp) {
 }
 
 void finish(Engine* e, unsigned warp, const Request& q) {
-  count(q);
+  count(e, warp, q);
   if (!is_traced(e, warp)) return;
   uint32_t step = session.trace.empty() ? 0 : session.trace.back().step + 1;
   trace(q, step);
+}
+
+void add(WarpCounter* to, const WarpCounter& w) {
+  for (int kind = 0; kind < 3; ++kind) to->requests[kind] += w.requests[kind];
+  to->shared += w.shared, to->products += w.products, to->shuffles += w.shuffles, to->rounds += w.rounds;
 }
 
 bool same_instruction(const Access& a, const Access& b) {
@@ -186,8 +237,8 @@ void count_divergent(Engine* e, unsigned warp, Thread* lanes, unsigned n) {
 
 }  // namespace
 
-void mark_touched(Address a, unsigned bytes) {
-  for (Address sector = a >> 5; sector <= (a + bytes - 1) >> 5; ++sector) mark_touched(&sector, 1);
+void mark_touched(Address a, unsigned bytes, unsigned written) {
+  for (Address sector = a >> 5; sector <= (a + bytes - 1) >> 5; ++sector) mark_touched(&sector, 1, written);
 }
 
 // A box that TMA moves: what it asks of global memory. Shared memory takes it at full width, in whatever swizzle.
@@ -198,13 +249,44 @@ void count_tile(Engine*, uint32_t pc, int kind, uint64_t bytes, uint64_t sectors
   c.bytes += bytes;
   c.sectors += sectors;
   c.used_bytes += used;
+  session.launch.sectors[kind] += sectors;
+  if (kind == kRead) session.launch.missed += sectors, session.launch.distinct += sectors;  // it goes around L1
+}
+
+WarpCounter* counter_of_warp() { return &current_engine->of_warps[current_engine->thread->index / kLanes]; }
+
+void start_counting(Engine* e) {
+  e->loaded.clear();
+  e->of_warps.assign(e->warps.size(), WarpCounter{});
+  size_t share = size_t(kL1Bytes) / kMostThreads * std::max(e->job->num_threads, kLanes);
+  size_t shared = std::min(e->job->request->dynamic_shared, share);
+  e->cached.assign(std::max<size_t>(share - shared, 4096) / 128, CachedLine{});
+}
+
+void end_counting(Engine* e) {
+  LaunchCounter& c = session.launch;
+  WarpCounter busiest{};
+  for (auto& w : e->of_warps) {
+    add(&c.all, w);
+    if (w.sum() > busiest.sum()) busiest = w;
+  }
+  add(&c.busiest, busiest);
+  size_t shared = 0;
+  for (size_t i = 0; i < e->num_arrays; ++i) shared += e->arrays[i].bytes;
+  c.hopper = e->hopper != nullptr;
+  c.shared_bytes = std::max(c.shared_bytes, shared);
+  ++c.blocks;
+  c.barriers += e->barrier_epoch - 1u;
 }
 
 void put_side_by_side(Engine* e, unsigned warp) {
   if (!(e->checks & kCounters)) return;
   Thread* lanes = &e->threads[warp * kLanes];
   unsigned n = std::min(kLanes, e->job->num_threads - warp * kLanes);
+  WarpCounter& w = e->of_warps[warp];
+  uint64_t loads = w.requests[kRead];
   if (!count_uniform(e, warp, lanes, n)) count_divergent(e, warp, lanes, n);
+  w.rounds += w.requests[kRead] > loads;
   for (unsigned i = 0; i < n; ++i) lanes[i].log.clear();
 }
 

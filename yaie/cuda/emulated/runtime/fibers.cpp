@@ -433,6 +433,7 @@ void run_block(Engine* e, long block) {
     e->warps[w].waiting = 0;
   }
   if (e->checks) start_block_order(e);
+  if (e->checks & kCounters) start_counting(e);
   if (e->hopper) start_hopper(e);
   start_block_memory(e);
   Fiber* fiber = take_fiber(e);
@@ -441,6 +442,7 @@ void run_block(Engine* e, long block) {
   e->fiber = fiber;
   emu_switch_stack(&e->main_stack, fiber->stack_pointer);
   if (e->hopper && !job->failed) end_hopper_block(e);
+  if (e->checks & kCounters) end_counting(e);
   if (e->checks) settle_block(e);
   if (e->checks && !job->failed) settle_unwritten_reads(e);
   e->thread = nullptr;
@@ -495,7 +497,7 @@ static void note_undefined_source(Engine* e, unsigned mask, unsigned source, Sit
 }
 
 EXPORT void emu_shuffle(int how, unsigned mask, void* value, unsigned bytes, int operand, int width, Site site) {
-  if (emu_lane() == 0 && (current_engine->checks & kCounters)) ++session.shuffles;
+  if (emu_lane() == 0 && (current_engine->checks & kCounters)) ++session.shuffles, ++counter_of_warp()->shuffles;
   if (bytes > kPayload) fail_here("unsupported", site, format("a shuffle of %u bytes; the emulator moves up to %u", bytes, kPayload));
   const unsigned char* lanes = meet(WarpOp::kShuffle, mask, value, bytes, site);
   unsigned lane = emu_lane(), segment = lane & ~unsigned(width - 1), source = lane;

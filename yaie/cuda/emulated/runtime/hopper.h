@@ -129,7 +129,7 @@ Mbarrier& mbarrier_at(Engine* e, uint64_t* barrier, const char* what, Site site)
 void try_complete(Engine* e, Mbarrier& b, bool wanted);
 void land(Engine* e, Load& load);
 unsigned bytes_of(const TensorMap& map);
-void mark_touched(Address a, unsigned bytes);
+void mark_touched(Address a, unsigned bytes, unsigned written);
 void count_tile(Engine* e, uint32_t pc, int kind, uint64_t bytes, uint64_t sectors, uint64_t used);
 void land_copies(Engine* e, Thread* t, size_t count);  // of cp.async
 

@@ -14,6 +14,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <numeric>
 #include <thread>
 
 #include "runtime.h"
@@ -23,6 +24,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr size_t kSamples = 32, kSignalStack = 64 << 10, kArguments = 4096;
+constexpr long kFewestSampled = 8;
 constexpr int kMaxWorkers = 16;  // every worker owns up to 1024 stacks, and a process may own 65530 mappings
 
 // ---- the module a kernel comes from
@@ -375,8 +377,26 @@ void plan_next_pair(Job* job, long block) {
   job->next_pair = block + std::max(1L, skip);
 }
 
+long step_through(long n) {  // without a common divisor: n steps come to each of n places once, evenly all the while
+  long step = std::max(1L, static_cast<long>(double(n) * 0.6180339887));
+  while (std::gcd(step, n) != 1) ++step;
+  return step;
+}
+
+// Block number i of a sample: spread over each direction of the grid, as what a block has to do depends on where it is.
+long sampled_block(const Job* job, long i) {
+  Index3 g = job->request->grid;
+  long x = g.x, y = g.y, z = g.z, along = i % x, row = i / x;
+  long at_y = (row + along * step_through(y)) % y, at_z = (row / y + along * step_through(z)) % z;
+  return along * step_through(x) % x + x * (at_y + y * at_z);
+}
+
+bool sample_is_enough(const Job* job) {
+  return job->deep_blocks >= kFewestSampled && double(job->deep_events) > session.event_budget;
+}
+
 void run_checked(Engine* e, Job* job, long block) {
-  bool deep = is_deep(job, block);
+  bool deep = session.checks & kSample || is_deep(job, block);
   e->checks = deep ? session.checks : session.checks & kBounds;
   uint64_t before = e->events;
   run_block(e, block);
@@ -396,6 +416,10 @@ void run_blocks(Job* job) {
   }
   current_engine = e;
   for (long block; (block = job->next_block++) < job->num_blocks && !job->failed;) {
+    if (session.checks & kSample) {
+      if (sample_is_enough(job)) break;
+      block = sampled_block(job, block);
+    }
     e->checks = 0;
     if (session.checks) run_checked(e, job, block);
     else run_block(e, block);
@@ -541,6 +565,8 @@ EXPORT void emu_launch(const LaunchRequest* request) {
   auto start = Clock::now();
   int workers = num_workers(job);
   long before = session.deep_blocks;
+  session.launch = LaunchCounter();
+  for (auto& r : session.ranges) r.first_touched[0] = r.first_touched[1] = 0;
   if (workers <= 1) run_blocks(&job);
   else run_on_workers(workers, [&] { run_blocks(&job); });
   double ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -550,9 +576,9 @@ EXPORT void emu_launch(const LaunchRequest* request) {
                       deep, job.num_blocks));
   }
   Index3 g = request->grid, b = request->block;
-  session.launches += format("%s{\"kernel\":\"%s\",\"grid\":[%u,%u,%u],\"block\":[%u,%u,%u],\"dynamic_shared\":%zu,\"stream\":%zu,\"ms\":%.4f}",
+  session.launches += format("%s{\"kernel\":\"%s\",\"grid\":[%u,%u,%u],\"block\":[%u,%u,%u],\"dynamic_shared\":%zu,\"stream\":%zu,\"ms\":%.4f,\"counts\":%s}",
                              session.launches.empty() ? "" : ",", request->kernel, g.x, g.y, g.z, b.x, b.y, b.z,
-                             request->dynamic_shared, reinterpret_cast<size_t>(request->stream), ms);
+                             request->dynamic_shared, reinterpret_cast<size_t>(request->stream), ms, counts_of_launch().c_str());
 }
 
 // Calls a launcher through the wrapper that rewrite.py added. Returns false if it did not return by itself.

@@ -38,7 +38,7 @@ static void multiply(float* d, const float* c, const unsigned char* lanes) {
 EXPORT void emu_mma_m16n8k16(int type, float* d, const uint32_t* a, const uint32_t* b, const float* c, Site site) {
   uint32_t in[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
   const unsigned char* lanes = meet(WarpOp::kMma, ~0u, in, sizeof in, site);
-  if (emu_lane() == 0 && (current_engine->checks & kCounters)) ++session.tensor_core_calls;
+  if (emu_lane() == 0 && (current_engine->checks & kCounters)) ++session.tensor_core_calls, ++counter_of_warp()->products;
   if (type == kMatrixHalf) multiply<Half>(d, c, lanes);
   else multiply<Bfloat16>(d, c, lanes);
 }

@@ -86,7 +86,7 @@ void keep_or_unmap(char* mapping, size_t body) {
 }
 
 void add_range(Address begin, size_t bytes, const char* name, unsigned item, bool read_only, bool module_data) {
-  session.ranges.push_back({begin, begin + bytes, name, item, read_only, module_data, {}, {}});
+  session.ranges.push_back({begin, begin + bytes, name, item, read_only, module_data, {}, {}, {}});
   Range& r = session.ranges.back();
   if ((session.checks & kRaces) && !read_only) attach_shadow(&r, shift_for(item));
 }

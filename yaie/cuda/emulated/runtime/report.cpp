@@ -75,7 +75,11 @@ std::string json_of(uint64_t key, const LineCounter& c) {
 
 std::string json_of(const Range& r) {
   size_t sectors = 0;
-  for (uint64_t word : r.touched) sectors += static_cast<size_t>(__builtin_popcountll(word));
+  for (size_t i = 0; i < std::max(r.touched[0].size(), r.touched[1].size()); ++i) {
+    uint64_t word = i < r.touched[0].size() ? r.touched[0][i] : 0;
+    if (i < r.touched[1].size()) word |= r.touched[1][i];
+    sectors += static_cast<size_t>(__builtin_popcountll(word));
+  }
   return format("{\"name\":%s,\"bytes\":%zu,\"touched_sectors\":%zu,\"begin\":%zu,\"item\":%u}", quoted(r.name).c_str(),
                 static_cast<size_t>(r.end - r.begin), sectors, static_cast<size_t>(r.begin), r.item);
 }
@@ -106,6 +110,27 @@ std::string list_of(const Items& items, Make make) {
 }
 
 }  // namespace
+
+// `first_touched` are sectors that no launch of the call had read (written) before: [array's bytes, read, written].
+std::string counts_of_launch() {
+  const LaunchCounter& c = session.launch;
+  auto u = [](uint64_t v) { return static_cast<unsigned long long>(v); };
+  auto warps = [&](const WarpCounter& w) {
+    return format("{\"loads\":%llu,\"stores\":%llu,\"atomics\":%llu,\"shared\":%llu,\"products\":%llu,\"shuffles\":%llu,\"rounds\":%llu}",
+                  u(w.requests[kRead]), u(w.requests[kWrite]), u(w.requests[kAtomic]), u(w.shared), u(w.products), u(w.shuffles), u(w.rounds));
+  };
+  uint64_t most = 0;
+  for (auto& a : c.atomics) most = std::max(most, a.second);
+  auto touched = [&](const Range& r) {
+    if (r.module_data || !(r.first_touched[0] | r.first_touched[1])) return std::string();
+    return format("[%zu,%llu,%llu]", static_cast<size_t>(r.end - r.begin), u(r.first_touched[0]), u(r.first_touched[1]));
+  };
+  return format("{\"blocks\":%ld,\"read\":%llu,\"written\":%llu,\"partial\":%llu,\"updated\":%llu,\"missed\":%llu,\"distinct\":%llu,\"wavefronts\":%llu,"
+                "\"barriers\":%llu,\"queued\":%llu,\"shared_bytes\":%zu,\"hopper\":%d,\"on_one_address\":%llu,\"all\":%s,\"busiest\":%s,\"first_touched\":%s}",
+                c.blocks, u(c.sectors[kRead]), u(c.sectors[kWrite]), u(c.partial), u(c.sectors[kAtomic]), u(c.missed), u(c.distinct), u(c.wavefronts),
+                u(c.barriers), u(c.queued), c.shared_bytes, c.hopper, u(most), warps(c.all).c_str(), warps(c.busiest).c_str(),
+                list_of(session.ranges, touched).c_str());
+}
 
 void add_finding(Finding f) {
   std::lock_guard<std::mutex> lock(session.mutex);

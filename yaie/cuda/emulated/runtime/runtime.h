@@ -47,7 +47,7 @@ enum class State : uint8_t {
   kUnstarted, kReady, kAtBarrier, kAtWarp, kAtActiveMask, kAtMbarrier, kAtNamedBarrier, kAtWarpgroup, kAtRegisters, kDone
 };
 enum class WarpOp : uint8_t { kSync, kShuffle, kBallot, kMatch, kReduce, kLdmatrix, kMma, kWgmmaWait };
-enum Checks : unsigned { kBounds = 1, kRaces = 2, kCounters = 4 };
+enum Checks : unsigned { kBounds = 1, kRaces = 2, kCounters = 4, kSample = 8 };  // kSample: only a few blocks run at all
 
 std::string format(const char* pattern, ...) __attribute__((format(printf, 1, 2)));
 std::string show(Index3 i);
@@ -100,7 +100,8 @@ struct Range {  // a tensor or cudaMalloc'd memory
   bool read_only;
   bool module_data;  // __device__ variables of the kernel's own module: races only
   Shadow shadow;
-  std::vector<uint64_t> touched;  // one bit per 32-byte sector
+  std::vector<uint64_t> touched[2];  // read and written: one bit per 32-byte sector
+  uint64_t first_touched[2] = {};    // sectors that the running launch was the first to read, to write
 };
 
 struct UnwrittenRead {
@@ -235,6 +236,23 @@ struct Warp {
   std::vector<unsigned char> slots;
 };
 
+// What a warp did in a block: requests of global memory by kind, of shared memory, and what it met for. Rounds: how
+// often it loaded anything between two meetings.
+struct WarpCounter {
+  uint64_t requests[3], shared, products, shuffles, rounds;
+  uint64_t sum() const { return requests[kRead] + requests[kWrite] + requests[kAtomic] + shared + products + shuffles; }
+};
+
+struct CachedLine {
+  Address line;
+  unsigned sectors;  // bit mask
+};
+
+struct Loader {  // of a sector: the warp, and when
+  unsigned warp;
+  uint16_t epoch;
+};
+
 struct Job {
   const LaunchRequest* request;
   unsigned num_threads;
@@ -281,6 +299,9 @@ struct Engine {
   // checking
   unsigned checks;
   uint64_t events;
+  std::vector<WarpCounter> of_warps;
+  std::vector<CachedLine> cached;               // the block's share of L1
+  std::unordered_map<Address, Loader> loaded;  // sectors that were not there
   unsigned in_flight_copies;
   // Both are asked for at every access, in one go.
   union {
@@ -365,6 +386,19 @@ struct LineCounter {
   unsigned most_ways;
 };
 
+// What the blocks of a launch did that were counted, beyond what is counted per line.
+struct LaunchCounter {
+  long blocks = 0;
+  uint64_t sectors[3] = {};  // by kind
+  uint64_t partial = 0;      // of stores that do not fill theirs
+  uint64_t missed = 0, distinct = 0;  // loads that a block's share of L1 does not hold; those of them that are its first
+  uint64_t wavefronts = 0, barriers = 0, queued = 0;  // queued: lanes behind another at an atomic in shared memory
+  size_t shared_bytes = 0;                           // of a block
+  bool hopper = false;                               // its module has something of Hopper
+  WarpCounter all{}, busiest{};  // over all warps; the busiest warp of each block
+  std::unordered_map<Address, uint64_t> atomics;  // lanes by address
+};
+
 struct Sample {
   uint32_t pc;
   Site site;
@@ -378,6 +412,10 @@ struct TraceRow {
   Address address;
 };
 
+std::string counts_of_launch();       // of the last one, as JSON
+WarpCounter* counter_of_warp();       // of the thread that runs
+void start_counting(Engine* engine);  // a block begins
+void end_counting(Engine* engine);
 void put_side_by_side(Engine* engine, unsigned warp);  // counts and empties the logs of one warp
 void log_is_full(Engine* engine);
 
@@ -404,6 +442,7 @@ struct Session {
   int error = 0;
   long blocks = 0, deep_blocks = 0, tensor_core_calls = 0, shuffles = 0;
   std::string launches;
+  LaunchCounter launch;  // the running one
   std::unordered_map<uint64_t, LineCounter> counters;  // key: pc, space, kind and size
   LineCounter* last_counter = nullptr;
   uint64_t last_counter_key = 0;

@@ -124,7 +124,7 @@ void check_source(Engine* e, const TensorMap& map, const int* at, int kind, uint
     if (!inside) return;
     check_row(e, a, inside, kind, pc);
     sectors += sectors_of(a, inside), used += inside;
-    if (e->checks & kCounters) mark_touched(a, inside);
+    if (e->checks & kCounters) mark_touched(a, inside, kind != kRead);
   });
   if (e->checks & kCounters) count_tile(e, pc, kind, bytes_of(map), sectors, used);
 }

@@ -300,7 +300,10 @@ EXPORT void emu_wgmma(const Wgmma* operation, Site site) {
     Product& p = g.products.back();
     p.is = *operation, p.site = site, p.pc = pc, p.first = t;
     e->hopper->agents[(g.agent - kFirstAgent) / kLanes].thread = t;
-    if (e->checks & kCounters) session.tensor_core_calls += 4 * operation->columns / 8;
+    if (e->checks & kCounters) {
+      session.tensor_core_calls += 4 * operation->columns / 8;
+      counter_of_warp()->products += 4 * operation->columns / 8;
+    }
   }
   Product& p = g.products[i];
   if (!same_product(p.is, *operation) || !same_place(p.site, site)) {

@@ -88,5 +88,5 @@ def check() -> None:
             expect(type(node), radix_tree.Node, "type of the result's node")
             expect(length, best, "number of matched tokens (length)")
             expect(_tokens_to(node), path, "path to the node")
-            expect(inside, length - (len(path) - size), "number of tokens of its edge that matched (inside)")
+            expect(inside, best - (len(path) - size), "number of tokens of its edge that matched (inside)")
             expect(_edges(root), before, "tree after the call (edges, and below each its children; as before)")

@@ -19,6 +19,11 @@ class _Stack(list):
         self.moved += len(self) if isinstance(key, slice) else 0
         super().__setitem__(key, value)
 
+    def __delitem__(self, key):
+        start, stop, _ = key.indices(len(self)) if isinstance(key, slice) else (key % len(self), key % len(self) + 1, 1)
+        self.moved += len(self) - max(start, stop)
+        super().__delitem__(key)
+
     def __iter__(self):
         self.moved += len(self)
         return super().__iter__()

@@ -82,12 +82,14 @@ def check() -> None:
             "input_norm is [1, 1] and post_attention_norm is [2, 1]"
         ):
             _compare(block, torch.tensor(changes), torch.tensor(stream), None, None, None)
+    operations = TorchOperations()
     for num_tokens, hidden_size, intermediate_size in ((1, 8, 12), (5, 8, 20), (17, 24, 33)):
         block = _block(hidden_size, intermediate_size, seed=num_tokens, eps=0.25)
         change, residual = (random_numbers(num_tokens, hidden_size, seed=seed) for seed in (9, 10))
         cos, sin = torch.full((num_tokens, 1, 2), 0.6), torch.full((num_tokens, 1, 2), 0.8)
 
-        def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        def attend(*heads: Any) -> torch.Tensor:
+            query, key, value = operations.split_heads(1, *heads)
             return query + (key + value).expand_as(query)
 
         with given(

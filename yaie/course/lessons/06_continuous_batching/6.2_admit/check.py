@@ -36,6 +36,7 @@ def check() -> None:
     _expect_admitted(_line(16, [6, 6, 6]), 12, ["r0", "r1"], prompts)
     _expect_admitted(_line(16, [6, 6, 6]), 16, ["r0", "r1", "r2"], prompts)
     _expect_admitted(_line(16, [6, 6, 6]), 1, ["r0"], prompts)
+    _expect_admitted(_line(16, [6, 6, 6]), 7, ["r0", "r1"], prompts)
     _expect_admitted(_line(3, [4, 4, 40]), 64, ["r0", "r1"], "prompts of 4, 4 and 40 tokens; 3 pages of 4")
     _expect_admitted(_line(16, [20, 3]), 15, ["r0", "r1"], "prompts of 20 and 3 tokens; 16 pages of 4")
     line = _line(16, [2, 2, 2, 2], running=1, max_num_seqs=3)

@@ -1,3 +1,5 @@
+// The check calls copy_blocks_1_elements and copy_blocks_2_vectors, too.
+
 // copy_blocks_kernel with 64 threads in a block, for one layer of caches whose first `missing` blocks have no place in
 // memory: what lies behind them is out of reach of 32-bit offsets.
 extern "C" int copy_far_blocks(unsigned* key_cache, unsigned* value_cache, const int64_t* block_mapping, int num_pairs,

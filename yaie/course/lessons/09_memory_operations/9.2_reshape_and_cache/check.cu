@@ -1,3 +1,5 @@
+// The check calls reshape_and_cache, too.
+
 // reshape_and_cache_kernel with 64 threads in a block, for caches whose first `missing` slots have no place in memory.
 extern "C" int reshape_and_cache_far(const unsigned* key, const unsigned* value, unsigned* key_cache,
                                      unsigned* value_cache, const int64_t* slot_mapping, int num_tokens, int64_t units,

@@ -38,6 +38,9 @@ def check() -> int:
     for num_rows, size in ((3, 5), (2, 33), (2, 256), (2, 257), (5, 1000), (1, 8192)):
         with given(f"softmax_rows of {num_rows} rows of {size} random numbers"):
             _expect_softmax(module, 10 * torch.randn(num_rows, size, generator=generator))
+    places = torch.tensor([0, 1, 31, 32, 255, 256, 700, 1499])  # whatever part of a row a maximum leaves out
+    with given(f"softmax_rows of 8 rows of 1,500 zeros, with one 200 in each, in the columns {places.tolist()}"):
+        _expect_softmax(module, torch.zeros(8, 1500).scatter(1, places[:, None], 200.0))
     for num_rows, size in ((0, 8), (4, 0)):
         with given(f"softmax_rows of {num_rows} rows of {size} numbers"):
             module.softmax_rows(torch.zeros(num_rows, size), torch.zeros(num_rows, size), num_rows, size)

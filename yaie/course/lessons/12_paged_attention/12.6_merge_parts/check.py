@@ -42,7 +42,7 @@ CASES = [
             ([40.0, 900.0], NO_STRIDE),
             ([30.0, 1 + log2(1.5)], "`lse` is made with the lse of the first part, not with the largest."),
             ([100 / 3, log2(6)], "In the sum, a part weighs 2^(lse - largest), also where the largest comes later."),
-            ([22.5, 3.0], "Where the maximum grows, the total so far must be multiplied, as the sum is."),
+            ([22.5, 3.0], "The total is 2. In it, too, part 0 weighs 2^(1 - 2)."),
             ([20.0, 2 + log2(3)], "The weights are upside down: the part with the larger lse weighs more."),
         ],
     ),

@@ -1,3 +1,5 @@
+// The check calls flash_attention_2_tiles, too.
+
 // load_tile by itself: the tile that it makes, where a -1 is left of what it does not set. `rows` points to the row
 // that comes `missing` rows after the head's first one.
 __global__ void tile_alone(const float* rows, int stride, int missing, int first, int count, int head_dim, float* out,

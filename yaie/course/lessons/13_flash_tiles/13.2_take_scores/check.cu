@@ -1,3 +1,5 @@
+// The check calls flash_attention_2_tiles, too.
+
 // take_scores by itself: warp w takes a tile of 32 scores into row w. All lanes write what they have afterwards.
 __global__ void scores_alone(const float* scores, const float* most, const float* sum, float* most_after,
                              float* sum_after, float* rescale_after, float* weights) {

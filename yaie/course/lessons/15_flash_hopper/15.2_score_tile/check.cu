@@ -1,3 +1,4 @@
+// The check calls flash_attention_5_wgmma, too, and no other launcher of the engine.
 // score_tile by itself: scores [uses][64][KEYS] of 64 queries and `uses` tiles of keys, head_dim 64. The uses are
 // number `first` and those behind it, as in a ring that has been used before.
 __global__ void score_tiles_kernel(const __grid_constant__ CUtensorMap query_map,

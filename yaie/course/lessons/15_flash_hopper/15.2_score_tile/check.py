@@ -4,7 +4,7 @@ import torch
 
 from yaie.course.expect import expect, given
 
-from ..common import WGMMA, draws, launchers
+from ..common import WGMMA, draws, expect_attention, launchers
 
 KEYS, HEAD_DIM = 128, 64
 
@@ -19,3 +19,4 @@ def check() -> None:
             scores = torch.zeros(uses, 64, KEYS)
             module.score_tiles_alone(queries.half(), keys.half(), scores, uses, first)
             expect(scores, (queries @ keys.T).view(64, uses, KEYS).transpose(0, 1), "scores[tile][row][key]")
+    expect_attention(__file__, WGMMA, 20, 70, HEAD_DIM)

@@ -1,5 +1,6 @@
 // take_over by itself, while sums [64][64] += old weights [64][128] x values [128][64] is in flight; then the sums and
-// the operand `weights` as a matrix.
+// the operand `weights` as a matrix. scores: a thread's first quarter is weights already, of the others these are the
+// logarithms.
 __global__ void take_over_kernel(const float* old, const uint4* values, const float* scores, const float* factors,
                                  float* sums, float* weights) {
     constexpr int KEYS = 128, HEAD_DIM = 64;
@@ -10,15 +11,18 @@ __global__ void take_over_kernel(const float* old, const uint4* values, const fl
     yaie::fence_proxy_async();
     __syncthreads();
     float own[HEAD_DIM / 2], of_scores[KEYS / 2], of_old[KEYS / 2];
-    const float own_factors[2] = {factors[own_row(0)], factors[own_row(1)]};
+    Softmax softmax = {1.0f, {0.0f, 0.0f}, {factors[own_row(0)], factors[own_row(1)]}, {}};
     uint32_t operand[KEYS / 16][4];
     auto column = [](int i) { return 8 * (i / 4) + threadIdx.x % 4 * 2 + i % 2; };
     for (int i = 0; i < HEAD_DIM / 2; ++i) own[i] = sums[own_row(i / 2 % 2) * HEAD_DIM + column(i)];
     for (int i = 0; i < KEYS / 2; ++i) of_old[i] = old[own_row(i / 2 % 2) * KEYS + column(i)];
-    for (int i = 0; i < KEYS / 2; ++i) of_scores[i] = scores[own_row(i / 2 % 2) * KEYS + column(i)];
+    for (int i = 0; i < KEYS / 2; ++i) {
+        of_scores[i] = scores[own_row(i / 2 % 2) * KEYS + column(i)];
+        of_scores[i] = i < KEYS / 8 ? of_scores[i] : log2f(of_scores[i]);
+    }
     pack_weights<__half>(of_old, operand);
     start_sums<__half, HEAD_DIM, KEYS>(own, operand, tile);
-    take_over<__half>(own, operand, of_scores, own_factors);
+    take_over<__half>(own, operand, of_scores, softmax);
     for (int i = 0; i < HEAD_DIM / 2; ++i) sums[own_row(i / 2 % 2) * HEAD_DIM + column(i)] = own[i];
     for (int i = 0; i < KEYS / 2; ++i) {
         const __half* pair = reinterpret_cast<const __half*>(&operand[i / 8][i / 2 % 4]);

@@ -4,6 +4,9 @@ from ..common import OVERLAP, expect_attention
 
 
 def check() -> None:
-    expect_attention(OVERLAP, 100, 200, 64)
-    expect_attention(OVERLAP, 260, 400, 64, heads=3)
-    expect_attention(OVERLAP, 5, 0, 64)
+    expect_attention(__file__, OVERLAP, 100, 200, 64)
+    expect_attention(__file__, OVERLAP, 260, 400, 64, heads=3)
+    expect_attention(
+        __file__, OVERLAP, 260, 100, 64, heads=3
+    )  # so few keys that the producer is two tiles of queries ahead
+    expect_attention(__file__, OVERLAP, 5, 0, 64, heads=4)

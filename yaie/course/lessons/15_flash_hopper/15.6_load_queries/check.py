@@ -4,5 +4,5 @@ from ..common import OVERLAP, expect_attention
 
 
 def check() -> None:
-    expect_attention(OVERLAP, 100, 200, 64)
-    expect_attention(OVERLAP, 260, 400, 64, heads=3)
+    expect_attention(__file__, OVERLAP, 100, 200, 64)
+    expect_attention(__file__, OVERLAP, 260, 400, 64, heads=3)

@@ -18,10 +18,8 @@ __global__ void limits_of_threads(const float* logits, int vocab_size, int id_bi
     limits[threadIdx.x] = static_cast<int64_t>(radix_limit(row, by_mass, target, histogram, scratch));
 }
 
-extern "C" int radix_limit_alone(const float* logits, int vocab_size, int top_k, double top_p, int64_t* limits,
-                                 cudaStream_t stream) {
-    return with_shape(1, vocab_size, 128, [&](Shape shape) {
-        limits_of_threads<<<1, 128, 0, stream>>>(logits, vocab_size, shape.id_bits, top_k, top_p, limits);
-        return cudaGetLastError();
-    });
+extern "C" int radix_limit_alone(const float* logits, int vocab_size, int id_bits, int top_k, double top_p,
+                                 int64_t* limits, cudaStream_t stream) {
+    limits_of_threads<<<1, 128, 0, stream>>>(logits, vocab_size, id_bits, top_k, top_p, limits);
+    return cudaGetLastError();
 }

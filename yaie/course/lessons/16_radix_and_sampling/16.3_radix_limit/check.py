@@ -21,24 +21,25 @@ def _wanted(row: torch.Tensor, top_k: int, top_p: float) -> list[int]:
     return sorted(order[before < top_p * weights.sum()].tolist() if top_p < 1 else order.tolist())
 
 
-def _limits(row: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
+def _limits(row: torch.Tensor, id_bits: int, top_k: int, top_p: float) -> torch.Tensor:
     """What each thread of a block returns, in the order of row.cuh: distance to the largest, then id."""
     limits = torch.full((128,), -1, dtype=torch.int64)
     launch = engine_seam.module("sampling/sample_2_radix.cu", more=LAUNCHERS).radix_limit_alone
-    launch(row, len(row), top_k, top_p, limits)
+    launch(row, len(row), id_bits, top_k, top_p, limits)
     return limits
 
 
-def _up_to(row: torch.Tensor, limit: int) -> list[int]:
+def _up_to(row: torch.Tensor, id_bits: int, limit: int) -> list[int]:
     """The tokens whose order is at most the limit."""
     distance = row.max() - row
-    order = distance.view(torch.int32).long() << max(1, (len(row) - 1).bit_length()) | torch.arange(len(row))
+    order = distance.view(torch.int32).long() << id_bits | torch.arange(len(row))
     return (order <= limit).nonzero().flatten().tolist()
 
 
 def check() -> int:
     ties = [3.0, 1.0, 3.0, 2.0, 3.0, 0.0, 2.0]
     close = (torch.arange(40) % 7 * 0.25 - torch.arange(40) * 1e-3).tolist()
+    many = 26  # bits of an id, as 2^26 tokens need: the highest digit begins one higher than with a usual vocabulary
     cases = [
         ([1.0, 4.0, 2.0, 3.0], 2, 1.0),
         ([1.0, 4.0, 2.0, 3.0], -1, 0.7),
@@ -53,13 +54,15 @@ def check() -> int:
         ([0.0, 0.0], 1, 1.0),
         ((torch.arange(10_000) * 7919 % 10_000 // 3 * 1e-3).tolist(), 9000, 1.0),
     ]
-    for logits, top_k, top_p in cases:
+    cases = [(*case, max(1, (len(case[0]) - 1).bit_length())) for case in cases]
+    for logits, top_k, top_p, id_bits in [*cases[:-1], (close, 7, 1.0, many), (close, -1, 0.43, many), cases[-1]]:
         wishes = [f"top_k = {top_k}"] * (top_k > 0) + [f"top_p = {top_p}"] * (top_p < 1)
         shown = logits if len(logits) < 9 else f"[{logits[0]}, {logits[1]}, ...], {len(logits)} of them"
+        wishes += [f"row.id_bits = {id_bits}"] * (id_bits == many)
         with given(f"logits {shown}; {' and '.join(wishes)}"):
             row = torch.tensor(logits)
-            limits = _limits(row, top_k, top_p)
-            kept, wanted = _up_to(row, limits[0].item()), _wanted(row, top_k, top_p)
+            limits = _limits(row, id_bits, top_k, top_p)
+            kept, wanted = _up_to(row, id_bits, limits[0].item()), _wanted(row, top_k, top_p)
             note = (
                 f"{len(kept)} {'is' if len(kept) == 1 else 'are'} kept instead of {len(wanted)}."
                 if len(kept) != len(wanted)

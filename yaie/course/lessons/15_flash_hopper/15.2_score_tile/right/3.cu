@@ -5,6 +5,7 @@ __device__ __forceinline__ void score_tile(float (&scores)[KEYS / 2], const char
     const int slot = static_cast<int>(n % SLOTS);
     const char* keys = &slots[slot * KEYS * HEAD_DIM * 2];
     yaie::mbarrier_wait(ring.full + slot, (n - slot) / SLOTS % 2);
+    yaie::fence_proxy_async();
     yaie::wgmma_fence();
     for (int step = 0; step < HEAD_DIM / 16; ++step) {
         const uint64_t right = columns_operand<KEYS>(keys, 0, step);

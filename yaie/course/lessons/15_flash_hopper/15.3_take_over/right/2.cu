@@ -1,7 +1,7 @@
 template <typename T, int COLUMNS, int N>
 __device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&weights)[N / 8][4],
-                                          const float (&scores)[N], const float (&factors)[2]) {
-    const float first = factors[0], second = factors[1];
+                                          float (&scores)[N], Softmax& softmax) {
+    const float first = softmax.factors[0], second = softmax.factors[1];
     yaie::wgmma_wait<0>();
     yaie::wgmma_keep(sums);
 #pragma unroll
@@ -11,5 +11,6 @@ __device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&wei
         sums[i + 2] *= second;
         sums[i + 3] *= second;
     }
+    weigh<N / 4, N>(scores, softmax);
     pack_weights<T>(scores, weights);
 }

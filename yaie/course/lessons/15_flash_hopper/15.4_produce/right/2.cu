@@ -11,10 +11,10 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
                            queries.head * PARTS + part);
         }
     }
-    Producer<T, HEAD_DIM, KEYS, 1, SLOTS, false> producer = {&shared.ring, shared.slots, Pages{}, KEYS, key_stride, 0};
+    Producer<T, HEAD_DIM, KEYS, 1, SLOTS, false> producer = {&shared.ring, shared.slots, Pages{}, 0, 0, key_stride, 0};
     for (int tile = queries.num_tiles<KEYS>(1) - 1; tile >= 0; --tile) {
-        producer.load(queries, tile * KEYS, &key_map, key);
-        producer.load(queries, tile * KEYS, &value_map, value);
+        const int row = producer.find(queries, tile * KEYS);
+        producer.load(queries, tile * KEYS, row, &key_map, key);
+        producer.load(queries, tile * KEYS, row, &value_map, value);
     }
-    producer.settle(0);
 }

@@ -1,19 +1,20 @@
-template <int HEAD_DIM, int KEYS>
-__device__ __forceinline__ Queries load_queries(Shared<HEAD_DIM, KEYS>& shared, const CUtensorMap& map,
+template <int HEAD_DIM>
+__device__ __forceinline__ Queries load_queries(Shared<HEAD_DIM>& shared, const CUtensorMap& map,
                                                 const Queries& next, unsigned n, int pack) {
-    constexpr int PARTS = HEAD_DIM / PART;
+    constexpr int PARTS = HEAD_DIM / PART, rows = ROWS<HEAD_DIM>;
+    const int slot = n % QUERY_SLOTS;
     shared.queries_ring.wait_empty(n);
     if (threadIdx.x == 0) {
-        shared.next = next;
+        shared.next[slot] = next;
     }
     yaie::named_barrier_sync(1, 128);
-    const Queries queries = shared.next;
+    const Queries queries = shared.next[slot];
     __syncwarp();
-    uint64_t* full = &shared.queries_ring.full[0];
+    uint64_t* full = &shared.queries_ring.full[slot];
     if (threadIdx.x == 0 && queries.num_rows > 0) {
-        yaie::mbarrier_arrive_expect_tx(full, PARTS * (ROWS / pack * pack) * PART_BYTES);
+        yaie::mbarrier_arrive_expect_tx(full, PARTS * (rows / pack * pack) * PART_BYTES);
         for (int part = 0; part < PARTS; ++part) {
-            yaie::tma_load(shared.queries + part * (ROWS * PART_BYTES), &map, full, 0, 0, queries.first_q,
+            yaie::tma_load(shared.queries[slot] + part * (rows * PART_BYTES), &map, full, 0, 0, queries.first_q,
                            queries.head * PARTS + part);
         }
     } else if (threadIdx.x % 32 == 0) {

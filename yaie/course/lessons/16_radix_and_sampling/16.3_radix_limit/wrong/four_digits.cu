@@ -1,4 +1,4 @@
-// expect: 10000 of them
+// expect: just those go wrong where `id_bits` is 14 or more
 static __device__ Order radix_limit(const Row& row, bool by_mass, unsigned long long target, Histogram& histogram,
                                     Scratch& scratch) {
     Order found = 0;

@@ -1,0 +1,1 @@
+// The check calls flash_attention_5_wgmma, and no other launcher.
