@@ -6,9 +6,10 @@ is read (or written) for the first time than the tensor has. Kernels whose block
 
 How it estimates: a launch has limits, each of which alone would take some time (`limits`): what is moved by memory, by
 L2 and by shared memory at their rates, tensor cores at theirs, atomics on one address one after the other, and waiting:
-the busiest warp of a block has its loads, shuffles and barriers one after the other, and blocks come in waves. Limits
-overlap, so the time is a little more than the longest (`together`). Arithmetic outside of tensor cores is not counted,
-so a kernel that is bound by it is estimated too short.
+the busiest warp of a block has a few loads under way at a time, and blocks come in waves. Which loads are from memory,
+L2 and L1 is told by a rough model of L1 (`emulated/runtime/counters.cpp`). Limits overlap, so the time is a little more
+than the longest (`together`). Arithmetic outside of tensor cores is not counted, so a kernel that is bound by it is
+estimated too short.
 
 The constants, with the source of each, and the errors on kernels that they were not fitted to are in `h100.json`, which
 `python -m yaie.bench estimate --save` makes from the recorded times.
