@@ -39,9 +39,9 @@ template <int HEAD_DIM>
 constexpr int PRODUCER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 56 : 32;
 template <int HEAD_DIM>
 constexpr int CONSUMER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 224 : 160;
-constexpr int PRODUCER_BARRIER = 1, TURN_BARRIER = 2;             // named; the latter for each consumer
-constexpr int SMALLEST_BOX = 16;                                  // keys of a page that TMA is to copy
-constexpr int64_t L2_BYTES = 32 << 20;                            // of the cache, that keys and values may fill
+constexpr int PRODUCER_BARRIER = 1, TURN_BARRIER = 2;  // named; the latter and those behind it for each consumer
+constexpr int SMALLEST_BOX = 16;                       // keys of a page that TMA is to copy
+constexpr int64_t L2_BYTES = 32 << 20;                 // of the cache, that keys and values may fill
 
 template <int HEAD_DIM>
 struct Shared {
@@ -177,7 +177,7 @@ __device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&wei
 // A consumer: what it computes with, and where it is.
 template <typename T, int HEAD_DIM, bool PAGED>
 struct Consumer {
-    static constexpr int BYTES = TILE_BYTES<KEYS, HEAD_DIM>, rows = ROWS<HEAD_DIM>, number_of_all = CONSUMERS<HEAD_DIM>;
+    static constexpr int BYTES = TILE_BYTES<KEYS, HEAD_DIM>, rows = ROWS<HEAD_DIM>, num_consumers = CONSUMERS<HEAD_DIM>;
 
     Shared<HEAD_DIM>& shared;
     int number;        // of the consumer: its rows are 64 * number and those behind it
@@ -192,7 +192,7 @@ struct Consumer {
     // The tensor cores are this consumer's until pass_turn. Each has as many turns as the others.
     __device__ void wait_turn() { yaie::named_barrier_sync(TURN_BARRIER + number, 2 * WARPGROUP); }
     __device__ void pass_turn() {
-        yaie::named_barrier_arrive(TURN_BARRIER + (number + 1) % number_of_all, 2 * WARPGROUP);
+        yaie::named_barrier_arrive(TURN_BARRIER + (number + 1) % num_consumers, 2 * WARPGROUP);
     }
 
     // After a wait for tiles that threads have copied: now wgmma may read them. Not while products are in flight, for it
@@ -230,7 +230,7 @@ struct Consumer {
         pass_turn();
     }
 
-    // Add up the values of all tiles of keys, from the last to the first. tile: of the queries.
+    // Add up the values of all tiles of keys, from the last to the first, for the queries in query_tile.
     __device__ void attend(const Queries& queries, const char* query_tile, int num_tiles, float (&sums)[HEAD_DIM / 2],
                            RunningRows& running) {
         float scores[KEYS / 2];
