@@ -102,8 +102,8 @@ __device__ __forceinline__ Queries take_next(const Problem& problem, const Pages
 
 // Publish the next queries and copy them, as use n of their ring. All threads of the producer call it.
 template <int HEAD_DIM>
-__device__ __forceinline__ Queries load_queries(Shared<HEAD_DIM>& shared, const CUtensorMap& map,
-                                                const Queries& next, unsigned n, int pack) {
+__device__ __forceinline__ const Queries& load_queries(Shared<HEAD_DIM>& shared, const CUtensorMap& map,
+                                                       const Queries& next, unsigned n, int pack) {
     constexpr int PARTS = HEAD_DIM / PART, rows = ROWS<HEAD_DIM>;
     const int slot = n % QUERY_SLOTS;
     shared.queries_ring.wait_empty(n);
@@ -111,8 +111,7 @@ __device__ __forceinline__ Queries load_queries(Shared<HEAD_DIM>& shared, const 
         shared.next[slot] = next;
     }
     yaie::named_barrier_sync(PRODUCER_BARRIER, WARPGROUP);
-    const Queries queries = shared.next[slot];
-    __syncwarp();
+    const Queries& queries = shared.next[slot];
     uint64_t* full = &shared.queries_ring.full[slot];
     if (threadIdx.x == 0 && queries.num_rows > 0) {
         yaie::mbarrier_arrive_expect_tx(full, PARTS * (rows / pack * pack) * PART_BYTES);
@@ -139,12 +138,13 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
     for (unsigned n = 0;; ++n) {
         const Queries next =
             threadIdx.x == 0 ? take_next<ROWS<HEAD_DIM>, PAGED>(problem, pages, schedule) : Queries{};
-        const Queries queries = load_queries(shared, query_map, next, n, schedule.pack);
+        // Read in place, for registers are few. It stays until use n + 2, when all of the producer are beyond this one.
+        const Queries& queries = load_queries(shared, query_map, next, n, schedule.pack);
         if (queries.num_rows == 0) {
             return;
         }
         const int num_tiles = queries.template num_tiles<KEYS>(schedule.pack);
-        int row = producer.find(queries, (num_tiles - 1) * KEYS), row_before = 0;
+        int row = producer.find(queries, (num_tiles - 1) * KEYS);
         for (int tile = num_tiles - 1; tile >= -1; --tile) {
             // Looked for one tile ahead: to look into a block table takes as long as to copy.
             const int next_row = tile > 0 ? producer.find(queries, (tile - 1) * KEYS) : 0;
@@ -152,9 +152,9 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
                 producer.load(queries, tile * KEYS, row, &key_map, key);
             }
             if (tile + 1 < num_tiles) {
-                producer.load(queries, (tile + 1) * KEYS, row_before, &value_map, value);
+                const int of_values = producer.find(queries, (tile + 1) * KEYS);  // in the L1 cache since its keys
+                producer.load(queries, (tile + 1) * KEYS, of_values, &value_map, value);
             }
-            row_before = row;
             row = next_row;
         }
     }

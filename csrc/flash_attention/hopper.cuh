@@ -203,7 +203,7 @@ struct Producer {
 #pragma unroll 1
         for (int begin = 32 * warp; begin < KEYS; begin += 32 * WARPS) {
             const int own = PAGED ? row : queries.first_k + min(first + begin + lane, queries.kv_len - 1);
-#pragma unroll 2
+#pragma unroll 1
             for (int i = 0; i < 32; i += ROWS_AT_ONCE) {
                 const int row = begin + i + lane / CHUNKS;
                 const int64_t from = __shfl_sync(FULL_WARP, own, i + lane / CHUNKS);

@@ -1,6 +1,6 @@
 template <int HEAD_DIM>
-__device__ __forceinline__ Queries load_queries(Shared<HEAD_DIM>& shared, const CUtensorMap& map,
-                                                const Queries& next, unsigned n, int pack) {
+__device__ __forceinline__ const Queries& load_queries(Shared<HEAD_DIM>& shared, const CUtensorMap& map,
+                                                       const Queries& next, unsigned n, int pack) {
     constexpr int PARTS = HEAD_DIM / PART, rows = ROWS<HEAD_DIM>;
     const int slot = n % QUERY_SLOTS;
     shared.queries_ring.wait_empty(n);
@@ -10,8 +10,7 @@ __device__ __forceinline__ Queries load_queries(Shared<HEAD_DIM>& shared, const 
     } else {
         yaie::named_barrier_sync(PRODUCER_BARRIER, WARPGROUP);
     }
-    const Queries queries = shared.next[slot];
-    __syncwarp();
+    const Queries& queries = shared.next[slot];
     uint64_t* full = &shared.queries_ring.full[slot];
     if (threadIdx.x == 0 && queries.num_rows > 0) {
         yaie::mbarrier_arrive_expect_tx(full, PARTS * (rows / pack * pack) * PART_BYTES);
