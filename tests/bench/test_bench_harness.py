@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.bench import benchmark_kernel, harness, profile_kernel
+from yaie.bench import benchmark_kernel, fleet, harness, latency, profile_kernel
 from yaie.kernels.ops import CSRC
 from yaie.profiling.timing import Timing
 
@@ -87,3 +87,21 @@ def test_a_table_lines_up(capsys):
         "  longer   7",
         "",
     ]
+
+
+@pytest.mark.parametrize(
+    ("bench", "arguments"),
+    [
+        (latency, ["--rates", "0"]),
+        (latency, ["--requests", "0"]),
+        (fleet, ["--replicas", "0"]),
+        (fleet, ["--busy", "nan"]),
+    ],
+)
+def test_impossible_options_are_named(bench, arguments, capsys):
+    """A division by zero somewhere inside said nothing of the option."""
+    with pytest.raises(SystemExit):
+        bench.main(arguments)
+    said = capsys.readouterr().err
+    assert f"argument {arguments[0]}: expected" in said
+    assert arguments[1] in said

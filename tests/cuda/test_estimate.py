@@ -158,6 +158,10 @@ def test_an_estimate_names_the_limit_and_its_error_and_what_is_beyond(module, mo
     assert small.seconds < large.seconds
     assert small == module.profile().estimate()
     assert "beyond what was tried: the recorded kernels took" in str(small)
+    module.estimate("h100", "doubled", x, y, 1 << 15, 1, 1)
+    assert module.profile().blocks == 1  # of that call, and not of the sample
+    with pytest.raises(ValueError, match="launched no kernel"):
+        estimate.estimate([])
 
 
 def test_registers_are_those_of_the_instance_that_has_the_shared_memory():

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from yaie.bench import harness
+from yaie.bench.harness import amount, count
 from yaie.bench.latency import poisson
 from yaie.bench.serve import SHAPES, make_model
 from yaie.engine.llm import LLM
@@ -206,15 +207,17 @@ def simulate(
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench fleet", description=__doc__)
-    parser.add_argument("--replicas", type=int, default=100, help="default: %(default)s")
-    parser.add_argument("--users", type=int, default=10**6, help="default: %(default)s")
-    parser.add_argument("--requests", type=int, default=10_000, help="default: %(default)s")
-    parser.add_argument("--rate", type=float, help="arrivals a second (default: what keeps the replicas half busy)")
-    parser.add_argument("--pages", type=int, default=2048, help=f"of {PAGE} tokens on a replica (default: %(default)s)")
-    parser.add_argument("--busy", type=float, default=0.7, help="of its time, for `needed` (default: %(default)s)")
+    parser.add_argument("--replicas", type=count, default=100, help="default: %(default)s")
+    parser.add_argument("--users", type=count, default=10**6, help="default: %(default)s")
+    parser.add_argument("--requests", type=count, default=10_000, help="default: %(default)s")
+    parser.add_argument("--rate", type=amount, help="arrivals a second (default: what keeps the replicas half busy)")
+    parser.add_argument(
+        "--pages", type=count, default=2048, help=f"of {PAGE} tokens on a replica (default: %(default)s)"
+    )
+    parser.add_argument("--busy", type=amount, default=0.7, help="of its time, for `needed` (default: %(default)s)")
     parser.add_argument("--shape", default="tiny", choices=["tiny", *SHAPES], help="measured (default: %(default)s)")
-    parser.add_argument("--step", type=float, help="milliseconds of a step (default: measured)")
-    parser.add_argument("--token", type=float, help="microseconds of a token in it (default: measured)")
+    parser.add_argument("--step", type=amount, help="milliseconds of a step (default: measured)")
+    parser.add_argument("--token", type=amount, help="microseconds of a token in it (default: measured)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     measured = options.step is None or options.token is None

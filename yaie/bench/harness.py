@@ -6,8 +6,10 @@ Needs nothing but Python's own library (and torch for a card), so that it also r
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
+import math
 import platform
 import re
 import sys
@@ -19,6 +21,24 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("yaie", "torch", "numpy")
+
+
+def count(text: str) -> int:
+    """What an option takes that is a number of things: for `argparse`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    """What an option takes that is a number above 0, such as a rate: for `argparse`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 def environment(

@@ -252,6 +252,8 @@ def kind_of(works: Sequence[Work], bound_by: str) -> str:
 def estimate(works: Sequence[Work], card: str = "h100") -> Estimate:
     """The time of a call on a card. NotTried: a launch does what no recorded kernel does."""
     facts = card_facts(card)
+    if not works:
+        raise ValueError("the call launched no kernel, so there is nothing to estimate")
     known, tried = constants(facts), facts["tried"]
     for work in works:
         if work.queued or work.hopper:

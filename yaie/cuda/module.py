@@ -87,7 +87,8 @@ class Module:
         nothing is written. Without: the last call in check mode, at its own size. Where nvcc is installed it says how
         many registers a thread needs; elsewhere a multiprocessor holds as many blocks as the launch alone allows.
 
-        NotTried: kernels of this kind were not recorded on a card. ValueError: no times are known of this card.
+        NotTried: kernels of this kind were not recorded on a card. ValueError: no times are known of this card, or
+        nothing was launched.
         """
         if self._card:
             raise RuntimeError("estimate() counts in the emulator: load(path, backend='emulator') and pass CPU tensors")
@@ -96,8 +97,12 @@ class Module:
             launches = self._last.report["launches"]
         else:
             self._require(launcher)
+            last, report = self._last, self._last and self._last.report
             with sampled() as sample:
                 getattr(self, launcher)(*args, **kwargs)
+            self._last = last  # a sample is no call that `profile()` may show
+            if last is not None:
+                last.report = report
             launches = sample.launches
         return estimate(works_of(launches, usage(self.source, self._options.flags)), card)
 

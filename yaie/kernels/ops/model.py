@@ -13,6 +13,7 @@ __all__ = ["embedding", "rms_norm", "rope", "silu_mul"]
 
 TAKES = "the kernels of model_ops take"
 Norms = tuple[Tensor | None, Tensor | None]
+LARGEST_HEAD_DIM = 256  # of csrc/model_ops/rope_and_cache.cu; the kernels for each step take larger ones
 
 
 class Torch(Family):
@@ -153,7 +154,7 @@ class Kernels(Launching):
         dtype = dtype_code(heads, TAKES)
         # Whoever asked for a rung of what is done here wants to see it run.
         apart = self.rungs["rope_and_cache"] == 1 or not self.asked.keys().isdisjoint(("rms_norm", "rope"))
-        if apart or heads.dtype != key_cache.dtype:
+        if apart or heads.dtype != key_cache.dtype or heads.shape[2] > LARGEST_HEAD_DIM:
             return Torch.rope_and_cache(self, heads, norms, eps, cos, sin, key_cache, value_cache, slot_mapping)
         (num_tokens, num_all, head_dim), num_kv_heads = heads.shape, key_cache.shape[2]
         num_heads = num_all - 2 * num_kv_heads

@@ -48,8 +48,8 @@ SHARED_BLOCKS = 2
 # read again. On an H200, 32 heads on 8 of 128, it was 0.90 times as fast at 13 MB, 0.99 at 25, 1.20 at 50, 1.09 and
 # more from 63 on; 16 heads on 8: 1.08 at 25 (bench/results/LEDGER.md).
 LEAST_SAVED_BYTES = 30e6
-# Keys of a page from which on rung 6 of flash attention copies it by TMA. Smaller ones its threads copy, and rung 4 is
-# faster (on an H100, 64 x 128 new of 2,176 tokens over pages of 8: 409 us beside 514).
+# Keys that rung 6 of flash attention copies at once by TMA, if a page has so many or a multiple. Other pages its
+# threads copy, and rung 4 is faster (on an H100, 64 x 128 new of 2,176 tokens over pages of 8: 409 us beside 514).
 SMALLEST_BOX = 16
 # Pieces of shared pages that a sequence can be in. Each is a part of its output in memory.
 MAX_PIECES_OF_SEQUENCE = 16
