@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from yaie.bench import harness
-from yaie.bench.harness import amount, count
+from yaie.bench.harness import amount, whole
 from yaie.bench.latency import poisson
 from yaie.bench.serve import SHAPES, make_model
 from yaie.engine.llm import LLM
@@ -207,12 +207,12 @@ def simulate(
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench fleet", description=__doc__)
-    parser.add_argument("--replicas", type=count, default=100, help="default: %(default)s")
-    parser.add_argument("--users", type=count, default=10**6, help="default: %(default)s")
-    parser.add_argument("--requests", type=count, default=10_000, help="default: %(default)s")
+    parser.add_argument("--replicas", type=whole, default=100, help="default: %(default)s")
+    parser.add_argument("--users", type=whole, default=10**6, help="default: %(default)s")
+    parser.add_argument("--requests", type=whole, default=10_000, help="default: %(default)s")
     parser.add_argument("--rate", type=amount, help="arrivals a second (default: what keeps the replicas half busy)")
     parser.add_argument(
-        "--pages", type=count, default=2048, help=f"of {PAGE} tokens on a replica (default: %(default)s)"
+        "--pages", type=whole, default=2048, help=f"of {PAGE} tokens on a replica (default: %(default)s)"
     )
     parser.add_argument("--busy", type=amount, default=0.7, help="of its time, for `needed` (default: %(default)s)")
     parser.add_argument("--shape", default="tiny", choices=["tiny", *SHAPES], help="measured (default: %(default)s)")

@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("yaie", "torch", "numpy")
 
 
-def count(text: str) -> int:
+def whole(text: str) -> int:
     """What an option takes that is a number of things: for `argparse`."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")

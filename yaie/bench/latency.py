@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from yaie.bench import harness
-from yaie.bench.harness import amount, count
+from yaie.bench.harness import amount, whole
 from yaie.bench.serve import SHAPES, fresh_engine, make_model
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
@@ -151,8 +151,8 @@ def main(arguments: list[str]) -> int | None:
     parser = argparse.ArgumentParser(prog="python -m yaie.bench latency", description=__doc__)
     parser.add_argument("--shape", default="tiny", choices=["tiny", *SHAPES], help="default: %(default)s")
     parser.add_argument("--rates", type=amount, nargs="+", default=[5, 10, 20, 40], help="arrivals a second")
-    parser.add_argument("--requests", type=count, default=100, help="at each rate (default: %(default)s)")
-    parser.add_argument("--longest", type=count, default=128, help="tokens of a prompt (default: %(default)s)")
+    parser.add_argument("--requests", type=whole, default=100, help="at each rate (default: %(default)s)")
+    parser.add_argument("--longest", type=whole, default=128, help="tokens of a prompt (default: %(default)s)")
     parser.add_argument("--arrivals", choices=ARRIVALS, default="poisson", help="default: %(default)s")
     parser.add_argument("--trace", type=Path, help='instead of rates: a file with {"at", "prompt_tokens", ...} a line')
     parser.add_argument(
