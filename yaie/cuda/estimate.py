@@ -211,7 +211,7 @@ class Estimate:
 
     def __str__(self) -> str:
         cases = f"{self.tested} tested {'case' if self.tested == 1 else 'cases'}"
-        error = f"mean error of {cases}: {self.error:.0%}" if self.tested else "error unknown"
+        error = f"mean error of {cases}: {self.error:.0%}" if self.tested and not self.outside else "error unknown"
         lines = [
             f"estimated for an {self.card}: {in_words(self.seconds)} ({error}), "
             f"bound by {self.bound_by}: {self.share:.0%} of it"

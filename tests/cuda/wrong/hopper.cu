@@ -436,6 +436,19 @@ KERNEL(all_announce) {
 }
 LAUNCH(all_announce, 128)
 
+// expect: mbarrier_parity
+// call: parity_of_a_lap(randn_h(64, 128), zeros(128))
+KERNEL(parity_of_a_lap) {
+  TILES INIT(1, 1)
+  for (unsigned lap = 0; lap < 3; ++lap) {
+    if (threadIdx.x == 0) yaie::mbarrier_arrive(&full);
+    yaie::mbarrier_wait(&full, lap);  // HERE
+    __syncthreads();
+  }
+  y[threadIdx.x] = 1.0f;
+}
+LAUNCH(parity_of_a_lap, 128)
+
 // ---- barriers that are not there yet
 
 // expect: mbarrier_not_initialised

@@ -233,7 +233,10 @@ EXPORT void emu_mbarrier_wait(uint64_t* barrier, unsigned parity, Site site) {
   Thread* t = e->thread;
   begin_operation(e, site);
   Mbarrier& b = mbarrier_at(e, barrier, "a wait", site);
-  parity &= 1;
+  if (parity > 1) {
+    fail(finding_here(e, "mbarrier_parity", site,
+                      format("a wait for parity %u of %s; %s", parity, name_of_place(e, b.address).c_str(), role_of(e, *t).c_str())));
+  }
   bool at_once = has_passed(b, parity);
   t->waited = {b.address, parity, b.phase, at_once, at_once && b.phase <= known_tick(e, *t, b.agent), site};
   if (!at_once) try_complete(e, b, true);
