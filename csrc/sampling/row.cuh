@@ -54,18 +54,13 @@ struct RowOf {
 
     __device__ float logit(int id) const { return to_float(logits[id]); }
 
-    // (largest - logit) / temperature, rounded as the division rounds. That is slow, so for any usual temperature the
-    // quotient comes from a product with 1 / temperature, which is corrected by its remainder (Markstein's method).
+    // (largest - logit) / temperature, rounded as the division rounds. That is slow, and it branches; so the quotient
+    // comes from a product with 1 / temperature, which is corrected by its remainder (Markstein's method). Where that is
+    // infinite, or nearly, the remainder makes no sense, and the product stays.
     __device__ float distance(float logit) const {
-        const float below = largest - logit;
-        if (temperature == 1.0f) {
-            return below;
-        }
-        if (temperature < 1e-18f || temperature > 1e18f) {
-            return below / temperature;
-        }
-        const float near = below * inverse;
-        return near < 1e18f ? fmaf(fmaf(-near, temperature, below), inverse, near) : below / temperature;
+        const float below = largest - logit, near = below * inverse;
+        const float quotient = fmaf(fmaf(-near, temperature, below), inverse, near);
+        return quotient >= 0.0f ? quotient : near;
     }
 
     __device__ void set_temperature(float value) {
@@ -102,7 +97,11 @@ struct RowOf {
             Pack packs[AT_ONCE];
 #pragma unroll
             for (int j = 0; j < AT_ONCE; ++j) {
-                packs[j] = pack_at(first + j * 32 * N, whole);
+                uint4 bits = make_uint4(0, 0, 0, 0);
+                if (first + j * 32 * N < whole) {
+                    bits = *reinterpret_cast<const uint4*>(logits + first + j * 32 * N);
+                }
+                packs[j] = *reinterpret_cast<Pack*>(&bits);
             }
 #pragma unroll
             for (int j = 0; j < AT_ONCE; ++j) {
@@ -117,10 +116,6 @@ struct RowOf {
         if (whole + lane < end) {
             f(whole + lane, logit(whole + lane));
         }
-    }
-
-    __device__ Pack pack_at(int first, int whole) const {
-        return first < whole ? *reinterpret_cast<const Pack*>(logits + first) : Pack();
     }
 };
 using Row = RowOf<float>;  // vocab_size, id_bits, distance(logit), order(distance, id), for_each(f): see row.cuh
@@ -224,14 +219,18 @@ __device__ __forceinline__ double uniform_of_row(const Parameters& parameters) {
 // What the tokens of each warp's span that are kept weigh: of_warp[MOST_WARPS] in shared memory.
 template <typename T>
 __device__ void weigh_spans(const RowOf<T>& row, Order limit, Mass* of_warp) {
-    const bool all = limit >= row.order(INFINITY, row.vocab_size - 1);
     Mass own = 0;
-    row.for_each([&](int id, float logit) {
-        const float distance = row.distance(logit);
-        if (all || row.order(distance, id) <= limit) {
-            own += weight(distance);
-        }
-    }, BACKWARDS);
+    const auto weigh = [&](auto is_kept) {
+        row.for_each([&](int id, float logit) {
+            const float distance = row.distance(logit);
+            own += is_kept(id, distance) ? weight(distance) : 0;
+        }, BACKWARDS);
+    };
+    if (limit >= row.order(INFINITY, row.vocab_size - 1)) {
+        weigh([](int, float) { return true; });  // a loop of its own: nobody is compared
+    } else {
+        weigh([&](int id, float distance) { return row.order(distance, id) <= limit; });
+    }
     own = warp_total(own);
     if (threadIdx.x % 32 == 0) {
         of_warp[threadIdx.x / 32] = own;

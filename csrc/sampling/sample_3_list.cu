@@ -330,8 +330,7 @@ sample_3_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t
     }
     const int top_k = parameters.top_k[blockIdx.x];
     const double top_p = parameters.top_p[blockIdx.x];
-    const Order last = row.order(INFINITY, vocab_size - 1);
-    Order limit = last;
+    Order limit = ALL_TOKENS;
     bool weighed = false;  // whether shared.of_warp is that of the limit
     if (0 < top_k && top_k < vocab_size || top_p < 1.0) {
         weighed = quick_limit(row, largest, top_k, top_p, work, shared, limit);
@@ -346,7 +345,9 @@ sample_3_kernel(const T* logits, Parameters parameters, int64_t* tokens, int64_t
         weigh_spans(row, limit, shared.of_warp);
     }
     draw(row, limit, uniform_of_row(parameters), shared.of_warp, tokens + blockIdx.x, shared.scratch);
-    if (threadIdx.x == 0 && limits) limits[blockIdx.x] = static_cast<int64_t>(min(limit, last));
+    if (threadIdx.x == 0 && limits) {
+        limits[blockIdx.x] = static_cast<int64_t>(min(limit, row.order(INFINITY, vocab_size - 1)));
+    }
 }
 
 template <typename T>
