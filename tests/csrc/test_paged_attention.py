@@ -668,17 +668,23 @@ def test_rung_6_has_few_splits():
 
 
 def test_contexts_that_fill_the_card_are_split_where_they_are_long():
-    """Parts of a context that need not be split cost a tenth of the time; a long one alone at the end costs more. And
-    both ways to plan a decode say the same."""
+    """Parts of a context that need not be split cost a tenth of the time; a long one alone at the end costs more, but
+    the less, the more others there are. And both ways to plan a decode say the same."""
     cache, operations = on_device(torch.zeros(1, 16, 8, 128, dtype=torch.float16)), ops.operations(BACKEND)
-    for longest, splits in ((1000, 1), (4000, 4), (50_000, 8)):
-        tables, lens = on_device(torch.zeros(64, longest // 16 + 1).int()), on_device(torch.full((64,), 100).int())
+    for num_seqs, longest, splits, tokens in (
+        (32, 1000, 1, 1024),
+        (32, 4000, 4, 1024),
+        (64, 4000, 2, 2048),
+        (64, 50_000, 8, 2048),
+        (256, 4000, 1, 8192),
+    ):
+        tables, lens = on_device(torch.zeros(num_seqs, longest // 16 + 1).int()), [100] * num_seqs
         lens[3] = longest
         for plan in (
-            operations.decode_plan(tables, lens, longest, cache),
-            operations.plan_attention(tables, lens.tolist(), None, cache),
+            operations.decode_plan(tables, on_device(torch.tensor(lens).int()), longest, cache),
+            operations.plan_attention(tables, lens, None, cache),
         ):
-            assert (plan.num_splits, plan.split_tokens) == plan.few_splits == (splits, 1024)
+            assert (plan.num_splits, plan.split_tokens) == plan.few_splits == (splits, tokens)
 
 
 def test_what_rung_6_does_not_take_goes_to_rung_5():

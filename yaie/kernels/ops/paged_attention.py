@@ -38,8 +38,9 @@ SHARE_THAT_SATURATES = 0.8
 # What starting a thread block costs, in keys that it could have read instead (measured on an H100).
 START_TOKENS = 64
 # Keys of a split where contexts fill the card without being split, and the most splits then (measured on an H100): only
-# for contexts so long that one thread block would still read when all others are done.
-LONG_SPLIT_TOKENS, MOST_LONG_SPLITS = 1024, 8
+# for contexts so long that one thread block would still read when all others are done. The more contexts, the later
+# that is: so many keys for each of them (and head of keys), if that is more.
+LONG_SPLIT_TOKENS, LONG_SPLIT_TOKENS_EACH, MOST_LONG_SPLITS = 1024, 4, 8
 # Rows of a thread block that reads shared pages: query heads of sequences that share them.
 SHARED_ROWS = 64
 # Thread blocks that read shared pages, for each multiprocessor, which has room for three: the third has own pages.
@@ -380,10 +381,11 @@ def _long_splits(num_seqs: int, max_context_len: int, key_cache: Tensor) -> tupl
 
     Rung 6 does that with about one for each multiprocessor; the plainer ones, for other caches, have less in flight.
     """
-    enough = SHARE_THAT_SATURATES * _num_multiprocessors(key_cache.device)
-    if num_seqs * key_cache.shape[2] < enough or not tensor_cores_take(key_cache):
+    enough, num_blocks = SHARE_THAT_SATURATES * _num_multiprocessors(key_cache.device), num_seqs * key_cache.shape[2]
+    if num_blocks < enough or not tensor_cores_take(key_cache):
         return None
-    return max(1, min(MOST_LONG_SPLITS, -(-max_context_len // LONG_SPLIT_TOKENS))), LONG_SPLIT_TOKENS
+    split_tokens = max(LONG_SPLIT_TOKENS, LONG_SPLIT_TOKENS_EACH * num_blocks)
+    return max(1, min(MOST_LONG_SPLITS, -(-max_context_len // split_tokens))), split_tokens
 
 
 def _blocks_per_context(num_seqs: int, key_cache: Tensor) -> int:
