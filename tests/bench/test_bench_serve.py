@@ -28,6 +28,17 @@ def test_random_weights_in_a_given_shape(monkeypatch):
     assert model.inv_freq.dtype == torch.float32
 
 
+def test_least_bytes(monkeypatch):
+    """Would catch untied embeddings that count, and a token that comes from the prompt and reads a context."""
+    shape = {"num_layers": 2, "vocab_size": 300, "hidden_size": 64, "num_heads": 2, "num_kv_heads": 1, "head_dim": 32}
+    for tied in (True, False):
+        config = replace(serve.SHAPES["llama-3-8b"], intermediate_size=8, tie_word_embeddings=tied, **shape)
+        monkeypatch.setitem(serve.SHAPES, "small", config)
+        model = serve.make_model("small", torch.bfloat16, "cpu")
+        weights = 2 * (300 * 64 + 64 + 2 * (64 * 128 + 64 * 64 + 3 * 64 * 8 + 2 * 64))
+        assert serve.least_bytes(model, [10, 7], [3, 1]) == 3 * weights + (11 + 12) * 2 * 2 * 32 * 2
+
+
 def test_it_runs_and_reports(capsys):
     """Would catch requests that failed and still count as fast, and a ratio that is not to the first variant."""
     serve.main(

@@ -4,6 +4,9 @@
 the seed that nano-vllm uses: 133,966 tokens are generated in all. The weights are random, in the shape of a model that
 many people run. Time is wall time from the first request to the last token, after a warm-up that compiles kernels and
 captures CUDA graphs. Tokens are the likeliest ones unless --temperature says otherwise.
+
+On a GPU the time is compared with a bound: that of reading what decoding must read (`least_bytes`), and nothing else,
+as fast as the card reads.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Any
 
 import torch
 
-from yaie.bench import harness
+from yaie.bench import card, harness
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.config import ModelConfig
@@ -39,6 +42,18 @@ SHAPES = {
         tie_word_embeddings=True,
         qk_norm=True,
         architecture="Qwen3ForCausalLM",
+    ),
+    "llama-3.2-1b": ModelConfig(
+        vocab_size=128256,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_layers=16,
+        num_heads=32,
+        num_kv_heads=8,
+        head_dim=64,
+        max_position_embeddings=4096,  # as above; the checkpoint has 131,072
+        rope_theta=5e5,
+        tie_word_embeddings=True,
     ),
     "llama-3-8b": ModelConfig(
         vocab_size=128256,
@@ -116,6 +131,18 @@ def fresh_engine(model: tuple, **options: Any) -> LLM:
     return llm
 
 
+def least_bytes(model: tuple, prompt_lens: list[int], answer_lens: list[int]) -> int:
+    """What decoding must read: every weight once a step, and the keys and values of a context for each token after the
+    first, which comes from the prompt. So many steps as the longest answer has tokens."""
+    network, config, _ = model
+    weights = sum(weight.nbytes for weight in network.parameters())
+    if not config.tie_word_embeddings:
+        weights -= network.embed_tokens.weight.nbytes  # a row for each token, which is next to nothing
+    of_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * network.dtype.itemsize
+    read = sum((n - 1) * length + n * (n - 1) // 2 for length, n in zip(prompt_lens, answer_lens, strict=True))
+    return max(answer_lens) * weights + read * of_token
+
+
 def run(model: tuple, variant: str, backend: str, prompts: list, params: list) -> dict[str, Any]:
     """Serve the load once with a fresh engine; `variant` is a key of `VARIANTS`."""
     options = {"backend": backend} | VARIANTS[variant]
@@ -176,6 +203,11 @@ def main(arguments: list[str]) -> None:
     for name in options.variants:
         runs[name] = run(model, name, options.backend, prompts, params)
         print(f"{name}: {runs[name]['tokens_per_second']:,.1f} tokens per second", flush=True)
+    if device == "cuda":
+        bound = least_bytes(model, [*map(len, prompts)], [p.max_tokens for p in params]) / card.ceilings()["read"]
+        print(f"bound by bytes: {bound:.2f} s", flush=True)
+        for each in runs.values():
+            each["share_of_bound"] = bound / each["seconds"]
     results = {
         "shape": options.shape,
         "dtype": str(dtype),
@@ -197,4 +229,4 @@ def main(arguments: list[str]) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:,.1f}" if isinstance(value, float) else str(value)
+    return f"{value:,.{1 if value >= 1 else 2}f}" if isinstance(value, float) else str(value)
