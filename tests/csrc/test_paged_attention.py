@@ -672,9 +672,8 @@ def test_contexts_that_fill_the_card_are_split_where_they_are_long():
     the less, the more others there are. And both ways to plan a decode say the same."""
     cache, operations = on_device(torch.zeros(1, 16, 8, 128, dtype=torch.float16)), ops.operations(BACKEND)
     for num_seqs, longest, splits, tokens in (
-        (32, 1000, 1, 1024),
-        (32, 4000, 4, 1024),
-        (64, 4000, 2, 2048),
+        (32, 2000, 1, 2048),
+        (32, 8000, 4, 2048),
         (64, 50_000, 8, 2048),
         (256, 4000, 1, 8192),
     ):

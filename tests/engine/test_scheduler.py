@@ -155,17 +155,6 @@ def test_decode_never_starves():
     assert line.requests[1].num_output_tokens > 0
 
 
-def test_the_longest_context_decodes_first_and_prompts_keep_their_order():
-    """Would catch attention that ends on a long context when all others are done."""
-    line = Line(max_num_batched_tokens=18)
-    for length in (3, 9, 5):
-        line.add(length)
-    line.step()
-    for length in (6, 9):
-        line.add(length)
-    assert list(line.step().items()) == [("r1", 1), ("r2", 1), ("r0", 1), ("r3", 6), ("r4", 9)]
-
-
 def test_a_long_prompt_is_computed_in_chunks_and_in_order():
     """Would catch chunks that overlap, leave out tokens, or go to a later prompt first."""
     line = Line()

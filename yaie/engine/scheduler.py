@@ -88,8 +88,7 @@ class Scheduler:
         batch: dict[Request, int] = {}
         budget = self.max_num_batched_tokens
         self.preempted = []
-        # Decodes first, and of them the longest context: attention ends later if it begins with a long one last.
-        for request in sorted(self.running, key=lambda request: -request.num_tokens if request.is_decode else 0):
+        for request in sorted(self.running, key=lambda request: not request.is_decode):  # decodes first
             if request.status is not Status.RUNNING:
                 continue  # preempted for one before it
             while not self.pages.grow(request):

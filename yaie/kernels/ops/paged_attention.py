@@ -37,10 +37,11 @@ RESIDENT_BLOCKS = 3
 SHARE_THAT_SATURATES = 0.8
 # What starting a thread block costs, in keys that it could have read instead (measured on an H100).
 START_TOKENS = 64
-# Keys of a split where contexts fill the card without being split, and the most splits then (measured on an H100): only
-# for contexts so long that one thread block would still read when all others are done. The more contexts, the later
-# that is: so many keys for each of them (and head of keys), if that is more.
-LONG_SPLIT_TOKENS, LONG_SPLIT_TOKENS_EACH, MOST_LONG_SPLITS = 1024, 4, 8
+# Keys of a split where contexts fill the card without being split: so many, or so many for each context and head of
+# keys if that is more, since the more there are, the longer is one read beside the others; and the most splits then. On
+# an H200 (16 heads on 8) splits of 1,024 lost 7% and more wherever contexts were a little longer: 256 of 637 on average
+# took 169.5 us, 155.5 without; 188 of 863 171.0 and 154.6; 48 of 1,454 82.4 and 70.5 (bench/results/LEDGER.md).
+LONG_SPLIT_TOKENS, LONG_SPLIT_TOKENS_EACH, MOST_LONG_SPLITS = 2048, 4, 8
 # Rows of a thread block that reads shared pages: query heads of sequences that share them.
 SHARED_ROWS = 64
 # Thread blocks that read shared pages, for each multiprocessor, which has room for three: the third has own pages.
