@@ -39,7 +39,7 @@ template <int HEAD_DIM>
 constexpr int PRODUCER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 56 : 32;
 template <int HEAD_DIM>
 constexpr int CONSUMER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 224 : 160;
-constexpr int PRODUCER_BARRIER = 1, TURN_BARRIER = 2;  // named; the latter and those behind it for each consumer
+constexpr int TURN_BARRIER = 2;        // named; this one and those behind it for each consumer
 constexpr int SMALLEST_BOX = 16;                       // keys of a page that TMA is to copy
 constexpr int64_t L2_BYTES = 32 << 20;                 // of the cache, that keys and values may fill
 
@@ -100,32 +100,40 @@ __device__ __forceinline__ Queries take_next(const Problem& problem, const Pages
     }
 }
 
+// Ask TMA for the next queries. By one thread.
+template <int HEAD_DIM>
+__device__ __forceinline__ void start_queries(Shared<HEAD_DIM>& shared, const CUtensorMap& map,
+                                              const Queries& next, int slot, int pack) {
+    constexpr int PARTS = HEAD_DIM / PART, rows = ROWS<HEAD_DIM>;
+    uint64_t* full = &shared.queries_ring.full[slot];
+    if (next.num_rows == 0) {
+        yaie::mbarrier_arrive(full);
+        return;
+    }
+    yaie::mbarrier_arrive_expect_tx(full, PARTS * (rows / pack * pack) * PART_BYTES);
+    for (int part = 0; part < PARTS; ++part) {
+        yaie::tma_load(shared.queries[slot] + part * (rows * PART_BYTES), &map, full, 0, 0, next.first_q,
+                       next.head * PARTS + part);
+    }
+}
+
 // Publish the next queries and copy them, as use n of their ring. All threads of the producer call it.
 template <int HEAD_DIM>
 __device__ __forceinline__ const Queries& load_queries(Shared<HEAD_DIM>& shared, const CUtensorMap& map,
                                                        const Queries& next, unsigned n, int pack) {
-    constexpr int PARTS = HEAD_DIM / PART, rows = ROWS<HEAD_DIM>;
     const int slot = n % QUERY_SLOTS;
-    shared.queries_ring.wait_empty(n);
     if (threadIdx.x == 0) {
+        shared.queries_ring.wait_empty(n);
         shared.next[slot] = next;
+        start_queries(shared, map, next, slot, pack);
     }
     yaie::named_barrier_sync(PRODUCER_BARRIER, WARPGROUP);
-    const Queries& queries = shared.next[slot];
-    uint64_t* full = &shared.queries_ring.full[slot];
-    if (threadIdx.x == 0 && queries.num_rows > 0) {
-        yaie::mbarrier_arrive_expect_tx(full, PARTS * (rows / pack * pack) * PART_BYTES);
-        for (int part = 0; part < PARTS; ++part) {
-            yaie::tma_load(shared.queries[slot] + part * (rows * PART_BYTES), &map, full, 0, 0, queries.first_q,
-                           queries.head * PARTS + part);
-        }
-    } else if (threadIdx.x % 32 == 0) {
-        yaie::mbarrier_arrive(full);
-    }
-    return queries;
+    return shared.next[slot];
 }
 
-// Copy queries, and what they attend to: keys one tile ahead of values.
+// Copy queries, and what they attend to: keys one tile ahead of values. Without pages the last warp alone asks for tiles
+// of keys and values, and waits for their slots. So the first, whose thread 0 takes the queries, is ahead of it: the next
+// queries are known and copied while the keys of these are still to come.
 template <typename T, int HEAD_DIM, bool PAGED>
 __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensorMap& query_map,
                                         const CUtensorMap& key_map, const CUtensorMap& value_map, const T* key,
@@ -160,21 +168,22 @@ __device__ __forceinline__ void produce(Shared<HEAD_DIM>& shared, const CUtensor
     }
 }
 
-// Take over from the tile before: scale what was added up so far to the new maxima, turn the rest of the scores into
-// weights, of which a quarter are already, and pack them. Until the last product is over its weights are being read and
-// its sums written: only then. It ends before the softmax does, so that what has to wait for it is computed beside the
-// powers, which keep their unit busy for long.
+// Take over from the tile before: scale what was added up so far to the new maxima, turn the scores into weights, and
+// pack them. Until the last product is over its weights are being read and its sums written: only then. To wait before
+// the powers, not behind them, leaves the scaling and the packing to be computed beside them: they keep their unit busy
+// for long.
 template <typename T, int COLUMNS, int N>
 __device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&weights)[N / 8][4], float (&scores)[N],
                                           Softmax& softmax) {
     yaie::wgmma_wait<0>();
     yaie::wgmma_keep(sums);
     rescale(sums, softmax.factors);
-    weigh<N / 4, N>(scores, softmax);
+    weigh(scores, softmax);
     pack_weights<T>(scores, weights);
 }
 
-// A consumer: what it computes with, and where it is.
+// A consumer: what it computes with, and where it is. It has products in flight nearly always: those of a tile of
+// queries begin while the last one of the tile before has not ended.
 template <typename T, int HEAD_DIM, bool PAGED>
 struct Consumer {
     static constexpr int BYTES = TILE_BYTES<KEYS, HEAD_DIM>, rows = ROWS<HEAD_DIM>, num_consumers = CONSUMERS<HEAD_DIM>;
@@ -184,6 +193,9 @@ struct Consumer {
     bool small_pages;  // TMA copies no tile
     float scale_log2, inverse_pack;
     unsigned n = 0;  // uses of the ring that are over
+    float scores[KEYS / 2], sums[HEAD_DIM / 2];
+    uint32_t weights[KEYS / 16][4];
+    RunningRows running;
 
     // By a product instead of a division: exact for rows of a tile.
     __device__ int token_of(int row) const { return PAGED ? static_cast<int>((row + 0.5f) * inverse_pack) : row; }
@@ -210,7 +222,7 @@ struct Consumer {
     }
 
     // Set the scores of keys that a row does not see, of tile number `tile`, to -inf.
-    __device__ void mask(float (&scores)[KEYS / 2], const Queries& queries, int tile) {
+    __device__ void mask(const Queries& queries, int tile) {
         const int first = 64 * number, first_key = tile * KEYS;
         if (first_key + KEYS > queries.visible_keys(token_of(first))) {
             mask_scores(scores, {queries.visible_keys(token_of(first + own_row(0))) - first_key,
@@ -218,47 +230,55 @@ struct Consumer {
         }
     }
 
-    // Start the scores of the tile of keys in use n, which has been waited for, and the product of the last weights
-    // with the values in use n + 1, of the tile before.
-    __device__ void start_both(float (&scores)[KEYS / 2], float (&sums)[HEAD_DIM / 2],
-                               const uint32_t (&weights)[KEYS / 16][4], const char* query_tile, bool by_threads) {
-        shared.ring.wait_full(n + 1);
-        fence(by_threads);
-        wait_turn();
-        start_scores<T, HEAD_DIM, rows, KEYS>(scores, query_tile, 64 * number, slot(n));
-        start_sums<T, HEAD_DIM, KEYS>(sums, weights, slot(n + 1));
-        pass_turn();
+    // Start the scores of the tile of keys in use `of_keys`, and the product of the last weights with the values in use
+    // `of_values`. Both have been waited for.
+    __device__ void start_keys(const char* query_tile, unsigned of_keys) {
+        start_scores<T, HEAD_DIM, rows, KEYS>(scores, query_tile, 64 * number, slot(of_keys));
+    }
+    __device__ void start_values(unsigned of_values) {
+        start_sums<T, HEAD_DIM, KEYS>(sums, weights, slot(of_values));
     }
 
-    // Add up the values of all tiles of keys, from the last to the first, for the queries in query_tile.
-    __device__ void attend(const Queries& queries, const char* query_tile, int num_tiles, float (&sums)[HEAD_DIM / 2],
-                           RunningRows& running) {
-        float scores[KEYS / 2];
-        Softmax softmax = {scale_log2};
-        uint32_t weights[KEYS / 16][4];
-        bool by_threads = small_pages || num_tiles * KEYS > queries.kv_len;  // and not by TMA
+    // The scores of the last tile of keys for the first queries.
+    __device__ void score_first(const char* query_tile) {
         shared.ring.wait_full(n);
-        fence(by_threads);
-        start_scores<T, HEAD_DIM, rows, KEYS>(scores, query_tile, 64 * number, slot(n));
+        fence(true);
+        start_keys(query_tile, n);
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(scores);
         release(n);
         ++n;
-        mask(scores, queries, num_tiles - 1);
+    }
+
+    // Attend to all keys, from the last tile to the first, whose scores are there; but the last product with values is
+    // left to do. The products with the queries are over then.
+    __device__ void attend(const Queries& queries, const char* query_tile, int num_tiles) {
+        Softmax softmax = {scale_log2};
+        bool by_threads = small_pages || num_tiles * KEYS > queries.kv_len;  // and not by TMA
+        running = RunningRows();
+        mask(queries, num_tiles - 1);
         take_scores(scores, running, softmax);
         pack_weights<T>(scores, weights);
+#pragma unroll
+        for (float& sum : sums) {
+            sum = 0.0f;
+        }
         shared.ring.wait_full(n);
 #pragma unroll 1
         for (int tile = num_tiles - 2; tile >= 0; --tile, n += 2) {
-            start_both(scores, sums, weights, query_tile, by_threads);
+            shared.ring.wait_full(n + 1);
+            fence(by_threads);
+            wait_turn();
+            start_keys(query_tile, n);
+            start_values(n + 1);
+            pass_turn();
             yaie::wgmma_wait<1>();
             yaie::wgmma_keep(scores);
             release(n);
-            mask(scores, queries, tile);
+            mask(queries, tile);
             take_maxima(scores, running, softmax);
-            weigh<0, KEYS / 8>(scores, softmax);
             // What comes next, keys or the last values. To wait for it here also keeps the compiler, which moves
-            // nothing across a loop, from computing the softmax behind the wait for the product beside it.
+            // nothing across a loop, from taking the maxima behind the wait for the product beside them.
             shared.ring.wait_full(n + 2);
             take_over<T>(sums, weights, scores, softmax);
             release(n + 1);
@@ -266,15 +286,37 @@ struct Consumer {
             by_threads = small_pages;
         }
         fence(by_threads);
-        start_sums<T, HEAD_DIM, KEYS>(sums, weights, slot(n));
-        yaie::wgmma_wait<0>();
-        yaie::wgmma_keep(sums);
-        release(n);
-        ++n;
     }
 
-    __device__ void write(const float (&sums)[HEAD_DIM / 2], const RunningRows& running, const Queries& queries, T* out,
-                          int num_heads, int pack) const {
+    // The last product with values, and beside it the scores of the last tile of keys for the next queries.
+    // Then the sums are complete, and the scores still being computed.
+    __device__ void start_next(const char* next_tile) {
+        shared.ring.wait_full(n + 1);
+        fence(true);
+        wait_turn();
+        start_values(n);
+        start_keys(next_tile, n + 1);
+        pass_turn();
+        yaie::wgmma_wait<1>();
+        yaie::wgmma_keep(sums);
+        release(n);
+    }
+
+    __device__ void end_scores() {
+        yaie::wgmma_wait<0>();
+        yaie::wgmma_keep(scores);
+        release(n + 1);
+        n += 2;
+    }
+
+    // The last product with values when no queries come next.
+    __device__ void end_sums() {
+        start_values(n);
+        yaie::wgmma_wait<0>();
+        yaie::wgmma_keep(sums);
+    }
+
+    __device__ void write(const Queries& queries, T* out, int num_heads, int pack) const {
         T* targets[2];
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
@@ -300,22 +342,29 @@ __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, T* out, const 
         consumer.pass_turn();  // the first begins
     }
     for (unsigned n = 0;; ++n) {
+        const int slot = n % QUERY_SLOTS, next_slot = (n + 1) % QUERY_SLOTS;
         shared.queries_ring.wait_full(n);
-        const Queries queries = shared.next[n % QUERY_SLOTS];
+        const Queries queries = shared.next[slot];
         if (queries.num_rows == 0) {
             break;
         }
-        float sums[HEAD_DIM / 2] = {};
-        RunningRows running;
-        const int num_tiles = queries.template num_tiles<KEYS>(pack);
-        if (num_tiles > 0) {
-            consumer.attend(queries, shared.queries[n % QUERY_SLOTS], num_tiles, sums, running);
+        if (n == 0) {
+            consumer.score_first(shared.queries[slot]);
         }
+        consumer.attend(queries, shared.queries[slot], queries.template num_tiles<KEYS>(pack));
         __syncwarp();
         if (threadIdx.x % 32 == 0) {
             shared.queries_ring.release(n);
         }
-        consumer.write(sums, running, queries, out, problem.num_heads, pack);
+        shared.queries_ring.wait_full(n + 1);
+        if (shared.next[next_slot].num_rows > 0) {
+            consumer.start_next(shared.queries[next_slot]);
+            consumer.write(queries, out, problem.num_heads, pack);
+            consumer.end_scores();
+        } else {
+            consumer.end_sums();
+            consumer.write(queries, out, problem.num_heads, pack);
+        }
     }
     if (number == 0) {
         consumer.wait_turn();  // what the last has passed at the end: no barrier is left half full
@@ -333,8 +382,8 @@ __global__ void __launch_bounds__(THREADS<HEAD_DIM>, 1)
         for (const CUtensorMap* map : {&query_map, &key_map, &value_map}) {
             yaie::tma_prefetch_map(map);
         }
-        shared.ring.init(PRODUCER_WARPS, CONSUMERS<HEAD_DIM>);
-        shared.queries_ring.init(PRODUCER_WARPS, CONSUMERS<HEAD_DIM> * WARPGROUP / 32);
+        shared.ring.init(PAGED ? PRODUCER_WARPS : 1, CONSUMERS<HEAD_DIM>);
+        shared.queries_ring.init(1, CONSUMERS<HEAD_DIM> * WARPGROUP / 32);
         yaie::fence_mbarrier_init();
     }
     if (PAGED) {  // rows that no copy fills, where pack does not divide ROWS

@@ -14,6 +14,7 @@ constexpr int WARPGROUP = 128;            // threads
 constexpr int PART = 64, PART_BYTES = 128;  // columns of a part of a tile, and the bytes of a row of it
 constexpr int PATTERN_BYTES = 1024;       // 8 rows of a part: the swizzle repeats itself
 constexpr float LOG2_E = 1.44269504f;
+constexpr int PRODUCER_BARRIER = 1;  // named; of the warps of a producer
 
 template <int ROWS, int HEAD_DIM>
 constexpr int TILE_BYTES = ROWS * HEAD_DIM * 2;
@@ -36,7 +37,7 @@ struct Queries {
     __device__ int visible_keys(int token) const { return max(0, min(first_sees + token, kv_len)); }
     template <int KEYS>
     __device__ int num_tiles(int pack) const {
-        return (visible_keys((num_rows - 1) / pack) + KEYS - 1) / KEYS;
+        return max(1, (visible_keys((num_rows - 1) / pack) + KEYS - 1) / KEYS);
     }
 };
 
@@ -166,17 +167,24 @@ struct Producer {
         return queries.block_table[page] * size + (key - page * size);
     }
 
+    // Without pages a tile is one box for each part, which the last warp asks for: the others do not even wait.
+    __device__ bool only_one() const { return !PAGED && WARPS > 1; }
+    __device__ bool is_last() const { return warp == WARPS - 1; }
+
     // A box has keys that lie one after the other, and one part of the columns. Each lane of the warps starts one.
-    __device__ int box_of(int lane) const { return lane * WARPS + warp; }
+    __device__ int box_of(int lane) const { return PAGED ? lane * WARPS + warp : lane; }
 
     // The tile of keys (or values) that begins with key `first` into the next slot. row: what `find` found.
     __device__ void load(const Queries& queries, int first, int row, const CUtensorMap* map, const T* rows) {
-        ring->wait_empty(uses);
-        char* slot = slots + uses % SLOTS * BYTES;
-        if (by_tma(queries, first)) {
-            start_tma(queries, first, row, map, slot);
-        } else {
-            start_cp_async(queries, first, row, rows + queries.kv_head * HEAD_DIM, slot);
+        const bool tma = by_tma(queries, first);
+        if (!(tma && only_one()) || is_last()) {
+            ring->wait_empty(uses);
+            char* slot = slots + uses % SLOTS * BYTES;
+            if (tma) {
+                start_tma(queries, first, row, map, slot);
+            } else {
+                start_cp_async(queries, first, row, rows + queries.kv_head * HEAD_DIM, slot);
+            }
         }
         ++uses;
     }
@@ -185,7 +193,7 @@ struct Producer {
         uint64_t* full = &ring->full[uses % SLOTS];
         const int lane = threadIdx.x % 32, box = box_of(lane), num_boxes = PARTS * (PAGED ? boxes : 1);
         if (lane == 0) {
-            const int own_boxes = (num_boxes - warp + WARPS - 1) / WARPS;
+            const int own_boxes = PAGED ? (num_boxes - warp + WARPS - 1) / WARPS : num_boxes;
             yaie::mbarrier_arrive_expect_tx(full, own_boxes * (PAGED ? box_keys : KEYS) * PART_BYTES);
         }
         __syncwarp();
@@ -196,28 +204,33 @@ struct Producer {
         }
     }
 
-    // 32 rows at a time, of which each lane knows where one lies.
     __device__ void start_cp_async(const Queries& queries, int first, int row, const T* rows, char* slot) {
         static_assert(!PAGED || KEYS == 32 * WARPS, "`find` looks once");
-        const int lane = threadIdx.x % 32, chunk = lane % CHUNKS;
+        const int lane = threadIdx.x % 32, chunk = lane % CHUNKS, valid = queries.kv_len - first;
+        if (PAGED) {  // 32 rows of each warp, of which each lane knows where one lies
 #pragma unroll 1
-        for (int begin = 32 * warp; begin < KEYS; begin += 32 * WARPS) {
-            const int own = PAGED ? row : queries.first_k + min(first + begin + lane, queries.kv_len - 1);
-#pragma unroll 1
-            for (int i = 0; i < 32; i += ROWS_AT_ONCE) {
-                const int row = begin + i + lane / CHUNKS;
-                const int64_t from = __shfl_sync(FULL_WARP, own, i + lane / CHUNKS);
-                if (row < KEYS) {
-                    yaie::cp_async_16(slot + place<KEYS>(row, chunk), rows + from * key_stride + 8 * chunk,
-                                      first + row < queries.kv_len ? 16 : 0);
-                }
+            for (int i = lane / CHUNKS; i < 32; i += ROWS_AT_ONCE) {
+                const int64_t from = __shfl_sync(FULL_WARP, row, i);
+                yaie::cp_async_16(slot + place<KEYS>(32 * warp + i, chunk), rows + from * key_stride + 8 * chunk,
+                                  32 * warp + i < valid ? 16 : 0);
+            }
+        } else {
+            constexpr int STEP = WARPS * ROWS_AT_ONCE;
+            int i = warp * ROWS_AT_ONCE + lane / CHUNKS;
+            const T* from = rows + static_cast<int64_t>(queries.first_k + first + i) * key_stride + 8 * chunk;
+#pragma unroll 4
+            for (; i < KEYS; i += STEP, from += STEP * key_stride) {
+                yaie::cp_async_16(slot + place<KEYS>(i, chunk), from, i < valid ? 16 : 0);
             }
         }
         // Nobody here waits for them: the slot is full when they have landed. Whoever reads it by wgmma fences.
         uint64_t* full = &ring->full[uses % SLOTS];
         yaie::mbarrier_expect_cp_async(full);
+        if (only_one()) {  // who arrives for all
+            yaie::named_barrier_sync(PRODUCER_BARRIER, 32 * WARPS);
+        }
         __syncwarp();
-        if (lane == 0) {
+        if (lane == 0 && (!only_one() || is_last())) {
             yaie::mbarrier_arrive(full);
         }
     }
@@ -279,11 +292,11 @@ __device__ __forceinline__ void take_maxima(const float (&scores)[N], RunningRow
     }
 }
 
-// Turn the scores from BEGIN to END into weights, 2^(scale_log2 * (score - maximum of its row)).
-template <int BEGIN, int END, int N>
+// Turn the scores into weights, 2^(scale_log2 * (score - maximum of its row)).
+template <int N>
 __device__ __forceinline__ void weigh(float (&scores)[N], Softmax& softmax) {
 #pragma unroll
-    for (int i = BEGIN; i < END; ++i) {
+    for (int i = 0; i < N; ++i) {
         scores[i] = yaie::fast_exp2(scores[i] * softmax.scale_log2 - softmax.shift[i / 2 % 2]);
         softmax.sum[i / 2 % 2][i % 2] += scores[i];
     }
@@ -301,7 +314,7 @@ __device__ __forceinline__ void take_sums(RunningRows& running, const Softmax& s
 template <int N>
 __device__ __forceinline__ void take_scores(float (&scores)[N], RunningRows& running, Softmax& softmax) {
     take_maxima(scores, running, softmax);
-    weigh<0, N>(scores, softmax);
+    weigh(scores, softmax);
     take_sums(running, softmax);
 }
 

@@ -1,6 +1,5 @@
 // take_over by itself, while sums [64][64] += old weights [64][128] x values [128][64] is in flight; then the sums and
-// the operand `weights` as a matrix. scores: a thread's first quarter is weights already, of the others these are the
-// logarithms.
+// the operand `weights` as a matrix. scores: the new weights, of which the kernel takes the logarithms.
 __global__ void take_over_kernel(const float* old, const uint4* values, const float* scores, const float* factors,
                                  float* sums, float* weights) {
     constexpr int KEYS = 128, HEAD_DIM = 64;
@@ -17,8 +16,7 @@ __global__ void take_over_kernel(const float* old, const uint4* values, const fl
     for (int i = 0; i < HEAD_DIM / 2; ++i) own[i] = sums[own_row(i / 2 % 2) * HEAD_DIM + column(i)];
     for (int i = 0; i < KEYS / 2; ++i) of_old[i] = old[own_row(i / 2 % 2) * KEYS + column(i)];
     for (int i = 0; i < KEYS / 2; ++i) {
-        of_scores[i] = scores[own_row(i / 2 % 2) * KEYS + column(i)];
-        of_scores[i] = i < KEYS / 8 ? of_scores[i] : log2f(of_scores[i]);
+        of_scores[i] = log2f(scores[own_row(i / 2 % 2) * KEYS + column(i)]);
     }
     pack_weights<__half>(of_old, operand);
     start_sums<__half, HEAD_DIM, KEYS>(own, operand, tile);

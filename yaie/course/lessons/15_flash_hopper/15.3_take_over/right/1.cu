@@ -3,7 +3,7 @@ __device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&wei
                                           float (&scores)[N], Softmax& softmax) {
     yaie::wgmma_wait<0>();
     yaie::wgmma_keep(sums);
-    weigh<N / 4, N>(scores, softmax);
+    weigh(scores, softmax);
     pack_weights<T>(scores, weights);
     rescale(sums, softmax.factors);
 }

@@ -11,6 +11,6 @@ __device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&wei
         sums[i + 2] *= second;
         sums[i + 3] *= second;
     }
-    weigh<N / 4, N>(scores, softmax);
+    weigh(scores, softmax);
     pack_weights<T>(scores, weights);
 }

@@ -2,7 +2,7 @@
 template <typename T, int COLUMNS, int N>
 __device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&weights)[N / 8][4],
                                           float (&scores)[N], Softmax& softmax) {
-    weigh<N / 4, N>(scores, softmax);
+    weigh(scores, softmax);
     uint32_t next[N / 8][4];
     pack_weights<T>(scores, next);
     yaie::wgmma_wait<0>();

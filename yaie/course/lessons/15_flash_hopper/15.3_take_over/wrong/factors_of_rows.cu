@@ -7,6 +7,6 @@ __device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&wei
     for (int i = 0; i < COLUMNS; ++i) {
         sums[i] *= softmax.factors[i % 2];
     }
-    weigh<N / 4, N>(scores, softmax);
+    weigh(scores, softmax);
     pack_weights<T>(scores, weights);
 }
