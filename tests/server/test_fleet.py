@@ -126,9 +126,7 @@ def test_a_replica_that_cannot_start_says_why(monkeypatch):
     def run(*_, **__):
         raise RuntimeError("Deploying application yaie failed: Failed to update the deployments ['replica-0'].")
 
-    message = (
-        "The deployment failed to start 3 times in a row. Error:\n  File ...\nBackendError: torch finds no GPU\n\n"
-    )
+    message = "The deployment failed to start 3 times. Error:\n  File ...\nBackendError: torch finds no GPU\n\n"
     told = SimpleNamespace(applications={"yaie": SimpleNamespace(deployments={"replica-0": SimpleNamespace()})})
     monkeypatch.setattr(fleet, "serve", SimpleNamespace(run=run, status=lambda: told))
     for said, expected in ((message, "BackendError: torch finds no GPU"), ("", "Deploying application yaie failed")):
