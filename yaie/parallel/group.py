@@ -14,8 +14,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from yaie.parallel.peers import PeerMemory
-
 # A rank that is alive and yet takes longer for one step hangs. Dead ones are noticed at once, by `ranks`.
 TIMEOUT = timedelta(minutes=10)
 
@@ -73,14 +71,10 @@ class ProcessGroup(Group):
                 # All ranks are on this machine, and nobody else should reach them.
                 options._devices = [dist.ProcessGroupGloo.create_device(hostname="127.0.0.1")]
                 self._group = dist.ProcessGroupGloo(store, rank, size, options)
-            has_peers = device.type == "cuda" and PeerMemory.is_possible(size)
-            self._peers = PeerMemory(self._group, rank, size, file, device) if has_peers else None
         except RuntimeError as error:
             raise CollectiveError(f"rank {rank} could not connect: {error}") from error
 
     def all_reduce(self, x: Tensor) -> Tensor:
-        if self._peers is not None and self._peers.takes(x):
-            return self._peers.sum(x)
         self._do(self._group.allreduce, dist.AllreduceOptions(), [x])
         return x
 
@@ -104,7 +98,5 @@ class ProcessGroup(Group):
             raise CollectiveError(str(error)) from error
 
     def abort(self) -> None:
-        """End what the GPU is doing: its kernels would wait for a dead rank for ever."""
-        if self._peers is not None:
-            self._peers.release()
+        """End what NCCL is doing: its kernels on the GPU would wait for a dead rank for ever."""
         self._group.abort()
