@@ -53,23 +53,25 @@ class Times:
 
 
 def measure(shape: str) -> Times:
-    """Those of a model on this machine: a line through the medians of small and large steps."""
+    """Those of a model on this machine. A step by decoding, since most steps decode (prompts do not come from a CUDA
+    graph, and on a GPU a short one takes longer than a decode step); a token by a short and a long prompt."""
     on_gpu = torch.cuda.is_available()
     model = make_model(shape, torch.bfloat16 if on_gpu else torch.float32, "cuda" if on_gpu else "cpu")
-    llm, one = LLM(model, prefix_cache=False), SamplingParams(max_tokens=1, ignore_eos=True)
+    llm = LLM(model, prefix_cache=False)
 
-    def seconds(num_tokens: int) -> float:
-        taken = []
+    def seconds(num_prompt: int, num_answer: int) -> float:
+        taken, params = [], SamplingParams(max_tokens=num_answer, ignore_eos=True)
         for _ in range(7):
             start = time.perf_counter()
-            llm.generate([[5] * num_tokens], one)
+            llm.generate([[5] * num_prompt], params)
             taken.append(time.perf_counter() - start)
         return float(np.median(taken))
 
-    seconds(16)
-    small, large = seconds(16), seconds(1024)
-    token = max(0.0, (large - small) / (1024 - 16))
-    return Times(max(1e-6, small - 16 * token), token)
+    seconds(16, 33)  # kernels are compiled, graphs captured
+    short = seconds(16, 1)
+    token = max(0.0, (seconds(1024, 1) - short) / (1024 - 16))
+    step = (seconds(16, 33) - short) / 32
+    return Times(max(1e-6, step - token), token)
 
 
 class Replica:
