@@ -2,12 +2,13 @@
 
 import importlib.metadata
 import json
+import re
 
 import pytest
 import torch
 
 import yaie.cuda
-from yaie.bench import benchmark_kernel, fleet, harness, latency, profile_kernel
+from yaie.bench import benchmark_kernel, fleet, harness, latency, parallel, profile_kernel, serve
 from yaie.kernels.ops import CSRC
 from yaie.profiling.timing import Timing
 
@@ -96,6 +97,10 @@ def test_a_table_lines_up(capsys):
         (latency, ["--requests", "0"]),
         (fleet, ["--replicas", "0"]),
         (fleet, ["--busy", "nan"]),
+        (latency, ["--longest", "7"]),  # half of that is an answer, of at least 4
+        (serve, ["--longest", "99"]),
+        (parallel, ["--ranks", "0"]),
+        (parallel, ["--rounds", "1"]),
     ],
 )
 def test_impossible_options_are_named(bench, arguments, capsys):
@@ -105,3 +110,11 @@ def test_impossible_options_are_named(bench, arguments, capsys):
     said = capsys.readouterr().err
     assert f"argument {arguments[0]}: expected" in said
     assert arguments[1] in said
+
+
+def test_a_number_of_ranks_must_fit(capsys):
+    """Two models are split: the shipped one, and that of the shape."""
+    for number, shape in (("3", "llama-3-8b"), ("32", "llama-3-8b"), ("64", "qwen3-0.6b")):
+        with pytest.raises(SystemExit):
+            parallel.main(["--ranks", "1", number, "--shape", shape])
+        assert re.search(rf"argument --ranks: .*got {number}", capsys.readouterr().err)

@@ -119,6 +119,22 @@ def test_a_request_that_has_shown_nothing_is_sent_elsewhere(fleet):
     assert got.choices[0].text == expected
 
 
+def test_a_replica_that_cannot_start_says_why(monkeypatch):
+    """Would catch a fleet that ends with "failed to update", where Ray's status has the traceback of the replica."""
+    from yaie.server import fleet
+
+    def run(*_, **__):
+        raise RuntimeError("Deploying application yaie failed: Failed to update the deployments ['replica-0'].")
+
+    message = "The deployment failed to start 3 times. Error:\n  File ...\nBackendError: torch finds no GPU\n\n"
+    told = SimpleNamespace(applications={"yaie": SimpleNamespace(deployments={"replica-0": SimpleNamespace()})})
+    monkeypatch.setattr(fleet, "serve", SimpleNamespace(run=run, status=lambda: told))
+    for said, expected in ((message, "BackendError: torch finds no GPU"), ("", "Deploying application yaie failed")):
+        told.applications["yaie"].deployments["replica-0"].message = said
+        with pytest.raises(ChildProcessError, match=f"replica-0 could not start: {expected}"):
+            fleet._run(None, "replica-0", "yaie")
+
+
 def test_a_replica_that_lost_a_rank_is_started_again():
     """Would catch one that answers every request with an error, for ever."""
     from yaie.server.fleet import Replica
@@ -145,8 +161,15 @@ def test_the_file_for_a_cluster(monkeypatch):
     Options(**described.args["options"])
     with pytest.raises(TypeError, match="replica_count"):
         fleet.application({"replica_count": 2})
-    with pytest.raises(ValueError, match="replicas must be"):
-        fleet.application({"replicas": 0})
+    with pytest.raises(TypeError, match="no option max_num_seq, 3;"):
+        fleet.application({"options": {"max_num_seq": 64, 3: 4}})
+    wrong = {"replicas": 0, "max_queue": -1, "model": "", "gpus": 1.5, "options": [1]}
+    for name, value in [*wrong.items(), ("gpus", -1), ("gpus", float("nan"))]:
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            fleet.application({name: value})
+    for name, value in {"max_num_seqs": 0, "tensor_parallel": 3, "backend": "cda"}.items():
+        with pytest.raises(ValueError, match=f"{name} must"):
+            fleet.application({"options": {name: value}})
     monkeypatch.delenv("YAIE_API_KEY", raising=False)
     with pytest.raises(ValueError, match="YAIE_API_KEY must be set where it runs"):
         asyncio.run(fleet.Front.__init__(object.__new__(fleet.Front), fleet.Plan(), {}))

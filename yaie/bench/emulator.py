@@ -16,6 +16,7 @@ import torch
 
 import yaie.cuda
 from yaie.bench import harness
+from yaie.bench.harness import several
 from yaie.cuda.emulated.build import compiler_version
 from yaie.profiling import timing
 
@@ -183,7 +184,7 @@ def cpu_time() -> float:
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench emulator", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (default: %(default)s)")
+    parser.add_argument("--repeats", type=several, default=5, help="timed runs of each (default: %(default)s)")
     parser.add_argument("--compiler", help="C++ compiler (default: g++, else clang++)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)

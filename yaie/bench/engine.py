@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from yaie.bench import harness
+from yaie.bench.harness import several, whole
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.loader import TINY, load_model
@@ -141,20 +142,18 @@ def split_of_a_step(
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench engine", description=__doc__)
-    parser.add_argument("--requests", type=int, default=64, help="default: %(default)s")
-    parser.add_argument("--prefix", type=int, default=PREFIX, help="shared tokens (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each (default: %(default)s)")
+    parser.add_argument("--requests", type=several, default=64, help="default: %(default)s")
+    parser.add_argument("--prefix", type=whole, default=PREFIX, help="shared tokens (default: %(default)s)")
+    parser.add_argument("--repeats", type=several, default=3, help="timed runs of each (default: %(default)s)")
     parser.add_argument(
         "--threads",
-        type=int,
+        type=whole,
         default=1,
         help="threads of PyTorch; 1 is measured in CPU time, which other work on the machine does not disturb, more in "
         "wall time (default: %(default)s)",
     )
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
-    if options.requests < 2 or options.prefix < 1:
-        parser.error("--requests must be at least 2 and --prefix at least 1")
     clock, clock_name = time.process_time, "CPU time of the process, one thread"
     if options.threads > 1:
         clock, clock_name = time.perf_counter, f"wall time, {options.threads} threads"
@@ -211,14 +210,14 @@ def main(arguments: list[str]) -> None:
     )
 
     split = split_of_a_step(engine(), prompts, GENERATED, clock)
-    whole = split["whole step"]
+    step = split["whole step"]
     harness.print_table(
         f"A step in which {len(prompts)} requests decode",
         ["", "time", "part of the step"],
-        [(name, f"{seconds * 1e3:.2f} ms", f"{seconds / whole:.1%}") for name, seconds in split.items()],
+        [(name, f"{seconds * 1e3:.2f} ms", f"{seconds / step:.1%}") for name, seconds in split.items()],
     )
     bookkeeping = sum(seconds for name, seconds in split.items() if name.startswith(("schedule", "take")))
-    print(f"Scheduler and cache bookkeeping (schedule, take): {bookkeeping / whole:.1%} of the step")
+    print(f"Scheduler and cache bookkeeping (schedule, take): {bookkeeping / step:.1%} of the step")
 
     if options.save:
         results = {
@@ -228,6 +227,6 @@ def main(arguments: list[str]) -> None:
             },
             "time_to_first_token": {**first, "ratio": ratio},
             "seconds_of_a_step": split,
-            "bookkeeping_part": bookkeeping / whole,
+            "bookkeeping_part": bookkeeping / step,
         }
         print(f"Recorded in {harness.save_results('engine', facts, results)}")

@@ -5,7 +5,8 @@ time, and some more for each token that it computes (`--step`, `--token`; by def
 machine, measured at the start). Users come back to their chats: each prompt is one of a few system prompts, the chat so
 far, and something new. Hit rate: the part of all prompt tokens that a replica found in its cache. Balance: the load of
 the busiest replica over the mean. Needed: replicas for this load of which even the busiest works at most `--busy` of
-its time, with one to spare.
+its time, with one to spare; by the middle half of the requests, which share their steps with others before and after
+them. Where the load does not last as long as that takes, there is no such number ("-").
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -52,23 +53,25 @@ class Times:
 
 
 def measure(shape: str) -> Times:
-    """Those of a model on this machine: a line through the medians of small and large steps."""
+    """Those of a model on this machine. A step by decoding, since most steps decode (prompts do not come from a CUDA
+    graph, and on a GPU a short one takes longer than a decode step); a token by a short and a long prompt."""
     on_gpu = torch.cuda.is_available()
     model = make_model(shape, torch.bfloat16 if on_gpu else torch.float32, "cuda" if on_gpu else "cpu")
-    llm, one = LLM(model, prefix_cache=False), SamplingParams(max_tokens=1, ignore_eos=True)
+    llm = LLM(model, prefix_cache=False)
 
-    def seconds(num_tokens: int) -> float:
-        taken = []
+    def seconds(num_prompt: int, num_answer: int) -> float:
+        taken, params = [], SamplingParams(max_tokens=num_answer, ignore_eos=True)
         for _ in range(7):
             start = time.perf_counter()
-            llm.generate([[5] * num_tokens], one)
+            llm.generate([[5] * num_prompt], params)
             taken.append(time.perf_counter() - start)
         return float(np.median(taken))
 
-    seconds(16)
-    small, large = seconds(16), seconds(1024)
-    token = max(0.0, (large - small) / (1024 - 16))
-    return Times(max(1e-6, small - 16 * token), token)
+    seconds(16, 33)  # kernels are compiled, graphs captured
+    short = seconds(16, 1)
+    token = max(0.0, (seconds(1024, 1) - short) / (1024 - 16))
+    step = (seconds(16, 33) - short) / 32
+    return Times(max(1e-6, step - token), token)
 
 
 class Replica:
@@ -77,11 +80,10 @@ class Replica:
     def __init__(self, num_pages: int) -> None:
         self.pages = Pages(KVCacheManager(num_pages, PAGE, 1, 1))
         self.scheduler = Scheduler(self.pages)
-        self.num_tokens = 0  # computed
         self.busy = False
 
-    def step(self) -> tuple[int, list[Request], list[Request]]:
-        """(tokens computed, requests that got their first token, requests that ended)."""
+    def step(self) -> tuple[dict[Request, int], list[Request], list[Request]]:
+        """(tokens computed of each request, requests that got their first token, requests that ended)."""
         batch, first, ended = self.scheduler.schedule(), [], []
         for request, num_tokens in batch.items():
             self.pages.advance(request, num_tokens)
@@ -92,9 +94,7 @@ class Replica:
                 if request.num_output_tokens == request.max_tokens:
                     self.scheduler.finish(request, "length")
                     ended.append(request)
-        computed = sum(batch.values())
-        self.num_tokens += computed
-        return computed, first, ended
+        return batch, first, ended
 
 
 @dataclass
@@ -153,19 +153,23 @@ def simulate(
     num_requests: int,
     num_pages: int,
     busy: float = 0.7,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Serve a load once. The load is the same for each policy. `busy`: see `replicas_needed`."""
     rng, users = random.Random(1), Users(num_users, random.Random(2))
     router, replicas = Router(PAGE, num_pages), [Replica(num_pages) for _ in range(num_replicas)]
     for name in range(num_replicas):
         router.add(name)
-    choose, numbers, arrivals = POLICIES[policy], count(), poisson(rate, random.Random(3))
-    events: list[tuple[float, int, int | None]] = [(next(arrivals), next(numbers), None)]  # None: an arrival
+    choose, numbers = POLICIES[policy], count()
+    arrivals = list(islice(poisson(rate, random.Random(3)), num_requests + 1))
+    events: list[tuple[float, int, int | None]] = [(arrivals[0], next(numbers), None)]  # None: an arrival
     due: dict[Request, float] = {}
     firsts: list[float] = []
+    lasted: list[float] = []  # from when a request was due to its last token
     prompt_tokens = cached_tokens = 0
     load: dict[int, int] = defaultdict(int)
-    seconds: dict[int, float] = defaultdict(float)  # that each replica computed
+    start = num_requests // 4  # the middle half is watched
+    stop = max(start + 1, num_requests - start)
+    watched: dict[int, float] = defaultdict(float)  # seconds that each replica computed for it
     while events:
         now, _, name = heapq.heappop(events)
         if name is None:
@@ -176,31 +180,38 @@ def simulate(
             due[request] = now
             replicas[name].scheduler.add(request)
             if len(due) < num_requests:
-                heapq.heappush(events, (next(arrivals), next(numbers), None))
+                heapq.heappush(events, (arrivals[len(due)], next(numbers), None))
             if replicas[name].busy:
                 continue
         replica = replicas[name]
-        computed, first, ended = replica.step()
+        batch, first, ended = replica.step()
+        computed = sum(batch.values())
         end = now + times.step + times.token * computed
         firsts += [end - due[request] for request in first]
+        lasted += [end - due[request] for request in ended]
+        for request, num_tokens in batch.items():
+            if start <= request.arrival < stop:
+                watched[name] += times.step / len(batch) + times.token * num_tokens
         for request in ended:
             router.ended(name)
             prompt_tokens += request.num_prompt_tokens
             cached_tokens += request.num_cached_tokens or 0
         load[name] += computed
-        seconds[name] += end - now
         replica.busy = bool(replica.scheduler.running or replica.scheduler.waiting)
         if replica.busy:
             heapq.heappush(events, (end, next(numbers), name))
     work = [load[name] for name in range(num_replicas)]
     p50, p99 = np.percentile(firsts, (50, 99))
+    is_steady = np.median(lasted) < min(arrivals[start] - arrivals[0], arrivals[-1] - arrivals[stop])
+    work_of_watched = [watched[name] for name in range(num_replicas)]
+    seconds = arrivals[stop] - arrivals[start]
     return {
         "hit_rate": cached_tokens / prompt_tokens,
         "balance": max(work) / (sum(work) / num_replicas),
         "first_p50": float(p50),
         "first_p99": float(p99),
         "computed_tokens": sum(work),
-        "needed": replicas_needed([seconds[name] for name in range(num_replicas)], max(due.values()), busy, spare=1),
+        "needed": replicas_needed(work_of_watched, seconds, busy, spare=1) if is_steady else None,
     }
 
 
@@ -244,7 +255,7 @@ def main(arguments: list[str]) -> None:
                 f"{row['balance']:.2f}",
                 f"{row['first_p50'] * 1e3:,.1f} ms",
                 f"{row['first_p99'] * 1e3:,.1f} ms",
-                str(row["needed"]),
+                str(row["needed"] or "-"),
             )
             for name, row in runs.items()
         ],

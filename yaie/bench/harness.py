@@ -23,11 +23,16 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("yaie", "torch", "numpy")
 
 
-def whole(text: str) -> int:
+def whole(text: str, least: int = 1) -> int:
     """What an option takes that is a number of things: for `argparse`."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
     return int(text)
+
+
+def several(text: str) -> int:
+    """What an option takes of which one is not enough, such as timings with quartiles."""
+    return whole(text, 2)
 
 
 def amount(text: str) -> float:

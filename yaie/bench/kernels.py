@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from yaie.bench import card, harness
+from yaie.bench.harness import amount
 from yaie.bench.kernel_cases import Call, Case, Setting, Work, families, family
 from yaie.bench.recorded import source_hash
 from yaie.kernels import ops
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--device", choices=("cuda", "cpu"), default=here, help="default: %(default)s")
     parser.add_argument("--family", action="append", choices=families(), help="only this one; may be repeated")
     parser.add_argument("--peers", action="store_true", help="also flashinfer and flash-attn, if installed")
-    parser.add_argument("--seconds", type=float, default=0.2, help="for each timing (default: %(default)s)")
+    parser.add_argument("--seconds", type=amount, default=0.2, help="for each timing (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     setting = Setting(options.device, options.peers)

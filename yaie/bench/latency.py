@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from yaie.bench.serve import SHAPES, fresh_engine, make_model
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.profiling.latency import Waited, summary
+
+SHORTEST_ANSWER = 4  # in tokens
 
 # What a variant changes in the engine.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -74,7 +77,11 @@ def drawn(kind: str, rate: float, count: int, vocab_size: int, longest: int, see
 
     beginnings = [tokens(longest // 2) for _ in range(4)]
     return [
-        Arrival(due, rng.choice(beginnings) + tokens(rng.randint(1, longest // 2)), rng.randint(4, longest // 2))
+        Arrival(
+            due,
+            rng.choice(beginnings) + tokens(rng.randint(1, longest // 2)),
+            rng.randint(SHORTEST_ANSWER, longest // 2),
+        )
         for due, _ in zip(times, range(count), strict=False)
     ]
 
@@ -152,7 +159,8 @@ def main(arguments: list[str]) -> int | None:
     parser.add_argument("--shape", default="tiny", choices=["tiny", *SHAPES], help="default: %(default)s")
     parser.add_argument("--rates", type=amount, nargs="+", default=[5, 10, 20, 40], help="arrivals a second")
     parser.add_argument("--requests", type=whole, default=100, help="at each rate (default: %(default)s)")
-    parser.add_argument("--longest", type=whole, default=128, help="tokens of a prompt (default: %(default)s)")
+    longest = partial(whole, least=2 * SHORTEST_ANSWER)
+    parser.add_argument("--longest", type=longest, default=128, help="tokens of a prompt (default: %(default)s)")
     parser.add_argument("--arrivals", choices=ARRIVALS, default="poisson", help="default: %(default)s")
     parser.add_argument("--trace", type=Path, help='instead of rates: a file with {"at", "prompt_tokens", ...} a line')
     parser.add_argument(

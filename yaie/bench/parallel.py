@@ -20,12 +20,16 @@ from typing import Any
 import torch
 
 from yaie.bench import harness
+from yaie.bench.harness import several, whole
 from yaie.bench.serve import SHAPES, make_model
 from yaie.engine.engine import Engine, Options
 from yaie.engine.sampling_params import SamplingParams
+from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import Capture
+from yaie.models.loader import find_folder
 from yaie.models.shard import Shard
 from yaie.parallel.ranks import Ranks
+from yaie.parallel.shards import local_config
 from yaie.profiling.timing import timing_of
 
 BUDGET = 8192  # tokens of a step of prompts
@@ -197,14 +201,16 @@ def main(arguments: list[str]) -> int | None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench parallel", description=__doc__)
     parser.add_argument("--shape", default="llama-3-8b", choices=["tiny", *SHAPES], help="default: %(default)s")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2], help="default: 1 2")
-    parser.add_argument("--requests", type=int, default=64, help="that decode (default: %(default)s)")
-    parser.add_argument("--context", type=int, default=1024, help="tokens of each at first (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=40, help="of a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="at least 2 (default: %(default)s)")
+    parser.add_argument("--ranks", type=whole, nargs="+", default=[1, 2], help="default: 1 2")
+    parser.add_argument("--requests", type=whole, default=64, help="that decode (default: %(default)s)")
+    parser.add_argument("--context", type=whole, default=1024, help="tokens of each at first (default: %(default)s)")
+    parser.add_argument("--steps", type=whole, default=40, help="of a round (default: %(default)s)")
+    parser.add_argument("--rounds", type=several, default=3, help="default: %(default)s")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if problem := problem_with(options.ranks, options.shape, device):
+        parser.error(problem)
     facts = harness.environment("parallel", arguments, device=device)
     facts["times"] = f"wall time; means of rounds of {options.steps} steps, their median, the quartiles in brackets"
     harness.print_header(facts)
@@ -224,6 +230,21 @@ def main(arguments: list[str]) -> int | None:
         results |= {"same_answers": same, "answers": len(one), "rows": rows}
         print(f"Recorded in {harness.save_results('parallel', facts, results)}")
     return 1 if any(count < len(one) for count in same.values()) else None
+
+
+def problem_with(ranks: Sequence[int], shape: str, device: str) -> str:
+    """What is wrong with these numbers of ranks; empty if nothing is."""
+    num_gpus = torch.cuda.device_count()
+    for num_ranks in ranks:
+        if device == "cuda" and num_ranks > num_gpus:
+            return f"argument --ranks: there are {num_gpus} GPUs here, got {num_ranks}"
+        for name in dict.fromkeys(("tiny", shape)):
+            config = ModelConfig.from_folder(find_folder("tiny")) if name == "tiny" else SHAPES[name]
+            try:
+                local_config(config, num_ranks)
+            except ValueError as error:
+                return f"argument --ranks: the model {name} cannot be split: {error}"
+    return ""
 
 
 def show(row: dict[str, Any], first: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from yaie.bench import harness, serve
+from yaie.bench.harness import whole
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.loader import load_model
 
@@ -156,7 +157,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m yaie.bench peers", description=__doc__)
     parser.add_argument("--nano-vllm", type=Path, help="the folder of its source; without it, it is left out")
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=[*LOADS], help="default: all")
-    parser.add_argument("--repeats", type=int, default=3, help="of each load (default: %(default)s)")
+    parser.add_argument("--repeats", type=whole, default=3, help="of each load (default: %(default)s)")
     parser.add_argument("--model", type=Path, help="a folder with weights (default: random ones, made for the run)")
     parser.add_argument("--engine", choices=ENGINES, help="only this one, in this process (for its own use)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")

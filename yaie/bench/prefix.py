@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from yaie.bench import card, harness
+from yaie.bench.harness import several, whole
 from yaie.kernels import ops
 from yaie.kernels.ops import Operations
 from yaie.kernels.paged import SharedPages, shared_pages
@@ -93,9 +94,11 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m yaie.bench prefix", description=__doc__)
     here = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=("cuda", "cpu"), default=here, help="default: %(default)s")
-    parser.add_argument("--batch", type=int, nargs="+", default=[2, 4, 8, 16, 64], help="default: %(default)s")
-    parser.add_argument("--prefix", type=int, nargs="+", default=[16, 64, 256, 1024, 4096], help="default: %(default)s")
-    parser.add_argument("--repeats", type=int, default=11, help="pairs of timings (default: %(default)s)")
+    parser.add_argument("--batch", type=whole, nargs="+", default=[2, 4, 8, 16, 64], help="default: %(default)s")
+    parser.add_argument(
+        "--prefix", type=whole, nargs="+", default=[16, 64, 256, 1024, 4096], help="default: %(default)s"
+    )
+    parser.add_argument("--repeats", type=several, default=11, help="pairs of timings (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

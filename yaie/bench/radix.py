@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from yaie.bench import harness
+from yaie.bench.harness import several, whole
 from yaie.engine.prefix_cache import PrefixCache
 from yaie.profiling import timing
 from yaie.profiling.timing import Timing
@@ -132,8 +133,8 @@ def memory_of(make: Callable, requests: list, pages: list) -> int:
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench radix", description=__doc__)
-    parser.add_argument("--requests", type=int, default=2000, help="number of requests (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=7, help="timed runs of each (default: %(default)s)")
+    parser.add_argument("--requests", type=whole, default=2000, help="number of requests (default: %(default)s)")
+    parser.add_argument("--repeats", type=several, default=7, help="timed runs of each (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     if options.requests < NUM_PARTS:

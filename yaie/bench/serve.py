@@ -15,11 +15,13 @@ import argparse
 import gc
 import random
 import time
+from functools import partial
 from typing import Any
 
 import torch
 
 from yaie.bench import card, harness
+from yaie.bench.harness import whole
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.config import ModelConfig
@@ -78,7 +80,7 @@ SHAPES = {
         rope_theta=5e5,
     ),
 }
-
+SHORTEST = 100  # tokens of a prompt, and of an answer
 
 # What a variant changes in the engine.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -94,9 +96,9 @@ def workload(
 ) -> tuple[list[list[int]], list[SamplingParams]]:
     """Prompts, and how much is generated for each: the numbers of nano-vllm's `bench.py` (seed 0)."""
     rng = random.Random(0)
-    prompts = [[rng.randint(0, 10000) for _ in range(rng.randint(100, longest))] for _ in range(num_requests)]
+    prompts = [[rng.randint(0, 10000) for _ in range(rng.randint(SHORTEST, longest))] for _ in range(num_requests)]
     params = [
-        SamplingParams(temperature=temperature, max_tokens=rng.randint(100, longest), ignore_eos=True)
+        SamplingParams(temperature=temperature, max_tokens=rng.randint(SHORTEST, longest), ignore_eos=True)
         for _ in range(num_requests)
     ]
     return [[token % vocab_size for token in prompt] for prompt in prompts], params
@@ -175,8 +177,9 @@ def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench serve", description=__doc__)
     parser.add_argument("--shape", default="qwen3-0.6b", choices=[*SHAPES, "tiny"], help="default: %(default)s")
-    parser.add_argument("--requests", type=int, default=256, help="default: %(default)s")
-    parser.add_argument("--longest", type=int, default=1024, help="prompt and answer (default: %(default)s)")
+    parser.add_argument("--requests", type=whole, default=256, help="default: %(default)s")
+    at_least = partial(whole, least=SHORTEST)
+    parser.add_argument("--longest", type=at_least, default=1024, help="prompt and answer (default: %(default)s)")
     parser.add_argument("--backend", default="auto", help="auto, torch, cuda or emulator")
     parser.add_argument("--dtype", default=None, help="default: bfloat16 on a GPU, else float32")
     parser.add_argument("--temperature", type=float, default=0.0, help="default: %(default)s, greedy")

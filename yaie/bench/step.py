@@ -12,6 +12,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 
 from yaie.bench import harness
+from yaie.bench.harness import whole
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.loader import load_model
@@ -144,12 +146,14 @@ def measure_prompts(num_prompts: int, cached: int, new: int, num_steps: int) -> 
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
     parser = argparse.ArgumentParser(prog="python -m yaie.bench step", description=__doc__)
-    parser.add_argument("--requests", type=int, default=256, help="that decode (default: %(default)s)")
-    parser.add_argument("--context", type=int, default=500, help="tokens of each (default: %(default)s)")
-    parser.add_argument("--prompts", type=int, default=64, help="of a step of prompts (default: %(default)s)")
-    parser.add_argument("--cached", type=int, default=2048, help="tokens of each that are (default: %(default)s)")
-    parser.add_argument("--new", type=int, default=128, help="tokens of each that are not (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=60, help="measured steps (default: %(default)s)")
+    parser.add_argument("--requests", type=whole, default=256, help="that decode (default: %(default)s)")
+    parser.add_argument("--context", type=whole, default=500, help="tokens of each (default: %(default)s)")
+    parser.add_argument("--prompts", type=whole, default=64, help="of a step of prompts (default: %(default)s)")
+    parser.add_argument(
+        "--cached", type=partial(whole, least=0), default=2048, help="tokens of each that are (default: %(default)s)"
+    )
+    parser.add_argument("--new", type=whole, default=128, help="tokens of each that are not (default: %(default)s)")
+    parser.add_argument("--steps", type=whole, default=60, help="measured steps (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -51,10 +51,7 @@ class LLM(Engine):
         device: str | torch.device | None = None,
         **options: Any,
     ) -> None:
-        names = [field.name for field in fields(Options)]  # a misspelt one is refused before anything is loaded
-        if unknown := ", ".join(name for name in options if name not in names):
-            raise TypeError(f"LLM has no option {unknown}; there are model, dtype, device, {', '.join(names)}")
-        checked = Options(**options)
+        checked = check_options(options)  # a misspelt one is refused before anything is loaded
         require(dtype is None or dtype in DTYPES, f"dtype must be one of {DTYPES}", dtype)
         ranks, size = None, checked.tensor_parallel
         if isinstance(model, str | Path):
@@ -120,6 +117,14 @@ class LLM(Engine):
         finally:
             self._forgotten.extend(made)
             self._tidy()
+
+
+def check_options(options: dict[str, Any]) -> Options:
+    """The keywords of an `LLM` besides those of its model. TypeError: there is no such one; ValueError: a wrong one."""
+    names = [field.name for field in fields(Options)]
+    if unknown := ", ".join(str(name) for name in options if name not in names):
+        raise TypeError(f"LLM has no option {unknown}; there are model, dtype, device, {', '.join(names)}")
+    return Options(**options)
 
 
 def _device_of(device: str | torch.device | None, backend: str | ops.Operations) -> str:

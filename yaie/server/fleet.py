@@ -27,13 +27,15 @@ from ray.serve.exceptions import RayServeException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from yaie.engine.llm import LLM
+from yaie.engine.llm import LLM, check_options
 from yaie.engine.output import RequestOutput, StreamChunk
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Limits
 from yaie.kernels import checks
+from yaie.models.config import ModelConfig
 from yaie.models.loader import find_folder
 from yaie.models.tokenizer import Tokenizer
+from yaie.parallel.shards import local_config
 from yaie.server.app import Server
 from yaie.server.command import KEY_VARIABLE
 from yaie.server.engine_thread import Busy, EngineThread
@@ -78,17 +80,27 @@ class Replica:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fleet consists of. ValueError naming what could never work."""
+    """What a fleet consists of. ValueError or TypeError naming what could never work."""
 
     model: str = "tiny"  # a folder or a name on the Hub, which every machine of the cluster can read
     replicas: int = 2
     gpus: float = 0  # of each replica
     max_queue: int = 256  # answers that wait
-    options: dict[str, Any] = field(default_factory=dict)  # of each engine
+    options: dict[str, Any] = field(default_factory=dict)  # of each engine: keywords of `LLM`
 
     def __post_init__(self) -> None:
+        checks.require(isinstance(self.model, str) and self.model, "model must be a folder or a name", self.model)
         checks.integer("replicas", self.replicas, 1)
         checks.integer("max_queue", self.max_queue, 0)
+        part = checks.number("gpus", self.gpus, 0)
+        checks.require(part <= 1 or part == int(part), "gpus must be a part of one GPU or a whole number", self.gpus)
+        checks.require(isinstance(self.options, dict), "options must be a mapping of names to values", self.options)
+        checks.require("model" not in self.options, "the model of a fleet is its own field, none of its options")
+        # Whether a device is there, only the machine of a replica can say.
+        options = {name: value for name, value in self.options.items() if name not in ("dtype", "device")}
+        size = check_options(options).tensor_parallel
+        if size > 1:
+            local_config(ModelConfig.from_folder(find_folder(self.model)), size)
 
     @property
     def limit(self) -> int:
@@ -234,7 +246,8 @@ class Fleet:
 def start(plan: Plan) -> Fleet:
     """A fleet whose front is this process. Its replicas run here, or on the cluster at RAY_ADDRESS, and end with it.
 
-    ConnectionError: there is no such cluster, or it lets nobody in without its token.
+    ValueError: this machine has too few GPUs. ConnectionError: there is no such cluster, or it lets nobody in without
+    its token. ChildProcessError: a replica could not start, or Ray itself; it names the reason.
     """
     address = os.environ.get("RAY_ADDRESS")
     try:
@@ -244,6 +257,8 @@ def start(plan: Plan) -> Fleet:
     except (ConnectionError, AuthenticationError) as error:
         token = "its token is missing here (RAY_AUTH_TOKEN, or a copy of ~/.ray/auth_token from where it was started)"
         raise ConnectionError(f"RAY_ADDRESS={address}: no cluster answers there, or {token}") from error
+    except Exception as error:  # Ray has no class of its own for it
+        raise ChildProcessError(f"Ray could not start here: {error}") from error
     if not address:
         serve.start(proxy_location="Disabled")  # HTTP is ours; on a cluster others may have theirs
     own = secrets.token_hex(4)  # others may have a fleet on the same cluster
@@ -257,12 +272,24 @@ def start(plan: Plan) -> Fleet:
         ray.shutdown()
 
     try:
+        if not address:  # Ray would wait for more; a cluster may get them
+            there, needed = ray.cluster_resources().get("GPU", 0), plan.replicas * plan.gpus
+            what = f"{plan.replicas} replicas with gpus={plan.gpus:g} need {needed:g} GPUs; this machine has {there:g}"
+            checks.require(needed <= there, what)
         made = plan.deployments().items()
-        handles = {name: serve.run(each, name=names[name], route_prefix=None) for name, each in made}
+        handles = {name: _run(each, name, names[name]) for name, each in made}
         return Fleet(plan, handles, handles["replica-0"].shape.remote().result(), end)
     except BaseException:
         end()
         raise
+
+
+def _run(replica: serve.Application, name: str, application: str) -> serve.handle.DeploymentHandle:
+    try:
+        return serve.run(replica, name=application, route_prefix=None)
+    except RuntimeError as error:  # it says that it failed, and its status why: the traceback of the replica
+        why = serve.status().applications[application].deployments[name].message.strip()
+        raise ChildProcessError(f"{name} could not start: {why.splitlines()[-1] if why else error}") from error
 
 
 class Front:
@@ -288,8 +315,7 @@ class _Answer(Response):
 
 
 def application(args: dict[str, Any]) -> serve.Application:
-    """What `import_path` of a configuration file names; `args` are the fields of `Plan`. TypeError: there is no such
-    field."""
+    """What `import_path` of a configuration file names; `args` are the fields of `Plan`, which names a wrong one."""
     plan = Plan(**args)
     front = serve.deployment(Front).options(name="front", max_ongoing_requests=plan.limit + 64)
     return front.bind(plan, plan.deployments())
