@@ -46,8 +46,10 @@ def test_ncu_output_is_read():
 
 def test_every_metric_is_asked_for():
     """Would catch a command that profiles all of torch's kernels, or changes the clocks of the card."""
-    words = counters.ncu_command("/bin/ncu")
-    assert words[words.index("--metrics") + 1].split(",") == list(counters.METRICS.values())
+    words = counters.ncu_command("/bin/ncu", counters.LAUNCHES)
+    asked = words[words.index("--metrics") + 1].split(",")
+    assert asked == [*counters.METRICS.values(), *counters.OF_HOPPER.values()]
+    assert ",".join(counters.METRICS.values()) in counters.ncu_command("/bin/ncu", counters.LAUNCHES[:1])
     assert words[words.index("--profile-from-start") + 1] == "off"
     assert words[words.index("--clock-control") + 1] == "none"
     assert words[-2:] == ["counters", "--launch-only"]
@@ -55,10 +57,10 @@ def test_every_metric_is_asked_for():
 
 def test_missing_launches_are_an_error(monkeypatch):
     """Would catch counts of other kernels put beside ours, and a refusal of ncu that is taken for zeros."""
-    monkeypatch.setattr(counters, "load", lambda *arguments: None)
-    monkeypatch.setattr(counters, "ncu_command", lambda ncu: ["echo", "==ERROR== ERR_NVGPUCTRPERM"])
+    monkeypatch.setattr(counters, "build", lambda *arguments: None)
+    monkeypatch.setattr(counters, "ncu_command", lambda ncu, launches: ["echo", "==ERROR== ERR_NVGPUCTRPERM"])
     with pytest.raises(RuntimeError, match="ERR_NVGPUCTRPERM"):
-        counters.card_counts("ncu")
+        counters.card_counts("ncu", counters.LAUNCHES)
 
 
 def test_each_launch_gets_its_own_kernel(monkeypatch):
@@ -68,9 +70,9 @@ def test_each_launch_gets_its_own_kernel(monkeypatch):
     metric = counters.METRICS["load_sectors"]
     text = '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
     text += "".join(f'"{i}","{name}_kernel","{metric}","","{n + 1}"\n' for i, (name, n) in enumerate(rows))
-    monkeypatch.setattr(counters, "load", lambda *arguments: None)
-    monkeypatch.setattr(counters, "ncu_command", lambda ncu: ["printf", "%s", text])
-    counted = [counts.load_sectors for counts in counters.card_counts("ncu")]
+    monkeypatch.setattr(counters, "build", lambda *arguments: None)
+    monkeypatch.setattr(counters, "ncu_command", lambda ncu, launches: ["printf", "%s", text])
+    counted = [counts.load_sectors for counts in counters.card_counts("ncu", counters.LAUNCHES)]
     assert counted == [i + 1 for i in range(len(counters.LAUNCHES))]
 
 
@@ -84,22 +86,34 @@ def test_the_emulator_counts_what_the_headers_say():
     assert counts["sum, shared memory"].load_conflicts == 0
 
 
+def test_the_emulator_counts_tma_and_wgmma_as_an_h200_does():
+    """Would catch a box that counts for the rows inside the tensor alone, and products that are counted only where the
+    first thread that comes to them is the first of its warp: both did. These are Nsight Compute's counts of 2026-11-28.
+    """
+    of_hopper = [counters.emulator_counts(each) for each in counters.LAUNCHES if each.exact == counters.BY_HARDWARE]
+    assert [(each.tile_sectors, each.operand_wavefronts) for each in of_hopper] == [(14336, 3840), (2816, 1920)]
+    assert all(each.store_sectors == 16 for each in of_hopper)
+
+
 def test_differences_are_named():
     """Would catch a comparison that passes whatever the card says."""
-    ours = [counters.Counts(4, 4, 0, 0)] * len(counters.LAUNCHES)
-    assert counters.differences(ours, ours) == []
+    launches = counters.LAUNCHES
+    ours = [counters.Counts(4, 4, 0, 0)] * len(launches)
+    assert counters.differences(launches, ours, ours) == []
     card = [counters.Counts(4, 8, 0, 0), *ours[1:]]
-    assert counters.differences(ours, card) == ["copy, 4-byte units: store sectors: emulator 4, card 8"]
-    assert not counters.LAUNCHES[-1].exact
-    assert counters.differences(ours, [*ours[:-1], counters.Counts(4, 8, 0, 0)]) == []
+    assert counters.differences(launches, ours, card) == ["copy, 4-byte units: store sectors: emulator 4, card 8"]
+    assert launches[-1].exact == counters.BY_HARDWARE
+    assert counters.differences(launches, ours, [*ours[:-1], counters.Counts(4, 8, 0, 0)]) == []
+    found = counters.differences(launches, ours, [*ours[:-1], counters.Counts(4, 4, 0, 0, 8)])
+    assert found == ["flash, rung 6: tile sectors: emulator 0, card 8"]
 
 
 def test_the_report_names_differences_or_says_that_there_are_none(capsys):
     """Would catch a comparison whose outcome nobody sees: it runs on machines with a card and ncu only."""
     ours = [counters.Counts(4, 4, 0, 0)] * len(counters.LAUNCHES)
-    counters.print_counts(ours, ours)
+    counters.print_counts(counters.LAUNCHES, ours, ours)
     assert "the emulator counts what the card counts" in capsys.readouterr().out
-    counters.print_counts(ours, [counters.Counts(4, 8, 0, 0), *ours[1:]])
+    counters.print_counts(counters.LAUNCHES, ours, [counters.Counts(4, 8, 0, 0), *ours[1:]])
     shown = capsys.readouterr().out
     assert "copy, 4-byte units: store sectors: emulator 4, card 8" in shown
     assert "the emulator counts what the card counts" not in shown

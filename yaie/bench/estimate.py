@@ -40,6 +40,9 @@ FITTED = (
     *("silu_mul_1_elements", "transpose_1_naive", "transpose_3_padded", "vector_add_grid_stride"),
 )
 
+# What was recorded is another kernel than the one of this name that is counted now.
+CHANGED = ("paged_decode_5_async",)
+
 WHITE_PAPER = "NVIDIA H100 Tensor Core GPU Architecture, 2022 (SXM5)"
 CLOCK = 1.755e9  # Hz
 LUO = "Luo et al., Benchmarking and Dissecting the Nvidia Hopper GPU Architecture, arXiv 2402.13499, {} cycles"
@@ -52,7 +55,6 @@ SOURCED = {
     "l2_latency": (263 / CLOCK, LUO.format("263")),
     "shared_latency": (29 / CLOCK, LUO.format("29")),
     "barrier_seconds": (30 / CLOCK, "taken to be that of shared memory"),
-    "product_latency": (32 / CLOCK, LUO.format("32")),
     "products_per_cycle": (0.63, "mma.sync reaches 63% of the tensor cores' peak, which is one m16n8k16 a cycle: Luo"),
 }
 # Fitted: where the search begins.
@@ -62,7 +64,6 @@ BEGIN = {
     "atomic_seconds": 2e-9,
     "memory_latency": 5e-7,
     "loads_under_way": 4.0,
-    "overlap_on_chip": 2.0,
     "block_seconds": 2e-7,
     "launch_seconds": 2e-6,
     "sharpness": 4.0,
@@ -85,6 +86,8 @@ class Counted(NamedTuple):
     @property
     def why_not(self) -> str:
         """Why there is no estimate to compare; empty if there is."""
+        if self.call in CHANGED:
+            return "left out: has changed since"
         if any(work.queued for work in self.works):
             return "refused: atomics in shared memory"
         if self.inputs * sum(work.first_read + work.first_written for work in self.works) < SOURCED["l2_bytes"][0]:
@@ -162,14 +165,15 @@ def error_of(one: Counted, card: Mapping[str, float]) -> float:
 
 def fit(counted: Sequence[Counted], known: Mapping[str, float], begin: Mapping[str, float]) -> dict[str, float]:
     """The constants with the least mean error, each kernel counted once: of the logarithm, as too long by a factor is
-    as bad as too short by it. One constant, or two at a time, go up or down by a step that shrinks when nothing gets
-    better.
+    as bad as too short by it, and none worse than a factor of 2: such a kernel has a limit that is not modelled, and is
+    not to draw the constants of others away. One constant, or two at a time, go up or down by a step that shrinks when
+    nothing gets better.
     """
     cases = Counter(one.call for one in counted)
 
     def loss(constants: Mapping[str, float]) -> float:
         card = {**known, **constants}
-        return sum(abs(math.log1p(error_of(one, card))) / cases[one.call] for one in counted)
+        return sum(min(abs(math.log1p(error_of(one, card))), math.log(2)) / cases[one.call] for one in counted)
 
     moves = [{name: way} for name in begin for way in (1, -1)]
     moves += [{a: x, b: y} for a, b in combinations(begin, 2) for x in (1, -1) for y in (1, -1)]

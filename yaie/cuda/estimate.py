@@ -6,10 +6,11 @@ is read (or written) for the first time than the tensor has. Kernels whose block
 
 How it estimates: a launch has limits, each of which alone would take some time (`limits`): what is moved by memory, by
 L2 and by shared memory at their rates, tensor cores at theirs, atomics on one address one after the other, and waiting:
-the busiest warp of a block has a few loads under way at a time, and blocks come in waves. Which loads are from memory,
-L2 and L1 is told by a rough model of L1 (`emulated/runtime/counters.cpp`). Limits overlap, so the time is a little more
-than the longest (`together`). Arithmetic outside of tensor cores is not counted, so a kernel that is bound by it is
-estimated too short.
+the busiest warp of a block has a few loads under way at a time, or as many copies (cp.async) as it does not wait for,
+and blocks come in waves. Which loads are from memory, L2 and L1 is told by a rough model of L1
+(`emulated/runtime/counters.cpp`). Limits overlap, so the time is a little more than the longest (`together`). Two
+things are not counted, and where they bind an estimate is too short: arithmetic outside of tensor cores, and loads that
+need the one before, as in a walk through a tree.
 
 The constants, with the source of each, and the errors on kernels that they were not fitted to are in `h100.json`, which
 `python -m yaie.bench estimate --save` makes from the recorded times.
@@ -151,18 +152,17 @@ def waiting(work: Work, read: float, card: Mapping[str, float]) -> float:
     """The waves of blocks, each as long as what its busiest warp has to wait for."""
     loaded = max(work.loaded, 1.0)
     far, near = min(read, work.missed) / loaded, (work.missed - min(read, work.missed)) / loaded
-    on_chip = (
-        (work.warp["shared"] + work.warp["shuffles"], card["shared_latency"]),
-        (work.warp["products"], card["product_latency"]),
-        (work.barriers, card["barrier_seconds"]),
-    )
-    # A warp has a few loads under way and waits for the slowest of them; before it meets others, for all.
+    # A warp has a few loads under way and waits for the slowest of them; before it meets others, for all. Of copies
+    # that go around the registers there may be any number: it waits where it says so.
     loads = work.warp["loads"] + work.warp["atomics"]
-    rounds = max(work.warp["rounds"], loads / card["loads_under_way"], work.warp["atomics"])
+    rounds = max(work.warp["rounds"], (loads - work.warp["copies"]) / card["loads_under_way"], work.warp["atomics"])
+    rounds += work.warp["copy_rounds"]
     from_far = min(1.0, far * loads / max(rounds, 1.0))
     from_near = min(1.0 - from_far, near * loads / max(rounds, 1.0))
     wave = card["block_seconds"] + rounds * mean_latency(from_far, from_near, card)
-    wave += sum(n * latency for n, latency in on_chip) / card["overlap_on_chip"]
+    # Each shuffle of a sum waits for the one before. Loads of shared memory and products do not, as a rule: their rates
+    # are limits of their own.
+    wave += work.warp["shuffles"] * card["shared_latency"] + work.barriers * card["barrier_seconds"]
     return math.ceil(work.blocks / (work.resident * card["multiprocessors"])) * wave
 
 

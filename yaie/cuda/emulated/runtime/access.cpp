@@ -291,6 +291,7 @@ EXPORT void emu_cp_async(void* shared, const void* global, unsigned bytes, unsig
       std::string name = "the source of cp.async";
       report_misaligned(e, from, bytes, kRead, pc_of(return_address), {&name, from, 0, 0, false, false});
     }
+    if (emu_lane() == 0 && (e->checks & kCounters)) ++counter_of_warp()->copies;
     e->starts_copy = true;
     on_access(to, bytes, kWrite, return_address, kAligned);
     e->starts_copy = false;
@@ -310,6 +311,8 @@ EXPORT void emu_cp_async_wait(unsigned groups_left) {
     if (copy.group + groups_left < t->copy_group) land(e, *t, copy, t->tick);
     else pending.push_back(copy);
   }
+  bool waits = pending.size() < t->copies.size() && emu_lane() == 0 && (e->checks & kCounters);
+  if (waits) counter_of_warp()->copy_rounds += 1.0 / (groups_left + 1);
   t->copies.swap(pending);
 }
 

@@ -171,6 +171,7 @@ void finish(Engine* e, unsigned warp, const Request& q) {
 
 void add(WarpCounter* to, const WarpCounter& w) {
   for (int kind = 0; kind < 3; ++kind) to->requests[kind] += w.requests[kind];
+  to->copies += w.copies, to->copy_rounds += w.copy_rounds;
   to->shared += w.shared, to->products += w.products, to->shuffles += w.shuffles, to->rounds += w.rounds;
 }
 
@@ -286,7 +287,8 @@ void put_side_by_side(Engine* e, unsigned warp) {
   WarpCounter& w = e->of_warps[warp];
   uint64_t loads = w.requests[kRead];
   if (!count_uniform(e, warp, lanes, n)) count_divergent(e, warp, lanes, n);
-  w.rounds += w.requests[kRead] > loads;
+  w.rounds += w.requests[kRead] - loads > w.copies - w.met_copies;
+  w.met_copies = w.copies;
   for (unsigned i = 0; i < n; ++i) lanes[i].log.clear();
 }
 

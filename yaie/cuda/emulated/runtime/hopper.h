@@ -61,7 +61,7 @@ struct Product {  // one wgmma of a warpgroup
   uint32_t pc;
   Thread* first;
   unsigned issued = 0, warps_done = 0;
-  bool loaded = false;
+  bool loaded = false, checked = false;
   float* d[kWarpgroup];
   const uint32_t* a[kWarpgroup];
   std::vector<float> a_values, b_values;  // 64 x 16, and 16 x columns: what shared memory held when the first warp waited

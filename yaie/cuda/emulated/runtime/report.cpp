@@ -116,8 +116,10 @@ std::string counts_of_launch() {
   const LaunchCounter& c = session.launch;
   auto u = [](uint64_t v) { return static_cast<unsigned long long>(v); };
   auto warps = [&](const WarpCounter& w) {
-    return format("{\"loads\":%llu,\"stores\":%llu,\"atomics\":%llu,\"shared\":%llu,\"products\":%llu,\"shuffles\":%llu,\"rounds\":%llu}",
-                  u(w.requests[kRead]), u(w.requests[kWrite]), u(w.requests[kAtomic]), u(w.shared), u(w.products), u(w.shuffles), u(w.rounds));
+    return format("{\"loads\":%llu,\"stores\":%llu,\"atomics\":%llu,\"shared\":%llu,\"products\":%llu,\"shuffles\":%llu,\"rounds\":%llu,"
+                  "\"copies\":%llu,\"copy_rounds\":%g}",
+                  u(w.requests[kRead]), u(w.requests[kWrite]), u(w.requests[kAtomic]), u(w.shared), u(w.products), u(w.shuffles), u(w.rounds),
+                  u(w.copies), w.copy_rounds);
   };
   uint64_t most = 0;
   for (auto& a : c.atomics) most = std::max(most, a.second);

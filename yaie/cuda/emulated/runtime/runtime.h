@@ -240,6 +240,8 @@ struct Warp {
 // often it loaded anything between two meetings.
 struct WarpCounter {
   uint64_t requests[3], shared, products, shuffles, rounds;
+  uint64_t copies, met_copies;  // cp.async, which are among the loads; those until the warp last met
+  double copy_rounds;           // waits for copies: one that leaves n groups in flight is 1 / (n + 1) of a wait
   uint64_t sum() const { return requests[kRead] + requests[kWrite] + requests[kAtomic] + shared + products + shuffles; }
 };
 

@@ -120,8 +120,11 @@ uint64_t sectors_of(Address a, unsigned bytes) { return bytes ? ((a + bytes - 1)
 
 void check_source(Engine* e, const TensorMap& map, const int* at, int kind, uint32_t pc) {
   uint64_t sectors = 0, used = 0;
-  each_row(map, at, [&](unsigned, Address a, unsigned, unsigned, unsigned inside) {
-    if (!inside) return;
+  each_row(map, at, [&](unsigned, Address a, unsigned bytes, unsigned, unsigned inside) {
+    if (!inside) {  // zeros, and yet they come from L2: an H200 counts their sectors, too
+      if (kind == kRead) sectors += sectors_of(0, bytes);
+      return;
+    }
     check_row(e, a, inside, kind, pc);
     sectors += sectors_of(a, inside), used += inside;
     if (e->checks & kCounters) mark_touched(a, inside, kind != kRead);

@@ -319,7 +319,10 @@ EXPORT void emu_wgmma(const Wgmma* operation, Site site) {
   }
   p.d[t->index % kWarpgroup] = operation->d;
   p.a[t->index % kWarpgroup] = operation->a;
-  if (e->checks && t->index % kLanes == 0) check_operands(e, g, p, t->products, first);
+  if (e->checks && t->index % kLanes == 0) {  // which warp comes first may be another one than issued it first
+    check_operands(e, g, p, t->products, !p.checked);
+    p.checked = true;
+  }
   if (e->hopper->follows_order) check_registers(e, p, *operation);
   ++t->products;
   if (++p.issued == kWarpgroup) wake(e, &g.waiters);
