@@ -200,7 +200,7 @@ def _cause_rows(
     every = cache(lambda: _job(exercise, text, [exercise.id], sandbox, every=True))
     if cause := _likely_cause(exercise, report, every, sandbox):
         return [("Likely cause", cause)]
-    usual, said = (located and result.get("cause")) or "", _elsewhere(report, every)
+    usual, said = ((located or result.get("computed")) and result.get("cause")) or "", _elsewhere(report, every)
     said = "" if usual and said.endswith("?") else said  # the cause is more than the question
     return [(label, text) for label, text in (("Likely cause", usual), ("Elsewhere", said)) if text]
 

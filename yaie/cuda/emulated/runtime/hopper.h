@@ -31,8 +31,15 @@ struct DeferredArrival {  // cp.async.mbarrier.arrive: comes when the thread's c
   KnownTicks clock;
 };
 
+struct Arrivals {  // at one place of the code, in one phase
+  Site site;
+  Calls calls;
+  std::vector<unsigned> threads;
+};
+
 struct Mbarrier {
   Address address;
+  Calls made;  // where
   Stamp init;
   Site init_site;
   bool fenced = false, reported = false;
@@ -41,6 +48,9 @@ struct Mbarrier {
   long announced = 0;       // in this phase
   uint32_t phase = 0;       // how many have completed
   KnownTicks arriving, completed;
+  std::vector<Arrivals> arrivals, last_arrivals;  // of this phase, and of the one before
+  long last_announced = 0;  // in the phase before
+  bool is_short = false;    // that phase was over, and loads had been started that nobody had announced
   std::vector<Load> loads;
   std::vector<DeferredArrival> deferred;
   std::vector<Thread*> waiters;
@@ -111,6 +121,9 @@ void learn_agent(Engine* e, Thread* t, unsigned agent, uint32_t tick);
 void begin_operation(Engine* e, Site site);  // what every one begins with
 std::string role_of(Engine* e, const Thread& t);
 std::string waited_for(Engine* e, const Thread& t);
+std::string last_wait(Engine* e, const Thread& t);
+std::string told(const std::vector<Arrivals>& arrivals, Engine* e);
+std::string told(const Site& site, const Calls& calls);  // for Python, which knows the lines
 std::string name_of_place(Engine* e, Address a);
 Finding finding_here(Engine* e, const char* kind, Site site, std::string detail);
 
