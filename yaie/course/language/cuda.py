@@ -177,7 +177,8 @@ class Cuda(Language):
         title, *details = [line.strip() for line in first.text.split("\n")]
         details = "\n".join(line for line in details if not line.startswith("likely cause: "))
         own = where(first)
-        if own and own["line"] == first.line:
+        called = bool(own) and first.file != str(exercise_path(exercise.file))
+        if own and not called:
             details = details.partition("\n")[2]  # the line of the learner's is shown anyway
         return {
             "kind": "finding",
@@ -187,6 +188,7 @@ class Cuda(Language):
             "details": details,
             "cause": first.cause[0].upper() + first.cause[1:],
             "computed": first.cause if first.computed else "",
+            "called": called,
             **own,
         }
 

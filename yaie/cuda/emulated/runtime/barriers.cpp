@@ -10,13 +10,12 @@ namespace {
 bool has_passed(const Mbarrier& b, unsigned parity) { return (b.phase & 1) != parity; }
 
 void complete(Engine* e, Mbarrier& b) {
+  b.past[b.phase % 4].swap(b.arrivals);
+  b.arrivals.clear();
   ++b.phase;
   b.pending = b.count;
   b.last_announced = b.announced;
   b.announced = 0;
-  b.is_short = !b.loads.empty();
-  b.last_arrivals.swap(b.arrivals);
-  b.arrivals.clear();
   join(b.completed, b.arriving);
   b.arriving = KnownTicks();
   // Loads that nobody announced: their bytes count in the phase that now begins.
@@ -147,12 +146,12 @@ int what_it_says(const Mbarrier& b, const Thread& t) {
   return b.phase == 0;
 }
 
-// How far the barriers are that were made in the same place.
+// How far the others of its array are.
 std::string beside(Engine* e, const Mbarrier& b) {
   std::string all;
   for (auto& each : e->hopper->mbarriers) {
     const Mbarrier& other = each.second;
-    if (other.made != b.made || other.address == b.address || (!other.phase && other.arrivals.empty())) continue;
+    if (array_of(e, other) != array_of(e, b) || !other.phase) continue;
     all += format("; %s has had %u phase%s", name_of_place(e, other.address).c_str(), other.phase, other.phase == 1 ? "" : "s");
   }
   return all;
@@ -160,13 +159,15 @@ std::string beside(Engine* e, const Mbarrier& b) {
 
 // What the thread had waited for that was the last to arrive.
 std::string allowed_by(Engine* e, const Mbarrier& b) {
-  if (b.last_arrivals.empty()) return "";
-  const Thread& t = e->threads[b.last_arrivals.back().threads.back()];
-  return t.waited.barrier && t.waited.barrier != b.address ? format(" (%s)", last_wait(e, t).c_str()) : "";
+  auto& last = b.of(b.phase - 1);
+  if (last.empty()) return "";
+  const Thread& t = e->threads[last.back().threads.back()];
+  bool of_another = t.waited.barrier && t.waited.barrier != b.address && t.waited.phase + !t.waited.at_once;
+  return of_another ? format(" (%s)", last_wait(e, t).c_str()) : "";
 }
 
 std::string why_nobody_comes(Engine* e, const Mbarrier& b, const Thread& t) {
-  std::string name = name_of_place(e, b.address), last = told(b.last_arrivals, e);
+  std::string name = name_of_place(e, b.address), last = told(b.of(b.phase - 1), e);
   switch (what_it_says(b, t)) {
     case 3:
       return format("arrivals at %s come too early or too often: %u phases of it are over, and %s had waited for %u. After two "

@@ -154,6 +154,17 @@ std::string role_of(Engine* e, const Thread& t) {
   return format("warp %u of warpgroup %u", warp % 4, t.index / kWarpgroup);
 }
 
+// Where the array of mbarriers begins that this one is in: those that the same line made, one behind the other.
+Address array_of(Engine* e, const Mbarrier& b) {
+  auto first = e->hopper->mbarriers.find(b.address);
+  while (first != e->hopper->mbarriers.begin()) {
+    auto before = std::prev(first);
+    if (before->first + 8 != first->first || !same_place(before->second.init_site, b.init_site)) break;
+    first = before;
+  }
+  return first->first;
+}
+
 std::string name_of_place(Engine* e, Address a) {
   SharedArray* s = find_array(e, a);
   if (!s) return "an mbarrier";
@@ -164,13 +175,8 @@ std::string name_of_place(Engine* e, Address a) {
   if (b == e->hopper->mbarriers.end() || b->second.made.empty()) {
     return format("the mbarrier at byte %zu of `%s`", static_cast<size_t>(a - s->begin), s->name.c_str());
   }
-  unsigned index = 0;  // among those made at the same place and lying in a row
-  for (auto before = b; before != e->hopper->mbarriers.begin(); ++index) {
-    auto next = before--;
-    if (before->first + 8 != next->first || before->second.made != b->second.made) break;
-  }
-  return format("\1mbarrier|%u|%zu|%s|%s\2", index, static_cast<size_t>(a - s->begin), s->name.c_str(),
-                joined(b->second.made).c_str());
+  return format("\1mbarrier|%zu|%zu|%s|%s\2", static_cast<size_t>(a - array_of(e, b->second)) / 8, static_cast<size_t>(a - s->begin),
+                s->name.c_str(), joined(b->second.made).c_str());
 }
 
 std::string told(const Site& site, const Calls& calls) {
@@ -226,9 +232,9 @@ static std::string why_not_landed(Engine* e, const Thread& reader, const Stamp& 
     std::string name = name_of_place(e, b.address), who = role_of(e, reader);
     uint32_t phase = load.tick - 1, known = known_tick(e, reader, b.agent);
     const LastWait& w = reader.waited;
-    if (b.is_short && phase == b.phase) {
-      return format("phase %u of %s was over when %ld bytes had landed, as many as mbarrier_arrive_expect_tx had announced, and "
-                    "more had been asked for.", phase - 1, name.c_str(), b.last_announced);
+    if (phase && phase == b.phase && !b.announced) {
+      return format("phase %u of %s was over with %ld bytes, as many as mbarrier_arrive_expect_tx had announced, and this load is "
+                    "not among them: announce the bytes of all loads.", phase - 1, name.c_str(), b.last_announced);
     }
     if (w.barrier == b.address && w.at_once && w.phase <= phase) {
       return format("the load completes phase %u of %s, whose parity is %u. The wait for parity %u passed at once: phase %u was "
@@ -252,9 +258,9 @@ std::string last_wait(Engine* e, const Thread& t) {
   uint32_t over = w.phase + !w.at_once;  // phases of it that were over after the wait
   std::string name = name_of_place(e, w.barrier);
   if (!over) return format("its last wait, for parity %u of %s, passed at once, before any phase of it was over", w.parity, name.c_str());
-  bool is_last = found != e->hopper->mbarriers.end() && found->second.phase == over;
-  return format("its last wait was for phase %u of %s%s%s", over - 1, name.c_str(), is_last ? ", which was over with " : "",
-                is_last ? told(found->second.last_arrivals, e).c_str() : "");
+  bool is_known = found != e->hopper->mbarriers.end() && !found->second.of(over - 1).empty();
+  return format("its last wait was for phase %u of %s%s%s", over - 1, name.c_str(), is_known ? ", which was over with " : "",
+                is_known ? told(found->second.of(over - 1), e).c_str() : "");
 }
 
 // Why nothing orders what a thread does now after what another did (or after a load that it has started): by its last wait.

@@ -48,12 +48,16 @@ struct Mbarrier {
   long announced = 0;       // in this phase
   uint32_t phase = 0;       // how many have completed
   KnownTicks arriving, completed;
-  std::vector<Arrivals> arrivals, last_arrivals;  // of this phase, and of the one before
+  std::vector<Arrivals> arrivals, past[4];  // of this phase, and of those before it
   long last_announced = 0;  // in the phase before
-  bool is_short = false;    // that phase was over, and loads had been started that nobody had announced
   std::vector<Load> loads;
   std::vector<DeferredArrival> deferred;
   std::vector<Thread*> waiters;
+
+  const std::vector<Arrivals>& of(uint32_t over) const {  // a phase that is over
+    static const std::vector<Arrivals> forgotten;
+    return over < phase && phase <= over + 4 ? past[over % 4] : forgotten;
+  }
 };
 
 struct NamedBarrier {
@@ -124,6 +128,7 @@ std::string waited_for(Engine* e, const Thread& t);
 std::string last_wait(Engine* e, const Thread& t);
 std::string told(const std::vector<Arrivals>& arrivals, Engine* e);
 std::string told(const Site& site, const Calls& calls);  // for Python, which knows the lines
+Address array_of(Engine* e, const Mbarrier& b);
 std::string name_of_place(Engine* e, Address a);
 Finding finding_here(Engine* e, const char* kind, Site site, std::string detail);
 
