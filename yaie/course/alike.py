@@ -12,6 +12,7 @@ Report = dict[str, Any]  # what the sandbox says of a run; a failure is what the
 
 ROUNDING = 1e-5  # what float32 may differ by in numbers around 1
 NUMBER = re.compile(r"-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)")  # no whole number, which may be an index
+PLACE = re.compile(r"[\w.]+:\d+|line \d+")  # in a file
 QUOTED = re.compile(r"'[^']*'")  # such as an id, which anyone may choose
 CUT = re.compile(r"[^,]*\.\.\. \(\d+ characters\)$")
 
@@ -52,7 +53,7 @@ def same_manner(one: Report | str, other: Report | str) -> bool:
     if any(one.get(key) != other.get(key) for key in ("kind", "given", "error", "what")):
         return False
     if one["kind"] == "finding":
-        return one.get("array") == other.get("array")
+        return one.get("array") == other.get("array") and _nowhere(one) == _nowhere(other)
     tolerance = one.get("tolerance", 0.0)
     wholes = [QUOTED.sub("''", each.get("whole", "")) for each in (one, other)]
     if not same_text(*wholes, ROUNDING):
@@ -63,6 +64,11 @@ def same_manner(one: Report | str, other: Report | str) -> bool:
         return False
     later = [each["later"] for each in (one, other) if "later" in each]  # a run up to the first failure has none
     return len(later) < 2 or later[0] == later[1]
+
+
+def _nowhere(finding: Report) -> str:
+    """The computed cause of a finding, without the lines of code that it names."""
+    return PLACE.sub("", finding.get("computed", ""))
 
 
 def same_text(one: str | None, other: str | None, tolerance: float | None) -> bool:

@@ -200,7 +200,8 @@ def _cause_rows(
     every = cache(lambda: _job(exercise, text, [exercise.id], sandbox, every=True))
     if cause := _likely_cause(exercise, report, every, sandbox):
         return [("Likely cause", cause)]
-    usual, said = (located and result.get("cause")) or "", _elsewhere(report, every)
+    its_own = located and not result.get("called")  # what lines of others usually suffer from is not its fault
+    usual, said = ((its_own or result.get("computed")) and result.get("cause")) or "", _elsewhere(report, every)
     said = "" if usual and said.endswith("?") else said  # the cause is more than the question
     return [(label, text) for label, text in (("Likely cause", usual), ("Elsewhere", said)) if text]
 
@@ -353,6 +354,8 @@ def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tupl
         return _is_wrong(result["what"]), f"{first}, then fix the function."
     if result["kind"] == "finding":
         engines = f"That line is not yours: look at what your `{exercise.function}` gives back to it and changes."
+        if located and result["called"]:
+            fix = "That line leads there: look at what it passes on, and at what must come before it."
         return f"{result['what'][0].upper()}{result['what'][1:]}.", fix if located else engines
     if result["kind"] == "compile":
         return NOT_COMPILED, fix

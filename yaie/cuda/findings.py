@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from .launchers import Launcher
@@ -52,6 +53,7 @@ CAUSES = {
     "unsupported": "run it on a GPU with load(..., backend='cuda').",
     "tma_not_waited": "a tile is there once its mbarrier's phase has completed: mbarrier_wait with its parity.",
     "refilled": "a buffer is free once its readers have waited for their products and arrived at its `empty` barrier.",
+    "tma_overlap": "the tiles of two loads overlap: each begins behind all the bytes of the one before.",
     "tma_store_not_waited": "tma_store_commit() and tma_store_wait_read<n>() come before its tile changes or is gone.",
     "mbarrier_deadlock": "the parity flips with each phase (a producer's first wait for `empty` is for parity 1), and "
     "as many must arrive in each phase as mbarrier_init said.",
@@ -65,7 +67,8 @@ CAUSES = {
     "wgmma_fence": "wgmma_fence() stands between a use of registers by the thread and the wgmma that takes them.",
     "wgmma_not_waited": "accumulators are there after wgmma_commit() and a wgmma_wait<n>() that covers their group.",
     "operand_changed": "registers of A belong to the product until wgmma_wait: pack the next ones after it.",
-    "proxy_fence": "what threads write is seen by TMA and wgmma only after fence_proxy_async(); then the barrier.",
+    "proxy_fence": "what threads write, by cp.async too, TMA and wgmma see only after a fence_proxy_async(): of "
+    "whoever wrote it before the barrier, or of whoever starts them after it.",
     "warpgroup_divergence": "all 128 threads of a warpgroup issue the same wgmma: no branch by warp, no early return.",
     "tile_misaligned": "declare shared tiles __align__(1024), and step through them by whole rows of the swizzle.",
     "tensor_map": "cuTensorMapEncodeTiled refuses this map on a card, too.",
@@ -101,6 +104,7 @@ TITLES = {
     "unsupported": "not in the emulator",
     "tma_not_waited": "`{array}` is used before the TMA load into it has landed",
     "refilled": "`{array}` is refilled before it was released",
+    "tma_overlap": "two TMA loads write the same bytes of `{array}`",
     "tma_store_not_waited": "`{array}` is given up before its TMA store has read it",
     "mbarrier_deadlock": "deadlock at an mbarrier",
     "mbarrier_bytes": "the bytes of an mbarrier never complete",
@@ -124,7 +128,8 @@ OTHER_DID = {
     "race": "made {access} of the same bytes",
     "cp_async_not_waited": "started this copy",
     "tma_not_waited": "started this load",
-    "refilled": "reads it",
+    "refilled": "makes {access} of it",
+    "tma_overlap": "started the other load",
     "tma_store_not_waited": "started this store",
     "proxy_fence": "wrote it",
     "mbarrier_not_initialised": "initialises it",
@@ -147,6 +152,8 @@ class Finding:
     ``block`` and ``thread`` are the first ones it was seen for, ``(x, y, z)``. A race also has the other
     side: ``other_line``, ``other_block``, ``other_thread``. ``array`` is the launcher's parameter or the
     shared array, ``element`` its element index (flat), ``index`` the same per dimension of the tensor.
+    ``cause`` is what such a finding usually comes from, or, where it is ``computed``, what this one does.
+    ``calls`` are the places, (file, line), at which the functions around ``line`` were called, the innermost first.
     ``text`` says it all.
     """
 
@@ -166,6 +173,8 @@ class Finding:
     element: int | None = None
     index: tuple[int, ...] | None = None
     count: int = 1
+    computed: bool = False
+    calls: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -208,7 +217,7 @@ def unset_variable(launcher: str, file: str, line: int, name: str, declared: int
     detail = (
         f"`{name}`{where} is used before it is set, and the results of {launcher} depend on what it holds by chance"
     )
-    names = {"kind": "unset_variable", "kernel": "", "array": "", "detail": detail}
+    names = {"kind": "unset_variable", "kernel": "", "array": "", "detail": detail, "because": "", "calls": []}
     return {**names, **dict.fromkeys(numbers, 0), "place": place, "other": None, "count": 1}
 
 
@@ -239,10 +248,36 @@ class SourceLine:
     file: str
     line: int
 
-    def show(self, lines: dict[str, list[str]]) -> str:
+    frames: tuple[SourceLine, ...] = field(
+        default=(), compare=False
+    )  # itself, and the calls that were inlined around it
+
+    def code(self, lines: dict[str, list[str]]) -> str:
         text = lines.get(self.file, [])
-        code = text[self.line - 1].strip() if 0 < self.line <= len(text) else ""
-        return f"\n    {self.file.rsplit('/', 1)[-1]}:{self.line}: {code}"
+        return text[self.line - 1].strip() if 0 < self.line <= len(text) else ""
+
+    def show(self, lines: dict[str, list[str]]) -> str:
+        return f"\n    {self.file.rsplit('/', 1)[-1]}:{self.line}: {self.code(lines)}"
+
+
+TOLD = re.compile("\1([^\2]*)\2")  # what the runtime leaves to us, who know the lines
+
+
+def pcs_of(report: dict) -> set[int]:
+    """The instructions whose places `make_findings` will ask for."""
+    found = {place["pc"] for raw in report["findings"] for place in (raw["place"], raw["other"]) if place}
+    called = {pc for raw in report["findings"] for pc in raw["calls"]}
+    told = {
+        int(pc)
+        for raw in report["findings"]
+        for text in TOLD.findall(raw["detail"] + raw["because"])
+        for pc in _pcs(text)
+    }
+    return found | called | told | {sample[0] for sample in report["samples"]}
+
+
+def _pcs(told: str) -> list[str]:
+    return [pc for pc in told.rpartition("|")[2].split(",") if pc]
 
 
 def make_findings(
@@ -294,11 +329,16 @@ def _make(
     element = raw["offset"] // item if raw["array"] else None
     index = tensors.index(raw["array"], element) if element is not None else None
     across = bool(other) and other["block"] != place["block"]
-    cause = CAUSES[_cause_of(raw, across)]
-    text = _title(raw, place) + (line.show(lines) if line else "")
+    calls = _callers(raw["calls"], places)
+    detail, because = (_with_places(raw[key], places, lines) for key in ("detail", "because"))
+    cause = because or CAUSES[_cause_of(raw, across)]
+    own, others = (_outside(side, calls) for side in (line, other_line))
+    text = _title(raw, place) + (line.show(lines) if line else "") + _called(line, own, lines)
     if kind in OTHER_DID and other:
-        text += _other_side(kind, other, across, other_line, lines)
-    if detail := _detail(raw, element, index):
+        text += _other_side(kind, other, across, other_line, lines) + (
+            "" if own else _called(other_line, others, lines)
+        )
+    if detail := detail or _detail(raw, element, index):
         text += f"\n    {detail}"
     text += f"\n    likely cause: {cause}"
     return Finding(
@@ -318,7 +358,52 @@ def _make(
         element=element,
         index=index,
         count=raw["count"],
+        computed=bool(because),
+        calls=tuple((each.file, each.line) for each in own),
     )
+
+
+def _callers(pcs: list[int], places: dict[int, SourceLine]) -> list[SourceLine]:
+    """The lines in which the functions that were running had been called, the innermost first."""
+    return [frame for pc in pcs for frame in (places[pc].frames if pc in places else ())]
+
+
+def _outside(line: SourceLine | None, calls: list[SourceLine]) -> list[SourceLine]:
+    """Those of the calls that stand around a line; nothing if it is another thread's."""
+    same = [each for each in calls if line and (each.file, each.line) == (line.file, line.line)]
+    return calls[calls.index(same[0]) + 1 :] if same else []
+
+
+def _called(line: SourceLine | None, calls: list[SourceLine], lines: dict[str, list[str]]) -> str:
+    """Of a line in a header, the first of the calls from another file."""
+    inside = line and line.file.endswith((".cuh", ".h"))
+    called = next((each for each in calls if inside and each.file != line.file), None)
+    return f"\n  called from{called.show(lines)}" if called else ""
+
+
+def _with_places(text: str, places: dict[int, SourceLine], lines: dict[str, list[str]]) -> str:
+    """The runtime's text with names of mbarriers and places in the code."""
+
+    def in_words(told: re.Match[str]) -> str:
+        what, *rest, _ = told[1].split("|")
+        frames = _callers([int(pc) for pc in _pcs(told[1])], places)
+        if what == "at":
+            first = SourceLine(rest[0], int(rest[1]))
+            if first.file.endswith((".cuh", ".h")):  # it is the call that tells who did it
+                first = next((each for each in frames if each.file != first.file), first)
+            return f"{first.file.rsplit('/', 1)[-1]}:{first.line}"
+        return _name_of_mbarrier([each.code(lines) for each in frames], *rest)
+
+    return TOLD.sub(in_words, text)
+
+
+def _name_of_mbarrier(made: list[str], index: str, byte: str, array: str) -> str:
+    """`ring.full[2]`, by the lines that made it: `mbarrier_init(&full[slot], 1)`, called as `shared.ring.init(1)`."""
+    name = re.search(r"mbarrier_init\(\s*&?\s*(?:\w+(?:\.|->))*(\w+)(\[)?", made[0] if made else "")
+    if not name:
+        return f"the mbarrier at byte {byte} of `{array}`"
+    owner = re.search(r"(\w+)(?:\.|->)\w+\(", made[1]) if len(made) > 1 else None
+    return f"`{owner[1] + '.' if owner else ''}{name[1]}{f'[{index}]' if name[2] else ''}`"
 
 
 def _cause_of(raw: dict, across: bool) -> str:
@@ -377,8 +462,6 @@ def _other_side(kind: str, other: dict, across: bool, line: SourceLine | None, l
 
 
 def _detail(raw: dict, element: int | None, index: tuple[int, ...] | None) -> str:
-    if raw["detail"]:
-        return raw["detail"]
     if element is None or not raw["array_bytes"]:
         return ""
     size, name = raw["array_bytes"] // (raw["item"] or 1), raw["array"]

@@ -368,7 +368,7 @@ KERNEL(never_released_in_turns) {
   if (threadIdx.x >= 128) {
     for (int lap = 0; lap < 3; ++lap) {
       if (threadIdx.x != 128) continue;
-      yaie::mbarrier_wait(&empty, (lap & 1) ^ 1);
+      yaie::mbarrier_wait(&empty, (lap & 1) ^ 1);  // HERE
       yaie::mbarrier_arrive_expect_tx(&full, TILE_BYTES);
       yaie::tma_load(a, &map, &full, 0, 0);
     }
@@ -376,7 +376,7 @@ KERNEL(never_released_in_turns) {
     if (group == 1) yaie::named_barrier_arrive(1, 128);
     for (int lap = 0; lap < 3; ++lap) {
       yaie::named_barrier_sync(1 + group, 128);
-      yaie::mbarrier_wait(&full, lap & 1);  // HERE
+      yaie::mbarrier_wait(&full, lap & 1);
       y[threadIdx.x] = __half2float(a[threadIdx.x]);
       yaie::named_barrier_arrive(2 - group, 128);
     }

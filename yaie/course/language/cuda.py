@@ -163,7 +163,9 @@ class Cuda(Language):
         """What a compile error or the first finding of the emulator says."""
 
         def where(at: CompileError | Finding) -> dict[str, Any]:
-            return {"line": at.line} if at.line and at.file == str(exercise_path(exercise.file)) else {}
+            """The line of the learner's, if it is there or was called from there."""
+            places, path = [(at.file, at.line), *getattr(at, "calls", ())], str(exercise_path(exercise.file))
+            return next(({"line": line} for file, line in places if line and file == path), {})
 
         if isinstance(error, CompileError):
             named_twice = re.search("redefinition|redeclar|conflicting decl", error.message)
@@ -173,15 +175,21 @@ class Cuda(Language):
             return {}
         first = error.findings[0]
         title, *details = [line.strip() for line in first.text.split("\n")]
-        details = details[bool(where(first)) :]  # the line of the learner's is shown anyway
+        details = "\n".join(line for line in details if not line.startswith("likely cause: "))
+        own = where(first)
+        called = bool(own) and first.file != str(exercise_path(exercise.file))
+        if own and not called:
+            details = details.partition("\n")[2]  # the line of the learner's is shown anyway
         return {
             "kind": "finding",
             "error": first.kind,
             "what": title,
             "array": first.array if first.array in _tensor_names(exercise) else "",
-            "details": "\n".join(line for line in details if not line.startswith("likely cause: ")),
+            "details": details,
             "cause": first.cause[0].upper() + first.cause[1:],
-            **where(first),
+            "computed": first.cause if first.computed else "",
+            "called": called,
+            **own,
         }
 
 

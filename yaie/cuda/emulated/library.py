@@ -19,7 +19,16 @@ import torch
 
 from ..arguments import Rules
 from ..compiler import CompileError, is_internal, own_files, run
-from ..findings import KernelError, SourceLine, Tensors, error_ignored, launch_error, make_findings, unset_variable
+from ..findings import (
+    KernelError,
+    SourceLine,
+    Tensors,
+    error_ignored,
+    launch_error,
+    make_findings,
+    pcs_of,
+    unset_variable,
+)
 from ..launchers import STREAMS, Launcher, Parameter
 from ..profile import Profile, make_profile
 from ..source import Source, read_text
@@ -325,8 +334,7 @@ class EmulatorLibrary:
     def _raise_findings(self, launcher: Launcher, error: int, shapes: dict) -> None:
         raw = self.report["findings"]
         if raw:
-            pcs = {p["pc"] for f in raw for p in (f["place"], f["other"]) if p} | {s[0] for s in self.report["samples"]}
-            found = make_findings(self.report, self.places(pcs), self.sources(), Tensors(shapes))
+            found = make_findings(self.report, self.places(pcs_of(self.report)), self.sources(), Tensors(shapes))
             if not error and launcher.returns != "void" and any(each["kind"] == "bad_launch" for each in raw):
                 found.append(error_ignored(launcher, self.source))
             note = "\n".join(self.remarks) if self.check else "(fast mode: check mode says more)"
@@ -338,7 +346,7 @@ class EmulatorLibrary:
 
     def sources(self) -> dict[str, list[str]]:
         own = self.source.lines()
-        files = {p.file for p in self._places.values()} - own.keys()
+        files = {p.file for place in self._places.values() for p in place.frames} - own.keys()
         return {f: read_text(Path(f)).split("\n") for f in files if Path(f).is_file()} | own
 
     def places(self, pcs: set[int]) -> dict[int, SourceLine]:
@@ -366,15 +374,18 @@ class EmulatorLibrary:
         pc, function = 0, ""
         command = ["addr2line", "-f", "-i", "-a", "-e", str(self.path), *map(hex, pcs)]
         for line in run(command, self.path.parent).stdout.splitlines():
-            match = re.match(r"(.*):(\d+|\?)", line)
+            match = re.fullmatch(r"(.*):(\d+|\?)(?: \(discriminator \d+\))?", line)
             if re.fullmatch("0x[0-9a-f]+", line):
                 pc = int(line, 16)
             elif not match:
                 function = line
             elif is_internal(match[1], self._own) or match[1] == "??":
                 continue
-            elif pc not in found or not found[pc][1].line:
-                found[pc] = function, SourceLine(match[1], int(match[2].replace("?", "0")))
+            else:
+                frame = SourceLine(match[1], int(match[2].replace("?", "0")))
+                name, first = found.get(pc, (function, frame))
+                first = first if first.line else frame
+                found[pc] = name, replace(first, frames=(*first.frames, frame))
         return found
 
     @property

@@ -38,6 +38,33 @@ def expect_attention(check: str, rung: str, q_len: int, kv_len: int, head_dim: i
     launch = getattr(launchers(rung, check), rung)
     with given(f"{rung}: {q_len} queries, {kv_len} keys, {heads} heads of {head_dim} columns, no mask, random input"):
         launch(query, key, value, out, *counter, *starts, *sizes, head_dim**-0.5, 0, DTYPES[query.dtype])
-        by_head = (each.float().transpose(0, 1) for each in (query, key, value))
-        wanted = torch.nn.functional.scaled_dot_product_attention(*by_head).transpose(0, 1).nan_to_num()  # no key: 0
-        expect(out.float(), wanted, "output", tolerance=2e-3)
+        inputs = query.float(), key.float(), value.float()
+        note = _what_it_attended_to(out.float(), *inputs)
+        expect(out.float(), _attention(*inputs), "output", tolerance=2e-3, note=note, axes="query head column")
+
+
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    by_head = (each.transpose(0, 1) for each in (query, key, value))
+    return torch.nn.functional.scaled_dot_product_attention(*by_head).transpose(0, 1).nan_to_num()  # no key: 0
+
+
+def _what_it_attended_to(out: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> str:
+    """What else than the attention asked for a result is, if that is something one knows."""
+    parts = query.unflatten(-1, (-1, 64))  # [token, head, part, column]
+    first = parts[:, :, :1].expand_as(parts).flatten(2)
+    shifted = parts.flatten(1, 2)[:, [head + part for head in range(parts.shape[1]) for part in range(parts.shape[2])]]
+    known = [
+        (_attention(query, value, key), "Keys and values are exchanged."),
+        (_attention(query, key, key), "The tiles of values hold keys."),
+        (_attention(query, value, value), "The tiles of keys hold values."),
+        (_attention(first, key, value), "All parts of the queries hold columns 0 to 63."),
+        (
+            _attention(shifted.view_as(query), key, value),
+            "Head h has the parts from number h on; each head has several.",
+        ),
+        (_attention(query[:, :1].expand_as(query), key, value), "All heads have the queries of head 0."),
+        (_attention(query, key[128:], value[128:]), "The first 128 keys, a tile of them, are left out."),
+        (torch.full_like(out, torch.nan), "Nothing was written, as for queries without rows."),
+    ]
+    said = {text for wrong, text in known if torch.allclose(out, wrong, rtol=0, atol=2e-3, equal_nan=True)}
+    return said.pop() if len(said) == 1 else ""

@@ -10,8 +10,11 @@ namespace {
 bool has_passed(const Mbarrier& b, unsigned parity) { return (b.phase & 1) != parity; }
 
 void complete(Engine* e, Mbarrier& b) {
+  b.past[b.phase % 4].swap(b.arrivals);
+  b.arrivals.clear();
   ++b.phase;
   b.pending = b.count;
+  b.last_announced = b.announced;
   b.announced = 0;
   join(b.completed, b.arriving);
   b.arriving = KnownTicks();
@@ -49,6 +52,18 @@ void arrive(Engine* e, Mbarrier& b, Site site) {
                              b.bytes, b.announced, role_of(e, *e->thread).c_str())));
   }
   --b.pending;
+  if (!e->hopper->follows_order) return;
+  Calls calls = calls_here();
+  auto here = [&](const Arrivals& each) { return same_place(each.site, site) && each.calls == calls; };
+  auto found = std::find_if(b.arrivals.begin(), b.arrivals.end(), here);
+  if (found == b.arrivals.end()) found = b.arrivals.insert(found, {site, std::move(calls), {}});
+  found->threads.push_back(e->thread->index);
+}
+
+void wait_here(Engine* e, State state, Site site) {
+  Thread* t = e->thread;
+  if (e->hopper->follows_order && t->index % kLanes == 0) t->calls = calls_here();
+  wait_until_woken(e, state, site);
 }
 
 }  // namespace
@@ -109,14 +124,13 @@ std::string where_hopper_waits(const Thread& t) {
   std::string role = role_of(e, t);
   if (t.state == State::kAtMbarrier) {
     const Mbarrier& b = e->hopper->mbarriers.at(t.waited.barrier);
-    return format("at the mbarrier_wait of line %d for %s, parity %u (in phase %u: %u of %u arrivals, %ld of %ld bytes), %s",
-                  t.site.line, name_of_place(e, b.address).c_str(), t.wanted, b.phase, b.count - b.pending, b.count,
-                  b.announced - b.bytes, b.announced, role.c_str());
+    std::string bytes = b.announced ? format(", %ld of %ld bytes", b.announced - b.bytes, b.announced) : "";
+    return format("at the mbarrier_wait of line %d for %s, parity %u (in phase %u: %u of %u arrivals%s)", t.site.line,
+                  name_of_place(e, b.address).c_str(), t.wanted, b.phase, b.count - b.pending, b.count, bytes.c_str());
   }
   if (t.state == State::kAtNamedBarrier) {
     const NamedBarrier& b = named_barrier_of(e, t);
-    return format("at named barrier %u of line %d (%d of %d threads have come), %s", t.wanted, t.site.line, b.come, b.wanted,
-                  role.c_str());
+    return format("at named barrier %u of line %d (%d of %d threads have come)", t.wanted, t.site.line, b.come, b.wanted);
   }
   if (t.state == State::kAtRegisters) {
     return format("at the setmaxnreg_inc of line %d for %u registers, %s", t.site.line, t.wanted, role.c_str());
@@ -124,18 +138,70 @@ std::string where_hopper_waits(const Thread& t) {
   return format("at the wgmma_wait of line %d for the rest of its warpgroup, %s", t.site.line, role.c_str());
 }
 
+// Of those that wait for arrivals, whose barrier says most about why none come: one that has run ahead, one that lacks
+// some, one to which nobody has ever come. Where there are arrivals in each phase, it is others who are kept from coming.
+int what_it_says(const Mbarrier& b, const Thread& t) {
+  if (b.phase >= t.waited.known + 2) return 3;
+  if (b.pending && b.pending < b.count) return 2;
+  return b.phase == 0;
+}
+
+// How far the others of its array are.
+std::string beside(Engine* e, const Mbarrier& b) {
+  std::string all;
+  for (auto& each : e->hopper->mbarriers) {
+    const Mbarrier& other = each.second;
+    if (array_of(e, other) != array_of(e, b) || !other.phase) continue;
+    all += format("; %s has had %u phase%s", name_of_place(e, other.address).c_str(), other.phase, other.phase == 1 ? "" : "s");
+  }
+  return all;
+}
+
+// What the thread had waited for that was the last to arrive.
+std::string allowed_by(Engine* e, const Mbarrier& b) {
+  auto& last = b.of(b.phase - 1);
+  if (last.empty()) return "";
+  const Thread& t = e->threads[last.back().threads.back()];
+  bool of_another = t.waited.barrier && t.waited.barrier != b.address && t.waited.phase + !t.waited.at_once;
+  return of_another ? format(" (%s)", last_wait(e, t).c_str()) : "";
+}
+
+std::string why_nobody_comes(Engine* e, const Mbarrier& b, const Thread& t) {
+  std::string name = name_of_place(e, b.address), last = told(b.of(b.phase - 1), e);
+  switch (what_it_says(b, t)) {
+    case 3:
+      return format("arrivals at %s come too early or too often: %u phases of it are over, and %s had waited for %u. After two "
+                    "more the parity is the old one, so it waits again. A phase takes %u arrival%s; the last one had %s%s.",
+                    name.c_str(), b.phase, role_of(e, t).c_str(), t.waited.known, b.count, b.count > 1 ? "s" : "", last.c_str(),
+                    allowed_by(e, b).c_str());
+    case 2:
+      return format("%u of the %u arrivals of phase %u of %s have come: %s. The others do not.", b.count - b.pending, b.count,
+                    b.phase, name.c_str(), told(b.arrivals, e).c_str());
+    case 1:
+      return format("nobody has ever arrived at %s, and %s waits for phase 0 of it%s.", name.c_str(), role_of(e, t).c_str(),
+                    beside(e, b).c_str());
+    default:
+      return format("nobody arrives at %s in phase %u any more; phase %u had %s.", name.c_str(), b.phase, b.phase - 1, last.c_str());
+  }
+}
+
 // Whom nobody can help, and why: bytes that never come explain all else; whoever came to a named barrier before and now
 // waits at an mbarrier is kept from coming by that.
 Finding hopper_deadlock(Engine* e) {
   const Thread *bytes = nullptr, *arrivals = nullptr, *named = nullptr, *registers = nullptr, *warpgroup = nullptr;
+  const Thread* of_all = nullptr;
+  int most = -1;
+  unsigned at_barrier = 0;
   auto note = [](const Thread*& which, const Thread& t) {
     if (!which) which = &t;
   };
   for (auto& t : e->threads) {
     if (t.state == State::kAtMbarrier) {
       const Mbarrier& b = e->hopper->mbarriers.at(t.waited.barrier);
-      note(!b.pending && b.bytes ? bytes : arrivals, t);
+      if (!b.pending && b.bytes) note(bytes, t);
+      if (int says = what_it_says(b, t); says > most) most = says, arrivals = &t;
     }
+    if (t.state == State::kAtBarrier) note(of_all, t), ++at_barrier;
     if (t.state == State::kAtNamedBarrier) note(named, t);
     if (t.state == State::kAtRegisters) note(registers, t);
     if (t.state == State::kAtWarpgroup) note(warpgroup, t);
@@ -145,12 +211,16 @@ Finding hopper_deadlock(Engine* e) {
   };
   if (named && std::any_of(e->threads.begin(), e->threads.end(), is_kept)) named = nullptr;
   Finding f{"deadlock"};
-  const Thread* t = bytes ? bytes : registers ? registers : warpgroup ? warpgroup : named ? named : arrivals;
-  if (!t) return f;
+  if (!arrivals && !named && !registers && !warpgroup) return f;
+  const Thread* t = bytes ? bytes : registers ? registers : warpgroup ? warpgroup : of_all ? of_all : named ? named : arrivals;
   f.place.block = e->block;
   f.place.thread = t->index3;
   f.place.site = t->site;
-  if (t == registers) {
+  f.calls = t->calls;
+  if (t == of_all) {
+    f.because = format("__syncthreads() is for all threads of the block: %u of %zu have come, and the others wait elsewhere. "
+                       "Threads of one role meet at a named barrier.", at_barrier, e->threads.size());
+  } else if (t == registers) {
     f.kind = "registers";
     f.detail = format("%u registers of each thread are asked for, and %u are left for a warpgroup", t->wanted,
                       e->hopper->registers_left / kWarpgroup);
@@ -161,6 +231,8 @@ Finding hopper_deadlock(Engine* e) {
     const NamedBarrier& b = named_barrier_of(e, *t);
     f.kind = "named_barrier";
     f.detail = format("named barrier %u waits for %d threads, and %d have come", t->wanted, b.wanted, b.come);
+    f.because = format("barrier %u is called for %d threads, and %d of them come to it: the others wait elsewhere, or have "
+                       "returned. Count only those that call it.", t->wanted, b.wanted, b.come);
   } else {
     const Mbarrier& b = e->hopper->mbarriers.at(t->waited.barrier);
     std::string name = name_of_place(e, b.address);
@@ -171,6 +243,10 @@ Finding hopper_deadlock(Engine* e) {
                                    name.c_str(), b.bytes, started)
                           : format("phase %u of %s (parity %u) has %u of %u arrivals", b.phase, name.c_str(), b.phase & 1,
                                    b.count - b.pending, b.count);
+    f.because = t == bytes ? format("%ld bytes were announced for phase %u of %s (%s), and the loads that were started have %ld. "
+                                    "A box counts whole, also where it reaches past the end of the tensor.", b.announced,
+                                    b.phase, name.c_str(), told(b.arrivals, e).c_str(), b.announced - b.bytes + started)
+                           : why_nobody_comes(e, b, *t);
   }
   return f;
 }
@@ -195,6 +271,7 @@ EXPORT void emu_mbarrier_init(uint64_t* barrier, unsigned arrivals, Site site) {
   b.init_site = site;
   b.count = b.pending = arrivals;
   b.agent = new_agent(e, e->thread, site);
+  if (e->hopper->follows_order) b.made = calls_here();
   e->hopper->mbarriers[a] = std::move(b);
 }
 
@@ -238,12 +315,13 @@ EXPORT void emu_mbarrier_wait(uint64_t* barrier, unsigned parity, Site site) {
                       format("a wait for parity %u of %s; %s", parity, name_of_place(e, b.address).c_str(), role_of(e, *t).c_str())));
   }
   bool at_once = has_passed(b, parity);
-  t->waited = {b.address, parity, b.phase, at_once, at_once && b.phase <= known_tick(e, *t, b.agent), site};
+  uint32_t known = known_tick(e, *t, b.agent);
+  t->waited = {b.address, parity, b.phase, known, at_once, at_once && b.phase <= known, site};
   if (!at_once) try_complete(e, b, true);
   while (!has_passed(b, parity)) {
     b.waiters.push_back(t);
     t->wanted = parity;
-    wait_until_woken(e, State::kAtMbarrier, site);
+    wait_here(e, State::kAtMbarrier, site);
   }
   learn(e, t, b.completed);
   learn_agent(e, t, b.agent, b.phase);
@@ -276,7 +354,7 @@ EXPORT void emu_named_barrier(int id, int threads, bool waits, Site site) {
     if (!waits) return;
     b.waiters.push_back(t);
     t->wanted = static_cast<unsigned>(id);
-    wait_until_woken(e, State::kAtNamedBarrier, site);
+    wait_here(e, State::kAtNamedBarrier, site);
     return;
   }
   if (waits) learn(e, t, b.clock);

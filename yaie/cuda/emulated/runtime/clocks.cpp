@@ -9,6 +9,12 @@
 namespace emu {
 namespace {
 
+std::string joined(const Calls& calls) {
+  std::string all;
+  for (uint32_t pc : calls) all += format(all.empty() ? "%u" : ",%u", pc);
+  return all;
+}
+
 std::vector<const void*> noted;  // one address in each module that includes yaie_hopper.cuh
 
 void join(std::vector<uint32_t>& to, const std::vector<uint32_t>& from) {
@@ -66,6 +72,8 @@ void start_hopper(Engine* e) {
     t.held.clear();
     t.stores.clear();
     t.waited = LastWait();
+    t.wgmma_waited = LastWgmmaWait();
+    t.calls.clear();
     if (h.follows_order) next_tick(e, &t);
   }
 }
@@ -146,13 +154,55 @@ std::string role_of(Engine* e, const Thread& t) {
   return format("warp %u of warpgroup %u", warp % 4, t.index / kWarpgroup);
 }
 
+// Where the array of mbarriers begins that this one is in: those that the same line made, one behind the other.
+Address array_of(Engine* e, const Mbarrier& b) {
+  auto first = e->hopper->mbarriers.find(b.address);
+  while (first != e->hopper->mbarriers.begin()) {
+    auto before = std::prev(first);
+    if (before->first + 8 != first->first || !same_place(before->second.init_site, b.init_site)) break;
+    first = before;
+  }
+  return first->first;
+}
+
 std::string name_of_place(Engine* e, Address a) {
   SharedArray* s = find_array(e, a);
   if (!s) return "an mbarrier";
   bool of_barriers = s->bytes <= 1024 && s != &e->arrays[0];
   if (of_barriers && s->bytes <= 8) return format("`%s`", s->name.c_str());
   if (of_barriers) return format("`%s[%zu]`", s->name.c_str(), static_cast<size_t>(a - s->begin) / 8);
-  return format("the mbarrier at byte %zu of `%s`", static_cast<size_t>(a - s->begin), s->name.c_str());
+  auto b = e->hopper->mbarriers.find(a);
+  if (b == e->hopper->mbarriers.end() || b->second.made.empty()) {
+    return format("the mbarrier at byte %zu of `%s`", static_cast<size_t>(a - s->begin), s->name.c_str());
+  }
+  return format("\1mbarrier|%zu|%zu|%s|%s\2", static_cast<size_t>(a - array_of(e, b->second)) / 8, static_cast<size_t>(a - s->begin),
+                s->name.c_str(), joined(b->second.made).c_str());
+}
+
+std::string told(const Site& site, const Calls& calls) {
+  return format("\1at|%s|%d|%s\2", site.file, site.line, joined(calls).c_str());
+}
+
+// "4 arrivals by warp 0 of warpgroup 1 at ring.cuh:20".
+std::string told(const std::vector<Arrivals>& arrivals, Engine* e) {
+  std::string all;
+  for (auto& each : arrivals) {
+    std::map<unsigned, unsigned> warps;  // of warpgroups, as bits
+    for (unsigned i : each.threads) warps[i / kWarpgroup] |= 1u << i % kWarpgroup / kLanes;
+    std::string by;
+    for (auto& of : warps) {
+      by += by.empty() ? "" : ", ";
+      std::string some;
+      for (unsigned w = 0; of.second != 15 && w < 4; ++w) {
+        if (of.second >> w & 1) some += format(some.empty() ? "warp %u" : ", %u", w);
+      }
+      by += some + format(some.empty() ? "warpgroup %u" : " of warpgroup %u", of.first);
+    }
+    size_t n = each.threads.size();
+    all += format("%s%zu arrival%s of %s at %s", all.empty() ? "" : "; ", n, n > 1 ? "s" : "", by.c_str(),
+                  told(each.site, each.calls).c_str());
+  }
+  return all.empty() ? "no arrival" : all;
 }
 
 std::string waited_for(Engine* e, const Thread& t) {
@@ -174,6 +224,52 @@ Finding finding_here(Engine* e, const char* kind, Site site, std::string detail)
 
 // Of a tile that TMA loads and a thread reads, unordered: whether the thread had waited for the load before, and so was
 // overtaken, or for none.
+// Why a load had not landed when a thread used its tile.
+static std::string why_not_landed(Engine* e, const Thread& reader, const Stamp& load) {
+  for (auto& each : e->hopper->mbarriers) {
+    const Mbarrier& b = each.second;
+    if (b.agent != load.thread) continue;
+    std::string name = name_of_place(e, b.address), who = role_of(e, reader);
+    uint32_t phase = load.tick - 1, known = known_tick(e, reader, b.agent);
+    const LastWait& w = reader.waited;
+    if (phase && phase == b.phase && !b.announced) {
+      return format("phase %u of %s was over with %ld bytes, as many as mbarrier_arrive_expect_tx had announced, and this load is "
+                    "not among them: announce the bytes of all loads.", phase - 1, name.c_str(), b.last_announced);
+    }
+    if (w.barrier == b.address && w.at_once && w.phase <= phase) {
+      return format("the load completes phase %u of %s, whose parity is %u. The wait for parity %u passed at once: phase %u was "
+                    "in progress, so the last one with parity %u was over.", phase, name.c_str(), phase & 1, w.parity, w.phase, w.parity);
+    }
+    if (known) {
+      return format("the load completes phase %u of %s, and %s has waited for phase %u of it and none after that.", phase,
+                    name.c_str(), who.c_str(), known - 1);
+    }
+    std::string last = w.barrier ? format("its last wait was for %s", name_of_place(e, w.barrier).c_str()) : "it has waited for none";
+    return format("the load completes phase %u of %s, and %s has not waited for that before it uses the tile: %s.", phase,
+                  name.c_str(), who.c_str(), last.c_str());
+  }
+  return "";
+}
+
+std::string last_wait(Engine* e, const Thread& t) {
+  const LastWait& w = t.waited;
+  if (!w.barrier) return "it has waited for no mbarrier";
+  auto found = e->hopper->mbarriers.find(w.barrier);
+  uint32_t over = w.phase + !w.at_once;  // phases of it that were over after the wait
+  std::string name = name_of_place(e, w.barrier);
+  if (!over) return format("its last wait, for parity %u of %s, passed at once, before any phase of it was over", w.parity, name.c_str());
+  bool is_known = found != e->hopper->mbarriers.end() && !found->second.of(over - 1).empty();
+  return format("its last wait was for phase %u of %s%s%s", over - 1, name.c_str(), is_known ? ", which was over with " : "",
+                is_known ? told(found->second.of(over - 1), e).c_str() : "");
+}
+
+// Why nothing orders what a thread does now after what another did (or after a load that it has started): by its last wait.
+std::string why_unordered(Engine* e, const Thread& later, const Thread& earlier, bool load) {
+  std::string other = load ? "its last load into the same bytes has been used" : format("thread %s is done", show(earlier.index3).c_str());
+  return format("nothing makes thread %s wait until %s: %s. Whoever arrives must do so after all that they speak for are done, "
+                "and whoever comes next must wait for that.", show(later.index3).c_str(), other.c_str(), last_wait(e, later).c_str());
+}
+
 static bool was_overtaken(Engine* e, const Thread& reader, unsigned agent) {
   auto b = e->hopper->mbarriers.find(reader.waited.barrier);
   return b != e->hopper->mbarriers.end() && b->second.agent == agent && b->second.announced && !reader.waited.again;
@@ -187,10 +283,14 @@ const char* name_async(Engine* e, Finding* f, const Stamp& earlier, int earlier_
   f->detail = format("%s; %s started the %s", waited_for(e, *e->thread).c_str(), role_of(e, starter).c_str(),
                      by_load ? "load" : by_store ? "store" : "wgmma that reads it");
   if (by_load && was_overtaken(e, *e->thread, earlier.thread)) {
+    f->because = why_unordered(e, starter, *e->thread, false);
     std::swap(f->place, f->other);  // it is the load that should have waited
     return "refilled";
   }
-  if (by_load) return "tma_not_waited";
+  if (by_load) {
+    f->because = why_not_landed(e, *e->thread, earlier);
+    return "tma_not_waited";
+  }
   return by_store ? "tma_store_not_waited" : "refilled";
 }
 
@@ -207,6 +307,7 @@ const char* kind_of(Engine* e, const AsyncAccess& access, const Stamp& earlier, 
     return "tma_store_not_waited";
   }
   if (access.kind == kRead) return async ? "tma_not_waited" : "race";
+  if (async && earlier_kind == kWrite && earlier.thread == access.stamp.thread && earlier.tick == access.stamp.tick) return "tma_overlap";
   if (async) return "refilled";
   bool overtaken = earlier_kind == kRead && !first_fill && was_overtaken(e, e->threads[earlier.thread], access.stamp.thread);
   return overtaken ? "refilled" : "tma_not_waited";
@@ -226,6 +327,10 @@ void report_async(Engine* e, SharedArray& s, size_t cell, const AsyncAccess& acc
     std::swap(waiter, starter);
   }
   f.detail = format("a %s; %s; the other is %s", access.what, waited_for(e, *waiter).c_str(), role_of(e, *starter).c_str());
+  if (!strcmp(kind, "refilled")) f.because = why_unordered(e, *e->thread, other, earlier_kind == kWrite);
+  if (!strcmp(kind, "tma_not_waited")) {
+    f.because = access.kind == kRead ? why_not_landed(e, *waiter, earlier) : why_not_landed(e, other, access.stamp);
+  }
   add_finding(std::move(f));
 }
 
@@ -259,6 +364,9 @@ bool check_async(Engine* e, SharedArray& s, Address a, size_t bytes, const Async
       f.shared = true;
       f.detail = format("a %s reads byte %ld of `%s`, which no thread of this block wrote", access.what, f.offset,
                         s.name.c_str());
+      f.because = format("no load and no thread has put anything at byte %ld of `%s`, where this %s reads: a load is missing, or goes "
+                         "elsewhere, or the %s reads elsewhere.", f.offset, s.name.c_str(), access.what, access.what);
+      f.calls = calls_here();
       add_suspect(std::move(f));
       fine = false;
     }

@@ -31,8 +31,15 @@ struct DeferredArrival {  // cp.async.mbarrier.arrive: comes when the thread's c
   KnownTicks clock;
 };
 
+struct Arrivals {  // at one place of the code, in one phase
+  Site site;
+  Calls calls;
+  std::vector<unsigned> threads;
+};
+
 struct Mbarrier {
   Address address;
+  Calls made;  // where
   Stamp init;
   Site init_site;
   bool fenced = false, reported = false;
@@ -41,9 +48,16 @@ struct Mbarrier {
   long announced = 0;       // in this phase
   uint32_t phase = 0;       // how many have completed
   KnownTicks arriving, completed;
+  std::vector<Arrivals> arrivals, past[4];  // of this phase, and of those before it
+  long last_announced = 0;  // in the phase before
   std::vector<Load> loads;
   std::vector<DeferredArrival> deferred;
   std::vector<Thread*> waiters;
+
+  const std::vector<Arrivals>& of(uint32_t over) const {  // a phase that is over
+    static const std::vector<Arrivals> forgotten;
+    return over < phase && phase <= over + 4 ? past[over % 4] : forgotten;
+  }
 };
 
 struct NamedBarrier {
@@ -111,6 +125,10 @@ void learn_agent(Engine* e, Thread* t, unsigned agent, uint32_t tick);
 void begin_operation(Engine* e, Site site);  // what every one begins with
 std::string role_of(Engine* e, const Thread& t);
 std::string waited_for(Engine* e, const Thread& t);
+std::string last_wait(Engine* e, const Thread& t);
+std::string told(const std::vector<Arrivals>& arrivals, Engine* e);
+std::string told(const Site& site, const Calls& calls);  // for Python, which knows the lines
+Address array_of(Engine* e, const Mbarrier& b);
 std::string name_of_place(Engine* e, Address a);
 Finding finding_here(Engine* e, const char* kind, Site site, std::string detail);
 

@@ -56,8 +56,6 @@ int find_module(dl_phdr_info* info, size_t, void* wanted) {
   return 1;
 }
 
-bool in_module_text(Address pc) { return pc - session.text_begin < session.text_end - session.text_begin; }
-
 // ---- the call that runs now
 
 sigjmp_buf host_escape;

@@ -136,6 +136,8 @@ __attribute__((noinline, cold)) bool report_race(Engine* e, const Target& target
   if (e->hopper) {
     f.kind = name_async(e, &f, earlier, earlier_kind);
     if (strcmp(f.kind, "race")) return add_finding(std::move(f)), true;
+    bool by_order = shared && earlier.block == now.block && kind != earlier_kind;
+    if (by_order) f.because = why_unordered(e, *e->thread, e->threads[earlier.thread], false);
   }
   const Stamp& last = readers.last;
   f.update = kind == kWrite && earlier_kind == kWrite && last.block == now.block && last.thread == now.thread &&

@@ -1,6 +1,7 @@
 // Findings, device printf, and the calls that Python makes before and after a launcher runs.
 #include <stdarg.h>
 #include <stdio.h>
+#include <unwind.h>
 
 #include "runtime.h"
 
@@ -55,10 +56,13 @@ std::string json_of(const Place& p) {
 }
 
 std::string json_of(const Finding& f) {
-  return format("{\"kind\":\"%s\",\"kernel\":%s,\"detail\":%s,\"array\":%s,\"place\":%s,\"other\":%s,\"size\":%u,"
+  std::string calls;
+  for (uint32_t pc : f.calls) calls += format(calls.empty() ? "%u" : ",%u", pc);
+  return format("{\"kind\":\"%s\",\"kernel\":%s,\"detail\":%s,\"because\":%s,\"calls\":[%s],\"array\":%s,\"place\":%s,\"other\":%s,\"size\":%u,"
                 "\"offset\":%ld,\"array_bytes\":%zu,\"item\":%u,\"shared\":%d,\"dynamic\":%d,\"variable\":%d,\"again\":%d,"
                 "\"update\":%d,\"count\":%llu}",
-                f.kind, quoted(f.kernel).c_str(), quoted(f.detail).c_str(), quoted(f.array).c_str(), json_of(f.place).c_str(),
+                f.kind, quoted(f.kernel).c_str(), quoted(f.detail).c_str(), quoted(f.because).c_str(), calls.c_str(),
+                quoted(f.array).c_str(), json_of(f.place).c_str(),
                 f.has_other ? json_of(f.other).c_str() : "null", f.size, f.offset, f.array_bytes, f.item, f.shared,
                 f.dynamic, f.variable, f.again, f.update,
                 static_cast<unsigned long long>(f.count));
@@ -134,6 +138,19 @@ std::string counts_of_launch() {
                 list_of(session.ranges, touched).c_str());
 }
 
+// Return addresses in the module that runs.
+Calls calls_here() {
+  Calls calls;
+  auto note = [](_Unwind_Context* frame, void* to) {
+    auto& calls = *static_cast<Calls*>(to);
+    Address a = _Unwind_GetIP(frame);
+    if (in_module_text(a)) calls.push_back(pc_of(a));
+    return calls.size() < 16 ? _URC_NO_REASON : _URC_END_OF_STACK;
+  };
+  _Unwind_Backtrace(note, &calls);
+  return calls;
+}
+
 void add_finding(Finding f) {
   std::lock_guard<std::mutex> lock(session.mutex);
   if (f.kernel.empty() && current_engine) f.kernel = current_engine->job->request->kernel;
@@ -146,6 +163,7 @@ void add_finding(Finding f) {
     ++session.findings[known->second].count;
   } else if (session.findings.size() < kMaxFindings) {
     session.finding_index[key] = session.findings.size();
+    if (f.calls.empty() && current_engine && current_engine->thread) f.calls = calls_here();
     session.findings.push_back(std::move(f));
   }
 }

@@ -156,8 +156,15 @@ struct LastWait {  // for an mbarrier
   Address barrier = 0;
   unsigned parity = 0;
   uint32_t phase = 0;  // that it was in
+  uint32_t known = 0;  // phases of it that the thread knew to be over
   bool at_once = false;
   bool again = false;  // for a phase that it had waited for before, or that never was
+  Site site{};
+};
+using Calls = std::vector<uint32_t>;  // where the running thread is: return addresses, the innermost first
+struct LastWgmmaWait {
+  uint32_t products = 0;  // that had been issued
+  unsigned groups_left = 0;
   Site site{};
 };
 struct Store {  // a TMA store that has not read its tile
@@ -224,6 +231,8 @@ struct Thread {
   std::vector<Store> stores;
   unsigned store_group, store_agent;
   LastWait waited;
+  LastWgmmaWait wgmma_waited;
+  Calls calls;      // where it waits, of lane 0 of a warp
   unsigned wanted;  // of what it waits for: a parity, a number of threads or of registers
 };
 
@@ -326,6 +335,7 @@ void end_hopper_block(Engine* e);
 void meet_clocks(Engine* e, Thread* threads, unsigned n, unsigned lanes);  // those that meet know what each of them knows
 bool is_known(Engine* e, const Stamp& earlier);                        // to the thread that runs
 const char* name_async(Engine* e, Finding* f, const Stamp& earlier, int earlier_kind);  // of a race with an agent
+std::string why_unordered(Engine* e, const Thread& later, const Thread& earlier, bool load);
 unsigned thread_of_agent(Engine* e, unsigned agent);
 void note_register_access(Engine* e, Address a, size_t size, int kind, uint32_t pc);
 std::string where_hopper_waits(const Thread& t);
@@ -357,7 +367,9 @@ struct Finding {
   explicit Finding(const char* kind_) : kind(kind_) {}
   const char* kind;
   std::string kernel, detail, array;
+  std::string because;     // the cause, where it has been computed
   Place place, other;
+  Calls calls;             // of the thread that met it
   unsigned size = 0;       // bytes of the access
   long offset = 0;         // byte offset in the array
   size_t array_bytes = 0;
@@ -370,6 +382,7 @@ struct Finding {
   uint64_t count = 1;
 };
 
+Calls calls_here();
 void add_finding(Finding finding);
 void add_suspect(Finding finding);
 void add_remark(std::string text);  // something that is no fault but should be known, once
@@ -466,6 +479,8 @@ struct Session {
   std::string module_path, data_before;
 };
 extern Session session;
+
+inline bool in_module_text(Address pc) { return pc - session.text_begin < session.text_end - session.text_begin; }
 
 // ---- functions used across files
 

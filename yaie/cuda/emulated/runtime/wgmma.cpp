@@ -147,16 +147,35 @@ struct Requests {  // how many passes the banks need for eight rows of 16 bytes
   }
 };
 
+[[noreturn]] void report_outside(Engine* e, const Descriptor& d, Address a, char operand, const AsyncAccess& access) {
+  SharedArray* s = find_array(e, reinterpret_cast<Address>(e->arena) + d.start);
+  if (!s) report_bad_address(e, a, 16, kRead, access.pc);
+  Finding f = finding_here(e, "out_of_bounds", access.site, "");
+  long start = static_cast<long>(d.start + reinterpret_cast<Address>(e->arena) - s->begin);
+  f.detail = format("operand %c begins at byte %ld of `%s`, with a stride of %u bytes, and byte %ld is past its end (%zu bytes)", operand,
+                    start, s->name.c_str(), d.stride, static_cast<long>(a - s->begin), s->bytes);
+  f.because = format("operand %c does not lie where its descriptor says: byte %ld of `%s` is too far for its tile, or a stride of %u "
+                     "bytes from 8 rows to the next 8 is.", operand, start, s->name.c_str(), d.stride);
+  f.place.access = kRead;
+  f.size = 16;
+  f.array = s->name;
+  f.array_bytes = s->bytes;
+  f.offset = static_cast<long>(a - s->begin);
+  f.item = 1;
+  f.shared = true;
+  fail(std::move(f));
+}
+
 // The accesses of a product to one operand in shared memory: stamped once, and checked for one lane of each warp.
 void check_operand(Engine* e, const Descriptor& d, bool mn_major, unsigned rows, const AsyncAccess& access, bool first,
-                   Requests* requests) {
+                   Requests* requests, char operand) {
   bool fine = true;
   SharedArray* s = nullptr;
   each_chunk(d, mn_major, rows, [&](unsigned, unsigned, Address offset) {
     Address a = reinterpret_cast<Address>(e->arena) + offset;
     if (first) requests->add(offset);
     if (!s || a - s->begin >= s->bytes) s = array_around(e, a, 16);
-    if (!s) report_bad_address(e, a, 16, kRead, access.pc);
+    if (!s) report_outside(e, d, a, operand, access);
     if (!e->hopper->follows_order) return;
     if (fine) fine = check_async(e, *s, a, 16, access);
     else if (first) {
@@ -185,8 +204,8 @@ void check_operands(Engine* e, Warpgroup& g, const Product& p, uint32_t number, 
   Descriptor a(p.is.a_descriptor), b(p.is.b_descriptor);
   if (first) check_alignment(e, b, 'B', p.site);
   if (first && !p.is.a_in_registers) check_alignment(e, a, 'A', p.site);
-  check_operand(e, b, p.is.b_mn_major, static_cast<unsigned>(p.is.columns), access, first, &requests);
-  if (!p.is.a_in_registers) check_operand(e, a, false, 64, access, first, &requests);
+  check_operand(e, b, p.is.b_mn_major, static_cast<unsigned>(p.is.columns), access, first, &requests, 'B');
+  if (!p.is.a_in_registers) check_operand(e, a, false, 64, access, first, &requests, 'A');
   if (first && (e->checks & kCounters)) count_operands(p.pc, requests);
   if (first) e->events += requests.eights * 8;
 }
@@ -248,6 +267,17 @@ void check_registers(Engine* e, const Product& p, const Wgmma& mine) {
   }
 }
 
+std::string why_in_flight(const Thread& t, const HeldRegisters& h) {
+  const LastWgmmaWait& w = t.wgmma_waited;
+  if (w.products > h.product && w.groups_left) {
+    return format("the last wait, wgmma_wait<%u>() of line %d, lets %u group%s be in flight, and the product is in one of them.",
+                  w.groups_left, w.site.line, w.groups_left, w.groups_left > 1 ? "s" : "");
+  }
+  bool closed = !t.groups.empty() && t.groups.back() > h.product;
+  return closed ? "no wgmma_wait stands between the start of the product and this use of its registers."
+                : "no wgmma_commit() has closed the group of this product, so no wgmma_wait waits for it.";
+}
+
 }  // namespace
 
 void note_register_access(Engine* e, Address a, size_t size, int kind, uint32_t pc) {
@@ -260,6 +290,7 @@ void note_register_access(Engine* e, Address a, size_t size, int kind, uint32_t 
     f.place.pc = pc;
     f.place.access = kind;
     f.size = static_cast<unsigned>(size);
+    f.because = why_in_flight(*t, h);
     add_finding(std::move(f));
     break;
   }
@@ -339,6 +370,7 @@ EXPORT void emu_wgmma_wait(unsigned groups_left, Site site) {
   begin_operation(e, site);
   unsigned warp = t->index % kWarpgroup / kLanes;
   meet(WarpOp::kWgmmaWait, ~0u, "", 0, site);
+  t->wgmma_waited = {t->products, groups_left, site};
   if (t->groups.size() <= groups_left) return;
   size_t groups = t->groups.size() - groups_left;
   uint32_t until = t->groups[groups - 1];

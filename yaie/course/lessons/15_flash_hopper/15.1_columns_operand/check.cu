@@ -29,6 +29,22 @@ __global__ void operand_alone_kernel(const uint4* tile, float* out, int first_ro
     }
 }
 
+// What columns_operand says: fields [first rows][steps][4], in bytes the address behind the tile, the leading offset and
+// the stride; and the swizzle.
+template <int ROWS>
+__global__ void descriptors_kernel(int* fields, const int* first_rows, int num_rows, int num_steps) {
+    __shared__ __align__(1024) char tile[1024];
+    const uint64_t start = yaie::wgmma_descriptor(tile, 16, 1024, yaie::SWIZZLE_128B) & 0x3fff;
+    for (int i = 0; i < num_rows * num_steps; ++i) {
+        const uint64_t bits = columns_operand<ROWS>(tile, first_rows[i / num_steps], i % num_steps);
+        const int units = static_cast<int>((bits - start) & 0x3fff);
+        fields[4 * i] = 16 * (units < 0x3000 ? units : units - 0x4000);
+        fields[4 * i + 1] = static_cast<int>(bits >> 16 & 0x3fff) * 16;
+        fields[4 * i + 2] = static_cast<int>(bits >> 32 & 0x3fff) * 16;
+        fields[4 * i + 3] = static_cast<int>(bits >> 62);
+    }
+}
+
 extern "C" int operand_alone(const __half* tile, float* out, int rows, int head_dim, int first_row, int step,
                              cudaStream_t stream) {
     auto run = [&](auto of_rows, auto of_columns) {
@@ -43,5 +59,12 @@ extern "C" int operand_alone(const __half* tile, float* out, int rows, int head_
     } else {
         run(integral_constant<int, 128>(), integral_constant<int, 128>());
     }
+    return cudaGetLastError();
+}
+
+extern "C" int descriptors(int* fields, const int* first_rows, int rows, int head_dim, int num_rows, int num_steps,
+                           cudaStream_t stream) {
+    const auto kernel = rows == 64 ? descriptors_kernel<64> : head_dim == 64 ? descriptors_kernel<176> : descriptors_kernel<128>;
+    kernel<<<1, 1, 0, stream>>>(fields, first_rows, num_rows, num_steps);
     return cudaGetLastError();
 }

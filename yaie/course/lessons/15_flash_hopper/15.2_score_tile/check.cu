@@ -1,6 +1,7 @@
 // The check calls flash_attention_5_wgmma, too, and no other launcher of the engine.
 // score_tile by itself: scores [uses][64][KEYS] of 64 queries and `uses` tiles of keys, head_dim 64. The uses are
-// number `first` and those behind it, as in a ring that has been used before.
+// number `first` and those behind it, as in a ring that has been used before. Each slot has a producer of its own, which
+// waits for that slot alone: it fills it as early as it may.
 __global__ void score_tiles_kernel(const __grid_constant__ CUtensorMap query_map,
                                    const __grid_constant__ CUtensorMap key_map, float* scores, int uses, int first) {
     constexpr int HEAD_DIM = 64, BYTES = TILE_BYTES<KEYS, HEAD_DIM>;
@@ -12,15 +13,16 @@ __global__ void score_tiles_kernel(const __grid_constant__ CUtensorMap query_map
         yaie::fence_mbarrier_init();
     }
     __syncthreads();
-    if (threadIdx.x == WARPGROUP) {
+    if (threadIdx.x == WARPGROUP + SLOTS) {
         uint64_t* full = &shared.queries_ring.full[0];
         yaie::mbarrier_arrive_expect_tx(full, TILE_BYTES<ROWS, HEAD_DIM>);
         yaie::tma_load(shared.queries, &query_map, full, 0, 0, 0);
-        for (int n = 0; n < first + uses; ++n) {
+    } else if (threadIdx.x >= WARPGROUP && threadIdx.x < WARPGROUP + SLOTS) {
+        for (int n = threadIdx.x - WARPGROUP; n < first + uses; n += SLOTS) {
             if (n >= SLOTS) {
                 yaie::mbarrier_wait(&shared.ring.empty[n % SLOTS], (n / SLOTS + 1) % 2);
             }
-            full = &shared.ring.full[n % SLOTS];
+            uint64_t* full = &shared.ring.full[n % SLOTS];
             yaie::mbarrier_arrive_expect_tx(full, BYTES);
             yaie::tma_load(shared.slots + n % SLOTS * BYTES, &key_map, full, 0, n < first ? 0 : (n - first) * KEYS, 0);
         }

@@ -1,4 +1,4 @@
-// expect: the 64 x 16 elements of the operand
+// expect: From row 0 to row 8 it moves by 1,040
 // An XOR with the number of the pattern: right for rows 0 and 64.
 template <int ROWS>
 __device__ __forceinline__ uint64_t columns_operand(const char* tile, int first_row, int step) {

@@ -1,4 +1,4 @@
-// expect: sums[row][column]
+// expect: factors of different rows
 template <typename T, int COLUMNS, int N>
 __device__ __forceinline__ void take_over(float (&sums)[COLUMNS], uint32_t (&weights)[N / 8][4],
                                           float (&scores)[N], Softmax& softmax) {
