@@ -8,15 +8,16 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 import yaie.cuda.card.build
 import yaie.cuda.emulated.build
-from yaie.course import api, judge
+from yaie.course import api, judge, worker
 from yaie.course import sandbox as sandbox_module
 from yaie.course.language import engine_seam
-from yaie.course.registry import find_exercise
+from yaie.course.registry import find_exercise, find_lesson
 from yaie.course.sandbox import Sandbox, SandboxError
 from yaie.cuda.emulated.build import find_compiler
 
@@ -345,9 +346,12 @@ def test_server_that_dies_is_started_again(warm_up):
 def test_changed_engine_is_imported_again(warm_up, tmp_path, monkeypatch):
     """A server that keeps what it has imported checks against the engine of yesterday."""
     module = tmp_path / "yaie" / "engine" / "engine.py"
-    module.parent.mkdir(parents=True)
-    module.write_text("")
+    kernel = tmp_path / "csrc" / "sampling" / "filters.cuh"
+    for path in (module, kernel):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
     monkeypatch.setattr(sandbox_module, "REPOSITORY", tmp_path)
+    assert sandbox_module._files().keys() == {str(module), str(kernel)}
     own, servers = Sandbox(), []
     for changed in (1, 1, 2):
         os.utime(module, (changed, changed))
@@ -355,6 +359,21 @@ def test_changed_engine_is_imported_again(warm_up, tmp_path, monkeypatch):
         servers.append(own._server.pid)
     assert servers[0] == servers[1] != servers[2]
     own.close()
+
+
+def test_lessons_are_read_anew_for_each_run():
+    """A maintainer who edits a mistake must not be told of the one before."""
+    before = find_lesson(0)
+    worker.get_ready("0.1")
+    assert find_lesson(0) is not before
+
+
+def test_what_a_check_imports_is_there_before_workers_are_forked(monkeypatch):
+    """PyTorch's compiler, which the device "meta" needs, took each of the three workers of a failing 3.1 a second."""
+    imported = []
+    monkeypatch.setattr(worker, "importlib", SimpleNamespace(import_module=imported.append))
+    worker.get_ready("3.1")
+    assert imported == ["torch._dynamo"]
 
 
 def test_server_that_cannot_start_is_a_panel_with_its_last_words(warm_up, monkeypatch):

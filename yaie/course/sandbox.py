@@ -31,6 +31,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +43,7 @@ ANSWER_LIMIT = 16 << 20  # characters of what it says of its job, which may be o
 FILE_LIMIT = 256 << 20  # bytes of a file that it writes: a compiler's largest are a tenth of it
 PROCESS_LIMIT = 64  # processes that it has at a time: a compiler needs five
 BUSY = 4  # times longer is the limit where the system does not say for how long a worker had no processor
+SOURCES = (".py", ".h", ".cpp", ".cu", ".cuh")
 COMPILING = "compiling"  # how files begin that are there while a worker waits for compilers
 PATIENCE = 120.0  # seconds in which the server must have imported torch, and for all that a run needs besides its limit
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
@@ -151,11 +153,11 @@ class Sandbox:
 
 
 def _files() -> dict[str, int]:
-    """When each file that a server imports was last changed. Those of lessons are imported by workers alone."""
+    """When each file that a server imports or reads was last changed. Those of lessons are read anew for each run."""
     found = {}
-    for folder, folders, files in os.walk(REPOSITORY / "yaie"):
+    for folder, folders, files in chain(os.walk(REPOSITORY / "yaie"), os.walk(REPOSITORY / "csrc")):
         folders[:] = [name for name in folders if name not in ("lessons", "__pycache__")]
-        for path in (os.path.join(folder, name) for name in files if name.endswith(".py")):
+        for path in (os.path.join(folder, name) for name in files if name.endswith(SOURCES)):
             with suppress(FileNotFoundError):  # an editor's, for a moment
                 found[path] = os.stat(path).st_mtime_ns
     return found
@@ -166,10 +168,15 @@ def _files() -> dict[str, int]:
 
 def _supervise(job: dict[str, Any]) -> dict[str, Any]:
     """Fork a worker for the job, keep it within its limits, and say how it ended."""
+    from yaie.course.worker import get_ready
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for each in ("output", "result", "current_input", "stack"):
             (folder / each).touch()
+        with suppress(Exception):  # the worker meets it again, and reports it
+            get_ready(job["exercise"])
+        gc.freeze()  # else a first collection in the worker writes to, and so copies, all pages that both share
         pid = os.fork()
         if pid == 0:
             _worker(job, folder)
@@ -345,12 +352,5 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)  # a thread pool would not survive the fork
     gc.collect()
-    gc.freeze()  # else a worker's first collection writes to, and so copies, all pages that it shares with the server
-    warm = False
     for line in sys.stdin:
         print(json.dumps(_supervise(json.loads(line))), file=answers, flush=True)
-        if not warm and not select.select([sys.stdin], [], [], 0.3)[0]:  # nobody waits now
-            torch.arange(1, device="meta").lt(0)  # imports a thousand files, which takes a second in each worker
-            gc.collect()
-            gc.freeze()
-            warm = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
+import re
 import resource
 import signal
 import time
@@ -20,7 +22,7 @@ from yaie.course import expect
 from yaie.course.alike import explained
 from yaie.course.files import exercise_path
 from yaie.course.language import engine_seam
-from yaie.course.registry import Exercise, ExerciseFile, find_exercise
+from yaie.course.registry import Exercise, ExerciseFile, find_exercise, find_lesson
 
 EACH = 0.5  # seconds of the processor for each known mistake
 # The sandbox sets this to a function that leaves what was found so far where it survives a crash of this process.
@@ -29,6 +31,16 @@ note: Callable[[Any], None] = lambda result: None  # noqa: E731
 
 class TooLong(BaseException):
     """One of several texts has taken more than its share of the time."""
+
+
+def get_ready(id: str) -> None:
+    """Look up what the check of an exercise needs of the engine and import what it imports by name, in the process that
+    workers are forked from: there it takes its time once, and not in each of them."""
+    find_lesson.cache_clear()  # lessons may have changed since
+    exercise = find_exercise(id)
+    exercise.language.get_ready(exercise)
+    for module in re.findall(r"^import ([\w.]+)", (exercise.folder / "check.py").read_text("utf-8"), re.MULTILINE):
+        importlib.import_module(module)
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:

@@ -275,6 +275,9 @@ class Language(ABC):
 
     # --- in a check
 
+    def get_ready(self, exercise: Exercise) -> None:  # noqa: B027
+        """Look up what checks need of the engine, whatever the answer is, so that forked processes have it."""
+
     def prepare(self, exercise: Exercise, texts: Iterable[str] = ()) -> None:  # noqa: B027
         """Do what would take its time from the worker's clock, before one check or for several texts at once."""
 

@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,6 +145,13 @@ class Cuda(Language):
         return Path(exercise.module).name
 
     # --- in a check
+
+    def get_ready(self, exercise: Exercise) -> None:
+        for module in compiled_files(exercise.module):
+            header = () if module == exercise.module else (exercise.module,)
+            _taken_out(_with_headers_inside(engine_text(module), REPOSITORY / module, header), exercise.function)
+            fastest_rungs(module, frozenset([exercise.function]))
+        engine_seam.get_ready()
 
     def prepare(self, exercise: Exercise, texts: Iterable[str] = ()) -> None:
         """Build the emulator (the first time this takes some seconds), and compile the texts on all cores, in the form
@@ -391,9 +398,8 @@ def spliced(
     The lines of `text` are shown as those of `path`. `start` is the text to start from: None for the engine's own, or
     one that has other functions in it.
     """
-    engine, home = start or engine_text(module), REPOSITORY / module
-    for header in dict.fromkeys(each.module for each in exercises if each.module != module):
-        engine = _with_header_inside(engine, home, (REPOSITORY / header).resolve(), set())
+    headers, home = dict.fromkeys(each.module for each in exercises if each.module != module), REPOSITORY / module
+    engine = _with_headers_inside(start or engine_text(module), home, tuple(headers))
 
     def engines(start: int, end: int) -> str:
         """That part of the engine's file, which says what its lines are."""
@@ -410,6 +416,13 @@ def spliced(
         done = function.end
     own = _with_own_headers(own, path.parent)
     return f"{before}{engines(done, last.start)}\n#line 1 {quoted(path)}\n{own}{engines(last.end, len(engine))}"
+
+
+@lru_cache(maxsize=64)  # each answer is put into the same texts
+def _with_headers_inside(text: str, home: Path, headers: tuple[str, ...]) -> str:
+    for header in headers:
+        text = _with_header_inside(text, home, (REPOSITORY / header).resolve(), set())
+    return text
 
 
 def _with_header_inside(text: str, home: Path, header: Path, seen: set[Path]) -> str:

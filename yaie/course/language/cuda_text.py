@@ -62,11 +62,11 @@ class Piece:
 
     @property
     def first_line(self) -> int:
-        return self.text.count("\n", 0, self.start) + 1
+        return _line(self.text, self.start)
 
     @property
     def last_line(self) -> int:
-        return self.text.count("\n", 0, self.end) + 1
+        return _line(self.text, self.end)
 
     @property
     def comment(self) -> str:
@@ -90,7 +90,7 @@ def blanked(text: str) -> str:
 
 
 def _blanks(text: str) -> str:
-    return re.sub(r"[^\n]", " ", text)
+    return "\n".join(" " * len(line) for line in text.split("\n"))
 
 
 def normal(text: str) -> str:
@@ -106,12 +106,12 @@ def pieces(text: str) -> tuple[Piece, ...]:
     """
     code, found, open_at, start, outer = blanked(text), [], [], 0, 0
     for match in re.finditer(r"[{};]|\b__global__\b|\Z", code):
-        mark, place, line = match.group(), match.start(), text.count("\n", 0, match.start()) + 1
+        mark, place = match.group(), match.start()
         if mark == "{":
             open_at.append(place)
             outer = open_at[0]
         elif mark == "}" and not open_at:
-            raise NotFound(f"the `}}` in line {line} closes nothing")
+            raise NotFound(f"the `}}` in line {_line(code, place)} closes nothing")
         elif mark == "}":
             open_at.pop()
             # Behind a struct or a list of values, the definition goes on.
@@ -119,7 +119,8 @@ def pieces(text: str) -> tuple[Piece, ...]:
         elif open_at and mark == "":
             raise NotFound(f"{_opened(code, start, outer)} is never closed")
         elif open_at and mark == "__global__" and not re.search(r"\b(?:namespace|extern)\b", code[start:outer]):
-            raise NotFound(f"{_opened(code, start, outer)} is not closed before the next function, in line {line}")
+            next_one = f"the next function, in line {_line(code, place)}"
+            raise NotFound(f"{_opened(code, start, outer)} is not closed before {next_one}")
         if not open_at and mark in ("end", ";", ""):
             end = place + len(match.group())
             if code[start:end].strip(" \n\t;"):
@@ -132,7 +133,11 @@ def pieces(text: str) -> tuple[Piece, ...]:
 def _opened(code: str, start: int, place: int) -> str:
     """A brace that has no partner, and whose it is."""
     names = re.findall(r"(\w+)\s*\(", code[start:place])
-    return f"the `{{` in line {code.count(chr(10), 0, place) + 1}" + (f", of `{names[-1]}`," if names else "")
+    return f"the `{{` in line {_line(code, place)}" + (f", of `{names[-1]}`," if names else "")
+
+
+def _line(text: str, place: int) -> int:
+    return text.count("\n", 0, place) + 1
 
 
 def _piece(text: str, code: str, start: int, brace: int) -> Piece:

@@ -156,6 +156,14 @@ def mark_compiling(mark: Path) -> None:
         build.run = partial(marked, build.run)
 
 
+def get_ready() -> None:
+    """Look up what every check of a kernel needs, so that forked processes have it. Nothing is compiled or loaded."""
+    ladders()
+    gxx_build.headers_digest(), gxx_build.rewriting_digest()
+    with suppress(yaie.cuda.CompileError):  # without a compiler the check says so
+        gxx_build.compiler_version(gxx_build.find_compiler())
+
+
 def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:
     """Build the emulator, and texts for paths under `csrc/` as `module` will ask for them.
 

@@ -227,6 +227,12 @@ class Python(Language):
             engine_seam.add_rungs(swap, rungs)
         return swap
 
+    # --- in a check
+
+    def get_ready(self, exercise: Exercise) -> None:
+        _engines(exercise)
+        engine_seam.get_ready()
+
     def watch(self, exercise: Exercise, saw: Callable[[str, dict[str, Any]], None]) -> None:
         """With what a learner reads of: lengths, and attributes that the engine's function and the statement name."""
         code, read = self._now(exercise).__code__, set(re.findall(r"\w+", exercise.statement))

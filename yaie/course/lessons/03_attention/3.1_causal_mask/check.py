@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import torch._dynamo  # noqa: F401, the device "meta" needs it, and it takes a second
+
 from yaie.course.expect import expect, given
 from yaie.kernels import attention
 
