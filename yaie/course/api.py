@@ -235,7 +235,7 @@ def update() -> Panel:
     left = ", ".join(f"`yaie reset {int(name[:2])}`" for name in by_state.get(files.LEFT, ()))
     if left:
         rows.append(
-            ("Then", f"What is new could not be put beside what you wrote. Start afresh: {left} (with a backup).")
+            ("Then", f"What is new could not be merged with what you wrote. Start again: {left} (with a backup).")
         )
     if files.MERGED in by_state:
         rows.append(("Backups", str(files.exercises_dir() / ".backup")))

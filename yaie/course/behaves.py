@@ -16,7 +16,7 @@ PLAIN = {
     "copy": "no copy were made of {}",
     "clone": "no copy were made of {}",
     "int": "{} were not made whole numbers",
-    "reversed": "{} were not turned round",
+    "reversed": "{} were not reversed",
     "contiguous": "{} were passed on with gaps",
     "long": "{} were not converted",
     "to": "{} were not converted",
@@ -242,7 +242,7 @@ class Words:
         if things and things != around:
             return f"{things} were left out"
         what = "a number" if isinstance(node, ast.Constant) else "a part of the operation"
-        return around and f"{what} were left out, beside {around}"
+        return around and f"{what} were left out, next to {around}"
 
     def _sign(self, change: Change, node: ast.UnaryOp) -> str:
         things = self._things(node)

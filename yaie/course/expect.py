@@ -210,7 +210,7 @@ def expect_lanes(profile: Any, elements: int, *, note: str, operation: str = "st
         got, expected = f"{lanes} {operation}s", f"{elements} {operation}s, one of each element"
         _beside_the_point(f"elements are {done} more than once", got, expected, note)
     if requests and lanes < 16 * requests:
-        got, expected = f"{lanes / requests:.1f} threads of a warp {operation} at a time", "up to 32, side by side"
+        got, expected = f"{lanes / requests:.1f} threads of a warp {operation} at a time", "up to 32 neighbours"
         _beside_the_point("most threads of a warp have nothing to do", got, expected, note)
 
 

@@ -255,7 +255,7 @@ def _replace(path: Path, text: str) -> Path | None:
                 outdated.unlink(missing_ok=True)
         write_whole(path, new)
     except OSError as error:
-        kept = f" {backup} has what stands in it now." if backup and backup.exists() else ""
+        kept = f" {backup} has what it contains now." if backup and backup.exists() else ""
         step = f"Nothing was reset. Make it writable, then reset again.{kept}"
         raise FileProblem(f"{error.filename or path} cannot be written: {error.strerror}.", step) from error
     return backup

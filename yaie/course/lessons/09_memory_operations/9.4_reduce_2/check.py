@@ -31,7 +31,7 @@ def check() -> None:
             reads = sum(step.bytes_per_lane // 4 for step in loads)
             if reads > MOST_READS:
                 headline = "The result is right, but the threads do not share the additions."
-                got = f"{reads} floats read from shared memory, one after the other, in warp {warp}"
+                got = f"{reads} floats read from shared memory, one at a time, in warp {warp}"
                 raise Mismatch("reads", got, f"at most {MOST_READS}", "", "256 numbers become 1 in 8 rounds.", headline)
 
 

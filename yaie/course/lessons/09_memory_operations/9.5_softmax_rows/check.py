@@ -82,7 +82,7 @@ def _wrong_results(x: torch.Tensor, y: torch.Tensor) -> list[tuple[list, str]]:
         sums = f"{divisor.mean().item():.4g}, and the sum of the powers is {powers.sum().item():.4g}"
         wrong.append((y, f"The powers were divided by {sums}."))
     if not (x > -100).any() and not y.isfinite().any():
-        wrong.insert(0, (y, "All numbers of a row may lie far below 0: the maximum begins at -INFINITY, not at 0."))
+        wrong.insert(0, (y, "All numbers of a row may be far below 0: the maximum begins at -INFINITY, not at 0."))
     near = (torch.allclose(each.double(), y.double(), atol=1e-5, equal_nan=True) for each, _ in wrong)
     return [(each.tolist(), message) for (each, message), fits in zip(wrong, near, strict=True) if fits]
 
@@ -111,5 +111,5 @@ def _expect_shared_work(profile: Any) -> None:
     reads = [step for step in profile.trace if (step.space, step.operation) == ("shared", "load")]
     if len(reads) > MOST_READS:
         headline = "The result is right, but the threads do not share the work."
-        got = f"{len(reads)} reads of shared memory, one after the other, in a warp"
+        got = f"{len(reads)} reads of shared memory, one at a time, in a warp"
         raise Mismatch("reads", got, f"at most {MOST_READS}", "", "256 numbers become 1 in 8 rounds.", headline)

@@ -29,7 +29,7 @@ def check() -> None:
             expect(scores, wanted, "scores: row r of the tile and key k at [r][k]", note=note, axes="row key")
     with given(f"profile of score_keys, R = {r}, head_dim {head_dim}, stride {stride}"):
         _expect_few_reads(profile, r, head_dim)
-        expect_no_bank_conflicts(profile, note="Lanes side by side read keys side by side: tx, tx + 1, ...")
+        expect_no_bank_conflicts(profile, note="Neighbouring lanes read neighbouring keys: tx, tx + 1, ...")
 
 
 def _note(scores: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor, r: int) -> str:
@@ -41,7 +41,7 @@ def _note(scores: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor, r: in
     exchanged = queries.view(SIDE, r, -1)[:, :, None, None] * keys.view(r, SIDE, -1)[None, None]
     exchanged = exchanged.sum(-1).permute(3, 1, 2, 0).reshape(wanted.shape)
     if torch.equal(scores, exchanged):
-        return "tx and ty have changed places: tx = threadIdx.x % SIDE says which keys, ty which rows."
+        return "tx and ty are swapped: tx = threadIdx.x % SIDE says which keys, ty which rows."
     return part_of_product(scores, queries, keys)
 
 

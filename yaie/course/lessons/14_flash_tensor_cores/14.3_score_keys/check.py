@@ -68,6 +68,6 @@ def _check_calls(calls: int, needed: int) -> None:
     """A call multiplies 16 rows by 8 keys in 16 columns."""
     if calls != needed:
         headline = "The result is right, but tensor cores did not do the work."
-        headline = headline if calls < needed else "The result is right, but some products are computed in vain."
+        headline = headline if calls < needed else "The result is right, but some products are computed for nothing."
         note = "One mma for each 16 rows, 8 keys and 16 columns."
         raise Mismatch("mma", f"{calls} mma of a warp", f"{needed} mma", "", note, headline)

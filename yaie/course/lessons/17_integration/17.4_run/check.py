@@ -11,7 +11,7 @@ from yaie.kernels.kv_cache import KVCacheManager
 from yaie.models.batch import Batch
 from yaie.models.cuda_graph import DecodeGraphs
 
-NOBODYS = "A capture runs the step, and so stores the keys of whatever lies in the static batch."
+NOBODYS = "A capture runs the step, and so stores the keys of whatever is in the static batch."
 Row = tuple[int, int]  # token, slot
 
 

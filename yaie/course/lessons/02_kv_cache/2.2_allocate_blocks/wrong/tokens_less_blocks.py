@@ -1,4 +1,4 @@
-# expect: A number of blocks was taken off a number of tokens.
+# expect: A number of blocks was subtracted from a number of tokens.
 from yaie.kernels.kv_cache import _positive_int
 
 

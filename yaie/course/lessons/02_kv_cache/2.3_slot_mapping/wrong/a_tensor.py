@@ -1,4 +1,4 @@
-# expect: The result is no list.
+# expect: The result is not a list.
 import torch
 
 

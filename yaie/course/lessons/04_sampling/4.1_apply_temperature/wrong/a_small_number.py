@@ -1,3 +1,3 @@
-# expect: A temperature of 0 was made a small number.
+# expect: A temperature of 0 was turned into a small number.
 def apply_temperature(logits, temperature):
     return (logits - logits.amax(-1, keepdim=True)) / temperature[:, None].clamp(min=1e-5)

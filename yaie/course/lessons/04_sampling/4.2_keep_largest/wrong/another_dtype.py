@@ -1,4 +1,4 @@
-# expect: The result has another dtype
+# expect: The dtype of the result is not that of
 import math
 
 

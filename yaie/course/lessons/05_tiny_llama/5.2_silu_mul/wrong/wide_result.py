@@ -1,4 +1,4 @@
-# expect: The result has another dtype than `gate_up`.
+# expect: The dtype of the result is not that of `gate_up`.
 import torch
 
 

@@ -1,4 +1,4 @@
-# expect: One spare page was left for all.
+# expect: One spare page was left for all of them.
 def admit(self, budget):
     out = []
     for r in self.admission_order():
