@@ -11,6 +11,8 @@
 // - A thread block for each multiprocessor stays until all is done (persistent): its producer takes tile after tile of
 //   queries from a counter and copies the next while the consumers are still busy with the last. With a mask the
 //   longest tiles come first, of so many heads at a time as fit the L2 cache with their keys and values.
+// - From one tile of queries to the next there is no gap either: the last product of one and the first scores of the
+//   next are started together, and the result is written while the scores are computed.
 // - Over the pages of a cache, too: a page of 16 tokens or more is a box that TMA copies; smaller ones, and the end of
 //   a context, four warps copy by cp.async. The query heads that share keys lie in one tile of queries.
 //
@@ -39,9 +41,9 @@ template <int HEAD_DIM>
 constexpr int PRODUCER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 56 : 32;
 template <int HEAD_DIM>
 constexpr int CONSUMER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 224 : 160;
-constexpr int TURN_BARRIER = 2;        // named; this one and those behind it for each consumer
-constexpr int SMALLEST_BOX = 16;                       // keys of a page that TMA is to copy
-constexpr int64_t L2_BYTES = 32 << 20;                 // of the cache, that keys and values may fill
+constexpr int TURN_BARRIER = 2;         // named; this one and those behind it for each consumer
+constexpr int SMALLEST_BOX = 16;        // keys of a page that TMA is to copy
+constexpr int64_t L2_BYTES = 32 << 20;  // of the cache, that keys and values may fill
 
 template <int HEAD_DIM>
 struct Shared {
@@ -302,6 +304,7 @@ struct Consumer {
         release(n);
     }
 
+    // What start_next has left.
     __device__ void end_scores() {
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(scores);
