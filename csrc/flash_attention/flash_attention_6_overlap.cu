@@ -19,9 +19,9 @@
 // What it should gain: this is the plan of FlashAttention-3, which reached 654 TFLOP/s on an H100 (4 x 4096 tokens, 32
 // heads on 8 of 128, causal, bf16), where rung 4 reached 345. The aim is to be as fast.
 //
-// What it did gain (one H100 80GB, 2026-11-28): 591 to 630 TFLOP/s in that case, where FlashAttention-3 reached 597 to 633
-// and cuDNN 605 in the same run; 93 to 99% of the faster of the two in six cases (yaie/bench/results/LEDGER.md), and more
-// than FlashAttention-3 over pages of 16.
+// What it did gain (one H200, 2026-11-28): 680 TFLOP/s in that case, where FlashAttention-3 reached 652 and cuDNN 605 in
+// the same run; 98 to 111% of the faster of the two in six cases, 100 to 102% with head_dim 64
+// (yaie/bench/results/LEDGER.md).
 //
 // Arguments as problem.cuh says (flash_attention_6_paged: see there); head_dim 64 or 128, all pointers 16-byte aligned,
 // scale above 0. counter: one int, whatever it is. total_q, total_k: the rows of query and of key.
