@@ -9,6 +9,9 @@ namespace {
 
 bool has_passed(const Mbarrier& b, unsigned parity) { return (b.phase & 1) != parity; }
 
+// Of the arrivals that the barrier was made for. Copies that a phase waits for too are pending beside them.
+unsigned arrived(const Mbarrier& b) { return b.count + static_cast<unsigned>(b.deferred.size()) - b.pending; }
+
 void complete(Engine* e, Mbarrier& b) {
   ++b.phase;
   b.pending = b.count;
@@ -110,7 +113,7 @@ std::string where_hopper_waits(const Thread& t) {
   if (t.state == State::kAtMbarrier) {
     const Mbarrier& b = e->hopper->mbarriers.at(t.waited.barrier);
     return format("at the mbarrier_wait of line %d for %s, parity %u (in phase %u: %u of %u arrivals, %ld of %ld bytes), %s",
-                  t.site.line, name_of_place(e, b.address).c_str(), t.wanted, b.phase, b.count - b.pending, b.count,
+                  t.site.line, name_of_place(e, b.address).c_str(), t.wanted, b.phase, arrived(b), b.count,
                   b.announced - b.bytes, b.announced, role.c_str());
   }
   if (t.state == State::kAtNamedBarrier) {
@@ -170,7 +173,7 @@ Finding hopper_deadlock(Engine* e) {
     f.detail = t == bytes ? format("phase %u of %s waits for %ld bytes, and loads of %ld were started for it", b.phase,
                                    name.c_str(), b.bytes, started)
                           : format("phase %u of %s (parity %u) has %u of %u arrivals", b.phase, name.c_str(), b.phase & 1,
-                                   b.count - b.pending, b.count);
+                                   arrived(b), b.count);
   }
   return f;
 }
