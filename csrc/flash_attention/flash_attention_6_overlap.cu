@@ -11,15 +11,17 @@
 // - A thread block for each multiprocessor stays until all is done (persistent): its producer takes tile after tile of
 //   queries from a counter and copies the next while the consumers are still busy with the last. With a mask the
 //   longest tiles come first, of so many heads at a time as fit the L2 cache with their keys and values.
+// - From one tile of queries to the next there is no gap either: the last product of one and the first scores of the
+//   next are started together, and the result is written while the scores are computed.
 // - Over the pages of a cache, too: a page of 16 tokens or more is a box that TMA copies; smaller ones, and the end of
 //   a context, four warps copy by cp.async. The query heads that share keys lie in one tile of queries.
 //
 // What it should gain: this is the plan of FlashAttention-3, which reached 654 TFLOP/s on an H100 (4 x 4096 tokens, 32
 // heads on 8 of 128, causal, bf16), where rung 4 reached 345. The aim is to be as fast.
 //
-// What it did gain (one H100 80GB, 2026-11-28): 591 to 630 TFLOP/s in that case, where FlashAttention-3 reached 597 to 633
-// and cuDNN 605 in the same run; 93 to 99% of the faster of the two in six cases (yaie/bench/results/LEDGER.md), and more
-// than FlashAttention-3 over pages of 16.
+// What it did gain (one H200, 2026-11-28): 680 TFLOP/s in that case, where FlashAttention-3 reached 652 and cuDNN 605 in
+// the same run; 98 to 111% of the faster of the two in six cases, 100 to 102% with head_dim 64
+// (yaie/bench/results/LEDGER.md).
 //
 // Arguments as problem.cuh says (flash_attention_6_paged: see there); head_dim 64 or 128, all pointers 16-byte aligned,
 // scale above 0. counter: one int, whatever it is. total_q, total_k: the rows of query and of key.
@@ -39,9 +41,9 @@ template <int HEAD_DIM>
 constexpr int PRODUCER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 56 : 32;
 template <int HEAD_DIM>
 constexpr int CONSUMER_REGISTERS = CONSUMERS<HEAD_DIM> == 2 ? 224 : 160;
-constexpr int TURN_BARRIER = 2;        // named; this one and those behind it for each consumer
-constexpr int SMALLEST_BOX = 16;                       // keys of a page that TMA is to copy
-constexpr int64_t L2_BYTES = 32 << 20;                 // of the cache, that keys and values may fill
+constexpr int TURN_BARRIER = 2;         // named; this one and those behind it for each consumer
+constexpr int SMALLEST_BOX = 16;        // keys of a page that TMA is to copy
+constexpr int64_t L2_BYTES = 32 << 20;  // of the cache, that keys and values may fill
 
 template <int HEAD_DIM>
 struct Shared {
@@ -302,6 +304,7 @@ struct Consumer {
         release(n);
     }
 
+    // What start_next has left.
     __device__ void end_scores() {
         yaie::wgmma_wait<0>();
         yaie::wgmma_keep(scores);

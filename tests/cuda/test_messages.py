@@ -177,3 +177,32 @@ def test_a_finding_says_what_kind_of_array_it_was():
         with pytest.raises(yaie.cuda.KernelError) as caught:
             module.run(torch.zeros(3), torch.zeros(2), which)
         assert any(line.strip().startswith(words) for line in str(caught.value).splitlines()), caught.value
+
+
+COPIES = """
+#include <yaie_hopper.cuh>
+__global__ void wait_for_copies(const float* x) {
+  __shared__ __align__(16) float tile[128];
+  __shared__ uint64_t full;
+  if (threadIdx.x == 0) {
+    yaie::mbarrier_init(&full, 2);
+    yaie::fence_mbarrier_init();
+  }
+  __syncthreads();
+  yaie::cp_async_16(tile + 4 * threadIdx.x, x + 4 * threadIdx.x);
+  yaie::mbarrier_expect_cp_async(&full);
+  if (threadIdx.x == 0) yaie::mbarrier_arrive(&full);
+  yaie::mbarrier_wait(&full, 0);
+}
+extern "C" int run(const float* x) {
+  wait_for_copies<<<1, 32>>>(x);
+  return 0;
+}
+"""
+
+
+def test_copies_that_a_phase_waits_for_are_no_arrivals():
+    """Would catch "4294967265 of 2 arrivals": the copies of 32 threads were taken off."""
+    with pytest.raises(yaie.cuda.KernelError) as caught:
+        yaie.cuda.load(COPIES, backend="emulator").run(torch.zeros(128))
+    assert "has 1 of 2 arrivals" in str(caught.value)

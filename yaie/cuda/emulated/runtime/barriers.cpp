@@ -9,6 +9,9 @@ namespace {
 
 bool has_passed(const Mbarrier& b, unsigned parity) { return (b.phase & 1) != parity; }
 
+// Of the arrivals that the barrier was made for. Copies that a phase waits for too are pending beside them.
+unsigned arrived(const Mbarrier& b) { return b.count + static_cast<unsigned>(b.deferred.size()) - b.pending; }
+
 void complete(Engine* e, Mbarrier& b) {
   b.past[b.phase % 4].swap(b.arrivals);
   b.arrivals.clear();
@@ -126,7 +129,7 @@ std::string where_hopper_waits(const Thread& t) {
     const Mbarrier& b = e->hopper->mbarriers.at(t.waited.barrier);
     std::string bytes = b.announced ? format(", %ld of %ld bytes", b.announced - b.bytes, b.announced) : "";
     return format("at the mbarrier_wait of line %d for %s, parity %u (in phase %u: %u of %u arrivals%s)", t.site.line,
-                  name_of_place(e, b.address).c_str(), t.wanted, b.phase, b.count - b.pending, b.count, bytes.c_str());
+                  name_of_place(e, b.address).c_str(), t.wanted, b.phase, arrived(b), b.count, bytes.c_str());
   }
   if (t.state == State::kAtNamedBarrier) {
     const NamedBarrier& b = named_barrier_of(e, t);
@@ -242,7 +245,7 @@ Finding hopper_deadlock(Engine* e) {
     f.detail = t == bytes ? format("phase %u of %s waits for %ld bytes, and loads of %ld were started for it", b.phase,
                                    name.c_str(), b.bytes, started)
                           : format("phase %u of %s (parity %u) has %u of %u arrivals", b.phase, name.c_str(), b.phase & 1,
-                                   b.count - b.pending, b.count);
+                                   arrived(b), b.count);
     f.because = t == bytes ? format("%ld bytes were announced for phase %u of %s (%s), and the loads that were started have %ld. "
                                     "A box counts whole, also where it reaches past the end of the tensor.", b.announced,
                                     b.phase, name.c_str(), told(b.arrivals, e).c_str(), b.announced - b.bytes + started)
