@@ -21,14 +21,14 @@ def counted():
 
 def test_fitted_and_tested_are_told_apart_by_name(counted, record):
     """Would catch a kernel that changes sides because it is estimated badly."""
-    ours = {row["name"] for family in record["results"].values() for case in family["cases"] for row in case["calls"]}
+    ours = {row["name"] for family in record["results"].values() for case in family["kernels"] for row in case["calls"]}
     names = sorted(name for name in ours if name.isidentifier() and name in launchers(record))
     assert names[::2] == list(benchmark.FITTED)
     assert {one.call for one in counted} <= set(names)
 
 
 def launchers(record):
-    cases = [case for family in record["results"].values() for case in family["cases"]]
+    cases = [case for family in record["results"].values() for case in family["kernels"]]
     return {row["name"] for case in cases for row in case["calls"] if row["ours"]}
 
 
@@ -39,7 +39,7 @@ def test_the_card_file_follows_from_counts_and_record(counted, record, monkeypat
     constants = estimate.constants(kept)
     found = benchmark.facts_of_card(counted, record)
     for name, each in kept["errors"].items():
-        assert found["errors"][name]["cases"] == each["cases"]
+        assert found["errors"][name]["kernels"] == each["kernels"]
         assert found["errors"][name]["mean"] == pytest.approx(each["mean"], abs=2e-3)  # constants are kept rounded
     assert {name: found[name] for name in ("card", "recorded", "fitted_to", "tried")} == {
         name: kept[name] for name in ("card", "recorded", "fitted_to", "tried")
