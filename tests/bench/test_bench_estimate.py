@@ -21,14 +21,14 @@ def counted():
 
 def test_fitted_and_tested_are_told_apart_by_name(counted, record):
     """Would catch a kernel that changes sides because it is estimated badly."""
-    ours = {row["name"] for family in record["results"].values() for case in family["kernels"] for row in case["calls"]}
+    ours = {row["name"] for family in record["results"].values() for case in family["cases"] for row in case["calls"]}
     names = sorted(name for name in ours if name.isidentifier() and name in launchers(record))
     assert names[::2] == list(benchmark.FITTED)
     assert {one.call for one in counted} <= set(names)
 
 
 def launchers(record):
-    cases = [case for family in record["results"].values() for case in family["kernels"]]
+    cases = [case for family in record["results"].values() for case in family["cases"]]
     return {row["name"] for case in cases for row in case["calls"] if row["ours"]}
 
 
