@@ -39,7 +39,7 @@ def test_the_card_file_follows_from_counts_and_record(counted, record, monkeypat
     constants = estimate.constants(kept)
     found = benchmark.facts_of_card(counted, record)
     for name, each in kept["errors"].items():
-        assert found["errors"][name]["cases"] == each["cases"]
+        assert found["errors"][name]["kernels"] == each["kernels"]
         assert found["errors"][name]["mean"] == pytest.approx(each["mean"], abs=2e-3)  # constants are kept rounded
     assert {name: found[name] for name in ("card", "recorded", "fitted_to", "tried")} == {
         name: kept[name] for name in ("card", "recorded", "fitted_to", "tried")

@@ -179,7 +179,7 @@ def test_an_estimate_names_the_limit_and_its_error_and_what_is_beyond(module, mo
     assert large.bound_by == "reading memory"
     assert large.outside == ()
     assert large.seconds == pytest.approx(2 * x.nbytes / 2.8e12, rel=0.3)
-    assert f"mean error of {large.tested} tested cases: {large.error:.0%}), bound by reading memory" in str(large)
+    assert f"mean error of {large.tested} tested kernels: {large.error:.0%}), bound by reading memory" in str(large)
     module.doubled(x, y, 1, 1, 1)
     small = module.estimate()  # of the call before
     assert small.seconds < large.seconds

@@ -201,10 +201,11 @@ def facts_of_card(counted: Sequence[Counted], record: Mapping[str, Any]) -> dict
     known = {name: value for name, (value, _) in sourced.items()}
     fitted = fit([one for one in usable if one.is_fitted], known, BEGIN)
     card, tested = known | fitted, [one for one in usable if not one.is_fitted]
-    errors: dict[str, list[float]] = {}
+    errors: dict[str, dict[str, list[float]]] = {}  # by kind and kernel: one kernel may be recorded at many sizes
     for one in tested:
         bound_by = next(iter(estimate.longest_first(one.works, card)))
-        errors.setdefault(estimate.kind_of(one.works, bound_by), []).append(abs(error_of(one, card)))
+        kernels = errors.setdefault(estimate.kind_of(one.works, bound_by), {})
+        kernels.setdefault(one.call, []).append(abs(error_of(one, card)))
     return {
         "card": record["device"],
         "recorded": record["date"],
@@ -214,7 +215,10 @@ def facts_of_card(counted: Sequence[Counted], record: Mapping[str, Any]) -> dict
             **{name: {"value": float(f"{value:.4g}"), "source": "fitted"} for name, value in fitted.items()},
         },
         "fitted_to": sorted({one.call for one in usable if one.is_fitted}),
-        "errors": {name: {"mean": round(mean(each), 4), "cases": len(each)} for name, each in errors.items()},
+        "errors": {
+            name: {"mean": round(mean(map(mean, each.values())), 4), "kernels": len(each)}
+            for name, each in errors.items()
+        },
         "tried": {"seconds": [min(one.seconds for one in usable), max(one.seconds for one in usable)]},
     }
 
@@ -234,7 +238,7 @@ def print_all(counted: Sequence[Counted], facts: Mapping[str, Any]) -> None:
     harness.print_table(f"{facts['card']}, times recorded on {facts['recorded']}", columns, rows)
     print("Mean errors of what was tested:")
     for name, each in facts["errors"].items():
-        print(f"  {name:<28} {each['mean']:>4.0%}  {each['cases']} cases")
+        print(f"  {name:<28} {each['mean']:>4.0%}  {each['kernels']} kernel{'s' * (each['kernels'] > 1)}")
 
 
 def main(arguments: list[str]) -> None:

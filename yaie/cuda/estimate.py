@@ -189,7 +189,8 @@ class Estimate:
     """Seconds that a call would take on a card.
 
     limits: the seconds that each limit alone would take, the longest first. error: the mean error of the recorded
-    kernels of its kind (`kind_of`) that the constants were not fitted to; tested: how many (kernel and size).
+    kernels of its kind (`kind_of`) that the constants were not fitted to, each at all its sizes counted once; tested:
+    how many.
     outside: in what it goes beyond what was tried, if it does: then the error is not known.
     """
 
@@ -210,8 +211,8 @@ class Estimate:
         return self.limits[self.bound_by] / self.seconds
 
     def __str__(self) -> str:
-        cases = f"{self.tested} tested {'case' if self.tested == 1 else 'cases'}"
-        error = f"mean error of {cases}: {self.error:.0%}" if self.tested and not self.outside else "error unknown"
+        kernels = f"{self.tested} tested {'kernel' if self.tested == 1 else 'kernels'}"
+        error = f"mean error of {kernels}: {self.error:.0%}" if self.tested and not self.outside else "error unknown"
         lines = [
             f"estimated for an {self.card}: {in_words(self.seconds)} ({error}), "
             f"bound by {self.bound_by}: {self.share:.0%} of it"
@@ -262,11 +263,11 @@ def estimate(works: Sequence[Work], card: str = "h100") -> Estimate:
     alone = longest_first(works, known)
     seconds, bound_by = seconds_of(works, known), next(iter(alone))
     kind = kind_of(works, bound_by)
-    error = facts["errors"].get(kind, {"mean": math.nan, "cases": 0})
+    error = facts["errors"].get(kind, {"mean": math.nan, "kernels": 0})
     outside = []
-    if not error["cases"]:
+    if not error["kernels"]:
         outside.append(f"no kernel bound by {kind} was tested")
     shortest, longest = tried["seconds"]
     if not shortest <= seconds <= longest:
         outside.append(f"the recorded kernels took {in_words(shortest)} to {in_words(longest)}")
-    return Estimate(CARDS[card], seconds, alone, error["mean"], error["cases"], tuple(outside))
+    return Estimate(CARDS[card], seconds, alone, error["mean"], error["kernels"], tuple(outside))

@@ -178,7 +178,7 @@ std::string why_nobody_comes(Engine* e, const Mbarrier& b, const Thread& t) {
                     name.c_str(), b.phase, role_of(e, t).c_str(), t.waited.known, b.count, b.count > 1 ? "s" : "", last.c_str(),
                     allowed_by(e, b).c_str());
     case 2:
-      return format("%u of the %u arrivals of phase %u of %s have come: %s. The others do not.", b.count - b.pending, b.count,
+      return format("%u of the %u arrivals of phase %u of %s have come: %s. The others do not.", arrived(b), b.count,
                     b.phase, name.c_str(), told(b.arrivals, e).c_str());
     case 1:
       return format("nobody has ever arrived at %s, and %s waits for phase 0 of it%s.", name.c_str(), role_of(e, t).c_str(),
