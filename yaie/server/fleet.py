@@ -246,9 +246,11 @@ class Fleet:
 def start(plan: Plan) -> Fleet:
     """A fleet whose front is this process. Its replicas run here, or on the cluster at RAY_ADDRESS, and end with it.
 
-    ValueError: this machine has too few GPUs. ConnectionError: there is no such cluster, or it lets nobody in without
-    its token. ChildProcessError: a replica could not start, or Ray itself; it names the reason.
+    OSError: there is no such model. ValueError: this machine has too few GPUs. ConnectionError: there is no such
+    cluster, or it lets nobody in without its token. ChildProcessError: a replica could not start, or Ray itself; it
+    names the reason.
     """
+    find_folder(plan.model)  # if there is none, Ray need not be started
     address = os.environ.get("RAY_ADDRESS")
     try:
         ray.init(
