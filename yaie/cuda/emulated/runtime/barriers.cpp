@@ -56,8 +56,9 @@ void arrive(Engine* e, Mbarrier& b, Site site) {
   Calls calls = calls_here();
   auto here = [&](const Arrivals& each) { return same_place(each.site, site) && each.calls == calls; };
   auto found = std::find_if(b.arrivals.begin(), b.arrivals.end(), here);
-  if (found == b.arrivals.end()) found = b.arrivals.insert(found, {site, std::move(calls), {}});
+  if (found == b.arrivals.end()) found = b.arrivals.insert(found, {site, std::move(calls), {}, {}});
   found->threads.push_back(e->thread->index);
+  found->before = e->thread->waited;
 }
 
 void wait_here(Engine* e, State state, Site site) {
@@ -161,9 +162,9 @@ std::string beside(Engine* e, const Mbarrier& b) {
 std::string allowed_by(Engine* e, const Mbarrier& b) {
   auto& last = b.of(b.phase - 1);
   if (last.empty()) return "";
-  const Thread& t = e->threads[last.back().threads.back()];
-  bool of_another = t.waited.barrier && t.waited.barrier != b.address && t.waited.phase + !t.waited.at_once;
-  return of_another ? format(" (%s)", last_wait(e, t).c_str()) : "";
+  const LastWait& w = last.back().before;
+  bool of_another = w.barrier && w.barrier != b.address && w.phase + !w.at_once;
+  return of_another ? format(", which came when %s", told(w, e).c_str()) : "";
 }
 
 std::string why_nobody_comes(Engine* e, const Mbarrier& b, const Thread& t) {
@@ -178,8 +179,8 @@ std::string why_nobody_comes(Engine* e, const Mbarrier& b, const Thread& t) {
       return format("%u of the %u arrivals of phase %u of %s have come: %s. The others do not.", b.count - b.pending, b.count,
                     b.phase, name.c_str(), told(b.arrivals, e).c_str());
     case 1:
-      return format("nobody has ever arrived at %s, and %s waits for phase 0 of it%s.", name.c_str(), role_of(e, t).c_str(),
-                    beside(e, b).c_str());
+      return format("nobody has ever arrived at %s, and %s waits for phase 0 of it%s. (Who fills a buffer begins with a wait for "
+                    "parity 1, which passes.)", name.c_str(), role_of(e, t).c_str(), beside(e, b).c_str());
     default:
       return format("nobody arrives at %s in phase %u any more; phase %u had %s.", name.c_str(), b.phase, b.phase - 1, last.c_str());
   }
@@ -232,7 +233,7 @@ Finding hopper_deadlock(Engine* e) {
     f.kind = "named_barrier";
     f.detail = format("named barrier %u waits for %d threads, and %d have come", t->wanted, b.wanted, b.come);
     f.because = format("barrier %u is called for %d threads, and %d of them come to it: the others wait elsewhere, or have "
-                       "returned. Count only those that call it.", t->wanted, b.wanted, b.come);
+                       "returned. Either fewer are to come, or somebody does not who should.", t->wanted, b.wanted, b.come);
   } else {
     const Mbarrier& b = e->hopper->mbarriers.at(t->waited.barrier);
     std::string name = name_of_place(e, b.address);
