@@ -124,7 +124,7 @@ KERNEL(overwrites) {
 LAUNCH(overwrites, 128)
 
 // expect: tma_not_waited b
-// because: announce its bytes as well
+// because: and this load is not among them
 // call: bytes_of_one(randn_h(64, 128), zeros(128))
 KERNEL(bytes_of_one) {
   TILES INIT(1, 1)

@@ -234,7 +234,7 @@ static std::string why_not_landed(Engine* e, const Thread& reader, const Stamp& 
     const LastWait& w = reader.waited;
     if (phase && phase == b.phase && !b.announced) {
       return format("phase %u of %s was over with %ld bytes, as many as mbarrier_arrive_expect_tx had announced, and this load is "
-                    "not among them: announce its bytes as well, unless it is one too many.", phase - 1, name.c_str(), b.last_announced);
+                    "not among them.", phase - 1, name.c_str(), b.last_announced);
     }
     if (w.barrier == b.address && w.at_once && w.phase <= phase) {
       return format("the load completes phase %u of %s, whose parity is %u. The wait for parity %u passed at once: phase %u was "
