@@ -1,8 +1,9 @@
 """Every wrong kernel of tests/cuda/wrong gives the finding that its comment promises, with either compiler.
 
 A case in those files is `// expect: KIND [ARRAY]`, `// call: launcher(arguments)` and the code; the lines that the
-finding must name carry `// HERE` and `// OTHER` (`// AND` may be named too, by a second finding). `// g++ only:` what
-clang++ before version 20 does not report: accesses of a thread to an array of its own, by an index.
+finding must name carry `// HERE` and `// OTHER` (`// AND` may be named too, by a second finding). `// because:` a part
+of the cause, where that is computed. `// g++ only:` what clang++ before version 20 does not report: accesses of a
+thread to an array of its own, by an index.
 """
 
 import re
@@ -29,6 +30,7 @@ class Case:
     other: frozenset[int]
     allowed: frozenset[int]
     gcc_only: bool
+    because: str
 
 
 def read_cases(file: Path) -> list[Case]:
@@ -43,7 +45,9 @@ def read_cases(file: Path) -> list[Case]:
         kind, _, array = lines[start].removeprefix("// expect:").strip().partition(" ")
         gcc_only = any(line.startswith("// g++ only") for line in lines[start:end])
         call = next(line for line in lines[start:end] if line.startswith("// call:")).removeprefix("// call:").strip()
-        cases.append(Case(file, kind, array or None, call, marks["HERE"], marks["OTHER"], marks["AND"], gcc_only))
+        because = next((line[12:].strip() for line in lines[start:end] if line.startswith("// because:")), "")
+        lines_of = marks["HERE"], marks["OTHER"], marks["AND"]
+        cases.append(Case(file, kind, array or None, call, *lines_of, gcc_only, because))
     return cases
 
 
@@ -91,6 +95,7 @@ def test_finding(case, compiler):
     if case.kind in ("tma_not_waited", "refilled"):  # who should have waited comes first
         assert {f.line for f in findings if f.other_line} <= case.here, [f.text for f in findings]
     assert all(f.cause and Path(f.file).name in f.text for f in findings)
+    assert case.because in findings[0].cause
 
 
 def test_reports_are_the_same_on_every_run():

@@ -49,6 +49,7 @@ KERNEL(no_wait) {
 LAUNCH(no_wait, 128)
 
 // expect: tma_not_waited a
+// because: The wait for parity 1 passed at once
 // call: wrong_parity(randn_h(64, 128), zeros(128))
 KERNEL(wrong_parity) {
   TILES INIT(1, 1)
@@ -97,6 +98,7 @@ KERNEL(product_too_early) {
 LAUNCH(product_too_early, 128)
 
 // expect: tma_not_waited b
+// because: its last wait was for `full`
 // call: other_barrier(randn_h(64, 128), zeros(128))
 KERNEL(other_barrier) {
   TILES INIT(1, 1)
@@ -122,6 +124,7 @@ KERNEL(overwrites) {
 LAUNCH(overwrites, 128)
 
 // expect: tma_not_waited b
+// because: and this load is not among them
 // call: bytes_of_one(randn_h(64, 128), zeros(128))
 KERNEL(bytes_of_one) {
   TILES INIT(1, 1)
@@ -241,6 +244,7 @@ KERNEL(empty_parity) {
 LAUNCH(empty_parity, 160)
 
 // expect: refilled a
+// because: over with 32 arrivals of warp 1
 // call: one_of_two(randn_h(64, 128), zeros(160))
 KERNEL(one_of_two) {
   TILES INIT(1, 32)
@@ -322,6 +326,7 @@ KERNEL(producer_begins_at_0) {
 LAUNCH(producer_begins_at_0, 160)
 
 // expect: mbarrier_deadlock
+// because: 1 of the 2 arrivals of phase 0 of `full` have come
 // call: count_too_large(randn_h(64, 128), zeros(128))
 KERNEL(count_too_large) {
   TILES INIT(2, 1)
@@ -361,6 +366,7 @@ KERNEL(a_lap_too_many) {
 LAUNCH(a_lap_too_many, 160)
 
 // expect: mbarrier_deadlock
+// because: nobody has ever arrived at `empty`
 // call: never_released_in_turns(randn_h(64, 128), zeros(160))
 KERNEL(never_released_in_turns) {
   TILES INIT(1, 2)
@@ -400,6 +406,7 @@ KERNEL(too_many_bytes) {
 LAUNCH(too_many_bytes, 128)
 
 // expect: mbarrier_bytes
+// because: 4096 bytes were announced for phase 0 of `full` (1 arrival of warp 0
 // call: elements_for_bytes(randn_h(64, 128), zeros(128))
 KERNEL(elements_for_bytes) {
   TILES INIT(1, 1)
@@ -684,6 +691,7 @@ KERNEL(read_in_flight) {
 LAUNCH(read_in_flight, 128)
 
 // expect: wgmma_not_waited
+// because: no wgmma_commit() has closed the group
 // call: no_commit(randn_h(64, 128), zeros(128))
 KERNEL(no_commit) {
   LOADED
@@ -696,6 +704,7 @@ KERNEL(no_commit) {
 LAUNCH(no_commit, 128)
 
 // expect: wgmma_not_waited
+// because: lets 1 group be in flight
 // call: leaves_one(randn_h(64, 128), zeros(128))
 KERNEL(leaves_one) {
   LOADED

@@ -59,8 +59,9 @@ void arrive(Engine* e, Mbarrier& b, Site site) {
   Calls calls = calls_here();
   auto here = [&](const Arrivals& each) { return same_place(each.site, site) && each.calls == calls; };
   auto found = std::find_if(b.arrivals.begin(), b.arrivals.end(), here);
-  if (found == b.arrivals.end()) found = b.arrivals.insert(found, {site, std::move(calls), {}});
+  if (found == b.arrivals.end()) found = b.arrivals.insert(found, {site, std::move(calls), {}, {}});
   found->threads.push_back(e->thread->index);
+  found->before = e->thread->waited;
 }
 
 void wait_here(Engine* e, State state, Site site) {
@@ -141,12 +142,17 @@ std::string where_hopper_waits(const Thread& t) {
   return format("at the wgmma_wait of line %d for the rest of its warpgroup, %s", t.site.line, role.c_str());
 }
 
-// Of those that wait for arrivals, whose barrier says most about why none come: one that has run ahead, one that lacks
-// some, one to which nobody has ever come. Where there are arrivals in each phase, it is others who are kept from coming.
-int what_it_says(const Mbarrier& b, const Thread& t) {
-  if (b.phase >= t.waited.known + 2) return 3;
-  if (b.pending && b.pending < b.count) return 2;
-  return b.phase == 0;
+// Of those that wait for arrivals, whose barrier says most about why none come: one that has run ahead, one to which some
+// have come and not the waiting thread alone, one to which nobody ever has. Else it is others who are kept from coming.
+enum Says { kOthersAreKept, kNobodyCame, kSomeCame, kTooMany };
+
+Says what_it_says(const Mbarrier& b, const Thread& t) {
+  auto by_another = [&](const Arrivals& each) {
+    return std::any_of(each.threads.begin(), each.threads.end(), [&](unsigned i) { return i != t.index; });
+  };
+  if (b.phase >= t.waited.known + 2) return kTooMany;
+  if (std::any_of(b.arrivals.begin(), b.arrivals.end(), by_another)) return kSomeCame;
+  return b.phase || !b.arrivals.empty() ? kOthersAreKept : kNobodyCame;
 }
 
 // How far the others of its array are.
@@ -164,28 +170,32 @@ std::string beside(Engine* e, const Mbarrier& b) {
 std::string allowed_by(Engine* e, const Mbarrier& b) {
   auto& last = b.of(b.phase - 1);
   if (last.empty()) return "";
-  const Thread& t = e->threads[last.back().threads.back()];
-  bool of_another = t.waited.barrier && t.waited.barrier != b.address && t.waited.phase + !t.waited.at_once;
-  return of_another ? format(" (%s)", last_wait(e, t).c_str()) : "";
+  const LastWait& w = last.back().before;
+  bool of_another = w.barrier && w.barrier != b.address && w.phase + !w.at_once;
+  return of_another ? format(", which came when %s", told(w, e).c_str()) : "";
 }
 
 std::string why_nobody_comes(Engine* e, const Mbarrier& b, const Thread& t) {
   std::string name = name_of_place(e, b.address), last = told(b.of(b.phase - 1), e);
   switch (what_it_says(b, t)) {
-    case 3:
+    case kTooMany:
       return format("arrivals at %s come too early or too often: %u phases of it are over, and %s had waited for %u. After two "
                     "more the parity is the old one, so it waits again. A phase takes %u arrival%s; the last one had %s%s.",
                     name.c_str(), b.phase, role_of(e, t).c_str(), t.waited.known, b.count, b.count > 1 ? "s" : "", last.c_str(),
                     allowed_by(e, b).c_str());
-    case 2:
+    case kOthersAreKept:
+      if (b.arrivals.empty()) {
+        return format("nobody arrives at %s in phase %u any more; phase %u had %s.", name.c_str(), b.phase, b.phase - 1, last.c_str());
+      }
+      [[fallthrough]];
+    case kSomeCame:
       return format("%u of the %u arrivals of phase %u of %s have come: %s. The others do not.", arrived(b), b.count,
                     b.phase, name.c_str(), told(b.arrivals, e).c_str());
-    case 1:
-      return format("nobody has ever arrived at %s, and %s waits for phase 0 of it%s.", name.c_str(), role_of(e, t).c_str(),
-                    beside(e, b).c_str());
-    default:
-      return format("nobody arrives at %s in phase %u any more; phase %u had %s.", name.c_str(), b.phase, b.phase - 1, last.c_str());
+    case kNobodyCame:
+      return format("nobody has ever arrived at %s, and %s waits for phase 0 of it%s. (Who fills a buffer begins with a wait for "
+                    "parity 1, which passes.)", name.c_str(), role_of(e, t).c_str(), beside(e, b).c_str());
   }
+  return "";
 }
 
 // Whom nobody can help, and why: bytes that never come explain all else; whoever came to a named barrier before and now
@@ -235,7 +245,7 @@ Finding hopper_deadlock(Engine* e) {
     f.kind = "named_barrier";
     f.detail = format("named barrier %u waits for %d threads, and %d have come", t->wanted, b.wanted, b.come);
     f.because = format("barrier %u is called for %d threads, and %d of them come to it: the others wait elsewhere, or have "
-                       "returned. Count only those that call it.", t->wanted, b.wanted, b.come);
+                       "returned. Either fewer are to come, or somebody does not who should.", t->wanted, b.wanted, b.come);
   } else {
     const Mbarrier& b = e->hopper->mbarriers.at(t->waited.barrier);
     std::string name = name_of_place(e, b.address);

@@ -234,11 +234,14 @@ static std::string why_not_landed(Engine* e, const Thread& reader, const Stamp& 
     const LastWait& w = reader.waited;
     if (phase && phase == b.phase && !b.announced) {
       return format("phase %u of %s was over with %ld bytes, as many as mbarrier_arrive_expect_tx had announced, and this load is "
-                    "not among them: announce the bytes of all loads.", phase - 1, name.c_str(), b.last_announced);
+                    "not among them.", phase - 1, name.c_str(), b.last_announced);
     }
     if (w.barrier == b.address && w.at_once && w.phase <= phase) {
       return format("the load completes phase %u of %s, whose parity is %u. The wait for parity %u passed at once: phase %u was "
                     "in progress, so the last one with parity %u was over.", phase, name.c_str(), phase & 1, w.parity, w.phase, w.parity);
+    }
+    if (w.barrier == b.address && !w.at_once && !known) {  // it is waiting now
+      return format("%s used these bytes before it waits for the load that completes phase %u of %s.", who.c_str(), phase, name.c_str());
     }
     if (known) {
       return format("the load completes phase %u of %s, and %s has waited for phase %u of it and none after that.", phase,
@@ -251,8 +254,7 @@ static std::string why_not_landed(Engine* e, const Thread& reader, const Stamp& 
   return "";
 }
 
-std::string last_wait(Engine* e, const Thread& t) {
-  const LastWait& w = t.waited;
+std::string told(const LastWait& w, Engine* e) {
   if (!w.barrier) return "it has waited for no mbarrier";
   auto found = e->hopper->mbarriers.find(w.barrier);
   uint32_t over = w.phase + !w.at_once;  // phases of it that were over after the wait
@@ -267,7 +269,7 @@ std::string last_wait(Engine* e, const Thread& t) {
 std::string why_unordered(Engine* e, const Thread& later, const Thread& earlier, bool load) {
   std::string other = load ? "its last load into the same bytes has been used" : format("thread %s is done", show(earlier.index3).c_str());
   return format("nothing makes thread %s wait until %s: %s. Whoever arrives must do so after all that they speak for are done, "
-                "and whoever comes next must wait for that.", show(later.index3).c_str(), other.c_str(), last_wait(e, later).c_str());
+                "and whoever comes next must wait for that.", show(later.index3).c_str(), other.c_str(), told(later.waited, e).c_str());
 }
 
 static bool was_overtaken(Engine* e, const Thread& reader, unsigned agent) {
@@ -288,7 +290,9 @@ const char* name_async(Engine* e, Finding* f, const Stamp& earlier, int earlier_
     return "refilled";
   }
   if (by_load) {
-    f->because = why_not_landed(e, *e->thread, earlier);
+    bool writes = f->place.access == kWrite;
+    f->because = writes ? "the bytes are those of a load that has not landed: either two tiles overlap, or the load is to be waited for."
+                        : why_not_landed(e, *e->thread, earlier);
     return "tma_not_waited";
   }
   return by_store ? "tma_store_not_waited" : "refilled";
@@ -307,7 +311,8 @@ const char* kind_of(Engine* e, const AsyncAccess& access, const Stamp& earlier, 
     return "tma_store_not_waited";
   }
   if (access.kind == kRead) return async ? "tma_not_waited" : "race";
-  if (async && earlier_kind == kWrite && earlier.thread == access.stamp.thread && earlier.tick == access.stamp.tick) return "tma_overlap";
+  bool same_barrier = async && earlier_kind == kWrite && earlier.thread == access.stamp.thread;
+  if (same_barrier && (earlier.tick == access.stamp.tick || thread_of_agent(e, earlier.thread) != e->thread->index)) return "tma_overlap";
   if (async) return "refilled";
   bool overtaken = earlier_kind == kRead && !first_fill && was_overtaken(e, e->threads[earlier.thread], access.stamp.thread);
   return overtaken ? "refilled" : "tma_not_waited";
@@ -328,8 +333,9 @@ void report_async(Engine* e, SharedArray& s, size_t cell, const AsyncAccess& acc
   }
   f.detail = format("a %s; %s; the other is %s", access.what, waited_for(e, *waiter).c_str(), role_of(e, *starter).c_str());
   if (!strcmp(kind, "refilled")) f.because = why_unordered(e, *e->thread, other, earlier_kind == kWrite);
+  if (!strcmp(kind, "tma_overlap") && &other != e->thread) f.because = "several threads start a load of the same tile: it is for one.";
   if (!strcmp(kind, "tma_not_waited")) {
-    f.because = access.kind == kRead ? why_not_landed(e, *waiter, earlier) : why_not_landed(e, other, access.stamp);
+    f.because = why_not_landed(e, access.kind == kRead ? *waiter : other, access.kind == kRead ? earlier : access.stamp);
   }
   add_finding(std::move(f));
 }

@@ -35,6 +35,7 @@ struct Arrivals {  // at one place of the code, in one phase
   Site site;
   Calls calls;
   std::vector<unsigned> threads;
+  LastWait before;  // of the last thread
 };
 
 struct Mbarrier {
@@ -125,7 +126,7 @@ void learn_agent(Engine* e, Thread* t, unsigned agent, uint32_t tick);
 void begin_operation(Engine* e, Site site);  // what every one begins with
 std::string role_of(Engine* e, const Thread& t);
 std::string waited_for(Engine* e, const Thread& t);
-std::string last_wait(Engine* e, const Thread& t);
+std::string told(const LastWait& w, Engine* e);
 std::string told(const std::vector<Arrivals>& arrivals, Engine* e);
 std::string told(const Site& site, const Calls& calls);  // for Python, which knows the lines
 Address array_of(Engine* e, const Mbarrier& b);

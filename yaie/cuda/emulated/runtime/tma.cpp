@@ -203,7 +203,6 @@ EXPORT void emu_tma_load(void* shared, const TensorMap* map, uint64_t* barrier, 
   Stamp stamp = stamp_of(e, pc, kPlain);
   stamp.thread = static_cast<uint16_t>(b.agent);
   stamp.tick = b.phase + 1;
-  e->hopper->agents[(b.agent - kFirstAgent) / kLanes].thread = e->thread;
   if (e->hopper->follows_order) {
     if (!b.fenced) {
       b.fenced = true;
@@ -219,6 +218,7 @@ EXPORT void emu_tma_load(void* shared, const TensorMap* map, uint64_t* barrier, 
     }
     check_async(e, *array_around(e, tile, bytes), tile, bytes, {"TMA load", kWrite, stamp, pc, site});
   }
+  e->hopper->agents[(b.agent - kFirstAgent) / kLanes].thread = e->thread;
   Load load{static_cast<char*>(shared), *map, {}, bytes, stamp, site};
   std::copy(at, at + rank, load.at);
   b.loads.push_back(load);

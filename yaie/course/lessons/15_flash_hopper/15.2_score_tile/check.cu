@@ -1,14 +1,15 @@
 // The check calls flash_attention_5_wgmma, too, and no other launcher of the engine.
 // score_tile by itself: scores [uses][64][KEYS] of 64 queries and `uses` tiles of keys, head_dim 64. The uses are
 // number `first` and those behind it, as in a ring that has been used before. Each slot has a producer of its own, which
-// waits for that slot alone: it fills it as early as it may.
+// waits for that slot alone: it fills it as early as it may. It arrives at `empty` as well, so that no odd number of
+// arrivals looks like one.
 __global__ void score_tiles_kernel(const __grid_constant__ CUtensorMap query_map,
                                    const __grid_constant__ CUtensorMap key_map, float* scores, int uses, int first) {
     constexpr int HEAD_DIM = 64, BYTES = TILE_BYTES<KEYS, HEAD_DIM>;
     extern __shared__ __align__(1024) char memory[];
     Shared<HEAD_DIM>& shared = *reinterpret_cast<Shared<HEAD_DIM>*>(memory);
     if (threadIdx.x == 0) {
-        shared.ring.init(1, 1);
+        shared.ring.init(1, 2);
         shared.queries_ring.init(1, 1);
         yaie::fence_mbarrier_init();
     }
@@ -20,6 +21,7 @@ __global__ void score_tiles_kernel(const __grid_constant__ CUtensorMap query_map
     } else if (threadIdx.x >= WARPGROUP && threadIdx.x < WARPGROUP + SLOTS) {
         for (int n = threadIdx.x - WARPGROUP; n < first + uses; n += SLOTS) {
             if (n >= SLOTS) {
+                yaie::mbarrier_arrive(&shared.ring.empty[n % SLOTS]);
                 yaie::mbarrier_wait(&shared.ring.empty[n % SLOTS], (n / SLOTS + 1) % 2);
             }
             uint64_t* full = &shared.ring.full[n % SLOTS];

@@ -72,11 +72,10 @@ def _note(got: int, wanted: int, same: list[bool]) -> str:
     """What the answer counts instead, where it is one of these."""
     differ = [i for i, equal in enumerate(same) if not equal]
     agree = [i for i, equal in enumerate(same) if equal]
-    first_agrees = bool(differ) and got in agree[:1] and got < wanted
     facts = {
         f"There are {len(same)} tokens to compare: no answer is larger.": got > len(same),
         f"All tokens agree: the answer is their number, {wanted}.": not differ and got < wanted - 1,
-        f"Token {got} is the first that agrees. Look for the first that differs.": first_agrees,
+        f"The first {wanted} tokens agree, and token {wanted} does not.": bool(differ) and got < wanted - 1,
         "The answer is one too small.": got == wanted - 1,
         "The answer is one too large.": got == wanted + 1,
         "That is how many tokens agree, those after a difference too.": got == len(agree) != wanted,

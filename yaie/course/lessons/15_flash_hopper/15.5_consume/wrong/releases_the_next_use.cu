@@ -1,4 +1,4 @@
-// expect: come too early
+// expect: come too early or too often
 template <typename T, int HEAD_DIM, bool PAGED>
 __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, T* out, const Problem& problem,
                                         const Schedule& schedule) {
