@@ -270,9 +270,9 @@ def _end(pid: int) -> int:
 def _descendants() -> set[int]:
     """The processes below this one, as /proc says; none where there is no /proc."""
     parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just ended
-            parents[int(stat.parent.name)] = int(stat.read_bytes().rpartition(b")")[2].split()[1])
+    for pid in os.listdir("/proc") if sys.platform == "linux" else ():
+        with suppress(ValueError, OSError), open(f"/proc/{pid}/stat", "rb") as stat:  # no process, or it has just ended
+            parents[int(pid)] = int(stat.read().rpartition(b")")[2].split()[1])
     found = {os.getpid()}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
