@@ -305,7 +305,14 @@ def _worker(job: dict[str, Any], folder: Path) -> NoReturn:
     from yaie.course.language import engine_seam
 
     engine_seam.mark_compiling(folder / COMPILING)
-    expect.announce = lambda text: (folder / "current_input").write_text(text, "utf-8", "replace")
+    current = str(folder / "current_input")
+
+    def announce(text: str) -> None:  # thousands of times; the learner's code may have closed a file that stays open
+        file = os.open(current, os.O_WRONLY | os.O_TRUNC)
+        os.write(file, text.encode("utf-8", "replace"))
+        os.close(file)
+
+    expect.announce = announce
 
     def answer(result: Any) -> None:
         (folder / "result").write_text(json.dumps({"id": job["id"], "result": result}), "utf-8")
