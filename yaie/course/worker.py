@@ -93,7 +93,7 @@ def _in_turn(exercise: Exercise, job: dict[str, Any]) -> list[Any]:
         listed, told = number < job["listed"], None
         if number == job["listed"]:
             give_up = time.process_time() + job["seconds"]
-        limit = EACH if listed else each
+        limit = EACH if listed else max(0.001, min(each, give_up - time.process_time()))
         with suppress(TooLong, SyntaxError), ExitStack() as undo:
             for timer, seconds in ((signal.ITIMER_VIRTUAL, limit), (signal.ITIMER_PROF, limit + 0.1)):
                 signal.setitimer(timer, seconds)  # the second one ends the process: a loop in C hears of no signal

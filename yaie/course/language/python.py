@@ -4,7 +4,6 @@ from __future__ import annotations
 import __future__
 
 import ast
-import copy
 import difflib
 import importlib
 import inspect
@@ -17,7 +16,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,26 +71,7 @@ class Python(Language):
     def slips(self, exercise: Exercise) -> list[Slip]:
         """Two arguments of one type that changed places, one that may be left out and was not looked at, and each small
         change of the function, those with the most likely words first."""
-        source = self.reference(exercise)
-        node = ast.parse(source).body[0]
-        first = node.body[ast.get_docstring(node) is not None].lineno - 1
-        lines, kinds, found = source.split("\n"), _kinds(node), []
-
-        def add(line: str, said: str) -> None:
-            body = "\n".join([*lines[:first], f"    {line}", *lines[first:]])
-            found.append(Slip(body, f"The results are those that come out when {said}"))
-
-        for one, other in itertools.combinations(kinds, 2):
-            if kinds[one] == kinds[other]:
-                add(f"{one}, {other} = {other}, {one}", f"`{one}` and `{other}` are exchanged.")
-        for name, default in _defaults(node).items():
-            add(f"{name} = {default}", f"`{name}` is always {default}, whatever is given.")
-        words, encoded = Words(source, exercise.statement), source.encode()
-        for change in changes(encoded, wide=True):
-            rank = RANKS.index(change.kind)
-            if (said := words.of(change)) or rank < MANY:
-                found.append(Slip(changed(encoded, change).decode(), said, rank, line_of(change), rank >= MANY))
-        return sorted(found, key=lambda slip: slip.rank)[:MOST_SLIPS]
+        return _slips(self.reference(exercise), exercise.statement)
 
     def become(self, exercise: Exercise, source: str) -> None:
         function = self._now(exercise)
@@ -274,6 +254,29 @@ PYTHON = Python()
 # --- the engine's source
 
 
+@lru_cache(maxsize=8)  # an exercise is checked again and again
+def _slips(source: str, statement: str) -> list[Slip]:
+    node = ast.parse(source).body[0]
+    first = node.body[ast.get_docstring(node) is not None].lineno - 1
+    lines, kinds, found = source.split("\n"), _kinds(node), []
+
+    def add(line: str, said: str) -> None:
+        body = "\n".join([*lines[:first], f"    {line}", *lines[first:]])
+        found.append(Slip(body, f"The results are those that come out when {said}"))
+
+    for one, other in itertools.combinations(kinds, 2):
+        if kinds[one] == kinds[other]:
+            add(f"{one}, {other} = {other}, {one}", f"`{one}` and `{other}` are exchanged.")
+    for name, default in _defaults(node).items():
+        add(f"{name} = {default}", f"`{name}` is always {default}, whatever is given.")
+    words, encoded = Words(source, statement), source.encode()
+    for change in changes(encoded, wide=True):
+        rank = RANKS.index(change.kind)
+        if (said := words.of(change)) or rank < MANY:
+            found.append(Slip(changed(encoded, change).decode(), said, rank, line_of(change), rank >= MANY))
+    return sorted(found, key=lambda slip: slip.rank)[:MOST_SLIPS]
+
+
 @cache
 def _module_source(module: str) -> tuple[str, ast.Module]:
     source = inspect.getsource(importlib.import_module(module))
@@ -391,10 +394,12 @@ def _uncallable(exercise: Exercise, node: FunctionNode, original: FunctionNode) 
 
 def _parameters(node: FunctionNode) -> list[str]:
     """Names with defaults, and the marks / and *, without annotations: [self, tokens, *, page_size=1]."""
-    spec = copy.deepcopy(node.args)
-    for each in ast.walk(spec):
-        if isinstance(each, ast.arg):
-            each.annotation = None
+
+    def bare(value: Any) -> Any:
+        return [bare(each) for each in value] if isinstance(value, list) else value and ast.arg(value.arg)
+
+    names = {kind: bare(getattr(node.args, kind)) for kind in ("posonlyargs", "args", "vararg", "kwonlyargs", "kwarg")}
+    spec = ast.arguments(**names, kw_defaults=node.args.kw_defaults, defaults=node.args.defaults)
     return [parameter.strip() for parameter in split_top_level(ast.unparse(spec)) if parameter]
 
 

@@ -127,8 +127,7 @@ def build_runtime(compiler: str) -> Path:
     """The runtime, built once per compiler and version of its sources (some seconds; says so on stderr)."""
     sources = sorted(RUNTIME.glob("*.cpp"))
     content = [f.read_bytes() for f in [*sources, *sorted(RUNTIME.glob("*.h"))]]
-    flags = ["-std=c++17", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-ftls-model=initial-exec"]
-    flags += [] if is_clang(compiler) else ["-fno-var-tracking"]
+    flags = ["-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-ftls-model=initial-exec"]
     key = digest(*content, headers_digest(), compiler_version(compiler), *flags)
 
     def make(directory: Path) -> Path:

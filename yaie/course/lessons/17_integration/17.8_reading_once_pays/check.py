@@ -30,7 +30,7 @@ def _readings(num_pages: int, branches: list[int], min_saved: int) -> int:
 
 
 def check() -> None:
-    sizes = [list(sizes) for n in (1, 2, 3) for sizes in itertools.combinations_with_replacement(range(1, 6), n)]
+    sizes = [list(sizes) for n in (1, 2, 3) for sizes in itertools.combinations_with_replacement(range(1, 5), n)]
     every = itertools.product(range(5), sizes, (1, 3, 4, 6))
     for num_pages, branches, min_saved in (*SMALL, *every):
         readings = _readings(num_pages, branches, min_saved)
