@@ -197,7 +197,9 @@ def _cause_rows(
     result = report["result"] or {}
     if result.get("kind") in ("import", "compile") or report["end"] in ("server", "answer", "processes"):
         return []
-    every = cache(lambda: _job(exercise, text, [exercise.id], sandbox, every=True))
+    # One that was stopped had no failure before, and nobody should wait for it a second time.
+    stopped = report["end"] == "timeout"
+    every = cache(lambda: report if stopped else _job(exercise, text, [exercise.id], sandbox, every=True))
     if cause := _likely_cause(exercise, report, every, sandbox):
         return [("Likely cause", cause)]
     its_own = located and not result.get("called")  # what lines of others usually suffer from is not its fault

@@ -128,7 +128,7 @@ def _result(exercise: Exercise, every: bool) -> dict[str, Any]:
     def go_on(errors: list[Exception]) -> None:
         later = [getattr(error, "what", type(error).__name__) for error in errors[1:]]
         failures.append(_report(exercise, errors[0], "error") | {"later": later})
-        if failures[-1]["error"] == "endless_loop":  # nobody should wait for another one
+        if failures[-1]["error"] == "endless_loop" or failures[-1].get("memory"):  # nobody should wait for another one
             raise errors[0]
 
     expect.current_input, expect.tried, expect.inputs, expect.wrong = "", 0, [], []
