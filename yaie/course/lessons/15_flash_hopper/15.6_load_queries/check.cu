@@ -1,13 +1,13 @@
 // The check calls flash_attention_6_overlap, too, and no other launcher of the engine.
 // load_queries by itself, of head 1 of two heads of 128 columns: returned [uses][128] are the first queries that each
 // thread of the producer got, published [uses][3] those that the consumer found, and the first element of both parts of
-// their tile. One thread is the consumer: it releases a tile when it has the next one, too. It arrives at
-// `full` as often as the producer's warps do, so that no odd number of phases looks like one.
+// their tile. One thread is the consumer: it releases a tile when it has the next one, too. It arrives at `full` as the
+// producer does, so that no odd number of phases looks like one.
 __global__ void load_queries_kernel(const __grid_constant__ CUtensorMap map, int* returned, int* published, int uses) {
     extern __shared__ __align__(1024) char memory[];
     Shared<128>& shared = *reinterpret_cast<Shared<128>*>(memory);
     if (threadIdx.x == 0) {
-        shared.queries_ring.init(2 * PRODUCER_WARPS, 1);
+        shared.queries_ring.init(2, 1);
         yaie::fence_mbarrier_init();
     }
     __syncthreads();
@@ -24,9 +24,7 @@ __global__ void load_queries_kernel(const __grid_constant__ CUtensorMap map, int
         }
     } else if (threadIdx.x == WARPGROUP) {
         for (int n = 0; n < uses; ++n) {
-            for (int i = 0; i < PRODUCER_WARPS; ++i) {
-                yaie::mbarrier_arrive(&shared.queries_ring.full[n % QUERY_SLOTS]);
-            }
+            yaie::mbarrier_arrive(&shared.queries_ring.full[n % QUERY_SLOTS]);
             yaie::mbarrier_wait(&shared.queries_ring.full[n % QUERY_SLOTS], n / QUERY_SLOTS % 2);
             published[3 * n] = shared.next[n % QUERY_SLOTS].first_q;
             for (int part = 0; part < 2; ++part) {

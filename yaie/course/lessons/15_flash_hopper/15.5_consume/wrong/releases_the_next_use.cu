@@ -1,4 +1,4 @@
-// expect: come too early or too often
+// expect: Whoever arrives must do so after all that they speak for are done
 template <typename T, int HEAD_DIM, bool PAGED>
 __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, T* out, const Problem& problem,
                                         const Schedule& schedule) {
@@ -11,22 +11,29 @@ __device__ __forceinline__ void consume(Shared<HEAD_DIM>& shared, T* out, const 
         consumer.pass_turn();  // the first begins
     }
     for (unsigned n = 0;; ++n) {
+        const int slot = n % QUERY_SLOTS, next_slot = (n + 1) % QUERY_SLOTS;
         shared.queries_ring.wait_full(n);
-        const Queries queries = shared.next[n % QUERY_SLOTS];
+        const Queries queries = shared.next[slot];
         if (queries.num_rows == 0) {
             break;
         }
-        float sums[HEAD_DIM / 2] = {};
-        RunningRows running;
-        const int num_tiles = queries.template num_tiles<KEYS>(pack);
-        if (num_tiles > 0) {
-            consumer.attend(queries, shared.queries[n % QUERY_SLOTS], num_tiles, sums, running);
+        if (n == 0) {
+            consumer.score_first(shared.queries[slot]);
         }
+        consumer.attend(queries, shared.queries[slot], queries.template num_tiles<KEYS>(pack));
         __syncwarp();
         if (threadIdx.x % 32 == 0) {
             shared.queries_ring.release(n + 1);
         }
-        consumer.write(sums, running, queries, out, problem.num_heads, pack);
+        shared.queries_ring.wait_full(n + 1);
+        if (shared.next[next_slot].num_rows > 0) {
+            consumer.start_next(shared.queries[next_slot]);
+            consumer.write(queries, out, problem.num_heads, pack);
+            consumer.end_scores();
+        } else {
+            consumer.end_sums();
+            consumer.write(queries, out, problem.num_heads, pack);
+        }
     }
     if (number == 0) {
         consumer.wait_turn();  // what the last has passed at the end: no barrier is left half full
