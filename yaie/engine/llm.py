@@ -33,8 +33,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 class LLM(Engine):
     """An engine that loads its model and takes prompts by the list.
 
-    model: "tiny", a folder, a name on the Hugging Face Hub, or what `yaie.models.loader.load_model` returned (so that
-        several engines share one model)
+    model: "tiny", a folder, a name on the Hugging Face Hub, or what `load_model` returned (so that engines share it)
     dtype: of the weights and the KV cache; None: float32 on the CPU, bfloat16 on a GPU
     device: None: a GPU if there is one, unless the backend is the emulator. Ranks take the GPUs from 0 on, or the CPU
     options: those of `yaie.engine.engine.Options`
@@ -75,9 +74,8 @@ class LLM(Engine):
     def generate(self, prompts: Prompt | Sequence[Prompt], params: Params = None) -> list[RequestOutput]:
         """Answer one prompt or many, batched; the outputs come in the order of the prompts.
 
-        A prompt is a str (continued as it is), a list of token ids, or a chat: a list of {"role": ..., "content": ...},
-        which goes through the model's chat template. A prompt that cannot be served has an output with
-        `finish_reason="error"`, and the others are served.
+        A prompt is a str (continued as it is), a list of token ids, or a chat: [{"role": ..., "content": ...}, ...] for
+        the model's chat template. One that cannot be served has an output with `finish_reason="error"`.
         """
         with closing(self.stream(prompts, params)) as stream:
             outputs = {chunk.index: chunk.output for chunk in stream if chunk.output}
@@ -90,8 +88,7 @@ class LLM(Engine):
         many = list(params) if isinstance(params, list | tuple) else [one] * len(prompts)
         for one in many:
             require(isinstance(one, SamplingParams), "params must be a SamplingParams, or a list of them", one)
-        needed = f"{len(prompts)} prompts need one SamplingParams or {len(prompts)}"
-        require(len(many) == len(prompts), needed, len(many))
+        require(len(many) == len(prompts), f"{len(prompts)} prompts need one SamplingParams or as many", len(many))
         return self._stream(prompts, many)
 
     def _stream(self, prompts: list[Prompt], many: list[SamplingParams]) -> Iterator[StreamChunk]:
