@@ -247,10 +247,8 @@ class Tensors:
 class SourceLine:
     file: str
     line: int
-
-    frames: tuple[SourceLine, ...] = field(
-        default=(), compare=False
-    )  # itself, and the calls that were inlined around it
+    # Itself, and the calls that were inlined around it.
+    frames: tuple[SourceLine, ...] = field(default=(), compare=False)
 
     def code(self, lines: dict[str, list[str]]) -> str:
         text = lines.get(self.file, [])
