@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.bench import benchmark_kernel, fleet, harness, latency, parallel, profile_kernel, serve
+from yaie.bench import benchmark_kernel, fleet, harness, latency, parallel, planted_bugs, profile_kernel, serve
 from yaie.kernels.ops import CSRC
 from yaie.profiling.timing import Timing
 
@@ -99,6 +99,7 @@ def test_a_table_lines_up(capsys):
         (fleet, ["--busy", "nan"]),
         (latency, ["--longest", "7"]),  # half of that is an answer, of at least 4
         (serve, ["--longest", "99"]),
+        (serve, ["--temperature", "-1"]),
         (parallel, ["--ranks", "0"]),
         (parallel, ["--rounds", "1"]),
     ],
@@ -110,6 +111,23 @@ def test_impossible_options_are_named(bench, arguments, capsys):
     said = capsys.readouterr().err
     assert f"argument {arguments[0]}: expected" in said
     assert arguments[1] in said
+
+
+def test_what_a_benchmark_cannot_do_is_named(tmp_path, capsys):
+    """A trace without requests ended in an IndexError, and pages that hold no request in a loop without an end."""
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    given = ["--step", "5", "--token", "5", "--replicas", "2", "--requests", "10"]
+    for bench, arguments, said in (
+        (latency, ["--trace", str(empty)], "nobody comes in this trace"),
+        (latency, ["--trace", str(tmp_path / "none")], "--trace: .*none"),
+        (fleet, [*given, "--pages", "16"], "--pages 16: a request needs more"),
+        (serve, ["--dtype", "relu"], "--dtype: invalid choice"),
+    ):
+        with pytest.raises(SystemExit):
+            bench.main(arguments)
+        assert re.search(said, capsys.readouterr().err)
+    assert planted_bugs.main.__code__.co_argcount == 1  # as `python -m yaie.bench` calls it
 
 
 def test_a_number_of_ranks_must_fit(capsys):

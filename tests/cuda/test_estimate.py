@@ -164,6 +164,15 @@ def test_a_sample_of_blocks_is_spread_over_the_grid_and_counts_what_all_do(modul
     assert torch.equal(y, 2 * x)
 
 
+def test_a_sample_that_fails_leaves_the_last_profile(module):
+    """Would catch a profile that shows the blocks of a sample, which was no call of anybody's."""
+    module.doubled(torch.rand(60, 128), torch.zeros(60, 128), 5, 4, 3)
+    moved = module.profile().bytes_moved
+    with pytest.raises(yaie.cuda.KernelError):
+        module.estimate("h100", "doubled", torch.rand(128), torch.zeros(128), 5, 4, 3)
+    assert module.profile().bytes_moved == moved
+
+
 def test_a_wait_for_copies_is_shorter_where_others_are_in_flight(module):
     """Would catch copies that are taken for loads into registers, of which a warp has few under way."""
     warp = module.profile("ring", torch.rand(128), torch.zeros(128)).works[0].warp

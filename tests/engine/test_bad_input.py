@@ -312,9 +312,15 @@ CALLS = {
     "generate, params ''": (lambda llm: llm.generate(GOOD, ""), "params must be"),
     "generate, class": (lambda llm: llm.generate(GOOD, SamplingParams), "params must be"),
     "generate, one None": (lambda llm: llm.generate(GOOD, [GREEDY, None]), "params must be .* got None"),
-    "generate, too few": (lambda llm: llm.generate(GOOD, [GREEDY]), "2 prompts need one SamplingParams or as many, got 1"),
+    "generate, too few": (
+        lambda llm: llm.generate(GOOD, [GREEDY]),
+        "2 prompts need one SamplingParams or as many, got 1",
+    ),
     "generate, too many": (lambda llm: llm.generate([1], [GREEDY] * 2), "1 prompts need one"),
-    "generate, none of two": (lambda llm: llm.generate(GOOD, []), "2 prompts need one SamplingParams or as many, got 0"),
+    "generate, none of two": (
+        lambda llm: llm.generate(GOOD, []),
+        "2 prompts need one SamplingParams or as many, got 0",
+    ),
     "stream(3)": (lambda llm: llm.stream(3), "prompts must be"),
     "stream, params": (lambda llm: llm.stream(GOOD, "greedy"), "params must be .* got 'greedy'"),
     "add_request, params": (lambda llm: llm.add_request([1], {"top_k": 1}), "params must be a SamplingParams"),

@@ -185,6 +185,8 @@ def simulate(
                 continue
         replica = replicas[name]
         batch, first, ended = replica.step()
+        if not batch and not replica.scheduler.running:
+            raise ValueError(f"a request needs more than the {num_pages} pages of a replica")
         computed = sum(batch.values())
         end = now + times.step + times.token * computed
         firsts += [end - due[request] for request in first]
@@ -243,7 +245,10 @@ def main(arguments: list[str]) -> None:
     runs = {}
     for policy in POLICIES:
         load = options.replicas, options.users, rate, options.requests, options.pages
-        runs[policy] = simulate(policy, times, *load, options.busy)
+        try:
+            runs[policy] = simulate(policy, times, *load, options.busy)
+        except ValueError as error:
+            parser.error(f"--pages {options.pages}: {error}")
         print(f"{policy}: done", flush=True)
     harness.print_table(
         f"{options.replicas} replicas, {options.users:,} users, {options.requests:,} requests",

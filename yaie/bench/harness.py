@@ -35,14 +35,14 @@ def several(text: str) -> int:
     return whole(text, 2)
 
 
-def amount(text: str) -> float:
+def amount(text: str, or_zero: bool = False) -> float:
     """What an option takes that is a number above 0, such as a rate: for `argparse`."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    if not (0 < value < math.inf or (or_zero and value == 0)):
+        raise argparse.ArgumentTypeError(f"expected a number {'of at least' if or_zero else 'above'} 0, got {text!r}")
     return value
 
 

@@ -27,6 +27,7 @@ from yaie.bench.harness import amount, whole
 from yaie.bench.serve import SHAPES, fresh_engine, make_model
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
+from yaie.kernels.ops import BACKENDS
 from yaie.profiling.latency import Waited, summary
 
 SHORTEST_ANSWER = 4  # in tokens
@@ -99,6 +100,8 @@ def recorded(path: Path, vocab_size: int, seed: int = 0) -> list[Arrival]:
             wanted = '{"at": seconds, "prompt_tokens": n, "answer_tokens": n}'
             raise ValueError(f"{path}, line {number}: expected {wanted}: {error}") from None
         found.append(Arrival(due, [rng.randrange(5, vocab_size) for _ in range(length)], answer))
+    if not found:
+        raise ValueError(f"{path}: nobody comes in this trace: it is empty")
     return sorted(found, key=lambda arrival: arrival.due)
 
 
@@ -171,11 +174,16 @@ def main(arguments: list[str]) -> int | None:
     )
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["engine"], help="default: engine")
     parser.add_argument("--server", metavar="URL", help="`yaie serve` there (needs the openai package)")
-    parser.add_argument("--backend", default="auto", help="auto, torch, cuda or emulator")
+    parser.add_argument("--backend", default="auto", choices=["auto", *BACKENDS], help="default: %(default)s")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     import torch
 
+    try:
+        if options.trace:
+            recorded(options.trace, vocab_size=10)
+    except (OSError, ValueError) as error:
+        parser.error(f"--trace: {error}")
     device = "cuda" if torch.cuda.is_available() and options.backend != "emulator" else "cpu"
     facts = harness.environment("latency", arguments, device=device)
     facts["times"] = "wall time from when a request was due; one run at each rate, after a warm-up"

@@ -216,4 +216,7 @@ def print_race(results: dict[str, list[dict[str, Any]]]) -> None:
 
 def spread(values: list[float]) -> str:
     """Median, smallest and largest."""
-    return f"{median(values):,.4g} ({min(values):,.4g} to {max(values):,.4g})" if values else "-"
+    if not values:
+        return "-"
+    middle, least, most = (f"{n:,.0f}" if n >= 1000 else f"{n:.4g}" for n in (median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"

@@ -101,6 +101,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--repeats", type=several, default=11, help="pairs of timings (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no GPU")
     torch.set_num_threads(1)
     clock = "CUDA events" if options.device == "cuda" else "CPU time of the process"
     facts = harness.environment("prefix", arguments, device=options.device, clock=clock)

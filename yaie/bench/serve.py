@@ -21,9 +21,10 @@ from typing import Any
 import torch
 
 from yaie.bench import card, harness
-from yaie.bench.harness import whole
+from yaie.bench.harness import amount, whole
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
+from yaie.kernels.ops import BACKENDS
 from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import DecodeGraphs, bucket_sizes
 from yaie.models.llama import Llama
@@ -180,9 +181,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--requests", type=whole, default=256, help="default: %(default)s")
     at_least = partial(whole, least=SHORTEST)
     parser.add_argument("--longest", type=at_least, default=1024, help="prompt and answer (default: %(default)s)")
-    parser.add_argument("--backend", default="auto", help="auto, torch, cuda or emulator")
-    parser.add_argument("--dtype", default=None, help="default: bfloat16 on a GPU, else float32")
-    parser.add_argument("--temperature", type=float, default=0.0, help="default: %(default)s, greedy")
+    parser.add_argument("--backend", default="auto", choices=["auto", *BACKENDS], help="default: %(default)s")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16"], help="default: bfloat16 on a GPU, else float32"
+    )
+    temperature = partial(amount, or_zero=True)
+    parser.add_argument("--temperature", type=temperature, default=0.0, help="default: %(default)s, greedy")
     parser.add_argument(
         "--variants",
         nargs="+",

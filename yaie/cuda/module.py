@@ -98,11 +98,13 @@ class Module:
         else:
             self._require(launcher)
             last, report = self._last, self._last and self._last.report
-            with sampled() as sample:
-                getattr(self, launcher)(*args, **kwargs)
-            self._last = last  # a sample is no call that `profile()` may show
-            if last is not None:
-                last.report = report
+            try:
+                with sampled() as sample:
+                    getattr(self, launcher)(*args, **kwargs)
+            finally:
+                self._last = last  # a sample is no call that `profile()` may show
+                if last is not None:
+                    last.report = report
             launches = sample.launches
         return estimate(works_of(launches, usage(self.source, self._options.flags)), card)
 

@@ -43,7 +43,7 @@ def check() -> None:
                         out = torch.zeros(64, 16)
                         module.operand_alone(tile, out, rows, head_dim, first_row, step)
                         wanted = tile[first_row : first_row + 64, 16 * step : 16 * step + 16].float()
-                        expect(out, wanted, "the 64 x 16 elements of the operand")
+                        expect(out, wanted, "elements of the operand, 64 x 16")
 
 
 def _says(address: torch.Tensor, firsts: tuple[int, ...], rows: int) -> str:
