@@ -106,7 +106,8 @@ def sample(
     **more: Any,
 ) -> Tensor:
     """The tokens are the same from every backend, but for a draw that falls within rounding (about 1e-6 of the
-    probability) between two of them.
+    probability) between two of them, and for tokens that reach top_p within rounding (50 of 100 equal ones and 0.5):
+    there a backend may keep one more.
 
     seeds, steps: instead of generators, `[num_seqs]` each, from 0 to 2**63 - 1. Row `i` takes number `steps[i]` of the
     sequence that belongs to `seeds[i]` (`sampling.counter_uniforms`). Nothing has a state, so a kernel makes the
