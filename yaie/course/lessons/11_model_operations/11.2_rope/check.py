@@ -43,8 +43,7 @@ def check() -> int:
         wanted = x.double().clone()
         wanted[:, :heads] = _rotated(x[:, :heads], cos, sin)
         with given(
-            f"{tokens} tokens of {heads} heads that turn and {others} that do not, head_dim {head_dim}, "
-            "small whole numbers"
+            f"{tokens} tokens of {heads} rotated and {others} other heads, head_dim {head_dim}, small whole numbers"
         ):
             arguments = (tokens, heads, head_dim, (heads + others) * head_dim, 0)
             got = x.clone()

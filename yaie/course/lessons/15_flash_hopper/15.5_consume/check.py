@@ -12,7 +12,7 @@ ROWS = 192  # of a tile of queries
 def check() -> None:
     module = launchers(OVERLAP, __file__)
     for uses in (1, 2, 5):
-        with given(f"{uses} tiles of queries that see no key, each slot filled as soon as it has been released"):
+        with given(f"queries that see no key, tiles of them: {uses}, each slot filled as soon as it has been released"):
             out = torch.full((uses * ROWS, 64), torch.nan).half()
             module.consume_alone(out, uses)
             expect(out.float(), torch.zeros(uses * ROWS, 64), "output", axes="query column")
