@@ -9,12 +9,6 @@
 namespace emu {
 namespace {
 
-std::string joined(const Calls& calls) {
-  std::string all;
-  for (uint32_t pc : calls) all += format(all.empty() ? "%u" : ",%u", pc);
-  return all;
-}
-
 std::vector<const void*> noted;  // one address in each module that includes yaie_hopper.cuh
 
 void join(std::vector<uint32_t>& to, const std::vector<uint32_t>& from) {

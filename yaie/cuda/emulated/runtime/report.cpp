@@ -56,12 +56,10 @@ std::string json_of(const Place& p) {
 }
 
 std::string json_of(const Finding& f) {
-  std::string calls;
-  for (uint32_t pc : f.calls) calls += format(calls.empty() ? "%u" : ",%u", pc);
   return format("{\"kind\":\"%s\",\"kernel\":%s,\"detail\":%s,\"because\":%s,\"calls\":[%s],\"array\":%s,\"place\":%s,\"other\":%s,\"size\":%u,"
                 "\"offset\":%ld,\"array_bytes\":%zu,\"item\":%u,\"shared\":%d,\"dynamic\":%d,\"variable\":%d,\"again\":%d,"
                 "\"update\":%d,\"count\":%llu}",
-                f.kind, quoted(f.kernel).c_str(), quoted(f.detail).c_str(), quoted(f.because).c_str(), calls.c_str(),
+                f.kind, quoted(f.kernel).c_str(), quoted(f.detail).c_str(), quoted(f.because).c_str(), joined(f.calls).c_str(),
                 quoted(f.array).c_str(), json_of(f.place).c_str(),
                 f.has_other ? json_of(f.other).c_str() : "null", f.size, f.offset, f.array_bytes, f.item, f.shared,
                 f.dynamic, f.variable, f.again, f.update,
@@ -136,6 +134,12 @@ std::string counts_of_launch() {
                 c.blocks, u(c.sectors[kRead]), u(c.sectors[kWrite]), u(c.partial), u(c.sectors[kAtomic]), u(c.missed), u(c.distinct), u(c.wavefronts),
                 u(c.barriers), u(c.queued), c.shared_bytes, c.hopper, u(most), warps(c.all).c_str(), warps(c.busiest).c_str(),
                 list_of(session.ranges, touched).c_str());
+}
+
+std::string joined(const Calls& calls) {
+  std::string all;
+  for (uint32_t pc : calls) all += format(all.empty() ? "%u" : ",%u", pc);
+  return all;
 }
 
 // Return addresses in the module that runs.

@@ -383,6 +383,7 @@ struct Finding {
 };
 
 Calls calls_here();
+std::string joined(const Calls& calls);  // with commas
 void add_finding(Finding finding);
 void add_suspect(Finding finding);
 void add_remark(std::string text);  // something that is no fault but should be known, once
