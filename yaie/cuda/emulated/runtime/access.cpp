@@ -49,6 +49,9 @@ __attribute__((noinline, cold)) void attend(Engine* e, uint32_t pc) {
 
 // ---- shared memory
 
+// Another kernel's array of the same name is another array.
+std::string of_kernel(const Engine* e, const SharedArray& s) { return std::string(e->job->request->kernel) + "/" + s.name; }
+
 void refine(SharedArray& s, unsigned shift) {
   std::vector<Stamp> writes((s.bytes >> shift) + 2);
   std::vector<Readers> reads(writes.size());
@@ -64,7 +67,7 @@ void refine(SharedArray& s, unsigned shift) {
   s.in_flight.swap(in_flight);
   for (auto& u : s.unwritten_reads) u.cell <<= coarser;
   s.shift = shift;
-  session.shared_shifts[s.name] = shift;
+  session.shared_shifts[of_kernel(current_engine, s)] = shift;
 }
 
 __attribute__((noinline, cold)) void report_in_flight(Engine* e, SharedArray& s, size_t cell, const Stamp& now, int kind,
@@ -97,7 +100,7 @@ SharedArray* add_array(Engine* e, const void* key, size_t bytes, size_t align, c
   memset(reinterpret_cast<void*>(s.begin), session.poison, bytes);
   if (session.checks) {
     session.shared_layout[name] = {s.begin, bytes};
-    auto known = session.shared_shifts.find(s.name);
+    auto known = session.shared_shifts.find(of_kernel(e, s));
     s.shift = known == session.shared_shifts.end() ? 2 : known->second;
     size_t cells = (bytes >> s.shift) + 2;
     s.writes.assign(cells, Stamp{});

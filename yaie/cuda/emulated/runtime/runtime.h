@@ -468,7 +468,7 @@ struct Session {
   // memory
   std::vector<Range> ranges;
   std::map<std::string, Placed> shared_layout;
-  std::map<std::string, unsigned> shared_shifts;  // arrays known to need a finer shadow
+  std::map<std::string, unsigned> shared_shifts;  // arrays of kernels known to need a finer shadow
   std::map<Address, int> shared_limits;           // per module: the largest dynamic shared memory opted in to
   // the running launch
   uint32_t next_stamp = 1, first_stamp = 1;
