@@ -14,7 +14,7 @@ PIP_FLAGS := --no-compile
 
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings/overrides.d/yaie.json
 
-NBVAL := python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 \
+NBVAL := python -m pytest -p tests.warm_kernels --nbval --nbval-current-env --nbval-cell-timeout=120 \
 	-n 2 --dist loadscope -q -p no:cacheprovider
 
 .PHONY: lab update test check-tools notebooks clean
