@@ -91,23 +91,19 @@ class Launching(Family):
         if unknown := [file for file in self.sources if not (CSRC / file).is_file()]:
             raise ValueError(f"sources are named by their path under csrc/, such as 'memory/copy_blocks.cu': {unknown}")
         self.strict = strict
-        self.rungs = self._fastest(self.is_for_this_card) | self.asked
+        fastest = {
+            name: max(rung for rung, (file, _) in rungs.items() if self.is_for_this_card(file))
+            for name, rungs in self.known_rungs.items()
+        }
+        self.rungs = fastest | self.asked
         if not strict and backend == "cuda":  # the emulator runs all rungs
-            possible = self._fastest(self.is_for_this_card)
-            self.rungs = {name: min(rung, possible[name]) for name, rung in self.rungs.items()}
+            self.rungs = {name: min(rung, fastest[name]) for name, rung in self.rungs.items()}
         self.chosen = {name: self.known_rungs[name][rung] for name, rung in self.rungs.items()}
         self.launch = _Launchers(self.module)
 
     def module(self, file: str) -> yaie.cuda.Module:
         """The launchers of a file ("memory/copy_blocks.cu"); with the emulator also `profile()` of the last call."""
         return load(file, self.name, self.sources.get(file), *self._options)
-
-    def _fastest(self, may: Callable[[str], bool]) -> dict[str, int]:
-        """The fastest rung of each operation whose file may be taken."""
-        return {
-            name: max(rung for rung, (file, _) in rungs.items() if may(file))
-            for name, rungs in self.known_rungs.items()
-        }
 
     def is_for_this_card(self, file: str) -> bool:
         """Whether a file of csrc/ is written for the card that computes, or for all. One for Hopper is for no other
