@@ -63,11 +63,6 @@ class AttentionPlan(NamedTuple):
     single: PagedKeys | None = None  # the whole batch, if it is one decode
 
 
-def least_saved_pages(key_cache: Tensor) -> int:
-    """`min_saved` of `shared_pages`, for what pays on a CPU."""
-    return -(-LEAST_SAVED_NUMBERS // key_cache[0].numel())
-
-
 class SharedPages(NamedTuple):
     """Pages that several sequences have in the same places, so that one reading serves all of them."""
 

@@ -62,7 +62,7 @@ class Torch(Family):
 
     def least_saved_pages(self, key_cache: Tensor) -> int | None:
         """`min_saved` of `paged.shared_pages`, for what pays here; None: reading pages once never does."""
-        return paged.least_saved_pages(key_cache) if self.rungs["shared_pages"] > 1 else None
+        return -(-paged.LEAST_SAVED_NUMBERS // key_cache[0].numel()) if self.rungs["shared_pages"] > 1 else None
 
     def plan_attention(
         self,
@@ -182,7 +182,9 @@ class PagedPlan:
     num_splits: int
     split_tokens: int
     few_splits: tuple[int, int]  # the same for rung 6
-    counters: Tensor | None = None  # [num_decodes, num_kv_heads] int32, made when needed; 0 between launches
+    # [num_decodes, num_kv_heads] int32, made when needed: of the thread blocks that have left parts, since the last one
+    # merges them; 0 between launches.
+    counters: Tensor | None = None
     context_lens: Tensor | None = None  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
     decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
     prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most TILE_TOKENS tokens
@@ -307,7 +309,9 @@ class Kernels(attention.Kernels, memory.Kernels):
             if splits[0] > 1:
                 lse = query.new_empty((plan.num_decodes, query.shape[1], splits[0]), dtype=torch.float32)
                 parts = lse.new_empty((*lse.shape, query.shape[2]))
-            counters = [_counters(plan, key_cache) if splits[0] > 1 else None] if rung >= 5 else []
+                if rung >= 5 and plan.counters is None:
+                    plan.counters = lse.new_zeros(plan.num_decodes, key_cache.shape[2], dtype=torch.int32)
+            counters = [plan.counters] if rung >= 5 else []
             launch(query, *caches, tables, plan.context_lens, tiles, out, parts, lse, *counters, shape)
         elif tiles is None:
             launch(query, *caches, tables, plan.context_lens, out, shape)
@@ -400,14 +404,6 @@ def _few_splits(context_lens: np.ndarray, key_cache: Tensor) -> tuple[int, int]:
     num_blocks = max(1, len(context_lens) * _blocks_per_context(len(context_lens), key_cache))
     split_tokens = max(FEWEST_SPLIT_TOKENS, -(-int(context_lens.sum()) // num_blocks))
     return max(1, -(-int(context_lens.max(initial=0)) // split_tokens)), split_tokens
-
-
-def _counters(plan: PagedPlan, key_cache: Tensor) -> Tensor:
-    """Of the thread blocks that have left parts: the last one merges them."""
-    if plan.counters is None:
-        size = plan.num_decodes, key_cache.shape[2]
-        plan.counters = torch.zeros(size, dtype=torch.int32, device=key_cache.device)
-    return plan.counters
 
 
 @cache
