@@ -89,8 +89,6 @@ def match_prefix(root: Node, tokens: np.ndarray, page_size: int = 1) -> Position
 
     Returns the last node reached, how many tokens of its edge matched (all of them if the walk stopped at its end), and
     how many matched in all; both are multiples of `page_size`. No match at all is Position(root, 0, 0).
-
-    Example: with the edges [1 2] -> [3 4 5], the tokens [1, 2, 3, 9] stop at Position(node of [3 4 5], 1, 3).
     """
     node, length, rest = root, 0, tokens
     while child := node.children.get(first_page(rest, page_size)):
