@@ -133,7 +133,7 @@ class Engine:
         fits = self.max_model_len <= longest
         require(fits, f"max_model_len must be at most the model's {longest}", self.max_model_len)
         useful = options.max_num_seqs * -(-self.max_model_len // options.block_size)
-        pool = config, options.block_size, options.tensor_parallel, name_of(options.backend)
+        pool = config, options.block_size, options.tensor_parallel, getattr(options.backend, "name", options.backend)
         self.num_blocks = options.num_blocks or min(useful, affordable_blocks(model, *pool))
         self.trace: list[StepRecord] | None = [] if options.trace else None
         self.last_error: BaseException | None = None
@@ -528,11 +528,6 @@ class Engine:
             return "preempted" if request.status is Status.WAITING and request.num_preemptions else "waiting"
 
         return {name: (kind(request), scheduled.get(request, 0)) for name, request in self._requests.items()}
-
-
-def name_of(backend: str | Operations) -> str:
-    """What a backend is called that was asked for by its name or as a set of operations."""
-    return backend if isinstance(backend, str) else backend.name
 
 
 def _describe(error: BaseException) -> str:
