@@ -108,8 +108,6 @@ def split_node(node: Node, length: int, page_size: int = 1) -> Node:
     That replaces `node` under its parent and has the payload that `node.payload.split(num_pages)` gives. `node` becomes
     its only child and keeps the rest of the edge, its children and its identity: whoever holds `node` (a lock, a
     request that ends there) still holds the same whole path.
-
-    before:  parent --[1 2 3 4]--> node            after, length 3:  parent --[1 2 3]--> upper --[4]--> node
     """
     # A copy: a view would keep the memory of the whole edge after `node` has been removed.
     upper = Node(node.edge[:length].copy(), node.payload.split(length // page_size), parent=node.parent, key=node.key)

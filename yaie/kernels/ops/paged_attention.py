@@ -38,17 +38,15 @@ SHARE_THAT_SATURATES = 0.8
 # What starting a thread block costs, in keys that it could have read instead (measured on an H100).
 START_TOKENS = 64
 # Keys of a split where contexts fill the card without being split: so many, or so many for each context and head of
-# keys if that is more, since the more there are, the longer is one read beside the others; and the most splits then. On
-# an H200 (16 heads on 8) splits of 1,024 lost 7% and more wherever contexts were a little longer: 256 of 637 on average
-# took 169.5 us, 155.5 without; 188 of 863 171.0 and 154.6; 48 of 1,454 82.4 and 70.5 (bench/results/LEDGER.md).
+# keys if that is more, since the more there are, the longer is one read beside the others; and the most splits then.
+# On an H200 splits of 1,024 lost 7% and more wherever contexts were a little longer (bench/results/LEDGER.md).
 LONG_SPLIT_TOKENS, LONG_SPLIT_TOKENS_EACH, MOST_LONG_SPLITS = 2048, 4, 8
 # Rows of a thread block that reads shared pages: query heads of sequences that share them.
 SHARED_ROWS = 64
 # Thread blocks that read shared pages, for each multiprocessor, which has room for three: the third has own pages.
 SHARED_BLOCKS = 2
 # What reading shared pages once must save for each layer, to pay for one more launch and for parts that are written and
-# read again. On an H200, 32 heads on 8 of 128, it was 0.90 times as fast at 13 MB, 0.99 at 25, 1.20 at 50, 1.09 and
-# more from 63 on; 16 heads on 8: 1.08 at 25 (bench/results/LEDGER.md).
+# read again: measured on an H200 (bench/results/LEDGER.md).
 LEAST_SAVED_BYTES = 30e6
 # Keys that rung 6 of flash attention copies at once by TMA, if a page has so many or a multiple. Other pages its
 # threads copy, and rung 4 is faster (on an H100, 64 x 128 new of 2,176 tokens over pages of 8: 409 us beside 514).
