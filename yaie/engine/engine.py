@@ -54,7 +54,7 @@ from yaie.engine.scheduler import Limits, Scheduler
 from yaie.kernels import checks, ops
 from yaie.kernels.checks import require
 from yaie.kernels.ops import Operations
-from yaie.models.shard import Shard, affordable_blocks
+from yaie.models.shard import affordable_blocks
 from yaie.models.tokenizer import Detokenizer
 from yaie.parallel.ranks import OneRank, Ranks
 
@@ -126,7 +126,7 @@ class Engine:
     """
 
     def __init__(self, model: Any, config: Any, tokenizer: Any, options: Options, ranks: Ranks | None = None) -> None:
-        self.ranks = ranks or OneRank(Shard(model=model))
+        self.ranks = ranks or OneRank(ModelRunner(model=model))
         self.model, self.config, self.tokenizer, self.options = model, config, tokenizer, options
         longest = config.max_position_embeddings
         self.max_model_len = options.max_model_len or longest
@@ -480,7 +480,7 @@ class Engine:
         options = self.options
         limits = (options.max_num_seqs, self.max_model_len) if options.graphs else None
         pool = self.num_blocks, options.block_size, options.backend, limits
-        self.runner: ModelRunner = self.ranks.call("make_runner", ModelRunner, *pool)
+        self.runner: ModelRunner = self.ranks.call("make_pool", *pool)
         self.kv, self.runner.ranks = self.runner.kv, weakref.proxy(self.ranks)  # they have the runner: no circle
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         self.scheduler = Scheduler(self.pages, options)

@@ -21,6 +21,7 @@ from yaie.engine.engine import Engine, Options
 from yaie.engine.output import Delivery, RequestOutput, StreamChunk
 from yaie.engine.prompts import Prompt, as_prompts
 from yaie.engine.request import Request
+from yaie.engine.runner import ModelRunner
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import ops
 from yaie.kernels.checks import FLOATS, require
@@ -62,7 +63,7 @@ class LLM(Engine):
             else:
                 what = "the backend of a model that is split must be a name"
                 require(isinstance(checked.backend, str), what, checked.backend)
-                ranks, model = load_split(model, dtype, device, size)
+                ranks, model = load_split(model, dtype, device, size, ModelRunner)
         else:
             require(size == 1, "a model that is split must be a folder or a name: each rank reads its part", model)
         what = "model must be 'tiny', a folder, a name on the Hub, or what load_model returned"
