@@ -62,8 +62,6 @@ from yaie.parallel.ranks import OneRank, Ranks
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 os.register_at_fork(after_in_child=lambda: [engine._after_fork() for engine in list(_engines)])
 
-FROM_INSIDE = "the engine was called from inside one of its own steps"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Limits):
@@ -149,9 +147,9 @@ class Engine:
         self._forgotten: deque[Request] = deque()  # whoever wanted their answers is gone
         self._lock = threading.RLock()  # held by the thread that works on the engine
         _engines.add(self)
-        # They run while the bookkeeping changes, and while steps are made for a stream (those hand out nothing).
-        # `gi_running` is right however they end; a flag would stay set by a cut, and a lock's thread may take it twice.
-        self._writing, self._filling = self._write(str), self._fill(self._queue)
+        # It runs while the bookkeeping changes. `gi_running` is right however that ends: a flag would stay set by a cut
+        # and a lock's thread may take it twice.
+        self._writing = self._write(str)
         self._sound = False  # is the bookkeeping whole?
         self._make_pool()
         self._sound = True
@@ -161,8 +159,7 @@ class Engine:
         if self._lock.acquire(blocking=False):
             self._lock.release()
             return
-        self._lock = threading.RLock()
-        self._writing, self._filling = self._write(str), self._fill(self._queue)
+        self._lock, self._writing = threading.RLock(), self._write(str)
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -286,9 +283,8 @@ class Engine:
         try:
             with self._lock:
                 self._change(self._step)
-                if not self._filling.gi_running:
-                    taken.extend(self._queue)
-                    self._queue.clear()
+                taken.extend(self._queue)
+                self._queue.clear()
             return [delivery.chunk for delivery in taken if delivery.request.finish_reason != "abort"]
         except BaseException:
             if taken and (not self._queue or self._queue[0] is not taken[0]):  # cut on the way out
@@ -298,23 +294,15 @@ class Engine:
     def _next_chunk(self, queue: deque[Delivery]) -> StreamChunk:
         """The next chunk of a stream, after as many steps as it takes. What they give to others waits for those."""
         with self._lock:
-            if not queue:
-                if self._filling.gi_running:  # in this thread, which has the lock
-                    raise RuntimeError(FROM_INSIDE)
-                self._filling = self._fill(queue)
-                next(self._filling)
+            while not queue:
+                self._change(self._step)
             return queue.popleft().chunk
-
-    def _fill(self, queue: deque[Delivery]) -> Generator:
-        while not queue:
-            self.step()
-        yield
 
     def _change(self, action: Callable[..., None], *arguments: Any) -> None:
         """Change the bookkeeping by `action`. If it is cut, whoever comes next makes it anew."""
         with self._lock:
             if self._writing.gi_running:
-                raise RuntimeError(FROM_INSIDE)
+                raise RuntimeError("the engine was called from inside one of its own steps")
             (writing := self._write(action, *arguments)).send(None)
             writing.send(writing)
 
