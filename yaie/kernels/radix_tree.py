@@ -272,13 +272,3 @@ class RadixTree:
             "edges": edges,
             "request_to_path": self.request_to_path,
         }
-
-    def check_integrity(self) -> None:
-        """Raise AssertionError if the tree is malformed, not compressed, or disagrees with the list of requests."""
-        check_links(self.root)
-        ends = {}
-        for node in iter_nodes(self.root):
-            needed = node.parent is None or len(node.children) > 1 or node.payload.order_of
-            assert needed, f"{node}: no request ends here and no path branches, so it should not exist"
-            ends |= dict.fromkeys(node.payload.order_of, node)
-        assert ends == self._end_of, f"requests recorded at nodes {sorted(ends)}, in the list {sorted(self._end_of)}"
