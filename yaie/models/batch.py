@@ -27,7 +27,7 @@ class Batch:
     context_lens: torch.Tensor  # [num_seqs], tokens in the pages after this step, the new ones included
     query_lens: list[int]  # new tokens of each sequence, at least 1; on the host
     lengths: list[int] | None = None  # `context_lens` on the host, so that to read them is not to wait for a GPU
-    shared: Sequence[SharedPages] | None = None  # pages that are to be read once; None: nobody has looked for them
+    shared: Sequence[SharedPages] = ()  # pages that are to be read once
     before: torch.Tensor | None = None  # tokens of the step before, on rank 0's device; the host does not know them yet
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ def pack(
     query_lens: np.ndarray,
     tables: np.ndarray,
     block_size: int,
-    shared: Sequence[SharedPages] | None = None,
+    shared: Sequence[SharedPages] = (),
 ) -> Batch:
     """The batch, on the host, of sequences that have `starts` `[num_seqs]` tokens in their pages already, whose
     `tables` are `[num_seqs, max_blocks]`. `token_ids` `[num_tokens]` are all new ones."""

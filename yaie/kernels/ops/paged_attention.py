@@ -68,7 +68,7 @@ class Torch(Family):
         context_lens: Sequence[int],
         query_lens: Sequence[int] | None,
         key_cache: Tensor,
-        shared: Sequence[SharedPages] | None = None,
+        shared: Sequence[SharedPages] = (),
     ) -> Any:
         """What `paged_attention_forward` needs to know of a flat batch, prepared once for all layers of a step.
 
@@ -76,11 +76,10 @@ class Torch(Family):
         context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included
         query_lens: `[num_seqs]`, queries of each sequence, the last tokens of its context; None: one each
         key_cache: any layer of the cache; only its shape, dtype and device are used
-        shared: what sequences may read together, from `paged.shared_pages`; None: it is not known
+        shared: what sequences read together, from `paged.shared_pages`: of full pages before their first queries
         """
         sizes = {"block_size": key_cache.shape[1], "num_kv_heads": key_cache.shape[2]}
-        sharing = {"shared": shared, "min_saved": self.least_saved_pages(key_cache)}
-        return paged.plan_attention(block_tables, context_lens, query_lens, **sizes, **sharing)
+        return paged.plan_attention(block_tables, context_lens, query_lens, **sizes, shared=shared)
 
     def decode_plan(
         self, block_tables: Tensor, context_lens: Tensor, max_context_len: int, key_cache: Tensor, pieces: Any = None
@@ -221,7 +220,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             return None
         return math.ceil(LEAST_SAVED_BYTES / (2 * key_cache[0].nbytes))
 
-    def plan_attention(self, block_tables, context_lens, query_lens, key_cache, shared=None):
+    def plan_attention(self, block_tables, context_lens, query_lens, key_cache, shared=()):
         check_cache(key_cache)
         tables = block_tables.to(torch.int32).contiguous()
         context_lens = np.asarray(context_lens, dtype=np.int32)
@@ -239,7 +238,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             return torch.from_numpy(array).to(key_cache.device, non_blocking=True)
 
         if len(decodes) == len(query_lens):
-            plan.context_lens, plan.shared = on_device(context_lens), shared or ()
+            plan.context_lens, plan.shared = on_device(context_lens), shared
             return plan
         ends = query_lens.cumsum()
         tiles = np.stack((decodes, ends[decodes] - 1, np.ones_like(decodes), context_lens[decodes]), axis=1)
