@@ -5,7 +5,7 @@ for one as the GPU to do it, so the GPU waits. Replaying a recording costs the C
 fixed: which kernels, how many thread blocks, which addresses. So
 
 * a graph is for one number of sequences. There is one for each of a few sizes ("buckets"), and a batch takes the next
-  larger one. The rows that are left over are padding: slot -1 (stores nothing), context 0 (sees nothing);
+  larger one, whose other rows are padding (`fill`);
 * everything that changes from step to step lies in tensors that stay where they are, and is filled in before a replay.
 """
 
