@@ -8,7 +8,7 @@ from yaie.course.language import CUDA, cuda
 from yaie.course.registry import REPOSITORY, exercise_files
 from yaie.course.registry import exercises as all_exercises
 from yaie.course.tools import generate, prove
-from yaie.kernels.ops.launching import for_hopper
+from yaie.cuda.machine import for_hopper
 
 EXERCISES = all_exercises()
 CUDA_FILES = [file for file in exercise_files() if file.language is CUDA]
@@ -62,7 +62,7 @@ def with_stubs(file):
 def test_cuda_stubs_compile_with_nvcc(file):
     """A learner with a GPU starts from these: a stub that only the emulator's compiler takes stops them at once."""
     for name, text in with_stubs(file):
-        arch = "sm_90a" if for_hopper(name) else "sm_90"
+        arch = "sm_90a" if for_hopper(REPOSITORY / "csrc" / name) else "sm_90"
         flags = ["-diag-suppress", "177"]  # helpers of the engine that only the taken out bodies use
         usage = yaie.cuda.compile_cubin(text, arch, flags, path=REPOSITORY / "csrc" / name)
         assert usage.kernels or "__global__" not in text

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import yaie.cuda
+from yaie.cuda.machine import for_hopper
 from yaie.kernels.ops import CSRC
-from yaie.kernels.ops.launching import for_hopper
 
 SOURCES = sorted(CSRC.glob("*/*.cu"))
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int8)
@@ -153,7 +153,7 @@ def test_rungs_of_the_transpose_gain_what_their_header_says():
     assert ways == {"transpose_2_tiled": 32, "transpose_3_padded": 1}
 
 
-FOR_HOPPER = {path for path in SOURCES if for_hopper(f"{path.parent.name}/{path.name}")}
+FOR_HOPPER = {path for path in SOURCES if for_hopper(path)}
 CARDS = [(path, "sm_90a" if path in FOR_HOPPER else "sm_90") for path in SOURCES]
 # The oldest cards may lack an instruction that PTX here asks for. Newer ones have them all.
 WITH_PTX = [path for path in SOURCES if path.parent.name in ("flash_attention", "paged_attention", "primitives")]

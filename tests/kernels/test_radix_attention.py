@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from yaie.kernels import attention, paged, rope
 from yaie.kernels.radix_attention import RadixAttentionBlock
+from yaie.models.batch import TableRows
 
 
 def rand(*shape, seed=0, dtype=torch.float32):
@@ -383,6 +385,12 @@ def paged_oracle(query, key_cache, value_cache, tables, context_lens, query_lens
     return torch.cat(outs)
 
 
+def shared_by(tables, context_lens, query_lens, block_size, min_saved):
+    """What sequences read together: full pages before their first queries; nothing if there is no `min_saved`."""
+    shareable = (np.array(context_lens) - query_lens) // block_size
+    return [] if min_saved is None else paged.shared_pages(tables.numpy(), shareable, min_saved)
+
+
 @given(st.data(), st.sampled_from([1, 3, None]), st.sampled_from([1, 30, 8192]))
 @settings(max_examples=60, deadline=None)
 def test_paged_attention_of_mixed_batches(data, min_saved, max_gathered):
@@ -394,8 +402,9 @@ def test_paged_attention_of_mixed_batches(data, min_saved, max_gathered):
     query, key_cache, value_cache, tables, context_lens, query_lens = paged_batch(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paged, "MAX_GATHERED_TOKENS", max_gathered)
-        sizes = {"block_size": key_cache.shape[1], "num_kv_heads": 2, "min_saved": min_saved}
-        plan = paged.plan_attention(tables, context_lens, query_lens, **sizes)
+        shared = shared_by(tables, context_lens, query_lens, key_cache.shape[1], min_saved)
+        sizes = {"block_size": key_cache.shape[1], "num_kv_heads": 2}
+        plan = paged.plan_attention(tables, context_lens, query_lens, **sizes, shared=shared)
     out = paged.paged_attention(query, key_cache, value_cache, plan)
     close(out, paged_oracle(query, key_cache, value_cache, tables, context_lens, query_lens))
 
@@ -405,7 +414,10 @@ def test_shared_pages_that_hold_the_queries_themselves(query_lens):
     """Catches a page shared as a prefix of queries that lie in it: they would see the tokens after them."""
     caches = rand(2, 6, 4, 2, 8)
     query, tables = rand(sum(query_lens), 4, 8, seed=1), torch.tensor([[3, 1], [3, 1]])
-    plan = paged.plan_attention(tables, [8, 8], query_lens, block_size=4, num_kv_heads=2, min_saved=1)
+    rows = TableRows(SimpleNamespace(block_size=4, block_tables={"a": [3, 1], "b": [3, 1]}), least_saved=1)
+    rows.of({"a": False, "b": False}, 8 - np.array(query_lens), 2)  # as the engine looks for them
+    plan = paged.plan_attention(tables, [8, 8], query_lens, block_size=4, num_kv_heads=2, shared=rows.shared)
+    assert len(plan.shared) == (max(query_lens) <= 4)
     out = paged.paged_attention(query, *caches, plan)
     close(out, paged_oracle(query, *caches, tables, [8, 8], query_lens))
 
@@ -416,12 +428,12 @@ def test_a_shared_prefix_is_read_once():
     """
     tables = torch.tensor([[5, 6, 7, 0], [5, 6, 7, 1], [5, 6, 7, 2], [9, 8, 4, 3]])
     lens = [13, 14, 15, 16]
-    plan = paged.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1, min_saved=6)
+    shared = shared_by(tables, lens, [1] * 4, 4, 6)
+    plan = paged.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1, shared=shared)
     ((rows, table, num_tokens),) = plan.shared
     assert (rows.tolist(), table.tolist(), num_tokens) == ([0, 1, 2], [5, 6, 7], 12)
     assert sum(part.kv_rows.shape[-1] for part in plan.decode) == 16
-    unshared = paged.plan_attention(tables, lens, None, block_size=4, num_kv_heads=1, min_saved=7)
-    assert unshared.shared == []
+    assert shared_by(tables, lens, [1] * 4, 4, 7) == []
 
 
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(2, 2, 64), (4, 1, 80), (7, 1, 128), (16, 2, 64)])
@@ -442,8 +454,8 @@ def test_a_tree_of_shared_pages_in_float32(heads, kv_heads, head_dim, block_size
     caches = rand(2, 400, block_size, kv_heads, head_dim, dtype=torch.float32)
     wanted = paged_oracle(query.double(), *caches.double(), tables, lens, [1] * 7)
     for min_saved, num_shared in ((1, 3), (None, 0)):
-        sizes = {"block_size": block_size, "num_kv_heads": kv_heads, "min_saved": min_saved}
-        plan = paged.plan_attention(tables, lens, None, **sizes)
+        shared = shared_by(tables, lens, [1] * 7, block_size, min_saved)
+        plan = paged.plan_attention(tables, lens, None, block_size=block_size, num_kv_heads=kv_heads, shared=shared)
         assert len(plan.shared) == num_shared
         for fast in (True, False):
             out = paged.paged_attention(query, *caches, plan, None, fast)

@@ -27,8 +27,9 @@ import torch
 from yaie.bench import harness
 from yaie.cuda import Profile
 from yaie.cuda.card.nvcc import find_tool
+from yaie.cuda.machine import for_hopper, obstacle, on_hopper
 from yaie.cuda.profile import LineProfile
-from yaie.kernels.ops.launching import for_hopper, load, obstacle, on_hopper
+from yaie.kernels.ops.launching import CSRC, load
 
 SIZE = 256  # rows and columns of the matrices: small enough for the emulator to count every block
 
@@ -144,7 +145,9 @@ class Counts:
 
 def launches_on(device: str) -> list[Launch]:
     """Those that can be launched; the emulator launches all."""
-    return [each for each in LAUNCHES if device == "cpu" or not for_hopper(each.source) or on_hopper(each.source)]
+    return [
+        each for each in LAUNCHES if device == "cpu" or not for_hopper(CSRC / each.source) or on_hopper(each.source)
+    ]
 
 
 def build(launches: Sequence[Launch], backend: str) -> None:
@@ -210,7 +213,7 @@ OF_HOPPER = {  # no other card has them
 
 def ncu_command(ncu: str, launches: Sequence[Launch]) -> list[str]:
     """Profile what a child process launches between `cudaProfilerStart` and `cudaProfilerStop`, as CSV."""
-    metrics = METRICS | (OF_HOPPER if any(for_hopper(launch.source) for launch in launches) else {})
+    metrics = METRICS | (OF_HOPPER if any(for_hopper(CSRC / launch.source) for launch in launches) else {})
     return [
         *(ncu, "--csv", "--print-units", "base", "--profile-from-start", "off", "--clock-control", "none"),
         *("--metrics", ",".join(metrics.values())),

@@ -23,11 +23,11 @@ from yaie.bench import harness
 from yaie.bench.harness import several, whole
 from yaie.bench.serve import SHAPES, make_model
 from yaie.engine.engine import Engine, Options
+from yaie.engine.runner import ModelRunner
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import Capture
 from yaie.models.loader import find_folder
-from yaie.models.shard import Shard
 from yaie.parallel.ranks import Ranks
 from yaie.parallel.shards import local_config
 from yaie.profiling.timing import timing_of
@@ -39,7 +39,7 @@ PROMPTS = ("2+3=", "reverse: a b c d e f", "123+456=", "alice=17;bob=42;carol=93
 Kernel = tuple[str, float, float]  # name, start and end in seconds
 
 
-class Rank(Shard):
+class Rank(ModelRunner):
     """A rank whose part of the model needs no checkpoint."""
 
     def make(self, shape: str, dtype: torch.dtype) -> tuple:

@@ -153,7 +153,7 @@ def in_batch(edit: Callable[[Row], None]) -> Callable[[LLM], None]:
             parts = batch.positions.split(batch.query_lens), batch.slot_mapping.split(batch.query_lens)
             for index, row in enumerate(zip(scheduled, *parts, strict=True)):
                 edit(Row(batch, index, *row))
-            batch.shared = None  # what was found in other tables
+            batch.shared = ()  # what was found in other tables
             return batch
 
         llm.runner.make_batch = broken

@@ -15,7 +15,7 @@ from yaie.course.judge import PASSED
 from yaie.course.language import Swap, engine_seam
 from yaie.course.registry import exercises, find_exercise
 from yaie.course.show import Table
-from yaie.engine.output import RequestOutput, StreamChunk
+from yaie.engine.output import RequestOutput
 
 
 class LLM(yaie.engine.llm.LLM):
@@ -36,9 +36,9 @@ class LLM(yaie.engine.llm.LLM):
         with self._lock, self._in_place():  # once for all steps
             return super().generate(*args, **options)
 
-    def step(self) -> list[StreamChunk]:
-        with self._lock, self._in_place():
-            return super().step()
+    def _step(self) -> None:
+        with self._in_place():
+            super()._step()
 
     @property
     def parts(self) -> Table:

@@ -54,15 +54,13 @@ from yaie.engine.scheduler import Limits, Scheduler
 from yaie.kernels import checks, ops
 from yaie.kernels.checks import require
 from yaie.kernels.ops import Operations
-from yaie.models.shard import Shard, affordable_blocks
+from yaie.models.shard import affordable_blocks
 from yaie.models.tokenizer import Detokenizer
 from yaie.parallel.ranks import OneRank, Ranks
 
 # So that the child of a fork in the middle of a step can go on with what it has.
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 os.register_at_fork(after_in_child=lambda: [engine._after_fork() for engine in list(_engines)])
-
-FROM_INSIDE = "the engine was called from inside one of its own steps"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +124,14 @@ class Engine:
     """
 
     def __init__(self, model: Any, config: Any, tokenizer: Any, options: Options, ranks: Ranks | None = None) -> None:
-        self.ranks = ranks or OneRank(Shard(model=model))
+        self.ranks = ranks or OneRank(ModelRunner(model=model))
         self.model, self.config, self.tokenizer, self.options = model, config, tokenizer, options
         longest = config.max_position_embeddings
         self.max_model_len = options.max_model_len or longest
         fits = self.max_model_len <= longest
         require(fits, f"max_model_len must be at most the model's {longest}", self.max_model_len)
         useful = options.max_num_seqs * -(-self.max_model_len // options.block_size)
-        pool = config, options.block_size, options.tensor_parallel, name_of(options.backend)
+        pool = config, options.block_size, options.tensor_parallel, getattr(options.backend, "name", options.backend)
         self.num_blocks = options.num_blocks or min(useful, affordable_blocks(model, *pool))
         self.trace: list[StepRecord] | None = [] if options.trace else None
         self.last_error: BaseException | None = None
@@ -149,9 +147,9 @@ class Engine:
         self._forgotten: deque[Request] = deque()  # whoever wanted their answers is gone
         self._lock = threading.RLock()  # held by the thread that works on the engine
         _engines.add(self)
-        # They run while the bookkeeping changes, and while steps are made for a stream (those hand out nothing).
-        # `gi_running` is right however they end; a flag would stay set by a cut, and a lock's thread may take it twice.
-        self._writing, self._filling = self._write(str), self._fill(self._queue)
+        # It runs while the bookkeeping changes. `gi_running` is right however that ends: a flag would stay set by a cut
+        # and a lock's thread may take it twice.
+        self._writing = self._write(str)
         self._sound = False  # is the bookkeeping whole?
         self._make_pool()
         self._sound = True
@@ -161,8 +159,7 @@ class Engine:
         if self._lock.acquire(blocking=False):
             self._lock.release()
             return
-        self._lock = threading.RLock()
-        self._writing, self._filling = self._write(str), self._fill(self._queue)
+        self._lock, self._writing = threading.RLock(), self._write(str)
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -286,9 +283,8 @@ class Engine:
         try:
             with self._lock:
                 self._change(self._step)
-                if not self._filling.gi_running:
-                    taken.extend(self._queue)
-                    self._queue.clear()
+                taken.extend(self._queue)
+                self._queue.clear()
             return [delivery.chunk for delivery in taken if delivery.request.finish_reason != "abort"]
         except BaseException:
             if taken and (not self._queue or self._queue[0] is not taken[0]):  # cut on the way out
@@ -298,23 +294,15 @@ class Engine:
     def _next_chunk(self, queue: deque[Delivery]) -> StreamChunk:
         """The next chunk of a stream, after as many steps as it takes. What they give to others waits for those."""
         with self._lock:
-            if not queue:
-                if self._filling.gi_running:  # in this thread, which has the lock
-                    raise RuntimeError(FROM_INSIDE)
-                self._filling = self._fill(queue)
-                next(self._filling)
+            while not queue:
+                self._change(self._step)
             return queue.popleft().chunk
-
-    def _fill(self, queue: deque[Delivery]) -> Generator:
-        while not queue:
-            self.step()
-        yield
 
     def _change(self, action: Callable[..., None], *arguments: Any) -> None:
         """Change the bookkeeping by `action`. If it is cut, whoever comes next makes it anew."""
         with self._lock:
             if self._writing.gi_running:
-                raise RuntimeError(FROM_INSIDE)
+                raise RuntimeError("the engine was called from inside one of its own steps")
             (writing := self._write(action, *arguments)).send(None)
             writing.send(writing)
 
@@ -480,7 +468,7 @@ class Engine:
         options = self.options
         limits = (options.max_num_seqs, self.max_model_len) if options.graphs else None
         pool = self.num_blocks, options.block_size, options.backend, limits
-        self.runner: ModelRunner = self.ranks.call("make_runner", ModelRunner, *pool)
+        self.runner: ModelRunner = self.ranks.call("make_pool", *pool)
         self.kv, self.runner.ranks = self.runner.kv, weakref.proxy(self.ranks)  # they have the runner: no circle
         self.pages = Pages(self.kv, prefix_cache=options.prefix_cache, eviction=options.eviction)
         self.scheduler = Scheduler(self.pages, options)
@@ -528,11 +516,6 @@ class Engine:
             return "preempted" if request.status is Status.WAITING and request.num_preemptions else "waiting"
 
         return {name: (kind(request), scheduled.get(request, 0)) for name, request in self._requests.items()}
-
-
-def name_of(backend: str | Operations) -> str:
-    """What a backend is called that was asked for by its name or as a set of operations."""
-    return backend if isinstance(backend, str) else backend.name
 
 
 def _describe(error: BaseException) -> str:

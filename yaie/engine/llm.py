@@ -17,17 +17,17 @@ from typing import Any
 
 import torch
 
-from yaie.engine.engine import Engine, Options, name_of
+from yaie.engine.engine import Engine, Options
 from yaie.engine.output import Delivery, RequestOutput, StreamChunk
 from yaie.engine.prompts import Prompt, as_prompts
 from yaie.engine.request import Request
+from yaie.engine.runner import ModelRunner
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels import ops
-from yaie.kernels.checks import require
+from yaie.kernels.checks import FLOATS, require
 from yaie.models.shard import load_split
 
 Params = SamplingParams | Sequence[SamplingParams] | None  # one for all prompts, or one for each
-DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 class LLM(Engine):
@@ -51,7 +51,7 @@ class LLM(Engine):
         **options: Any,
     ) -> None:
         checked = check_options(options)  # a misspelt one is refused before anything is loaded
-        require(dtype is None or dtype in DTYPES, f"dtype must be one of {DTYPES}", dtype)
+        require(dtype is None or dtype in FLOATS, f"dtype must be one of {FLOATS}", dtype)
         ranks, size = None, checked.tensor_parallel
         if isinstance(model, str | Path):
             from yaie.models.loader import load_model
@@ -63,7 +63,7 @@ class LLM(Engine):
             else:
                 what = "the backend of a model that is split must be a name"
                 require(isinstance(checked.backend, str), what, checked.backend)
-                ranks, model = load_split(model, dtype, device, size)
+                ranks, model = load_split(model, dtype, device, size, ModelRunner)
         else:
             require(size == 1, "a model that is split must be a folder or a name: each rank reads its part", model)
         what = "model must be 'tiny', a folder, a name on the Hub, or what load_model returned"
@@ -131,7 +131,7 @@ def _device_of(device: str | torch.device | None, backend: str | ops.Operations)
     if device is not None:
         require(str(device) in there_are, f"device must be one that torch finds here ({', '.join(there_are)})", device)
         return str(device)
-    name = name_of(backend)
+    name = getattr(backend, "name", backend)
     if name != "auto":
         ops.resolve(name, name == "cuda", ops.obstacle)  # raises where there is no GPU, or no compiler
     return "cuda" if gpus and name != "emulator" else "cpu"

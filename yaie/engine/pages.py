@@ -72,9 +72,6 @@ class Pages:
         token. A prompt that is cached to its end would leave nothing to compute.
 
         From now on the request holds the node that it locked; the tokens of the match count as published and computed.
-
-        Example: with pages of 2 and [5, 6, 7, 8] cached in the pages [3, 1], a request for [5, 6, 7, 8] finds [5, 6]
-        only (8 must be computed, and 7 would be half a page), so its table begins with the page 3.
         """
         hit = self.cache.match(request.token_ids[:-1])
         self.cache.lock(hit.node)
@@ -134,9 +131,6 @@ class Pages:
         twin's pages, and those of this request are duplicates, counted in `num_duplicates`. Its block table is made to
         name the twin's pages, and only then are the duplicates freed (`kv.replace_prefix`): a table that goes on naming
         a freed page soon reads the keys and values of another request.
-
-            before   table [ 0 | 7 | 9 ]     cache: page 0, then the twin's page 4
-            after    table [ 0 | 4 | 9 ]     cache: pages 0, 4, 9; page 7 is free
         """
         size, table = self.block_size, self.kv.block_tables[request.request_id]
         num_pages = request.num_computed_tokens // size

@@ -132,9 +132,7 @@ class PrefixCache:
         tokens: [num_tokens]
         pages: [num_pages], where the KV of each page of tokens lies
 
-        Returns what was present, and what is now. If others have published `tokens` up to `present` first, the caller's
-        own pages for these are duplicates, which it stops reading and frees (see the top of this file). Other numbers
-        of pages, or negative ones, are a TypeError or ValueError, and nothing has changed.
+        Other numbers of pages, or negative ones, are a TypeError or ValueError, and nothing has changed.
         """
         tokens, pages = self._whole_pages(tokens, pages)
         position = radix_tree.match_prefix(self.root, tokens, self.page_size)
@@ -172,10 +170,7 @@ class PrefixCache:
 
         Takes whole leaves, the smallest priority first (for "lru" the one not used for longest), until enough is
         freed; so it may free more than asked. Never takes a node that has children or is locked. A parent that has lost
-        its last child is a leaf itself and competes with the others.
-
-        The candidates are the entries of `_queue`, which may be out of date. Every evictable leaf is in it once, before
-        and afterwards. Raises ValueError if `num_pages` is negative.
+        its last child is a leaf itself and competes with the others. Raises ValueError if `num_pages` is negative.
         """
         if num_pages < 0:
             raise ValueError(f"num_pages must be >= 0, got {num_pages}")

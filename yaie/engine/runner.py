@@ -15,7 +15,7 @@ from yaie.kernels.checks import require
 from yaie.kernels.devices import to_device
 from yaie.kernels.sampling import Draws
 from yaie.models.batch import Batch, TableRows, pack
-from yaie.models.shard import Decoder
+from yaie.models.shard import Shard
 from yaie.parallel.ranks import OneRank, Ranks
 
 
@@ -38,20 +38,24 @@ class Launched(NamedTuple):
     arrived: torch.cuda.Event | None  # when `on_host` is filled; None where nothing is waited for
 
 
-class ModelRunner(Decoder):
+class ModelRunner(Shard):
     """Asks for the steps of an engine, and brings back what they gave. What it keeps of a step saves work, no more.
 
     On a GPU the work of a step is only queued (`launch`), and the CPU goes on; it waits when it first looks at a number
     of the result (`results`): once a step.
     """
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
-        self.ranks: OneRank | Ranks = OneRank(self)  # all that compute a step
+    ranks: OneRank | Ranks  # all that compute a step, where this is rank 0
+    tables: TableRows | None = None
+    # Who got a token in the last step, and how they choose. As long as they are the same, nothing is sent for that.
+    _chosen: list[Request] | None = None
+    _draws: Draws | None = None
+
+    def make_pool(self, *pool: Any) -> ModelRunner:
+        self.tables = self._chosen = None
+        super().make_pool(*pool)
         self.tables = TableRows(self.kv, self.operations.least_saved_pages(self.kv.key_cache[0]))
-        # Who got a token in the last step, and how they choose. As long as they are the same, nothing is sent for that.
-        self._chosen: list[Request] | None = None
-        self._draws: Draws | None = None
+        return self
 
     @torch.inference_mode()
     def launch(self, scheduled: dict[Request, int], before: Launched | None = None) -> Launched:

@@ -109,12 +109,8 @@ class Scheduler:
     def chunk_size(self, request: Request, budget: int) -> int:
         """How many tokens of a running request go into this step, when `budget` tokens are left: 0 to `budget`.
 
-        All that are uncomputed, if the budget allows it. A longer prompt is cut, and the next step goes on from there.
-        The cut is made between two pages where that is possible, because only whole pages can be published and reused.
-        Where no page ends within the budget, the chunk fills it: a small budget must not stop a prompt for ever.
-
-        Example: pages of 16, 40 tokens computed, 100 to go, a budget of 30: the chunk would end at 70, inside a page,
-        so 24 tokens are computed, up to 64. With a budget of 5 it would be 5.
+        A prompt that is longer is cut between two pages where that is possible, because only whole pages can be
+        published and reused. Where no page ends within the budget, the chunk fills it, or the prompt would never go on.
         """
         if request.num_uncomputed_tokens <= budget:
             return request.num_uncomputed_tokens
@@ -125,14 +121,12 @@ class Scheduler:
         return aligned_end - request.num_computed_tokens
 
     def admit(self, budget: int) -> list[Request]:
-        """Start waiting requests, in the order of the policy, while the budgets of tokens and pages allow it.
+        """Start waiting requests, in the order of the policy, while budgets of tokens and pages allow it; return them.
 
         An admitted request takes its chunk of `budget`, and pages for all of its tokens. A spare page for each that
         runs already must remain, else one of those would be preempted in the next step for want of it. A candidate
         whose beginning another computes just now is passed over: in a step or two it can be reused. The first without
         pages ends the admissions: if smaller ones behind it were tried, they could overtake a large one for ever.
-
-        Returns the admitted requests, in order; they run now (`start`).
         """
         admitted = []
         for request in self.admission_order():
@@ -148,14 +142,11 @@ class Scheduler:
         return admitted
 
     def preempt(self) -> Request:
-        """Make the youngest running request wait again, so that its pages can serve the others; return it.
+        """Make the running request that arrived last wait again, so that its pages can serve the others; return it.
 
-        The youngest is the one that arrived last. It need not have lost the least, but if the oldest always stays, it
-        gets on and ends, and so do all in turn.
-
-        The victim goes back to its place among the waiting ones, by arrival. What it has computed stays in the cache,
-        where it may find it again, until it is evicted; what it has generated stays in its `token_ids` and is computed
-        again, with the prompt, as a prompt. The preemption counts in its `num_preemptions` and is noted in `preempted`.
+        It need not have lost the least, but if the oldest always stays, that gets on and ends, and so do all in turn.
+        It waits in its place by arrival, with what it has generated. What it has computed stays in the cache until it
+        is evicted. The preemption counts in its `num_preemptions` and is noted in `preempted`.
         """
         victim = max(self.running, key=attrgetter("arrival"))
         self.running.remove(victim)

@@ -210,8 +210,8 @@ class KVCacheManager:
     def slot_mapping(self, request_id: str, start: int = 0, end: int | None = None) -> list[int]:
         """The slots of the tokens at positions `start .. end - 1` of a request (None: to its last), in order.
 
-        Slot `s` is row `s % block_size` of block `s // block_size`: with blocks of 4 and the block table `[7, 2]`, the
-        positions 3 and 4 lie in the slots 31 and 8. ValueError unless `0 <= start <= end <= context_lens[request_id]`.
+        Slot `s` is row `s % block_size` of block `s // block_size`. ValueError unless
+        `0 <= start <= end <= context_lens[request_id]`.
         """
         table = self._table(request_id)
         context_len = self.context_lens[request_id]
@@ -323,8 +323,7 @@ class KVCacheManager:
     def _take_blocks(self, request_id: str, count: int) -> list[int]:
         """Move `count` blocks off the end of the free list, each with one reference: all of them, or OutOfBlocksError.
 
-        Returns their ids in the order in which they came off: from a `free_block_list` of `[5, 9, 2]`, a count of 2
-        gives `[2, 9]` and leaves `[5]`. It takes the same time however long the list is.
+        Returns their ids in the order in which they came off. It takes the same time however long the list is.
         """
         self._require_free(request_id, count)
         taken = [self.free_block_list.pop() for _ in range(count)]

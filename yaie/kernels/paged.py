@@ -63,11 +63,6 @@ class AttentionPlan(NamedTuple):
     single: PagedKeys | None = None  # the whole batch, if it is one decode
 
 
-def least_saved_pages(key_cache: Tensor) -> int:
-    """`min_saved` of `shared_pages`, for what pays on a CPU."""
-    return -(-LEAST_SAVED_NUMBERS // key_cache[0].numel())
-
-
 class SharedPages(NamedTuple):
     """Pages that several sequences have in the same places, so that one reading serves all of them."""
 
@@ -120,13 +115,9 @@ def plan_attention(
     *,
     block_size: int,
     num_kv_heads: int,
-    shared: Sequence[SharedPages] | None = None,
-    min_saved: int | None = None,
+    shared: Sequence[SharedPages] = (),
 ) -> AttentionPlan:
-    """Decide what a batch over pages reads together; see `ops.paged_attention.Torch.plan_attention`.
-
-    min_saved: for `shared_pages`, if what is shared is not known; None: nothing then
-    """
+    """Decide what a batch over pages reads together; see `ops.paged_attention.Torch.plan_attention`."""
     if block_tables.shape[0] == 1 and (query_lens is None or int(query_lens[0]) == 1):
         num_tokens = int(context_lens[0])
         table = block_tables[0, : -(-num_tokens // block_size)]
@@ -140,12 +131,8 @@ def plan_attention(
     def on_device(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(block_tables.device)
 
-    if shared is None and min_saved is not None:
-        # Full blocks before the first query; nothing for a sequence that asks for nothing.
-        shareable = np.where(query_lens > 0, (context_lens - query_lens) // block_size, 0)
-        shared = shared_pages(tables, shareable, min_saved)
     parts, num_shared = [], np.zeros_like(context_lens)
-    for members, begin, end in shared or ():
+    for members, begin, end in shared:
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
         table = block_tables[int(members[0]), begin:end]
         parts.append(PagedKeys(on_device(rows), table, (end - begin) * block_size))

@@ -79,7 +79,10 @@ class RadixAttentionBlock(nn.Module):
         tensor("position_ids", position_ids, INTEGERS)
         fits = list(position_ids.shape) in ([q_len], [1, q_len], [num_seqs, q_len])
         require(fits, f"position_ids must be [{q_len}] or [{num_seqs}, {q_len}], got {list(position_ids.shape)}")
-        query, key, value = self._project(hidden_states, position_ids)
+        states, projections = hidden_states.to(self.q_proj.weight.dtype), (self.q_proj, self.k_proj, self.v_proj)
+        query, key, value = (project(states).unflatten(-1, (-1, self.head_dim)) for project in projections)
+        cos, sin = rope_cos_sin(position_ids, self.inv_freq.to(states.device))
+        query, key = rotate(query, cos, sin), rotate(key, cos, sin)
         if keep is not None:
             # A weight of 0 does not silence a NaN, so padding must not keep its values.
             value = value.masked_fill(~keep[:, past_len:, None, None], 0)
@@ -91,15 +94,6 @@ class RadixAttentionBlock(nn.Module):
         if use_cache or past_key_value is not None:
             return output, None, (key, value)
         return output
-
-    def _project(self, hidden_states: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
-        """Query, key and value with heads apart, query and key rotated; in the dtype of the weights."""
-        hidden_states = hidden_states.to(self.q_proj.weight.dtype)
-        query, key, value = (
-            proj(hidden_states).unflatten(-1, (-1, self.head_dim)) for proj in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        cos, sin = rope_cos_sin(positions, self.inv_freq.to(hidden_states.device))
-        return rotate(query, cos, sin), rotate(key, cos, sin), value
 
     @staticmethod
     def _keep(attention_mask, seq_lens, num_seqs, past_len, q_len, device) -> Tensor | None:

@@ -89,8 +89,6 @@ def match_prefix(root: Node, tokens: np.ndarray, page_size: int = 1) -> Position
 
     Returns the last node reached, how many tokens of its edge matched (all of them if the walk stopped at its end), and
     how many matched in all; both are multiples of `page_size`. No match at all is Position(root, 0, 0).
-
-    Example: with the edges [1 2] -> [3 4 5], the tokens [1, 2, 3, 9] stop at Position(node of [3 4 5], 1, 3).
     """
     node, length, rest = root, 0, tokens
     while child := node.children.get(first_page(rest, page_size)):
@@ -110,8 +108,6 @@ def split_node(node: Node, length: int, page_size: int = 1) -> Node:
     That replaces `node` under its parent and has the payload that `node.payload.split(num_pages)` gives. `node` becomes
     its only child and keeps the rest of the edge, its children and its identity: whoever holds `node` (a lock, a
     request that ends there) still holds the same whole path.
-
-    before:  parent --[1 2 3 4]--> node            after, length 3:  parent --[1 2 3]--> upper --[4]--> node
     """
     # A copy: a view would keep the memory of the whole edge after `node` has been removed.
     upper = Node(node.edge[:length].copy(), node.payload.split(length // page_size), parent=node.parent, key=node.key)
@@ -276,13 +272,3 @@ class RadixTree:
             "edges": edges,
             "request_to_path": self.request_to_path,
         }
-
-    def check_integrity(self) -> None:
-        """Raise AssertionError if the tree is malformed, not compressed, or disagrees with the list of requests."""
-        check_links(self.root)
-        ends = {}
-        for node in iter_nodes(self.root):
-            needed = node.parent is None or len(node.children) > 1 or node.payload.order_of
-            assert needed, f"{node}: no request ends here and no path branches, so it should not exist"
-            ends |= dict.fromkeys(node.payload.order_of, node)
-        assert ends == self._end_of, f"requests recorded at nodes {sorted(ends)}, in the list {sorted(self._end_of)}"

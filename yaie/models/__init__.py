@@ -2,9 +2,6 @@
 
 from yaie.models.batch import Batch as Batch
 from yaie.models.config import ModelConfig as ModelConfig
-from yaie.models.config import UnsupportedModelError as UnsupportedModelError
 from yaie.models.llama import Llama as Llama
 from yaie.models.llama import generate_greedy as generate_greedy
 from yaie.models.loader import load_model as load_model
-from yaie.models.tokenizer import Detokenizer as Detokenizer
-from yaie.models.tokenizer import Tokenizer as Tokenizer

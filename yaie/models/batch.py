@@ -26,16 +26,12 @@ class Batch:
     block_tables: torch.Tensor  # [num_seqs, max_blocks], padded with 0
     context_lens: torch.Tensor  # [num_seqs], tokens in the pages after this step, the new ones included
     query_lens: list[int]  # new tokens of each sequence, at least 1; on the host
-    host_context_lens: list[int] | None = None  # on the host, so that to read them is not to wait for a GPU
-    shared: Sequence[SharedPages] | None = None  # pages that are to be read once; None: nobody has looked for them
+    lengths: list[int] | None = None  # `context_lens` on the host, so that to read them is not to wait for a GPU
+    shared: Sequence[SharedPages] = ()  # pages that are to be read once
     before: torch.Tensor | None = None  # tokens of the step before, on rank 0's device; the host does not know them yet
 
-    @property
-    def lengths(self) -> list[int]:
-        """`context_lens` on the host."""
-        if self.host_context_lens is None:
-            self.host_context_lens = self.context_lens.tolist()
-        return self.host_context_lens
+    def __post_init__(self) -> None:
+        self.lengths = self.context_lens.tolist() if self.lengths is None else self.lengths
 
     def move_to(self, device: torch.device) -> None:
         """Bring the tensors from the host to a device: one copy brings all of them, and nothing waits for it."""
@@ -63,7 +59,7 @@ def pack(
     query_lens: np.ndarray,
     tables: np.ndarray,
     block_size: int,
-    shared: Sequence[SharedPages] | None = None,
+    shared: Sequence[SharedPages] = (),
 ) -> Batch:
     """The batch, on the host, of sequences that have `starts` `[num_seqs]` tokens in their pages already, whose
     `tables` are `[num_seqs, max_blocks]`. `token_ids` `[num_tokens]` are all new ones."""

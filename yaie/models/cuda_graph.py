@@ -5,12 +5,13 @@ for one as the GPU to do it, so the GPU waits. Replaying a recording costs the C
 fixed: which kernels, how many thread blocks, which addresses. So
 
 * a graph is for one number of sequences. There is one for each of a few sizes ("buckets"), and a batch takes the next
-  larger one. The rows that are left over are padding: slot -1 (stores nothing), context 0 (sees nothing);
+  larger one, whose other rows are padding (`fill`);
 * everything that changes from step to step lies in tensors that stay where they are, and is filled in before a replay.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -119,7 +120,8 @@ class DecodeGraphs:
         # Contexts are not known yet while a graph is captured; there is a plan, so the host is not asked for them.
         self._static = {size: Batch(*(x[:size] for x in tensors), [1] * size, [0] * size) for size in self.sizes}
         self.replays: dict[int, Step] = {}
-        self.with_shared_pages: SharedPagesGraphs | None = None  # made when there are some
+        self.pieces: dict[int, Pieces] = {}  # by bucket: shared pages that its graph reads once
+        self.with_shared_pages: DecodeGraphs | None = None  # made when there are some
 
     def takes(self, batch: Batch) -> bool:
         """Whether every sequence of the batch has one new token, and there is a bucket for so many."""
@@ -127,10 +129,16 @@ class DecodeGraphs:
         return num_tokens == len(batch.query_lens) <= self.sizes[-1]
 
     def for_batch(self, batch: Batch) -> "DecodeGraphs":
-        """Those that `run` the batch."""
+        """Those that `run` the batch. Where it has pages that are to be read once, these are second graphs over the
+        same tensors, so that batches without such pages lose nothing."""
         if not batch.shared:
             return self
-        self.with_shared_pages = self.with_shared_pages or SharedPagesGraphs(self)
+        if self.with_shared_pages is None:
+            self.with_shared_pages = graphs = copy(self)
+            pool = self.model.local.num_heads, self.kv.key_cache[0]
+            graphs.replays, graphs.pieces = {}, {size: Pieces(size, *pool) for size in self.sizes}
+        size = bucket_for(len(batch.query_lens), self.sizes)
+        self.with_shared_pages.pieces[size].set(batch.shared)
         return self.with_shared_pages
 
     def run(self, batch: Batch) -> torch.Tensor:
@@ -151,27 +159,5 @@ class DecodeGraphs:
         tables, context_lens = static.block_tables.int(), static.context_lens.int()
         # Splits are chosen for the longest context there can be: what is captured must serve all shorter ones.
         pages = tables, context_lens, self.max_context_len, self.kv.key_cache[0]
-        plan = self.operations.decode_plan(*pages, self._pieces(len(tables)))
+        plan = self.operations.decode_plan(*pages, self.pieces.get(len(tables)))
         return self.model(static, self.kv, self.operations, plan)
-
-    def _pieces(self, size: int) -> Pieces | None:
-        """The shared pages that the graph of a bucket reads once: none."""
-        return None
-
-
-class SharedPagesGraphs(DecodeGraphs):
-    """A second graph for each bucket of others, for batches with pages that are to be read once: so that those without
-    lose nothing. Both kinds read the same tensors."""
-
-    def __init__(self, others: DecodeGraphs) -> None:
-        vars(self).update(vars(others), replays={})
-        self._of_bucket: dict[int, Pieces] = {}
-
-    def run(self, batch: Batch) -> torch.Tensor:
-        self._pieces(bucket_for(len(batch.query_lens), self.sizes)).set(batch.shared)
-        return super().run(batch)
-
-    def _pieces(self, size: int) -> Pieces:
-        if size not in self._of_bucket:
-            self._of_bucket[size] = Pieces(size, self.model.local.num_heads, self.kv.key_cache[0])
-        return self._of_bucket[size]

@@ -1,5 +1,7 @@
 """What each rank of an engine has: a model, or a part of one, over a pool of pages. One rank has all."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +23,6 @@ from yaie.parallel.shards import local_config
 CPU_POOL_BYTES = 256 * 2**20  # a laptop does not miss it
 GPU_POOL_FRACTION = 0.8  # of the free memory; the rest is for activations
 EMULATOR_POOL_BYTES = 8 * 2**20  # little: each launch copies a layer of it to the emulator's memory and back
-
-
-class Decoder:
-    """Runs a model over pages, perhaps as one of a `group` of ranks.
-
-    graphs: runs the decode steps that it `takes`, faster; None where there is no such thing
-    """
-
-    def __init__(
-        self, model: Any, kv: KVCacheManager, operations: Operations, graphs: Any = None, group: Group = ALONE
-    ) -> None:
-        self.model, self.kv, self.operations, self.graphs, self.group = model, kv, operations, graphs, group
-
-    @torch.inference_mode()
-    def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
-        `[len(rows), vocab_size]`."""
-        all_known = bool((batch.token_ids >= 0).all())
-        batch.move_to(self.kv.device)
-        if not all_known:  # rank 0's device has the tokens of the step before; the others need not choose them too
-            is_here = batch.before is not None
-            token_ids = take_known(batch.token_ids, batch.before) if is_here else batch.token_ids
-            batch.token_ids = self.group.broadcast(token_ids)
-        if self.graphs is not None and self.graphs.takes(batch):
-            hidden = self.graphs.for_batch(batch).run(batch)
-        else:
-            hidden = self.model(batch, self.kv, self.operations)
-        last = hidden if rows is None else hidden[to_device(torch.tensor(rows, dtype=torch.int64), self.kv.device)]
-        return hidden, self.model.logits(last)
 
 
 @torch.inference_mode()
@@ -84,7 +57,7 @@ def choose_operations(backend: str | Operations, model: Any, kv: KVCacheManager)
 
 
 class Shard:
-    """What each rank has: its part of the model, and a runner over its part of the pool. An engine of one rank has all.
+    """What each rank has: its part of the model, over its part of the pool. An engine of one rank has all.
 
     All ranks call the same methods in the same order. Only the model writes to the pool (a page that is shared is full,
     so none is copied to be written), and a batch says where; so ranks other than 0 keep no accounts of pages.
@@ -92,8 +65,9 @@ class Shard:
 
     def __init__(self, group: Group = ALONE, model: Any = None) -> None:
         self.group, self.model = group, model
-        self.runner: Decoder | None = None
+        self.kv: KVCacheManager | None = None
         self.operations: Operations | None = None  # chosen once
+        self.graphs: Any = None  # runs the decode steps that it `takes`, faster; None where there is no such thing
 
     def load(self, folder: Path, dtype: torch.dtype) -> tuple:
         from yaie.models.loader import load_model
@@ -102,28 +76,41 @@ class Shard:
         self.model = loaded[0]
         return loaded
 
-    def make_runner(
-        self, kind: type, num_blocks: int, block_size: int, backend: str | Operations, graphs: tuple[int, int] | None
-    ) -> Decoder:
-        """A runner of this `kind` of `Decoder` over a new pool; the old one is freed before.
+    def make_pool(
+        self, num_blocks: int, block_size: int, backend: str | Operations, graphs: tuple[int, int] | None
+    ) -> Shard:
+        """Make a new pool; the old one is freed before. Returns itself.
 
         graphs: the largest number of sequences, and of their tokens; None: every step asks for each operation
         """
-        self.runner, config = None, self.model.config
+        self.kv, self.graphs, config = None, None, self.model.config
         shape = num_blocks, block_size, local_config(config, self.group.size).num_kv_heads, config.head_dim
-        kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
-        self.operations = self.operations or choose_operations(backend, self.model, kv)
-        can_record = graphs and self.operations.name == "cuda"
-        recorded = DecodeGraphs(self.model, kv, self.operations, *graphs) if can_record else None
-        self.runner = kind(self.model, kv, self.operations, recorded, self.group)
-        return self.runner
+        self.kv = KVCacheManager(*shape, self.model.dtype, config.num_layers, self.model.device)
+        self.operations = self.operations or choose_operations(backend, self.model, self.kv)
+        if graphs and self.operations.name == "cuda":
+            self.graphs = DecodeGraphs(self.model, self.kv, self.operations, *graphs)
+        return self
 
+    @torch.inference_mode()
     def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.runner.forward(batch, rows)
+        """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
+        `[len(rows), vocab_size]`."""
+        all_known = bool((batch.token_ids >= 0).all())
+        batch.move_to(self.kv.device)
+        if not all_known:  # rank 0's device has the tokens of the step before; the others need not choose them too
+            is_here = batch.before is not None
+            token_ids = take_known(batch.token_ids, batch.before) if is_here else batch.token_ids
+            batch.token_ids = self.group.broadcast(token_ids)
+        if self.graphs is not None and self.graphs.takes(batch):
+            hidden = self.graphs.for_batch(batch).run(batch)
+        else:
+            hidden = self.model(batch, self.kv, self.operations)
+        last = hidden if rows is None else hidden[to_device(torch.tensor(rows, dtype=torch.int64), self.kv.device)]
+        return hidden, self.model.logits(last)
 
 
-def load_split(name: str | Path, dtype: torch.dtype, device: str, size: int) -> tuple[Ranks, tuple]:
-    """Start ranks and have each load its part of a model; and what that returned here, on rank 0."""
+def load_split(name: str | Path, dtype: torch.dtype, device: str, size: int, kind: type[Shard]) -> tuple[Ranks, tuple]:
+    """Start ranks and have each load its part of a model, as this kind; and what that returned here, on rank 0."""
     from yaie.models.loader import find_folder
 
     num_gpus = torch.cuda.device_count()
@@ -131,7 +118,7 @@ def load_split(name: str | Path, dtype: torch.dtype, device: str, size: int) -> 
     require(device == "cpu" or size <= num_gpus, f"tensor_parallel must be at most the {num_gpus} GPUs here", size)
     folder = find_folder(name)  # fetched by one, if it must be
     local_config(ModelConfig.from_folder(folder), size)  # refused before anything is started
-    ranks = Ranks(size, device, Shard)
+    ranks = Ranks(size, device, kind)
     try:
         return ranks, ranks.call("load", folder, dtype)
     except BaseException:

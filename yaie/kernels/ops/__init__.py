@@ -11,9 +11,10 @@ An operation does not check numbers: arguments are right, or the results are not
 
 from collections.abc import Callable
 
+from yaie.cuda.machine import obstacle
 from yaie.kernels.ops import attention, memory, model, paged_attention, radix, sampling
 from yaie.kernels.ops.launching import CSRC as CSRC
-from yaie.kernels.ops.launching import BackendError, obstacle
+from yaie.kernels.ops.launching import BackendError
 
 BACKENDS = ("torch", "cuda", "emulator")
 

@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 import yaie.cuda
-from yaie.cuda.card.nvcc import needs_hopper
-from yaie.cuda.source import read_source
+from yaie.cuda.machine import for_hopper, obstacle, on_hopper
 from yaie.kernels import checks, ops
 
 CSRC = Path(__file__).resolve().parents[3] / "csrc"
@@ -91,10 +90,13 @@ class Launching(Family):
         if unknown := [file for file in self.sources if not (CSRC / file).is_file()]:
             raise ValueError(f"sources are named by their path under csrc/, such as 'memory/copy_blocks.cu': {unknown}")
         self.strict = strict
-        self.rungs = self._fastest(self.is_for_this_card) | self.asked
+        fastest = {
+            name: max(rung for rung, (file, _) in rungs.items() if self.is_for_this_card(file))
+            for name, rungs in self.known_rungs.items()
+        }
+        self.rungs = fastest | self.asked
         if not strict and backend == "cuda":  # the emulator runs all rungs
-            possible = self._fastest(self.is_for_this_card)
-            self.rungs = {name: min(rung, possible[name]) for name, rung in self.rungs.items()}
+            self.rungs = {name: min(rung, fastest[name]) for name, rung in self.rungs.items()}
         self.chosen = {name: self.known_rungs[name][rung] for name, rung in self.rungs.items()}
         self.launch = _Launchers(self.module)
 
@@ -102,17 +104,10 @@ class Launching(Family):
         """The launchers of a file ("memory/copy_blocks.cu"); with the emulator also `profile()` of the last call."""
         return load(file, self.name, self.sources.get(file), *self._options)
 
-    def _fastest(self, may: Callable[[str], bool]) -> dict[str, int]:
-        """The fastest rung of each operation whose file may be taken."""
-        return {
-            name: max(rung for rung, (file, _) in rungs.items() if may(file))
-            for name, rungs in self.known_rungs.items()
-        }
-
     def is_for_this_card(self, file: str) -> bool:
         """Whether a file of csrc/ is written for the card that computes, or for all. One for Hopper is for no other
         card; the emulator, too, runs it only where it is asked for."""
-        return not for_hopper(file) or (self.name == "cuda" and on_hopper(file))
+        return not for_hopper(CSRC / file) or (self.name == "cuda" and on_hopper(file))
 
     def prepare(self) -> None:
         """Compile what a step of the engine needs, several files at a time."""
@@ -141,36 +136,6 @@ def load(
     path = CSRC / file
     options = {"backend": backend, "check": check, "time_limit": time_limit, "flags": flags}
     return yaie.cuda.load(path, **options) if text is None else yaie.cuda.load(text, path=path, **options)
-
-
-@cache
-def for_hopper(file: str) -> bool:
-    """Whether a file of csrc/ has instructions of Hopper."""
-    return needs_hopper(read_source(CSRC / file).headers())
-
-
-def on_hopper(file: str) -> bool:
-    """Whether the present card is a Hopper, and a file of csrc/ that is for Hopper is built or can be."""
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability() != (9, 0):
-        return False
-    prebuilt = yaie.cuda.find_prebuilt()
-    return bool(yaie.cuda.find_nvcc()) or (prebuilt is not None and file in prebuilt.SOURCES)
-
-
-@cache
-def obstacle(backend: str) -> str | None:
-    """Why a backend cannot run on this machine; None if nothing is in the way."""
-    if backend == "cuda":
-        if not torch.cuda.is_available():
-            return "torch finds no GPU"
-        if yaie.cuda.find_prebuilt() is None and not yaie.cuda.find_nvcc():
-            return "its kernels are compiled with nvcc, which was not found"
-    elif backend == "emulator":
-        try:
-            yaie.cuda.find_compiler()
-        except yaie.cuda.CompileError as error:
-            return str(error)
-    return None
 
 
 def dtype_code(tensor: torch.Tensor, what: str) -> int:

@@ -38,17 +38,15 @@ SHARE_THAT_SATURATES = 0.8
 # What starting a thread block costs, in keys that it could have read instead (measured on an H100).
 START_TOKENS = 64
 # Keys of a split where contexts fill the card without being split: so many, or so many for each context and head of
-# keys if that is more, since the more there are, the longer is one read beside the others; and the most splits then. On
-# an H200 (16 heads on 8) splits of 1,024 lost 7% and more wherever contexts were a little longer: 256 of 637 on average
-# took 169.5 us, 155.5 without; 188 of 863 171.0 and 154.6; 48 of 1,454 82.4 and 70.5 (bench/results/LEDGER.md).
+# keys if that is more, since the more there are, the longer is one read beside the others; and the most splits then.
+# On an H200 splits of 1,024 lost 7% and more wherever contexts were a little longer (bench/results/LEDGER.md).
 LONG_SPLIT_TOKENS, LONG_SPLIT_TOKENS_EACH, MOST_LONG_SPLITS = 2048, 4, 8
 # Rows of a thread block that reads shared pages: query heads of sequences that share them.
 SHARED_ROWS = 64
 # Thread blocks that read shared pages, for each multiprocessor, which has room for three: the third has own pages.
 SHARED_BLOCKS = 2
 # What reading shared pages once must save for each layer, to pay for one more launch and for parts that are written and
-# read again. On an H200, 32 heads on 8 of 128, it was 0.90 times as fast at 13 MB, 0.99 at 25, 1.20 at 50, 1.09 and
-# more from 63 on; 16 heads on 8: 1.08 at 25 (bench/results/LEDGER.md).
+# read again: measured on an H200 (bench/results/LEDGER.md).
 LEAST_SAVED_BYTES = 30e6
 # Keys that rung 6 of flash attention copies at once by TMA, if a page has so many or a multiple. Other pages its
 # threads copy, and rung 4 is faster (on an H100, 64 x 128 new of 2,176 tokens over pages of 8: 409 us beside 514).
@@ -62,7 +60,7 @@ class Torch(Family):
 
     def least_saved_pages(self, key_cache: Tensor) -> int | None:
         """`min_saved` of `paged.shared_pages`, for what pays here; None: reading pages once never does."""
-        return paged.least_saved_pages(key_cache) if self.rungs["shared_pages"] > 1 else None
+        return -(-paged.LEAST_SAVED_NUMBERS // key_cache[0].numel()) if self.rungs["shared_pages"] > 1 else None
 
     def plan_attention(
         self,
@@ -70,7 +68,7 @@ class Torch(Family):
         context_lens: Sequence[int],
         query_lens: Sequence[int] | None,
         key_cache: Tensor,
-        shared: Sequence[SharedPages] | None = None,
+        shared: Sequence[SharedPages] = (),
     ) -> Any:
         """What `paged_attention_forward` needs to know of a flat batch, prepared once for all layers of a step.
 
@@ -78,11 +76,10 @@ class Torch(Family):
         context_lens: `[num_seqs]`, tokens of each sequence in the pages, its queries included
         query_lens: `[num_seqs]`, queries of each sequence, the last tokens of its context; None: one each
         key_cache: any layer of the cache; only its shape, dtype and device are used
-        shared: what sequences may read together, from `paged.shared_pages`; None: it is not known
+        shared: what sequences read together, from `paged.shared_pages`: of full pages before their first queries
         """
         sizes = {"block_size": key_cache.shape[1], "num_kv_heads": key_cache.shape[2]}
-        sharing = {"shared": shared, "min_saved": self.least_saved_pages(key_cache)}
-        return paged.plan_attention(block_tables, context_lens, query_lens, **sizes, **sharing)
+        return paged.plan_attention(block_tables, context_lens, query_lens, **sizes, shared=shared)
 
     def decode_plan(
         self, block_tables: Tensor, context_lens: Tensor, max_context_len: int, key_cache: Tensor, pieces: Any = None
@@ -182,7 +179,9 @@ class PagedPlan:
     num_splits: int
     split_tokens: int
     few_splits: tuple[int, int]  # the same for rung 6
-    counters: Tensor | None = None  # [num_decodes, num_kv_heads] int32, made when needed; 0 between launches
+    # [num_decodes, num_kv_heads] int32, made when needed: of the thread blocks that have left parts, since the last one
+    # merges them; 0 between launches.
+    counters: Tensor | None = None
     context_lens: Tensor | None = None  # [num_decodes] int32, where query s is of sequence s; else decode_tiles
     decode_tiles: Tensor | None = None  # [num_decodes, 4] int32, as in csrc/paged_attention
     prefill_tiles: Tensor | None = None  # [num_tiles, 4] int32, each of at most TILE_TOKENS tokens
@@ -221,7 +220,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             return None
         return math.ceil(LEAST_SAVED_BYTES / (2 * key_cache[0].nbytes))
 
-    def plan_attention(self, block_tables, context_lens, query_lens, key_cache, shared=None):
+    def plan_attention(self, block_tables, context_lens, query_lens, key_cache, shared=()):
         check_cache(key_cache)
         tables = block_tables.to(torch.int32).contiguous()
         context_lens = np.asarray(context_lens, dtype=np.int32)
@@ -239,7 +238,7 @@ class Kernels(attention.Kernels, memory.Kernels):
             return torch.from_numpy(array).to(key_cache.device, non_blocking=True)
 
         if len(decodes) == len(query_lens):
-            plan.context_lens, plan.shared = on_device(context_lens), shared or ()
+            plan.context_lens, plan.shared = on_device(context_lens), shared
             return plan
         ends = query_lens.cumsum()
         tiles = np.stack((decodes, ends[decodes] - 1, np.ones_like(decodes), context_lens[decodes]), axis=1)
@@ -307,7 +306,9 @@ class Kernels(attention.Kernels, memory.Kernels):
             if splits[0] > 1:
                 lse = query.new_empty((plan.num_decodes, query.shape[1], splits[0]), dtype=torch.float32)
                 parts = lse.new_empty((*lse.shape, query.shape[2]))
-            counters = [_counters(plan, key_cache) if splits[0] > 1 else None] if rung >= 5 else []
+                if rung >= 5 and plan.counters is None:
+                    plan.counters = lse.new_zeros(plan.num_decodes, key_cache.shape[2], dtype=torch.int32)
+            counters = [plan.counters] if rung >= 5 else []
             launch(query, *caches, tables, plan.context_lens, tiles, out, parts, lse, *counters, shape)
         elif tiles is None:
             launch(query, *caches, tables, plan.context_lens, out, shape)
@@ -400,14 +401,6 @@ def _few_splits(context_lens: np.ndarray, key_cache: Tensor) -> tuple[int, int]:
     num_blocks = max(1, len(context_lens) * _blocks_per_context(len(context_lens), key_cache))
     split_tokens = max(FEWEST_SPLIT_TOKENS, -(-int(context_lens.sum()) // num_blocks))
     return max(1, -(-int(context_lens.max(initial=0)) // split_tokens)), split_tokens
-
-
-def _counters(plan: PagedPlan, key_cache: Tensor) -> Tensor:
-    """Of the thread blocks that have left parts: the last one merges them."""
-    if plan.counters is None:
-        size = plan.num_decodes, key_cache.shape[2]
-        plan.counters = torch.zeros(size, dtype=torch.int32, device=key_cache.device)
-    return plan.counters
 
 
 @cache

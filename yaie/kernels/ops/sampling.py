@@ -1,8 +1,7 @@
 """Choosing the next token of every row.
 
-The kernels do temperature, top-k, top-p, min-p and the draw in one launch and without a sort, and keep exactly the
-tokens that sorting would keep: among equal logits the lower id goes first. Penalties need the tokens of each request so
-far; torch applies them before the launch.
+The kernels do temperature, top-k, top-p, min-p and the draw in one launch and without a sort. Penalties need the tokens
+of each request so far; torch applies them before the launch.
 """
 
 from collections.abc import Sequence
