@@ -17,12 +17,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from yaie.course import REPOSITORY
-from yaie.course.show import Table
+from yaie.course.show import Row, Table
 
 GOOD, LIMITED, BAD = "good", "warn", "bad"  # the tones of a table; "bad" stops you, "warn" does not
 GIB = 1 << 30
@@ -30,34 +29,20 @@ STALE = 300  # seconds after which a build's lock is taken to be left behind
 PATIENCE = 5.0  # seconds for a program to say its version
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. `advice` is empty where nothing needs to be done."""
-
-    name: str
-    state: str
-    found: str
-    advice: str = ""
-
-
 def examine() -> Table:
     """What this machine can do for the course, and what to do about each lack."""
-    findings = diagnose()
-    rows = [(finding.state, (finding.name, finding.found, finding.advice)) for finding in findings]
-    stopped = ", ".join(finding.name for finding in findings if finding.state == BAD)
+    rows = [_look(name) for name in LOOKS]
+    stopped = ", ".join(name for tone, (name, *_) in rows if tone == BAD)
     footer = f"To be fixed first: {stopped}." if stopped else "You can start."
     return Table("This machine", ("What", "Found", "What to do"), rows, footer)
 
 
-def diagnose() -> list[Finding]:
-    return [_look(name, look) for name, look in LOOKS.items()]
-
-
-def _look(name: str, look: Callable[[], tuple[str, ...]]) -> Finding:
+def _look(name: str) -> Row:
     try:
-        return Finding(name, *look())
+        tone, found, *advice = LOOKS[name]()  # no advice where nothing needs to be done
     except Exception as error:  # a machine can lack things that nobody thought of
-        return Finding(name, LIMITED, f"could not be found out: {type(error).__name__}: {error}")
+        tone, found, *advice = LIMITED, f"could not be found out: {type(error).__name__}: {error}"
+    return tone, (name, found, *(advice or [""]))
 
 
 def _system() -> tuple[str, ...]:
