@@ -81,7 +81,7 @@ def test_reset_changes_nothing_without_a_backup(warm_up):
     (warm_up.path.parent / ".backup").write_text("in the way")
     panel = api.exercise("0.1").reset()
     assert panel.tone == "bad"
-    assert "Nothing was reset" in dict(panel.rows)["Next step"]
+    assert "It is as it was" in dict(panel.rows)["Next step"]
     assert warm_up.path.read_text() == warm_up.text("return 1")
 
 
@@ -101,7 +101,7 @@ def test_what_is_written_is_written_whole_or_not_at_all(warm_up, monkeypatch):
             patch.setattr(files.os, step, cut)
             panel = api.reset("0.1")
             assert "No space left" in panel.text
-            assert "Nothing was reset" in dict(panel.rows)["Next step"]
+            assert "It is as it was" in dict(panel.rows)["Next step"]
         assert warm_up.path.read_text() == warm_up.text("return 1")
     places = [warm_up.path.parent, warm_up.path.parent / ".backup"]
     assert not [path for place in places for path in place.glob(".0*")]
