@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.course import api, files, judge, parts
+from yaie.course import REPOSITORY, api, files, judge, parts
 from yaie.course.language import CUDA, cuda, engine_seam
-from yaie.course.registry import REPOSITORY, Exercise, Lesson, find_exercise
+from yaie.course.registry import Exercise, Lesson, find_exercise
 
 EXERCISE = find_exercise("8.1")
 FILE = EXERCISE.file

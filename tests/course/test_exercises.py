@@ -3,9 +3,10 @@
 import pytest
 
 import yaie.cuda
+from yaie.course import REPOSITORY
 from yaie.course.files import was_edited
 from yaie.course.language import CUDA, cuda
-from yaie.course.registry import REPOSITORY, exercise_files
+from yaie.course.registry import exercise_files
 from yaie.course.registry import exercises as all_exercises
 from yaie.course.tools import generate, prove
 from yaie.kernels.ops.launching import for_hopper
