@@ -19,6 +19,17 @@ def sandbox():
     sandbox.close()
 
 
+class Limited:
+    """A sandbox in which each run has so many seconds: few for what only the clock ends, many for what a busy machine
+    may take long for."""
+
+    def __init__(self, sandbox, seconds):
+        self.sandbox, self.seconds = sandbox, seconds
+
+    def run(self, job):
+        return self.sandbox.run({**job, "time_limit": self.seconds})
+
+
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory):
     """Exercise files as they are generated, to be copied and not to be changed."""
@@ -34,6 +45,12 @@ def exercises(generated, tmp_path, monkeypatch):
     monkeypatch.delenv("YAIE_EXPECT", raising=False)
     shutil.copytree(generated, tmp_path, dirs_exist_ok=True)
     return tmp_path
+
+
+@pytest.fixture
+def at_home(monkeypatch):
+    """Exercise files are said to lie where they always do: a text that was compiled once is not compiled again."""
+    monkeypatch.delenv("YAIE_EXERCISES_DIR", raising=False)
 
 
 class WarmUp:

@@ -34,12 +34,8 @@ def test_folder_lacks_nothing(exercise):
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: f"{promise.exercise.id} {promise.name}")
-def test_promise_is_kept(promise, remembering, monkeypatch):
-    """Each is a way in which a check misleads: see `prove.promises`, beside each kind.
-
-    Exercise files are said to lie where they always do: a text that was compiled once is not compiled again.
-    """
-    monkeypatch.delenv("YAIE_EXERCISES_DIR", raising=False)
+def test_promise_is_kept(promise, remembering, at_home):
+    """Each is a way in which a check misleads: see `prove.promises`, beside each kind."""
     broken = promise.broken(remembering)
     assert not broken, f"{promise.text}\n{broken}"
 
