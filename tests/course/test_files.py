@@ -2,7 +2,7 @@
 
 import pytest
 
-from yaie.course import api, files, progress
+from yaie.course import api, files
 from yaie.course.registry import find_exercise
 
 EXERCISE = find_exercise("0.1")
@@ -38,16 +38,6 @@ def test_reset_helps_with_a_changed_definition(name, warm_up):
     warm_up.path.write_text(text)
     assert api.exercise("0.1").reset().tone == "neutral"
     assert warm_up.path.read_text() == warm_up.stub
-
-
-def test_reset_forgets_status_and_hints_but_not_the_checks(warm_up):
-    """A pass that outlives its function would show on the board."""
-    warm_up.write(warm_up.RIGHT)
-    api.exercise("0.1").check()
-    api.exercise("0.1").hint()
-    api.exercise("0.1").reset()
-    record = progress.load()[0]["0.1"]
-    assert (record.status, record.hints, record.checks) == ("not attempted", 0, 1)
 
 
 @pytest.mark.parametrize("what", ["0", "00", " 0 ", 0])
