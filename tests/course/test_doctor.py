@@ -78,23 +78,6 @@ def test_program_that_hangs_or_is_missing(monkeypatch):
     assert doctor._output(["false"]) == ""
 
 
-def test_locks_that_are_old_are_named_and_fresh_ones_are_not(monkeypatch, tmp_path):
-    """Advice to remove the lock of a running build would break that build."""
-    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    assert finding("Build locks").state == GOOD
-    fresh, old = tmp_path / "a" / "lock", tmp_path / "with space" / "lock"
-    for lock in (fresh, old):
-        lock.parent.mkdir()
-        lock.touch()
-    assert finding("Build locks").state == GOOD
-    os.utime(old, (time.time() - 3600,) * 2)
-    found = finding("Build locks")
-    assert (found.state, found.advice) == (LIMITED, f"rm '{old}'")
-    subprocess.run(found.advice, shell=True, check=True)
-    assert finding("Build locks").state == GOOD
-    assert fresh.exists()
-
-
 @pytest.mark.parametrize(("free", "state"), [(1 << 30, LIMITED), (8 << 30, GOOD), (None, LIMITED)])
 def test_memory(free, state, monkeypatch):
     """A C++ build that is killed for memory gives a message that nobody connects with memory."""

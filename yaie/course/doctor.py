@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
@@ -25,7 +24,6 @@ from yaie.course.show import Row, Table
 
 GOOD, LIMITED, BAD = "good", "warn", "bad"  # the tones of a table; "bad" stops you, "warn" does not
 GIB = 1 << 30
-STALE = 300  # seconds after which a build's lock is taken to be left behind
 PATIENCE = 5.0  # seconds for a program to say its version
 
 
@@ -173,15 +171,6 @@ def _exercises() -> tuple[str, ...]:
     return GOOD, f"{edited} edited by you" if edited else "as generated"
 
 
-def _locks() -> tuple[str, ...]:
-    """A killed build leaves a lock file, on which every later `torch.utils.cpp_extension.load` waits for ever."""
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
-    old = [str(path) for path in root.glob("**/lock") if time.time() - path.stat().st_mtime > STALE]
-    if old:
-        return LIMITED, f"{len(old)} older than {STALE // 60} minutes", f"rm {shlex.join(old)}"
-    return GOOD, "none left behind"
-
-
 def _variables() -> tuple[str, ...]:
     """Variables that a test run has left behind hide the learner's files and results; the others are choices."""
     ours = {name: value for name, value in sorted(os.environ.items()) if name.startswith("YAIE_")}
@@ -244,7 +233,6 @@ LOOKS: dict[str, Callable[[], tuple[str, ...]]] = {
     "Sources": _sources,
     "Exercise files": _exercises,
     "Build cache": _cache,
-    "Build locks": _locks,
     "Environment": _variables,
     "Checks": _checks,
 }
