@@ -30,11 +30,13 @@ def findings(table):
     return {name: Finding(state, *cells) for state, (name, *cells) in table.rows}
 
 
-def test_takes_seconds_only(exercises):
-    """A doctor that imports torch in every look is not run. (Generous: the limit is that of a loaded machine.)"""
+def test_who_can_run_the_tests_can_start(exercises):
+    """A doctor that finds fault where all is well is not believed, and one that hangs is not asked again."""
     started = time.monotonic()
-    assert findings(doctor.examine()).keys() == set(doctor.LOOKS)
-    assert time.monotonic() - started < 60  # the last look checks two exercises
+    table = doctor.examine()
+    assert time.monotonic() - started < 60  # on a loaded machine; the last look checks two exercises
+    assert table.footer == "You can start."
+    assert findings(table)["Checks"].state == GOOD
 
 
 def test_every_lack_has_advice(exercises, monkeypatch, tmp_path):

@@ -125,7 +125,7 @@ class Cuda(Language):
         path, rungs = exercise_path(file), {}
         for module, exercises in by_compiled_file(file, use).items():
             make = partial(spliced, file, path, loaded, module, exercises)
-            engine_seam.add_source(swap, under_csrc(module), cache(make))
+            swap.add_made(engine_seam.sources(), under_csrc(module), cache(make))
             for family, rung in fastest_rungs(module, frozenset(each.function for each in exercises)).items():
                 rungs[family] = max(rung, rungs.get(family, 0))
         engine_seam.add_rungs(swap, rungs)

@@ -258,7 +258,8 @@ PYTHON = Python()
 def _slips(source: str, statement: str) -> list[Slip]:
     node = ast.parse(source).body[0]
     first = node.body[ast.get_docstring(node) is not None].lineno - 1
-    lines, kinds, found = source.split("\n"), _kinds(node), []
+    kinds = {each.arg: ast.unparse(each.annotation) for each in node.args.args if each.annotation is not None}
+    lines, found = source.split("\n"), []
 
     def add(line: str, said: str) -> None:
         body = "\n".join([*lines[:first], f"    {line}", *lines[first:]])
@@ -400,11 +401,6 @@ def _parameters(node: FunctionNode) -> list[str]:
     names = {kind: bare(getattr(node.args, kind)) for kind in ("posonlyargs", "args", "vararg", "kwonlyargs", "kwarg")}
     spec = ast.arguments(**names, kw_defaults=node.args.kw_defaults, defaults=node.args.defaults)
     return [parameter.strip() for parameter in split_top_level(ast.unparse(spec)) if parameter]
-
-
-def _kinds(node: FunctionNode) -> dict[str, str]:
-    """The type of each parameter that has one."""
-    return {each.arg: ast.unparse(each.annotation) for each in node.args.args if each.annotation is not None}
 
 
 def _defaults(node: FunctionNode) -> dict[str, str]:
