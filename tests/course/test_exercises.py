@@ -4,7 +4,7 @@ import pytest
 
 import yaie.cuda
 from yaie.course import REPOSITORY
-from yaie.course.files import was_edited
+from yaie.course.files import HOME, was_edited
 from yaie.course.language import CUDA, cuda
 from yaie.course.registry import exercise_files
 from yaie.course.registry import exercises as all_exercises
@@ -47,7 +47,7 @@ NOT_IN = {"flash_attention/flash_attention_6_overlap.cu": {"15.1"}}
 def with_stubs(file):
     """The engine's CUDA files with the stubs of an exercise file in them, by their names."""
     text, use = file.language.render(file), {exercise.id for exercise in file.exercises}
-    path = REPOSITORY / "exercises" / file.name
+    path = HOME / file.name
     for module in cuda.by_compiled_file(file, use):
         name = cuda.under_csrc(module)
         if them := cuda.by_compiled_file(file, use - NOT_IN.get(name, set())).get(module):

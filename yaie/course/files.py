@@ -26,6 +26,7 @@ from yaie.course import REPOSITORY
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
 
+HOME = REPOSITORY / "exercises"  # where mistakes are said to lie, too: what is compiled once is found again
 BACKUPS = 20  # of a file, the newest
 HASH_LINE = re.compile(r"^(?:#|//) generated, text hash ([0-9a-f]{16}|HASH)$", re.MULTILINE)
 
@@ -44,7 +45,7 @@ class FileMissing(FileProblem):
 
 def exercises_dir() -> Path:
     """The folder with the exercise files: `exercises/`, or what YAIE_EXERCISES_DIR names."""
-    return Path(os.environ.get("YAIE_EXERCISES_DIR") or REPOSITORY / "exercises").absolute()
+    return Path(os.environ.get("YAIE_EXERCISES_DIR") or HOME).absolute()
 
 
 def exercise_path(file: ExerciseFile) -> Path:
