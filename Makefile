@@ -38,7 +38,7 @@ test: $(VENV)/.test
 	ruff check
 	ruff format --check
 	@echo "[2/4] tests"
-	python -m pytest -n 2 --dist worksteal -q
+	python -m pytest -n 2 --dist worksteal -q -p no:nbval
 	@echo "[3/4] every notebook as shipped: exercises not attempted"
 	rm -rf build/as-shipped build/solved
 	python -m yaie.course.tools.generate --to build/as-shipped

@@ -15,7 +15,8 @@ import pytest
 import torch
 import yaml
 
-from yaie.course.registry import REPOSITORY, lessons
+from yaie.course import REPOSITORY
+from yaie.course.registry import lessons
 
 ALLOWED = {
     "notebooks", "yaie", "csrc", "solutions", "tests", "environment.yml", "README.md", "pyproject.toml",

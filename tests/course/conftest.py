@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from yaie.course import judge
+from yaie.course import REPOSITORY, judge
 from yaie.course.sandbox import Sandbox
 from yaie.course.tools import generate
 
@@ -17,6 +17,17 @@ def sandbox():
     sandbox = Sandbox()
     yield sandbox
     sandbox.close()
+
+
+class Limited:
+    """A sandbox in which each run has so many seconds: few for what only the clock ends, many for what a busy machine
+    may take long for."""
+
+    def __init__(self, sandbox, seconds):
+        self.sandbox, self.seconds = sandbox, seconds
+
+    def run(self, job):
+        return self.sandbox.run({**job, "time_limit": self.seconds})
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +45,30 @@ def exercises(generated, tmp_path, monkeypatch):
     monkeypatch.delenv("YAIE_EXPECT", raising=False)
     shutil.copytree(generated, tmp_path, dirs_exist_ok=True)
     return tmp_path
+
+
+def same_folder(name):
+    """An empty folder that lies in the same place in each run: a kernel that was compiled from files there is not
+    compiled again."""
+    folder = REPOSITORY / "build" / "tests" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def solved(request, monkeypatch):
+    """A folder of exercise files with the engine's bodies that every part of the course uses during the test."""
+    folder = same_folder(request.node.name)
+    generate.write(folder, solved=True)
+    monkeypatch.setenv("YAIE_EXERCISES_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def at_home(monkeypatch):
+    """Exercise files are said to lie where they always do: a text that was compiled once is not compiled again."""
+    monkeypatch.delenv("YAIE_EXERCISES_DIR", raising=False)
 
 
 class WarmUp:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.course import api, files, judge, parts
+from tests.course.conftest import Limited
+from yaie.course import REPOSITORY, api, files, judge, parts
 from yaie.course.language import CUDA, cuda, engine_seam
-from yaie.course.registry import REPOSITORY, Exercise, Lesson, find_exercise
+from yaie.course.registry import Exercise, Lesson, find_exercise
 
 EXERCISE = find_exercise("8.1")
 FILE = EXERCISE.file
@@ -137,7 +138,7 @@ REPORTS = {
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_report_names_the_learners_line(name, sandbox, exercises, monkeypatch):
+def test_report_names_the_learners_line(name, sandbox, at_home, monkeypatch):
     """A line of the engine's file, or of what was made of it, is none that the learner can fix."""
     monkeypatch.setattr(judge, "CALL_LIMIT", 0.5)
     function, headline, line = REPORTS[name]
@@ -151,7 +152,7 @@ def test_report_names_the_learners_line(name, sandbox, exercises, monkeypatch):
     assert time.monotonic() - started < 60  # on a machine where others work, too
 
 
-def test_finding_without_a_known_mistake_gives_its_usual_cause(sandbox, exercises):
+def test_finding_without_a_known_mistake_gives_its_usual_cause(sandbox, at_home):
     """A mistake that nobody foresaw still has the emulator's sentence about why it usually happens."""
     outcome = check(HEAD + "{\n    c[n + threadIdx.x] = 1;\n}", sandbox)
     assert dict(outcome.rows)["Likely cause"].startswith("The index is wrong, or a guard such as")
@@ -167,7 +168,7 @@ OUTSIDE = {  # what the learner's function gives back leads the engine astray
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_a_finding_in_the_engines_line_is_not_to_be_fixed_there(name, sandbox, exercises):
+def test_a_finding_in_the_engines_line_is_not_to_be_fixed_there(name, sandbox, at_home):
     """ "Fix that line" under a line of the engine's, and a guard that it lacks as the cause, send a learner into a file
     that is not theirs. Brothers: whatever was seen outside of the learner's file, by the emulator or by the clock."""
     head, _, body = WALK.language.reference(WALK).partition("{")
@@ -186,7 +187,7 @@ def test_a_finding_in_the_engines_line_is_not_to_be_fixed_there(name, sandbox, e
         assert rows["Next step"].startswith("That line is not yours: look at what your `slot_of_lane` gives back")
 
 
-def test_name_that_the_engine_has_already_is_explained(sandbox, exercises):
+def test_name_that_the_engine_has_already_is_explained(sandbox, at_home):
     """The learner sees one file; that another stands around it must be said when the two collide."""
     outcome = check("__device__ int vector_add = 2;\n" + RIGHT.replace("i < n", "i < n + 0 * vector_add"), sandbox)
     assert outcome.headline == "It does not compile."
@@ -224,21 +225,11 @@ HOSTILE = {
 }
 
 
-class Impatient:
-    """The sandbox with less time, for what is stopped by the clock only."""
-
-    def __init__(self, sandbox):
-        self.sandbox = sandbox
-
-    def run(self, job):
-        return self.sandbox.run({**job, "time_limit": 3.0})
-
-
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_file_is_named(name, sandbox, exercises):
+def test_hostile_file_is_named(name, sandbox, at_home):
     """Code that ends, blocks or fills its process must give a message, and the next check must work."""
     function, message = HOSTILE[name]
-    outcome = check(function, Impatient(sandbox) if "loop" in name else sandbox)
+    outcome = check(function, Limited(sandbox, 1.0) if "loop" in name else sandbox)
     assert outcome.status == judge.FAILED
     assert message in outcome.headline, str(outcome)
     assert check(RIGHT, sandbox).passed
@@ -477,14 +468,15 @@ def test_a_save_is_checked(exercises, sandbox, monkeypatch):
     def saves():
         for text in (text_with(RIGHT), text_with(RIGHT[:-1]), text_with(RIGHT)):
             path.write_text(text)
-            yield {path}
+            yield {NAME}
 
-    titles = [panel.title for panel in watch.watch(saves())]
+    monkeypatch.setattr(watch, "_saves", saves)
+    titles = [panel.title for panel in watch.watch()]
     passed = "8.1 One thread per element: passed"
     assert titles == [passed, "This file cannot be used yet", f"{NAME} was saved; no exercise in it has changed"]
 
 
-def test_a_constant_of_the_last_exercise_does_not_meet_the_engines(sandbox, exercises):
+def test_a_constant_of_the_last_exercise_does_not_meet_the_engines(sandbox, at_home):
     """TILE is a constant of the engine's transpose: 9.3 did not compile any more once 9.5 had one of that name."""
     softmax = find_exercise("9.5")
     solved = softmax.language.solved(softmax.file).replace("ROW_THREADS", "TILE")
@@ -493,7 +485,7 @@ def test_a_constant_of_the_last_exercise_does_not_meet_the_engines(sandbox, exer
         assert judge.check(id, solved, sandbox).passed
 
 
-def test_a_macro_with_a_name_of_the_engines_is_named(sandbox, exercises):
+def test_a_macro_with_a_name_of_the_engines_is_named(sandbox, at_home):
     """It would change the engine's launcher, too: THREADS made a right sum read memory that nobody had written."""
     reduce = find_exercise("9.4")
     solved = reduce.language.solved(reduce.file)

@@ -3,9 +3,10 @@
 import pytest
 
 import yaie.cuda
-from yaie.course.files import was_edited
+from yaie.course import REPOSITORY
+from yaie.course.files import HOME, was_edited
 from yaie.course.language import CUDA, cuda
-from yaie.course.registry import REPOSITORY, exercise_files
+from yaie.course.registry import exercise_files
 from yaie.course.registry import exercises as all_exercises
 from yaie.course.tools import generate, prove
 from yaie.cuda.machine import for_hopper
@@ -33,12 +34,8 @@ def test_folder_lacks_nothing(exercise):
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: f"{promise.exercise.id} {promise.name}")
-def test_promise_is_kept(promise, remembering, monkeypatch):
-    """Each is a way in which a check misleads: see `prove.promises`, beside each kind.
-
-    Exercise files are said to lie where they always do: a text that was compiled once is not compiled again.
-    """
-    monkeypatch.delenv("YAIE_EXERCISES_DIR", raising=False)
+def test_promise_is_kept(promise, remembering, at_home):
+    """Each is a way in which a check misleads: see `prove.promises`, beside each kind."""
     broken = promise.broken(remembering)
     assert not broken, f"{promise.text}\n{broken}"
 
@@ -50,7 +47,7 @@ NOT_IN = {"flash_attention/flash_attention_6_overlap.cu": {"15.1"}}
 def with_stubs(file):
     """The engine's CUDA files with the stubs of an exercise file in them, by their names."""
     text, use = file.language.render(file), {exercise.id for exercise in file.exercises}
-    path = REPOSITORY / "exercises" / file.name
+    path = HOME / file.name
     for module in cuda.by_compiled_file(file, use):
         name = cuda.under_csrc(module)
         if them := cuda.by_compiled_file(file, use - NOT_IN.get(name, set())).get(module):

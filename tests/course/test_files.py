@@ -2,7 +2,7 @@
 
 import pytest
 
-from yaie.course import api, files, progress
+from yaie.course import api, files
 from yaie.course.registry import find_exercise
 
 EXERCISE = find_exercise("0.1")
@@ -40,16 +40,6 @@ def test_reset_helps_with_a_changed_definition(name, warm_up):
     assert warm_up.path.read_text() == warm_up.stub
 
 
-def test_reset_forgets_status_and_hints_but_not_the_checks(warm_up):
-    """A pass that outlives its function would show on the board."""
-    warm_up.write(warm_up.RIGHT)
-    api.exercise("0.1").check()
-    api.exercise("0.1").hint()
-    api.exercise("0.1").reset()
-    record = progress.load()[0]["0.1"]
-    assert (record.status, record.hints, record.checks) == ("not attempted", 0, 1)
-
-
 @pytest.mark.parametrize("what", ["0", "00", " 0 ", 0])
 def test_reset_lesson_writes_the_file_anew(what, warm_up):
     """A file that Python cannot read can only be put back as a whole, by either way of writing the number."""
@@ -81,7 +71,7 @@ def test_reset_changes_nothing_without_a_backup(warm_up):
     (warm_up.path.parent / ".backup").write_text("in the way")
     panel = api.exercise("0.1").reset()
     assert panel.tone == "bad"
-    assert "Nothing was reset" in dict(panel.rows)["Next step"]
+    assert "It is as it was" in dict(panel.rows)["Next step"]
     assert warm_up.path.read_text() == warm_up.text("return 1")
 
 
@@ -101,7 +91,7 @@ def test_what_is_written_is_written_whole_or_not_at_all(warm_up, monkeypatch):
             patch.setattr(files.os, step, cut)
             panel = api.reset("0.1")
             assert "No space left" in panel.text
-            assert "Nothing was reset" in dict(panel.rows)["Next step"]
+            assert "It is as it was" in dict(panel.rows)["Next step"]
         assert warm_up.path.read_text() == warm_up.text("return 1")
     places = [warm_up.path.parent, warm_up.path.parent / ".backup"]
     assert not [path for place in places for path in place.glob(".0*")]

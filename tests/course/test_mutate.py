@@ -7,10 +7,14 @@ from yaie.course import judge
 from yaie.course.tools import mutate
 
 
-def test_survivors_are_shown(monkeypatch, capsys):
+def test_survivors_are_shown(sandbox, monkeypatch, capsys):
     """Would catch a tool that finds no hole in a check that has one, or finds one where there is none."""
-    assert cli.main(["dev", "mutate", "0.1"]) == 0
+    monkeypatch.setattr(judge, "_sandbox", sandbox)
+    with monkeypatch.context() as patch:
+        patch.setattr(mutate.os, "cpu_count", lambda: 1)  # each would start a server of its own
+        assert cli.main(["dev", "mutate", "0.1"]) == 0
     assert "3 changes tried, 0 pass the check" in capsys.readouterr().out
+    monkeypatch.setattr(mutate.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(judge, "passes", lambda exercise, text, sandbox: "-(-num_tokens * self" in text)
     assert cli.main(["dev", "mutate", "0.1"]) == 1
     said = capsys.readouterr().out

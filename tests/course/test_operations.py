@@ -6,7 +6,6 @@ import torch
 from yaie import LLM, SamplingParams
 from yaie.course import parts
 from yaie.course.language import engine_seam
-from yaie.course.tools import generate
 from yaie.kernels import ops
 
 PROMPT, GREEDY = [5, 6, 7, 8], SamplingParams(temperature=0, max_tokens=3, ignore_eos=True)
@@ -68,9 +67,8 @@ def test_torch_is_said_to_be_torch():
     assert not ran.files
 
 
-def test_a_solved_cuda_exercise_serves(exercises, monkeypatch):
+def test_a_solved_cuda_exercise_serves(solved, monkeypatch):
     """Would catch `parts="exercises"` that leaves kernels out, or in, or takes the text of an earlier save."""
-    generate.write(exercises, solved=True)
     expected = answered(LLM("tiny", backend="torch", device="cpu", num_blocks=8))
     for passed, yours in (("17.2", set()), ("9.2", {"memory/reshape_and_cache.cu"})):  # 17.2 calls the launcher of 9.2
         monkeypatch.setattr(parts, "passed_parts", lambda passed=passed: [passed])
@@ -80,7 +78,7 @@ def test_a_solved_cuda_exercise_serves(exercises, monkeypatch):
         assert "memory/reshape_and_cache.cu" in ran.files["rope_and_cache"]
         assert ran.yours == yours
         assert not engine_seam.sources()
-    path = exercises / "09_memory_operations.cu"
+    path = solved / "09_memory_operations.cu"
     right, wrong = "= value[token * units_per_token + i]", "= key[token * units_per_token + i]"
     assert path.read_text().count(right) == 1
     path.write_text(path.read_text().replace(right, wrong))
@@ -88,9 +86,8 @@ def test_a_solved_cuda_exercise_serves(exercises, monkeypatch):
     assert answered(engine) != expected
 
 
-def test_a_solved_part_of_a_slower_rung_serves(exercises, monkeypatch):
+def test_a_solved_part_of_a_slower_rung_serves(solved, monkeypatch):
     """Would catch an engine that passes over the learner's kernel, because it has a faster one of its own."""
-    generate.write(exercises, solved=True)
     monkeypatch.setattr(parts, "passed_parts", lambda: ["16.3"])
     drawn = SamplingParams(top_p=0.9, top_k=20, seed=1, max_tokens=3, ignore_eos=True)
     outputs = []
@@ -103,17 +100,13 @@ def test_a_solved_part_of_a_slower_rung_serves(exercises, monkeypatch):
     assert outputs[0] == outputs[1]
 
 
-@pytest.mark.parametrize(
-    ("passed", "rung"), [(["13.1"], "2_tiles"), (["13.1", "13.3"], "3_registers"), (["13.1", "14.1"], "4_tensor_cores")]
-)
-def test_a_solved_part_of_flash_attention_serves(exercises, monkeypatch, passed, rung):
-    """Would catch an engine that passes over the learner's kernel, or takes a slower one than it has to."""
-    generate.write(exercises, solved=True)
-    monkeypatch.setattr(parts, "passed_parts", lambda: passed)
+def test_solved_parts_of_flash_attention_serve_by_the_fastest_rung(solved, monkeypatch):
+    """Would catch an engine that takes a slower rung than it has to: 13.1 is part of rung 2, 13.3 of rung 3."""
+    monkeypatch.setattr(parts, "passed_parts", lambda: ["13.1", "13.3"])
     tokens = []
     for chosen in (None, "exercises"):
         engine = LLM("tiny", backend="emulator", dtype=torch.bfloat16, parts=chosen, num_blocks=8)
         with parts.watch_operations(engine) as ran:
             tokens.append(answered(engine, list(range(5, 45))))
-    assert f"flash_attention/flash_attention_{rung}.cu" in ran.files["paged_attention_forward"] & ran.yours
+    assert "flash_attention/flash_attention_3_registers.cu" in ran.files["paged_attention_forward"] & ran.yours
     assert tokens[0] == tokens[1]

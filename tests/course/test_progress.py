@@ -95,7 +95,7 @@ def test_records_of_other_versions_are_used_and_kept(exercises):
     theirs = {
         "0.1": {"status": "passed", "source_hash": 5, "checks": 3, "rating": "good"},
         "1.1": {"hints": True, "checks": "many", "status": None},
-        "1.2": {"hints": -7, "checks": -1, "last_checked": []},
+        "1.2": {"hints": -7, "checks": -1, "source_hash": []},
         "9.9": {"status": "passed"},
         "8.8": "passed",
     }

@@ -53,11 +53,10 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="n
 
 
 @needs_proc
-def test_interrupt_leaves_no_worker_behind(warm_up, tmp_path, may_take_long):
+def test_interrupt_leaves_no_worker_behind(warm_up, sandbox, tmp_path, may_take_long):
     """An endless loop that outlives Ctrl-C heats the laptop until it is shut down."""
-    own = Sandbox()
     loop_that_tells_its_pid(warm_up, tmp_path / "pid")
-    own.run(job("import os"))  # warm, so that the interrupt falls into the loop
+    sandbox.run(job("import os"))  # warm, so that the interrupt falls into the loop
 
     def interrupt():
         written_pid(tmp_path / "pid")
@@ -68,13 +67,12 @@ def test_interrupt_leaves_no_worker_behind(warm_up, tmp_path, may_take_long):
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        judge.check("0.1", sandbox=own)
+        judge.check("0.1")
     thread.join()
     assert time.monotonic() - interrupted[0] < 60
     assert_gone(written_pid(tmp_path / "pid"))
     warm_up.write(warm_up.RIGHT)
-    assert judge.check("0.1", sandbox=own).passed
-    own.close()
+    assert judge.check("0.1").passed
 
 
 @needs_proc
@@ -117,29 +115,29 @@ needs_schedstat = pytest.mark.skipif(not sandbox_module._schedstat(os.getpid())[
 
 
 @pytest.fixture
-def one_core_with_busy_loops():
-    """This process, and what it starts, on one core that four endless loops keep busy."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
-    yield
-    os.sched_setaffinity(0, before)
+def on_a_busy_core(sandbox):
+    """The sandbox, with what it starts on one core that two endless loops keep busy."""
+    sandbox.start()
+    server, before = sandbox._server.pid, os.sched_getaffinity(0)
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    for pid in (server, *(loop.pid for loop in loops)):
+        os.sched_setaffinity(pid, {min(before)})
+    yield sandbox
+    os.sched_setaffinity(server, before)
     for loop in loops:
         loop.kill()
         loop.wait()
 
 
 @needs_schedstat
-def test_other_programs_take_no_time_from_a_worker(warm_up, one_core_with_busy_loops):
+def test_other_programs_take_no_time_from_a_worker(warm_up, on_a_busy_core):
     """A right answer must not be stopped because the machine is busy, and an endless loop must be all the same."""
-    own, spent = Sandbox(), "import time\nwhile time.process_time() < {}: pass\n"
-    own.run(job("import os"))
+    spent = "import time\nwhile time.process_time() < {}: pass\n"
     started = time.monotonic()
-    report = own.run({**job(spent.format(1.0)), "time_limit": 1.5})
-    assert time.monotonic() - started > 1.5, "the machine was not busy"
+    report = on_a_busy_core.run({**job(spent.format(0.6)), "time_limit": 1.0})
+    assert time.monotonic() - started > 1.0, "the machine was not busy"
     assert report["end"] == "finished"
-    assert own.run({**job(spent.format(60)), "time_limit": 1.0})["end"] == "timeout"
-    own.close()
+    assert on_a_busy_core.run({**job(spent.format(60)), "time_limit": 0.5})["end"] == "timeout"
 
 
 def test_a_worker_that_sleeps_is_stopped(sandbox, warm_up):
@@ -202,14 +200,16 @@ def test_the_mark_stays_for_the_last_of_several_compilers(tmp_path, monkeypatch)
 
 
 BUILDS = """
+import os
 from pathlib import Path
+os.environ["YAIE_CACHE_DIR"] = {!r}
 from yaie.cuda.emulated import build
 build.RUNTIME = Path({!r})
 build.build_runtime({!r})
 """
 
 
-def test_building_the_runtime_takes_no_time_from_a_worker(warm_up, tmp_path, monkeypatch):
+def test_building_the_runtime_takes_no_time_from_a_worker(warm_up, sandbox, tmp_path):
     """Would catch a right answer that is stopped because it is the first to use the emulator on this machine.
 
     The kind: anything that compiles more than the learner's file: the runtime here, by a Python exercise (17.2 is one).
@@ -220,12 +220,7 @@ def test_building_the_runtime_takes_no_time_from_a_worker(warm_up, tmp_path, mon
         (runtime / f"{name}.cpp").write_text(f"int {name};")
     compiler.write_text(f'#!/bin/sh\n[ "$1" = --version ] || sleep 0.7\nexec {find_compiler()} "$@"\n')
     compiler.chmod(0o755)
-    monkeypatch.setenv("YAIE_CACHE_DIR", str(cache))
-    own = Sandbox()
-    try:
-        report = own.run(job(BUILDS.format(str(runtime), str(compiler)), time_limit=0.5))
-    finally:
-        own.close()
+    report = sandbox.run(job(BUILDS.format(str(cache), str(runtime), str(compiler)), time_limit=0.5))
     assert report["end"] == "finished", report
     assert list(cache.glob("runtime-*.so"))
 
@@ -267,25 +262,21 @@ def test_daemons_of_the_worker_are_ended(warm_up, tmp_path):
 @pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGSTOP"])
 def test_server_that_the_learners_file_ends_is_the_files_doing(signal_name, warm_up):
     """ "The check server ended without an answer" sends a learner to the doctor for a line of their own."""
-    own = Sandbox()
     warm_up.write(f"import os, signal, time\nos.kill(os.getppid(), signal.{signal_name})\ntime.sleep(60)")
-    outcome = judge.check("0.1", sandbox=own)
+    outcome = judge.check("0.1")
     assert outcome.status == judge.FAILED
     assert outcome.headline == "It ended or stopped the process that runs the checks."
-    assert judge.check("0.1", warm_up.text(warm_up.RIGHT), own).passed
-    own.close()
+    assert judge.check("0.1", warm_up.text(warm_up.RIGHT)).passed
 
 
 def test_server_that_is_killed_once_costs_nothing(warm_up, tmp_path):
     """The system may kill it for memory; that is not the file's doing, and the check can be had again."""
-    own = Sandbox()
     mark = str(tmp_path / "killed")
     warm_up.write(
         f"import os, time\nif not os.path.exists({mark!r}):\n    open({mark!r}, 'w').close()\n"
         f"    os.kill(os.getppid(), 9)\n    time.sleep(60)\n{warm_up.RIGHT}"
     )
-    assert judge.check("0.1", sandbox=own).passed
-    own.close()
+    assert judge.check("0.1").passed
 
 
 def test_answer_that_the_worker_did_not_write_is_none():
@@ -333,32 +324,33 @@ def test_fault_of_the_course_is_not_blamed_on_the_learner(warm_up, sandbox):
     assert sandbox.run(job(warm_up.stub))["end"] == "finished"
 
 
-def test_server_that_dies_is_started_again(warm_up):
-    """A server killed for memory must cost one message, and the next check must work."""
-    own = Sandbox()
-    assert own.run(job(warm_up.stub))["end"] == "finished"
-    own._server.kill()
-    own._server.wait()
-    assert own.run(job(warm_up.stub))["end"] == "finished"
-    own.close()
+def test_server_that_dies_is_started_again(warm_up, sandbox):
+    """A server killed between two checks must cost no message."""
+    sandbox.start()
+    sandbox._server.kill()
+    sandbox._server.wait()
+    assert sandbox.run(job(warm_up.stub))["end"] == "finished"
 
 
-def test_changed_engine_is_imported_again(warm_up, tmp_path, monkeypatch):
+def test_changed_engine_is_imported_again(warm_up, sandbox, tmp_path, monkeypatch):
     """A server that keeps what it has imported checks against the engine of yesterday."""
     module = tmp_path / "yaie" / "engine" / "engine.py"
     kernel = tmp_path / "csrc" / "sampling" / "filters.cuh"
     for path in (module, kernel):
         path.parent.mkdir(parents=True)
         path.write_text("")
-    monkeypatch.setattr(sandbox_module, "REPOSITORY", tmp_path)
-    assert sandbox_module._files().keys() == {str(module), str(kernel)}
-    own, servers = Sandbox(), []
-    for changed in (1, 1, 2):
-        os.utime(module, (changed, changed))
-        own.run(job(warm_up.stub))
-        servers.append(own._server.pid)
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox_module, "REPOSITORY", tmp_path)
+        before = sandbox_module._files()
+        assert before.keys() == {str(module), str(kernel)}
+        os.utime(module, (1, 1))
+        assert sandbox_module._files() != before
+    servers = []
+    for files in (sandbox_module._files(), sandbox_module._files(), before):
+        sandbox._files = files  # as they were when the server was started
+        sandbox.run(job(warm_up.stub))
+        servers.append(sandbox._server.pid)
     assert servers[0] == servers[1] != servers[2]
-    own.close()
 
 
 def test_lessons_are_read_anew_for_each_run():
@@ -411,13 +403,12 @@ def test_parallel_sandboxes_do_not_disturb_each_other(warm_up, sandbox):
     other.close()
 
 
-def test_what_many_texts_come_to_is_told_whole(exercises):
+def test_what_many_texts_come_to_is_told_whole(exercises, sandbox):
     """A report that was cut off would be taken for one that the learner's code has forged."""
-    own, exercise = Sandbox(), find_exercise("0.1")
+    exercise = find_exercise("0.1")
     bodies = [f"def blocks_needed(self, num_tokens):\n    raise ValueError('{'x' * 9000}')"] * 40
     several = {"bodies": bodies, "listed": len(bodies), "failures": None, "every": True, "time_limit": 60.0}
-    report = own.run(job(exercise.language.solved(exercise.file)) | several)
+    report = sandbox.run(job(exercise.language.solved(exercise.file)) | several)
     assert report["end"] == "finished"
     assert len(report["result"]["found"]) == len(bodies)
     assert len(str(report["result"])) > sandbox_module.OUTPUT_LIMIT
-    own.close()

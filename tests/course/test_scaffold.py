@@ -69,13 +69,17 @@ def test_command_asked_wrongly(capsys):
     assert "there is no exercise '12.99'" in capsys.readouterr().err
 
 
-def test_every_promise_has_a_line(capsys):
-    """What is not named was not tried."""
-    assert cli.main(["dev", "check", "0.1"]) == 0
+@pytest.mark.parametrize(("broken", "status"), [("", 0), ("mistake 2", 1)])
+def test_every_promise_has_a_line(broken, status, monkeypatch, capsys):
+    """What is not named was not tried; and one that is broken is not to be overlooked among the others."""
+    monkeypatch.setattr(prove.Promise, "broken", lambda self, sandbox: "passed\nNext" * (self.name == broken))
+    assert cli.main(["dev", "check", "0.1"]) == status
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in lines] == [
-        f"kept    {promise.name}" for promise in prove.promises(registry.find_exercise("0.1"))
-    ]
+    expected = []
+    for promise in prove.promises(registry.find_exercise("0.1")):
+        expected.append(f"{'BROKEN' if promise.name == broken else 'kept  '}  {promise.name}")
+        expected += ["        passed", "        Next"] * (promise.name == broken)
+    assert [line.partition(":")[0] for line in lines] == expected
 
 
 CHANGES = {

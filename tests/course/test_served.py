@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import yaie
+from tests.course.conftest import same_folder
 from tests.server.conftest import running, tiny
 from yaie.course import parts
 from yaie.course.language import CUDA, PYTHON, cuda
@@ -75,8 +76,9 @@ def write(folder, chosen):
 
 
 @contextmanager
-def learners(folder, chosen):
+def learners(name, chosen):
     """These exercises are written in the learner's files and have passed."""
+    folder = same_folder(f"served-{name}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("YAIE_EXERCISES_DIR", str(folder))
         patch.setattr(parts, "passed_parts", lambda: [exercise.id for exercise in chosen])
@@ -123,10 +125,10 @@ GREEDY = yaie.SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 
 
 @pytest.fixture(scope="module")
-def called_on_torch(tmp_path_factory):
+def called_on_torch():
     """The ids of the exercises that an engine called which preempts, evicts and draws, for its pool is small."""
     chosen = [exercise for exercise in EXERCISES if exercise.language is PYTHON]
-    with learners(tmp_path_factory.mktemp("python"), chosen):
+    with learners("python", chosen):
         options = {"block_size": 4, "num_blocks": 16, "max_num_seqs": 3, "max_num_batched_tokens": 16}
         llm = yaie.LLM(
             "tiny", parts="exercises", backend="torch", device="cpu", policy="longest_prefix", overlap=True, **options
@@ -137,11 +139,11 @@ def called_on_torch(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def called_by_a_server(tmp_path_factory):
+def called_by_a_server():
     """The ids of the exercises that a server called which answers one client, while another leaves."""
     chosen = [exercise for exercise in EXERCISES if exercise.module.startswith("yaie.server.")]
     body = {"model": "tiny", "prompt": "a=1;b=2", "temperature": 2.0, "seed": 1, "max_tokens": 1000}
-    with learners(tmp_path_factory.mktemp("server"), chosen), parts.installed(parts.passed_parts()):
+    with learners("server", chosen), parts.installed(parts.passed_parts()):
         with running(tiny()) as server:
             client = server.client()
             with client.completions.create(**body, stream=True, extra_body={"ignore_eos": True}) as stream:
@@ -152,15 +154,16 @@ def called_by_a_server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def called_on_the_emulator(tmp_path_factory):
+def called_on_the_emulator():
     """The ids of the exercises that engines called which run kernels: a group at a time, with all of Python's."""
     python = [exercise for exercise in EXERCISES if exercise.language is PYTHON]
     called = set()
-    for group in turns([each for each in EXERCISES if each.language is CUDA and each.file.lesson.number != HOPPER]):
+    kernels = [each for each in EXERCISES if each.language is CUDA and each.file.lesson.number != HOPPER]
+    for number, group in enumerate(turns(kernels)):
         printed, dtypes = io.StringIO(), [torch.bfloat16]
         if IN_FLOAT32 & {exercise.id for exercise in group}:
             dtypes.append(torch.float32)
-        with learners(tmp_path_factory.mktemp("cuda"), [*python, *group]), redirect_stdout(printed):
+        with learners(f"kernels-{number}", [*python, *group]), redirect_stdout(printed):
             for dtype in dtypes:
                 options = {"dtype": dtype, "num_blocks": 32, "max_num_seqs": 2}
                 llm = yaie.LLM("tiny", parts="exercises", backend="emulator", **options)
@@ -172,7 +175,7 @@ def called_on_the_emulator(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def called_for_wide_heads(tmp_path_factory):
+def called_for_wide_heads():
     """The ids of the exercises that engines called whose model has heads of 64 columns, as rungs 5 and 6 need it: one
     layer with weights at random, so large that tokens depend on the attention. It answers as on torch."""
     torch.manual_seed(16)  # no token's lead over the next is within what bfloat16 may change
@@ -191,20 +194,20 @@ def called_for_wide_heads(tmp_path_factory):
 
     wanted = answers(backend="torch")
     printed = io.StringIO()
-    for group in turns([exercise for exercise in EXERCISES if exercise.file.lesson.number == HOPPER]):
-        with learners(tmp_path_factory.mktemp("hopper"), group), redirect_stdout(printed):
+    for number, group in enumerate(turns([each for each in EXERCISES if each.file.lesson.number == HOPPER])):
+        with learners(f"hopper-{number}", group), redirect_stdout(printed):
             found = answers(backend="emulator", parts="exercises")
         assert found == wanted
     return {line.split()[1] for line in printed.getvalue().splitlines() if line.startswith("CALLED ")}
 
 
 @pytest.fixture(scope="module")
-def called_on_a_gpu(tmp_path_factory):
+def called_on_a_gpu():
     """The ids of the exercises in Python that an engine called which replays CUDA graphs; none without a card."""
     if not torch.cuda.is_available():
         return set()
     python = [exercise for exercise in EXERCISES if exercise.language is PYTHON]
-    with learners(tmp_path_factory.mktemp("card"), python):
+    with learners("card", python):
         llm = yaie.LLM("tiny", parts="exercises", backend="cuda", num_blocks=32, max_num_seqs=2)
         outputs = llm.generate(prompts((20, 3)), [GREEDY, DRAWN])
         assert all(output.finish_reason == "length" for output in outputs), llm.last_error

@@ -3,61 +3,68 @@
 import os
 import threading
 
+import pytest
+
 from yaie.course import watch
 
 AFTER = "\n\ndef up(a, b):\n    return -(-a // b)\n"
 
 
-def saves(warm_up, *contents):
-    """Write each content, then tell the watcher so; None is a file that has gone."""
-    for content in contents:
-        warm_up.path.unlink(missing_ok=True)
-        if content is not None:
-            warm_up.path.write_text(content)
-        yield {warm_up.path}
+@pytest.fixture
+def titles(warm_up, monkeypatch):
+    """What is shown where the file is saved with one content after the other; None is a file that has gone."""
 
+    def saves(contents):
+        for content in contents:
+            warm_up.path.unlink(missing_ok=True)
+            if content is not None:
+                warm_up.path.write_text(content)
+            yield {warm_up.path.name}
 
-def titles(warm_up, *contents):
-    return [panel.title for panel in watch.watch(saves(warm_up, *contents))]
+    def titles(*contents):
+        monkeypatch.setattr(watch, "_saves", lambda: saves(contents))
+        return [panel.title for panel in watch.watch()]
+
+    return titles
 
 
 NOTHING = "00_start_here.py was saved; no exercise in it has changed"
 PASSED, FAILED = "0.1 How many blocks?: passed", "0.1 How many blocks?: failed"
 
 
-def test_changed_function_is_checked_once(warm_up):
+def test_changed_function_is_checked_once(warm_up, titles):
     """A save that changes nothing should not cost a check, and one that does must not be missed."""
     right, wrong = warm_up.text(warm_up.RIGHT), warm_up.text("return 1")
-    assert titles(warm_up, wrong, wrong, right, "# note\n" + right) == [FAILED, NOTHING, PASSED, NOTHING]
+    assert titles(wrong, wrong, right, "# note\n" + right) == [FAILED, NOTHING, PASSED, NOTHING]
 
 
-def test_helper_counts_as_a_change(warm_up):
+def test_helper_counts_as_a_change(warm_up, titles):
     """A mistake made or fixed in a helper changes the outcome without a change of the function."""
     right = warm_up.text("return up(num_tokens, self.block_size)", AFTER)
-    assert titles(warm_up, right, right.replace("-(-a // b)", "a // b"), right) == [PASSED, FAILED, PASSED]
+    assert titles(right, right.replace("-(-a // b)", "a // b"), right) == [PASSED, FAILED, PASSED]
 
 
-def test_file_that_is_away_for_a_moment(warm_up):
+def test_file_that_is_away_for_a_moment(warm_up, titles):
     """Editors that save by renaming take the file away first; that is no news. A new file is."""
-    assert titles(warm_up, None, warm_up.text(warm_up.RIGHT), None) == [PASSED]
+    assert titles(None, warm_up.text(warm_up.RIGHT), None) == [PASSED]
 
 
-def test_syntax_error_is_shown_at_each_save(warm_up):
+def test_syntax_error_is_shown_at_each_save(warm_up, titles):
     """The learner saved to see whether the error is gone; silence would read as success."""
     broken = warm_up.text("return (1")
-    found = titles(warm_up, broken, broken, warm_up.text(warm_up.RIGHT))
+    found = titles(broken, broken, warm_up.text(warm_up.RIGHT))
     assert found == ["This file cannot be used yet"] * 2 + [PASSED]
 
 
-def test_renamed_function_is_shown(warm_up):
+def test_renamed_function_is_shown(warm_up, titles):
     """A problem with one function is that exercise's outcome."""
     text = warm_up.text(warm_up.RIGHT)
-    assert titles(warm_up, text.replace("def blocks_", "def block_"), text) == [FAILED, PASSED]
+    assert titles(text.replace("def blocks_", "def block_"), text) == [FAILED, PASSED]
 
 
-def test_answer_taken_out_again_is_shown(warm_up):
+def test_answer_taken_out_again_is_shown(warm_up, titles):
     """After a reset elsewhere the terminal must not keep the old state."""
-    assert titles(warm_up, warm_up.text(warm_up.RIGHT), warm_up.stub)[1] == "0.1 How many blocks?: not attempted"
+    assert titles(warm_up.text(warm_up.RIGHT), warm_up.stub)[1] == "0.1 How many blocks?: not attempted"
 
 
 def test_real_saves_are_seen(warm_up, exercises):

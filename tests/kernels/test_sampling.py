@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chisquare
 
 from yaie.kernels import sampling
 from yaie.kernels.sampling import SamplingKernel
@@ -180,6 +179,8 @@ def test_draws_follow_the_distribution(arguments):
     """Catches a draw that is off by one token, favours the ends, or ignores the filters (chi-square, p >
     0.001).
     """
+    from scipy.stats import chisquare  # here: it takes seconds, and each process that collects tests would take them
+
     num_draws, logits = 20_000, rand(1, 20, seed=3)
     if "presence_penalty" in arguments:
         arguments = {**arguments, "prompt_tokens": [[1, 2]], "output_tokens": [[2, 5]]}
@@ -198,6 +199,8 @@ def test_draws_from_a_generator_per_request_follow_the_distribution():
     """Catches consecutive draws of one request that hang together, and seeds that all give the same first
     token.
     """
+    from scipy.stats import chisquare
+
     logits = HALF.expand(200, -1)
     per_row, counts, firsts = generators(200), torch.zeros(4), None
     for _ in range(50):

@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 from yaie.course import REPOSITORY
@@ -34,6 +33,8 @@ def test_every_lesson_has_its_notebooks():
 
 def test_what_is_out_of_form_is_found(tmp_path):
     """A lint that finds nothing wrong with a bad notebook proves nothing about the good ones."""
+    import nbformat
+
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
     shown = {"text/plain": "○ 0.2 Another: not attempted\n  Nothing"}
     outcome = nbformat.v4.new_output("execute_result", shown, execution_count=None)
@@ -62,6 +63,8 @@ def test_what_is_out_of_form_is_found(tmp_path):
 
 def lint(path: Path) -> list[str]:
     """What is wrong with the form of a notebook, one sentence each."""
+    import nbformat  # which takes seconds, and only one of the processes that collect tests needs it
+
     notebook = nbformat.read(path, as_version=4)
     try:
         nbformat.validate(notebook)

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from yaie.bench import recorded
-from yaie.course.registry import REPOSITORY
+from yaie.course import REPOSITORY
 
 UNITS = r"(?:us|ns|TFLOP/s|GFLOP/s|GB/s|TB/s|(?:GB|TB) per second)"
 NUMBER = re.compile(rf"\b(\d[\d,.]*)\s?{UNITS}\b")

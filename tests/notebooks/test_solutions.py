@@ -13,6 +13,7 @@ from io import StringIO
 
 import pytest
 
+from tests.course.conftest import same_folder
 from yaie.course import REPOSITORY
 from yaie.course.tools import generate
 
@@ -52,8 +53,8 @@ def stored(cell):
 
 
 @pytest.fixture(scope="session")
-def not_attempted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exercises")
+def not_attempted(worker_id):
+    folder = same_folder(f"not-attempted-{worker_id}")
     generate.write(folder)
     return folder
 

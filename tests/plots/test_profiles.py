@@ -8,7 +8,7 @@ import torch
 
 import yaie.cuda
 from yaie import plots
-from yaie.course.registry import REPOSITORY
+from yaie.course import REPOSITORY
 from yaie.plots.memory import access_cost
 
 

@@ -204,14 +204,13 @@ def check(what: str) -> Views:
 def reset(what: str) -> Panel:
     """Reset one exercise ("1.2") or a lesson's files ("1" or "01"); a backup is kept."""
     found, rows = find(what), []
-    name = f"The file of lesson {found.number:02d}" if isinstance(found, Lesson) else f"Exercise {found.id}"
+    whole = isinstance(found, Lesson)
+    name = f"The file of lesson {found.number:02d}" if whole else f"Exercise {found.id}"
     try:
-        if isinstance(found, Lesson) and not found.files:
-            raise files.FileProblem(f"Lesson {found.number} has no exercises.", "There is nothing to put back.")
-        for each in found.files if isinstance(found, Lesson) else [found]:
-            backup = files.reset_exercise(each) if isinstance(each, Exercise) else files.reset_file(each)
+        for each in found.files if whole else [found]:
+            backup = files.reset_file(each) if whole else files.reset_exercise(each)
             rows.append(("Backup", str(backup or "none: nothing else stood there")))
-            for exercise in [each] if isinstance(each, Exercise) else each.exercises:
+            for exercise in each.exercises if whole else [each]:
                 progress.forget(exercise)
     except files.FileProblem as problem:
         panel = problem_panel(problem)

@@ -14,50 +14,33 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from yaie.course import REPOSITORY
-from yaie.course.show import Table
+from yaie.course.show import Row, Table
 
 GOOD, LIMITED, BAD = "good", "warn", "bad"  # the tones of a table; "bad" stops you, "warn" does not
 GIB = 1 << 30
-STALE = 300  # seconds after which a build's lock is taken to be left behind
 PATIENCE = 5.0  # seconds for a program to say its version
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. `advice` is empty where nothing needs to be done."""
-
-    name: str
-    state: str
-    found: str
-    advice: str = ""
 
 
 def examine() -> Table:
     """What this machine can do for the course, and what to do about each lack."""
-    findings = diagnose()
-    rows = [(finding.state, (finding.name, finding.found, finding.advice)) for finding in findings]
-    stopped = ", ".join(finding.name for finding in findings if finding.state == BAD)
+    rows = [_look(name) for name in LOOKS]
+    stopped = ", ".join(name for tone, (name, *_) in rows if tone == BAD)
     footer = f"To be fixed first: {stopped}." if stopped else "You can start."
     return Table("This machine", ("What", "Found", "What to do"), rows, footer)
 
 
-def diagnose() -> list[Finding]:
-    return [_look(name, look) for name, look in LOOKS.items()]
-
-
-def _look(name: str, look: Callable[[], tuple[str, ...]]) -> Finding:
+def _look(name: str) -> Row:
     try:
-        return Finding(name, *look())
+        tone, found, *advice = LOOKS[name]()  # no advice where nothing needs to be done
     except Exception as error:  # a machine can lack things that nobody thought of
-        return Finding(name, LIMITED, f"could not be found out: {type(error).__name__}: {error}")
+        tone, found, *advice = LIMITED, f"could not be found out: {type(error).__name__}: {error}"
+    return tone, (name, found, *(advice or [""]))
 
 
 def _system() -> tuple[str, ...]:
@@ -188,15 +171,6 @@ def _exercises() -> tuple[str, ...]:
     return GOOD, f"{edited} edited by you" if edited else "as generated"
 
 
-def _locks() -> tuple[str, ...]:
-    """A killed build leaves a lock file, on which every later `torch.utils.cpp_extension.load` waits for ever."""
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
-    old = [str(path) for path in root.glob("**/lock") if time.time() - path.stat().st_mtime > STALE]
-    if old:
-        return LIMITED, f"{len(old)} older than {STALE // 60} minutes", f"rm {shlex.join(old)}"
-    return GOOD, "none left behind"
-
-
 def _variables() -> tuple[str, ...]:
     """Variables that a test run has left behind hide the learner's files and results; the others are choices."""
     ours = {name: value for name, value in sorted(os.environ.items()) if name.startswith("YAIE_")}
@@ -259,7 +233,6 @@ LOOKS: dict[str, Callable[[], tuple[str, ...]]] = {
     "Sources": _sources,
     "Exercise files": _exercises,
     "Build cache": _cache,
-    "Build locks": _locks,
     "Environment": _variables,
     "Checks": _checks,
 }

@@ -26,6 +26,7 @@ from yaie.course import REPOSITORY
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
 
+HOME = REPOSITORY / "exercises"  # where mistakes are said to lie, too: what is compiled once is found again
 BACKUPS = 20  # of a file, the newest
 HASH_LINE = re.compile(r"^(?:#|//) generated, text hash ([0-9a-f]{16}|HASH)$", re.MULTILINE)
 
@@ -44,7 +45,7 @@ class FileMissing(FileProblem):
 
 def exercises_dir() -> Path:
     """The folder with the exercise files: `exercises/`, or what YAIE_EXERCISES_DIR names."""
-    return Path(os.environ.get("YAIE_EXERCISES_DIR") or REPOSITORY / "exercises").absolute()
+    return Path(os.environ.get("YAIE_EXERCISES_DIR") or HOME).absolute()
 
 
 def exercise_path(file: ExerciseFile) -> Path:
@@ -150,19 +151,10 @@ def renew(file: ExerciseFile, path: Path, text: str, *, only_look: bool = False)
     if new is None:
         return LEFT
     if not only_look and mine != new:
-        _replace(path, new) if edited else _write(path, new.encode())
-    if not only_look and kept != text:
-        _write(copy, text.encode())
+        _write(path, new, back_up=edited)
+    if not only_look:
+        _write(copy, text)
     return SAME if mine == new else MERGED if edited else RENEWED if mine or kept else NEW
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-    except OSError as error:
-        problem = f"{error.filename or path} cannot be written: {error.strerror}."
-        raise FileProblem(problem, f"Make {path.parent} a folder that can be written.") from error
 
 
 def _merged(file: ExerciseFile, mine: str, base: str, new: str) -> str | None:
@@ -227,19 +219,20 @@ def reset_exercise(exercise: Exercise) -> Path | None:
         raise FileProblem(problem.problem, f"{whole} (a backup is kept).") from problem
     indent = re.match(r"\s*", text.split("\n")[place.first_line - 1])[0]
     stub = textwrap.indent(exercise.language.stub(exercise), indent).split("\n")
-    return _replace(exercise_path(exercise.file), _with_function(exercise, text, stub))
+    return _write(exercise_path(exercise.file), _with_function(exercise, text, stub), back_up=True)
 
 
 def reset_file(file: ExerciseFile) -> Path | None:
     """Write an exercise file as it was generated. Returns the backup of what was there; None where that is the same."""
     text, path = file.language.render(file), exercise_path(file)
-    backup = _replace(path, text)
-    _write(as_generated(path), text.encode())
+    backup = _write(path, text, back_up=True)
+    _write(as_generated(path), text)
     return backup
 
 
-def _replace(path: Path, text: str) -> Path | None:
-    """Write the new text of an exercise file with the line ends that it had; first back up what it replaces."""
+def _write(path: Path, text: str, *, back_up: bool = False) -> Path | None:
+    """Write the new text of an exercise file with the line ends that it had. With `back_up` first keep what it
+    replaces, and return where."""
     backup = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -247,7 +240,7 @@ def _replace(path: Path, text: str) -> Path | None:
         new = text.replace("\n", "\r\n" if b"\r\n" in old else "\n").encode()
         if old == new:
             return None
-        if old:
+        if old and back_up:
             backup = path.parent / ".backup" / f"{path.stem}.{datetime.now():%Y-%m-%d_%H-%M-%S-%f}{path.suffix}"
             backup.parent.mkdir(exist_ok=True)
             write_whole(backup, old)
@@ -256,6 +249,6 @@ def _replace(path: Path, text: str) -> Path | None:
         write_whole(path, new)
     except OSError as error:
         kept = f" {backup} has what it contains now." if backup and backup.exists() else ""
-        step = f"Nothing was reset. Make it writable, then reset again.{kept}"
+        step = f"It is as it was. Make it writable, then try again.{kept}"
         raise FileProblem(f"{error.filename or path} cannot be written: {error.strerror}.", step) from error
     return backup

@@ -16,7 +16,7 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
-from yaie.course import REPOSITORY, expect, files
+from yaie.course import expect, files
 from yaie.course.alike import alike, explained
 from yaie.course.differences import contrast, says_little
 from yaie.course.language import Slip, Written
@@ -29,7 +29,7 @@ NOT_COMPILED = "It does not compile."
 WORSE, AS_GOOD = "There is a better way.", "That is as good."  # of a score, beside the course's
 TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 
-HOME = str(REPOSITORY / "exercises")  # where mistakes are said to lie: what is compiled once is found again
+HOME = str(files.HOME)
 BY_HAND = 200  # characters of an input or a result that one can work with by hand
 LONG = ("Expected", "Got")
 PROFILE = "profile "  # how inputs begin whose results are not looked at

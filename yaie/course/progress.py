@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from filelock import FileLock
@@ -32,7 +32,6 @@ class Record:
     source_hash: str = ""
     checks: int = 0
     hints: int = 0
-    last_checked: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,6 @@ def remember(outcome: Outcome) -> str:
     """Record what a check found. Returns why it could not be stored, or ""."""
 
     def edit(record: Record) -> None:
-        record.last_checked = datetime.now(UTC).isoformat(timespec="seconds")
         record.checks += outcome.status != NOT_ATTEMPTED
         if outcome.source_hash or outcome.status == NOT_ATTEMPTED:  # else the file was at fault: an older pass stands
             record.status, record.source_hash = outcome.status, outcome.source_hash

@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from yaie.course import REPOSITORY as REPOSITORY
 from yaie.course.language import CUDA, PYTHON, Language
 
 LESSONS = Path(__file__).parent / "lessons"
@@ -89,8 +88,8 @@ class Exercise:
     def check(self) -> int | None:
         """Run the folder's `check.py` on the engine, into which the learner's function has been put. Returns the count
         of its `score`, if it has one; raises through `yaie.course.expect.expect` at the first wrong result."""
-        number = self.id.partition(".")[2]
-        return importlib.import_module(f"{self.lesson.package}.exercise_{number}.check").check()
+        lesson, number = f"lesson_{self.lesson.number:02d}", self.id.partition(".")[2]
+        return importlib.import_module(f"yaie.course.lessons.{lesson}.exercise_{number}.check").check()
 
 
 @dataclass(frozen=True)
@@ -125,11 +124,6 @@ class Lesson:
         return f"{self.number:02d}_{self.topic}"
 
     @property
-    def package(self) -> str:
-        """The name by which the lesson's folder is imported."""
-        return f"yaie.course.lessons.lesson_{self.number:02d}"
-
-    @property
     def stars(self) -> str:  # the mean difficulty of its exercises
         hard = [exercise.difficulty for exercise in self.exercises] or [1]
         return f"{'★' * round(sum(hard) / len(hard)):☆<3}"
@@ -144,7 +138,7 @@ class Lesson:
 
     @property
     def files(self) -> list[ExerciseFile]:
-        """The files of this lesson that have an exercise: Python's first. Empty for a lesson without exercises."""
+        """The files of this lesson that have an exercise: Python's first."""
         return [file for file in (ExerciseFile(self, PYTHON), ExerciseFile(self, CUDA)) if file.exercises]
 
 

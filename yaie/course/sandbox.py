@@ -109,26 +109,22 @@ class Sandbox:
 
     def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
         self.start()
-        server, id, limit = self._server, secrets.token_hex(8), BUSY * job["time_limit"] + 2 * PATIENCE
+        server, limit = self._server, BUSY * job["time_limit"] + 2 * PATIENCE
         give_up = time.monotonic() + limit
         try:
             with suppress(BrokenPipeError):  # it has ended, and its other pipe says no more
-                print(json.dumps({**job, "id": id}), file=server.stdin, flush=True)
+                print(json.dumps({**job, "id": secrets.token_hex(8)}), file=server.stdin, flush=True)
             while not select.select([server.stdout], [], [], 0.5)[0]:
                 if os.waitid(os.P_PID, server.pid, os.WSTOPPED | os.WNOHANG):
                     server.kill()
                 elif time.monotonic() > give_up:
                     raise SandboxError(f"The check server gave no answer within {limit:.0f} s; run the check again.")
-            line = server.stdout.readline()
-            report = json.loads(line or "null")
-            if report is not None and report.pop("id") != id:
-                raise SandboxError("The check server gave the answer of another check; run the check again.")
-            code = server.wait(5) if report is None else 0
+            if line := server.stdout.readline():
+                return json.loads(line)
+            code = server.wait(5)
         except BaseException:
             self.close()
             raise
-        if report is not None:
-            return report
         self._complaints.seek(0)
         last = "".join(self._complaints.read().decode(errors="replace").strip().splitlines(keepends=True)[-1:])
         self.close()
@@ -187,7 +183,7 @@ def _supervise(job: dict[str, Any]) -> dict[str, Any]:
         end = broken_limit or ("signal" if code < 0 else "finished" if report["result"] else "exit")
         result = _answer(report["result"], job["id"])  # what was found before a limit was broken counts
         end = "answer" if end == "finished" and result is None else end
-        return {**report, "id": job["id"], "end": end, "code": abs(code), "result": result}
+        return {**report, "end": end, "code": abs(code), "result": result}
 
 
 def _answer(text: str, id: str) -> Any:

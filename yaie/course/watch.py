@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from watchfiles import watch as file_changes
@@ -12,16 +12,15 @@ from yaie.course.registry import Exercise, ExerciseFile, exercise_files, exercis
 from yaie.course.show import Panel
 
 
-def watch(saved: Iterable[set[Path]] | None = None) -> Iterator[Panel]:
+def watch() -> Iterator[Panel]:
     """After every save, check each exercise that changed: its function, or anything in the file that it uses.
 
     Gives one panel per check. A file that cannot be read gives one panel per save, and a save that changed no exercise
-    gives one that says so. Never ends by itself; `saved` (sets of saved paths) is for tests. What counts as changed is
-    what differs from now, not from when the first panel is asked for.
+    gives one that says so. Never ends by itself. What counts as changed is what differs from now, not from when the
+    first panel is asked for.
     """
     known = {exercise.id: _state(exercise) for exercise in exercises()}
-    saved, every = _saves() if saved is None else saved, exercise_files()
-    changed = (file for paths in saved for file in every if file.name in {path.name for path in paths})
+    changed = (file for names in _saves() for file in exercise_files() if file.name in names)
     return (panel for file in changed for panel in _check_changed(file, known))
 
 
@@ -49,8 +48,9 @@ def _state(exercise: Exercise) -> str:
         return str(problem)
 
 
-def _saves() -> Iterator[set[Path]]:
-    folder, names = files.exercises_dir(), {file.name for file in exercise_files()}
+def _saves() -> Iterator[set[str]]:
+    """The names of what is saved in the folder of the exercise files, at each time."""
+    folder = files.exercises_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    for changes in file_changes(folder, recursive=False, watch_filter=lambda _, path: Path(path).name in names):
-        yield {Path(path) for _, path in changes}
+    for changes in file_changes(folder, recursive=False):
+        yield {Path(path).name for _, path in changes}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yaie.course import REPOSITORY
-from yaie.course.files import FileProblem, exercise_path
+from yaie.course.files import HOME, FileProblem, exercise_path
 from yaie.course.language import cuda_text, engine_seam
 from yaie.course.language.base import BANNER, Language, Swap, Written, needed
 from yaie.course.language.cuda_text import LAUNCHER, NotFound, Piece
@@ -34,8 +34,6 @@ from yaie.cuda.source import INCLUDED, Source, digest, quoted, where_line
 if TYPE_CHECKING:
     from yaie.course.registry import Exercise, ExerciseFile
 
-# Where mistakes are said to lie: always in the same place, so that each is compiled once and then found again.
-HOME = REPOSITORY / "exercises"
 ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once\b", re.MULTILINE)
 
 
@@ -125,7 +123,7 @@ class Cuda(Language):
         path, rungs = exercise_path(file), {}
         for module, exercises in by_compiled_file(file, use).items():
             make = partial(spliced, file, path, loaded, module, exercises)
-            engine_seam.add_source(swap, under_csrc(module), cache(make))
+            swap.add_made(engine_seam.sources(), under_csrc(module), cache(make))
             for family, rung in fastest_rungs(module, frozenset(each.function for each in exercises)).items():
                 rungs[family] = max(rung, rungs.get(family, 0))
         engine_seam.add_rungs(swap, rungs)

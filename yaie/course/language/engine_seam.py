@@ -70,14 +70,9 @@ def _quick_flags(name: str) -> tuple[str, ...]:
     return next((flags for start, flags in QUICK.items() if name.startswith(start)), ())
 
 
-def sources() -> Mapping[str, str]:
-    """The texts that are compiled now instead of the files' own, by their paths under `csrc/`."""
+def sources() -> dict[str, str]:
+    """The texts that are compiled now instead of the files' own, by their paths under `csrc/`; a `Swap` adds them."""
     return _sources
-
-
-def add_source(swap: Swap, name: str, make: Callable[[str | None], str]) -> None:
-    """Let the engine compile another text for `csrc/<name>` while the swap is in: `make(what it compiles else)`."""
-    swap.add_made(_sources, name, make)
 
 
 def ladders() -> Mapping[str, Mapping[int, tuple[str, str]]]:

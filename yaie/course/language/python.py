@@ -258,7 +258,8 @@ PYTHON = Python()
 def _slips(source: str, statement: str) -> list[Slip]:
     node = ast.parse(source).body[0]
     first = node.body[ast.get_docstring(node) is not None].lineno - 1
-    lines, kinds, found = source.split("\n"), _kinds(node), []
+    kinds = {each.arg: ast.unparse(each.annotation) for each in node.args.args if each.annotation is not None}
+    lines, found = source.split("\n"), []
 
     def add(line: str, said: str) -> None:
         body = "\n".join([*lines[:first], f"    {line}", *lines[first:]])
@@ -314,9 +315,8 @@ def _lines(node: FunctionNode) -> tuple[int, int]:
 
 def _docstring(exercise: Exercise) -> list[str]:
     """The statement as the docstring of a function, four columns in; the function may be a method."""
-    text = exercise.statement.replace('"""', "'''")
-    quotes, end = ('r"""' if "\\" in text else '"""'), '\n"""' if "\n" in text or text.endswith('"') else '"""'
-    return [f"    {line}".rstrip() for line in f"{quotes}{text}{end}".split("\n")]
+    quotes = 'r"""' if "\\" in exercise.statement else '"""'
+    return [f"    {line}".rstrip() for line in f'{quotes}{exercise.statement}\n"""'.split("\n")]
 
 
 @cache  # a failing check writes the exercise file once for each known mistake
@@ -403,11 +403,6 @@ def _parameters(node: FunctionNode) -> list[str]:
     return [parameter.strip() for parameter in split_top_level(ast.unparse(spec)) if parameter]
 
 
-def _kinds(node: FunctionNode) -> dict[str, str]:
-    """The type of each parameter that has one."""
-    return {each.arg: ast.unparse(each.annotation) for each in node.args.args if each.annotation is not None}
-
-
 def _defaults(node: FunctionNode) -> dict[str, str]:
     """What each parameter is that may be left out."""
     count = len(node.args.defaults)
@@ -417,7 +412,7 @@ def _defaults(node: FunctionNode) -> dict[str, str]:
 
 def _unused(node: FunctionNode, original: FunctionNode) -> list[str]:
     """Parameters that a function does not mention and the engine's does. `locals()` may do so by other means."""
-    used, needed = ({x.id for x in ast.walk(each) if isinstance(x, ast.Name)} for each in (node, original))
+    used, needed = (_names(each, attributes=False) for each in (node, original))
     names = [each.arg for each in (*original.args.args, *original.args.kwonlyargs)]
     return [] if "locals" in used else [f"`{name}`" for name in names if name in needed - used]
 

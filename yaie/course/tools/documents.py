@@ -10,13 +10,13 @@ italics. What a lesson builds is written in the README, what a term means in the
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
-import nbformat
 
 from yaie.course import REPOSITORY
 from yaie.course.files import write_whole
@@ -38,19 +38,19 @@ def readme(text: str) -> str:
 
 def start_here(text: str, readme: str) -> str:
     """Lesson 00 with the README's map in the cell that has one."""
-    notebook, links = nbformat.reads(text, as_version=4), MAP.search(readme)[0].replace("](notebooks/", "](")
-    for cell in notebook.cells:
-        cell.source = MAP.sub(lambda _: links, cell.source)
-    return f"{nbformat.writes(notebook)}\n"
+    notebook, links = json.loads(text), MAP.search(readme)[0].replace("](notebooks/", "](")
+    for cell in notebook["cells"]:
+        cell["source"] = MAP.sub(lambda _: links, "".join(cell["source"])).splitlines(keepends=True)
+    return f"{json.dumps(notebook, indent=1, ensure_ascii=False)}\n"
 
 
 def introductions() -> Iterator[tuple[str, str]]:
     """(what is set in italics, the notebook's name without ending), in the order of the course."""
     for lesson in lessons():
-        notebook = nbformat.read(REPOSITORY / "notebooks" / f"{lesson.name}.ipynb", as_version=4)
-        for cell in notebook.cells:
-            if cell.cell_type == "markdown":
-                prose = re.sub(r"```.*?```|`[^`\n]*`", "", cell.source, flags=re.DOTALL)
+        text = (REPOSITORY / "notebooks" / f"{lesson.name}.ipynb").read_text(encoding="utf-8")
+        for cell in json.loads(text)["cells"]:
+            if cell["cell_type"] == "markdown":
+                prose = re.sub(r"```.*?```|`[^`\n]*`", "", "".join(cell["source"]), flags=re.DOTALL)
                 yield from ((word, lesson.name) for word in ITALIC.findall(prose))
 
 

@@ -13,8 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from yaie.course import REPOSITORY
-from yaie.course.files import LEFT, NEW, SAME, renew
+from yaie.course.files import HOME, LEFT, NEW, SAME, renew
 from yaie.course.registry import exercise_files
 
 
@@ -37,7 +36,7 @@ def out_of_date(directory: Path) -> list[Path]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m yaie.course.tools.generate", description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 where a file is out of date")
-    parser.add_argument("--to", type=Path, default=REPOSITORY / "exercises", help="folder to write to")
+    parser.add_argument("--to", type=Path, default=HOME, help="folder to write to")
     parser.add_argument("--solved", action="store_true", help="leave the engine's bodies in")
     options = parser.parse_args(arguments)
     if options.check:

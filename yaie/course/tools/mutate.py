@@ -18,12 +18,12 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from yaie.course import judge
+from yaie.course import REPOSITORY, judge
 from yaie.course.changes import changed, changes
 from yaie.course.files import FileProblem
 from yaie.course.language import CUDA
 from yaie.course.language.cuda_text import blanked
-from yaie.course.registry import REPOSITORY, Exercise, exercises
+from yaie.course.registry import Exercise, exercises
 from yaie.course.sandbox import Sandbox
 
 # `csrc/` is formatted: blanks stand around an operator of two operands, and around no other mark of that look.

@@ -16,8 +16,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import nbformat
-
 from yaie.course import REPOSITORY
 from yaie.course.files import write_whole
 from yaie.course.tools import generate
@@ -30,6 +28,7 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 
 def run(path: Path, *, fresh: bool = False) -> None:
     """Execute a notebook in a new kernel and store its outputs. Raises nbclient's CellExecutionError."""
+    import nbformat
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
