@@ -122,6 +122,24 @@ def test_generate_prints_the_answer(capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["generate", "x", "--top-p", "0.5"], "--top-p: has no effect without --temperature above 0"),
+        (["chat", "--seed", "1"], "--seed: has no effect without --temperature above 0"),
+        (["generate", "x", "--raw", "--system", "s"], "--system: has no effect beside --raw"),
+        (["chat", "--server", "http://127.0.0.1:1", "--model", "tiny"], "--model: has no effect beside --server"),
+        (["chat", "--server", "http://127.0.0.1:1", "--exercises"], "--exercises: has no effect beside --server"),
+        (["dev", "check", "1.2", "--count", "3"], "--count: has no effect but on `yaie dev mutate`"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(capsys, arguments, says):
+    """Would catch an answer that is not what was asked for, and nobody says so."""
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"argument {says}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
         (["x", "--temperature", "-1"], 2, "temperature"),

@@ -10,6 +10,7 @@ from datetime import datetime
 from rich.console import Console
 
 from yaie import chat
+from yaie.options import Parser
 from yaie.server import command as serving
 
 COMMANDS = {
@@ -29,7 +30,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="yaie", description="YAIE: build your own LLM inference engine.")
+    parser = Parser(prog="yaie", description="YAIE: build your own LLM inference engine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     parsers["hint"].add_argument("exercise", metavar="EXERCISE", help="such as 1.2")
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         chat.add_arguments(parsers[name], chat=name == "chat")
     serving.add_arguments(parsers["serve"])
     options = parser.parse_args(arguments)
+    _refuse_what_has_no_effect(parsers[options.command], options)
     sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows a question mark instead
 
     if options.command == "serve":
@@ -66,6 +68,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _refuse_what_has_no_effect(parser: Parser, options: argparse.Namespace) -> None:
+    if options.command in ("chat", "generate"):
+        chat.check_options(parser, options)
+    elif options.command == "serve":
+        serving.check_options(parser, options)
+    elif options.command == "dev":
+        for action, name in (("new", "target"), ("mutate", "count")):
+            if options.action != action:
+                parser.refuse(options, f"has no effect but on `yaie dev {action}`", name)
 
 
 def _exercises(wanted: bool) -> AbstractContextManager[None]:

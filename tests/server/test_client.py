@@ -6,6 +6,7 @@ import pytest
 
 from tests.server.conftest import running, tiny
 from yaie import cli
+from yaie.server.client import RemoteLLM
 
 
 @pytest.fixture
@@ -31,12 +32,19 @@ def test_a_chat_with_a_server(served, typed, capsys):
     assert any(line.startswith("  yaie_generated_tokens_total: ") for line in theirs)
 
 
-def test_no_server_and_no_key(typed, capsys, monkeypatch):
+def test_no_server_and_no_key(served, typed, capsys, monkeypatch):
     """Each is said in a line."""
-    for url, said in (("http://127.0.0.1:1", "no answer from http://127.0.0.1:1"), ("localhost", "must be a URL")):
+    for url, said in (
+        ("http://127.0.0.1:1", "no answer from http://127.0.0.1:1"),
+        (f"{served.url}/v1", "404: Not Found: GET /v1/v1/models"),
+    ):
         typed("/exit")
         assert cli.main(["chat", "--server", url]) == 2
         assert said in capsys.readouterr().err
+    monkeypatch.setattr(RemoteLLM, "_text", lambda *_: "<html>")
+    assert cli.main(["chat", "--server", served.url]) == 2
+    assert "lists no models, got '<html>'; expected a server" in capsys.readouterr().err
+    monkeypatch.undo()
     with running(tiny(), api_key="secret") as server:
         typed("/exit")
         assert cli.main(["chat", "--server", server.url]) == 2

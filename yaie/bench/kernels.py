@@ -8,7 +8,6 @@ that exceed the L2 cache; the ceilings (a large copy, a large bf16 matrix produc
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -21,10 +20,10 @@ from typing import Any
 import torch
 
 from yaie.bench import card, harness
-from yaie.bench.harness import amount
 from yaie.bench.kernel_cases import Call, Case, Setting, Work, families, family
 from yaie.bench.recorded import source_hash
 from yaie.kernels import ops
+from yaie.options import Parser, amount
 from yaie.profiling import timing
 
 ROOM = 12 << 30  # bytes for the inputs of one case
@@ -33,7 +32,7 @@ LONG = 1e-3  # seconds: the launch of a call that takes longer does not count
 
 def main(arguments: list[str]) -> int:
     """Run the benchmark; see `--help`. The exit status is 1 if a kernel failed."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench kernels", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench kernels", description=__doc__)
     here = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=("cuda", "cpu"), default=here, help="default: %(default)s")
     parser.add_argument("--family", action="append", choices=families(), help="only this one; may be repeated")
@@ -41,6 +40,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=amount, default=0.2, help="for each timing (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
+    if options.device == "cpu":
+        parser.refuse(options, "needs --device cuda", "peers", "seconds")
     setting = Setting(options.device, options.peers)
     if obstacle := ops.obstacle(setting.backend):
         parser.error(f"--device {options.device}: {obstacle}")

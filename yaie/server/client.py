@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from yaie.engine.sampling_params import SamplingParams
+from yaie.options import url as check_url
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,10 @@ class RemoteLLM:
     """
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"--server must be a URL such as http://127.0.0.1:8000, got {url!r}")
-        self._parts, self._headers = parts, {"Content-Type": "application/json"}
+        self._parts, self._headers = urlsplit(check_url(url)), {"Content-Type": "application/json"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self.name = json.loads(self._text("GET", "/v1/models"))["data"][0]["id"]
+        self.name = self._model()
 
     def stream(self, messages: list[list[dict[str, str]]], params: SamplingParams) -> Iterator[RemoteChunk]:
         """The answer to one chat as it comes. Closing the iterator closes the connection, which aborts the answer."""
@@ -56,6 +54,14 @@ class RemoteLLM:
                 yield RemoteChunk("", RemoteOutput(error=str(error)))
         finally:
             connection.close()
+
+    def _model(self) -> str:
+        text = self._text("GET", "/v1/models")
+        try:
+            return json.loads(text)["data"][0]["id"]
+        except (ValueError, LookupError, TypeError):
+            expected = "expected a server of OpenAI's interface, such as `yaie serve`"
+            raise OSError(f"{self._parts.geturl()} lists no models, got {text!r:.80}; {expected}") from None
 
     def stats(self) -> dict[str, float]:
         """What the server counts."""

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from yaie.options import Parser, amount, host, whole
+
 KEY_VARIABLE = "YAIE_API_KEY"
 MISSING = "yaie serve needs its extra: pip install 'yaie[serve]' (in a checkout: pip install -e '.[serve]')"
 
@@ -26,35 +28,47 @@ Serving {name} at {url}   (Ctrl-C ends it)
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """The options of `yaie serve`."""
     parser.add_argument("--model", default="tiny", help="tiny, a folder, or a name on the Hub (default: tiny)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
-    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 takes a free one")
+    parser.add_argument("--host", type=host, default="127.0.0.1", help="where to listen (default: this machine alone)")
+    port, queue, seconds = (partial(whole, least=0, most=most) for most in (65535, 10**6, 3600))
+    parser.add_argument("--port", type=port, default=8000, help="default: %(default)s; 0 takes a free one")
     parser.add_argument("--api-key", metavar="KEY", help=f"what clients must send; better in {KEY_VARIABLE}")
     parser.add_argument(
-        "--max-queue", type=int, default=256, metavar="N", help="answers that wait; default: %(default)s"
+        "--max-queue", type=queue, default=256, metavar="N", help="answers that wait; default: %(default)s"
     )
-    parser.add_argument("--drain", type=int, default=30, metavar="S", help="seconds that open answers get at the end")
-    parser.add_argument("--backend", default="auto", help="what computes: auto, torch, cuda, emulator")
-    parser.add_argument("--replicas", type=int, default=1, metavar="N", help="engines, by Ray (needs yaie[cluster])")
-    parser.add_argument("--gpus", type=float, default=0, metavar="G", help="of each replica (default: none)")
     parser.add_argument(
-        "--tensor-parallel", type=int, default=1, metavar="N", help="GPUs, or processes on a CPU, that share the model"
+        "--drain", type=seconds, default=30, metavar="S", help="seconds that open answers get at the end"
+    )
+    parser.add_argument("--backend", default="auto", help="what computes: auto, torch, cuda, emulator")
+    few, gpus = partial(whole, most=1000), partial(amount, least=0, most=1000)
+    parser.add_argument("--replicas", type=few, default=1, metavar="N", help="engines, by Ray (needs yaie[cluster])")
+    parser.add_argument("--gpus", type=gpus, default=0, metavar="G", help="of each replica (default: none)")
+    parser.add_argument(
+        "--tensor-parallel", type=few, default=1, metavar="N", help="GPUs, or processes on a CPU, that share the model"
     )
     parser.add_argument("--exercises", action="store_true", help="run the exercises that you have solved")
 
 
-def problem_with(options: argparse.Namespace, key: str | None) -> str:
-    """What is wrong with the options; empty if nothing is."""
+def check_options(parser: Parser, options: argparse.Namespace) -> None:
+    """End the command if the options cannot be served together, or one of them would be ignored."""
+    if options.replicas == 1:
+        parser.refuse(options, "has no effect without --replicas", "gpus")
+    else:
+        parser.refuse(options, "runs in one process; leave --replicas out", "exercises")
+    if options.tensor_parallel > 1:
+        parser.refuse(options, "runs in one process; leave --tensor-parallel out", "exercises")
+    key = _key(options)
     if key is not None and (not key or not key.isascii() or not key.isprintable() or " " in key):
-        return "the API key must be printable ASCII without spaces, and not empty"
+        parser.error("the API key must be printable ASCII without spaces, and not empty")
     if not is_loopback(options.host) and key is None:
-        return f"{options.host} can be reached from outside: give an API key (--api-key or {KEY_VARIABLE})"
-    for name, least, most in (("port", 0, 65535), ("max_queue", 0, 10**6), ("drain", 0, 3600), ("replicas", 1, 1000)):
-        if not least <= getattr(options, name) <= most:
-            return f"--{name.replace('_', '-')} must be {least} to {most}, got {getattr(options, name)}"
-    return ""
+        outside = f"{options.host} can be reached from outside"
+        parser.error(f"argument --host: {outside}: give an API key (--api-key or {KEY_VARIABLE})")
+
+
+def _key(options: argparse.Namespace) -> str | None:
+    return os.environ.get(KEY_VARIABLE) if options.api_key is None else options.api_key
 
 
 def is_loopback(host: str) -> bool:
@@ -67,10 +81,6 @@ def is_loopback(host: str) -> bool:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal comes. Exit status: 0; 2 for options that cannot be served."""
-    key = os.environ.get(KEY_VARIABLE) if options.api_key is None else options.api_key
-    if problem := problem_with(options, key):
-        print(f"yaie serve: {problem}", file=sys.stderr)
-        return 2
     try:
         import uvicorn
 
@@ -86,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OSError, ImportError, BackendError, RankError) as error:
         print(f"yaie serve: {error}", file=sys.stderr)
         return 2
+    key = _key(options)
     server = Server(engine, options.model, key)
     config = uvicorn.Config(
         server.app,
@@ -112,8 +123,6 @@ def _engine(options: argparse.Namespace) -> Any:
 
 
 def _fleet(options: argparse.Namespace) -> Any:
-    if options.exercises:
-        raise ValueError("--exercises runs in one process; leave --replicas out")
     if os.environ.get("RAY_ADDRESS"):
         _as_client_of_ray()
     try:
