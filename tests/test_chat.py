@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from yaie import cli
 from yaie.chat import Chat
 from yaie.cli import main
 from yaie.engine.llm import LLM
@@ -119,6 +120,16 @@ def test_generate_prints_the_answer(capsys):
     """Would catch an answer with anything else on standard output: it should be fit for a pipe."""
     assert main(["generate", "bob?", "--system", SYSTEM]) == 0
     assert capsys.readouterr().out == "42\n"
+
+
+def test_ctrl_c_before_there_is_a_model(monkeypatch):
+    """Would catch a traceback of torch's import, or of a checkpoint that is read."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.serving, "run", interrupted)
+    assert main(["serve"]) == 130
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:  # while torch is imported or a model loaded, too
+        return 130
+
+
+def _main(arguments: list[str] | None) -> int:
     parser = Parser(prog="yaie", description="YAIE: build your own LLM inference engine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
@@ -66,8 +73,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (NoSuchExercise, FolderError, OSError) as error:
         print(f"yaie {options.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
 
 
 def _refuse_what_has_no_effect(parser: Parser, options: argparse.Namespace) -> None:

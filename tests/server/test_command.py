@@ -68,6 +68,7 @@ def test_answers_that_take_too_long_are_ended():
         connection.recv(100)
         process.terminate()
         assert process.wait(60) == 0
+        assert "Traceback" not in process.stderr.read()  # nothing has gone wrong
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import ipaddress
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,19 +100,23 @@ def run(options: argparse.Namespace) -> int:
         return 2
     key = _key(options)
     server = Server(engine, options.model, key)
-    config = uvicorn.Config(
-        server.app,
-        host=options.host,
-        port=options.port,
-        log_level="warning",
-        timeout_graceful_shutdown=options.drain,
-        limit_concurrency=None,
-        lifespan="on",
-    )
+    config = config_for(server.app, host=options.host, port=options.port, timeout_graceful_shutdown=options.drain)
     # uvicorn handles both, ends, and then raises them again for whoever was there before: nobody, so it ends well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     return serve(uvicorn, config, options, key, None if options.replicas > 1 else engine.llm.ranks)
+
+
+def config_for(app: Any, **options: Any) -> Any:
+    """How uvicorn runs an app of ours. Its other parser, which it prefers where that happens to be installed, reads a
+    header without end, and is busy with nothing else meanwhile."""
+    import uvicorn
+
+    async def one(scope: Any, receive: Any, send: Any) -> None:
+        with suppress(asyncio.CancelledError):  # an answer that is cut when the server ends is no fault to report
+            await app(scope, receive, send)
+
+    return uvicorn.Config(one, log_level="warning", lifespan="on", http="h11", ws="none", **options)
 
 
 def _engine(options: argparse.Namespace) -> Any:
