@@ -122,14 +122,18 @@ def test_generate_prints_the_answer(capsys):
     assert capsys.readouterr().out == "42\n"
 
 
-def test_ctrl_c_before_there_is_a_model(monkeypatch):
-    """Would catch a traceback of torch's import, or of a checkpoint that is read."""
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (BrokenPipeError, 141)])
+def test_a_command_that_is_cut_says_nothing(monkeypatch, capfd, error, status):
+    """Would catch a traceback of torch's import or of a checkpoint that is read, and an error because `head` has seen
+    enough."""
 
-    def interrupted(*_):
-        raise KeyboardInterrupt
+    def cut(*_):
+        raise error
 
-    monkeypatch.setattr(cli.serving, "run", interrupted)
-    assert main(["serve"]) == 130
+    monkeypatch.setattr(cli.serving, "run", cut)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    assert main(["serve"]) == status
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

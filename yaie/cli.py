@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -34,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _main(arguments)
     except KeyboardInterrupt:  # while torch is imported or a model loaded, too
         return 130
+    except BrokenPipeError:  # nobody reads on, such as `head`; Python would say so again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _main(arguments: list[str] | None) -> int:
@@ -57,9 +61,6 @@ def _main(arguments: list[str] | None) -> int:
     _refuse_what_has_no_effect(parsers[options.command], options)
     sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows a question mark instead
 
-    if options.command == "serve":
-        with _exercises(options.exercises):  # the server's functions run between the engine's steps as well
-            return serving.run(options)
     if options.command == "doctor":  # by itself: it is there for a machine on which the rest cannot be imported
         from yaie.course import doctor
 
@@ -69,7 +70,12 @@ def _main(arguments: list[str] | None) -> int:
     from yaie.course.registry import FolderError, NoSuchExercise
 
     try:
+        if options.command == "serve":
+            with _exercises(options.exercises):  # the server's functions run between the engine's steps as well
+                return serving.run(options)
         return chat.run(options) if options.command in ("chat", "generate") else _run(options)
+    except BrokenPipeError:
+        raise
     except (NoSuchExercise, FolderError, OSError) as error:
         print(f"yaie {options.command}: {error}", file=sys.stderr)
         return 2

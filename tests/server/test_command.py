@@ -119,14 +119,14 @@ def test_the_extra_is_named_if_it_is_missing(capsys, monkeypatch):
     assert "yaie[serve]" in capsys.readouterr().err
 
 
-def test_an_address_in_use_is_said():
-    """And the exit status tells a script."""
+def test_an_address_that_cannot_be_had_is_said_at_once(capsys, monkeypatch):
+    """Before minutes go into a model or into replicas."""
+    monkeypatch.setenv(command.KEY_VARIABLE, "key")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        arguments = [sys.executable, "-m", "yaie.cli", "serve", "--port", str(taken.getsockname()[1])]
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1
-    assert "address already in use" in done.stderr
-    assert "Serving" not in done.stdout
+        port = str(taken.getsockname()[1])
+        for host, why in (("127.0.0.1", "Address already in use"), ("192.0.2.1", "Cannot assign"), ("a..b", "")):
+            assert cli.main(["serve", "--host", host, "--port", port, "--model", "nowhere"]) == 2
+            assert f"yaie serve: cannot listen at --host {host} --port {port}: {why}" in capsys.readouterr().err
 
 
 def test_a_client_of_a_cluster_sends_its_token(monkeypatch, tmp_path):

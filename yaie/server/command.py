@@ -7,6 +7,7 @@ import asyncio
 import ipaddress
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from functools import partial
@@ -94,17 +95,37 @@ def run(options: argparse.Namespace) -> int:
     from yaie.parallel.ranks import RankError
 
     try:
+        sockets = bind(options.host, options.port)  # before a model is loaded, which takes its time
         engine = _fleet(options) if options.replicas > 1 else _engine(options)
     except (ValueError, OSError, ImportError, BackendError, RankError) as error:
         print(f"yaie serve: {error}", file=sys.stderr)
         return 2
     key = _key(options)
     server = Server(engine, options.model, key)
-    config = config_for(server.app, host=options.host, port=options.port, timeout_graceful_shutdown=options.drain)
+    config = config_for(server.app, timeout_graceful_shutdown=options.drain)
     # uvicorn handles both, ends, and then raises them again for whoever was there before: nobody, so it ends well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    return serve(uvicorn, config, options, key, None if options.replicas > 1 else engine.llm.ranks)
+    return serve(uvicorn.Server, config, sockets, options, key, None if options.replicas > 1 else engine.llm.ranks)
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets at all addresses of a host, which do not listen yet. OSError names an address that cannot be had."""
+    sockets = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, *_, address in found if port else found[:1]:  # each would get another free port
+            sockets.append(socket.socket(family, socket.SOCK_STREAM))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sockets[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sockets[-1].bind(address)
+    except (OSError, UnicodeError) as error:  # the second for what can be no name
+        for each in sockets:
+            each.close()
+        why = error.strerror if isinstance(error, OSError) else error
+        raise OSError(f"cannot listen at --host {host} --port {port}: {why}") from error
+    return sockets
 
 
 def config_for(app: Any, **options: Any) -> Any:
@@ -150,10 +171,17 @@ def _as_client_of_ray() -> None:
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
 
 
-def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | None, ranks: Any) -> int:
+def serve(
+    server_type: Any,
+    config: Any,
+    sockets: list[socket.socket],
+    options: argparse.Namespace,
+    key: str | None,
+    ranks: Any,
+) -> int:
     """Run the server; says where it is once it listens. It ends if one of the `ranks` of its engine dies."""
 
-    class Telling(uvicorn.Server):
+    class Telling(server_type):
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
@@ -169,10 +197,7 @@ def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | Non
     server = Telling(config)
     if ranks is not None:
         ranks.when_dead(partial(setattr, server, "should_exit", True))
-    try:
-        server.run()
-    except SystemExit:  # the address cannot be had; uvicorn has said why
-        return 1
+    server.run(sockets)
     died = ranks.error if ranks is not None else None
     if died:
         print(f"yaie serve: {died}", file=sys.stderr)
