@@ -50,7 +50,7 @@ class RemoteLLM:
             try:
                 response = self._ask(connection, "POST", "/v1/chat/completions", body | STREAMED)
                 yield from _chunks(response)
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 yield RemoteChunk("", RemoteOutput(error=str(error)))
         finally:
             connection.close()
@@ -98,17 +98,27 @@ STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[RemoteChunk]:
     for line in response:
-        if not line.startswith(b"data: {"):
-            continue
-        event = json.loads(line[6:])
+        if line.startswith(b"data: {"):
+            chunk = _chunk(line[6:])
+            yield chunk
+            if chunk.output:
+                return
+    raise OSError("the answer was cut: its end is missing")
+
+
+def _chunk(text: bytes) -> RemoteChunk:
+    """What an event says. The one with the usage is the last."""
+    try:
+        event = json.loads(text)
         if "error" in event:
-            yield RemoteChunk("", RemoteOutput(error=event["error"]["message"]))
-        elif event["choices"]:
-            yield RemoteChunk(event["choices"][0]["delta"]["content"])
-        else:
-            usage = event["usage"]
-            cached = usage["prompt_tokens_details"]["cached_tokens"]
-            yield RemoteChunk("", RemoteOutput(usage["prompt_tokens"], usage["completion_tokens"], cached))
+            return RemoteChunk("", RemoteOutput(error=event["error"]["message"]))
+        if event["choices"]:
+            return RemoteChunk(event["choices"][0]["delta"].get("content") or "")
+        usage = event["usage"]
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+        return RemoteChunk("", RemoteOutput(usage["prompt_tokens"], usage["completion_tokens"], cached))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise OSError(f"the answer is no stream of OpenAI's interface: {text!r:.80}") from None
 
 
 def _message(body: bytes) -> str:
