@@ -147,6 +147,7 @@ def test_what_a_benchmark_cannot_do_is_named(tmp_path, capsys):
         (peers, ["--nano-vllm", str(tmp_path / "none")], "--nano-vllm: expected a folder"),
         (peers, ["--engine", "yaie"], "--engine: needs --model"),
         (serve, ["--dtype", "relu"], "--dtype: invalid choice"),
+        (serve, ["--variants", "torch", "--backend", "cuda"], "--backend: has no effect on --variants torch"),
     ):
         with pytest.raises(SystemExit):
             bench.main(arguments)

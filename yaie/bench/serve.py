@@ -202,6 +202,8 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
+    if all("backend" in VARIANTS[name] for name in options.variants):
+        parser.refuse(options, f"has no effect on --variants {' '.join(options.variants)}", "backend")
 
     device = "cuda" if torch.cuda.is_available() and options.backend != "emulator" else "cpu"
     dtype = getattr(torch, options.dtype or ("bfloat16" if device == "cuda" else "float32"))
