@@ -74,7 +74,7 @@ def _main(arguments: list[str] | None) -> int:
             with _exercises(options.exercises):  # the server's functions run between the engine's steps as well
                 return serving.run(options)
         return chat.run(options) if options.command in ("chat", "generate") else _run(options)
-    except BrokenPipeError:
+    except BrokenPipeError:  # no error to tell anybody
         raise
     except (NoSuchExercise, FolderError, OSError) as error:
         print(f"yaie {options.command}: {error}", file=sys.stderr)

@@ -190,8 +190,7 @@ def main(arguments: list[str]) -> int | None:
             parser.error(f"argument --trace: {error}")
     if options.server:
         parser.refuse(options, "has no effect beside --server", "variants", "backend")
-    on_gpu = torch.cuda.is_available() and options.backend != "emulator" and not options.server
-    device = "cuda" if on_gpu else "cpu"
+    device = "cuda" if torch.cuda.is_available() and options.backend != "emulator" else "cpu"
     facts = harness.environment("latency", arguments, device=device)
     facts["times"] = "wall time from when a request was due; one run at each rate, after a warm-up"
     harness.print_header(facts)

@@ -368,9 +368,8 @@ def answers_right(setup: str, bug: Bug | None = None, model: Any = "tiny", llm: 
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
-    Parser(description="Print what each planted bug does to the tiny model's answers, in percent right.").parse_args(
-        arguments
-    )
+    parser = Parser(description="Print what each planted bug does to the tiny model's answers, in percent right.")
+    parser.parse_args(arguments)
     torch.set_num_threads(1)  # a model so small is not faster on two
     without = functools.cache(answers_right)
     print(f"| {'bug':46s} | {'problems':24s} | without | with |")
