@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from yaie import cli
 from yaie.chat import Chat
 from yaie.cli import main
 from yaie.engine.llm import LLM
@@ -119,6 +120,38 @@ def test_generate_prints_the_answer(capsys):
     """Would catch an answer with anything else on standard output: it should be fit for a pipe."""
     assert main(["generate", "bob?", "--system", SYSTEM]) == 0
     assert capsys.readouterr().out == "42\n"
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (BrokenPipeError, 141)])
+def test_a_command_that_is_cut_says_nothing(monkeypatch, capfd, error, status):
+    """Would catch a traceback of torch's import or of a checkpoint that is read, and an error because `head` has seen
+    enough."""
+
+    def cut(*_):
+        raise error
+
+    monkeypatch.setattr(cli.serving, "run", cut)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    assert main(["serve"]) == status
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["generate", "x", "--top-p", "0.5"], "--top-p: has no effect without --temperature above 0"),
+        (["chat", "--seed", "1"], "--seed: has no effect without --temperature above 0"),
+        (["generate", "x", "--raw", "--system", "s"], "--system: has no effect beside --raw"),
+        (["chat", "--server", "http://127.0.0.1:1", "--model", "tiny"], "--model: has no effect beside --server"),
+        (["chat", "--server", "http://127.0.0.1:1", "--exercises"], "--exercises: has no effect beside --server"),
+        (["dev", "check", "1.2", "--count", "3"], "--count: has no effect but on `yaie dev mutate`"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(capsys, arguments, says):
+    """Would catch an answer that is not what was asked for, and nobody says so."""
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"argument {says}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from typing import Any
 
+from yaie.options import Parser, url
+
 HELP = """\
   /help          this list
   /new           forget the chat and begin again
@@ -20,7 +22,7 @@ HELP = """\
   Ctrl-C         stop the answer; the chat goes on"""
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, chat: bool) -> None:
+def add_arguments(parser: Parser, *, chat: bool) -> None:
     """The options of `yaie chat` (chat=True) or `yaie generate`."""
     if not chat:
         parser.add_argument("prompt", metavar="PROMPT", help="a question; with --raw, the beginning of a text")
@@ -39,7 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser, *, chat: bool) -> None:
     )
     parser.add_argument("--exercises", action="store_true", help="run the exercises that you have solved")
     if chat:
-        parser.add_argument("--server", metavar="URL", help="talk to `yaie serve` there (a key goes into YAIE_API_KEY)")
+        parser.add_argument(
+            "--server", type=url, metavar="URL", help="a `yaie serve` to talk to (a key goes into YAIE_API_KEY)"
+        )
+
+
+def check_options(parser: Parser, options: argparse.Namespace) -> None:
+    """End the command if an option was given that would be ignored."""
+    if options.temperature == 0:
+        parser.refuse(options, "has no effect without --temperature above 0", "top_p", "top_k", "seed")
+    if options.command == "generate" and options.raw:
+        parser.refuse(options, "has no effect beside --raw", "system")
+    if options.command == "chat" and options.server:
+        parser.refuse(options, "has no effect beside --server", "model", "backend", "exercises")
 
 
 def run(options: argparse.Namespace) -> int:

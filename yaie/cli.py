@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -10,6 +11,7 @@ from datetime import datetime
 from rich.console import Console
 
 from yaie import chat
+from yaie.options import Parser
 from yaie.server import command as serving
 
 COMMANDS = {
@@ -29,7 +31,17 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="yaie", description="YAIE: build your own LLM inference engine.")
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:  # while torch is imported or a model loaded, too
+        return 130
+    except BrokenPipeError:  # nobody reads on, such as `head`; Python would say so again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _main(arguments: list[str] | None) -> int:
+    parser = Parser(prog="yaie", description="YAIE: build your own LLM inference engine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     parsers["hint"].add_argument("exercise", metavar="EXERCISE", help="such as 1.2")
@@ -46,11 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
         chat.add_arguments(parsers[name], chat=name == "chat")
     serving.add_arguments(parsers["serve"])
     options = parser.parse_args(arguments)
+    _refuse_what_has_no_effect(parsers[options.command], options)
     sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a sign shows a question mark instead
 
-    if options.command == "serve":
-        with _exercises(options.exercises):  # the server's functions run between the engine's steps as well
-            return serving.run(options)
     if options.command == "doctor":  # by itself: it is there for a machine on which the rest cannot be imported
         from yaie.course import doctor
 
@@ -60,12 +70,26 @@ def main(arguments: list[str] | None = None) -> int:
     from yaie.course.registry import FolderError, NoSuchExercise
 
     try:
+        if options.command == "serve":
+            with _exercises(options.exercises):  # the server's functions run between the engine's steps as well
+                return serving.run(options)
         return chat.run(options) if options.command in ("chat", "generate") else _run(options)
+    except BrokenPipeError:  # no error to tell anybody
+        raise
     except (NoSuchExercise, FolderError, OSError) as error:
         print(f"yaie {options.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+
+
+def _refuse_what_has_no_effect(parser: Parser, options: argparse.Namespace) -> None:
+    if options.command in ("chat", "generate"):
+        chat.check_options(parser, options)
+    elif options.command == "serve":
+        serving.check_options(parser, options)
+    elif options.command == "dev":
+        for action, name in (("new", "target"), ("mutate", "count")):
+            if options.action != action:
+                parser.refuse(options, f"has no effect but on `yaie dev {action}`", name)
 
 
 def _exercises(wanted: bool) -> AbstractContextManager[None]:

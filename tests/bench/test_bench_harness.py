@@ -8,8 +8,21 @@ import pytest
 import torch
 
 import yaie.cuda
-from yaie.bench import benchmark_kernel, fleet, harness, latency, parallel, planted_bugs, profile_kernel, serve
-from yaie.kernels.ops import CSRC
+from yaie.bench import (
+    __main__,
+    benchmark_kernel,
+    counters,
+    fleet,
+    harness,
+    kernels,
+    latency,
+    parallel,
+    peers,
+    planted_bugs,
+    profile_kernel,
+    serve,
+)
+from yaie.kernels.ops import CSRC, BackendError
 from yaie.profiling.timing import Timing
 
 
@@ -93,10 +106,10 @@ def test_a_table_lines_up(capsys):
 @pytest.mark.parametrize(
     ("bench", "arguments"),
     [
-        (latency, ["--rates", "0"]),
-        (latency, ["--requests", "0"]),
-        (fleet, ["--replicas", "0"]),
-        (fleet, ["--busy", "nan"]),
+        *((latency, ["--rates", rate]) for rate in ("0", "nan", "inf", "1e300", "1e-300", "-1", "x")),
+        *((latency, ["--requests", number]) for number in ("0", "-1", "1.5", "9" * 20, "9" * 5000)),
+        *((latency, ["--server", url]) for url in ("", "nowhere", "http://", "http://a:99999", "http://[", "ftp://a")),
+        (fleet, ["--busy", "5"]),
         (latency, ["--longest", "7"]),  # half of that is an answer, of at least 4
         (serve, ["--longest", "99"]),
         (serve, ["--temperature", "-1"]),
@@ -110,24 +123,58 @@ def test_impossible_options_are_named(bench, arguments, capsys):
         bench.main(arguments)
     said = capsys.readouterr().err
     assert f"argument {arguments[0]}: expected" in said
-    assert arguments[1] in said
+    assert arguments[1][:70] in said
+    assert len(said) < 2000
 
 
 def test_what_a_benchmark_cannot_do_is_named(tmp_path, capsys):
-    """A trace without requests ended in an IndexError, and pages that hold no request in a loop without an end."""
+    """A trace without requests ended in an IndexError, and pages that hold no request in a loop without an end. An
+    option that would be ignored is one as well."""
     empty = tmp_path / "empty.jsonl"
     empty.touch()
+    server = ["--server", "http://127.0.0.1:1"]
     given = ["--step", "5", "--token", "5", "--replicas", "2", "--requests", "10"]
     for bench, arguments, said in (
         (latency, ["--trace", str(empty)], "nobody comes in this trace"),
         (latency, ["--trace", str(tmp_path / "none")], "--trace: .*none"),
+        (latency, ["--trace", str(empty), "--requests", "100"], "--requests: has no effect beside --trace"),
+        (latency, [*server, "--variants", "engine"], "--variants: has no effect beside --server"),
         (fleet, [*given, "--pages", "16"], "--pages 16: a request needs more"),
+        (fleet, given[:2], "--step and --token: give both"),
+        (fleet, [*given, "--shape", "tiny"], "--shape: has no effect beside --step and --token"),
+        (kernels, ["--device", "cpu", "--peers"], "--peers: needs --device cuda"),
+        (counters, ["--launch-only", "--save"], "--save: has no effect"),
+        (peers, ["--nano-vllm", str(tmp_path / "none")], "--nano-vllm: expected a folder"),
+        (peers, ["--engine", "yaie"], "--engine: needs --model"),
         (serve, ["--dtype", "relu"], "--dtype: invalid choice"),
+        (serve, ["--variants", "torch", "--backend", "cuda"], "--backend: has no effect on --variants torch"),
     ):
         with pytest.raises(SystemExit):
             bench.main(arguments)
         assert re.search(said, capsys.readouterr().err)
     assert planted_bugs.main.__code__.co_argcount == 1  # as `python -m yaie.bench` calls it
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("no answer from http://127.0.0.1:1"), "no answer from http://127.0.0.1:1"),
+        (ModuleNotFoundError("x", name="openai"), "needs the package openai"),
+        (BackendError("torch finds no GPU"), "torch finds no GPU"),
+    ],
+)
+def test_what_a_machine_lacks_is_said_in_a_line(monkeypatch, capsys, error, said):
+    """A wrong address and a missing package ended in tracebacks. A fault in the code still does."""
+
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr(fleet, "main", fail)
+    assert __main__.main(["fleet"]) == 1
+    assert re.fullmatch(f"python -m yaie.bench fleet: {said}.*\n", capsys.readouterr().err)
+    error = RuntimeError("shapes do not match")
+    with pytest.raises(RuntimeError):
+        __main__.main(["fleet"])
 
 
 def test_a_number_of_ranks_must_fit(capsys):

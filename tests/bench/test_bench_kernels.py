@@ -2,13 +2,15 @@
 
 import json
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from yaie.bench import __main__ as command
 from yaie.bench import card, harness, kernels
-from yaie.bench.kernel_cases import Case, Setting, Work, families, family
+from yaie.bench.kernel_cases import Case, Setting, Work, families, family, sampling
 from yaie.kernels.ops import CSRC
 from yaie.profiling.costs import Cost
 
@@ -25,6 +27,36 @@ def test_cases_of_paged_attention_can_be_made():
     decode, prefill = (case.make() for case in family("paged_attention").cases(SMALL))
     assert len(decode.ours) == 6
     assert prefill.ours
+
+
+@pytest.mark.parametrize("name", [name for name, wishes in sampling.WISHES.items() if wishes[0] > 0])
+def test_draws_of_others_are_held_to_what_is_kept(name):
+    """Would catch a peer that is fast because it filters nothing, or is asked for another filter."""
+    wishes, calls = sampling.WISHES[name], []
+    logits = SMALL.random(3, 1500, scale=4.0)
+
+    def draw(filters, kept):
+        def by_others(probs, *settings, **_):
+            calls.append((filters, [float(each[0]) for each in settings]))
+            return kept(probs).int()
+
+        return by_others
+
+    def run(kept):
+        names = {"top_k_top_p_": (50.0, 0.9), "top_k_": (50.0,), "top_p_": (0.9,), "": ()}
+        theirs = {f"{each}sampling_from_probs": draw(filters, kept) for each, filters in names.items()}
+        softmax = lambda x, temperatures: (x / temperatures[:, None]).softmax(-1)  # noqa: E731
+        call = sampling.by_flashinfer(SimpleNamespace(**theirs, softmax=softmax), logits, wishes)
+        work = Work(ours={}, peers={"theirs": call}, wanted=lambda: torch.ones(3, dtype=torch.bool))
+        work = replace(work, of={"theirs": partial(sampling.is_kept, logits, wishes)})
+        (row,) = kernels.measure_case(Case("a draw", lambda: work, Cost(bytes=1, flops=1)), SMALL, 0.1)["calls"]
+        return "time" in row
+
+    assert run(lambda probs: probs.argmax(-1))
+    assert run(lambda probs: probs.argmin(-1)) == (name == "temperature 0.8")
+    assert calls
+    assert all(list(filters) == pytest.approx(settings) for filters, settings in calls)
+    assert calls[0][0] == tuple(value for value, given in ((50.0, wishes[1] > 0), (0.9, wishes[2] < 1)) if given)
 
 
 def make_case(answer, tolerance=0.0, **more):

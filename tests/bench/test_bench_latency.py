@@ -80,7 +80,9 @@ def test_a_trace(tmp_path):
     path.write_text("\n".join(map(json.dumps, lines)))
     load = latency.recorded(path, 100)
     assert [(a.due, len(a.prompt), a.num_tokens) for a in load] == [(0.5, 1, 2), (2.0, 3, 4)]
-    for wrong in ("{", "[]", '{"at": 1}', '{"at": -1, "prompt_tokens": 1, "answer_tokens": 1}'):
+    entry = '{"at": %s, "prompt_tokens": %s, "answer_tokens": 1}'
+    values = [("-1", "1"), ("NaN", "1"), ("1e999", "1"), ("true", "1"), ("1", "0"), ("1", "1e9"), ("1", "9" * 5000)]
+    for wrong in ("{", "[]", '{"at": 1}', *(entry % each for each in values)):
         path.write_text(f"{json.dumps(lines[0])}\n{wrong}")
         with pytest.raises(ValueError, match="line 2: expected"):
             latency.recorded(path, 100)

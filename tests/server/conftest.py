@@ -14,6 +14,7 @@ import uvicorn
 
 from yaie import LLM
 from yaie.models.loader import load_model
+from yaie.server import command
 from yaie.server.app import Server
 from yaie.server.engine_thread import EngineThread
 
@@ -81,7 +82,7 @@ def running(llm, max_queue=256, **options):
 @contextmanager
 def listening(engine, **options):
     server, listener = Server(engine, "tiny", **options), socket.create_server(("127.0.0.1", 0))
-    host = uvicorn.Server(uvicorn.Config(server.app, log_level="error", timeout_graceful_shutdown=5, lifespan="on"))
+    host = uvicorn.Server(command.config_for(server.app, timeout_graceful_shutdown=5))
     thread = threading.Thread(target=asyncio.run, args=(host.serve([listener]),))
     thread.start()
     try:

@@ -1,11 +1,13 @@
 """`yaie chat --server URL`: the chat of a terminal with a served model."""
 
+import http.client
 import io
 
 import pytest
 
 from tests.server.conftest import running, tiny
-from yaie import cli
+from yaie import SamplingParams, cli
+from yaie.server.client import RemoteLLM
 
 
 @pytest.fixture
@@ -31,12 +33,19 @@ def test_a_chat_with_a_server(served, typed, capsys):
     assert any(line.startswith("  yaie_generated_tokens_total: ") for line in theirs)
 
 
-def test_no_server_and_no_key(typed, capsys, monkeypatch):
+def test_no_server_and_no_key(served, typed, capsys, monkeypatch):
     """Each is said in a line."""
-    for url, said in (("http://127.0.0.1:1", "no answer from http://127.0.0.1:1"), ("localhost", "must be a URL")):
+    for url, said in (
+        ("http://127.0.0.1:1", "no answer from http://127.0.0.1:1"),
+        (f"{served.url}/v1", "404: Not Found: GET /v1/v1/models"),
+    ):
         typed("/exit")
         assert cli.main(["chat", "--server", url]) == 2
         assert said in capsys.readouterr().err
+    monkeypatch.setattr(RemoteLLM, "_text", lambda *_: "<html>")
+    assert cli.main(["chat", "--server", served.url]) == 2
+    assert "lists no models, got '<html>'; expected a server" in capsys.readouterr().err
+    monkeypatch.undo()
     with running(tiny(), api_key="secret") as server:
         typed("/exit")
         assert cli.main(["chat", "--server", server.url]) == 2
@@ -45,6 +54,31 @@ def test_no_server_and_no_key(typed, capsys, monkeypatch):
         typed("2+3=", "/exit")
         assert cli.main(["chat", "--server", server.url]) == 0
         assert "> 5\n" in capsys.readouterr().out
+
+
+CUT = [
+    ([], "its end is missing"),
+    ([b"<html>"], "its end is missing"),
+    ([b'data: {"choices": [{"delta": {"content": "half'], "no stream of OpenAI's interface"),
+    ([b'data: {"choices": [{"text": "of a completion"}]}'], "no stream of OpenAI's interface"),
+    ([b'data: {"choices": [{"delta": {}}]}', http.client.IncompleteRead(b"")], "IncompleteRead"),
+]
+
+
+@pytest.mark.parametrize(("lines", "said"), CUT)
+def test_an_answer_that_is_cut_is_an_error(served, monkeypatch, lines, said):
+    """Would catch half an answer that stays in the chat as a whole one, and a chat that ends with its server."""
+
+    def response(*_):
+        for line in lines:
+            if isinstance(line, Exception):
+                raise line
+            yield line
+
+    llm = RemoteLLM(served.url)
+    monkeypatch.setattr(llm, "_ask", response)
+    chunks = list(llm.stream([[{"role": "user", "content": "a"}]], SamplingParams()))
+    assert said in chunks[-1].output.error
 
 
 def test_an_error_of_the_server_is_shown(typed, capsys, monkeypatch):

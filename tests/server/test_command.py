@@ -1,6 +1,5 @@
 """`yaie serve` as a command: what it prints, whom it listens to, and how it ends."""
 
-import argparse
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import pytest
 
 from tests.server.conftest import answer, request
 from yaie import cli
+from yaie.options import Parser
 from yaie.server import command
 
 LONG = {"model": "tiny", "prompt": "a=1;b=2", "max_tokens": 300, "stream": True, "ignore_eos": True}
@@ -68,6 +68,7 @@ def test_answers_that_take_too_long_are_ended():
         connection.recv(100)
         process.terminate()
         assert process.wait(60) == 0
+        assert "Traceback" not in process.stderr.read()  # nothing has gone wrong
 
 
 @pytest.mark.parametrize(
@@ -76,27 +77,39 @@ def test_answers_that_take_too_long_are_ended():
         (["--host", "0.0.0.0"], "0.0.0.0 can be reached from outside: give an API key"),
         (["--host", "::"], "can be reached from outside"),
         (["--host", "example.org"], "can be reached from outside"),
+        (["--host", ""], "argument --host: expected a name or an address, such as 127.0.0.1, got ''"),
+        (["--host", "http://127.0.0.1"], "argument --host: expected a name or an address"),
         (["--api-key", ""], "the API key must be"),
         (["--api-key", "é"], "the API key must be"),
-        (["--port", "70000"], "--port must be 0 to 65535, got 70000"),
-        (["--max-queue", "-1"], "--max-queue must be 0"),
-        (["--model", "nowhere/at/all"], "nowhere"),
+        (["--port", "70000"], "--port: expected a whole number from 0 to 65535, got '70000'"),
+        (["--max-queue", "-1"], "--max-queue: expected a whole number from 0"),
+        (["--gpus", "nan"], "--gpus: expected a number from 0"),
+        (["--gpus", "0"], "--gpus: has no effect without --replicas"),
+        (["--replicas", "2", "--exercises"], "--exercises: runs in one process"),
+        (["--tensor-parallel", "2", "--exercises"], "--exercises: runs in one process"),
     ],
 )
 def test_options_that_cannot_be_served(arguments, said, capsys, monkeypatch):
-    """A server that anybody can use is started by mistake but once."""
+    """A server that anybody can use is started by mistake but once. What would be ignored is refused as well."""
     monkeypatch.delenv(command.KEY_VARIABLE, raising=False)
-    assert cli.main(["serve", *arguments]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["serve", *arguments])
     assert said in capsys.readouterr().err
 
 
-def test_addresses_of_this_machine_alone():
+def test_a_model_that_is_not_there(capsys):
+    assert cli.main(["serve", "--model", "nowhere/at/all"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_addresses_of_this_machine_alone(monkeypatch):
     """The key may come from the environment; a name other than localhost may point anywhere."""
-    for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
-        options = argparse.Namespace(host=host, port=0, max_queue=0, drain=0, replicas=1)
-        assert command.problem_with(options, None) == ""
-    options.host = "0.0.0.0"
-    assert command.problem_with(options, "key") == ""
+    for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost", "0.0.0.0"):
+        assert command.is_loopback(host) == (host != "0.0.0.0")
+    monkeypatch.setenv(command.KEY_VARIABLE, "key")
+    parser = Parser()
+    command.add_arguments(parser)
+    command.check_options(parser, parser.parse_args(["--host", "0.0.0.0"]))
 
 
 def test_the_extra_is_named_if_it_is_missing(capsys, monkeypatch):
@@ -106,14 +119,14 @@ def test_the_extra_is_named_if_it_is_missing(capsys, monkeypatch):
     assert "yaie[serve]" in capsys.readouterr().err
 
 
-def test_an_address_in_use_is_said():
-    """And the exit status tells a script."""
+def test_an_address_that_cannot_be_had_is_said_at_once(capsys, monkeypatch):
+    """Before minutes go into a model or into replicas."""
+    monkeypatch.setenv(command.KEY_VARIABLE, "key")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        arguments = [sys.executable, "-m", "yaie.cli", "serve", "--port", str(taken.getsockname()[1])]
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1
-    assert "address already in use" in done.stderr
-    assert "Serving" not in done.stdout
+        port = str(taken.getsockname()[1])
+        for host, why in (("127.0.0.1", "Address already in use"), ("192.0.2.1", "Cannot assign"), ("a..b", "")):
+            assert cli.main(["serve", "--host", host, "--port", port, "--model", "nowhere"]) == 2
+            assert f"yaie serve: cannot listen at --host {host} --port {port}: {why}" in capsys.readouterr().err
 
 
 def test_a_client_of_a_cluster_sends_its_token(monkeypatch, tmp_path):

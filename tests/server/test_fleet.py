@@ -164,7 +164,7 @@ def test_the_file_for_a_cluster(monkeypatch):
     with pytest.raises(TypeError, match="no option max_num_seq, 3;"):
         fleet.application({"options": {"max_num_seq": 64, 3: 4}})
     wrong = {"replicas": 0, "max_queue": -1, "model": "", "gpus": 1.5, "options": [1]}
-    for name, value in [*wrong.items(), ("gpus", -1), ("gpus", float("nan"))]:
+    for name, value in [*wrong.items(), ("gpus", -1), ("gpus", float("nan")), ("gpus", 2)]:  # one rank uses one
         with pytest.raises(ValueError, match=f"{name} must be"):
             fleet.application({name: value})
     for name, value in {"max_num_seqs": 0, "tensor_parallel": 3, "backend": "cda"}.items():

@@ -111,12 +111,22 @@ def test_stop_strings_and_lengths(served):
 
 
 def test_characters_come_whole(served, alone):
-    """Would catch an event with half a character: tokens of this vocabulary may be single bytes."""
-    for seed in range(5):
-        body = {"model": "tiny", "prompt": "ä€😀", "temperature": 30, "seed": seed, "max_tokens": 40}
-        expected = alone.generate("ä€😀", SamplingParams(temperature=30, seed=seed, max_tokens=40))[0].text
-        events = list(served.client().completions.create(**body, stream=True))
-        assert "".join(event.choices[0].text for event in events) == expected
+    """Would catch an event with half a character: tokens of this vocabulary may be single bytes. Also places in the
+    text that count what is not in it, half characters and the ends of a text."""
+    tokens = []
+    for prompt, temperature, seed in [*(("ä€😀", 30, seed) for seed in range(4)), ("sort: 4 2 9", 0, None)]:
+        own = {"temperature": temperature, "seed": seed, "max_tokens": 40}
+        body = {"model": "tiny", "prompt": prompt, **own, "logprobs": 0, "extra_body": {"ignore_eos": True}}
+        expected = alone.generate(prompt, SamplingParams(**own, ignore_eos=True))[0].text
+        events = [event.choices[0] for event in served.client().completions.create(**body, stream=True)]
+        assert "".join(event.text for event in events) == expected
+        whole = served.client().completions.create(**body).choices[0].logprobs
+        places = [place for event in events for place in event.logprobs.text_offset]
+        assert places == whole.text_offset
+        plain = [pair for pair in zip(whole.tokens, places, strict=True) if pair[0].isascii() and pair[0][:2] != "<|"]
+        assert all(expected[at:].lstrip("\ufffd").startswith(text) for text, at in plain)
+        tokens += whole.tokens
+    assert {"<|end|>", "\ufffd"} <= set(tokens)
 
 
 REFUSED = [
@@ -205,6 +215,7 @@ def test_what_asks_for_nothing_is_taken(served):
         (b'{"model": "tiny", "prompt": "a", "temperature": NaN}', 400),
         (b'{"model": "tiny", "prompt": "a", "temperature": 1e999}', 400),
         (b'{"model": "tiny", "prompt": "a", "max_tokens": ' + b"9" * 10_000 + b"}", 400),
+        (b'{"model": "tiny", "prompt": "a", "\\ud800": 1}', 400),
         (b" " * (4 << 20) + b"{}", 413),
     ],
 )
@@ -213,6 +224,12 @@ def test_bodies_that_are_none(served, data, status):
     got, headers, body = served.post("/v1/completions", data)
     assert (got, headers["content-type"]) == (status, "application/json")
     assert json.loads(body)["error"]["message"]
+
+
+def test_a_header_without_an_end(served):
+    """Would catch a server that keeps whatever strangers send, and looks through all of it at each piece."""
+    with served.raw(b"GET /health HTTP/1.1\r\nX: " + b"a" * (1 << 17)) as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 def test_other_paths_and_methods(served):

@@ -33,7 +33,21 @@ def main(arguments: list[str]) -> int:
         for name, summary in known.items():
             print(f"  {name:10} {summary}")
         return 2 if wanted or not arguments else 0
-    return importlib.import_module(f"yaie.bench.{arguments[0]}").main(arguments[1:]) or 0
+    try:
+        return importlib.import_module(f"yaie.bench.{arguments[0]}").main(arguments[1:]) or 0
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("yaie"):
+            raise
+        said = f"needs the package {error.name}, which is not installed: pip install 'yaie[test]' has what it may need"
+    except (OSError, RuntimeError) as error:
+        ours = type(error).__module__.startswith("yaie.")  # no GPU, no compiler, nothing served: no fault in the code
+        if not (ours or isinstance(error, OSError)):
+            raise
+        said = str(error)
+    except KeyboardInterrupt:
+        return 130
+    print(f"python -m yaie.bench {arguments[0]}: {said}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

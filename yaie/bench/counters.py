@@ -11,7 +11,6 @@ wgmma: there the kernels for Hopper must agree, too. They are launched on a Hopp
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import os
@@ -30,6 +29,7 @@ from yaie.cuda.card.nvcc import find_tool
 from yaie.cuda.machine import for_hopper, obstacle, on_hopper
 from yaie.cuda.profile import LineProfile
 from yaie.kernels.ops.launching import CSRC, load
+from yaie.options import Parser
 
 SIZE = 256  # rows and columns of the matrices: small enough for the emulator to count every block
 
@@ -296,13 +296,14 @@ def counts_of_metrics(metrics: dict[str, float | None]) -> Counts:
 
 def main(arguments: list[str]) -> int:
     """Run the comparison; see `--help`. The exit status is 1 if the two sides differ."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench counters", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench counters", description=__doc__)
     here = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=("cuda", "cpu"), default=here, help="default: %(default)s")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     parser.add_argument("--launch-only", action="store_true", help="only launch the kernels (run under ncu)")
     options = parser.parse_args(arguments)
     if options.launch_only:
+        parser.refuse(options, "has no effect beside --launch-only", "device", "save")
         launch_all()
         return 0
     if options.device == "cuda" and (reason := obstacle("cuda")):

@@ -5,7 +5,6 @@ Check mode does everything: bounds, races and counters. The wait after an edit i
 
 from __future__ import annotations
 
-import argparse
 import functools
 import os
 import time
@@ -16,8 +15,8 @@ import torch
 
 import yaie.cuda
 from yaie.bench import harness
-from yaie.bench.harness import several
 from yaie.cuda.emulated.build import compiler_version
+from yaie.options import Parser, several
 from yaie.profiling import timing
 
 SOURCE = r"""
@@ -183,7 +182,7 @@ def cpu_time() -> float:
 
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench emulator", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench emulator", description=__doc__)
     parser.add_argument("--repeats", type=several, default=5, help="timed runs of each (default: %(default)s)")
     parser.add_argument("--compiler", help="C++ compiler (default: g++, else clang++)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")

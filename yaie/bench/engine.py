@@ -7,7 +7,6 @@ not depend on them. transformers computes the prefix for every request; that is 
 
 from __future__ import annotations
 
-import argparse
 import random
 import statistics
 import time
@@ -18,10 +17,10 @@ from typing import Any
 import torch
 
 from yaie.bench import harness
-from yaie.bench.harness import several, whole
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.loader import TINY, load_model
+from yaie.options import Parser, several, whole
 from yaie.profiling import timing
 
 PREFIX, OWN, GENERATED = 1000, 16, 64
@@ -141,7 +140,7 @@ def split_of_a_step(
 
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench engine", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench engine", description=__doc__)
     parser.add_argument("--requests", type=several, default=64, help="default: %(default)s")
     parser.add_argument("--prefix", type=whole, default=PREFIX, help="shared tokens (default: %(default)s)")
     parser.add_argument("--repeats", type=several, default=3, help="timed runs of each (default: %(default)s)")

@@ -7,7 +7,6 @@ fitted. The errors of an estimate are those of the other half.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import math
@@ -28,6 +27,7 @@ from yaie.cuda.card.nvcc import find_nvcc
 from yaie.cuda.emulated.library import sampled
 from yaie.cuda.source import Source, read_source
 from yaie.kernels import ops
+from yaie.options import Parser
 
 CARD, RECORD = "h100", "kernels-nvidia-h100-80gb-hbm3.json"
 COUNTS = harness.RESULTS / "estimate-nvidia-h100-80gb-hbm3.json"
@@ -243,7 +243,7 @@ def print_all(counted: Sequence[Counted], facts: Mapping[str, Any]) -> None:
 
 def main(arguments: list[str]) -> None:
     """Fit, test and show; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench estimate", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench estimate", description=__doc__)
     parser.add_argument("--count", action="store_true", help="count anew in the emulator; needs nvcc for the registers")
     parser.add_argument("--save", action="store_true", help="record the counts, and the constants for estimates")
     options = parser.parse_args(arguments)

@@ -11,13 +11,13 @@ them. Where the load does not last as long as that takes, there is no such numbe
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import random
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
@@ -25,7 +25,6 @@ import numpy as np
 import torch
 
 from yaie.bench import harness
-from yaie.bench.harness import amount, whole
 from yaie.bench.latency import poisson
 from yaie.bench.serve import SHAPES, make_model
 from yaie.engine.llm import LLM
@@ -35,6 +34,7 @@ from yaie.engine.request import Request
 from yaie.engine.sampling_params import SamplingParams
 from yaie.engine.scheduler import Scheduler
 from yaie.kernels.kv_cache import KVCacheManager
+from yaie.options import Parser, amount, whole
 from yaie.profiling.fleet import replicas_needed
 from yaie.server.router import Router
 
@@ -219,21 +219,27 @@ def simulate(
 
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench fleet", description=__doc__)
-    parser.add_argument("--replicas", type=whole, default=100, help="default: %(default)s")
-    parser.add_argument("--users", type=whole, default=10**6, help="default: %(default)s")
+    parser = Parser(prog="python -m yaie.bench fleet", description=__doc__)
+    few, many = (partial(whole, most=most) for most in (10**4, 10**9))
+    parser.add_argument("--replicas", type=few, default=100, help="default: %(default)s")
+    parser.add_argument("--users", type=many, default=10**6, help="default: %(default)s")
     parser.add_argument("--requests", type=whole, default=10_000, help="default: %(default)s")
     parser.add_argument("--rate", type=amount, help="arrivals a second (default: what keeps the replicas half busy)")
     parser.add_argument(
         "--pages", type=whole, default=2048, help=f"of {PAGE} tokens on a replica (default: %(default)s)"
     )
-    parser.add_argument("--busy", type=amount, default=0.7, help="of its time, for `needed` (default: %(default)s)")
+    share = partial(amount, most=1)
+    parser.add_argument("--busy", type=share, default=0.7, help="of its time, for `needed` (default: %(default)s)")
     parser.add_argument("--shape", default="tiny", choices=["tiny", *SHAPES], help="measured (default: %(default)s)")
     parser.add_argument("--step", type=amount, help="milliseconds of a step (default: measured)")
     parser.add_argument("--token", type=amount, help="microseconds of a token in it (default: measured)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
-    measured = options.step is None or options.token is None
+    measured = options.step is None and options.token is None
+    if not measured:
+        parser.refuse(options, "has no effect beside --step and --token, the times of a step", "shape")
+        if options.step is None or options.token is None:
+            parser.error("arguments --step and --token: give both, or none of them")
     facts = harness.environment("fleet", arguments, device="cuda" if measured and torch.cuda.is_available() else "cpu")
     facts["times"] = "simulated; those of a step are " + (f"measured, {options.shape}" if measured else "given")
     harness.print_header(facts)

@@ -6,10 +6,8 @@ Needs nothing but Python's own library (and torch for a card), so that it also r
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
-import math
 import platform
 import re
 import sys
@@ -23,27 +21,8 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("yaie", "torch", "numpy")
 
 
-def whole(text: str, least: int = 1) -> int:
-    """What an option takes that is a number of things: for `argparse`."""
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
-    return int(text)
-
-
-def several(text: str) -> int:
-    """What an option takes of which one is not enough, such as timings with quartiles."""
-    return whole(text, 2)
-
-
-def amount(text: str, or_zero: bool = False) -> float:
-    """What an option takes that is a number above 0, such as a rate: for `argparse`."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (0 < value < math.inf or (or_zero and value == 0)):
-        raise argparse.ArgumentTypeError(f"expected a number {'of at least' if or_zero else 'above'} 0, got {text!r}")
-    return value
+class Failed(RuntimeError):
+    """A run has nothing to report; the message says why."""
 
 
 def environment(

@@ -8,7 +8,6 @@ that exceed the L2 cache; the ceilings (a large copy, a large bf16 matrix produc
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -21,26 +20,29 @@ from typing import Any
 import torch
 
 from yaie.bench import card, harness
-from yaie.bench.harness import amount
-from yaie.bench.kernel_cases import Call, Case, Setting, Work, families, family
+from yaie.bench.kernel_cases import Call, Case, Setting, Work, families, family, package
 from yaie.bench.recorded import source_hash
 from yaie.kernels import ops
+from yaie.options import Parser, amount
 from yaie.profiling import timing
 
 ROOM = 12 << 30  # bytes for the inputs of one case
+PEERS = ("flashinfer", "flash_attn")
 LONG = 1e-3  # seconds: the launch of a call that takes longer does not count
 
 
 def main(arguments: list[str]) -> int:
     """Run the benchmark; see `--help`. The exit status is 1 if a kernel failed."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench kernels", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench kernels", description=__doc__)
     here = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=("cuda", "cpu"), default=here, help="default: %(default)s")
     parser.add_argument("--family", action="append", choices=families(), help="only this one; may be repeated")
-    parser.add_argument("--peers", action="store_true", help="also flashinfer and flash-attn, if installed")
+    parser.add_argument("--peers", action="store_true", help=f"also {' and '.join(PEERS)}, if installed")
     parser.add_argument("--seconds", type=amount, default=0.2, help="for each timing (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
+    if options.device == "cpu":
+        parser.refuse(options, "needs --device cuda", "peers", "seconds")
     setting = Setting(options.device, options.peers)
     if obstacle := ops.obstacle(setting.backend):
         parser.error(f"--device {options.device}: {obstacle}")
@@ -48,6 +50,9 @@ def main(arguments: list[str]) -> int:
     harness.print_header(facts)
     print(__doc__.partition("\n\n")[2])
 
+    for name in PEERS if options.peers else ():
+        if package(name) is None:
+            print(f"{name} is not installed: its rows are left out")
     if not setting.real:
         torch.set_num_threads(1)  # CPU time counts threads that wait for each other
     begin, names = time.perf_counter(), options.family or families()
@@ -138,7 +143,8 @@ def measure_case(case: Case, setting: Setting, seconds: float) -> dict[str, Any]
             row: dict[str, Any] = {"name": name, "ours": group == "ours"}
             try:
                 work = works[0]
-                check(calls[0], work, work.of_ours if row["ours"] else work.of_peers, wanted, case.tolerance)
+                part = work.of.get(name, work.of_ours if row["ours"] else work.of_peers)
+                check(calls[0], work, part, wanted, case.tolerance)
                 if group == "on_cpu":
                     row |= {"time": timing.measure(calls[0]), "clock": "wall time"}
                 else:

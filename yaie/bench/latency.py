@@ -10,7 +10,6 @@ goodput, requests per second that kept both limits (--first and --between).
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -23,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from yaie.bench import harness
-from yaie.bench.harness import amount, whole
-from yaie.bench.serve import SHAPES, fresh_engine, make_model
+from yaie.bench.serve import SHAPES, config_of, fresh_engine, make_model
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
+from yaie.kernels.checks import integer, number
 from yaie.kernels.ops import BACKENDS
+from yaie.options import Parser, amount, url, whole
 from yaie.profiling.latency import Waited, summary
+from yaie.server.client import RemoteLLM
 
 SHORTEST_ANSWER = 4  # in tokens
 
@@ -90,15 +91,14 @@ def drawn(kind: str, rate: float, count: int, vocab_size: int, longest: int, see
 def recorded(path: Path, vocab_size: int, seed: int = 0) -> list[Arrival]:
     """A trace: a JSON object a line with `at` (seconds), `prompt_tokens`, `answer_tokens`. ValueError names a line."""
     rng, found = random.Random(seed), []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for place, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             entry = json.loads(line)
-            due, length, answer = float(entry["at"]), int(entry["prompt_tokens"]), int(entry["answer_tokens"])
-            if due < 0 or length < 1 or answer < 1:
-                raise ValueError("at must be 0 or more, the others 1 or more")
+            due = number("at", entry["at"], 0)
+            length, answer = (integer(name, entry[name], 1, 10**6) for name in ("prompt_tokens", "answer_tokens"))
         except (ValueError, TypeError, LookupError) as error:
             wanted = '{"at": seconds, "prompt_tokens": n, "answer_tokens": n}'
-            raise ValueError(f"{path}, line {number}: expected {wanted}: {error}") from None
+            raise ValueError(f"{path}, line {place}: expected {wanted}: {error}") from None
         found.append(Arrival(due, [rng.randrange(5, vocab_size) for _ in range(length)], answer))
     if not found:
         raise ValueError(f"{path}: nobody comes in this trace: it is empty")
@@ -128,12 +128,15 @@ def drive_engine(llm: LLM, load: Sequence[Arrival]) -> None:
 
 
 def drive_server(url: str, load: Sequence[Arrival]) -> None:
-    """A thread for each request, which reads its stream. A token counts when its event is here."""
+    """A thread for each request, which reads its stream. A token counts when its event is here. OSError: there is no
+    such server, or it refuses."""
+    import httpx
     import openai
 
-    key = os.environ.get("YAIE_API_KEY", "none")
-    client = openai.OpenAI(base_url=f"{url.rstrip('/')}/v1", api_key=key, max_retries=0)
-    body = {"model": client.models.list().data[0].id, "temperature": 0, "logprobs": 0, "stream": True}
+    key = os.environ.get("YAIE_API_KEY")
+    name = RemoteLLM(url, key).name
+    client = openai.OpenAI(base_url=f"{url.rstrip('/')}/v1", api_key=key or "none", max_retries=0)
+    body = {"model": name, "temperature": 0, "logprobs": 0, "stream": True}
     start = time.perf_counter()
 
     def ask(arrival: Arrival) -> None:
@@ -142,10 +145,10 @@ def drive_server(url: str, load: Sequence[Arrival]) -> None:
         try:
             for event in client.completions.create(**body, **own):
                 arrival.token_times += [time.perf_counter() - start] * len(event.choices[0].logprobs.tokens)
-        except openai.APIError as error:
+        except (openai.APIError, httpx.HTTPError) as error:  # the second where a stream is cut
             arrival.error = str(error)
 
-    threads = [threading.Thread(target=ask, args=(arrival,)) for arrival in load]
+    threads = [threading.Thread(target=ask, args=(arrival,), daemon=True) for arrival in load]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -158,7 +161,7 @@ def _params(arrival: Arrival) -> SamplingParams:
 
 def main(arguments: list[str]) -> int | None:
     """Run the benchmark; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench latency", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench latency", description=__doc__)
     parser.add_argument("--shape", default="tiny", choices=["tiny", *SHAPES], help="default: %(default)s")
     parser.add_argument("--rates", type=amount, nargs="+", default=[5, 10, 20, 40], help="arrivals a second")
     parser.add_argument("--requests", type=whole, default=100, help="at each rate (default: %(default)s)")
@@ -173,24 +176,27 @@ def main(arguments: list[str]) -> int | None:
         "--between", type=amount, default=0.05, help="limit on the mean gap in s (default: %(default)s)"
     )
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["engine"], help="default: engine")
-    parser.add_argument("--server", metavar="URL", help="`yaie serve` there (needs the openai package)")
+    parser.add_argument("--server", type=url, metavar="URL", help="`yaie serve` there, with a model of that --shape")
     parser.add_argument("--backend", default="auto", choices=["auto", *BACKENDS], help="default: %(default)s")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     import torch
 
-    try:
-        if options.trace:
+    if options.trace:
+        parser.refuse(options, "has no effect beside --trace", "rates", "requests", "longest", "arrivals")
+        try:
             recorded(options.trace, vocab_size=10)
-    except (OSError, ValueError) as error:
-        parser.error(f"--trace: {error}")
+        except (OSError, ValueError) as error:
+            parser.error(f"argument --trace: {error}")
+    if options.server:
+        parser.refuse(options, "has no effect beside --server", "variants", "backend")
     device = "cuda" if torch.cuda.is_available() and options.backend != "emulator" else "cpu"
     facts = harness.environment("latency", arguments, device=device)
     facts["times"] = "wall time from when a request was due; one run at each rate, after a warm-up"
     harness.print_header(facts)
-    model = make_model(options.shape, torch.bfloat16 if device == "cuda" else torch.float32, device)
-    vocab_size = model[1].vocab_size
-    rows = []
+    if not options.server:
+        model = make_model(options.shape, torch.bfloat16 if device == "cuda" else torch.float32, device)
+    vocab_size, rows = config_of(options.shape).vocab_size, []
     for variant in ["server"] if options.server else options.variants:
         for rate in [None] if options.trace else options.rates:
             if options.trace:

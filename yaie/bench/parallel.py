@@ -8,7 +8,6 @@ CUDA graph: in a step it also takes what this rank waits for the others.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import random
 import re
@@ -20,14 +19,12 @@ from typing import Any
 import torch
 
 from yaie.bench import harness
-from yaie.bench.harness import several, whole
-from yaie.bench.serve import SHAPES, make_model
+from yaie.bench.serve import SHAPES, config_of, make_model
 from yaie.engine.engine import Engine, Options
 from yaie.engine.runner import ModelRunner
 from yaie.engine.sampling_params import SamplingParams
-from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import Capture
-from yaie.models.loader import find_folder
+from yaie.options import Parser, several, whole
 from yaie.parallel.ranks import Ranks
 from yaie.parallel.shards import local_config
 from yaie.profiling.timing import timing_of
@@ -199,7 +196,7 @@ def measure(shape: str, num_ranks: int, device: str, load: tuple[int, int], step
 
 def main(arguments: list[str]) -> int | None:
     """Run the benchmark; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench parallel", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench parallel", description=__doc__)
     parser.add_argument("--shape", default="llama-3-8b", choices=["tiny", *SHAPES], help="default: %(default)s")
     parser.add_argument("--ranks", type=whole, nargs="+", default=[1, 2], help="default: 1 2")
     parser.add_argument("--requests", type=whole, default=64, help="that decode (default: %(default)s)")
@@ -239,9 +236,8 @@ def problem_with(ranks: Sequence[int], shape: str, device: str) -> str:
         if device == "cuda" and num_ranks > num_gpus:
             return f"argument --ranks: there are {num_gpus} GPUs here, got {num_ranks}"
         for name in dict.fromkeys(("tiny", shape)):
-            config = ModelConfig.from_folder(find_folder("tiny")) if name == "tiny" else SHAPES[name]
             try:
-                local_config(config, num_ranks)
+                local_config(config_of(name), num_ranks)
             except ValueError as error:
                 return f"argument --ranks: the model {name} cannot be split: {error}"
     return ""

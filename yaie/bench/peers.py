@@ -25,9 +25,9 @@ from typing import Any
 import torch
 
 from yaie.bench import harness, serve
-from yaie.bench.harness import whole
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.loader import load_model
+from yaie.options import Parser, existing_folder, whole
 
 MAX_NUM_SEQS, MAX_MODEL_LEN, BUDGET = 256, 4096, 16384  # as in nano-vllm's benchmark, for both engines
 TEMPERATURE = 0.6  # as there; nano-vllm has no greedy decoding
@@ -154,15 +154,18 @@ def run_engine(name: str, folder: Path, loads: list[str], repeats: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the race; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench peers", description=__doc__)
-    parser.add_argument("--nano-vllm", type=Path, help="the folder of its source; without it, it is left out")
+    parser = Parser(prog="python -m yaie.bench peers", description=__doc__)
+    parser.add_argument("--nano-vllm", type=existing_folder, help="its source (default: it is left out)")
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=[*LOADS], help="default: all")
     parser.add_argument("--repeats", type=whole, default=3, help="of each load (default: %(default)s)")
-    parser.add_argument("--model", type=Path, help="a folder with weights (default: random ones, made for the run)")
+    parser.add_argument("--model", type=existing_folder, help="weights (default: random ones, made for the run)")
     parser.add_argument("--engine", choices=ENGINES, help="only this one, in this process (for its own use)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
     if options.engine:
+        parser.refuse(options, "has no effect beside --engine", "nano_vllm", "save")
+        if options.model is None:
+            parser.error("argument --engine: needs --model")
         run_engine(options.engine, options.model, options.loads, options.repeats)
         return 0
     if not torch.cuda.is_available():

@@ -9,7 +9,6 @@ wrong in decode by answers of many tokens, an error in chunks by a prompt that i
     answers_right("reverse", BUGS["decode position stuck"])     # 0.0
 """
 
-import argparse
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from yaie.models.batch import Batch
 from yaie.models.tiny import problems
 from yaie.models.tiny.evaluate import ChatEncoder
 from yaie.models.tiny.problems import Problem
+from yaie.options import Parser
 
 BLOCK_SIZE = 16
 CHUNK = 64  # tokens of a step where prompts are computed in chunks
@@ -368,9 +368,8 @@ def answers_right(setup: str, bug: Bug | None = None, model: Any = "tiny", llm: 
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
-    argparse.ArgumentParser(
-        description="Print what each planted bug does to the tiny model's answers, in percent right."
-    ).parse_args(arguments)
+    parser = Parser(description="Print what each planted bug does to the tiny model's answers, in percent right.")
+    parser.parse_args(arguments)
     torch.set_num_threads(1)  # a model so small is not faster on two
     without = functools.cache(answers_right)
     print(f"| {'bug':46s} | {'problems':24s} | without | with |")

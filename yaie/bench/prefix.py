@@ -7,7 +7,6 @@ prefix nothing is shared; what looking for shared pages costs is then all that c
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -16,10 +15,10 @@ import numpy as np
 import torch
 
 from yaie.bench import card, harness
-from yaie.bench.harness import several, whole
 from yaie.kernels import ops
 from yaie.kernels.ops import Operations
 from yaie.kernels.paged import SharedPages, shared_pages
+from yaie.options import Parser, several, whole
 from yaie.profiling import timing
 
 OWN, PAGE = 64, 16
@@ -91,7 +90,7 @@ def share_of_looking(device: str, num_seqs: int, context: int) -> dict[str, floa
 
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench prefix", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench prefix", description=__doc__)
     here = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=("cuda", "cpu"), default=here, help="default: %(default)s")
     parser.add_argument("--batch", type=whole, nargs="+", default=[2, 4, 8, 16, 64], help="default: %(default)s")

@@ -6,7 +6,6 @@ holds one token, which is the most that there can be to do.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import time
 import tracemalloc
@@ -15,8 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from yaie.bench import harness
-from yaie.bench.harness import several, whole
 from yaie.engine.prefix_cache import PrefixCache
+from yaie.options import Parser, several, whole
 from yaie.profiling import timing
 from yaie.profiling.timing import Timing
 
@@ -132,7 +131,7 @@ def memory_of(make: Callable, requests: list, pages: list) -> int:
 
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench radix", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench radix", description=__doc__)
     parser.add_argument("--requests", type=whole, default=2000, help="number of requests (default: %(default)s)")
     parser.add_argument("--repeats", type=several, default=7, help="timed runs of each (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")

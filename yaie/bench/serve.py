@@ -11,7 +11,6 @@ as fast as the card reads.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import random
 import time
@@ -21,14 +20,14 @@ from typing import Any
 import torch
 
 from yaie.bench import card, harness
-from yaie.bench.harness import amount, whole
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels.ops import BACKENDS
 from yaie.models.config import ModelConfig
 from yaie.models.cuda_graph import DecodeGraphs, bucket_sizes
 from yaie.models.llama import Llama
-from yaie.models.loader import load_model
+from yaie.models.loader import TINY, load_model
+from yaie.options import Parser, amount, whole
 from yaie.parallel.group import ALONE, Group
 
 SHAPES = {
@@ -105,6 +104,11 @@ def workload(
     return [[token % vocab_size for token in prompt] for prompt in prompts], params
 
 
+def config_of(shape: str) -> ModelConfig:
+    """What a model of this shape is, without its weights."""
+    return ModelConfig.from_folder(TINY) if shape == "tiny" else SHAPES[shape]
+
+
 def make_model(shape: str, dtype: torch.dtype, device: str | torch.device, group: Group = ALONE) -> tuple:
     """What `LLM` takes: the shipped model, or random weights in a shape of `SHAPES`; of a rank its part."""
     if shape == "tiny":
@@ -161,7 +165,7 @@ def run(model: tuple, variant: str, backend: str, prompts: list, params: list) -
     outputs = llm.generate(prompts, params)
     seconds = time.perf_counter() - start
     if failed := [output.error for output in outputs if output.error]:
-        raise RuntimeError(f"{len(failed)} of {len(outputs)} requests failed, the first with: {failed[0]}")
+        raise harness.Failed(f"{len(failed)} of {len(outputs)} requests failed, the first with: {failed[0]}")
     generated = sum(len(output.token_ids) for output in outputs)
     return {
         "backend": options["backend"],
@@ -176,7 +180,7 @@ def run(model: tuple, variant: str, backend: str, prompts: list, params: list) -
 
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench serve", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench serve", description=__doc__)
     parser.add_argument("--shape", default="qwen3-0.6b", choices=[*SHAPES, "tiny"], help="default: %(default)s")
     parser.add_argument("--requests", type=whole, default=256, help="default: %(default)s")
     at_least = partial(whole, least=SHORTEST)
@@ -185,7 +189,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--dtype", choices=["float32", "bfloat16", "float16"], help="default: bfloat16 on a GPU, else float32"
     )
-    temperature = partial(amount, or_zero=True)
+    temperature = partial(amount, least=0)
     parser.add_argument("--temperature", type=temperature, default=0.0, help="default: %(default)s, greedy")
     parser.add_argument(
         "--variants",
@@ -198,6 +202,8 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--save", action="store_true", help="record the result under yaie/bench/results/")
     options = parser.parse_args(arguments)
+    if all("backend" in VARIANTS[name] for name in options.variants):
+        parser.refuse(options, f"has no effect on --variants {' '.join(options.variants)}", "backend")
 
     device = "cuda" if torch.cuda.is_available() and options.backend != "emulator" else "cpu"
     dtype = getattr(torch, options.dtype or ("bfloat16" if device == "cuda" else "float32"))

@@ -7,7 +7,6 @@ nobody. What is left is bookkeeping, and a GPU waits for it unless steps overlap
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections import defaultdict
@@ -20,10 +19,10 @@ from typing import Any
 import torch
 
 from yaie.bench import harness
-from yaie.bench.harness import whole
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
 from yaie.models.loader import load_model
+from yaie.options import Parser, whole
 
 VOCAB_SIZE, LONGEST, BUDGET = 1024, 4096, 16384
 
@@ -145,7 +144,7 @@ def measure_prompts(num_prompts: int, cached: int, new: int, num_steps: int) -> 
 
 def main(arguments: list[str]) -> None:
     """Run the benchmark; see `--help`."""
-    parser = argparse.ArgumentParser(prog="python -m yaie.bench step", description=__doc__)
+    parser = Parser(prog="python -m yaie.bench step", description=__doc__)
     parser.add_argument("--requests", type=whole, default=256, help="that decode (default: %(default)s)")
     parser.add_argument("--context", type=whole, default=500, help="tokens of each (default: %(default)s)")
     parser.add_argument("--prompts", type=whole, default=64, help="of a step of prompts (default: %(default)s)")

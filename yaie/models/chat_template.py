@@ -2,7 +2,7 @@
 
 A template is foreign code. Jinja's sandbox keeps it away from files and objects, but it ends neither two loops in each
 other nor a string of a gigabyte; only a process with limits does. One worker serves all templates of this process. It
-starts with the first chat, and again after a template that had to be ended. It is this file, and imports none of ours.
+starts with the first one, and again after one that had to be ended. It is this file, and imports none of ours.
 """
 
 import atexit
@@ -19,9 +19,9 @@ _lock = threading.Lock()
 _worker: subprocess.Popen | None = None
 
 
-def render(template: str, variables: dict[str, Any]) -> str:
-    """The text that a template makes of its variables, as in `transformers`. ValueError: it refuses, fails, or needs
-    more than the limits above; or the variables are not JSON."""
+def render(template: str, variables: dict[str, Any] | None) -> str:
+    """The text that a template makes of its variables, as in `transformers`; without them (None) it is only read.
+    ValueError: it refuses, fails, or needs more than the limits above; or the variables are not JSON."""
     try:
         question = json.dumps([template, variables])  # plain copies: no object of ours gets to the template
     except (TypeError, RecursionError) as error:
@@ -39,6 +39,11 @@ def render(template: str, variables: dict[str, Any]) -> str:
     if kind == "error":
         raise ValueError(text)
     return text
+
+
+def check(template: str) -> None:
+    """Read a template without using it. ValueError: it is none, as it stands there."""
+    render(template, None)
 
 
 def _ask(question: str) -> str:
@@ -122,7 +127,8 @@ def _serve() -> None:
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         try:
             template, variables = json.loads(line)
-            text = compiled(template).render(variables)
+            made = compiled(template)
+            text = "" if variables is None else made.render(variables)
             if len(text) > 10**6 + 4 * len(line):
                 raise ValueError(f"{len(text)} characters from messages of fewer than {len(line)}")
             answer = "text", text

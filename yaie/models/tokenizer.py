@@ -47,6 +47,9 @@ class Tokenizer:
         config = read_json(self.folder / "tokenizer_config.json")
         self.special_tokens = _special_tokens(self.folder, config)
         self.chat_template = _chat_template(self.folder, config)
+        if self.chat_template is not None:
+            with _named(f"the chat template of {self.folder} is broken"):
+                chat_template.check(self.chat_template)
         self.eos_token_ids = read_eos_token_ids(self.folder)
         self.vocab_size = self._tokenizer.get_vocab_size()
         self.largest_id = max(self._tokenizer.get_vocab(with_added_tokens=False).values(), default=0)

@@ -11,6 +11,10 @@ import numpy as np
 PERCENTILES = (50, 90, 99)
 
 
+class NothingServed(RuntimeError):
+    """There is nothing to tell of a load: the message names the first error."""
+
+
 @dataclass
 class Waited:
     """What a request has waited for. All times are in seconds from one start."""
@@ -54,7 +58,7 @@ def summary(load: Sequence[Waited], first: float, between: float) -> dict[str, A
     """Percentiles in seconds, tokens and requests per second, and the goodput under two limits."""
     done = [request for request in load if not request.error]
     if not done:
-        raise RuntimeError(f"no request was served; the first failed with: {load[0].error}")
+        raise NothingServed(f"no request was served; the first failed with: {load[0].error}")
     times = {
         "first": [request.first for request in done],
         "between": np.concatenate([request.between for request in done]),

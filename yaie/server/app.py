@@ -78,7 +78,7 @@ class Server:
     async def _http_error(self, request: Request, error: Exception) -> Response:
         """No such path, or another method."""
         assert isinstance(error, HTTPException)
-        said = f"{error.detail}: {request.method} {request.url.path}"
+        said = f"{error.detail}: {request.method} {request.url.path:.100}"
         return self._refuse(BadRequest(said, status=error.status_code), dict(error.headers or {}))
 
     async def _fault(self, request: Request, error: Exception) -> Response:
@@ -110,7 +110,7 @@ class Server:
     async def answer(self, request: Request, is_chat: bool) -> Response:
         try:
             order = read_order(await _body(request), is_chat, self.name, self.engine.max_model_len)
-            shape = Shape(order, f"{'chatcmpl' if is_chat else 'cmpl'}-{secrets.token_hex(12)}", self._text_of)
+            shape = Shape(order, f"{'chatcmpl' if is_chat else 'cmpl'}-{secrets.token_hex(12)}", self.engine.tokenizer)
             chunks = self._chunks(order)
             if order.stream:
                 return await self._streamed(chunks, shape)
@@ -182,10 +182,6 @@ class Server:
             if shape.order.include_usage:
                 yield _event(shape.last([outputs[place] for place in sorted(outputs)]))
             yield "data: [DONE]\n\n"
-
-    def _text_of(self, token_id: int) -> str:
-        tokenizer = self.engine.tokenizer
-        return tokenizer.decode([token_id], skip_special_tokens=False) if tokenizer else str(token_id)
 
 
 async def _body(request: Request) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from yaie.engine.sampling_params import SamplingParams
+from yaie.options import url as check_url
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,10 @@ class RemoteLLM:
     """
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"--server must be a URL such as http://127.0.0.1:8000, got {url!r}")
-        self._parts, self._headers = parts, {"Content-Type": "application/json"}
+        self._parts, self._headers = urlsplit(check_url(url)), {"Content-Type": "application/json"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self.name = json.loads(self._text("GET", "/v1/models"))["data"][0]["id"]
+        self.name = self._model()
 
     def stream(self, messages: list[list[dict[str, str]]], params: SamplingParams) -> Iterator[RemoteChunk]:
         """The answer to one chat as it comes. Closing the iterator closes the connection, which aborts the answer."""
@@ -52,10 +50,18 @@ class RemoteLLM:
             try:
                 response = self._ask(connection, "POST", "/v1/chat/completions", body | STREAMED)
                 yield from _chunks(response)
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 yield RemoteChunk("", RemoteOutput(error=str(error)))
         finally:
             connection.close()
+
+    def _model(self) -> str:
+        text = self._text("GET", "/v1/models")
+        try:
+            return json.loads(text)["data"][0]["id"]
+        except (ValueError, LookupError, TypeError):
+            expected = "expected a server of OpenAI's interface, such as `yaie serve`"
+            raise OSError(f"{self._parts.geturl()} lists no models, got {text!r:.80}; {expected}") from None
 
     def stats(self) -> dict[str, float]:
         """What the server counts."""
@@ -92,17 +98,27 @@ STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[RemoteChunk]:
     for line in response:
-        if not line.startswith(b"data: {"):
-            continue
-        event = json.loads(line[6:])
+        if line.startswith(b"data: {"):
+            chunk = _chunk(line[6:])
+            yield chunk
+            if chunk.output:
+                return
+    raise OSError("the answer was cut: its end is missing")
+
+
+def _chunk(text: bytes) -> RemoteChunk:
+    """What an event says. The one with the usage is the last."""
+    try:
+        event = json.loads(text)
         if "error" in event:
-            yield RemoteChunk("", RemoteOutput(error=event["error"]["message"]))
-        elif event["choices"]:
-            yield RemoteChunk(event["choices"][0]["delta"]["content"])
-        else:
-            usage = event["usage"]
-            cached = usage["prompt_tokens_details"]["cached_tokens"]
-            yield RemoteChunk("", RemoteOutput(usage["prompt_tokens"], usage["completion_tokens"], cached))
+            return RemoteChunk("", RemoteOutput(error=event["error"]["message"]))
+        if event["choices"]:
+            return RemoteChunk(event["choices"][0]["delta"].get("content") or "")
+        usage = event["usage"]
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+        return RemoteChunk("", RemoteOutput(usage["prompt_tokens"], usage["completion_tokens"], cached))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise OSError(f"the answer is no stream of OpenAI's interface: {text!r:.80}") from None
 
 
 def _message(body: bytes) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import ipaddress
 import os
 import signal
+import socket
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from yaie.options import Parser, amount, host, whole
 
 KEY_VARIABLE = "YAIE_API_KEY"
 MISSING = "yaie serve needs its extra: pip install 'yaie[serve]' (in a checkout: pip install -e '.[serve]')"
@@ -26,35 +31,47 @@ Serving {name} at {url}   (Ctrl-C ends it)
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """The options of `yaie serve`."""
     parser.add_argument("--model", default="tiny", help="tiny, a folder, or a name on the Hub (default: tiny)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
-    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 takes a free one")
+    parser.add_argument("--host", type=host, default="127.0.0.1", help="where to listen (default: this machine alone)")
+    port, queue, seconds = (partial(whole, least=0, most=most) for most in (65535, 10**6, 3600))
+    parser.add_argument("--port", type=port, default=8000, help="default: %(default)s; 0 takes a free one")
     parser.add_argument("--api-key", metavar="KEY", help=f"what clients must send; better in {KEY_VARIABLE}")
     parser.add_argument(
-        "--max-queue", type=int, default=256, metavar="N", help="answers that wait; default: %(default)s"
+        "--max-queue", type=queue, default=256, metavar="N", help="answers that wait; default: %(default)s"
     )
-    parser.add_argument("--drain", type=int, default=30, metavar="S", help="seconds that open answers get at the end")
-    parser.add_argument("--backend", default="auto", help="what computes: auto, torch, cuda, emulator")
-    parser.add_argument("--replicas", type=int, default=1, metavar="N", help="engines, by Ray (needs yaie[cluster])")
-    parser.add_argument("--gpus", type=float, default=0, metavar="G", help="of each replica (default: none)")
     parser.add_argument(
-        "--tensor-parallel", type=int, default=1, metavar="N", help="GPUs, or processes on a CPU, that share the model"
+        "--drain", type=seconds, default=30, metavar="S", help="seconds that open answers get at the end"
+    )
+    parser.add_argument("--backend", default="auto", help="what computes: auto, torch, cuda, emulator")
+    few, gpus = partial(whole, most=1000), partial(amount, least=0, most=1000)
+    parser.add_argument("--replicas", type=few, default=1, metavar="N", help="engines, by Ray (needs yaie[cluster])")
+    parser.add_argument("--gpus", type=gpus, default=0, metavar="G", help="of each replica (default: none)")
+    parser.add_argument(
+        "--tensor-parallel", type=few, default=1, metavar="N", help="GPUs, or processes on a CPU, that share the model"
     )
     parser.add_argument("--exercises", action="store_true", help="run the exercises that you have solved")
 
 
-def problem_with(options: argparse.Namespace, key: str | None) -> str:
-    """What is wrong with the options; empty if nothing is."""
+def check_options(parser: Parser, options: argparse.Namespace) -> None:
+    """End the command if the options cannot be served together, or one of them would be ignored."""
+    if options.replicas == 1:
+        parser.refuse(options, "has no effect without --replicas", "gpus")
+    else:
+        parser.refuse(options, "runs in one process; leave --replicas out", "exercises")
+    if options.tensor_parallel > 1:
+        parser.refuse(options, "runs in one process; leave --tensor-parallel out", "exercises")
+    key = _key(options)
     if key is not None and (not key or not key.isascii() or not key.isprintable() or " " in key):
-        return "the API key must be printable ASCII without spaces, and not empty"
+        parser.error("the API key must be printable ASCII without spaces, and not empty")
     if not is_loopback(options.host) and key is None:
-        return f"{options.host} can be reached from outside: give an API key (--api-key or {KEY_VARIABLE})"
-    for name, least, most in (("port", 0, 65535), ("max_queue", 0, 10**6), ("drain", 0, 3600), ("replicas", 1, 1000)):
-        if not least <= getattr(options, name) <= most:
-            return f"--{name.replace('_', '-')} must be {least} to {most}, got {getattr(options, name)}"
-    return ""
+        outside = f"{options.host} can be reached from outside"
+        parser.error(f"argument --host: {outside}: give an API key (--api-key or {KEY_VARIABLE})")
+
+
+def _key(options: argparse.Namespace) -> str | None:
+    return os.environ.get(KEY_VARIABLE) if options.api_key is None else options.api_key
 
 
 def is_loopback(host: str) -> bool:
@@ -67,10 +84,6 @@ def is_loopback(host: str) -> bool:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal comes. Exit status: 0; 2 for options that cannot be served."""
-    key = os.environ.get(KEY_VARIABLE) if options.api_key is None else options.api_key
-    if problem := problem_with(options, key):
-        print(f"yaie serve: {problem}", file=sys.stderr)
-        return 2
     try:
         import uvicorn
 
@@ -82,24 +95,49 @@ def run(options: argparse.Namespace) -> int:
     from yaie.parallel.ranks import RankError
 
     try:
+        sockets = bind(options.host, options.port)  # before a model is loaded, which takes its time
         engine = _fleet(options) if options.replicas > 1 else _engine(options)
     except (ValueError, OSError, ImportError, BackendError, RankError) as error:
         print(f"yaie serve: {error}", file=sys.stderr)
         return 2
+    key = _key(options)
     server = Server(engine, options.model, key)
-    config = uvicorn.Config(
-        server.app,
-        host=options.host,
-        port=options.port,
-        log_level="warning",
-        timeout_graceful_shutdown=options.drain,
-        limit_concurrency=None,
-        lifespan="on",
-    )
+    config = config_for(server.app, timeout_graceful_shutdown=options.drain)
     # uvicorn handles both, ends, and then raises them again for whoever was there before: nobody, so it ends well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    return serve(uvicorn, config, options, key, None if options.replicas > 1 else engine.llm.ranks)
+    return serve(uvicorn.Server, config, sockets, options, key, None if options.replicas > 1 else engine.llm.ranks)
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets at all addresses of a host, which do not listen yet. OSError names an address that cannot be had."""
+    sockets = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, *_, address in found if port else found[:1]:  # each would get another free port
+            sockets.append(socket.socket(family, socket.SOCK_STREAM))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sockets[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sockets[-1].bind(address)
+    except (OSError, UnicodeError) as error:  # the second for what can be no name
+        for each in sockets:
+            each.close()
+        why = error.strerror if isinstance(error, OSError) else error
+        raise OSError(f"cannot listen at --host {host} --port {port}: {why}") from error
+    return sockets
+
+
+def config_for(app: Any, **options: Any) -> Any:
+    """How uvicorn runs an app of ours. Its other parser, which it prefers where that happens to be installed, reads a
+    header without end, and is busy with nothing else meanwhile."""
+    import uvicorn
+
+    async def one(scope: Any, receive: Any, send: Any) -> None:
+        with suppress(asyncio.CancelledError):  # an answer that is cut when the server ends is no fault to report
+            await app(scope, receive, send)
+
+    return uvicorn.Config(one, log_level="warning", lifespan="on", http="h11", ws="none", **options)
 
 
 def _engine(options: argparse.Namespace) -> Any:
@@ -112,8 +150,6 @@ def _engine(options: argparse.Namespace) -> Any:
 
 
 def _fleet(options: argparse.Namespace) -> Any:
-    if options.exercises:
-        raise ValueError("--exercises runs in one process; leave --replicas out")
     if os.environ.get("RAY_ADDRESS"):
         _as_client_of_ray()
     try:
@@ -135,10 +171,17 @@ def _as_client_of_ray() -> None:
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
 
 
-def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | None, ranks: Any) -> int:
+def serve(
+    server_type: Any,
+    config: Any,
+    sockets: list[socket.socket],
+    options: argparse.Namespace,
+    key: str | None,
+    ranks: Any,
+) -> int:
     """Run the server; says where it is once it listens. It ends if one of the `ranks` of its engine dies."""
 
-    class Telling(uvicorn.Server):
+    class Telling(server_type):
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
@@ -154,10 +197,7 @@ def serve(uvicorn: Any, config: Any, options: argparse.Namespace, key: str | Non
     server = Telling(config)
     if ranks is not None:
         ranks.when_dead(partial(setattr, server, "should_exit", True))
-    try:
-        server.run()
-    except SystemExit:  # the address cannot be had; uvicorn has said why
-        return 1
+    server.run(sockets)
     died = ranks.error if ranks is not None else None
     if died:
         print(f"yaie serve: {died}", file=sys.stderr)

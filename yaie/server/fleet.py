@@ -93,12 +93,13 @@ class Plan:
         checks.integer("replicas", self.replicas, 1)
         checks.integer("max_queue", self.max_queue, 0)
         part = checks.number("gpus", self.gpus, 0)
-        checks.require(part <= 1 or part == int(part), "gpus must be a part of one GPU or a whole number", self.gpus)
         checks.require(isinstance(self.options, dict), "options must be a mapping of names to values", self.options)
         checks.require("model" not in self.options, "the model of a fleet is its own field, none of its options")
         # Whether a device is there, only the machine of a replica can say.
         options = {name: value for name, value in self.options.items() if name not in ("dtype", "device")}
         size = check_options(options).tensor_parallel
+        of_each = "0, or a part of one GPU" if size == 1 else f"0, or {size}: one for each rank"
+        checks.require(part <= 1 if size == 1 else part in (0, size), f"gpus must be {of_each}", self.gpus)
         if size > 1:
             local_config(ModelConfig.from_folder(find_folder(self.model)), size)
 

@@ -53,6 +53,8 @@ class BadRequest(Exception):
 def error_body(message: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     kinds = {401: "authentication_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    if param is not None:  # a name that a client made up may have half a character in it
+        param = param.encode(errors="backslashreplace").decode()
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
@@ -221,14 +223,11 @@ def _params(given: Mapping[str, Any]) -> SamplingParams:
 
 @dataclass
 class Shape:
-    """Puts answers to one order into OpenAI's shapes.
-
-    text_of: the text of one token
-    """
+    """Puts answers to one order into OpenAI's shapes. Without a tokenizer tokens are shown as numbers."""
 
     order: Order
     id: str
-    text_of: Callable[[int], str]
+    tokenizer: Any
     created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, outputs: Sequence[RequestOutput]) -> dict[str, Any]:
@@ -240,7 +239,7 @@ class Shape:
                 {
                     "index": index,
                     **(said if self.order.is_chat else {"text": output.text}),
-                    "logprobs": self._logprobs(output.logprobs or [], 0),
+                    "logprobs": self._logprobs(output.logprobs or [], 0, output.prompt_token_ids),
                     "finish_reason": output.finish_reason,
                 }
             )
@@ -267,17 +266,25 @@ class Shape:
         kind = f"chat.completion{streamed}" if self.order.is_chat else "text_completion"
         return {"id": self.id, "object": kind, "created": self.created, "model": self.order.model}
 
-    def _logprobs(self, entries: Sequence[TokenLogprobs], offset: int) -> dict[str, Any] | None:
+    def text_of(self, token_id: int) -> str:
+        return self.tokenizer.decode([token_id], skip_special_tokens=False) if self.tokenizer else str(token_id)
+
+    def _logprobs(
+        self, entries: Sequence[TokenLogprobs], offset: int, prompt: Sequence[int] = ()
+    ) -> dict[str, Any] | None:
         if self.order.params.logprobs is None:
             return None
         if self.order.is_chat:
             return {"content": [self._chat_logprob(entry) for entry in entries]}
-        tokens, offsets = [self.text_of(entry.token_id) for entry in entries], []
-        for token in tokens:
-            offsets.append(offset)
-            offset += len(token)
+        offsets = [offset] * len(entries)
+        if self.tokenizer:
+            text = self.tokenizer.detokenizer()  # a special token is none of the text, and half a character not yet
+            text.follow(prompt)
+            for place, entry in enumerate(entries):
+                offsets[place] = offset
+                offset += len(text.add(entry.token_id))
         return {
-            "tokens": tokens,
+            "tokens": [self.text_of(entry.token_id) for entry in entries],
             "token_logprobs": [entry.logprob for entry in entries],
             "top_logprobs": [{self.text_of(token): value for token, value in entry.top} for entry in entries],
             "text_offset": offsets,

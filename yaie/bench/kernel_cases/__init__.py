@@ -73,7 +73,8 @@ class Work:
     time. A call returns the tensor that it made or filled.
     wanted: what that must be, computed in the plainest way; called before anything else runs.
     clear: spoils what calls fill in place, so that one that does nothing is found out.
-    of_ours, of_peers: what of a call's result is compared with `wanted`; without them the result itself.
+    of_ours, of_peers: what of a call's result is compared with `wanted`; without them the result itself. of: the same
+    for one call, by its name, that cannot be compared like the others.
     """
 
     ours: Mapping[str, Call]
@@ -83,6 +84,7 @@ class Work:
     clear: Callable[[], object] = lambda: None
     of_ours: Callable[[torch.Tensor], torch.Tensor] = lambda result: result
     of_peers: Callable[[torch.Tensor], torch.Tensor] = lambda result: result
+    of: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import math
+from types import ModuleType
 
 import torch
 
-from yaie.bench.kernel_cases import Call, Case, Setting, Work
+from yaie.bench.kernel_cases import Call, Case, Setting, Work, package
 from yaie.kernels import sampling as twin
 from yaie.kernels.ops import KernelOperations
 from yaie.profiling.costs import Cost
@@ -49,9 +50,14 @@ def sample(setting: Setting, name: str, rows: int, vocab_size: int) -> Case:
         peers = {"torch, topk of the engine's twin": by_torch}
         if temperature > 0:
             peers["torch, full sort"] = functools.partial(by_sorting, logits, temperature, top_k, top_p, uniforms)
+        of = {}
+        if setting.real and setting.peers and temperature > 0 and (flashinfer := package("flashinfer")):
+            theirs = f"flashinfer {flashinfer.__version__}, softmax and draw"
+            peers[theirs] = by_flashinfer(package("flashinfer.sampling"), logits, WISHES[name])
+            of[theirs] = functools.partial(is_kept, logits, WISHES[name])
         right = functools.partial(is_right, logits, WISHES[name], uniforms)
         everywhere = torch.ones(rows, dtype=torch.bool, device=setting.device)
-        return Work(ours=ours, peers=peers, wanted=lambda: everywhere, of_ours=right, of_peers=right)
+        return Work(ours=ours, peers=peers, wanted=lambda: everywhere, of_ours=right, of_peers=right, of=of)
 
     cost = Cost(bytes=rows * vocab_size * 4, flops=2 * rows * vocab_size)
     return Case(f"sample, {name}, {rows} x {vocab_size} float32", make, cost, ceiling="read")
@@ -66,22 +72,33 @@ def is_right(
     allowance of 2e-6 of the sum. Of a flat distribution one token more or less is kept then, which shifts all sums by
     1e-5 and more. The exact sets are compared in tests/csrc/test_sampling.py.
     """
-    temperature, top_k, top_p = wishes
-    if temperature == 0:
+    if wishes[0] == 0:
         return tokens == logits.argmax(dim=-1)
-    allowance, place = 2e-6 if temperature <= 1 else 5e-5, tokens.view(-1, 1)
+    kept, allowance = kept_weights(logits, wishes)
+    place = tokens.view(-1, 1)
+    sums = kept.cumsum(dim=-1) / kept.sum(dim=-1, keepdim=True)
+    share = kept.gather(1, place) / kept.sum(dim=-1, keepdim=True)
+    end = sums.gather(1, place)
+    inside = (end - share - allowance <= uniforms[:, None]) & (uniforms[:, None] <= end + allowance)
+    return ((share > 0) & inside).squeeze(1)
+
+
+def is_kept(logits: torch.Tensor, wishes: tuple[float, int, float], tokens: torch.Tensor) -> torch.Tensor:
+    """Whether each token is one of those that a sort keeps: all that can be said where others draw their numbers."""
+    return kept_weights(logits, wishes)[0].gather(1, tokens.long().view(-1, 1)).squeeze(1) > 0
+
+
+def kept_weights(logits: torch.Tensor, wishes: tuple[float, int, float]) -> tuple[torch.Tensor, float]:
+    """The weights of the tokens that a sort keeps, 0 for the others, in float64; and the allowance in top-p."""
+    temperature, top_k, top_p = wishes
+    allowance = 2e-6 if temperature <= 1 else 5e-5
     weights = ((logits - logits.amax(dim=-1, keepdim=True)) / temperature).double().exp()
     sorted_weights, ids = weights.sort(dim=-1, descending=True, stable=True)
     if top_k > 0:
         sorted_weights[:, top_k:] = 0
     before = sorted_weights.cumsum(dim=-1) - sorted_weights
     sorted_weights[before >= (top_p + allowance) * sorted_weights.sum(dim=-1, keepdim=True)] = 0
-    kept = torch.zeros_like(weights).scatter_(1, ids, sorted_weights)
-    sums = kept.cumsum(dim=-1) / kept.sum(dim=-1, keepdim=True)
-    share = kept.gather(1, place) / kept.sum(dim=-1, keepdim=True)
-    end = sums.gather(1, place)
-    inside = (end - share - allowance <= uniforms[:, None]) & (uniforms[:, None] <= end + allowance)
-    return ((share > 0) & inside).squeeze(1)
+    return torch.zeros_like(weights).scatter_(1, ids, sorted_weights), allowance
 
 
 def launcher_call(rung: KernelOperations, logits: torch.Tensor, settings: twin.Settings, uniforms) -> Call:
@@ -99,6 +116,25 @@ def launcher_call(rung: KernelOperations, logits: torch.Tensor, settings: twin.S
     def call() -> torch.Tensor:
         launch(logits, *wishes, uniforms, None, None, tokens, None, rows, vocab_size)
         return tokens
+
+    return call
+
+
+def by_flashinfer(sampling: ModuleType, logits: torch.Tensor, wishes: tuple[float, int, float]) -> Call:
+    """Its softmax, then its draw with the filters that are asked for, each setting a tensor with an entry a row, as in
+    an engine. Written from its documentation and source (flashinfer/sampling.py); it has not run yet."""
+    rows, device = len(logits), logits.device
+    temperature, top_k, top_p = wishes
+    temperatures, shares = (torch.full((rows,), value, device=device) for value in (temperature, top_p))
+    counts = torch.full((rows,), top_k, dtype=torch.int32, device=device)
+
+    def call() -> torch.Tensor:
+        probs = sampling.softmax(logits, temperatures)
+        if top_k > 0 and top_p < 1:
+            return sampling.top_k_top_p_sampling_from_probs(probs, counts, shares, filter_apply_order="top_k_first")
+        if top_k > 0:
+            return sampling.top_k_sampling_from_probs(probs, counts)
+        return sampling.top_p_sampling_from_probs(probs, shares) if top_p < 1 else sampling.sampling_from_probs(probs)
 
     return call
 
