@@ -249,6 +249,15 @@ def test_a_larger_input_may_say_more(little):
     assert judge._elsewhere(report, lambda: report) == ""
 
 
+def test_an_error_on_a_larger_input_is_told():
+    """Two faults, of which the one that is shown explains the other as little as it is explained."""
+    report = failures("Wrong exactly where the row is 1.", "")
+    error = {"kind": "error", "error": "IndexError", "message": "out of range", "line": 7, "code": "x[9]"}
+    report["result"]["failures"][1] |= error
+    told = "With n = 1: it raised IndexError: out of range, in line 7: `x[9]`."
+    assert judge._elsewhere(report, lambda: report) == told
+
+
 def explained_by(sandbox, *bodies):
     """What each body explains of the failures of an answer that divides and forgets the rest."""
     exercise = find_exercise("0.1")

@@ -75,7 +75,9 @@ MATCH_CASES: tuple[tuple[list[list[int]], list[int], int], ...] = (
     ([[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 9, 9, 9]], [1, 2, 3, 4, 5, 9, 9, 9, 9], 4),
 )
 
-BY_KEY = "The only child that can go on is `node.children.get(first_page(rest, page_size))`, where `rest` is what is left."
+BY_KEY = (
+    "Only one child can go on: the one whose key in `node.children` is the `first_page` of the tokens that are left."
+)
 
 
 def check() -> None:

@@ -81,6 +81,20 @@ def _check_insert_uses_the_path() -> None:
         )
         cache.unlock(other)
         expect(cache.evict(1), [20], "page that the second evict frees (of [9], used before the path of [1, 2, 4])")
+    cache = prefix_cache.PrefixCache()
+    cache.insert([1, 2], [10, 11])
+    cache.insert([1, 2, 3], [10, 11, 12])
+    cache.insert([9], [20])
+    other = cache.match([9]).node
+    cache.lock(other)
+    with given(
+        "insert([1, 2], [10, 11]), insert([1, 2, 3], [10, 11, 12]), insert([9], [20]), match([9]) and lock its node, "
+        "insert([1, 2, 3], [10, 11, 12]) again, evict(1), unlock the node, then evict(1)"
+    ):
+        cache.insert([1, 2, 3], [10, 11, 12])
+        expect(cache.evict(1), [12], "page that the first evict frees (of the leaf [3])")
+        cache.unlock(other)
+        expect(cache.evict(1), [20], "page that the second evict frees (of [9], used before the path of [1, 2, 3])")
 
 
 def _check_insert_is_no_hit() -> None:
