@@ -12,7 +12,7 @@ from ..common import expect_tensor, kind, numbers
 
 def check() -> None:
     _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]])
-    _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]], scale=1.0)
+    _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]], scale=2.0)
     _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]], scale=0.0)
     _check_attention([[1.0], [1.0]], [[1.0], [2.0]], [[10.0], [20.0]], mask=[[True, False], [True, True]])
     _check_attention([[1.0]], [[1.0], [2.0]], [[10.0], [20.0]], mask=[[False, False]])
