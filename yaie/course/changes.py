@@ -178,6 +178,8 @@ def changes(source: bytes, *, wide: bool = False) -> list[Change]:
             yield put(node.value, b"max(0, %b)" % text(node.value), "at least", node.value, detail="0")
         for body in (getattr(node, name, []) for name in ("body", "orelse")):
             for place, one in enumerate(body if isinstance(body, list) else []):
+                if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
+                    continue  # a docstring
                 for before, other in pairwise(body[place:]):
                     if is_needed(one, other):
                         break
