@@ -270,6 +270,7 @@ def test_an_error_with_a_hundred_causes_is_explained_by_one_that_says_the_same(e
     """A mistake that calls a function wrongly must not be told to everyone whose answer raises a TypeError."""
     reports = [{"kind": "error", "given": "n = 1", "error": error, "message": message} for message in messages]
     assert alike.explained(reports[:1], reports[1:]) == found
+    assert alike.explained([reports[0] | {"by_raise": True}], reports[:1]) == []
 
 
 def explained_by(sandbox, *bodies):

@@ -53,7 +53,7 @@ def same_manner(one: Report | str, other: Report | str) -> bool:
     another order differs in the last digits: results are the same within what the check allows."""
     if isinstance(one, str) or isinstance(other, str):
         return one == other
-    if any(one.get(key) != other.get(key) for key in ("kind", "given", "error", "what")):
+    if any(one.get(key) != other.get(key) for key in ("kind", "given", "error", "by_raise", "what")):
         return False
     if one["kind"] == "finding":
         return one.get("array") == other.get("array") and _nowhere(one) == _nowhere(other)
