@@ -60,6 +60,40 @@ def test_a_change_is_told_by_names_that_a_learner_knows(old, new, said):
     assert not change or Words(SOURCE, STATEMENT).of(change) == (said and f"It behaves as if {said}.")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("look(rest)", "look(tokens)", "the first argument of `look` were `tokens` itself"),
+        (
+            "tokens.sort()\n    node.size = 0\n    node.key = look(rest)",
+            "node.size = 0\n    node.key = look(rest)\n    tokens.sort()",
+            "the call of `look` came before the call of `tokens.sort`",
+        ),
+        # behind the line that reads it, which is an error of another kind
+        (
+            "rest = tokens[1:]\n    tokens.sort()\n    node.size = 0\n    node.key = look(rest)",
+            "tokens.sort()\n    node.size = 0\n    node.key = look(rest)\n    rest = tokens[1:]",
+            "",
+        ),
+    ],
+)
+def test_a_change_across_several_statements_is_told(old, new, said):
+    """Would catch a step that comes too late by more than one place, and an argument that is told without its name."""
+    source = """\
+def name(tokens, node):
+    rest = tokens[1:]
+    tokens.sort()
+    node.size = 0
+    node.key = look(rest)
+"""
+    assert source.count(old) == 1
+    texts = {changed(source.encode(), change).decode(): change for change in changes(source.encode(), wide=True)}
+    change = texts.get(source.replace(old, new))
+    assert bool(change) == bool(said)
+    words = Words(source, "You may use `look(tokens)` and `tokens.sort()`.")
+    assert not change or words.of(change) == f"It behaves as if {said}."
+
+
 def test_every_change_of_every_exercise_has_a_rank_and_no_name_of_the_engines():
     """Would catch a kind of change without words, which ends a check in an error, and an answer that is given away."""
     for exercise in exercises():

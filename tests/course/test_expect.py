@@ -196,8 +196,24 @@ def test_what_a_wrong_result_has_to_do_with_the_right_one(got, right, said):
 
 
 def test_a_relation_is_of_results_only():
-    """That a shape has its sizes in another order, or an argument other numbers than before, misleads."""
-    for what, of in (("shape of the result", torch.zeros(2, 3)), ("argument `x` after the call", None)):
+    """That a dtype or an argument has other values than before misleads."""
+    for what, of in (("sizes of the result", torch.zeros(2, 3)), ("argument `x` after the call", None)):
         with pytest.raises(Mismatch) as failed:
             expect.expect([2, 3], [3, 2], what, of=of)
         assert not failed.value.note
+
+
+@pytest.mark.parametrize(
+    ("got", "right", "said"),
+    [
+        ([2, 3], [3, 2], "The sizes are right, and the axes are in another order."),
+        ([1, 1, 2, 3], [2, 3], "Apart from 2 axes of length 1 the shape is right."),
+        ([2], [2, 1], "Apart from an axis of length 1 the shape is right."),
+        ([6], [2, 3], ""),
+    ],
+)
+def test_what_a_wrong_shape_has_to_do_with_the_right_one(got, right, said):
+    """Would catch a shape that is told as if its sizes were results."""
+    with pytest.raises(Mismatch) as failed:
+        expect.expect(got, right, "shape of the result", of=torch.zeros(got))
+    assert failed.value.note == said

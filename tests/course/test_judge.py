@@ -249,6 +249,30 @@ def test_a_larger_input_may_say_more(little):
     assert judge._elsewhere(report, lambda: report) == ""
 
 
+def test_an_error_on_a_larger_input_is_told():
+    """Two faults, of which the one that is shown explains the other as little as it is explained."""
+    report = failures("Wrong exactly where the row is 1.", "")
+    error = {"kind": "error", "error": "IndexError", "message": "out of range", "line": 7, "code": "x[9]"}
+    report["result"]["failures"][1] |= error
+    told = "With n = 1: it raised IndexError: out of range, in line 7: `x[9]`."
+    assert judge._elsewhere(report, lambda: report) == told
+
+
+@pytest.mark.parametrize(
+    ("error", "messages", "found"),
+    [
+        ("TypeError", ("missing 1 argument", "slice indices must be integers"), []),
+        ("TypeError", ("missing 1 argument", "missing 1 argument"), [0]),
+        ("IndexError", ("index 3 is out of bounds", "index out of range in self"), [0]),
+    ],
+)
+def test_an_error_with_a_hundred_causes_is_explained_by_one_that_says_the_same(error, messages, found):
+    """A mistake that calls a function wrongly must not be told to everyone whose answer raises a TypeError."""
+    reports = [{"kind": "error", "given": "n = 1", "error": error, "message": message} for message in messages]
+    assert alike.explained(reports[:1], reports[1:]) == found
+    assert alike.explained([reports[0] | {"by_raise": True}], reports[:1]) == []
+
+
 def explained_by(sandbox, *bodies):
     """What each body explains of the failures of an answer that divides and forgets the rest."""
     exercise = find_exercise("0.1")

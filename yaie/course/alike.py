@@ -10,6 +10,8 @@ from typing import Any
 
 Report = dict[str, Any]  # what the sandbox says of a run; a failure is what the worker says of one input of it
 
+# Python cannot go on, for any of a hundred reasons.
+SAYING_LITTLE = ("AttributeError", "NameError", "TypeError", "UnboundLocalError")
 ROUNDING = 1e-5  # what float32 may differ by in numbers around 1
 NUMBER = re.compile(r"-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)")  # no whole number, which may be an index
 PLACE = re.compile(r"[\w.]+:\d+|line \d+")  # in a file
@@ -31,12 +33,13 @@ def all_alike(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
 def explained(mistakes: Sequence[Report], learners: Sequence[Report], *, exactly: bool = False) -> list[int]:
     """The numbers of the failures of an answer that a mistake explains: all on which it shows itself, if the answer
     does the same there; none if it does anything else on one of them. `exactly`: errors say the same, too, unless the
-    answer raises its own."""
+    answer raises its own. Those of `SAYING_LITTLE` always do."""
     found = []
     for mistake in mistakes:
         for number, failure in enumerate(learners):
             own = failure["kind"] != "error" or failure.get("code", "").startswith("raise ")
-            said = not exactly or own or mistake.get("message") == failure.get("message")
+            little = exactly or failure["error"] in SAYING_LITTLE
+            said = own or not little or mistake.get("message") == failure.get("message")
             if number not in found and said and same_manner(mistake, failure):
                 found.append(number)
                 break
@@ -50,7 +53,7 @@ def same_manner(one: Report | str, other: Report | str) -> bool:
     another order differs in the last digits: results are the same within what the check allows."""
     if isinstance(one, str) or isinstance(other, str):
         return one == other
-    if any(one.get(key) != other.get(key) for key in ("kind", "given", "error", "what")):
+    if any(one.get(key) != other.get(key) for key in ("kind", "given", "error", "by_raise", "what")):
         return False
     if one["kind"] == "finding":
         return one.get("array") == other.get("array") and _nowhere(one) == _nowhere(other)

@@ -88,8 +88,9 @@ class Words:
             if dotted in self._known:
                 yield dotted
                 return
-            if isinstance(node, ast.Attribute) and node.attr in self._known and not dotted.startswith("self."):
-                yield node.attr
+            ends = [name for name in self._known if f".{dotted}".endswith(f".{name}")]  # `parent.children` of a node
+            if isinstance(node, ast.Attribute) and ends and not dotted.startswith("self."):
+                yield max(ends, key=len)
                 return
         if isinstance(node, ast.Name) and depth and node.id in self._origins:
             yield from self._names(self._origins[node.id], depth - 1)
@@ -337,6 +338,8 @@ class Words:
         if argument not in call.args:
             return ""
         which = ("first", "second", "third", "fourth", "fifth", "sixth")[call.args.index(argument)]
+        if other == [change.new.decode()] and argument is old:
+            return f"the {which} argument of `{self._called(call)}` were `{other[0]}` itself"
         return f"the {which} argument of `{self._called(call)}` were another one"
 
     def _renamed(self, change: Change, old: ast.AST, new: ast.AST) -> str:

@@ -177,9 +177,14 @@ def changes(source: bytes, *, wide: bool = False) -> list[Change]:
             yield put(node.value, b"max(1, %b)" % text(node.value), "at least", node.value, detail="1")
             yield put(node.value, b"max(0, %b)" % text(node.value), "at least", node.value, detail="0")
         for body in (getattr(node, name, []) for name in ("body", "orelse")):
-            for one, other in pairwise(body if isinstance(body, list) else []):
-                new = text(other) + source[end(one) : start(other)] + text(one)
-                yield Change(start(one), end(other), new, "moved", (one, other))
+            for place, one in enumerate(body if isinstance(body, list) else []):
+                if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
+                    continue  # a docstring
+                for before, other in pairwise(body[place:]):
+                    if is_needed(one, other):
+                        break
+                    new = source[start(body[place + 1]) : end(other)] + source[end(before) : start(other)] + text(one)
+                    yield Change(start(one), end(other), new, "moved", (one, other))
         places = ast.Call | ast.Compare | ast.Subscript | ast.Slice | ast.BinOp
         if isinstance(node, ast.Name | ast.Attribute | ast.Call) and is_read(node) and isinstance(node.parent, places):
             for sign in (b"+", b"-"):
@@ -196,6 +201,11 @@ def changes(source: bytes, *, wide: bool = False) -> list[Change]:
             for old, new in permutations(sorted(before), 2):
                 line = b"%b = %b\n%b" % (old, new, b" " * statement.col_offset)
                 yield Change(start(statement), start(statement), line, "renamed", (names[old], names[new]))
+
+    def is_needed(one: ast.stmt, other: ast.stmt) -> bool:
+        """Whether `other` reads a name to which `one` gives its value: after a move there is none."""
+        stored = {each.id for each in ast.walk(one) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+        return any(isinstance(each, ast.Name) and each.id in stored for each in ast.walk(other))
 
     def is_read(node: ast.AST) -> bool:
         called = isinstance(node.parent, ast.Call) and node.parent.func is node

@@ -98,7 +98,10 @@ def expect(
     if difference is not None:
         later = bool(wrong)  # only the first is shown
         related = "" if later or of is not None or "after" in what else relation(got, expected, tolerance)
-        found = "" if later or of is not None else pattern(got, expected, tolerance, axes, last_call)
+        if what.startswith("shape of") and not later:
+            related = relation_of_shapes(got, expected)
+        is_result = of is None and not what.startswith("argument")
+        found = "" if later or not is_result else pattern(got, expected, tolerance, axes, last_call)
         _tell(
             Mismatch(
                 what,
@@ -148,6 +151,16 @@ def relation(got: Any, expected: Any, tolerance: float = 0.0) -> str:
         return "Rows and columns are exchanged; the numbers are right."
     if same(sorted(ours), sorted(theirs)):
         return "The right numbers in another order."
+    return ""
+
+
+def relation_of_shapes(got: list[int], expected: list[int]) -> str:
+    """What a wrong shape has to do with the right one, where it has the same sizes; else nothing."""
+    if sorted(got) == sorted(expected):
+        return "The sizes are right, and the axes are in another order."
+    if [size for size in got if size != 1] == [size for size in expected if size != 1]:
+        count = abs(len(got) - len(expected))
+        return f"Apart from {'an axis' if count == 1 else f'{count} axes'} of length 1 the shape is right."
     return ""
 
 

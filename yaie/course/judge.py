@@ -266,6 +266,11 @@ def _elsewhere(report: dict[str, Any], every: Callable[[], dict[str, Any]]) -> s
         more = [each for each in whole["failures"][1:] if not says_little(each.get("pattern", ""))]
         more.sort(key=lambda each: ". " not in each["pattern"])  # first where it is wrong, and what stands there
         said += [f"With {each['given']}: {each['pattern']}" for each in more[:1]]
+    errors = [each for each in whole["failures"] if each["kind"] == "error" and each.get("line")]
+    if result["kind"] == "mismatch" and errors:  # two faults, or one that shows itself in two ways
+        error = errors[0]
+        told = f"{error['error']}: {error['message']}, in line {error['line']}: `{error['code']}`"
+        said.append(f"With {error['given']}: it raised {told}.")
     if said:
         return " ".join(said)
     if len(failed) != 1 or others < 3:
@@ -304,7 +309,7 @@ def _told(listed: list[tuple[list[int], str]], slips: list[tuple[list[int], Slip
     common = [(each, slip.message) for each, slip in slips if not slip.rare]
     for causes in (listed, common, listed + common):
         pairs = {
-            (one, other)
+            (one, other) if 0 in some else (other, one)  # first that of the input that is shown
             for (some, one), (others, other) in combinations(causes, 2)
             if some and others and len({*some, *others}) == len(some) + len(others) == count
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import importlib
 import math
 import os
@@ -160,9 +161,18 @@ def _report(exercise: Exercise, error: BaseException, kind: str) -> dict[str, An
         "error": type(error).__name__,
         "message": message,
         "memory": isinstance(error, MemoryError) or "can't allocate memory" in message,
+        "by_raise": _is_by_raise(error),
         **_place(error, exercise.file),
         **exercise.language.report(exercise, error),
     }
+
+
+def _is_by_raise(error: BaseException) -> bool:
+    """Whether a `raise` made the error, and not an operation or a call into C that could not go on."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _place(error: BaseException | None, file: ExerciseFile) -> dict[str, Any]:

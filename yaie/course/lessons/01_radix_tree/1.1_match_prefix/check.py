@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -65,12 +65,20 @@ MATCH_CASES: tuple[tuple[list[list[int]], list[int], int], ...] = (
     ([[1, 2, 3, 4], [1, 2, 8]], [1, 2, 3, 4, 5], 1),
     ([[1, 2, 3, 4], [1, 2, 8]], [1, 2, 3, 9], 1),
     ([[1, 2, 3, 4], [1, 2, 8]], [1, 2, 9], 1),
+    ([[1, 2, 3, 4], [1, 2, 8]], [1, 2, 8], 1),
+    ([[1, 2], [3]], [3], 1),
+    ([[1, 2, 3], [1, 2, 4]], [1, 3], 1),  # what is left after a stop inside an edge begins like a child below it
     ([], [1, 2], 1),
     ([[1, 2]], [], 1),
     ([[1, 2, 3, 4]], [1, 2, 3], 2),
     ([[1, 2, 3, 4]], [1, 2, 3, 9], 2),
     ([[1, 2, 3, 4]], [1, 9, 3, 4], 2),
+    ([[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 7, 8]], [1, 2, 5, 6], 2),
     ([[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 9, 9, 9]], [1, 2, 3, 4, 5, 9, 9, 9, 9], 4),
+)
+
+BY_KEY = (
+    "Only one child can go on: the one whose key in `node.children` is the `first_page` of the tokens that are left."
 )
 
 
@@ -90,3 +98,33 @@ def check() -> None:
             expect(_tokens_to(node), path, "path to the node")
             expect(inside, best - (len(path) - size), "number of tokens of its edge that matched (inside)")
             expect(_edges(root), before, "tree after the call (edges, and below each its children; as before)")
+    _check_looks_at_one_child()
+
+
+class _Children(dict):
+    """Children that count how many of them are looked at one after another."""
+
+    looked_at = 0
+
+    def __iter__(self) -> Iterator[object]:
+        for key in super().__iter__():
+            self.looked_at += 1
+            yield key
+
+    def keys(self) -> Iterator[object]:
+        return iter(self)
+
+    def values(self) -> Iterator[object]:
+        return (self[key] for key in self)
+
+    def items(self) -> Iterator[tuple[object, object]]:
+        return ((key, self[key]) for key in self)
+
+
+def _check_looks_at_one_child() -> None:
+    root = build_tree([[token, token] for token in range(1000)])
+    root.children = children = _Children(root.children)
+    with given("match_prefix(root with the children [0, 0], [1, 1], ..., [999, 999], [700, 700])"):
+        found = radix_tree.match_prefix(root, np.array([700, 700]))
+        expect(found.length, 2, "number of matched tokens (length)")
+        expect(children.looked_at, 0, "number of children that were looked at in a loop", note=BY_KEY)

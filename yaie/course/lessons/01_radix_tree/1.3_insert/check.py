@@ -30,6 +30,7 @@ def _check_inserts(inserts: list[list[int]], page_size: int) -> None:
     """Insert one after another and compare with a dictionary: every stored run of pages and its last page."""
     cache = prefix_cache.PrefixCache(page_size)
     page_of: dict[tuple[int, ...], int] = {}
+    ends_of_edges: set[tuple[int, ...]] = set()
     for number, tokens in enumerate(inserts):
         before = f" after {inserts[:number]}" if number else ""
         ends = range(page_size, len(tokens) + 1, page_size)
@@ -44,6 +45,9 @@ def _check_inserts(inserts: list[list[int]], page_size: int) -> None:
             expect(found.present, num_present * page_size, "number of tokens that were there already (present)")
             whole = len(ends) * page_size
             expect(found.length, whole, "number of tokens that are there now (length)")
+            ends_of_edges |= {tuple(tokens[:end]) for end in (num_present * page_size, whole) if end}
+            num_nodes = len(list(radix_tree.iter_nodes(cache.root))) - 1
+            expect(num_nodes, len(ends_of_edges), "number of nodes below the root afterwards")
             for end, page in zip(ends, pages, strict=False):
                 page_of.setdefault(tuple(tokens[:end]), page)
             match = cache.match(tokens)
@@ -81,6 +85,20 @@ def _check_insert_uses_the_path() -> None:
         )
         cache.unlock(other)
         expect(cache.evict(1), [20], "page that the second evict frees (of [9], used before the path of [1, 2, 4])")
+    cache = prefix_cache.PrefixCache()
+    cache.insert([1, 2], [10, 11])
+    cache.insert([1, 2, 3], [10, 11, 12])
+    cache.insert([9], [20])
+    other = cache.match([9]).node
+    cache.lock(other)
+    with given(
+        "insert([1, 2], [10, 11]), insert([1, 2, 3], [10, 11, 12]), insert([9], [20]), match([9]) and lock its node, "
+        "insert([1, 2, 3], [10, 11, 12]) again, evict(1), unlock the node, then evict(1)"
+    ):
+        cache.insert([1, 2, 3], [10, 11, 12])
+        expect(cache.evict(1), [12], "page that the first evict frees (of the leaf [3])")
+        cache.unlock(other)
+        expect(cache.evict(1), [20], "page that the second evict frees (of [9], used before the path of [1, 2, 3])")
 
 
 def _check_insert_is_no_hit() -> None:
@@ -97,8 +115,9 @@ def _check_insert_refuses() -> None:
     for pages, what in (([7, 8, 9], "answer to 3 pages for 4 tokens"), ([7], "answer to 1 page for 4 tokens")):
         cache = prefix_cache.PrefixCache(page_size=2)
         cache.insert([1, 2, 3, 4], [7, 8])
+        before = [node.edge.tolist() for node in radix_tree.iter_nodes(cache.root)]
         with given(f"pages of 2 tokens; insert([1, 2, 3, 4], [7, 8]), then insert([1, 2, 5, 6], {pages})"):
             expect_error(lambda: cache.insert([1, 2, 5, 6], pages), ValueError, what)  # noqa: B023
             nodes = [node.edge.tolist() for node in radix_tree.iter_nodes(cache.root)]
-            expect(nodes, [[], [1, 2, 3, 4]], "list of edges afterwards, as before (the root's is empty)")
+            expect(nodes, before, "list of edges afterwards, as before (the root's is empty)")
             expect(cache.total_size, 2, "total_size afterwards, as before")

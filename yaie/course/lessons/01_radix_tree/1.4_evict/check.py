@@ -43,6 +43,7 @@ def check() -> None:
     _check_evict(1, POLICY_STEPS, 4, "fifo")
     _check_evict(1, [("insert", [1]), ("insert", [1, 2])], 1, "fifo")
     _check_lock_in_between()
+    _check_looks_at_few()
     cache, text = _play(1, [("insert", [1, 2])])
     with given(f"{text}; evict(-1)"):
         expect_error(lambda: cache.evict(-1), ValueError, "answer to a negative number")
@@ -59,6 +60,8 @@ def _check_evict(page_size: int, steps: list[tuple[str, list[int]]], num_pages: 
         expect(sorted(freed.tolist()), expected, "freed pages")
         expect(str(freed.dtype), "int64", "dtype of the result")
         integrity(cache)
+        gone = [node.edge.tolist() for _, _, node in cache._queue if node.parent is None]
+        expect(gone, [], "list of edges that are no longer in the tree and still have an entry in `_queue`")
 
 
 def _check_lock_in_between() -> None:
@@ -71,6 +74,20 @@ def _check_lock_in_between() -> None:
         cache.unlock(node)
         integrity(cache)
         expect(sorted(cache.evict(4).tolist()), [10, 11], "pages freed after it was unlocked")
+
+
+def _check_looks_at_few() -> None:
+    """The queue is there so that nobody has to look at all leaves to find the first."""
+    cache, looked_at = prefix_cache.PrefixCache(), set()
+    for token in range(1000):
+        cache.insert([token], [token])
+    priority = cache._priority
+    cache._priority = lambda node: (looked_at.add(node), priority(node))[1]
+    with given("insert([i], [i]) for i = 0 to 999; evict(1)"):
+        cache.evict(1)
+        enough = f"{len(looked_at)} of 1,000" if len(looked_at) > 3 else "at most 3 of 1,000"
+        note = "The smallest entry of the heap `_queue` says where to look: the others can stay where they are."
+        expect(enough, "at most 3 of 1,000", "number of leaves whose priority was asked for", note=note)
 
 
 def _play(

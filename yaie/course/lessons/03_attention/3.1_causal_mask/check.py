@@ -24,6 +24,7 @@ def check() -> None:
         with given(f"causal_mask(q_len={q_len}, kv_len={kv_len}, offset={offset})"):
             got = attention.causal_mask(q_len, kv_len, offset)
             expect(kind(got), "Tensor", "type of the result")
+            expect(list(got.shape), [q_len, kv_len], "shape of the mask", of=got)
             rows = [[key <= offset + query for key in range(kv_len)] for query in range(q_len)]
             expect(got, rows, "mask (one row per query)")
             expect(str(got.dtype), "torch.bool", "dtype of the mask")

@@ -12,7 +12,7 @@ from ..common import expect_tensor, kind, numbers
 
 def check() -> None:
     _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]])
-    _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]], scale=1.0)
+    _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]], scale=2.0)
     _check_attention([[2.0, 0, 0, 0]], [[1.0, 0, 0, 0], [0, 0, 0, 0]], [[10.0], [20.0]], scale=0.0)
     _check_attention([[1.0], [1.0]], [[1.0], [2.0]], [[10.0], [20.0]], mask=[[True, False], [True, True]])
     _check_attention([[1.0]], [[1.0], [2.0]], [[10.0], [20.0]], mask=[[False, False]])
@@ -47,7 +47,8 @@ def _check_attention(query, key, value, mask=None, scale=None, dtype=torch.float
 
 def _compare(query, key, value, mask, scale, text) -> None:
     out, lse = _attention_slowly(query, key, value, mask, scale)
-    before = query.clone(), key.clone(), value.clone()
+    arguments = {"query": query, "key": key, "value": value} | ({} if mask is None else {"mask": mask})
+    before = {name: tensor.clone() for name, tensor in arguments.items()}
     with given(f"attention({text})" if text.startswith("query") else f"attention of {text}"):
         more = () if mask is None and scale is None else (mask, scale)
         got = attention.attention(query, key, value, *more)
@@ -58,8 +59,9 @@ def _compare(query, key, value, mask, scale, text) -> None:
         # A query that sees no key: its lse says what happened before the division.
         for result, expected, what in reversed(results) if lse.isinf().any() else results:
             expect_tensor(result, expected, what, dtype)
-        for tensor, copy, name in zip((query, key, value), before, ("query", "key", "value"), strict=True):
-            expect_tensor(tensor, copy, f"argument `{name}` after the call, which should be as before,", tensor.dtype)
+        for name, tensor in arguments.items():
+            what = f"argument `{name}` after the call, which should be as before,"
+            expect_tensor(tensor, before[name], what, tensor.dtype)
 
 
 def _attention_slowly(query, key, value, mask, scale) -> tuple[torch.Tensor, torch.Tensor]:
