@@ -70,6 +70,6 @@ def check() -> None:
     with given("profile of rms_norm_2_one_pass, 2 rows of 1024 floats, with a residual"):
         arguments = (x, x.clone(), weight, x.clone(), 2, 1024, 1e-5, 0)
         profile = module.profile("rms_norm_2_one_pass", *arguments)
+        expect_sectors(profile, 16)
         moved = sum(line.bytes_moved for line in profile.lines if line.space == "global")
         expect(moved // 4096, 10, "rows of 4096 bytes moved", note="2 of each of x, residual (twice), weight, out.")
-        expect_sectors(profile, 16)
