@@ -61,6 +61,10 @@ def check() -> None:
                 wanted, unweighted = (_norm_by_formula(total, each, 1e-5) for each in (weight, torch.ones(size)))
                 wrong = [
                     (unweighted, "`weight` is missing."),
+                    (
+                        total / (total.square().mean(-1, keepdim=True) * 16 + 1e-5).sqrt() * weight,
+                        "`sum / packs * N` is (sum / packs) * N: divide by the product, `(packs * N)`.",
+                    ),
                     (unweighted * weight[0], "All numbers were multiplied by the first weight."),
                     (unweighted * weight**2, "The weights were multiplied twice."),
                 ]
