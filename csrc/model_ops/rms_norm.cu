@@ -12,7 +12,7 @@
 //                         row that still lies in the cache is not read from memory again.)
 //
 // Measured on an H100 with a residual, 8,192 x 4,096 in bf16 (yaie/bench/results): 166 us, 98 us (2.7 TB/s, nine tenths
-// of what a copy reaches); torch, operation by operation, 595 us.
+// of what a copy reaches); torch, operation by operation, 597 us.
 //
 // The sum is in float. The quotient is rounded to the dtype before it is multiplied, as torch does it.
 #include "packs.cuh"

@@ -94,6 +94,14 @@ def name(tokens, node):
     assert not change or words.of(change) == f"It behaves as if {said}."
 
 
+def test_a_list_that_is_not_made_a_tensor_is_not_told_by_where_its_numbers_came_from():
+    source = b"def send(model, past):\n    token = model.next(past)\n    return model.take(torch.tensor([token]))\n"
+    texts = {changed(source, change): change for change in changes(source, wide=True)}
+    change = texts[source.replace(b"torch.tensor([token])", b"([token])")]
+    said = Words(source.decode(), "`model.next` and `model.take`").of(change)
+    assert said == "It behaves as if a list were not made a tensor."
+
+
 def test_every_change_of_every_exercise_has_a_rank_and_no_name_of_the_engines():
     """Would catch a kind of change without words, which ends a check in an error, and an answer that is given away."""
     for exercise in exercises():

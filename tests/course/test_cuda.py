@@ -184,7 +184,7 @@ def test_a_finding_in_the_engines_line_is_not_to_be_fixed_there(name, sandbox, a
         assert rows["Next step"].startswith("That line leads there: look at what it passes on")
     else:
         assert "Where" not in rows
-        assert rows["Next step"].startswith("That line is not yours: look at what your `slot_of_lane` gives back")
+        assert rows["Next step"].startswith("That line is not yours: look at what your `slot_of_lane` returns")
 
 
 def test_name_that_the_engine_has_already_is_explained(sandbox, at_home):

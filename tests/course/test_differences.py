@@ -94,6 +94,12 @@ def test_what_was_rounded_is_not_multiplied():
     assert "1.001 times" in pattern(RIGHT * 1024 / 1023, RIGHT, tolerance=1e-6)
 
 
+def test_contrast_knows_of_axes():
+    """Would catch silence about a function that works for rows of a matrix alone, the likeliest of all such slips."""
+    two, three = (Call.of("norm", {"x": torch.ones(shape)}, launched=False).numbers for shape in ((2, 3), (2, 3, 4)))
+    assert contrast([two] * 4, [three]) == "where `x.dim()` is 3 or more"
+
+
 def test_contrast_names_one_rule_or_none():
     """Would catch a rule that holds by chance, such as of two parameters that grow together."""
     inputs = [{"layers": layers, "n": n} for layers, n in ((1, 64), (2, 96), (3, 33), (1, 100), (2, 32))]

@@ -22,6 +22,14 @@ QUOTED, DISTINCT = 30, 20  # letters of a quoted line that are compared, and how
 TRIVIAL = re.compile(r"[\s{}()\[\];,:]*|else:?|} else {|return;?|continue;?|break;?|pass|__syncthreads\(\);|try:")
 
 
+def test_no_exercise_file_shows_what_a_lesson_asks_to_predict():
+    """The engine's files say how long their kernels take on a card, above the functions that are taken out."""
+    files = {exercise.file.name: exercise.file for exercise in exercises()}.values()
+    texts = [file.language.render(file) for file in files]
+    assert len(texts) > 20
+    assert not [text for text in texts if "Measured on" in text]
+
+
 def code_lines(text, python):
     """The lines of code that say something, without remarks and without blanks."""
     text = re.sub(r'"""(?s:.*?)"""' if python else r"/\*(?s:.*?)\*/", "", text)

@@ -23,6 +23,7 @@ PLAIN = {
     "float": "{} were not converted",
     "double": "{} were not converted",
     "tolist": "{} were not made a list",
+    "tensor": "a list were not made a tensor",
     "ceil": "{} were not rounded",
     "floor": "{} were not rounded",
     "clamp": "{} were not kept within bounds",

@@ -47,6 +47,8 @@ class Call:
     def of(cls, name: str, arguments: Mapping[str, Any], launched: bool = True) -> Call:
         tensors = {key: each for key, each in arguments.items() if isinstance(each, torch.Tensor) and each.numel()}
         numbers = {key: each for key, each in arguments.items() if type(each) in (int, float)}
+        if not launched:  # a launcher takes tensors of one shape
+            numbers |= {f"{key}.dim()": each.dim() for key, each in tensors.items()}
         return cls(name, numbers, {key: each.clone() for key, each in tensors.items()}, tensors, launched)
 
     def written(self, got: Any) -> tuple[str, np.ndarray | None]:

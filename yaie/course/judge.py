@@ -361,7 +361,7 @@ def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tupl
         first = "Work through that input by hand" if by_hand else "Find out how the first difference comes about"
         return _is_wrong(result["what"]), f"{first}, then fix the function."
     if result["kind"] == "finding":
-        engines = f"That line is not yours: look at what your `{exercise.function}` gives back to it and changes."
+        engines = f"That line is not yours: look at what your `{exercise.function}` returns, passes on or changes."
         if located and result["called"]:
             fix = "That line leads there: look at what it passes on, and at what must come before it."
         return f"{result['what'][0].upper()}{result['what'][1:]}.", fix if located else engines

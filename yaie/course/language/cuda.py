@@ -303,9 +303,13 @@ def _launches(module: str, function: str) -> list[str]:
 
 
 def _introduction(module: str, exercises: Iterable[Exercise]) -> str:
-    """What one must know of the engine's file to write its functions: its header comment, and the names it offers."""
-    header = re.match(r"(?://.*\n)*", engine_text(module))[0].splitlines()
-    lines = [f"// {'=' * 20} {module} {'=' * 20}", "//", *header]
+    """What one must know of the engine's file to write its functions: its header comment, and the names it offers.
+
+    What was measured is left out: the lessons ask for a prediction first.
+    """
+    header = re.match(r"(?://.*\n)*", engine_text(module))[0].rstrip("\n").split("\n//\n")
+    untold = "\n//\n".join(paragraph for paragraph in header if not paragraph.startswith("// Measured on"))
+    lines = [f"// {'=' * 20} {module} {'=' * 20}", "//", *untold.splitlines()]
     if offered := _offered(module, [exercise for exercise in exercises if exercise.module == module]):
         lines += ["//", "// The engine's file has these, and you may use them:", *offered]
     return "\n".join(lines)

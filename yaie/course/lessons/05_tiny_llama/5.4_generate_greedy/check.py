@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 import torch
 
 from yaie.course.expect import expect, given
+from yaie.kernels import checks
 from yaie.models import llama
 from yaie.models.config import ModelConfig
 
 from ..common import random_numbers
+
+ON_THE_CPU = "A model on a GPU refuses tensors on the CPU: make them with `device=model.device`."
 
 
 class _SumModel:
@@ -20,12 +25,26 @@ class _SumModel:
     def forward_contiguous(
         self, token_ids: torch.Tensor, past: list[int] | None = None
     ) -> tuple[torch.Tensor, list[int]]:
+        checks.Sizes().take("num_tokens", checks.INTEGERS, token_ids=token_ids)
         self.calls.append(len(token_ids))
         seen, logits = list(past or []), torch.zeros(len(token_ids), 10)
         for row, token in enumerate(token_ids.tolist()):
             seen.append(token)
             logits[row, sum(seen) % 10] = 1.0
         return logits, seen
+
+
+class _Sent(Exception):
+    """Ends a run as soon as it has shown on which device its tokens are."""
+
+
+class _ElsewhereModel:
+    """A model on a device that every machine has, and that is not the CPU."""
+
+    device = torch.device("meta")
+
+    def forward_contiguous(self, token_ids: torch.Tensor, past: Any = None) -> NoReturn:
+        raise _Sent(token_ids.device.type)
 
 
 def _continue_slowly(prompt: list[int], max_new_tokens: int, stop: tuple[int, ...]) -> list[int]:
@@ -58,6 +77,11 @@ def check() -> None:
                 handed_in, prompt, "list of the prompt afterwards", note="It is the caller's: make a list of your own."
             )
     _check_with_a_llama()
+    with given('generate_greedy(model, [1, 2], 1), where `model.device` is "meta", a device without memory'):
+        try:
+            llama.generate_greedy(_ElsewhereModel(), [1, 2], 1)
+        except _Sent as sent:
+            expect(sent.args[0], "meta", "device of the tokens sent to the model", note=ON_THE_CPU)
 
 
 def _check_with_a_llama() -> None:

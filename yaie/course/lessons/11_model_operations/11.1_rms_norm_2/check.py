@@ -17,6 +17,11 @@ WRONG = [
     ([[0.089443, 0.626099]], "The squares were added up and not divided by their number."),
     ([[0.0125, 0.0875]], "`eps` belongs under the root: it is added to the mean of the squares."),
 ]
+WRONG_RESIDUALS = [
+    ([[0.848528, 1.131371]], "It holds the norm. It is to hold the sum, which the next block adds to."),
+    ([[1.0, 7.0]], "It holds x. It is to hold the sum of x and residual."),
+    ([[4.0, 1.0]], "x was added twice."),
+]
 WRONG_SUMS = [
     ([[0.2, 1.4]], "x was scaled, and not the sum of x and residual."),
     ([[0.6, 0.8]], "The squares are those of x alone. The root is over the sum of x and residual."),
@@ -46,7 +51,8 @@ def check() -> None:
     with given("x = [[1, 7]], residual [[2, -3]], weight [1, 1], eps 0"):
         residual = torch.tensor([[2.0, -3.0]])
         out = run(torch.tensor([[1.0, 7.0]]), residual, ones, 0.0)
-        expect(residual, torch.tensor([[3.0, 4.0]]), "residual afterwards")
+        note = named(residual, WRONG_RESIDUALS)
+        expect(residual, torch.tensor([[3.0, 4.0]]), "residual afterwards", note=note)
         expect(out, _norm_by_formula(residual, ones, 0.0), "out", tolerance=1e-5, note=named(out, WRONG_SUMS))
     for rows, size in ((3, 17), (2, 40), (2, 256), (1, 3501)):
         for with_residual in (False, True):
@@ -61,6 +67,10 @@ def check() -> None:
                 wanted, unweighted = (_norm_by_formula(total, each, 1e-5) for each in (weight, torch.ones(size)))
                 wrong = [
                     (unweighted, "`weight` is missing."),
+                    (
+                        total / (total.square().mean(-1, keepdim=True) * 16 + 1e-5).sqrt() * weight,
+                        "`sum / packs * N` is (sum / packs) * N: divide by the product, `(packs * N)`.",
+                    ),
                     (unweighted * weight[0], "All numbers were multiplied by the first weight."),
                     (unweighted * weight**2, "The weights were multiplied twice."),
                 ]
@@ -70,6 +80,6 @@ def check() -> None:
     with given("profile of rms_norm_2_one_pass, 2 rows of 1024 floats, with a residual"):
         arguments = (x, x.clone(), weight, x.clone(), 2, 1024, 1e-5, 0)
         profile = module.profile("rms_norm_2_one_pass", *arguments)
+        expect_sectors(profile, 16)
         moved = sum(line.bytes_moved for line in profile.lines if line.space == "global")
         expect(moved // 4096, 10, "rows of 4096 bytes moved", note="2 of each of x, residual (twice), weight, out.")
-        expect_sectors(profile, 16)

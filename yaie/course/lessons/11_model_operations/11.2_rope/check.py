@@ -32,10 +32,6 @@ def check() -> int:
         module.rope_1_pairs(x, torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]), 1, 1, 4, 4, 0)
         note = named(x.flatten(), WRONG)
         expect(x, torch.tensor([[[-3.0, 2.0, 1.0, 4.0]]]), "x afterwards", note=note)
-    x = torch.tensor([[[1000.0, 1000.0]]]).half()
-    with given("one token, one head [1000, 1000] of float16, cos = [0.7002], sin = [0.7]"):
-        module.rope_1_pairs(x, torch.tensor([[0.7002]]), torch.tensor([[0.7]]), 1, 1, 2, 2, DTYPES[x.dtype])
-        expect(x, torch.tensor([[[0.2, 1400.0]]]), "x afterwards", tolerance=1e-3, note="Compute in float.")
     for tokens, heads, others, head_dim in ((2, 1, 0, 4), (2, 3, 1, 4), (3, 2, 2, 16), (2, 7, 1, 10), (1, 40, 0, 64)):
         x = make_numbers(tokens, heads + others, head_dim)
         angles = torch.arange(tokens * head_dim // 2).view(tokens, -1) * 0.7
@@ -49,6 +45,11 @@ def check() -> int:
             got = x.clone()
             module.rope_2_packs(got, cos, sin, *arguments)
             expect(got, wanted, "x afterwards", tolerance=1e-4, axes="token head element")
+    x = torch.tensor([[[1000.0, 1000.0]]]).half()
+    with given("one token, one head [1000, 1000] of float16, cos = [0.7002], sin = [0.7]"):
+        module.rope_1_pairs(x, torch.tensor([[0.7002]]), torch.tensor([[0.7]]), 1, 1, 2, 2, DTYPES[x.dtype])
+        note = "Compute in float." if x[0, 0, 1] == 1400 else ""
+        expect(x, torch.tensor([[[0.2, 1400.0]]]), "x afterwards", tolerance=1e-3, note=note)
     x, angles = make_numbers(2, 4, 64), torch.ones(2, 32)
     with given("profile of rope_1_pairs, 2 tokens of 4 heads of 64"):
         profile = module.profile("rope_1_pairs", x, angles, angles.clone(), 2, 4, 64, 256, 0)

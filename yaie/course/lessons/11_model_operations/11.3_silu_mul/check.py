@@ -15,6 +15,7 @@ WRONG = [
     ([0.5379, 0.0], "silu(z) is z / (1 + exp(-z)), with a minus."),
     ([2.0, 0.0], "That is gate times up, without silu."),
     ([0.0, 5.2848], "A row is first all of the gate, then all of up: they do not alternate."),
+    ([1.7616, 0.0], "silu is taken of the gate alone, before the product."),
     ([2.7311, 3.0], "silu(gate) and up are multiplied, not added."),
     ([0.7311, 0.0], "up was not taken into account: it is the second half of the row."),
     ([1.3333, 0.0], "The power is one of e, not of 2: `expf`."),

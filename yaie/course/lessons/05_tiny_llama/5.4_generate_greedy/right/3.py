@@ -11,4 +11,4 @@ def generate_greedy(model, token_ids, max_new_tokens, stop_token_ids=()):
             return best.tolist()
         return best.tolist() + step(best, past, left - 1)
 
-    return step(torch.tensor(token_ids), None, max_new_tokens)
+    return step(torch.tensor(token_ids, device=model.device), None, max_new_tokens)
