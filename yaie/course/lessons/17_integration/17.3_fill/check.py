@@ -59,7 +59,7 @@ def check() -> None:
             expect(static.positions[:n].tolist(), before["positions"], f"static.positions[:{n}]")
             for row, (*_, table) in enumerate(rows):
                 got = static.block_tables[row, : len(table)].tolist()
-                expect(got, table, f"first {len(table)} entries of row {row} of static.block_tables")
+                expect(got, table, f"static.block_tables[{row}, :{len(table)}]")
             for name in names:
                 expect(getattr(batch, name).tolist(), before[name], f"batch.{name} afterwards")
 

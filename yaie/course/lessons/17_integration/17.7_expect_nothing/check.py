@@ -11,6 +11,7 @@ from yaie.kernels.radix_tree import Node
 from yaie.models.loader import load_model
 
 UNSEEN = "Nobody has looked yet at the numbers of a step in flight, so what it computes does not count."
+KNOWN = "`num_known_tokens` is counted from `num_pending` and `num_computed_tokens`: read it before you change these."
 CASES: tuple[tuple[list[int], list[int], int, int, int], ...] = (
     # prompt, known tokens of the answer, most that it may have, steps in flight, tokens computed without these
     ([5, 6], [40], 9, 0, 2),
@@ -40,7 +41,7 @@ def check() -> None:
             f"{num_steps}, num_computed_tokens {request.num_computed_tokens}; request.expect_nothing()"
         ):
             request.expect_nothing()
-            expect(request.token_ids.tolist(), [*prompt, *answer], "request.token_ids")
+            expect(request.token_ids.tolist(), [*prompt, *answer], "request.token_ids", note=KNOWN)
             expect(request.num_pending, 0, "request.num_pending")
             expect(request.num_computed_tokens, computed, "request.num_computed_tokens", note=UNSEEN)
             kept = request.locked_node is node, request.num_published_tokens
