@@ -37,6 +37,7 @@ def test_a_cause_agrees_on_all_inputs(body, cause, warm_up):
         ("ids and length", "The ids and length are wrong."),
         ("pages found (the result)", "The pages found (the result) are wrong."),
         ("status", "The status is wrong."),
+        ("bytes (keys, values)", "The bytes (keys, values) are wrong."),
         ("median, in seconds", "The median, in seconds, is wrong."),
         ("what was evicted", "Wrong: what was evicted."),
         ("`waiting` afterwards", "Wrong: `waiting` afterwards."),

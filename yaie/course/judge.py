@@ -326,7 +326,8 @@ def _is_wrong(what: str) -> str:
     if noun is None or len(what) > 40 or what.startswith(("what ", "whether ")):
         return f"Wrong: {what.rstrip(',')}."
     several = " and " in noun[0] or re.search(r"[^siu]s$", noun[0])
-    return f"The {what}{',' if ', ' in what else ''} {'are' if several else 'is'} wrong."
+    aside = ", " in re.sub(r"\(.*?\)", "", what)
+    return f"The {what}{',' if aside else ''} {'are' if several else 'is'} wrong."
 
 
 def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tuple[str, str]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from yaie.course.expect import expect, expect_error, given, named
 from yaie.profiling import timing
 
+EACH = "Each run gets an input of its own, those that warm up, too."
+
 
 class Device:
     """A device with a clock that only moves when somebody works, so every time is known beforehand.
@@ -92,7 +94,7 @@ def check() -> None:
             measured = timing.measure(device.run, setup=device.prepare, repeats=3, synchronize=wait, clock=device.clock)
             _expect_timing(measured, 2, 1.5, 2.5, 3)
             inputs = [(f"input {number}",) for number in range(1, 5)]
-            expect(device.arguments, inputs, "arguments of `run`, which `setup` returned")
+            expect(device.arguments, inputs, "arguments of `run`, which `setup` returned", note=EACH)
     device = Device([1, 2, 5], first_input=None)
     with given(
         "runs of 1, 2 and 5 seconds of 4 items; the first input is None: measure(..., repeats=3, warmup=0, items=4)"
@@ -101,7 +103,12 @@ def check() -> None:
             device.run, setup=device.prepare, repeats=3, warmup=0, items=4, synchronize=device.wait, clock=device.clock
         )
         _expect_timing(measured, 0.5, 0.375, 0.875, 3)
-        expect(device.arguments, [(None,), ("input 2",), ("input 3",)], "arguments of `run`, which `setup` returned")
+        expect(
+            device.arguments,
+            [(None,), ("input 2",), ("input 3",)],
+            "arguments of `run`, which `setup` returned",
+            note=EACH,
+        )
     device = Device([9, 1, 2])
     with given("runs of 9, 1 and 2 seconds: measure(run, repeats=2)"):
         _expect_timing(timing.measure(device.run, repeats=2, clock=device.clock), 1.5, 1.25, 1.75, 2)
