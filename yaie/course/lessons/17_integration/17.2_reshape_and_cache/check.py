@@ -52,7 +52,8 @@ def _appended(
 
     def looked_at(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes):
         launches.append(num_tokens)
-        expect(num_tokens, len(slots), "num_tokens of the launch")
+        numbers = [(key.numel(), "This is how many numbers the keys have, not how many tokens there are.")]
+        expect(num_tokens, len(slots), "num_tokens of the launch", note=named(num_tokens, numbers))
         for name, cache, own in (("key_cache", key_cache, caches[0]), ("value_cache", value_cache, caches[1])):
             same = "itself" if cache.data_ptr() == own.data_ptr() else "another tensor"
             expect(same, "itself", f"{name} of the launch", note="What is stored in a copy is lost with it.")

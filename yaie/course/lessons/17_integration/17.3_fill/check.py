@@ -43,6 +43,8 @@ def check() -> None:
             f"table) {rows}"
         ):
             cuda_graph.fill(static, batch)
+            for name in names:
+                expect(getattr(batch, name).tolist(), before[name], f"batch.{name} afterwards")
             replaced = [
                 name
                 for name in names
@@ -60,8 +62,6 @@ def check() -> None:
             for row, (*_, table) in enumerate(rows):
                 got = static.block_tables[row, : len(table)].tolist()
                 expect(got, table, f"static.block_tables[{row}, :{len(table)}]")
-            for name in names:
-                expect(getattr(batch, name).tolist(), before[name], f"batch.{name} afterwards")
 
 
 def _note(got: list[int], expected: list[int], n: int) -> str:

@@ -10,7 +10,7 @@ from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels.radix_tree import Node
 from yaie.models.loader import load_model
 
-UNSEEN = "Nobody has looked yet at the numbers of a step in flight, so what it computes does not count."
+NOTHING = "No step is in flight, so nothing changes."
 CASES: tuple[tuple[list[int], list[int], int, int, int], ...] = (
     # prompt, known tokens of the answer, most that it may have, steps in flight, tokens computed without these
     ([5, 6], [40], 9, 0, 2),
@@ -44,7 +44,8 @@ def check() -> None:
             note = _count_rule(request.num_tokens, before, num_steps)
             expect(request.token_ids.tolist(), [*prompt, *answer], "request.token_ids", note=note)
             expect(request.num_pending, 0, "request.num_pending")
-            expect(request.num_computed_tokens, computed, "request.num_computed_tokens", note=UNSEEN)
+            note = f"Without the steps in flight, {computed} tokens are computed." if num_steps else NOTHING
+            expect(request.num_computed_tokens, computed, "request.num_computed_tokens", note=note)
             kept = request.locked_node is node, request.num_published_tokens
             expect(kept, (True, published), "(locked_node is the same, num_published_tokens)")
     _check_engine(load_model("tiny"))

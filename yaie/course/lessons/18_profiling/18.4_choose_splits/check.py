@@ -47,9 +47,7 @@ def _checked(decode: tuple[int, int, int]) -> tuple[int, int]:
     expect(num_splits >= 1 and split_tokens >= 1, True, "whether there is a split and a key for it")
     expect(min(num_splits * split_tokens, keys), keys, "number of keys that the splits take together")
     if num_splits > most:
-        note = f"{keys} / 64, rounded up, is {most}."
-        if split_tokens <= most and num_splits >= 64:
-            note += " The other way round the two numbers would be allowed: first how many splits, then how many keys."
+        note = f"{keys} / 64, rounded up, is {most}. The first number is how many splits, the second how many keys."
         raise Mismatch("number of splits", f"{num_splits}", f"at most {most}", note=note)
     return num_splits, split_tokens
 

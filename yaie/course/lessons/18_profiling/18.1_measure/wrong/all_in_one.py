@@ -1,4 +1,4 @@
-# expect: 20 is the mean of the runs that count, which one slow run moves far.
+# expect: This is the mean of the runs that count, which one slow run moves far.
 import time
 
 from yaie.profiling.timing import garbage_waits, timing_of
