@@ -49,6 +49,7 @@ def _appended(
     bytes_of_token = key[0].numel() * caches.element_size()
     others = [(key[0].numel(), "This is how many numbers the key of a token has. The launcher wants their bytes.")]
     others += [(2 * bytes_of_token, "These are the bytes of key and value together.")]
+    others += [(key[0].numel() * key.element_size(), "These are its bytes before it was converted.")]
 
     def looked_at(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes):
         launches.append(num_tokens)

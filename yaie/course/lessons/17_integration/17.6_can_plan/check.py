@@ -61,7 +61,7 @@ def _rule(stays: list[bool], missing: int, available: int) -> str:
         return "Two steps are in flight: the older one is taken first."
     if not stays[0]:
         return "The step in flight does not stay: its tokens have no places."
-    return f"The step in flight stays, so the pages decide: {missing} are needed, and there are {available}."
+    return f"The step in flight stays, so the pages decide. Needed: {missing}, available: {available}."
 
 
 def _answers(model: Any, num_pages: int, overlap: bool) -> list[list[int]]:

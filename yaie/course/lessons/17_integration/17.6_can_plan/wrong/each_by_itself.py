@@ -1,4 +1,4 @@
-# expect: the pages decide: 2 are needed, and there are 1
+# expect: the pages decide. Needed: 2, available: 1
 def _can_plan(self):
     if not self._flights:
         return True
