@@ -54,10 +54,13 @@ def _appended(
     def looked_at(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes):
         launches.append(num_tokens)
         numbers = [(key.numel(), "This is how many numbers the keys have, not how many tokens there are.")]
+        numbers += [(1, "One launch stores all tokens.")]
         expect(num_tokens, len(slots), "num_tokens of the launch", note=named(num_tokens, numbers))
-        for name, cache, own in (("key_cache", key_cache, caches[0]), ("value_cache", value_cache, caches[1])):
-            same = "itself" if cache.data_ptr() == own.data_ptr() else "another tensor"
-            expect(same, "itself", f"{name} of the launch", note="What is stored in a copy is lost with it.")
+        own = {caches[0].data_ptr(): "key_cache", caches[1].data_ptr(): "value_cache"}
+        for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
+            got = own.get(cache.data_ptr(), "another tensor")
+            note = "What is stored in a copy is lost with it." if got == "another tensor" else ""
+            expect(got, name, f"{name} of the launch", note=note)
         expect(token_bytes, bytes_of_token, "token_bytes of the launch", note=named(token_bytes, others))
         launcher(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes)
 

@@ -80,6 +80,7 @@ def check() -> None:
     device = Device([7, 7, 7, 8, 4, 6])
     with given("runs of 7, 7, 7, 8, 4 and 6 seconds of 2 items: measure(run, repeats=3, warmup=3, items=2)"):
         measured = timing.measure(device.run, repeats=3, warmup=3, items=2, clock=device.clock)
+        expect(device.num_runs, 6, "number of runs, those to warm up among them", note="A run does all of its items.")
         _expect_timing(measured, 3, 2.5, 3.5, 3)
     device = Device([5, 1, 2, 3], eager=False)
     with given("runs of 5, 1, 2 and 3 seconds on a device whose calls return at once: measure(..., repeats=3)"):
