@@ -81,6 +81,9 @@ def test_expect_error():
         expect.expect_error(lambda: 5, ValueError, "error")
     assert (caught.value.got, caught.value.note) == ("no error", "The result is 5.")
     with pytest.raises(Mismatch) as caught:
+        expect.expect_error(lambda: 5, ValueError, "error", note="It must refuse.")
+    assert caught.value.note == "It must refuse. The result is 5."
+    with pytest.raises(Mismatch) as caught:
         expect.expect_error(lambda: [][0], ValueError, "error")
     assert (caught.value.got, caught.value.note) == ("IndexError", "It says: list index out of range")
     assert isinstance(caught.value.__cause__, IndexError)

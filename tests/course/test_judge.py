@@ -37,6 +37,8 @@ def test_a_cause_agrees_on_all_inputs(body, cause, warm_up):
         ("ids and length", "The ids and length are wrong."),
         ("pages found (the result)", "The pages found (the result) are wrong."),
         ("status", "The status is wrong."),
+        ("bytes (keys, values)", "The bytes (keys, values) are wrong."),
+        ("median, in seconds", "The median, in seconds, is wrong."),
         ("what was evicted", "Wrong: what was evicted."),
         ("`waiting` afterwards", "Wrong: `waiting` afterwards."),
         ("request.num_computed_tokens", "Wrong: request.num_computed_tokens."),
@@ -138,6 +140,14 @@ def test_the_same_wrong_shape_is_not_the_same_mistake():
     ours, others = (report(got="[2]", expected="[3]", whole=whole)["result"] for whole in ("[1.0, 2.0]", "[2.0, 3.0]"))
     assert alike.same_manner(ours, ours)
     assert not alike.same_manner(ours, others)
+
+
+def test_a_text_by_itself_is_a_result():
+    """Ids inside a result may differ; whether `'torch'` or `'cuda'` came back instead of an error may not."""
+    texts = ("'torch'", "'cuda'", "{'a': 1}", "{'b': 1}")
+    torch_, cuda, a, b = (report(got="no error", expected="ValueError", whole=each)["result"] for each in texts)
+    assert not alike.same_manner(torch_, cuda)
+    assert alike.same_manner(a, b)
 
 
 def outcome_of(id, old, new):

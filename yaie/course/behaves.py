@@ -303,7 +303,7 @@ class Words:
         """What a statement does first: a call by its name, or a change of something."""
         for call in ast.walk(node):
             if name := self._called(call):
-                return f"the call of `{name}`"
+                return f"the `{name}`" if name.endswith("Error") else f"the call of `{name}`"
         if isinstance(node, ast.Assign | ast.AugAssign):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             things = self._changed(target) if isinstance(target, ast.Attribute | ast.Subscript) else ""

@@ -284,7 +284,7 @@ def expect_error(call: Callable[[], Any], error: type[BaseException], what: str,
     except Exception as other:
         note = note or f"It says: {shown(other, str)}"
         raise Mismatch(what, type(other).__name__, error.__name__, "another error was raised", note) from other
-    note = note or f"The result is {shown(result, limit=200)}."
+    note = f"{note} The result is {shown(result, limit=200)}.".lstrip()
     _tell(Mismatch(what, "no error", error.__name__, "no error was raised", note, whole=shown(result)))
 
 

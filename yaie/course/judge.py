@@ -32,6 +32,7 @@ TONES = {NOT_ATTEMPTED: "open", FAILED: "bad", PASSED: "good"}
 HOME = str(files.HOME)
 BY_HAND = 200  # characters of an input or a result that one can work with by hand
 LONG = ("Expected", "Got")
+PARTLY = "inputs that go wrong.)"
 PROFILE = "profile "  # how inputs begin whose results are not looked at
 SECONDS = 0.5  # of the processor, for all small changes that are tried
 ENOUGH = 3  # inputs that a mistake must explain where it does not explain all: fewer may be chance
@@ -227,7 +228,10 @@ def _likely_cause(
         bodies = [body for body, _ in known] + [slip.body for slip in slips]
         found = _explained(exercise, bodies, len(known), failures, sandbox)
         listed = [(each, message) for each, (_, message) in zip(found, known, strict=False)]
-        return _told(listed, list(zip(found[len(known) :], slips, strict=False)), len(failures))
+        told = _told(listed, list(zip(found[len(known) :], slips, strict=False)), len(failures))
+        # Where an answer is one of two, it can be wrong in one way only: to explain a part of them may be chance.
+        two = 2 * sum(failure.get("got") in ("True", "False") for failure in failures) > len(failures)
+        return "" if two and told.endswith(PARTLY) else told
     texts = [(exercise.language.render(exercise.file, {exercise.id: body}), message) for body, message in known]
     exercise.language.prepare(exercise, [text for text, _ in texts])
     short, found = min(exercise.time_limit, max(2.0, exercise.time_limit / 2)), []
@@ -317,7 +321,7 @@ def _told(listed: list[tuple[list[int], str]], slips: list[tuple[list[int], Slip
             return " ".join(pair)
     each, best = max(listed, key=lambda each: len(each[0]), default=([], ""))
     if len(each) >= max(ENOUGH, count / 2):
-        return f"{best} (It explains {len(each)} of the {count} inputs that go wrong.)"
+        return f"{best} (It explains {len(each)} of the {count} {PARTLY}"
     return ""
 
 
@@ -331,7 +335,8 @@ def _is_wrong(what: str) -> str:
     if noun is None or len(what) > 40 or what.startswith(("what ", "whether ")):
         return f"Wrong: {what.rstrip(',')}."
     several = " and " in noun[0] or re.search(r"[^siu]s$", noun[0])
-    return f"The {what} {'are' if several else 'is'} wrong."
+    aside = ", " in re.sub(r"\(.*?\)", "", what)
+    return f"The {what}{',' if aside else ''} {'are' if several else 'is'} wrong."
 
 
 def _headline(exercise: Exercise, report: dict[str, Any], located: bool) -> tuple[str, str]:

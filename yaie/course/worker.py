@@ -65,7 +65,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     os.environ["YAIE_EXERCISES_DIR"] = job["folder"]
     exercise = find_exercise(job["exercise"])
     engine_seam.limit_calls(job["call_limit"])
-    engine_seam.watch_calls(expect.saw_call)
+    if not exercise.language.quick:  # else what the function itself was given counts: see `_check`
+        engine_seam.watch_calls(expect.saw_call)
     if "bodies" in job:
         return {"found": _in_turn(exercise, job)}
     return _check(exercise, job)

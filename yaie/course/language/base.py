@@ -283,7 +283,7 @@ class Language(ABC):
 
     def watch(self, exercise: Exercise, saw: Callable[[str, dict[str, Any]], None]) -> None:  # noqa: B027
         """Tell of each call of the function that is in the engine now, before it: its name, and its arguments by name.
-        Calls of launchers are told of anyway."""
+        Of a kernel, calls of its launchers are told of."""
 
     def report(self, exercise: Exercise, error: BaseException) -> dict[str, Any]:
         """What this language knows of an error that came out of a check, for the worker's report."""

@@ -331,10 +331,9 @@ def _imports(functions: tuple[tuple[str, str, str], ...]) -> str:
             package, _, name = module.rpartition(".")
             wanted.add((package, name))
         quoted = " ".join(re.findall(r"`([^`\n]+)`", statement))
-        used = {
-            *re.findall(r"(?<![.\w])[A-Za-z_]\w*", quoted),
-            *_names(find_function(tree, qualname), attributes=False),
-        }
+        function = find_function(tree, qualname)
+        used = {*re.findall(r"(?<![.\w/\"])[A-Za-z_]\w*", quoted), *_names(function, attributes=False)}
+        used -= {each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg)}  # not what is named alike
         for node in tree.body:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 source = getattr(node, "module", None) or ""

@@ -11,7 +11,7 @@ from yaie.course.expect import Mismatch
 
 LOOKS = {"item", "tolist", "numpy", "cpu", "equal", "allclose", "bincount"}
 LOOKS |= {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive"}  # how large is the result?
-LOOKS |= {"__bool__", "__int__", "__index__", "__float__", "__contains__"}
+LOOKS |= {"__bool__", "__int__", "__index__", "__float__", "__contains__", "__array__"}
 
 
 class NoLooks(TorchFunctionMode):
@@ -22,10 +22,24 @@ class NoLooks(TorchFunctionMode):
         self.headline, self.note = headline, note
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(function, "__name__", "")
-        masks = name in ("__getitem__", "__setitem__") and getattr(args[1], "dtype", None) == torch.bool
-        masks = masks and getattr(args[-1], "ndim", 0) > 0  # one number for all is written without counting
-        if name in LOOKS or masks:
-            what = "the number of rows in a mask" if masks else f"`{name}` of a tensor"
+        if what := _look(getattr(function, "__name__", ""), args, kwargs or {}):
             raise Mismatch("looks at numbers", what, "no look at its numbers", "", self.note, self.headline)
         return function(*args, **(kwargs or {}))
+
+
+def _look(name: str, args: Any, kwargs: Any) -> str:
+    """What the host has to know in such a call; nothing where it looks at no number."""
+    if name in LOOKS:
+        return f"`{name}` of a tensor"
+    if name == "where" and len(args) + len(kwargs) == 1:
+        return "the number of places that `where` finds in a mask"
+    if name not in ("__getitem__", "__setitem__"):
+        return ""
+    tensors = [
+        each for each in (args[1] if isinstance(args[1], tuple) else args[1:2]) if isinstance(each, torch.Tensor)
+    ]
+    if any(each.ndim == 0 and each.dtype != torch.bool for each in tensors):
+        return "a number of a tensor as an index"
+    # One number for all is written without counting.
+    masks = any(each.dtype == torch.bool for each in tensors) and getattr(args[-1], "ndim", 0) > 0
+    return "the number of rows in a mask" if masks else ""

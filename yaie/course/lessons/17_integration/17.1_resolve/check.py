@@ -33,15 +33,14 @@ def check() -> None:
     for backend, on_gpu, obstacles, answer in CHOICES:
         with given(_call(backend, on_gpu, obstacles)):
             asked: list[str] = []
-            expect(
-                ops.resolve(backend, on_gpu, _asker(obstacles, asked)), answer, "backend", note=_rule(backend, on_gpu)
-            )
+            note = _rule(backend, on_gpu, "cuda" in obstacles)
+            expect(ops.resolve(backend, on_gpu, _asker(obstacles, asked)), answer, "backend", note=note)
             allowed = {"auto": ["cuda"] if on_gpu else []}.get(backend, [backend])
             _check_questions(asked, allowed)
     for backend, on_gpu, obstacles, error in REFUSALS:
         with given(_call(backend, on_gpu, obstacles)):
             asked = []
-            note = _rule(backend, on_gpu)
+            note = _rule(backend, on_gpu, "cuda" in obstacles)
             call = lambda: ops.resolve(backend, on_gpu, _asker(obstacles, asked))  # noqa: B023, E731
             expect_error(call, error, "answer", note=note)
             _check_questions(asked, [backend] if backend in ops.BACKENDS else [])
@@ -49,12 +48,13 @@ def check() -> None:
                 _check_message(backend, on_gpu, obstacles, reason)
 
 
-def _rule(backend: str, on_gpu: bool) -> str:
+def _rule(backend: str, on_gpu: bool, cuda_has_one: bool) -> str:
     """What decides in such a call."""
     if backend not in ("auto", *ops.BACKENDS):
         return f"There is no backend {backend!r}: the caller has made a mistake, which is a ValueError."
     if backend == "auto":
-        return '"auto" is "torch" on the CPU. On a GPU it is "cuda", or "torch" if something is in its way.'
+        here = "something is" if cuda_has_one else "nothing is"
+        return f'"auto" is "torch" on the CPU. On a GPU it is "cuda", unless something is in its way. Here {here}.'
     if backend == "torch":
         return "torch computes wherever the tensors are."
     if on_gpu != (backend == "cuda"):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from yaie.course.expect import expect, given
+from yaie.course.expect import expect, given, named
 from yaie.kernels.ops import KernelOperations
 
 from ..common import NoLooks
@@ -47,15 +47,21 @@ def _appended(
     operations, mapping = KernelOperations("emulator", check=True), torch.tensor(slots, dtype=index)
     launcher, launches = operations.launch[LAUNCHER], []
     bytes_of_token = key[0].numel() * caches.element_size()
+    others = [(key[0].numel(), "This is how many numbers the key of a token has. The launcher wants their bytes.")]
+    others += [(2 * bytes_of_token, "These are the bytes of key and value together.")]
+    others += [(key[0].numel() * key.element_size(), "These are its bytes before it was converted.")]
 
     def looked_at(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes):
         launches.append(num_tokens)
-        expect(num_tokens, len(slots), "num_tokens of the launch")
-        expect(token_bytes, bytes_of_token, "token_bytes of the launch")
-        for name, cache, own in (("key_cache", key_cache, caches[0]), ("value_cache", value_cache, caches[1])):
-            expect(
-                "itself" if cache.data_ptr() == own.data_ptr() else "another tensor", "itself", f"{name} of the launch"
-            )
+        numbers = [(key.numel(), "This is how many numbers the keys have, not how many tokens there are.")]
+        numbers += [(1, "One launch stores all tokens.")]
+        expect(num_tokens, len(slots), "num_tokens of the launch", note=named(num_tokens, numbers))
+        own = {caches[0].data_ptr(): "key_cache", caches[1].data_ptr(): "value_cache"}
+        for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
+            got = own.get(cache.data_ptr(), "another tensor")
+            note = "What is stored in a copy is lost with it." if got == "another tensor" else ""
+            expect(got, name, f"{name} of the launch", note=note)
+        expect(token_bytes, bytes_of_token, "token_bytes of the launch", note=named(token_bytes, others))
         launcher(key, value, key_cache, value_cache, slot_mapping, num_tokens, token_bytes)
 
     operations.launch[LAUNCHER] = looked_at

@@ -43,6 +43,8 @@ def check() -> None:
             f"table) {rows}"
         ):
             cuda_graph.fill(static, batch)
+            for name in names:
+                expect(getattr(batch, name).tolist(), before[name], f"batch.{name} afterwards")
             replaced = [
                 name
                 for name in names
@@ -59,9 +61,7 @@ def check() -> None:
             expect(static.positions[:n].tolist(), before["positions"], f"static.positions[:{n}]")
             for row, (*_, table) in enumerate(rows):
                 got = static.block_tables[row, : len(table)].tolist()
-                expect(got, table, f"first {len(table)} entries of row {row} of static.block_tables")
-            for name in names:
-                expect(getattr(batch, name).tolist(), before[name], f"batch.{name} afterwards")
+                expect(got, table, f"static.block_tables[{row}, :{len(table)}]")
 
 
 def _note(got: list[int], expected: list[int], n: int) -> str:

@@ -31,12 +31,26 @@ CASES: tuple[tuple[list[int], list[int], list[int]], ...] = (
 )
 
 
+def _rule(got: object, token_ids: list[int], tokens: list[int], known: list[int]) -> str:
+    """What belongs into the first row that is wrong."""
+    if not isinstance(got, torch.Tensor) or got.shape != (len(known),):
+        return ""
+    row = next((row for row, (one, other) in enumerate(zip(got.tolist(), known, strict=True)) if one != other), None)
+    if row is None:
+        return ""
+    token_id, place = token_ids[row], -1 - token_ids[row]
+    if token_id >= 0:
+        return f"Row {row} holds token {token_id}, which is known."
+    nothing = " Take token 0 for it." if tokens[place] < 0 else ""
+    return f"Row {row} holds {token_id}, which is place {place}, and `tokens[{place}]` is {tokens[place]}.{nothing}"
+
+
 def check() -> None:
     for token_ids, tokens, known in CASES:
         with given(f"take_known({token_ids}, tokens={tokens})"):
             given_tokens = torch.tensor(tokens)
             got = batch.take_known(torch.tensor(token_ids), given_tokens)
-            expect(got, torch.tensor(known), "token ids")
+            expect(got, torch.tensor(known), "token ids", note=_rule(got, token_ids, tokens, known))
             expect(given_tokens.tolist(), tokens, "`tokens` afterwards", note="The host finds errors by the -1 there.")
     token_ids, given_tokens = torch.tensor([5, -2, -1]), torch.tensor([40, 41])
     with given("take_known([5, -2, -1], tokens=[40, 41]), where the host must not look at a number"):

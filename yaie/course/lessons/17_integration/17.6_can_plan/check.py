@@ -12,15 +12,16 @@ from yaie.models.loader import load_model
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 PROMPTS = [[5, 6, 7], [8, 9]]
+AS_LONG = [[5, 6, 7], [8, 9, 10]]  # both need a page in the same step
 IN_FLIGHT: tuple[list[bool], ...] = ([], [True], [False], [True, True], [True, False], [False, True])
 
 
 def check() -> None:
     model = load_model("tiny")
     # In which step these prompts lack a page, and have pages in the cache, depends on the size of the pool.
-    for num_pages, num_steps in ((5, 3), (3, 7), (4, 7)):
+    for prompts, num_pages, num_steps in ((PROMPTS, 5, 3), (PROMPTS, 3, 7), (PROMPTS, 4, 7), (AS_LONG, 5, 7)):
         llm = _engine(model, num_pages, overlap=False)
-        for prompt in PROMPTS:
+        for prompt in prompts:
             llm.add_request(prompt, GREEDY)
         for done in range(num_steps):
             for stays in IN_FLIGHT if done >= 2 else ([],):  # steps of prompts do not stay
@@ -47,12 +48,12 @@ def _check_answer(llm: LLM, num_pages: int, stays: list[bool]) -> None:
     ):
         llm._flights = flights
         wanted = not stays or (stays == [True] and missing <= llm.pages.num_available)
-        expect(bool(llm._can_plan()), wanted, "answer", note=_rule(stays, missing))
+        expect(bool(llm._can_plan()), wanted, "answer", note=_rule(stays, missing, llm.pages.num_available))
         expect([flight.stays for flight in llm._flights], stays, "steps in flight afterwards")
     llm._flights = deque()
 
 
-def _rule(stays: list[bool], missing: int) -> str:
+def _rule(stays: list[bool], missing: int, available: int) -> str:
     """What decides here."""
     if not stays:
         return "With nothing in flight a step is planned, whatever pages there are."
@@ -60,7 +61,7 @@ def _rule(stays: list[bool], missing: int) -> str:
         return "Two steps are in flight: the older one is taken first."
     if not stays[0]:
         return "The step in flight does not stay: its tokens have no places."
-    return f"The step in flight stays, so the pages decide: {missing} of the requests need another page."
+    return f"The step in flight stays, so the pages decide. Needed: {missing}, available: {available}."
 
 
 def _answers(model: Any, num_pages: int, overlap: bool) -> list[list[int]]:

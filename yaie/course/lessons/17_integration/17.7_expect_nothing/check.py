@@ -10,7 +10,7 @@ from yaie.engine.sampling_params import SamplingParams
 from yaie.kernels.radix_tree import Node
 from yaie.models.loader import load_model
 
-UNSEEN = "Nobody has looked yet at the numbers of a step in flight, so what it computes does not count."
+NOTHING = "No step is in flight, so nothing changes."
 CASES: tuple[tuple[list[int], list[int], int, int, int], ...] = (
     # prompt, known tokens of the answer, most that it may have, steps in flight, tokens computed without these
     ([5, 6], [40], 9, 0, 2),
@@ -39,13 +39,23 @@ def check() -> None:
             f"token_ids {request.token_ids.tolist()}, at most {max_tokens} tokens of an answer, num_pending "
             f"{num_steps}, num_computed_tokens {request.num_computed_tokens}; request.expect_nothing()"
         ):
+            before = request.num_tokens
             request.expect_nothing()
-            expect(request.token_ids.tolist(), [*prompt, *answer], "request.token_ids")
+            note = _count_rule(request.num_tokens, before, num_steps)
+            expect(request.token_ids.tolist(), [*prompt, *answer], "request.token_ids", note=note)
             expect(request.num_pending, 0, "request.num_pending")
-            expect(request.num_computed_tokens, computed, "request.num_computed_tokens", note=UNSEEN)
+            note = f"Without the steps in flight, {computed} tokens are computed." if num_steps else NOTHING
+            expect(request.num_computed_tokens, computed, "request.num_computed_tokens", note=note)
             kept = request.locked_node is node, request.num_published_tokens
             expect(kept, (True, published), "(locked_node is the same, num_published_tokens)")
     _check_engine(load_model("tiny"))
+
+
+def _count_rule(now: int, before: int, num_steps: int) -> str:
+    """What is to be known of a wrong number of tokens."""
+    if now == before - num_steps:
+        return "A token was dropped for each that is pending. A very last token is pending, too, but has no place."
+    return "`num_known_tokens` is counted from `num_pending` and `num_computed_tokens`: it changes when they do."
 
 
 def _check_engine(model: Any) -> None:

@@ -24,18 +24,19 @@ SMALL = (
 GREEDY = SamplingParams(temperature=0, max_tokens=4, ignore_eos=True)
 
 
-def _readings(num_pages: int, branches: list[int], min_saved: int) -> int:
-    """How often the pages are read without a reading for all."""
-    return sum(1 if num_pages * size - num_pages >= min_saved else size for size in branches)
+def _readers(num_pages: int, branches: list[int], min_saved: int) -> list[int]:
+    """By how many requests of each branch the pages are read without a reading for all."""
+    return [1 if num_pages * size - num_pages >= min_saved else size for size in branches]
 
 
 def check() -> None:
     sizes = [list(sizes) for n in (1, 2, 3) for sizes in itertools.combinations_with_replacement(range(1, 5), n)]
     every = itertools.product(range(5), sizes, (1, 3, 4, 6))
     for num_pages, branches, min_saved in (*SMALL, *every):
-        readings = _readings(num_pages, branches, min_saved)
-        saved = readings * num_pages - num_pages
-        note = f"Without it the pages are read {readings} times, so reading them once saves {saved} pages."
+        readers = _readers(num_pages, branches, min_saved)
+        saved = sum(readers) * num_pages - num_pages
+        times = " + ".join(map(str, readers)) + (f" = {sum(readers)}" if len(readers) > 1 else "")
+        note = f"Left to the branches, each page is read {times} times. Reading once for all saves {saved}."
         with given(f"{num_pages} pages, branches {branches}, min_saved={min_saved}"):
             array = np.array(branches)
             got = paged.reading_once_pays(num_pages, array, min_saved)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 from yaie.course.expect import expect, given
 from yaie.profiling import occupancy
 from yaie.profiling.occupancy import Multiprocessor
@@ -13,6 +15,7 @@ ON_AN_H100 = {
     (64, 40, 0): 24,
     (100, 32, 0): 16,
     (100, 16, 0): 16,
+    (200, 32, 0): 9,
     (1024, 64, 0): 1,
     (1024, 65, 0): 0,
     (128, 255, 0): 2,
@@ -36,12 +39,25 @@ OTHERS = (
 )
 
 
+def _limits(threads: int, registers: int, shared: int, has: Multiprocessor) -> str:
+    """For how many blocks there is enough of each."""
+    warps = math.ceil(threads / 32)
+    parts = 4 * (has.registers // 4 // (256 * math.ceil(registers * 32 / 256)))
+    enough = has.threads // 32 // warps, parts // warps, has.shared // (128 * math.ceil((shared + 1024) / 128))
+    by_threads, by_registers, by_shared = (str(each) if each < has.blocks else "all of these" for each in enough)
+    return (
+        f"There are {has.blocks} blocks at most. Threads are enough for {by_threads}, registers for {by_registers}, "
+        f"shared memory for {by_shared}."
+    )
+
+
 def check() -> None:
     for kernel, blocks in ON_AN_H100.items():
         with given(f"resident_blocks(threads={kernel[0]}, registers={kernel[1]}, shared={kernel[2]}) on an H100"):
             found = occupancy.resident_blocks(*kernel)
-            expect(found, blocks, "number of blocks")
+            expect(found, blocks, "number of blocks", note=_limits(*kernel, occupancy.H100))
             expect(type(found).__name__, "int", "type of the result")
     for has, kernel, blocks in OTHERS:
         with given(f"resident_blocks{kernel} on {has}"):
-            expect(occupancy.resident_blocks(*kernel, has), blocks, "number of blocks")
+            note = _limits(*kernel, has)
+            expect(occupancy.resident_blocks(*kernel, has), blocks, "number of blocks", note=note)

@@ -44,10 +44,12 @@ def _chosen(decode: tuple[int, int, int]) -> tuple[int, int]:
 def _checked(decode: tuple[int, int, int]) -> tuple[int, int]:
     num_splits, split_tokens = _chosen(decode)
     keys, most = decode[1], -(-decode[1] // 64)
-    expect(num_splits >= 1 and split_tokens >= 1, True, "whether there is a split and a key for it")
+    if num_splits < 1 or split_tokens < 1:
+        raise Mismatch("number of splits and keys of each", f"{(num_splits, split_tokens)}", "at least 1 of both")
     expect(min(num_splits * split_tokens, keys), keys, "number of keys that the splits take together")
     if num_splits > most:
-        raise Mismatch("number of splits", f"{num_splits}", f"at most {most}", note=f"{keys} keys are {most} times 64.")
+        note = f"{keys} / 64, rounded up, is {most}. The first number is how many splits, the second how many keys."
+        raise Mismatch("number of splits", f"{num_splits}", f"at most {most}", note=note)
     return num_splits, split_tokens
 
 

@@ -1,4 +1,4 @@
-# expect: the pages decide
+# expect: the pages decide.
 def _can_plan(self):
     if not self._flights:
         return True

@@ -1,4 +1,4 @@
-# expect: the pages decide
+# expect: the pages decide.
 def _can_plan(self):
     room = self.kv.context_lens
     need = sum(request.num_tokens > room[request.request_id] for request in self.scheduler.running)
