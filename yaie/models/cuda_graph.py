@@ -134,11 +134,12 @@ class DecodeGraphs:
         if not batch.shared:
             return self
         if self.with_shared_pages is None:
-            self.with_shared_pages = graphs = copy(self)
-            pool = self.model.local.num_heads, self.kv.key_cache[0]
-            graphs.replays, graphs.pieces = {}, {size: Pieces(size, *pool) for size in self.sizes}
-        size = bucket_for(len(batch.query_lens), self.sizes)
-        self.with_shared_pages.pieces[size].set(batch.shared)
+            self.with_shared_pages = copy(self)
+            self.with_shared_pages.replays, self.with_shared_pages.pieces = {}, {}
+        size, pieces = bucket_for(len(batch.query_lens), self.sizes), self.with_shared_pages.pieces
+        if size not in pieces:
+            pieces[size] = Pieces(size, self.model.local.num_heads, self.kv.key_cache[0])
+        pieces[size].set(batch.shared)
         return self.with_shared_pages
 
     def run(self, batch: Batch) -> torch.Tensor:
