@@ -408,10 +408,11 @@ def test_templates_of_the_wrong_kind(tmp_path, template):
 
 
 @pytest.mark.parametrize("template", ["{% if %}", "{% for a in b %}", "{{ a | nonsense }}"])
-def test_a_broken_template_is_known_at_once(tmp_path, template):
-    """Catches a server that starts, and refuses every chat."""
+def test_a_broken_template_is_known_before_the_first_chat(tmp_path, template):
+    """Catches a server that starts without a word, and refuses every chat."""
+    tokenizer = write(tmp_path, sentencepiece_like(), {"chat_template": template})
     with pytest.raises(ValueError, match=rf"the chat template of {tmp_path} is broken: Template"):
-        write(tmp_path, sentencepiece_like(), {"chat_template": template})
+        tokenizer.check_chat_template()
 
 
 def test_a_template_that_is_no_text(tmp_path):

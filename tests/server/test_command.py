@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from tests.server.conftest import answer, request
 from yaie import cli
+from yaie.models.loader import TINY
 from yaie.options import Parser
 from yaie.server import command
 
@@ -100,6 +102,17 @@ def test_options_that_cannot_be_served(arguments, said, capsys, monkeypatch):
 def test_a_model_that_is_not_there(capsys):
     assert cli.main(["serve", "--model", "nowhere/at/all"]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_broken_chat_template_is_told_before_anybody_chats(tmp_path, capsys, monkeypatch):
+    """Would catch a server that starts without a word and refuses every chat; completions need no template."""
+    shutil.copytree(TINY, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": "{% if %}"}))
+    monkeypatch.setattr(command, "serve", lambda *_: 0)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)  # ours stay as they are
+    assert cli.main(["serve", "--port", "0", "--model", str(tmp_path)]) == 0
+    assert f"the chat template of {tmp_path} is broken: Template" in capsys.readouterr().err
 
 
 def test_addresses_of_this_machine_alone(monkeypatch):

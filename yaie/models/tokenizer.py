@@ -47,9 +47,6 @@ class Tokenizer:
         config = read_json(self.folder / "tokenizer_config.json")
         self.special_tokens = _special_tokens(self.folder, config)
         self.chat_template = _chat_template(self.folder, config)
-        if self.chat_template is not None:
-            with _named(f"the chat template of {self.folder} is broken"):
-                chat_template.check(self.chat_template)
         self.eos_token_ids = read_eos_token_ids(self.folder)
         self.vocab_size = self._tokenizer.get_vocab_size()
         self.largest_id = max(self._tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
@@ -96,6 +93,12 @@ class Tokenizer:
     def detokenizer(self) -> "Detokenizer":
         """A fresh `Detokenizer` for one text."""
         return Detokenizer(self)
+
+    def check_chat_template(self) -> None:
+        """ValueError: there is a chat template, and it cannot be read. To read it takes a process of its own."""
+        if self.chat_template is not None:
+            with _named(f"the chat template of {self.folder} is broken"):
+                chat_template.check(self.chat_template)
 
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True

@@ -100,6 +100,10 @@ def run(options: argparse.Namespace) -> int:
     except (ValueError, OSError, ImportError, BackendError, RankError) as error:
         print(f"yaie serve: {error}", file=sys.stderr)
         return 2
+    try:
+        engine.tokenizer.check_chat_template()
+    except ValueError as error:  # completions need none
+        print(f"yaie serve: {error}\nChats will be refused.", file=sys.stderr)
     key = _key(options)
     server = Server(engine, options.model, key)
     config = config_for(server.app, timeout_graceful_shutdown=options.drain)
