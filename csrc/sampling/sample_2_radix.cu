@@ -1,8 +1,8 @@
 // Rung 2 of sampling: top-k and top-p by radix select. One thread block for each row; arguments as for rung 1.
 //
 // Rung 1 asks one question for each reading of a row: more, or less? Here one reading counts 2,048 groups at once, in a
-// histogram in shared memory, and settles 11 bits of the limit. Three readings settle the 31 bits of a distance, two
-// more the ids where several tokens have that distance.
+// histogram in shared memory, and settles 11 bits of the limit, which has 31 bits of a distance and those of an id:
+// 48 for 131,072 tokens, five readings at most.
 //
 // Measured on an H100, 128 rows of 131,072: top-k 50 in 143 us, five times as fast as rung 1. But top-p 0.9 in 3,920
 // us, five times as slow: adding 64-bit numbers in shared memory is a loop of compare-and-swap (ATOMS.CAST.SPIN in the

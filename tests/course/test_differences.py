@@ -41,12 +41,19 @@ EVEN = torch.arange(32) % 2 == 0
         (RIGHT * torch.tensor([[2.0], [3.0]]), "Each row is right but for a factor of its own."),
         (torch.tensor([[5.0], [6.0]]).expand(2, 32), "Each row holds one number throughout."),
         (changed((0, slice(0, 31)), RIGHT[0, 1:]), "The result[0][0] holds what belongs to [0][1]."),
+        (changed((1, slice(3, 5)), 0.0), "the column is 3 or 4."),
+        (changed((0, slice(0, 3)), 1e-44), "come of memory that was never set"),
     ],
 )
 def test_pattern_of_a_wrong_result(got, said):
     """Would catch a fact that is none, or that goes unsaid."""
     found = pattern(got, RIGHT, 1e-6)
     assert said in found if said else not found
+
+
+def test_some_numbers_are_found_elsewhere_by_chance():
+    few = changed((0, slice(0, 8)), torch.cat([RIGHT[1, :5], RIGHT[1, 5:8] + 0.123]))
+    assert "belongs to" not in pattern(few, RIGHT, 1e-6)
 
 
 def after(out, start=-1.0, **inputs):
@@ -70,6 +77,8 @@ def test_pattern_knows_what_the_call_was_given():
     )
     assert "What was there before the call has been added." in after(wanted * 2 + 0.5, start=0.5)(wanted * 2)
     assert "out[0][0] holds `x[1]`; `x[0]` belongs there." in after(wanted.roll(-1, 1), x=x)(wanted)
+    nothing = after(torch.full((2, 16), math.nan), start=math.nan)(wanted)
+    assert "as all were before the call: never written, or added to" in nothing
     kept = torch.full((2, 16), -1.0)
     assert "was to stay, and something was written over it" in after(wanted * 2.5)(kept)
     ids = torch.tensor([10, 11])  # whole numbers are no source of floats

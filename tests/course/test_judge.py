@@ -150,6 +150,15 @@ def test_a_text_by_itself_is_a_result():
     assert alike.same_manner(a, b)
 
 
+@pytest.mark.parametrize(("changes", "same"), [({}, True), ({"element": 5}, False), ({"array": "out"}, False)])
+def test_a_kernel_has_the_name_that_its_author_likes(changes, same):
+    """Without this no finding in a kernel that an answer names itself had a likely cause."""
+    title = "out-of-bounds read of 4 bytes in {}, block (0,0,0) thread (1,0,0)"
+    made = {"kind": "finding", "given": "f(1)", "error": "out_of_bounds", "array": "x", "element": 4}
+    ours, others = (made | {"what": title.format(name), "unnamed": title.format("")} for name in ("mine", "theirs"))
+    assert alike.same_manner(ours, others | changes) == same
+
+
 def outcome_of(id, old, new):
     exercise = find_exercise(id)
     body = exercise.language.changed(exercise, old, new)

@@ -20,6 +20,7 @@ FEW = 4  # numbers that one sees at a glance
 SEVERAL = 6  # inputs, for a rule of two numbers: of fewer much is true by chance
 LISTED = 4  # indices that are listed one by one
 TRIED = 8  # wrong numbers whose origin is looked for
+SMALLEST = float(np.finfo(np.float32).tiny)  # numbers below are seldom results
 MOST = 1_000_000  # numbers that are looked through
 PERIODS = (2, 4, 8, 16, 32, 64, 128, 256)
 NAMES = {1: ("index",), 2: ("row", "column")}
@@ -173,7 +174,8 @@ def _which(hit: np.ndarray) -> str:
     if len(indices) == last - first + 1:
         if last == count - 1:
             return f"{first} or more"
-        return f"{last} or less" if first == 0 else f"from {first} to {last}"
+        within = f"{first} or {last}" if last == first + 1 else f"from {first} to {last}"
+        return f"{last} or less" if first == 0 else within
     numbers = np.arange(count)
     for period in (each for each in PERIODS if each < count):
         for rest in range(period if period <= 8 else 1):
@@ -197,6 +199,8 @@ def _by_what_was_there(got: np.ndarray, right: np.ndarray, old: np.ndarray | Non
     """What the wrong numbers are, where all of them are what was there before the call, or should be."""
     if old is None:
         return ""
+    if np.isnan(got).all() and np.isnan(old).all():
+        return f"{_subject(got)} NaN, as all were before the call: never written, or added to what was there."
     if np.array_equal(got, old, equal_nan=True):
         return f"{_subject(got)} still what was there before the call, as if never written."
     if np.array_equal(right, old, equal_nan=True):
@@ -213,6 +217,9 @@ def _what(
         return f"{_subject(got)} NaN, as comes of inf - inf, 0 / 0 or numbers that were never set."
     if not got.any():
         return f"{_subject(got)} 0."
+    tiny = np.abs(got[(got != 0) & (np.abs(got) < SMALLEST)])
+    if tiny.size and not (np.abs(right[right != 0]) < SMALLEST).any():
+        return f"Numbers such as {tiny[0]:.2g} come of memory that was never set, or of whole numbers read as floats."
     if np.isinf(got).all():
         given = [name for name, each in call.tensors.items() if each.is_floating_point() and each.isinf().any()]
         usual = "a number was too large, or something was divided by 0"
@@ -330,6 +337,7 @@ def _where_from(
         sources = {key: each for key, each in sources.items() if each.dtype == call.tensors[name].dtype}
     inputs = {key: _array(each) for key, each in sources.items()}
     places = [tuple(place) for place in np.argwhere(wrong & (ours != 0))[:TRIED].tolist()]  # a 0 may come from anywhere
+    moved = np.isin([ours[place] for place in places], theirs).all()  # a few may be there by chance
     said = []
     for place in places:
         here = f"{name or 'The result'}{_index(place)}"
@@ -338,8 +346,8 @@ def _where_from(
             before = " as it was before the call" if name and taken.startswith(f"{name}[") else ""
             said.append(f"{here} holds `{taken}`{before}; `{wanted}` belongs there.")
         elif taken and old is not None and old[place] == theirs[place]:
-            said.append(f"{here} holds `{taken}`; nothing was to be written there.")
-        elif ours.size > FEW and (own := _only({name: theirs}, ours[place])):
+            said.append(f"{here} holds `{taken}`; it was right before the call.")
+        elif moved and ours.size > FEW and (own := _only({name: theirs}, ours[place])):
             said.append(f"{here} holds what belongs to {own}.")
     return said[0] if said and 2 * len(said) >= len(places) else ""  # a single one may be chance
 

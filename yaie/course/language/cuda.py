@@ -189,6 +189,8 @@ class Cuda(Language):
             "kind": "finding",
             "error": first.kind,
             "what": title,
+            "unnamed": title.replace(f" {first.kernel}", "").replace(f"`{first.array}`", ""),
+            "element": first.element if first.kind == "out_of_bounds" else None,
             "array": first.array if first.array in _tensor_names(exercise) else "",
             "details": details,
             "cause": first.cause[0].upper() + first.cause[1:],

@@ -10,7 +10,7 @@ from ..common import launchers
 
 CASES = (
     # BANDS, queries, keys, causal, first_row, first_key
-    (2, 1, 3, False, 0, 0),
+    (2, 2, 3, False, 0, 0),
     (2, 64, 64, True, 0, 0),
     (2, 128, 128, True, 64, 64),
     (2, 40, 100, True, 0, 64),
@@ -43,5 +43,8 @@ def _note(scores: torch.Tensor, wanted: torch.Tensor) -> str:
         got, right = scores[row, key].item(), wanted[row, key].item()
         done = "was hidden" if got == -math.inf else "was changed" if right != -math.inf else "is not -inf"
         lane, i = row % 8 * 4 + key % 8 // 2, row % 16 // 8 * 2 + key % 2
-        return f"Element {i} of lane {lane} in block {key // 8} {done}: it is row {row} and key {key} from there."
+        whose = "Warp 0 has its scores right, warp 1 has not. " if 2 * row >= len(scores) else ""
+        return (
+            f"{whose}Element {i} of lane {lane} in block {key // 8} {done}: it is row {row} and key {key} from there."
+        )
     return ""

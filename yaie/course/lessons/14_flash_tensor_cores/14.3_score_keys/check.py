@@ -20,10 +20,10 @@ def check() -> int:
             query, key = torch.zeros(rows, head_dim), torch.zeros(keys, head_dim)
             column = (5 * torch.arange(keys) + 3) % head_dim  # else a missing key looks like a missing column
             query[torch.arange(rows), column[torch.arange(rows) % keys]] = 1.0
-            key[torch.arange(keys), column] = torch.arange(1.0, keys + 1)
+            key[torch.arange(keys), column] = 1 + torch.arange(keys) / 128  # added twice, one looks like no other
             with given(
-                f"{BANDS[head_dim]}; key j has j + 1 in column (5 j + 3) % {head_dim}, query i has a 1 in that of key "
-                f"i % {keys}, all else is 0; the scores are {before} before"
+                f"{BANDS[head_dim]}; key j has 1 + j / 128 in column (5 j + 3) % {head_dim}, query i has a 1 in that "
+                f"of key i % {keys}, all else is 0; the scores are {before} before"
             ):
                 scores = _scores(module, query, key, before)
                 wanted = query @ key.T + before
@@ -52,15 +52,15 @@ def _scores(module, query: torch.Tensor, key: torch.Tensor, before: int) -> torc
 
 
 def _note(products: torch.Tensor, wanted: torch.Tensor) -> str:
-    """Whose product the first wrong score holds, where a product of 1 and j + 1 tells the key j."""
+    """Whose product the first wrong score holds, where a product of 1 and 1 + j / 128 tells the key j."""
     for row, column in (products != wanted).nonzero().tolist()[:1]:
         value = products[row, column].item()
         if value == 0:
             return f"The product of query {row} and key {column} is missing there."
         if value == 2 * wanted[row, column]:
             return f"The product of query {row} and key {column} was added twice."
-        if 0 < value <= len(wanted[0]):
-            return f"A product with key {value - 1:.0f} came there."
+        if 1 <= value < 2:
+            return f"A product with key {128 * (value - 1):.0f} came there."
     return ""
 
 

@@ -17,10 +17,14 @@ __global__ void values_alone(const float* weights, const uint4* values, float* s
                     f(fragments[band][block][i], row * 8 * blocks + 8 * block + lane % 4 * 2 + i % 2);
                 }
     };
-    float of_weights[BANDS][BLOCKS][4], own[BANDS][CHUNKS][4];
-    each(of_weights, BLOCKS, [&](float& in_lane, int at) { in_lane = weights[at]; });
+    struct {
+        float own[BANDS][BLOCKS][4], behind[BLOCKS][4];  // NaN: no checker sees where a local array ends
+    } of_weights;
+    float own[BANDS][CHUNKS][4];
+    for (auto& each : of_weights.behind) std::fill_n(each, 4, NAN);
+    each(of_weights.own, BLOCKS, [&](float& in_lane, int at) { in_lane = weights[at]; });
     each(own, CHUNKS, [&](float& in_lane, int at) { in_lane = sums[at]; });
-    add_values<HEAD_DIM, __half>(of_weights, tile, own);
+    add_values<HEAD_DIM, __half>(of_weights.own, tile, own);
     each(own, CHUNKS, [&](float& in_lane, int at) { sums[at] = in_lane; });
 }
 

@@ -75,6 +75,7 @@ def _note(got: int, wanted: int, same: list[bool]) -> str:
     facts = {
         f"There are {len(same)} tokens to compare: no answer is larger.": got > len(same),
         f"All tokens agree: the answer is their number, {wanted}.": not differ and got < wanted - 1,
+        f"That is `count`: the difference at token {wanted} was not found.": bool(differ) and got == len(same),
         f"The first {wanted} tokens agree, and token {wanted} does not.": bool(differ) and got < wanted - 1,
         "The answer is one too small.": got == wanted - 1,
         "The answer is one too large.": got == wanted + 1,

@@ -11,6 +11,7 @@ from yaie.course.language import engine_seam
 
 LAUNCHERS = Path(__file__).with_suffix(".cu")
 STREAM = 0x5EED  # the handle of a queue
+TOKENS, UNITS = 64, 512  # of a profile: two warps that have a token for each lane are seen, and more units than threads
 NEIGHBOURS = "Neighbouring threads should copy neighbouring units."
 
 
@@ -47,9 +48,9 @@ def check() -> None:
         out = torch.full((2, row), -1, dtype=torch.int32)
         module.gather_far_pages(cache, torch.tensor([missing + 1]), out, 2, 2, 4 * row, missing)
         expect(out, cache[2 * row :].view(2, row), "out")
-    with given("profile of 2 tokens of 4096 numbers of 4 bytes"):
-        cache = torch.zeros(2, 4096, dtype=torch.int32)
-        module.gather_pages(cache, torch.arange(2), cache.clone(), 2, 1, 4 * 4096, stream=STREAM)
+    with given(f"profile of {TOKENS} tokens of {4 * UNITS} numbers of 4 bytes"):
+        cache = torch.zeros(TOKENS, 4 * UNITS, dtype=torch.int32)
+        module.gather_pages(cache, torch.arange(TOKENS), cache.clone(), TOKENS, 1, 16 * UNITS, stream=STREAM)
         _expect_shared_work(module.profile())
         expect_stream(module.profile(), STREAM)
     with given("gather_pages of one token, on a stream that has been destroyed: a card refuses the launch"):
@@ -59,9 +60,9 @@ def check() -> None:
 
 def _expect_shared_work(profile: Any) -> None:
     expect_sectors(profile, 16, note=NEIGHBOURS)
-    expect_lanes(profile, 2048, width=16, note="Each unit of 16 bytes is copied by one thread.")
+    expect_lanes(profile, TOKENS * UNITS, width=16, note="Each unit of 16 bytes is copied by one thread.")
     blocks = sum(math.prod(launch.grid) for launch in profile.launches)
     if blocks < 2:
         headline = "The result is right, but one thread block does all the work."
         note = "Tokens have nothing to do with each other. A card has over a hundred multiprocessors."
-        raise Mismatch("thread blocks", f"{blocks} for 2 tokens", "2 or more", "", note, headline)
+        raise Mismatch("thread blocks", f"{blocks} for {TOKENS} tokens", "2 or more", "", note, headline)
