@@ -226,6 +226,16 @@ def test_a_cause_agrees_in_all_results(id, old, new, false, warm_up):
     assert false not in outcome_of(id, old, new).get("Likely cause", "")
 
 
+def test_a_part_of_answers_that_are_one_of_two_explains_nothing():
+    """They can be wrong in one way only, so half of them agree with any mistake by chance."""
+    exercise = find_exercise("17.8")
+    body = "return len(branches) > 1 and num_pages >= min_saved"
+    answer = f"def reading_once_pays(num_pages, branches, min_saved):\n    {body}"
+    rows = dict(judge.check("17.8", exercise.language.with_answer(exercise, answer)).rows)
+    assert "Reading once for all saves 4." in rows["Note"]
+    assert "Likely cause" not in rows
+
+
 def test_two_listed_mistakes_are_told_together():
     """Each explains what the other does not; and a mistake that explains two inputs alone is none."""
     assert judge._told([([0, 1], "a"), ([2], "b")], [], 3) == "a b"

@@ -11,10 +11,8 @@ def check() -> None:
         with given(f"decode_cost({', '.join(f'{n}={v}' for n, v in zip(names, shape, strict=True))})"):
             cost = costs.decode_cost(*shape)
             cached, new = num_seqs * context_len * num_kv_heads * head_dim, num_seqs * num_heads * head_dim
-            note = (
-                f"In numbers: keys {cached}, values {cached}, query {new}, output {new}. Each takes `itemsize` bytes."
-            )
+            note = f"Numbers: keys {cached}, values {cached}, query {new}, output {new}. Each takes `itemsize` bytes."
             expect(cost.bytes, 2 * (cached + new) * itemsize, "bytes (keys, values, query, output)", note=note)
             scores, each = num_seqs * num_heads * context_len, 2 * head_dim
-            note = f"There are {scores} scores. One takes {each} FLOPs, and to add its weighted value as many."
+            note = f"Scores: {scores}. Each takes {each} FLOPs, and to add its weighted value as many."
             expect(cost.flops, scores * 2 * each, "FLOPs (scores and sum of values)", note=note)
