@@ -1,16 +1,15 @@
 """The radix tree, asked for many requests at once. Collecting the pages of a match is `gather_pages`."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from yaie.kernels import radix_tree
 from yaie.kernels.checks import LARGEST, Sizes, integer, integers, require
 from yaie.kernels.ops.launching import Backend, BackendError, Family, Launching, checked, run
 from yaie.kernels.radix_ops import FlatTree, Positions
-from yaie.kernels.radix_tree import Node, first_page
+from yaie.kernels.radix_tree import common_prefix_length
 
 __all__ = ["choose_victims", "match_prefixes"]
 
@@ -23,13 +22,25 @@ class Torch(Family):
         tokens: `[num_rows, max_len]`, int64; of each row the first `lengths` count
         """
         edges, starts, children = (part.cpu().numpy() for part in tree[:3])
-        nodes = [Node(edge, number) for number, edge in enumerate(np.split(edges, starts[1:-1]))]
-        for node, begin, end in zip(nodes, children[:-1], children[1:], strict=True):
-            node.children = {first_page(child.edge, tree.page_size): child for child in nodes[begin:end]}
-        found = []
+        page, found = tree.page_size, []
+
+        def first_page(node: int) -> list[int]:
+            return edges[starts[node] : starts[node] + page].tolist()
+
         for row, count in zip(tokens.cpu().numpy(), lengths, strict=True):
-            node, inside, length = radix_tree.match_prefix(nodes[0], row[:count], tree.page_size)
-            found.append((node.payload, inside, length))
+            node = inside = length = 0
+            while count - length >= page:
+                key, end = row[length : length + page].tolist(), int(children[node + 1])
+                child = bisect_left(range(end), key, int(children[node]), key=first_page)
+                if child == end or first_page(child) != key:
+                    break
+                edge = edges[starts[child] : starts[child + 1]]
+                inside = common_prefix_length(edge, row[length:count])
+                inside -= inside % page
+                node, length = child, length + inside
+                if inside < len(edge):
+                    break
+            found.append((node, inside, length))
         return Positions(*torch.tensor(found, dtype=torch.int64, device=tokens.device).view(-1, 3).T.contiguous())
 
     def choose_victims(self, last_used: Tensor, sizes: Tensor, evictable: Tensor, num_tokens: int) -> Tensor:
