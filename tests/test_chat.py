@@ -68,7 +68,7 @@ def test_commands(llm, monkeypatch, capsys):
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(llm, monkeypatch, capsys):
     """Would catch Ctrl-C that ends the program, cuts a step in the middle, or leaves the request running."""
-    step, steps = llm.step, 0
+    step, steps = llm._step, 0
 
     def pressing():
         nonlocal steps
@@ -77,7 +77,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(llm, monkeypatch, capsys):
             os.kill(os.getpid(), signal.SIGINT)
         return step()
 
-    monkeypatch.setattr(llm, "step", pressing)
+    monkeypatch.setattr(llm, "_step", pressing)
     params = SamplingParams(temperature=0, max_tokens=30, ignore_eos=True)
     chat, status = chat_with(llm, ["bob?", KeyboardInterrupt, "alice?"], monkeypatch, params)
     assert status == 0

@@ -73,7 +73,8 @@ def tree(tmp_path, monkeypatch):
     contents = {"part.cuh": PART, "helper.cuh": HELPER, "direct.cu": DIRECT, "indirect.cu": INDIRECT, "other.cu": OTHER}
     for name, text in contents.items():
         (folder / name).write_text(text)
-    engine_seam.ladders()  # those of the engine, before its folder is another one
+    for family in launching.CSRC.iterdir():  # the engine's own stay where operations look for them
+        (tmp_path / "csrc" / family.name).symlink_to(family)
     monkeypatch.setattr(cuda, "REPOSITORY", tmp_path)
     monkeypatch.setattr(engine_seam, "CSRC", tmp_path / "csrc")
     monkeypatch.setattr(launching, "CSRC", tmp_path / "csrc")
