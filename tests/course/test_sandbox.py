@@ -147,18 +147,29 @@ def test_a_worker_that_sleeps_is_stopped(sandbox, warm_up):
     assert time.monotonic() - started < 60
 
 
-@pytest.mark.parametrize("compiling", [True, False])
-def test_the_compiler_takes_no_time_from_a_worker(compiling, tmp_path, monkeypatch):
-    """A learner waits for it; their code does not run."""
+@pytest.mark.parametrize(
+    ("compiling", "seconds", "end"), [(True, "1", None), (False, "600", "timeout"), (True, "600", "patience")]
+)
+def test_the_compiler_takes_no_time_from_a_worker(compiling, seconds, end, tmp_path, monkeypatch):
+    """A learner waits for it; their code does not run. Nobody waits for ever, and then no loop is blamed."""
     for name in ("output", "stack", "mark"):
         (tmp_path / name).touch()
     if compiling:
         (tmp_path / "mark").rename(tmp_path / sandbox_module.COMPILING)
+    if end == "patience":
+        monkeypatch.setattr(sandbox_module, "PATIENCE", 0.5)
     read, write = os.pipe()
     with os.fdopen(read) as requests, os.fdopen(write, "w"):
         monkeypatch.setattr(sandbox_module.sys, "stdin", requests)
-        with subprocess.Popen(["sleep", "1" if compiling else "600"]) as worker:
-            assert sandbox_module._watch(worker.pid, tmp_path, 0.2) == (None if compiling else "timeout")
+        with subprocess.Popen(["sleep", seconds]) as worker:
+            assert sandbox_module._watch(worker.pid, tmp_path, 0.2) == end
+            worker.kill()
+
+
+def test_a_check_that_waits_too_long_for_compilers_blames_no_loop(sandbox, monkeypatch):
+    monkeypatch.setattr(sandbox, "_ask", lambda job: {"end": "patience"})
+    with pytest.raises(SandboxError, match="most of them for compilers or other programs"):
+        sandbox.run({"time_limit": 1.0})
 
 
 def test_compilers_are_marked(tmp_path, monkeypatch):

@@ -103,6 +103,9 @@ class Sandbox:
             report = self._ask(job)
             if report["end"] == "server":  # the system may have needed memory; a file that does it does it again
                 report = self._ask(job)
+        if report["end"] == "patience":  # the time was not the function's own, so nothing is said of that
+            said = "most of them for compilers or other programs, the check was stopped. Run it again."
+            raise SandboxError(f"After {job['time_limit'] + PATIENCE:.0f} s, {said}")
         if report["end"] == "finished" and report["result"].get("kind") == "machinery":
             raise SandboxError(f"The check itself broke, which is not your doing:\n{report['result']['message']}")
         return report
@@ -219,7 +222,9 @@ def _watch(pid: int, folder: Path, limit: float) -> str | None:
         if not any(folder.glob(f"{COMPILING}*")):
             spent += now - before - (waiting - waited)
         before, waited = now, waiting
-        if spent > limit or now - started > limit + PATIENCE:
+        if now - started > limit + PATIENCE:
+            return "patience"
+        if spent > limit:
             os.kill(pid, signal.SIGUSR1)  # faulthandler writes where it is
             _wait_for_stack(folder / "stack")
             return "timeout"
