@@ -67,7 +67,12 @@ def test_a_change_is_told_by_names_that_a_learner_knows(old, new, said):
         (
             "tokens.sort()\n    node.size = 0\n    node.key = look(rest)",
             "node.size = 0\n    node.key = look(rest)\n    tokens.sort()",
-            "the call of `look` came before the call of `tokens.sort`",
+            "the call of `tokens.sort` came too late, after the change of `node.size` and the call of `look`",
+        ),
+        (
+            "tokens.sort()\n    node.size = 0",
+            "node.size = 0\n    tokens.sort()",
+            "the change of `node.size` came before the call of `tokens.sort`",
         ),
         # behind the line that reads it, which is an error of another kind
         (
@@ -78,7 +83,8 @@ def test_a_change_is_told_by_names_that_a_learner_knows(old, new, said):
     ],
 )
 def test_a_change_across_several_statements_is_told(old, new, said):
-    """Would catch a step that comes too late by more than one place, and an argument that is told without its name."""
+    """Would catch a step that comes too late by more than one place, one of several that it passed told as if it alone
+    were what counts, and an argument that is told without its name."""
     source = """\
 def name(tokens, node):
     rest = tokens[1:]
@@ -90,7 +96,7 @@ def name(tokens, node):
     texts = {changed(source.encode(), change).decode(): change for change in changes(source.encode(), wide=True)}
     change = texts.get(source.replace(old, new))
     assert bool(change) == bool(said)
-    words = Words(source, "You may use `look(tokens)` and `tokens.sort()`.")
+    words = Words(source, "You may use `look(tokens)`, `tokens.sort()` and `node.size`.")
     assert not change or words.of(change) == f"It behaves as if {said}."
 
 

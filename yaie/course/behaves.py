@@ -104,9 +104,7 @@ class Words:
     def _things(self, *nodes: ast.AST) -> str:
         """What some parts are about, as a list in words; empty where a learner knows none of it, or it is too much."""
         names = [f"`{name}`" for name in self.names(*nodes)]
-        if not names or len(names) > MOST:
-            return ""
-        return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        return _listed(names) if len(names) <= MOST else ""
 
     def _called(self, node: ast.AST) -> str:
         """The name of the function of a call, where a learner knows it."""
@@ -296,8 +294,16 @@ class Words:
         return things and f"a result from {things} were never less than {change.detail}"
 
     def _moved(self, change: Change, one: ast.stmt, other: ast.stmt) -> str:
+        """Of several steps that came before `one` any may be what counts, so the last of them is not told alone."""
         first, second = self._step(one), self._step(other)
-        return f"{second} came before {first}" if first and second and first != second else ""
+        if not first or not second or first == second:
+            return ""
+        body = next(each for each in (one.parent.body, getattr(one.parent, "orelse", [])) if one in each)
+        passed = body[body.index(one) + 1 : body.index(other) + 1]
+        if len(passed) == 1:
+            return f"{second} came before {first}"
+        steps = list(dict.fromkeys(filter(None, map(self._step, passed))))
+        return f"{first} came too late" + (f", after {_listed(steps)}" if len(steps) <= MOST else "")
 
     def _step(self, node: ast.stmt) -> str:
         """What a statement does first: a call by its name, or a change of something."""
@@ -354,3 +360,8 @@ class Words:
     def _guarded(self, change: Change, call: ast.Call) -> str:
         name = self._called(call)
         return name and f"`{name}` were called in some cases only"
+
+
+def _listed(things: list[str]) -> str:
+    """As in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(things[:-1]), *things[-1:]]))

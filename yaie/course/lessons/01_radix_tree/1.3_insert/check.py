@@ -22,6 +22,7 @@ def check() -> None:
         _check_inserts(inserts, page_size)
     _check_insert_uses()
     _check_insert_uses_the_path()
+    _check_insert_uses_the_leaf()
     _check_insert_is_no_hit()
     _check_insert_refuses()
 
@@ -99,6 +100,24 @@ def _check_insert_uses_the_path() -> None:
         expect(cache.evict(1), [12], "page that the first evict frees (of the leaf [3])")
         cache.unlock(other)
         expect(cache.evict(1), [20], "page that the second evict frees (of [9], used before the path of [1, 2, 3])")
+
+
+def _check_insert_uses_the_leaf() -> None:
+    """A new leaf was used before whatever comes next, also where their order in the eviction queue says otherwise."""
+    cache = prefix_cache.PrefixCache()
+    cache.insert([5, 6], [20, 21])
+    with given(
+        "insert([5, 6], [20, 21]), insert([1, 2], [10, 11]) and lock its node, match([5, 6]) and lock its node, "
+        "evict(4), which frees nothing, unlock the node of [5, 6], then that of [1, 2], then evict(1)"
+    ):
+        first = cache.insert([1, 2], [10, 11]).node
+        cache.lock(first)
+        second = cache.match([5, 6]).node
+        cache.lock(second)
+        expect(cache.evict(4), [], "pages that the first evict frees (all are locked)")
+        cache.unlock(second)
+        cache.unlock(first)
+        expect(cache.evict(1), [10, 11], "pages that the second evict frees (of [1, 2], used before [5, 6])")
 
 
 def _check_insert_is_no_hit() -> None:
