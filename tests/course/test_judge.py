@@ -130,10 +130,27 @@ def test_results_are_the_same_within_the_tolerance(one, other, tolerance, same):
 
 def test_wrong_in_the_last_digit_alone_is_no_other_mistake():
     """Where the tolerance is so small that rounding shows, what is rounded otherwise has another cause."""
-    ours, others = (report(got=got, expected="0.5", given="f(1)")["result"] for got in ("0.5000001", "0.5000002"))
-    assert not alike.same_manner(ours, others)
-    ours, others = (report(got=got, expected="0.7", given="f(1)")["result"] for got in ("0.5000001", "0.5000002"))
-    assert alike.same_manner(ours, others)
+    for right, same in (("0.5", False), ("0.7", True)):
+        ours, others = (
+            report(got=got, expected=right, first_difference=f"{got} instead of {right}")["result"]
+            for got in ("0.5000001", "0.5000002")
+        )
+        assert alike.same_manner(ours, others) == same
+
+
+@pytest.mark.parametrize(("wrong", "same"), [("-1.0", True), ("0.2500001", False)])
+def test_what_is_cut_before_its_first_wrong_number_is_not_wrong_in_the_last_digit_alone(wrong, same):
+    """Where the first 200 numbers were right, no mistake explained an answer that computes in another order."""
+    ours, others = (
+        report(
+            got=f"[{first}, 0.2... (2022 characters)",
+            expected="[0.5, 0.2... (2022 characters)",
+            first_difference=f"at index [1024]: {wrong} instead of 0.25",
+            tolerance=1e-4,
+        )["result"]
+        for first in ("0.5000001", "0.5000002")
+    )
+    assert alike.same_manner(ours, others) == same
 
 
 def test_the_same_wrong_shape_is_not_the_same_mistake():

@@ -206,3 +206,28 @@ def test_copies_that_a_phase_waits_for_are_no_arrivals():
     with pytest.raises(yaie.cuda.KernelError) as caught:
         yaie.cuda.load(COPIES, backend="emulator").run(torch.zeros(128))
     assert "has 1 of 2 arrivals" in str(caught.value)
+
+
+def test_a_deadlock_shows_both_places_and_first_that_of_the_file_itself(tmp_path):
+    """Would catch "line 8" of nobody knows which file, and a line of a header that is told without its code."""
+    (tmp_path / "sums.cuh").write_text("""
+__device__ float warp_sum(float value) {
+  for (int far = 16; far; far /= 2) value += __shfl_xor_sync(0xffffffffu, value, far);
+  return value;
+}
+""")
+    (tmp_path / "kernel.cu").write_text("""#include "sums.cuh"
+__global__ void k(float* y) {
+  if (threadIdx.x == 0) y[0] = warp_sum(y[0]);
+  __syncthreads();
+}
+extern "C" int launch(float* y) { k<<<1, 32>>>(y); return cudaGetLastError(); }
+""")
+    (found,) = findings(yaie.cuda.load(tmp_path / "kernel.cu", backend="emulator"), "launch")
+    assert (found.kind, found.thread, found.other_thread) == ("deadlock", (1, 0, 0), (0, 0, 0))
+    shown = [line.strip() for line in found.text.split("\n")]
+    assert shown[1:4] == [
+        "kernel.cu:4: __syncthreads();",
+        "and thread (0,0,0) waits, too",
+        "sums.cuh:3: for (int far = 16; far; far /= 2) value += __shfl_xor_sync(0xffffffffu, value, far);",
+    ]

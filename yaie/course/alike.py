@@ -63,12 +63,18 @@ def same_manner(one: Report | str, other: Report | str) -> bool:
     wholes = [_without_ids(each.get("whole", "")) for each in (one, other)]
     if not same_text(*wholes, ROUNDING):
         return False
-    if any(same_text(each.get("got"), each.get("expected"), tolerance) for each in (one, other)):
-        tolerance = None  # it is wrong in its last digits alone
+    if any(_in_its_last_digits(each, tolerance) for each in (one, other)):
+        tolerance = None
     if not all(same_text(one.get(key), other.get(key), tolerance) for key in ("got", "first_difference")):
         return False
     later = [each["later"] for each in (one, other) if "later" in each]  # a run up to the first failure has none
     return len(later) < 2 or later[0] == later[1]
+
+
+def _in_its_last_digits(wrong: Report, tolerance: float) -> bool:
+    """Whether a result is wrong there alone. Where its text is cut before the first wrong number, that number tells."""
+    got, _, right = wrong.get("first_difference", "").rpartition(": ")[2].partition(" instead of ")
+    return same_text(wrong.get("got"), wrong.get("expected"), tolerance) and same_text(got, right, tolerance)
 
 
 def _without_ids(whole: str) -> str:

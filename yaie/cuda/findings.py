@@ -132,6 +132,7 @@ OTHER_DID = {
     "tma_overlap": "started the other load",
     "tma_store_not_waited": "started this store",
     "proxy_fence": "wrote it",
+    "deadlock": "waits, too",
     "mbarrier_not_initialised": "initialises it",
     "mbarrier_fence": "uses it",
     "wgmma_fence": "used the registers",
@@ -323,6 +324,8 @@ def _make(
     if kind == "endless_loop":
         line = _loop_start(report, places) or line
     other_line = _line_of(other, places) if other else None
+    if kind == "deadlock" and _in_header(line) and other_line and not _in_header(other_line):  # whose lines to look at
+        place, other, line, other_line = other, place, other_line, line
     item = raw["item"] or 1
     element = raw["offset"] // item if raw["array"] else None
     index = tensors.index(raw["array"], element) if element is not None else None
@@ -366,6 +369,10 @@ def _callers(pcs: list[int], places: dict[int, SourceLine]) -> list[SourceLine]:
     return [frame for pc in pcs for frame in (places[pc].frames if pc in places else ())]
 
 
+def _in_header(line: SourceLine | None) -> bool:
+    return bool(line) and line.file.endswith((".cuh", ".h"))
+
+
 def _outside(line: SourceLine | None, calls: list[SourceLine]) -> list[SourceLine]:
     """Those of the calls that stand around a line; nothing if it is another thread's."""
     same = [each for each in calls if line and (each.file, each.line) == (line.file, line.line)]
@@ -374,8 +381,7 @@ def _outside(line: SourceLine | None, calls: list[SourceLine]) -> list[SourceLin
 
 def _called(line: SourceLine | None, calls: list[SourceLine], lines: dict[str, list[str]]) -> str:
     """Of a line in a header, the first of the calls from another file."""
-    inside = line and line.file.endswith((".cuh", ".h"))
-    called = next((each for each in calls if inside and each.file != line.file), None)
+    called = next((each for each in calls if _in_header(line) and each.file != line.file), None)
     return f"\n  called from{called.show(lines)}" if called else ""
 
 
@@ -387,7 +393,7 @@ def _with_places(text: str, places: dict[int, SourceLine], lines: dict[str, list
         frames = _callers([int(pc) for pc in _pcs(told[1])], places)
         if what == "at":
             first = SourceLine(rest[0], int(rest[1]))
-            if first.file.endswith((".cuh", ".h")):  # it is the call that tells who did it
+            if _in_header(first):  # it is the call that tells who did it
                 first = next((each for each in frames if each.file != first.file), first)
             return f"{first.file.rsplit('/', 1)[-1]}:{first.line}"
         return _name_of_mbarrier([each.code(lines) for each in frames], *rest)

@@ -346,7 +346,8 @@ class EmulatorLibrary:
 
     def sources(self) -> dict[str, list[str]]:
         own = self.source.lines()
-        files = {p.file for place in self._places.values() for p in place.frames} - own.keys()
+        met = {p["file"] for raw in self.report["findings"] for p in (raw["place"], raw["other"]) if p}
+        files = met | {p.file for place in self._places.values() for p in place.frames} - own.keys()
         return {f: read_text(Path(f)).split("\n") for f in files if Path(f).is_file()} | own
 
     def places(self, pcs: set[int]) -> dict[int, SourceLine]:

@@ -47,13 +47,15 @@ def check() -> None:
     with given("x = [[1, 7]], no residual, weight [1, 1], eps 75"):  # an eps of 1e-5 would not show
         out = run(torch.tensor([[1.0, 7.0]]), None, ones, 75.0)
         note = named(out, WRONG) or "Divide by the root of 25 + 75."
-        expect(out, torch.tensor([[0.1, 0.7]]), "out", tolerance=1e-5, note=note)
+        expect(out, torch.tensor([[0.1, 0.7]]), "result in `out`", tolerance=1e-5, note=note)
     with given("x = [[1, 7]], residual [[2, -3]], weight [1, 1], eps 0"):
         residual = torch.tensor([[2.0, -3.0]])
         out = run(torch.tensor([[1.0, 7.0]]), residual, ones, 0.0)
         note = named(residual, WRONG_RESIDUALS)
         expect(residual, torch.tensor([[3.0, 4.0]]), "residual afterwards", note=note)
-        expect(out, _norm_by_formula(residual, ones, 0.0), "out", tolerance=1e-5, note=named(out, WRONG_SUMS))
+        expect(
+            out, _norm_by_formula(residual, ones, 0.0), "result in `out`", tolerance=1e-5, note=named(out, WRONG_SUMS)
+        )
     for rows, size in ((3, 17), (2, 40), (2, 256), (1, 3501)):
         for with_residual in (False, True):
             x, weight = make_numbers(rows, size), make_numbers(size, seed=1)
@@ -75,7 +77,7 @@ def check() -> None:
                     (unweighted * weight**2, "The weights were multiplied twice."),
                 ]
                 note = named(out, [(each.tolist(), message) for each, message in wrong]) if size < 100 else ""
-                expect(out, wanted, "out", tolerance=1e-4, note=note, axes="row column")
+                expect(out, wanted, "result in `out`", tolerance=1e-4, note=note, axes="row column")
     x, weight = make_numbers(2, 1024), make_numbers(1024, seed=1)
     with given("profile of rms_norm_2_one_pass, 2 rows of 1024 floats, with a residual"):
         arguments = (x, x.clone(), weight, x.clone(), 2, 1024, 1e-5, 0)
