@@ -51,7 +51,8 @@ def check() -> None:
                 if (now := getattr(static, name)) is not tensors[name] or now.data_ptr() != addresses[name]
             ]
             for name in replaced:
-                expect("another tensor", "the tensor that was there before", f"static.{name}")
+                note = "The graph reads the tensor that was there when it was captured, and no other."
+                expect("another tensor", "the tensor that was there before", f"static.{name}", note=note)
             if replaced:
                 continue  # nobody reads what is in it
             for name, padding in (("token_ids", 0), ("slot_mapping", -1), ("context_lens", 0)):

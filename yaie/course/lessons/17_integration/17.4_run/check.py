@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from yaie.course.expect import expect, given
+from yaie.course.expect import Mismatch, expect, given
 from yaie.kernels.kv_cache import KVCacheManager
 from yaie.models.batch import Batch
 from yaie.models.cuda_graph import DecodeGraphs
@@ -24,6 +24,9 @@ class Recorder:
 
     def __call__(self, step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
         self.captures += 1
+        if not callable(step):
+            note = "A capture runs the step itself, more than once: pass a function, not what a call of it returns."
+            raise Mismatch("argument of `self.capture`", f"a {type(step).__name__}", "a function", note=note)
         step()
         result = step()
 
