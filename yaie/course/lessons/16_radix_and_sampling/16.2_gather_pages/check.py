@@ -53,9 +53,10 @@ def check() -> None:
         module.gather_pages(cache, torch.arange(TOKENS), cache.clone(), TOKENS, 1, 16 * UNITS, stream=STREAM)
         _expect_shared_work(module.profile())
         expect_stream(module.profile(), STREAM)
-    with given("gather_pages of one token, on a stream that has been destroyed: a card refuses the launch"):
-        cache = torch.zeros(1, 8, dtype=torch.int32)
-        expect_launch_error(lambda: module.gather_pages_too_late(cache, torch.zeros(1).long(), cache.clone(), 1, 1, 32))
+    with given("gather_pages of 3 tokens, on a stream that has been destroyed: a card refuses the launch"):
+        cache = torch.zeros(4, 2, 2, dtype=torch.int32)  # its sizes have been tried: nothing but the stream is special
+        out = torch.zeros(3, 2, dtype=torch.int32)
+        expect_launch_error(lambda: module.gather_pages_too_late(cache, torch.tensor([3, 0]), out, 3, 2, 8))
 
 
 def _expect_shared_work(profile: Any) -> None:

@@ -1,4 +1,4 @@
-// expect: code that the launcher returned
+// expect: what is special about this one?
 template <typename Unit>
 __global__ void gather_pages_kernel(const Unit* cache, const int64_t* block_table, Unit* out, int block_size,
                                     int64_t units_per_token) {
