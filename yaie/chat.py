@@ -74,14 +74,15 @@ def run(options: argparse.Namespace) -> int:
             from yaie.server.client import RemoteLLM
 
             llm = RemoteLLM(options.server, os.environ.get("YAIE_API_KEY"))
-            return Chat(llm, params, f"{llm.name} at {options.server}", options.system).loop()
-        parts = "exercises" if options.exercises else None
-        llm = LLM(options.model, backend=options.backend, parts=parts)
+            name = f"{llm.name} at {options.server}"
+        else:
+            parts, name = "exercises" if options.exercises else None, options.model
+            llm = LLM(options.model, backend=options.backend, parts=parts)
     except (ValueError, OSError, BackendError) as error:
         print(f"yaie {options.command}: {error}", file=sys.stderr)
         return 2
     if options.command == "chat":
-        return Chat(llm, params, options.model, options.system).loop()
+        return Chat(llm, params, name, options.system).loop()
     return generate(llm, params, options)
 
 

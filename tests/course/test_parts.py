@@ -192,6 +192,29 @@ def test_a_mistake_in_an_exercise_is_named_and_the_engine_lives_on(tiny, solved)
     llm.check_integrity()
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return (7", "{file} has a syntax error in line {line}: `return (7` ('(' was never closed).\n{stale}"),
+        (WRONG, "{stale}"),
+        (None, ""),
+    ],
+)
+def test_what_had_passed_and_does_not_run_is_told(body, told, tiny, warm_up, capsys):
+    """Would catch a learner who talks to the engine's own function and takes it for theirs."""
+    warm_up.write(warm_up.RIGHT)
+    api.exercise("0.1").check()
+    if body is not None:
+        warm_up.write(body)
+    capsys.readouterr()
+    llm, file = engine(tiny, parts="exercises"), find_exercise("0.1").file
+    lines = files.read(file).split("\n")
+    line = next((number for number, text in enumerate(lines, 1) if text.strip() == "return (7"), 0)
+    stale = "Passed, but not as they stand now: 0.1. Check them again.\nYAIE's own functions run instead.\n"
+    assert capsys.readouterr().err == told.format(file=file.name, line=line, stale=stale)
+    assert llm.generate(PROMPT, GREEDY)[0].finish_reason == "length"
+
+
 def test_unknown_parts_are_named(tiny):
     """Would catch a misspelt word that is taken for "no parts of mine"."""
     with pytest.raises(ValueError, match="'mine'"):

@@ -110,6 +110,52 @@ def test_an_exception_ends_all_ranks():
     wait_until(lambda: not is_alive(worker))
 
 
+class Busy:
+    """Computes for as long as it is told."""
+
+    def __init__(self, group):
+        self.group = group
+
+    def compute(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+        return int(self.group.all_reduce(torch.ones(1)))
+
+
+def test_a_rank_that_does_not_run_ends_all(monkeypatch):
+    """Would catch an engine that waits for ever for a rank that was stopped and has not died, and one that ends because
+    of a rank that computes for longer than a silence may last.
+    """
+    monkeypatch.setattr("yaie.parallel.ranks.SILENCE", 5.0)
+    ranks = Ranks(2, "cpu", Busy)
+    assert ranks.call("compute", 7.0) == 2
+    (worker,) = workers_of(os.getpid())
+    os.kill(worker, signal.SIGSTOP)
+    with pytest.raises(RankError, match=rf"rank 1 of 2 \(process {worker}\) has not run for 5 s"):
+        ranks.call("compute", 0.0)
+    wait_until(lambda: not is_alive(worker))
+    ranks.close()
+
+
+def test_ranks_that_slept_go_on():
+    """Would catch a service that ends because its machine was asleep: then no rank has run, and rank 0 wakes first."""
+    script = "from yaie.parallel import ranks; from operator import attrgetter; ranks.SILENCE = 5.0\n"
+    script += "made = ranks.Ranks(2, 'cpu', attrgetter('rank')); print(made.call('__add__', 5), flush=True)\n"
+    script += "input(); print(made.call('__add__', 7)); made.close()"
+    command, pipe = [sys.executable, "-c", script], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout.readline() == "5\n"
+        (worker,) = workers_of(process.pid)
+        for pid in (worker, process.pid):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(7)
+        for pid in (process.pid, worker):
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.5)
+        assert process.communicate("\n", timeout=60) == ("7\n", "")
+
+
 def test_ranks_end_with_rank_0():
     """Would catch orphans that hold a GPU's memory after the service was killed."""
     script = "import time; from operator import *; from yaie.parallel.ranks import Ranks\n"

@@ -2,11 +2,13 @@
 
 import http.client
 import io
+import os
 
 import pytest
 
 from tests.server.conftest import running, tiny
 from yaie import SamplingParams, cli
+from yaie.chat import Chat
 from yaie.server.client import RemoteLLM
 
 
@@ -54,6 +56,19 @@ def test_no_server_and_no_key(served, typed, capsys, monkeypatch):
         typed("2+3=", "/exit")
         assert cli.main(["chat", "--server", server.url]) == 0
         assert "> 5\n" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(served, typed, capfd, monkeypatch):
+    """Would catch `yaie chat --server URL | head` that blames the server."""
+
+    def cut(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(Chat, "turn", cut)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    typed("2+3=")
+    assert cli.main(["chat", "--server", served.url]) == 141
+    assert capfd.readouterr().err == ""
 
 
 CUT = [

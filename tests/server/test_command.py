@@ -64,6 +64,18 @@ def test_a_signal_lets_open_answers_end(number):
         assert process.stderr.read() == ""
 
 
+def test_a_second_signal_cuts_the_answers():
+    """Would catch a traceback of the web server, and an engine that is left in the middle of a step."""
+    with serving() as (process, port), send(port, {**LONG, "max_tokens": 3000}) as connection:
+        connection.recv(100)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0  # of 30 s that it would wait
+        assert "Traceback" not in process.stderr.read()
+
+
 def test_answers_that_take_too_long_are_ended():
     """A restart cannot wait for ever."""
     with serving("--drain", "0") as (process, port), send(port, {**LONG, "max_tokens": 500}) as connection:
@@ -140,6 +152,13 @@ def test_an_address_that_cannot_be_had_is_said_at_once(capsys, monkeypatch):
         for host, why in (("127.0.0.1", "Address already in use"), ("192.0.2.1", "Cannot assign"), ("a..b", "")):
             assert cli.main(["serve", "--host", host, "--port", port, "--model", "nowhere"]) == 2
             assert f"yaie serve: cannot listen at --host {host} --port {port}: {why}" in capsys.readouterr().err
+
+
+def test_an_address_is_taken_from_the_start():
+    """Would catch two servers that are started at the same time, of which one fails after it has loaded its model."""
+    (first,) = command.bind("127.0.0.1", 0)
+    with first, pytest.raises(OSError, match="Address already in use"):
+        command.bind("127.0.0.1", first.getsockname()[1])
 
 
 def test_a_client_of_a_cluster_sends_its_token(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -133,6 +134,32 @@ def test_a_replica_that_cannot_start_says_why(monkeypatch):
         told.applications["yaie"].deployments["replica-0"].message = said
         with pytest.raises(ChildProcessError, match=f"replica-0 could not start: {expected}"):
             fleet._run(None, "replica-0", "yaie")
+
+
+def test_a_machine_that_is_too_busy_for_ray_is_told(monkeypatch):
+    """Would catch Ray's own words, which blame it for a failure that it does not have."""
+    from yaie.server import fleet
+
+    def init(*_, **__):
+        raise Exception("The current node timed out during startup. This could happen because some of the raylet ...")
+
+    monkeypatch.setattr(fleet.ray, "init", init)
+    with pytest.raises(ChildProcessError, match="Ray could not start here: its processes took longer than the 15 s"):
+        fleet.start(fleet.Plan())
+
+
+def test_processes_of_ray_start_without_the_grammar(monkeypatch):
+    """Would catch a start that takes three times as long where JupyterLab is installed, and a name that has changed."""
+    from yaie.server import fleet
+
+    pytest.importorskip("rfc3987_syntax")
+    command = [sys.executable, "-c", "import jsonschema, sys; print('rfc3987_syntax' in sys.modules)"]
+    for before in ("", None):
+        monkeypatch.setenv("PYTHONPATH", "") if before == "" else monkeypatch.delenv("PYTHONPATH")
+        assert subprocess.check_output(command) == b"True\n"
+        with fleet._without_grammar():
+            assert subprocess.check_output(command) == b"False\n"
+        assert os.environ.get("PYTHONPATH") == before
 
 
 def test_a_replica_that_lost_a_rank_is_started_again():

@@ -138,6 +138,8 @@ REFUSED = [
     ({"max_tokens": 0}, "max_tokens", 400),
     ({"seed": 1.5}, "seed", 400),
     ({"stop": [""]}, "stop", 400),
+    ({"stop": ["<|end|>a"]}, "stop", 400),
+    ({"stop_token_ids": [10**6]}, "stop_token_ids", 400),
     ({"n": 0}, "n", 400),
     ({"n": 10**6}, "n", 400),
     ({"n": True}, "n", 400),
@@ -174,9 +176,13 @@ OF_CHATS = [
     ({"messages": [{"role": "user"}]}, "messages", 400),
     ({"messages": [{"role": 1, "content": "x"}]}, "messages", 400),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages", 400),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache": {}}]}]}, "messages", 400),
+    ({"messages": [{"role": "user", "content": "x", "name": "me"}]}, "messages", 400),
+    ({"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]}, "messages", 400),
     ({"top_logprobs": 2}, "top_logprobs", 400),
     ({"logprobs": 2}, "logprobs", 400),
     ({"max_tokens": 5, "max_completion_tokens": 5}, "max_tokens", 400),
+    ({"max_completion_tokens": 0}, "max_completion_tokens", 400),
 ]
 
 
@@ -192,6 +198,7 @@ def test_what_is_refused_is_named(served, path):
         assert error["type"] == "invalid_request_error"
         assert error["message"]
         assert len(error["message"]) < 500
+        assert "http-" not in error["message"]  # the engine's name for it, which no client has seen
     for name in ("model", "messages" if chat else "prompt"):
         status, _, body = served.post(f"/v1/{path}", {key: value for key, value in right.items() if key != name})
         assert (status, json.loads(body)["error"]["param"]) == (400, name)
@@ -202,6 +209,8 @@ def test_what_asks_for_nothing_is_taken(served):
     body = {**GREEDY, "prompt": "a", "max_tokens": 1}
     nothing = {"frequency_penalty": 0, "logit_bias": {}, "best_of": 1, "echo": False, "seed": None, "user": None}
     assert served.post("/v1/completions", body | nothing)[0] == 200
+    said = {"role": "assistant", "content": "46", "refusal": None, "annotations": [], "tool_calls": None}  # an answer
+    assert served.post("/v1/chat/completions", {**GREEDY, "messages": [*CHAT, said, *CHAT]})[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -259,8 +268,12 @@ def test_the_key_is_asked_for():
 
 def test_a_client_that_leaves_is_aborted(served):
     """Would catch an answer that is computed for nobody, and pages that never come back."""
+
+    def left():
+        return served.server.metrics.answers.labels("abort")._value.get()
+
     for stream in (True, False):
-        before = served.llm.stats()["generated_tokens"]
+        before, num_left = served.llm.stats()["generated_tokens"], left()
         body = {**LONG, "stream": stream}
         with served.raw(request("/v1/completions", json.dumps(body).encode())) as connection:
             if stream:
@@ -270,6 +283,7 @@ def test_a_client_that_leaves_is_aborted(served):
                     time.sleep(0.001)
         served.wait_until_idle()
         assert served.llm.stats()["generated_tokens"] - before < 400
+        assert left() == num_left + 1  # an operator sees how many do
 
 
 def test_more_than_it_takes_is_refused_at_once():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,13 +23,15 @@ class LLM(yaie.engine.llm.LLM):
     """The engine with the exercises that you have solved instead of its own functions.
 
     They are in place while it is made and while it computes, not between steps and not for other engines. Which have
-    passed is asked when it is made.
+    passed is asked when it is made; what is left out though it had passed, or cannot be read, is told on stderr then.
     """
 
     def __init__(self, model: Any = "tiny", **options: Any) -> None:
         if options.get("tensor_parallel", 1) != 1:
             raise ValueError("exercises run in one process: leave out tensor_parallel")
         self._installed, self._inside = installed(passed_parts()), False
+        for sentence in left_out():
+            print(sentence, file=sys.stderr)
         with self._installed:  # it chooses its operations here, once
             super().__init__(model, **options)
 
@@ -63,6 +66,15 @@ def passed_parts() -> list[str]:
     """Ids of the exercises that have passed and were not edited since."""
     lines, _ = progress.board()
     return [line.exercise.id for line in lines if line.status == PASSED]
+
+
+def left_out() -> list[str]:
+    """Why the engine runs functions of its own where its user expects theirs: in sentences, none if it does not."""
+    lines, problems = progress.board()
+    stale = [line.exercise.id for line in lines if line.record.status == PASSED and line.status == progress.CHANGED]
+    if stale:
+        problems.append(f"Passed, but not as they stand now: {', '.join(stale)}. Check them again.")
+    return [*problems, "YAIE's own functions run instead."] if problems else []
 
 
 class installed(Swap):

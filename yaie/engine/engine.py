@@ -264,7 +264,7 @@ class Engine:
         for stop in params.stop if is_special else ():
             tokens = self.tokenizer.encode(stop, add_special_tokens=False)
             if any(map(is_special, tokens)):
-                require(len(tokens) == 1, "a stop string must be text, or one special token and nothing else", stop)
+                require(len(tokens) == 1, "stop must be text, or one special token and nothing else", stop)
                 ids.update(tokens)
         return frozenset(ids)
 

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# A rank that is alive and yet takes longer for one step hangs. Dead ones are noticed at once, by `ranks`.
+# A rank that runs and yet takes longer for one step hangs. Those that do not run any more are noticed by `ranks`.
 TIMEOUT = timedelta(minutes=10)
 
 

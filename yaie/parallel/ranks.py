@@ -12,6 +12,10 @@ of them, since it is not known how far the others got. So is the end of a proces
 connection, and a thread that watches the connections sees that within milliseconds, also while rank 0 hangs in a sum
 to which the dead will add nothing, or waits for a GPU that does. And when rank 0 ends, however it does, the others see
 their side closed and end.
+
+A rank may also live and not run: it was stopped, or its machine swaps. So each sends a beat every second from a thread
+of its own, also while it loads weights or computes a long step; the thread that watches ends all of them once a rank
+has been silent for `SILENCE`.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, wait
@@ -38,9 +43,14 @@ from typing import Any
 import torch
 
 from yaie.parallel.group import CollectiveError, Group, ProcessGroup
+from yaie.parallel.worker import BEAT
 
 PACKAGE = Path(__file__).parents[1]
 PATIENCE = 5.0  # seconds that a rank gets to end by itself, and that the news of who is to blame gets to arrive
+# Seconds without a beat after which a rank counts as gone. Its thread waits only for calls that do not give Python's
+# lock back: on an H200 0.2 s at most, for CUDA's start, and 0.06 s while weights are loaded, graphs captured and NCCL
+# connects. A machine that is overloaded, or imports from a slow disk, gets a few hundred times as much.
+SILENCE = 60.0
 
 
 class RankError(RuntimeError):
@@ -246,13 +256,8 @@ class _Crew:
     # --- in the thread that watches -------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Wait for the first rank that ends. A rank sends one thing only: what went wrong."""
-        ready = connections.wait(self.connections)[0]
-        rank = self.connections.index(ready) + 1
-        try:
-            how, reported = ready.recv_bytes().decode(), True
-        except (EOFError, OSError):
-            how, reported = _how_it_ended(self.processes[rank - 1]), False
+        """Wait for the first rank that ends, or is silent for too long."""
+        rank, how, reported = self.first_to_go()
         if self.closing:
             return
         if reported:  # rank 0 may be about to fail in the same way; its exception says more than a text
@@ -261,6 +266,27 @@ class _Crew:
         self.kill()
         for action in self.mourners:
             action()
+
+    def first_to_go(self) -> tuple[int, str, bool]:
+        """Its number, what became of it, and whether it said that itself. Beats are empty, all else says what went
+        wrong.
+        """
+        silence: dict[connections.Connection, float] = {}  # of ranks that have begun: how long
+        now = time.monotonic()
+        while max(silence.values(), default=0.0) < SILENCE:
+            heard = connections.wait(self.connections, BEAT)
+            before, now = now, time.monotonic()
+            for connection in silence:  # after a longer gap it was this process that did not run
+                silence[connection] += min(now - before, 2 * BEAT)
+            for connection in heard:
+                silence[connection], rank = 0.0, self.connections.index(connection) + 1
+                try:
+                    if said := connection.recv_bytes():
+                        return rank, said.decode(), True
+                except (EOFError, OSError):
+                    return rank, _how_it_ended(self.processes[rank - 1]), False
+        rank = self.connections.index(max(silence, key=silence.get)) + 1
+        return rank, f"has not run for {SILENCE:.0f} s (it was stopped, or its machine is overloaded)", False
 
 
 def _how_it_ended(process: subprocess.Popen) -> str:

@@ -2,6 +2,9 @@
 
 A loop: receive the name of a method and its arguments, call that method of the rank's own object. The first thing
 received says how many ranks there are and what makes the object; an empty message ends the loop.
+
+Meanwhile a thread sends a beat (an empty message) every second, whatever the loop is busy with: while none comes, this
+process does not run.
 """
 
 from __future__ import annotations
@@ -12,17 +15,20 @@ import select
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 import torch
 
 from yaie.parallel.group import CollectiveError, ProcessGroup
 
+BEAT = 1.0  # seconds from one to the next
+
 
 def main(fd: int, rank: int) -> int:
     """Serve until rank 0 says that it is over. Exit status: 0, or 1 if something went wrong here."""
-    threading.Thread(target=_end_with_rank_0, args=(fd,), daemon=True).start()
-    connection = Connection(fd)
+    connection, sending = Connection(fd), threading.Lock()
+    threading.Thread(target=_beat, args=(connection, sending), daemon=True).start()
     try:
         _serve(connection, rank)
     except EOFError:  # rank 0 has ended
@@ -33,7 +39,8 @@ def main(fd: int, rank: int) -> int:
         traceback.print_exc()
         where = traceback.extract_tb(error.__traceback__)[-1]
         said = f"failed: {type(error).__name__}: {error} ({os.path.basename(where.filename)}, line {where.lineno})"
-        connection.send_bytes(said.encode())
+        with sending:
+            connection.send_bytes(said.encode())
         return 1
     return 0
 
@@ -47,11 +54,16 @@ def _serve(connection: Connection, rank: int) -> None:
         getattr(target, method)(*arguments)
 
 
-def _end_with_rank_0(fd: int) -> None:
-    """End this process when the other side of the connection is closed, whatever it is waiting for."""
+def _beat(connection: Connection, sending: threading.Lock) -> None:
+    """Send beats. End this process when the other side of the connection is closed, whatever it is waiting for."""
     hung_up = select.poll()
-    hung_up.register(fd, 0)  # no event but those that cannot be left out: the hang-up is one
-    hung_up.poll()
+    hung_up.register(connection.fileno(), 0)  # no event but those that cannot be left out: the hang-up is one
+    with suppress(OSError):  # it hung up just now
+        while True:
+            with sending:
+                connection.send_bytes(b"")
+            if hung_up.poll(1000 * BEAT):
+                break
     os._exit(1)
 
 

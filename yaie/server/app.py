@@ -22,7 +22,7 @@ from yaie.engine.output import RequestOutput, StreamChunk
 from yaie.engine.prompts import encode
 from yaie.server.engine_thread import Busy, EngineThread
 from yaie.server.metrics import Metrics, Stopwatch
-from yaie.server.protocol import BadRequest, Order, Shape, error_body, read_order
+from yaie.server.protocol import BadRequest, Order, Shape, error_body, read_order, refusal
 
 MAX_BODY = 4 << 20  # bytes: a prompt of a million tokens has about as many
 RETRY_AFTER = 1  # seconds until a client that was refused may try again
@@ -140,7 +140,11 @@ class Server:
                     watches[place].saw(len(chunk.token_ids), chunk.output.finish_reason if chunk.output else None)
                     yield place, chunk
         except ValueError as error:
-            raise BadRequest(str(error), param) from None
+            raise refusal(error, param) from None
+        except (GeneratorExit, asyncio.CancelledError):
+            for watch in watches:
+                watch.left()
+            raise
 
     async def _outputs(self, chunks: Chunks, order: Order) -> list[RequestOutput]:
         async with aclosing(chunks):

@@ -114,7 +114,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets at all addresses of a host, which do not listen yet. OSError names an address that cannot be had."""
+    """Sockets at all addresses of a host. OSError names an address that cannot be had.
+
+    They listen at once: until then another process can take the address as well. Who connects before there is a server
+    waits for it.
+    """
     sockets = []
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -124,6 +128,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 sockets[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sockets[-1].bind(address)
+            sockets[-1].listen()
     except (OSError, UnicodeError) as error:  # the second for what can be no name
         for each in sockets:
             each.close()
@@ -138,8 +143,16 @@ def config_for(app: Any, **options: Any) -> Any:
     import uvicorn
 
     async def one(scope: Any, receive: Any, send: Any) -> None:
+        async def received() -> Any:
+            try:
+                return await receive()
+            except asyncio.CancelledError:  # a second Ctrl-C cuts the answers; the engine is still to end as ever
+                if scope["type"] == "lifespan":
+                    return {"type": "lifespan.shutdown"}
+                raise
+
         with suppress(asyncio.CancelledError):  # an answer that is cut when the server ends is no fault to report
-            await app(scope, receive, send)
+            await app(scope, received, send)
 
     return uvicorn.Config(one, log_level="warning", lifespan="on", http="h11", ws="none", **options)
 

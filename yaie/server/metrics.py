@@ -61,6 +61,7 @@ class Stopwatch:
     metrics: Metrics
     start: float = field(default_factory=time.perf_counter)
     last: float | None = None  # when its latest token came
+    is_over: bool = False
 
     def saw(self, num_tokens: int, reason: str | None) -> None:
         """Tokens have come, and perhaps the end."""
@@ -74,3 +75,9 @@ class Stopwatch:
         if reason:
             self.metrics.whole.observe(now - self.start)
             self.metrics.answers.labels(reason).inc()
+            self.is_over = True
+
+    def left(self) -> None:
+        """The client has. If the answer was not over, nobody waits for it, so how long it took says nothing."""
+        if not self.is_over:
+            self.metrics.answers.labels("abort").inc()

@@ -7,6 +7,7 @@ that the engine does not have is refused by its name, unless it asks for what ha
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -104,15 +105,16 @@ def read_order(text: bytes, is_chat: bool, served: str, longest: int) -> Order:
     stream = take("stream", "true or false", _is_flag, False)
     include_usage = _include_usage(take, stream)
     wanted = _logprobs(take, is_chat)
+    called = {}
     if is_chat and "max_completion_tokens" in body:
         if "max_tokens" in body:
             raise BadRequest("max_tokens is the old name of max_completion_tokens; give one of the two", "max_tokens")
-        body["max_tokens"] = body.pop("max_completion_tokens")
+        body["max_tokens"], called["max_tokens"] = body.pop("max_completion_tokens"), "max_completion_tokens"
     given = {name: body.pop(name) for name in PARAMETERS if name in body}
     _refuse_the_rest(body)
     return Order(
         prompts,
-        _params({"max_tokens": longest if is_chat else COMPLETION_TOKENS} | given | {"logprobs": wanted}),
+        _params({"max_tokens": longest if is_chat else COMPLETION_TOKENS} | given | {"logprobs": wanted}, called),
         is_chat=is_chat,
         model=model,
         n=n,
@@ -162,17 +164,30 @@ def _prompts(take: _Taking) -> list[Prompt]:
 
 def _messages(take: _Taking) -> list[Prompt]:
     messages = take("messages", "a list of messages", lambda value: isinstance(value, list) and len(value) > 0)
-    for place, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise BadRequest(f"message {place} must be an object with role and content", "messages")
-        if isinstance(message.get("content"), list):
-            message["content"] = "".join(_text_of(part, place) for part in message["content"])
-    return [messages]
+    return [[_message(message, place) for place, message in enumerate(messages)]]
+
+
+def _message(message: Any, place: int) -> dict[str, str]:
+    """A message as every chat template takes it. What is null or empty in it asks for nothing: answers of the `openai`
+    package have such fields, and come back as messages.
+    """
+    given = message if isinstance(message, dict) else {}
+    role, content = given.get("role"), given.get("content")
+    if isinstance(content, list):
+        content = "".join(_text_of(part, place) for part in content)
+    if not (isinstance(role, str) and isinstance(content, str)):
+        raise BadRequest(f"message {place} must be an object with role and content, which are text", "messages")
+    for name, value in given.items():
+        if name not in ("role", "content") and value not in (None, [], {}):
+            raise BadRequest(f"message {place} has {name[:100]!r}, which is not supported", "messages")
+    return {"role": role, "content": content}
 
 
 def _text_of(part: Any, place: int) -> str:
     if not (isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)):
         raise BadRequest(f"message {place} has a part that is not text: {describe(part)}", "messages")
+    if others := part.keys() - {"type", "text"}:
+        raise BadRequest(f"message {place} has a part with {min(others)[:100]!r}, which is not supported", "messages")
     return part["text"]
 
 
@@ -208,14 +223,26 @@ def _refuse_the_rest(body: Mapping[str, Any]) -> None:
             raise BadRequest(f"{name} is not supported", name, code="unsupported_parameter")
 
 
-def _params(given: Mapping[str, Any]) -> SamplingParams:
-    """The engine's parameters, which know by themselves what they must be; one at a time, to name the wrong one."""
+def _params(given: Mapping[str, Any], called: Mapping[str, str]) -> SamplingParams:
+    """The engine's parameters, which know by themselves what they must be; one at a time, to name the wrong one.
+
+    called: what the request calls those that have another name there
+    """
     for name, value in given.items():
         try:
             SamplingParams(**{name: value})
         except ValueError as error:
-            raise BadRequest(str(error).removeprefix("SamplingParams: "), name) from None
+            said, theirs = str(error).removeprefix("SamplingParams: "), called.get(name, name)
+            raise BadRequest(said.replace(name, theirs, 1), theirs) from None
     return SamplingParams(**given)
+
+
+def refusal(error: ValueError, prompt: str) -> BadRequest:
+    """What the engine said of an order that it cannot serve. If a parameter is wrong, that is its first word; else it
+    is about the field `prompt`. Clients do not know the engine's ids."""
+    said = re.sub(r"^request '[^']*': ", "", str(error))
+    name = said.partition(" ")[0]
+    return BadRequest(said, name if name in PARAMETERS else prompt)
 
 
 # ---- what an answer looks like
