@@ -9,8 +9,10 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Python compiles what it imports; pip would compile all 20,000 files that are installed, a minute's work.
+# Python compiles what it imports; pip would compile all 20,000 files that are installed, a minute's work. Containers
+# often forbid it to keep what it compiled: then each process that imports torch compiles it again, 2 s of 4.
 PIP_FLAGS := --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings/overrides.d/yaie.json
 
