@@ -8,7 +8,6 @@ import secrets
 import signal
 
 import pytest
-import torch
 
 SEED = int(os.environ.setdefault("YAIE_TEST_SEED", str(secrets.randbelow(2**31))))  # also for xdist's workers
 
@@ -18,6 +17,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(autouse=True)
 def seeded():
+    import torch  # xdist's workers would wait until the process that hands out tests has it, too
+
     torch.manual_seed(SEED)
 
 
