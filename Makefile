@@ -40,6 +40,7 @@ test: $(VENV)/.test
 	ruff check
 	ruff format --check
 	@echo "[2/4] tests"
+	@python -c 'import yaie.cuda; yaie.cuda.prepare()'  # once, and not in both processes at the same time
 	python -m pytest -n 2 --dist worksteal -q -p no:nbval
 	@echo "[3/4] every notebook as shipped: exercises not attempted"
 	rm -rf build/as-shipped build/solved
