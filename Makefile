@@ -9,8 +9,10 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Python compiles what it imports; pip would compile all 20,000 files that are installed, a minute's work.
+# Python compiles what it imports; pip would compile all 20,000 files that are installed, a minute's work. Containers
+# often forbid it to keep what it compiled: then each process that imports torch compiles it again, 2 s of 4.
 PIP_FLAGS := --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings/overrides.d/yaie.json
 
@@ -38,6 +40,7 @@ test: $(VENV)/.test
 	ruff check
 	ruff format --check
 	@echo "[2/4] tests"
+	@python -c 'import yaie.cuda; yaie.cuda.prepare()'  # once, and not in both processes at the same time
 	python -m pytest -n 2 --dist worksteal -q -p no:nbval
 	@echo "[3/4] every notebook as shipped: exercises not attempted"
 	rm -rf build/as-shipped build/solved

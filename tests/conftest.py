@@ -8,7 +8,6 @@ import secrets
 import signal
 
 import pytest
-import torch
 
 SEED = int(os.environ.setdefault("YAIE_TEST_SEED", str(secrets.randbelow(2**31))))  # also for xdist's workers
 
@@ -16,8 +15,19 @@ SEED = int(os.environ.setdefault("YAIE_TEST_SEED", str(secrets.randbelow(2**31))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What waits, or takes a minute in one piece.
+LONG = ("notebooks/test_jupyterlab.py", "server/test_fleet.py", "course/test_served.py", "notebooks/test_solutions.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Long ones first: at the end processes share what is left, and one that waits for a long test has no share."""
+    items.sort(key=lambda item: not str(item.path).endswith(LONG))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
+    import torch  # xdist's workers would wait until the process that hands out tests has it, too
+
     torch.manual_seed(SEED)
 
 

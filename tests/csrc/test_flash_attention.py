@@ -345,7 +345,7 @@ def test_mutants_fail(name):
     assert text.count(old) == 1
     dtype, head_dim = (torch.float32, 128) if rung == RUNG_2 else (torch.float16, 64)
     # Only what is asked for is compiled, for time: see csrc/common.cuh.
-    flags = f"-DYAIE_DTYPES={1 if dtype == torch.float32 else 2}", "-DYAIE_MAX_HEAD_DIM=128"
+    flags = f"-DYAIE_DTYPES={1 if dtype == torch.float32 else 2}", f"-DYAIE_MAX_HEAD_DIM={head_dim}"
     changed = {"sources": {file: text.replace(old, new)}, "flags": flags}
     options = {"backend": "emulator", "dtype": dtype, "head_dim": head_dim, **changed}
     number = int(rung.split("_")[2])

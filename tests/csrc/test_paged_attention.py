@@ -28,7 +28,8 @@ CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 PLAIN = ("paged_decode_1_thread_per_head", "paged_decode_2_warp_per_head", "paged_decode_3_grouped")
 RUNGS = (*PLAIN, "paged_decode_4_split_kv", "paged_decode_5_async")
 TENSOR_CORES = "paged_decode_6_tensor_cores"  # 16-bit types, head_dim up to 128
-ONLY_FLOAT32 = ("-DYAIE_DTYPES=1",)  # for time; as in csrc/common.cuh
+ONLY_FLOAT32, ONLY_FLOAT16 = ("-DYAIE_DTYPES=1",), ("-DYAIE_DTYPES=2",)  # for time; as in csrc/common.cuh
+UP_TO_64 = "-DYAIE_MAX_HEAD_DIM=64"
 GARBAGE = 10**9  # in entries of a block table that must not be read
 
 
@@ -385,7 +386,7 @@ BUGS = {
 @pytest.mark.skipif(torch.cuda.is_available(), reason="an overrun would damage what else is on the card")
 def test_planted_bugs_are_caught(monkeypatch, bug):
     """The bugs of the guide's kernel (P1 to P10) and two more: tests that let one through prove nothing."""
-    broken = {rung: planted(rung, *BUGS[bug], ONLY_FLOAT32) for rung in (RUNGS[1], RUNGS[3])}
+    broken = {rung: planted(rung, *BUGS[bug], (*ONLY_FLOAT32, UP_TO_64)) for rung in (RUNGS[1], RUNGS[3])}
     rungs = [rung for rung in broken if broken[rung]]
     assert rungs
     monkeypatch.setitem(globals(), "module", broken.get)
@@ -404,7 +405,7 @@ def test_planted_bugs_are_caught(monkeypatch, bug):
 def test_forgotten_wait_is_caught(monkeypatch):
     """What a lane copies asynchronously is not there before it has waited for it."""
     wait = "yaie::cp_async_wait<STAGES - 1>();"
-    broken = planted(RUNGS[4], wait, "")
+    broken = planted(RUNGS[4], wait, "", (*ONLY_FLOAT16, UP_TO_64))
     assert broken
     monkeypatch.setitem(globals(), "module", lambda rung: broken)
     batch = Batch([70], num_heads=2, head_dim=32, dtype=torch.float16)
@@ -426,7 +427,7 @@ TENSOR_CORE_BUGS = {
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it may happen to go well")
 def test_bugs_of_rung_6_are_caught(monkeypatch, bug):
     """Rung 6 hands tiles from lane to lane and parts from block to block: each step of that is needed."""
-    broken = planted(TENSOR_CORES, *TENSOR_CORE_BUGS[bug], ("-DYAIE_DTYPES=2", "-DYAIE_MAX_HEAD_DIM=64"))
+    broken = planted(TENSOR_CORES, *TENSOR_CORE_BUGS[bug], (*ONLY_FLOAT16, UP_TO_64))
     assert broken
     monkeypatch.setitem(globals(), "module", lambda rung: broken)
     batch = Batch([300], num_heads=5, num_kv_heads=1, head_dim=64, dtype=torch.float16)

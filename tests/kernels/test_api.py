@@ -404,8 +404,14 @@ def test_every_operation_is_offered_checked():
     assert all("`" in getattr(api, name).__doc__ for name in offered)
 
 
-def test_import_prints_nothing_and_needs_no_compiler():
-    """Catches a module that announces a missing extension when it is imported, or builds one."""
-    code = "import sys, yaie.kernels.api; assert 'torch.utils.cpp_extension' not in sys.modules"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (result.stdout, result.stderr) == ("", "")
+def test_an_import_and_a_call_of_torch_load_no_kernels():
+    """Catches a module that announces a missing extension when it is imported, compiles or looks for a GPU, and a torch
+    call that does."""
+    code = (
+        "import sys, torch; from yaie.kernels import api, ops; assert 'torch.utils.cpp_extension' not in sys.modules; "
+        "x = torch.zeros(2, 3, 4, 1, 8); api.copy_blocks(*x, torch.tensor([[0, 1]])); "
+        "assert list(ops.shared) == ['torch']; assert not ops.launching.load.cache_info().currsize; "
+        "assert not torch.cuda.is_initialized()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

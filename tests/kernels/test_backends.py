@@ -3,8 +3,6 @@
 Without a GPU these run torch and the emulator; on a GPU, torch and the kernels there.
 """
 
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -182,16 +180,6 @@ def test_auto_falls_back_on_what_a_kernel_refuses(monkeypatch):
         call(ops.BackendError("no float64"), "cuda")
     with pytest.raises(RuntimeError, match="launch failed"):
         call(RuntimeError("launch failed"))
-
-
-def test_kernels_are_loaded_when_they_are_asked_for():
-    """Would catch an import that compiles or looks for a GPU, and a torch call that does."""
-    code = (
-        "import torch; from yaie.kernels import api, ops; x = torch.zeros(2, 3, 4, 1, 8); "
-        "api.copy_blocks(*x, torch.tensor([[0, 1]])); assert list(ops.shared) == ['torch']; "
-        "assert not ops.launching.load.cache_info().currsize and not torch.cuda.is_initialized()"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_prepare_compiles_what_a_step_launches():

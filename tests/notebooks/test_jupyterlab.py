@@ -26,8 +26,8 @@ pytestmark = [
 ]
 SETTINGS = REPOSITORY / "yaie" / "course" / "jupyterlab.json"
 SCREENSHOTS = REPOSITORY / "build" / "screenshots"
-# nbval runs every notebook; here one of each kind: sliders, a chat, kernels with profiles.
-NOTEBOOKS = [f"{name}.ipynb" for name in ("04_sampling", "07_engine", "09_memory_operations")]
+# nbval runs every notebook; here one of each kind.
+SLIDERS, CHAT, KERNELS = (f"{name}.ipynb" for name in ("04_sampling", "07_engine", "09_memory_operations"))
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 
@@ -69,21 +69,10 @@ RUN_CHECK = """async () => {
 }"""
 
 
-RUN_CUDA_CARD = """async () => {
-  const app = window.jupyterapp;
-  await app.restored;
-  const panel = app.shell.currentWidget;
-  await panel.context.ready;
-  for (let i = 0; i < 600; i++) {
-    const kernel = panel.sessionContext.session?.kernel;
-    if (kernel?.connectionStatus === 'connected' && kernel.status === 'idle') break;
-    await new Promise(resolve => setTimeout(resolve, 100));
-  }
-  const isCard = cell => cell.model.sharedModel.source.endsWith('yaie.exercise("8.1")');
-  const index = panel.content.widgets.findIndex(isCard);
-  panel.content.activeCellIndex = index;
-  await app.commands.execute('notebook:run-cell');
-  panel.content.scrollToItem(index, 'start');
+SHOW_CARD = """async () => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  const isCard = cell => cell.model.sharedModel.source.endsWith('yaie.exercise("9.1")');
+  await panel.content.scrollToItem(panel.content.widgets.findIndex(isCard), 'start');
 }"""
 
 
@@ -196,9 +185,9 @@ def wait_for_editor(page, text):
     page.locator(".jp-FileEditor .cm-content", has_text=text).first.wait_for(timeout=60_000)
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebook_runs_in_jupyterlab(name, server, watched):
-    """Errors, console errors, requests to the outside and broken images are what nbval does not see."""
+def run_all(name, server, watched):
+    """A notebook's page after all cells have run. Errors, console errors, requests to the outside and broken images are
+    what nbval does not see."""
     page = watched.open(f"{server}/lab/tree/notebooks/{name}?token=t&reset")
     found = page.evaluate(RUN_ALL)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -212,49 +201,48 @@ def test_notebook_runs_in_jupyterlab(name, server, watched):
     assert page.locator(".Toastify__toast, .jp-Dialog").count() == 0  # nobody asks whether you would like news
     assert watched.errors == []
     assert watched.outside == []
+    return page
+
+
+def test_a_chat_runs(server, watched):
+    run_all(CHAT, server, watched)
 
 
 def test_a_slider_still_shows_its_picture_after_the_kernel_has_ended(server, watched):
     """Its control lives in the kernel: "model not found" greeted a learner who opened a notebook again."""
-    address = f"{server}/lab/tree/notebooks/03_attention.ipynb?token=t&reset"
-    watched.open(address).evaluate(RUN_ALL)
+    run_all(SLIDERS, server, watched)
     with urllib.request.urlopen(f"{server}/api/sessions?token=t") as answer:
         sessions = [session["id"] for session in json.load(answer)]
     for session in sessions:
         url = f"{server}/api/sessions/{session}?token=t"
         urllib.request.urlopen(urllib.request.Request(url, method="DELETE"))
-    page = watched.open(address)
+    page = watched.open(f"{server}/lab/tree/notebooks/{SLIDERS}?token=t&reset")
     page.evaluate(SHOW_SLIDER)
     output = page.locator(".jp-OutputArea")
     shown = output.get_by_text("model not found").or_(output.locator(".widget-slider"))
     shown.first.wait_for(timeout=60_000)
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "slider_again.png")
     assert page.get_by_text("model not found").count() == 0
     assert output.locator(".widget-html img").first.is_visible()
 
 
-@pytest.mark.parametrize("way", ["Open beside", "exercises/00_start_here.py"])
-def test_card_opens_the_exercise_file(way, server, watched):
-    """A card that leads nowhere leaves the learner asking where to type."""
-    page = watched.open(f"{server}/lab/tree/notebooks/00_start_here.ipynb?token=t&reset")
-    page.evaluate(RUN_ALL)
-    page.locator(".jp-OutputArea").get_by_text(way, exact=True).first.click()
-    wait_for_editor(page, "def blocks_needed")
-    assert page.locator(".jp-NotebookPanel").first.is_visible() == (way == "Open beside")
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"card_{'button' if way == 'Open beside' else 'link'}.png")
-
-
 def test_card_opens_a_cuda_file_in_the_editor(server, watched):
     """JupyterLab does not know the ending .cu; a file that it offers for download cannot be edited."""
-    page = watched.open(f"{server}/lab/tree/notebooks/08_first_kernel.ipynb?token=t&reset")
-    page.evaluate(RUN_CUDA_CARD)
+    page = run_all(KERNELS, server, watched)
+    page.evaluate(SHOW_CARD)
     page.locator(".jp-OutputArea").get_by_text("Open beside", exact=True).first.click()
-    wait_for_editor(page, "__global__ void add_guarded")
+    wait_for_editor(page, "// Exercises of lesson 09")
     assert page.locator(".jp-NotebookPanel").first.is_visible()
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "card_cuda.png")
+
+
+def test_card_links_to_the_exercise_file(server, watched):
+    """A card that leads nowhere leaves the learner asking where to type."""
+    page = run_all("00_start_here.ipynb", server, watched)
+    page.locator(".jp-OutputArea").get_by_text("exercises/00_start_here.py", exact=True).first.click()
+    wait_for_editor(page, "def blocks_needed")
+    assert not page.locator(".jp-NotebookPanel").first.is_visible()
+    page.screenshot(path=SCREENSHOTS / "card_link.png")
 
 
 def test_learner_fails_an_exercise_and_then_passes_it(course, server, watched):
@@ -268,7 +256,8 @@ def test_learner_fails_an_exercise_and_then_passes_it(course, server, watched):
     try:
         path.write_text(as_generated.replace(stub, "        return num_tokens // self.block_size\n"))
         page.locator(".jp-OutputArea").get_by_text("Open beside", exact=True).first.click()
-        page.wait_for_selector(".jp-FileEditor .cm-content", timeout=60_000)
+        wait_for_editor(page, "def blocks_needed")
+        assert page.locator(".jp-NotebookPanel").first.is_visible()
         failed = page.evaluate(RUN_CHECK)
         assert "failed" in failed
         assert "`//` rounds down" in failed

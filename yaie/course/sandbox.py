@@ -348,7 +348,8 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Answer jobs, one JSON line each on standard input, until that ends."""
     # Nothing but answers may reach the client's pipe, whatever torch prints on import.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -362,3 +363,7 @@ if __name__ == "__main__":
     gc.collect()
     for line in sys.stdin:
         print(json.dumps(_supervise(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve()
