@@ -58,13 +58,10 @@ struct RowOf {
     // comes from a product with 1 / temperature, which is corrected by its remainder (Markstein's method). Where that is
     // infinite, or nearly, the remainder makes no sense, and the product stays.
     __device__ float distance(float logit) const {
-        const float near = near_distance(logit);
-        const float quotient = fmaf(fmaf(-near, temperature, largest - logit), inverse, near);
+        const float below = largest - logit, near = below * inverse;
+        const float quotient = fmaf(fmaf(-near, temperature, below), inverse, near);
         return quotient >= 0.0f ? quotient : near;
     }
-
-    // The same, but for a rounding.
-    __device__ float near_distance(float logit) const { return (largest - logit) * inverse; }
 
     __device__ void set_temperature(float value) {
         temperature = value;
@@ -81,32 +78,13 @@ struct RowOf {
     // once. Backwards, a part is gone over from its end.
     template <typename F>
     __device__ void for_each(F f, bool backwards = false) const {
-        for_each_and([&](int id, float logit) {
-            f(id, logit);
-            return false;
-        }, Nothing(), backwards);
-    }
-
-    struct Nothing {
-        __device__ void operator()(int) const {}
-    };
-
-    // The same, and then g(id) for the few tokens for which f returned true. What is rare waits until the packs
-    // that are in flight are done: with a branch for it between two tokens a thread could not work on several at once.
-    template <typename F, typename G>
-    __device__ void for_each_and(F f, G g, bool backwards) const {
         constexpr int AT_ONCE = 3;
         const int lane = threadIdx.x % 32;
         const int begin = min(static_cast<int>(threadIdx.x / 32) * span, vocab_size);
         const int end = min(begin + span, vocab_size);
-        const auto one = [&](int id) {
-            if (f(id, logit(id))) {
-                g(id);
-            }
-        };
         if (reinterpret_cast<uintptr_t>(logits) % 16 != 0) {
             for (int id = begin + lane; id < end; id += 32) {
-                one(id);
+                f(id, logit(id));
             }
             return;
         }
@@ -125,27 +103,18 @@ struct RowOf {
                 }
                 packs[j] = *reinterpret_cast<Pack*>(&bits);
             }
-            unsigned rare = 0;  // a bit for each token of the packs
 #pragma unroll
             for (int j = 0; j < AT_ONCE; ++j) {
                 if (first + j * 32 * N < whole) {
 #pragma unroll
                     for (int e = 0; e < N; ++e) {
-                        const bool is_rare = f(first + j * 32 * N + e, to_float(packs[j].at[e]));
-                        rare |= is_rare ? 1u << (j * N + e) : 0;
+                        f(first + j * 32 * N + e, to_float(packs[j].at[e]));
                     }
                 }
             }
-            for (; rare; rare &= rare - 1) {
-                const int place = __ffs(rare) - 1;
-                g(first + place / N * 32 * N + place % N);
-            }
-            if constexpr (!std::is_same_v<G, Nothing>) {
-                __syncwarp();  // else lanes that had nothing to do would go on alone, and the others after them
-            }
         }
         if (whole + lane < end) {
-            one(whole + lane);
+            f(whole + lane, logit(whole + lane));
         }
     }
 };

@@ -153,6 +153,14 @@ def test_what_is_cut_before_its_first_wrong_number_is_not_wrong_in_the_last_digi
     assert alike.same_manner(ours, others) == same
 
 
+def test_what_is_cut_off_counts():
+    """A mask of one row for all rows or for a band of them: the first rows, which are shown, are the same."""
+    cut = {"got": "[1.0, -inf... (2022 characters)", "expected": "[1.0, 2.0... (2022 characters)", "tolerance": 1e-4}
+    ours, others = (report(**cut, pattern=f"{count} numbers are wrong.")["result"] for count in (480, 2016))
+    assert alike.same_manner(ours, ours)
+    assert not alike.same_manner(ours, others)
+
+
 def test_the_same_wrong_shape_is_not_the_same_mistake():
     ours, others = (report(got="[2]", expected="[3]", whole=whole)["result"] for whole in ("[1.0, 2.0]", "[2.0, 3.0]"))
     assert alike.same_manner(ours, ours)

@@ -192,21 +192,6 @@ def test_each_way_to_the_limit():
     check_alike(rows.bfloat16().to(DEVICE), setup)
 
 
-def test_a_limit_beside_the_bin_where_it_should_be():
-    """Rung 3 divides 19,968 tokens at distances from 4 to 4.0625, more than its list holds, into 512 bins and takes all
-    of a bin for as likely as its middle. Here all stand at the beginnings of the bins, or at the ends, so the token
-    that crosses top-p, the last or the first of a bin, is not in the bin that this says: catches a limit from there.
-    """
-    bins, each, cut = 512, 39, 400
-    for place, kept in ((0, cut * each), (255, cut * each + 1)):
-        distance = 4 + (256 * torch.arange(bins) + place) * 2.0**-21
-        row = torch.cat((torch.zeros(1), -distance.repeat_interleave(each)))[torch.randperm(1 + bins * each)][None]
-        _, weights = sorted_weights(row, [1.0])
-        setup = twin.Settings([1.0], [between_two_sums(weights[0], -1, (kept + 0.5) / row.shape[1])], [-1], [0.0])
-        assert setup.top_p[0] < 1
-        check_rung(3, row.to(DEVICE), setup)
-
-
 @pytest.mark.parametrize("rung", RUNGS)
 def test_uniforms_at_the_edges_and_zero_probability(rung):
     """Catches a draw beyond the last token for a number just below 1, and a first token of probability 0 for 0."""

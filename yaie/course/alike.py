@@ -65,7 +65,10 @@ def same_manner(one: Report | str, other: Report | str) -> bool:
         return False
     if any(_in_its_last_digits(each, tolerance) for each in (one, other)):
         tolerance = None
-    if not all(same_text(one.get(key), other.get(key), tolerance) for key in ("got", "first_difference")):
+    said = ["got", "first_difference"]
+    if CUT.search(one.get("got", "")):  # what is not shown may differ: how much is wrong there, and where
+        said.append("pattern")
+    if not all(same_text(one.get(key), other.get(key), tolerance) for key in said):
         return False
     later = [each["later"] for each in (one, other) if "later" in each]  # a run up to the first failure has none
     return len(later) < 2 or later[0] == later[1]
