@@ -285,7 +285,8 @@ class Engine:
                 self._change(self._step)
                 taken.extend(self._queue)
                 self._queue.clear()
-            return [delivery.chunk for delivery in taken if delivery.request.finish_reason != "abort"]
+            chunks = [delivery.chunk for delivery in taken if delivery.request.finish_reason != "abort"]
+            return chunks  # noqa: RET504, behind a comprehension of Python 3.12 a cut may come outside of the `try`
         except BaseException:
             if taken and (not self._queue or self._queue[0] is not taken[0]):  # cut on the way out
                 self._queue.extendleft(reversed(taken))
