@@ -21,7 +21,9 @@ from yaie.kernels.ops import CSRC, launching
 from yaie.kernels.sampling import Settings
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-DTYPES = torch.bfloat16, torch.float16, torch.float32
+DTYPES = [torch.float16, torch.float32]
+if DEVICE == "cuda":
+    DTYPES.append(torch.bfloat16)  # for the emulator it would be compiled for this alone
 # By folder; attention over pages also launches what stands in that of flash attention.
 TOGETHER = ["flash_attention", "paged_attention"]
 FAMILIES = [TOGETHER, *([path.name] for path in sorted(CSRC.iterdir()) if path.is_dir() and path.name not in TOGETHER)]
