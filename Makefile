@@ -10,7 +10,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Python compiles what it imports; pip would compile all 20,000 files that are installed, a minute's work. Containers
-# often forbid it to keep what it compiled: then each process that imports torch compiles it again, 2 s of 4.
+# often forbid it to keep what it compiled: then each process that imports torch compiles it again, half of that time.
 PIP_FLAGS := --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -167,6 +167,7 @@ def test_the_compiler_takes_no_time_from_a_worker(compiling, seconds, end, tmp_p
 
 
 def test_a_check_that_waits_too_long_for_compilers_blames_no_loop(sandbox, monkeypatch):
+    """Would catch "an endless loop?" said to a function that had hardly begun."""
     monkeypatch.setattr(sandbox, "_ask", lambda job: {"end": "patience"})
     with pytest.raises(SandboxError, match="most of them for compilers or other programs"):
         sandbox.run({"time_limit": 1.0})

@@ -1,5 +1,5 @@
-"""Every launcher of csrc/, none left out, with every element type that it takes, at small sizes: what it computes is
-compared with torch. So little runs that a card's own tools can look at all of it:
+"""Every launcher of csrc/, none left out, at small sizes, on a card with every element type that it takes: what it
+computes is compared with torch. So little runs that a card's own tools can look at all of it:
 
     compute-sanitizer --tool memcheck python -m pytest -p no:cacheprovider tests/csrc/test_every_launcher.py
     compute-sanitizer --tool racecheck python -m pytest -p no:cacheprovider tests/csrc/test_every_launcher.py

@@ -261,8 +261,8 @@ def start(plan: Plan) -> Fleet:
 @contextmanager
 def _without_grammar() -> Iterator[None]:
     """Have processes that are started meanwhile do without a package that checks international URLs. It comes with
-    JupyterLab, is loaded by whatever imports Ray, which never calls it, and builds a grammar then: 2.2 s of processor
-    time for `import ray` instead of 0.6, in each of the five processes for which Ray waits 15 s and no longer.
+    JupyterLab, is loaded by whatever imports Ray, which never calls it, and builds a grammar then: most of what that
+    import takes, in each of the five processes for which Ray waits 15 s and no longer.
     """
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "rfc3987_syntax.py").write_text("raise ImportError\n")  # as if it were not installed
