@@ -415,7 +415,7 @@ def test_shared_pages_that_hold_the_queries_themselves(query_lens):
     caches = rand(2, 6, 4, 2, 8)
     query, tables = rand(sum(query_lens), 4, 8, seed=1), torch.tensor([[3, 1], [3, 1]])
     rows = TableRows(SimpleNamespace(block_size=4, block_tables={"a": [3, 1], "b": [3, 1]}), least_saved=1)
-    rows.of({"a": False, "b": False}, 8 - np.array(query_lens), 2)  # as the engine looks for them
+    rows.choose({"a": False, "b": False}, 8 - np.array(query_lens))  # as the engine looks for them
     plan = paged.plan_attention(tables, [8, 8], query_lens, block_size=4, num_kv_heads=2, shared=rows.shared)
     assert len(plan.shared) == (max(query_lens) <= 4)
     out = paged.paged_attention(query, *caches, plan)

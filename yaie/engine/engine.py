@@ -184,9 +184,16 @@ class Engine:
         return next(id for n in count(self._num_requests) if (id := f"request-{n}") not in self._requests)
 
     def _add(
-        self, prompt: Prompt, params: SamplingParams, request_id: str, queue: deque[Delivery], made: list[Request]
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        request_id: str,
+        queue: deque[Delivery],
+        made: list[Request],
+        index: int = 0,
     ) -> None:
-        """As `add_request`; chunks of the answer go into `queue`, the request, before it is queued, into `made`."""
+        """As `add_request`; chunks of the answer go into `queue`, with `index`, and the request, before it is queued,
+        into `made`."""
         require(isinstance(request_id, str) and request_id != "", "request_id must be a str, not empty", request_id)
         require(isinstance(params, SamplingParams), "params must be a SamplingParams", params)
         num_blocks, block_size = self.num_blocks, self.options.block_size
@@ -208,6 +215,7 @@ class Engine:
             text=self._new_text(params, token_ids),
             seed=self._seed(params.seed),
             queue=queue,
+            index=index,
             stop_ids=stop_ids,
         )
         made.append(request)
@@ -292,12 +300,14 @@ class Engine:
                 self._queue.extendleft(reversed(taken))
             raise
 
-    def _next_chunk(self, queue: deque[Delivery]) -> StreamChunk:
-        """The next chunk of a stream, after as many steps as it takes. What they give to others waits for those."""
+    def _next_chunks(self, queue: deque[Delivery]) -> list[StreamChunk]:
+        """The next chunks of a stream, after as many steps as it takes. What they give to others waits for those."""
         with self._lock:
             while not queue:
                 self._change(self._step)
-            return queue.popleft().chunk
+            chunks = [delivery.chunk for delivery in queue]
+            queue.clear()
+            return chunks
 
     def _change(self, action: Callable[..., None], *arguments: Any) -> None:
         """Change the bookkeeping by `action`. If it is cut, whoever comes next makes it anew."""
@@ -351,10 +361,10 @@ class Engine:
             raise RuntimeError(f"the scheduler has {len(self._requests)} requests and chose none of them")
         self._totals["preemptions"] += len(self.scheduler.preempted)
         work = self._work(scheduled) if self.trace is not None else {}
-        stays = self.overlaps and all(r.is_decode and not r.params.has_penalty for r in scheduled)
         self._sound = True  # while the device is asked, the bookkeeping does not change
         try:
             launched = self.runner.launch(scheduled, self._flights[-1].launched if self._flights else None)
+            stays = self.overlaps and self.runner.only_decodes
         except Exception as error:
             launched, stays = error, False
         self._sound = False
@@ -397,15 +407,15 @@ class Engine:
         if not flight.stays:
             self.pages.advance(request, num_tokens)
         self._totals["computed_tokens"] += num_tokens
-        if result.token_id is None:
+        if (token_id := result.token_id) is None:
             return self._deliver(request)
-        request.append(result.token_id)
+        request.append(token_id)
         self._totals["generated_tokens"] += 1
         if result.logprobs is not None:
             request.logprobs.append(result.logprobs)
-        if reason := self._reason_to_end(request, result.token_id):
+        if reason := self._reason_to_end(request, token_id):
             self.scheduler.finish(request, *reason)
-        return self._deliver(request, result.token_id)
+        return self._deliver(request, token_id)
 
     def _reason_to_end(self, request: Request, token_id: int) -> tuple[str, str | None] | None:
         """Why a request ends with this token, and what went wrong; None if it goes on."""
@@ -423,9 +433,10 @@ class Engine:
         """Put what is new into the queue of the request; with its end comes its output."""
         output = self._output(request) if request.is_finished else None
         logprobs = request.logprobs[-len(token_ids) :] if token_ids and request.logprobs else ()
-        chunk = StreamChunk(request.request_id, request.text.take(), list(token_ids), output, 0, logprobs)
-        request.queue.append(Delivery(request, request.num_output_tokens, chunk))  # from here on it is true
-        request.num_delivered_tokens = request.num_output_tokens
+        chunk = StreamChunk(request.request_id, request.text.take(), [*token_ids], output, request.index, logprobs)
+        num_output_tokens = request.num_output_tokens
+        request.queue.append(Delivery(request, num_output_tokens, chunk))  # from here on it is true
+        request.num_delivered_tokens = num_output_tokens
         if output:
             self._forget(request)
 

@@ -93,24 +93,22 @@ class LLM(Engine):
 
     def _stream(self, prompts: list[Prompt], many: list[SamplingParams]) -> Iterator[StreamChunk]:
         queue: deque[Delivery] = deque()
-        index_of: dict[str, int] = {}
         made: list[Request] = []
         try:
             for index, (prompt, params) in enumerate(zip(prompts, many, strict=True)):
                 with self._lock:
                     request_id = self._free_id()
-                    index_of[request_id] = index
                     try:
-                        self._add(prompt, params, request_id, queue, made)
+                        self._add(prompt, params, request_id, queue, made, index)
                     except ValueError as error:
                         self._num_requests += 1  # its number is taken, so those after it draw as they would without it
                         output = RequestOutput(request_id, "", [], [], 0, "error", error=str(error))
-                        queue.append(Delivery(None, 0, StreamChunk(request_id, "", [], output)))
+                        queue.append(Delivery(None, 0, StreamChunk(request_id, "", [], output, index)))
             num_left = len(prompts)
             while num_left:
-                chunk = self._next_chunk(queue)
-                num_left -= chunk.output is not None
-                yield chunk._replace(index=index_of[chunk.request_id])
+                for chunk in self._next_chunks(queue):
+                    num_left -= chunk.output is not None
+                    yield chunk
         finally:
             self._forgotten.extend(made)
             self._tidy()

@@ -46,6 +46,7 @@ class Request:
     text: TextStream  # of the answer, as far as it is known to be text and not the beginning of a stop string
     seed: int = 0  # of its random numbers: its own, so that its text does not depend on who shares its batch
     queue: deque[Delivery] = field(default_factory=deque)  # where the chunks of its answer go; others may share it
+    index: int = 0  # which of the prompts of its stream; its chunks say so
     stop_ids: frozenset[int] = frozenset()  # tokens that end the answer
     num_tokens: int = field(init=False)
     num_prompt_tokens: int = field(init=False)
@@ -76,6 +77,10 @@ class Request:
             self._tokens[known] = token_id
         else:
             self._add(token_id)
+
+    def uncomputed(self, num_tokens: int) -> np.ndarray:
+        """The next so many tokens to compute: a view."""
+        return self._tokens[self.num_computed_tokens : self.num_computed_tokens + num_tokens]
 
     def _add(self, token_id: int) -> None:
         """A full array doubles, so this costs the same however many tokens there are."""
@@ -157,7 +162,7 @@ class Request:
     @property
     def status(self) -> Status:
         """Follows from the rest: who has a reason to be finished is, who has pages runs, all others wait."""
-        if self.is_finished:
+        if self.finish_reason is not None:
             return Status.FINISHED
         return Status.WAITING if self.locked_node is None else Status.RUNNING
 

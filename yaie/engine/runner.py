@@ -47,15 +47,22 @@ class ModelRunner(Shard):
 
     ranks: OneRank | Ranks  # all that compute a step, where this is rank 0
     tables: TableRows | None = None
+    # Who took part in the last step, if all of them decoded. As long as they are the same, their tables only grow.
+    _decoding: list[Request] | None = None
     # Who got a token in the last step, and how they choose. As long as they are the same, nothing is sent for that.
     _chosen: list[Request] | None = None
     _draws: Draws | None = None
 
     def make_pool(self, *pool: Any) -> ModelRunner:
-        self.tables = self._chosen = None
+        self.tables = self._decoding = self._chosen = None
         super().make_pool(*pool)
         self.tables = TableRows(self.kv, self.operations.least_saved_pages(self.kv.key_cache[0]))
         return self
+
+    @property
+    def only_decodes(self) -> bool:
+        """Whether the last step can be planned behind: all in it decode, without a penalty, which needs the tokens."""
+        return self._decoding is not None and not self._draws.has_penalty
 
     @torch.inference_mode()
     def launch(self, scheduled: dict[Request, int], before: Launched | None = None) -> Launched:
@@ -64,13 +71,14 @@ class ModelRunner(Shard):
 
         before: the step whose tokens are not known yet, if there is one; a request has their places instead
         """
-        usual = torch.get_default_device()
-        require(usual.type != "meta", "torch's default device must be one whose tensors hold numbers", usual)
+        holds = not torch.empty(0).is_meta
+        require(holds, "torch's default device must be one whose tensors hold numbers, got meta")
         batch = self.make_batch(scheduled)
-        batch.before = None if before is None else before.tokens
+        if before is not None:
+            batch.awaits, batch.before = True, before.tokens
         requests, rows = list(scheduled), None
-        complete = [i for i, (r, n) in enumerate(scheduled.items()) if n == r.num_uncomputed_tokens]
-        if len(complete) < len(batch.token_ids):  # some are prompts, and some of these go on in the next step
+        if self._decoding is None:  # some are prompts, and some of these go on in the next step
+            complete = [i for i, (r, n) in enumerate(scheduled.items()) if n == r.num_uncomputed_tokens]
             ends = list(accumulate(batch.query_lens))
             requests, rows = [requests[i] for i in complete], [ends[i] - 1 for i in complete]
         hidden, logits = self.ranks.call("forward", batch, rows)
@@ -93,16 +101,16 @@ class ModelRunner(Shard):
         if launched.arrived is not None:
             self.ranks.wait(launched.arrived)
         tokens, marks = (tensor.numpy() for tensor in launched.on_host)
+        requests, ids, vocab_size = launched.requests, tokens.tolist(), launched.logits.shape[-1]
         results = dict.fromkeys(launched.scheduled, StepResult())
-        for row, (request, token_id) in enumerate(zip(launched.requests, tokens.tolist(), strict=True)):
-            if not 0 <= token_id < launched.logits.shape[-1]:
+        results.update(zip(requests, map(StepResult, ids), strict=True))
+        sound = 0 <= min(ids, default=0) and max(ids, default=0) < vocab_size
+        for row, request in enumerate(requests):
+            if not (sound or 0 <= ids[row] < vocab_size):
                 error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
                 results[request] = StepResult(error=error)
-            elif request.params.logprobs is None:
-                results[request] = StepResult(token_id)
-            else:
-                logprobs = token_logprobs(launched.logits[row], token_id, request.params.logprobs)
-                results[request] = StepResult(token_id, logprobs)
+            elif (num_top := request.params.logprobs) is not None:
+                results[request] = StepResult(ids[row], token_logprobs(launched.logits[row], ids[row], num_top))
         if not np.isfinite(marks).all():
             parts = np.split(~np.isfinite(marks), np.cumsum(list(launched.scheduled.values()))[:-1])
             error = "the model computed numbers that are not finite for its tokens"
@@ -115,12 +123,15 @@ class ModelRunner(Shard):
         """The tensors of a step: the uncomputed tokens of each request, packed, and where their pages are."""
         starts = np.fromiter((request.num_computed_tokens for request in scheduled), np.int64, len(scheduled))
         query_lens = np.fromiter(scheduled.values(), np.int64, len(scheduled))
-        num_pages = self.kv.blocks_needed(int((starts + query_lens).max()))
-        # A prompt may have got other pages since the last step, when it was published.
-        names = {request.request_id: request.is_decode for request in scheduled}
-        tables = self.tables.of(names, starts, num_pages)
-        token_ids = [r.token_ids[i : i + n] for (r, n), i in zip(scheduled.items(), starts.tolist(), strict=True)]
-        return pack(np.concatenate(token_ids), starts, query_lens, tables, self.kv.block_size, self.tables.shared)
+        if self._decoding != (requests := list(scheduled)):
+            self._decoding = None
+            # A prompt may have got other pages since the last step, when it was published.
+            stays = {request.request_id: request.is_decode for request in requests}
+            self.tables.choose(stays, starts)
+            self._decoding = requests if all(stays.values()) else None
+        tables = self.tables.of(starts, self.kv.blocks_needed(int((starts + query_lens).max())))
+        token_ids = np.concatenate([request.uncomputed(n) for request, n in scheduled.items()])
+        return pack(token_ids, starts, query_lens, tables, self.kv.block_size, self.tables.shared)
 
     def next_tokens(self, requests: list[Request], logits: torch.Tensor, context_lens: torch.Tensor) -> torch.Tensor:
         """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, on the device: -1 where the

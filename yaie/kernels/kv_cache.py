@@ -109,6 +109,7 @@ class KVCacheManager:
             self.value_cache = torch.zeros(shape, dtype=dtype, device=device)
         except RuntimeError as error:
             raise ValueError(f"{pool} ({error})") from error
+        self.layers = list(zip(self.key_cache.unbind(0), self.value_cache.unbind(0), strict=True))
         self.dtype, self.device = dtype, self.key_cache.device
         self.blocks = _BlockViews(self.key_cache, self.value_cache)
         self.block_tables: dict[str, list[int]] = {}

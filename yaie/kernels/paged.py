@@ -167,7 +167,8 @@ def plan_attention(
 def check_plan(plan: Any, kind: type, query: Tensor) -> None:
     """Raise `ValueError` for what is no plan of these operations, or a plan for other queries."""
     require(isinstance(plan, kind), "plan must be from plan_attention of the same backend", plan)
-    require(len(query) == plan.num_tokens, f"the plan is for {plan.num_tokens} query tokens, got {len(query)}")
+    if query.shape[0] != plan.num_tokens:  # asked in every layer, so the message is made only when it is needed
+        raise ValueError(f"the plan is for {plan.num_tokens} query tokens, got {query.shape[0]}")
 
 
 def _attend_single(
@@ -175,15 +176,15 @@ def _attend_single(
 ) -> Tensor:
     """The output of a single decode, in few calls: a chat spends most of its time on it."""
     num_kv_heads, head_dim = key_cache.shape[2:]
-    key, value = (
-        cache.index_select(0, single.block_table).view(1, -1, num_kv_heads, head_dim).narrow(1, 0, single.num_tokens)
-        for cache in (key_cache, value_cache)
-    )
+    # The rows of the pages, heads before tokens, as one view of each copy.
+    shape = 1, num_kv_heads, single.num_tokens, head_dim
+    strides = 0, head_dim, num_kv_heads * head_dim, 1
+    key = key_cache.index_select(0, single.block_table).as_strided(shape, strides)
+    value = value_cache.index_select(0, single.block_table).as_strided(shape, strides)
     if not fast or not attention.flash_kernel_takes(query, key, value):
-        return attention.attention(query[None], key, value, None, scale)[0][0].to(query.dtype)
+        return attention.attention(query[None], key.transpose(1, 2), value.transpose(1, 2), None, scale)[0][0].to(query.dtype)
     grouped = query.view(1, num_kv_heads, -1, head_dim)
-    out = F.scaled_dot_product_attention(grouped, key.transpose(1, 2), value.transpose(1, 2), scale=scale)
-    return out.view(query.shape)
+    return F.scaled_dot_product_attention(grouped, key, value, scale=scale).view(query.shape)
 
 
 def paged_attention(

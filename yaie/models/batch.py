@@ -28,7 +28,8 @@ class Batch:
     query_lens: list[int]  # new tokens of each sequence, at least 1; on the host
     lengths: list[int] | None = None  # `context_lens` on the host, so that to read them is not to wait for a GPU
     shared: Sequence[SharedPages] = ()  # pages that are to be read once
-    before: torch.Tensor | None = None  # tokens of the step before, on rank 0's device; the host does not know them yet
+    awaits: bool = False  # whether the host may not know all tokens yet, because the step before is in flight
+    before: torch.Tensor | None = None  # tokens of that step, on rank 0's device
 
     def __post_init__(self) -> None:
         self.lengths = self.context_lens.tolist() if self.lengths is None else self.lengths
@@ -63,9 +64,10 @@ def pack(
 ) -> Batch:
     """The batch, on the host, of sequences that have `starts` `[num_seqs]` tokens in their pages already, whose
     `tables` are `[num_seqs, max_blocks]`. `token_ids` `[num_tokens]` are all new ones."""
-    context_lens, ends = starts + query_lens, query_lens.cumsum()
-    sequence = np.arange(len(starts)).repeat(query_lens)  # of each token
-    positions = np.arange(len(token_ids)) + (context_lens - ends)[sequence]
+    context_lens, sequence, positions = starts + query_lens, np.arange(len(starts)), starts
+    if len(token_ids) > len(starts):  # else each has one
+        sequence = sequence.repeat(query_lens)  # of each token
+        positions = np.arange(len(token_ids)) + (context_lens - query_lens.cumsum())[sequence]
     slots = tables[sequence, positions // block_size] * block_size + positions % block_size
     tensors = map(torch.from_numpy, (token_ids, positions, slots, tables, context_lens))
     return Batch(*tensors, query_lens.tolist(), context_lens.tolist(), shared)
@@ -82,46 +84,55 @@ class TableRows:
     def __init__(self, kv: KVCacheManager, least_saved: int | None = None) -> None:
         self.kv, self.least_saved = kv, least_saved
         self.shared: Sequence[SharedPages] = ()
-        self._names: list[str] = []
+        self.names: list[str] = []  # the sequences of the step, in order
+        self.index = np.zeros(0, np.int64)  # where their rows are in `array`
         self.array = np.zeros((0, 0), np.int64)
         self.rows: dict[str, int] = {}  # by request id: of those of the last step that may stay
 
-    def of(self, stays: dict[str, bool], starts: np.ndarray, width: int) -> np.ndarray:
-        """`[num_seqs, width]`, with 0 or what is left of others behind the pages of a sequence.
+    def choose(self, stays: dict[str, bool], starts: np.ndarray) -> None:
+        """Say which sequences the next steps have, in this order.
 
         stays: for each request id whether its table has only grown since the last step, if it was in that
-        starts: `[num_seqs]`, tokens in the pages already; where one begins a page, that page is new
+        starts: `[num_seqs]`, tokens in the pages already
         """
         rows = {name: self.rows.get(name) if same else None for name, same in stays.items()}
         new = [name for name, row in rows.items() if row is None]
-        if new or width > self.array.shape[1]:
-            self._lay(new, rows, width)
-        self.rows = {name: row for name, row in rows.items() if stays[name]} if new else rows
+        self._lay(new, rows)
         index = np.fromiter(rows.values(), np.int64, len(rows))
+        if self.least_saved is not None and (new or self.names != list(rows)):
+            full = starts // self.kv.block_size
+            self.shared = shared_pages(self.array[index, : full.max()], full, self.least_saved)
+        self.rows = {name: row for name, row in rows.items() if stays[name]}
+        self.names, self.index = list(rows), index
+
+    def of(self, starts: np.ndarray, width: int) -> np.ndarray:
+        """The tables of the sequences chosen, `[num_seqs, width]`, with 0 or what is left of others behind their pages.
+
+        starts: as for `choose`; where one begins a page, that page is new
+        """
+        self._grow(len(self.array), width)
         if (begins := np.flatnonzero(starts % self.kv.block_size == 0)).size:
-            names = list(rows)
             for i in begins.tolist():
                 page = int(starts[i]) // self.kv.block_size
-                self.array[index[i], page] = self.kv.block_tables[names[i]][page]
-        tables = self.array[index, :width]
-        if self.least_saved is not None and (new or self._names != list(rows)):
-            self._names = list(rows)
-            self.shared = shared_pages(tables, starts // self.kv.block_size, self.least_saved)
-        return tables
+                self.array[self.index[i], page] = self.kv.block_tables[self.names[i]][page]
+        return self.array[self.index, :width]
 
-    def _lay(self, new: list[str], rows: dict[str, int | None], width: int) -> None:
-        """Give rows to sequences, and write their tables there, as far as `width` pages."""
-        shape = np.maximum(self.array.shape, (len(rows), width))
-        if tuple(shape) != self.array.shape:  # twice as large, so that this is rare
-            (height, old_width), old = self.array.shape, self.array
-            self.array = np.zeros(2 * shape, np.int64)
-            self.array[:height, :old_width] = old
+    def _lay(self, new: list[str], rows: dict[str, int | None]) -> None:
+        """Give rows to sequences, and write their tables there."""
+        tables = [self.kv.block_tables[name] for name in new]
+        self._grow(len(rows), max(map(len, tables), default=0))
         free = set(range(len(self.array))).difference(row for row in rows.values() if row is not None)
-        for name in new:
+        for name, table in zip(new, tables, strict=True):
             rows[name] = row = free.pop()
-            table = self.kv.block_tables[name][:width]
             self.array[row, : len(table)] = table
             self.array[row, len(table) :] = 0
+
+    def _grow(self, height: int, width: int) -> None:
+        """Have room for so many rows of so many pages; twice as much where there is too little, so that this is rare."""
+        old = self.array
+        if height > old.shape[0] or width > old.shape[1]:
+            self.array = np.zeros((2 * max(height, old.shape[0]), 2 * max(width, old.shape[1])), np.int64)
+            self.array[: old.shape[0], : old.shape[1]] = old
 
 
 def take_known(token_ids: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -173,7 +173,7 @@ class Llama(Module):
         `[num_tokens, hidden_size]`, normalised, ready for `logits` of the rows that need them.
         """
         operations = operations or by_name("torch")
-        caches = list(zip(kv_cache.key_cache.unbind(0), kv_cache.value_cache.unbind(0), strict=True))
+        caches = kv_cache.layers
         pages = batch.block_tables, batch.lengths, batch.query_lens
         if plan is None:
             plan = operations.plan_attention(*pages, caches[0][0], batch.shared)

@@ -95,9 +95,8 @@ class Shard:
     def forward(self, batch: Batch, rows: list[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The hidden states of all tokens, `[num_tokens, hidden_size]`, and the logits of those in `rows` (None: all),
         `[len(rows), vocab_size]`."""
-        all_known = bool((batch.token_ids >= 0).all())
         batch.move_to(self.kv.device)
-        if not all_known:  # rank 0's device has the tokens of the step before; the others need not choose them too
+        if batch.awaits:  # rank 0's device has the tokens of the step before; the others need not choose them too
             is_here = batch.before is not None
             token_ids = take_known(batch.token_ids, batch.before) if is_here else batch.token_ids
             batch.token_ids = self.group.broadcast(token_ids)

@@ -1,5 +1,7 @@
 """What a decoder computes between its matrix products: norms, rotary positions, gates, the embedding."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +16,13 @@ __all__ = ["embedding", "rms_norm", "rope", "silu_mul"]
 TAKES = "the kernels of model_ops take"
 Norms = tuple[Tensor | None, Tensor | None]
 LARGEST_HEAD_DIM = 256  # of csrc/model_ops/rope_and_cache.cu; the kernels for each step take larger ones
+
+
+@cache
+@torch.inference_mode(False)
+def _constant(number: float, device: torch.device) -> Tensor:
+    """A number as a float32 tensor, made once: a step would make the same one for each of its norms."""
+    return torch.tensor(number, dtype=torch.float32, device=device)
 
 
 class Torch(Family):
@@ -34,7 +43,8 @@ class Torch(Family):
             x = residual.add_(x)
         if self.rungs["rms_norm"] == 1 or x.dtype != torch.float32:
             return model_ops.rms_norm(x, weight, eps)
-        scale = (x * x).sum(-1, keepdim=True).mul_(1 / max(1, x.shape[-1])).add_(eps).rsqrt_()
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = torch.addcmul(_constant(eps, x.device), length, length, value=1 / max(1, x.shape[-1])).rsqrt_()
         return (x * scale).mul_(weight)
 
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
@@ -73,7 +83,7 @@ class Torch(Family):
         num_turning = heads.shape[1] - num_kv_heads
         query, key, value = heads.split_with_sizes((num_turning - num_kv_heads, num_kv_heads, num_kv_heads), dim=1)
         if norms[0] is None:
-            self.rope(heads[:, :num_turning], cos, sin)  # query and key turn alike, so one call rotates both
+            self.rope(heads.narrow(1, 0, num_turning), cos, sin)  # query and key turn alike, so one call rotates both
         else:
             query, key = (self.rms_norm(x, norm, eps, None) for x, norm in zip((query, key), norms, strict=True))
             self.rope(query, cos, sin)
