@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from yaie.engine import engine as engine_module
 from yaie.engine.llm import LLM
@@ -366,8 +367,11 @@ def test_eight_threads(fake):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_is_forked_in_the_middle_of_a_step(fake):
-    """Would catch a child that waits for ever for the lock of a thread that it does not have."""
+    """Would catch a child that waits for ever for the lock of a thread that it does not have, or for PyTorch's threads."""
     llm = LLM(fake, **OPTIONS)
+    num_threads, many = torch.get_num_threads(), torch.ones(10**6)  # so many that threads share them
+    torch.set_num_threads(2)
+    many.add(1)
     right = llm.generate([[3, 4, 5]], DRAWN)[0].token_ids
     inside, go_on, run = threading.Event(), threading.Event(), llm.runner.launch
 
@@ -383,11 +387,13 @@ def test_a_child_that_is_forked_in_the_middle_of_a_step(fake):
     if (child := os.fork()) == 0:
         signal.alarm(60)  # ends it if it waits for ever
         llm.runner.launch = run
+        many.add(1)
         os._exit(0 if llm.generate([[3, 4, 5]], DRAWN)[0].token_ids == right else 1)
     try:
         assert os.waitpid(child, 0)[1] == 0
     finally:
         go_on.set()
         thread.join()
+        torch.set_num_threads(num_threads)
     llm.runner.launch = run
     assert llm.generate([[3, 4, 5]], DRAWN)[0].token_ids == right

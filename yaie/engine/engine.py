@@ -43,6 +43,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from yaie.engine.output import Delivery, RequestOutput, StreamChunk, TextStream
 from yaie.engine.pages import PageCounts, Pages
 from yaie.engine.prefix_cache import POLICIES as EVICTIONS
@@ -156,6 +158,7 @@ class Engine:
 
     def _after_fork(self) -> None:
         """In a child process: if another thread was working here, it is not there any more, and frees no lock."""
+        torch.set_num_threads(1)  # those that shared PyTorch's work are not there either, and would be waited for
         if self._lock.acquire(blocking=False):
             self._lock.release()
             return
