@@ -367,7 +367,7 @@ def test_eight_threads(fake):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_is_forked_in_the_middle_of_a_step(fake):
-    """Would catch a child that waits for ever for the lock of a thread that it does not have, or for PyTorch's threads."""
+    """Would catch a child that waits for ever for a thread that it does not have: one with a lock, or PyTorch's own."""
     llm = LLM(fake, **OPTIONS)
     num_threads, many = torch.get_num_threads(), torch.ones(10**6)  # so many that threads share them
     torch.set_num_threads(2)

@@ -104,9 +104,8 @@ class ModelRunner(Shard):
         requests, ids, vocab_size = launched.requests, tokens.tolist(), launched.logits.shape[-1]
         results = dict.fromkeys(launched.scheduled, StepResult())
         results.update(zip(requests, map(StepResult, ids), strict=True))
-        sound = 0 <= min(ids, default=0) and max(ids, default=0) < vocab_size
         for row, request in enumerate(requests):
-            if not (sound or 0 <= ids[row] < vocab_size):
+            if not 0 <= ids[row] < vocab_size:
                 error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
                 results[request] = StepResult(error=error)
             elif (num_top := request.params.logprobs) is not None:

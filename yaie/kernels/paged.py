@@ -182,7 +182,8 @@ def _attend_single(
     key = key_cache.index_select(0, single.block_table).as_strided(shape, strides)
     value = value_cache.index_select(0, single.block_table).as_strided(shape, strides)
     if not fast or not attention.flash_kernel_takes(query, key, value):
-        return attention.attention(query[None], key.transpose(1, 2), value.transpose(1, 2), None, scale)[0][0].to(query.dtype)
+        key, value = key.transpose(1, 2), value.transpose(1, 2)
+        return attention.attention(query[None], key, value, None, scale)[0][0].to(query.dtype)
     grouped = query.view(1, num_kv_heads, -1, head_dim)
     return F.scaled_dot_product_attention(grouped, key, value, scale=scale).view(query.shape)
 

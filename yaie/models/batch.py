@@ -128,7 +128,7 @@ class TableRows:
             self.array[row, len(table) :] = 0
 
     def _grow(self, height: int, width: int) -> None:
-        """Have room for so many rows of so many pages; twice as much where there is too little, so that this is rare."""
+        """Have room for so many rows of so many pages: twice as much where there is too little, so this is rare."""
         old = self.array
         if height > old.shape[0] or width > old.shape[1]:
             self.array = np.zeros((2 * max(height, old.shape[0]), 2 * max(width, old.shape[1])), np.int64)
