@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from contextlib import suppress
 from itertools import permutations
 
 import torch
@@ -30,7 +31,7 @@ class PeerMemory:
     def is_possible(size: int) -> bool:
         """Whether `size` GPUs reach each other's memory, and kernels of ours can run. Who tells NCCL by
         NCCL_P2P_DISABLE that they do not means us, too."""
-        if size > MOST_RANKS or int(os.environ.get("NCCL_P2P_DISABLE", "0")) or obstacle("cuda"):
+        if size > MOST_RANKS or os.environ.get("NCCL_P2P_DISABLE", "0") not in ("", "0") or obstacle("cuda"):
             return False
         return all(torch.cuda.can_device_access_peer(*pair) for pair in permutations(range(size), 2))
 
@@ -74,5 +75,5 @@ class PeerMemory:
 
         A copy, since a kernel might find no room beside those that wait.
         """
-        with torch.cuda.stream(self._stream):
+        with suppress(RuntimeError), torch.cuda.stream(self._stream):  # a GPU that has failed runs none of them
             self._stop.copy_(self._stopped, non_blocking=True)
