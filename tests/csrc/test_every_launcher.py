@@ -19,7 +19,6 @@ from yaie.cuda.module import Module
 from yaie.kernels import api, ops, paged
 from yaie.kernels.ops import CSRC, launching
 from yaie.kernels.sampling import Settings
-from yaie.parallel import peers
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = [torch.float16, torch.float32]
@@ -91,12 +90,6 @@ def more(name, dtype):
         torch.testing.assert_close(y, x.softmax(dim=1))
         assert torch.equal(c, torch.stack([a, b], 1).flatten())
         torch.testing.assert_close(products, halves[0].float() @ halves[1].float().T)
-    if name == "parallel":  # one rank, which tells itself
-        x, memory = torch.randn(1200, device=DEVICE).to(dtype), peers.HEAD_BYTES + 2 * peers.PLACE_BYTES
-        memory, out = torch.zeros(memory, dtype=torch.uint8, device=DEVICE), torch.empty_like(x)
-        launch = yaie.cuda.load(CSRC / name / "sum_over_ranks.cu").sum_over_ranks
-        launch(x, out, memory, *[None] * (peers.MOST_RANKS - 1), 0, 1, x.nbytes, launching.DTYPES[dtype])
-        assert torch.equal(out, x)
     if name == "sampling":
         rows = (torch.randn(4, 1501, device=DEVICE) * 4).to(dtype)
         wishes = [0.0, 1.0, 4.0, 1.0], [1.0, 0.9, 0.9, 1.0], [-1, -1, -1, 50], [0.0, 0.0, 0.0, 0.1]

@@ -147,7 +147,7 @@ def parts_of(kernels: Sequence[Kernel], num_steps: int) -> dict[str, Any]:
     return {
         "step": (free - ordered[0][1]) / num_steps,
         "busy": busy / num_steps,
-        "sums": sum(row["seconds"] for row in rows if re.search("all_?reduce|sum_over_ranks", row["kernel"].lower())),
+        "sums": sum(row["seconds"] for row in rows if re.search("all_?reduce", row["kernel"].lower())),
         "kernels": sorted(rows, key=lambda row: -row["seconds"]),
     }
 

@@ -14,8 +14,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from yaie.parallel.peers import PeerMemory
-
 # A rank that runs and yet takes longer for one step hangs. Those that do not run any more are noticed by `ranks`.
 TIMEOUT = timedelta(minutes=10)
 
@@ -48,9 +46,6 @@ ALONE = Group()
 class ProcessGroup(Group):
     """One of several ranks: gloo connects them on the CPU, NCCL on GPUs. It waits until all are there.
 
-    Small sums of GPUs that reach each other's memory go through that (`PeerMemory`): on two H200 half a megabyte, which
-    a decode step sums 65 times, takes NCCL 10 us.
-
     It is none of torch's default groups, of which a process has one: several engines in one process do not meet.
 
     file: a path that all ranks share; nothing is there before. `device`: of this rank.
@@ -76,14 +71,10 @@ class ProcessGroup(Group):
                 # All ranks are on this machine, and nobody else should reach them.
                 options._devices = [dist.ProcessGroupGloo.create_device(hostname="127.0.0.1")]
                 self._group = dist.ProcessGroupGloo(store, rank, size, options)
-            has_peers = device.type == "cuda" and PeerMemory.is_possible(size)
-            self._peers = PeerMemory(rank, size, store, device) if has_peers else None
         except RuntimeError as error:
             raise CollectiveError(f"rank {rank} could not connect: {error}") from error
 
     def all_reduce(self, x: Tensor) -> Tensor:
-        if self._peers is not None and self._peers.takes(x):
-            return self._peers.sum(x)
         self._do(self._group.allreduce, dist.AllreduceOptions(), [x])
         return x
 
@@ -107,7 +98,5 @@ class ProcessGroup(Group):
             raise CollectiveError(str(error)) from error
 
     def abort(self) -> None:
-        """End what the GPU is doing: its kernels would wait for a dead rank for ever."""
-        if self._peers is not None:
-            self._peers.stop()
+        """End what NCCL is doing: its kernels on the GPU would wait for a dead rank for ever."""
         self._group.abort()

@@ -192,7 +192,6 @@ class _Crew:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self.let_go()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def fail(self, error: str) -> None:
@@ -210,13 +209,8 @@ class _Crew:
         for process in self.processes:
             process.kill()
             process.wait()
-        self.let_go()
-
-    def let_go(self) -> None:
-        """End what this rank's GPU waits for: nobody is there any more."""
-        group, self.group = self.group, None
-        if group and self.device == "cuda":
-            group.abort()
+        if self.group and self.device == "cuda":
+            self.group.abort()
 
     # --- in the thread that computes ------------------------------------------------------------------------
 

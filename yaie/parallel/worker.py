@@ -52,8 +52,6 @@ def _serve(connection: Connection, rank: int) -> None:
     while message := connection.recv_bytes():
         method, arguments = pickle.loads(message)
         getattr(target, method)(*arguments)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)  # the other GPUs may be in the middle of a sum with this one
 
 
 def _beat(connection: Connection, sending: threading.Lock) -> None:
