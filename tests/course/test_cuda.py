@@ -244,6 +244,16 @@ def test_no_compiler_is_said(sandbox, exercises, monkeypatch):
     assert "no C++ compiler" in str(api.exercise("8.1").check())
 
 
+def test_mistakes_are_built_once(monkeypatch):
+    """Each check that fails asks for the builds of all mistakes: to look up dozens that are there takes 0.1 s."""
+    asked = []
+    monkeypatch.setattr(engine_seam, "_prepared", set())
+    monkeypatch.setattr(yaie.cuda, "prepare", lambda texts, flags: asked.append([text for text, _ in texts]))
+    for texts in (["one", "two"], ["one", "three"]):
+        engine_seam.prepare(("warmup/vector_add.cu", text) for text in texts)
+    assert asked == [["one", "two"], ["three"]]
+
+
 # ---- into the engine
 
 

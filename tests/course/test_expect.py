@@ -18,11 +18,13 @@ SAME = [
     ({"a": torch.zeros(2)}, {"a": [0.0, 0.0]}),
     (float("nan"), float("nan")),
     (float("inf"), float("inf")),
+    ([float("nan"), float("inf")], [float("nan"), float("inf")]),
     (None, None),
 ]
 DIFFERENT = [
     (1, 2, "1 instead of 2"),
     (True, 1, "True instead of 1"),
+    ([1, True], [1, 1], "at index [1]: True instead of 1"),
     (None, 0, "None instead of 0"),
     ("1", 1, "'1' instead of 1"),
     ([1, 2, 4], [1, 2, 3], "at index [2]: 4 instead of 3"),
@@ -34,6 +36,7 @@ DIFFERENT = [
     (torch.zeros(2, 3), torch.zeros(3, 2), "the shape is [2, 3], not [3, 2]"),
     (float("nan"), 1.0, "nan instead of 1.0"),
     (float("inf"), float("-inf"), "inf instead of -inf"),
+    ([0.0, float("nan")], [0.0, 1.0], "at index [1]: nan instead of 1.0"),
 ]
 
 

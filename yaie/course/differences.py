@@ -337,7 +337,8 @@ def _where_from(
         sources = {key: each for key, each in sources.items() if each.dtype == call.tensors[name].dtype}
     inputs = {key: _array(each) for key, each in sources.items()}
     places = [tuple(place) for place in np.argwhere(wrong & (ours != 0))[:TRIED].tolist()]  # a 0 may come from anywhere
-    moved = np.isin([ours[place] for place in places], theirs).all()  # a few may be there by chance
+    # A few may be there by chance. Not np.isin, for which each worker would import numpy.ma.
+    moved = all((theirs == ours[place]).any() for place in places)
     said = []
     for place in places:
         here = f"{name or 'The result'}{_index(place)}"

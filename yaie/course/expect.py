@@ -141,7 +141,8 @@ def relation(got: Any, expected: Any, tolerance: float = 0.0) -> str:
             state = f"{'is' if count == 1 else 'are'} {count} {'too many' if longer is got else 'missing'}"
             return f"All the others are right: there {state} at the {place}."
     ours, theirs = list(_leaves(got)), list(_leaves(expected))
-    if len(ours) != len(theirs) or len(ours) < 2 or not all(map(_is_number, ours + theirs)):
+    kinds = {*map(type, ours), *map(type, theirs)}
+    if len(ours) != len(theirs) or len(ours) < 2 or not all(map(_is_of_numbers, kinds)):
         return ""
     if same(ours, theirs):
         return "The right numbers in the right order, in another shape."
@@ -164,17 +165,21 @@ def relation_of_shapes(got: list[int], expected: list[int]) -> str:
     return ""
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _leaves(value: Iterable[Any]) -> Iterator[Any]:
     """What stands in nested lists, in order."""
-    if isinstance(value, list | tuple):
-        for each in value:
+    for each in value:
+        if isinstance(each, list | tuple):
             yield from _leaves(each)
-    else:
-        yield value
+        else:
+            yield each
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return _is_of_numbers(type(value))
+
+
+def _is_of_numbers(kind: type) -> bool:
+    return issubclass(kind, int | float) and kind is not bool
 
 
 def named(got: Any, wrong: Iterable[tuple[Any, str]]) -> str:
@@ -324,6 +329,8 @@ def _differ(got: Any, expected: Any, tolerance: float, where: str) -> str | None
     place = f"at index {where}: " if where else ""
     if isinstance(expected, list | tuple) and isinstance(got, list | tuple):
         for index, (a, b) in enumerate(zip(got, expected, strict=False)):
+            if type(a) is type(b) and type(a) in (int, float) and abs(a - b) <= tolerance:
+                continue  # most of a tensor, without words for its place
             if found := _differ(a, b, tolerance, f"{where}[{index}]"):
                 return found
         if len(got) != len(expected):

@@ -18,7 +18,7 @@ from yaie.cuda.arguments import signature_of
 from yaie.cuda.card import build as nvcc_build
 from yaie.cuda.emulated import build as gxx_build
 from yaie.cuda.emulated.library import EmulatorLibrary
-from yaie.cuda.source import quoted
+from yaie.cuda.source import digest, quoted
 from yaie.kernels import ops
 from yaie.kernels.ops.launching import load
 
@@ -26,6 +26,7 @@ CSRC = ops.CSRC
 _sources: dict[str, str] = {}  # by path under csrc/: the texts that are compiled now
 _rungs: dict[str, int] = {}  # those that run a learner's part
 _limit = 20.0
+_prepared: set[str] = set()  # of texts that were built: each check that fails asks for those of all mistakes again
 
 # What is compiled for the emulator's check mode, by how a path under csrc/ starts; elsewhere all. A learner waits for
 # the compiler, and these element types (csrc/common.cuh) are the ones that checks ask for.
@@ -164,11 +165,13 @@ def prepare(texts: Iterable[tuple[str, str]] = ()) -> None:
 
     Raises `yaie.cuda.CompileError` without a compiler.
     """
+    new = {key: pair for pair in texts if (key := digest(*pair)) not in _prepared}
     pairs: dict[tuple[str, ...], list[tuple[str, Path]]] = {}
-    for name, text in texts:
+    for name, text in new.values():
         pairs.setdefault(_quick_flags(name), []).append((text, CSRC / name))
     for flags, some in (pairs or {(): []}).items():
         yaie.cuda.prepare(some, flags)
+    _prepared.update(new)
 
 
 def looked_up(operations: Any, saw: Callable[[str, bool], None]) -> Swap:
