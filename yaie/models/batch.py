@@ -131,8 +131,9 @@ class TableRows:
         """Have room for so many rows of so many pages: twice as much where there is too little, so this is rare."""
         old = self.array
         if height > old.shape[0] or width > old.shape[1]:
-            self.array = np.zeros((2 * max(height, old.shape[0]), 2 * max(width, old.shape[1])), np.int64)
-            self.array[: old.shape[0], : old.shape[1]] = old
+            array = np.zeros((2 * max(height, old.shape[0]), 2 * max(width, old.shape[1])), np.int64)
+            array[: old.shape[0], : old.shape[1]] = old
+            self.array = array  # whole: a cut leaves the old one
 
 
 def take_known(token_ids: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
