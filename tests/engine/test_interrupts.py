@@ -20,13 +20,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from yaie.engine import engine as engine_module
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
+from yaie.models.batch import TableRows
 
 YAIE = str(Path(engine_module.__file__).parents[1])
 OPTIONS = {"block_size": 4, "num_blocks": 7, "max_num_seqs": 3, "max_num_batched_tokens": 8}
@@ -273,6 +276,26 @@ def test_a_cut_while_the_array_of_tables_grows(fake):
         if cut.count < place:
             break
     assert place > 20
+
+
+def test_a_cut_while_the_tables_of_a_step_are_chosen():
+    """Would catch pages that are shared in a step that was cut, and are read for the sequences of the next."""
+    tables = {"a": [3, 1], "b": [5, 2], "c": [5, 4]}
+    kv, starts, both = SimpleNamespace(block_size=4, block_tables=tables), np.array([8, 8, 8]), {"a": True, "b": True}
+    for place in count(1):
+        rows = TableRows(kv, least_saved=1)
+        rows.choose(both, starts[:2])
+        assert not rows.shared
+        with CutAt(place, only=("choose", "<dictcomp>")) as cut, suppress(KeyboardInterrupt):
+            rows.choose({"a": True, "b": True, "c": False}, starts)
+        is_cut = cut.count >= place
+        assert is_cut or [shared.members.tolist() for shared in rows.shared] == [[1, 2]]
+        rows.choose(both, starts[:2])
+        assert not rows.shared, f"cut at line {place}"
+        assert rows.of(starts[:2] - 1, 2).tolist() == [[3, 1], [5, 2]]
+        if not is_cut:
+            break
+    assert place > 8
 
 
 @pytest.mark.parametrize(("block_size", "num_blocks", "num_known"), [(1, 20, 8), (2, 11, 8), (3, 9, 12)])

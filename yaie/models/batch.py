@@ -98,12 +98,13 @@ class TableRows:
         rows = {name: self.rows.get(name) if same else None for name, same in stays.items()}
         new = [name for name, row in rows.items() if row is None]
         self._lay(new, rows)
-        index = np.fromiter(rows.values(), np.int64, len(rows))
-        if self.least_saved is not None and (new or self.names != list(rows)):
+        names, index, shared = list(rows), np.fromiter(rows.values(), np.int64, len(rows)), self.shared
+        if self.least_saved is not None and (new or self.names != names):
             full = starts // self.kv.block_size
-            self.shared = shared_pages(self.array[index, : full.max()], full, self.least_saved)
-        self.rows = {name: row for name, row in rows.items() if stays[name]}
-        self.names, self.index = list(rows), index
+            shared = shared_pages(self.array[index, : full.max()], full, self.least_saved)
+        staying = {name: row for name, row in rows.items() if stays[name]}
+        # At once: a cut leaves what belongs together.
+        self.rows, self.names, self.index, self.shared = staying, names, index, shared
 
     def of(self, starts: np.ndarray, width: int) -> np.ndarray:
         """The tables of the sequences chosen, `[num_seqs, width]`, with 0 or what is left of others behind their pages.
