@@ -16,15 +16,20 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from yaie.engine import engine as engine_module
 from yaie.engine.llm import LLM
 from yaie.engine.sampling_params import SamplingParams
+from yaie.models.batch import TableRows
 
 YAIE = str(Path(engine_module.__file__).parents[1])
 OPTIONS = {"block_size": 4, "num_blocks": 7, "max_num_seqs": 3, "max_num_batched_tokens": 8}
@@ -37,10 +42,13 @@ WORK = {
 
 
 class CutAt:
-    """Raises KeyboardInterrupt before the lines of the engine with these numbers, counted from entering on."""
+    """Raises KeyboardInterrupt before the lines of the engine with these numbers, counted from entering on.
 
-    def __init__(self, *numbers: int, opcodes: bool = False) -> None:
-        self.numbers, self.count, self.opcodes = set(numbers), 0, opcodes
+    only: names of functions whose lines alone count
+    """
+
+    def __init__(self, *numbers: int, opcodes: bool = False, only: tuple[str, ...] = ()) -> None:
+        self.numbers, self.count, self.opcodes, self.only = set(numbers), 0, opcodes, only
 
     def __enter__(self):
         self.before = sys.gettrace()
@@ -51,14 +59,17 @@ class CutAt:
         sys.settrace(self.before)
 
     def trace(self, frame, event, arg):
-        if not frame.f_code.co_filename.startswith(YAIE):
+        if not frame.f_code.co_filename.startswith(YAIE) or (self.only and frame.f_code.co_name not in self.only):
             return None
         frame.f_trace_opcodes = self.opcodes
         if event == ("opcode" if self.opcodes else "line"):
             self.count += 1
             if self.count in self.numbers:
-                raise KeyboardInterrupt
+                self.act()
         return self.trace
+
+    def act(self) -> None:
+        raise KeyboardInterrupt
 
 
 def again(call, *arguments):
@@ -185,6 +196,136 @@ class ServedBeforeTheCut:
             self.is_first = False
             self.llm.generate([[7, 8]], SamplingParams(temperature=0, max_tokens=9, ignore_eos=True))
             raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_stream_goes_on_behind_a_step_that_was_cut(fake, overlap):
+    """Would catch a stream that takes what a cut step gave before it is known how far its requests are: tokens came
+    twice, and an answer that had ended went on in place of another one."""
+    prompts, lengths = [[3, 4], [5, 6]], [3, 6]
+    right = {n: fake[0].greedy(prompts[n], lengths[n]) for n in range(2)}
+    many = [SamplingParams(temperature=0, max_tokens=n, ignore_eos=True) for n in lengths]
+    num_cuts = 0
+    for num_steps in (1, 2, 3):  # in one of them a request ends
+        for place in count(1):
+            llm = LLM(fake, **OPTIONS, overlap=overlap)
+            chunks = [next(stream := llm.stream(prompts, many)), next(stream)]
+            for _ in range(num_steps - 1):
+                llm.step()
+            with CutAt(place, only=("_deliver", "_forget")) as cut, suppress(KeyboardInterrupt):
+                llm.step()
+            chunks += stream
+            got = {n: [token for chunk in chunks if chunk.index == n for token in chunk.token_ids] for n in range(2)}
+            assert got == right, f"cut at line {place}"
+            assert {chunk.index: chunk.output.token_ids for chunk in chunks if chunk.output} == right
+            llm.check_integrity()
+            num_cuts += cut.count >= place
+            if cut.count < place:
+                break
+    assert num_cuts > 20
+
+
+class CallAt(CutAt):
+    """Instead of a cut: the engine is used, as the handler of a signal does it there, unless a step is being made."""
+
+    def __init__(self, number: int, use: Callable[[LLM], None], llm: LLM) -> None:
+        super().__init__(number, only=("_next_chunks", "<listcomp>"))
+        self.use, self.llm = use, llm
+
+    def act(self) -> None:
+        with suppress(RuntimeError):
+            self.use(self.llm)
+
+
+USES = {
+    "abort": lambda llm: llm.abort("request-1"),
+    "step": lambda llm: llm.step(),
+    "generate": lambda llm: llm.generate([9], DRAWN),
+}
+
+
+@pytest.mark.parametrize("use", ["abort", "step", "generate"])
+def test_a_handler_that_uses_the_engine_while_a_stream_takes_its_chunks(fake, use):
+    """Would catch chunks that come while others are taken, and are thrown away: an answer with a gap, or a stream that
+    waits for ever for an end that it had."""
+    params, prompts = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True), [[3, 4], [5, 6]]
+    right = {n: fake[0].greedy(prompt, 6) for n, prompt in enumerate(prompts)}
+    for place in count(1):
+        llm = LLM(fake, **OPTIONS)
+        chunks = [next(stream := llm.stream(prompts, params)), next(stream)]
+        with CallAt(place, USES[use], llm) as at:
+            chunks.append(next(stream))
+        chunks += islice(stream, 50)
+        got = {n: [token for chunk in chunks if chunk.index == n for token in chunk.token_ids] for n in range(2)}
+        ends = [chunk.output.finish_reason for chunk in chunks if chunk.output]
+        assert len(ends) == 2, f"called at line {place}"
+        assert got == right | ({1: right[1][: len(got[1])]} if "abort" in ends else {}), f"called at line {place}"
+        if at.count < place:
+            break
+    assert place > 4
+
+
+def test_a_cut_while_the_array_of_tables_grows(fake):
+    """Would catch an array that is larger already and not filled yet, which the next step believes."""
+    params, right = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True), fake[0].greedy([3], 8)
+    for place in count(1):
+        llm = LLM(fake, block_size=1, num_blocks=20)
+        llm.add_request([3], params)
+        with CutAt(place, only=("_grow",)) as cut:
+            assert [token for _ in range(9) for chunk in again(llm.step) for token in chunk.token_ids] == right
+        if cut.count < place:
+            break
+    assert place > 20
+
+
+def test_a_cut_while_the_tables_of_a_step_are_chosen():
+    """Would catch pages that are shared in a step that was cut, and are read for the sequences of the next."""
+    tables = {"a": [3, 1], "b": [5, 2], "c": [5, 4]}
+    kv, starts, both = SimpleNamespace(block_size=4, block_tables=tables), np.array([8, 8, 8]), {"a": True, "b": True}
+    for place in count(1):
+        rows = TableRows(kv, least_saved=1)
+        rows.choose(both, starts[:2])
+        assert not rows.shared
+        with CutAt(place, only=("choose", "<dictcomp>")) as cut, suppress(KeyboardInterrupt):
+            rows.choose({"a": True, "b": True, "c": False}, starts)
+        is_cut = cut.count >= place
+        assert is_cut or [shared.members.tolist() for shared in rows.shared] == [[1, 2]]
+        rows.choose(both, starts[:2])
+        assert not rows.shared, f"cut at line {place}"
+        assert rows.of(starts[:2] - 1, 2).tolist() == [[3, 1], [5, 2]]
+        if not is_cut:
+            break
+    assert place > 8
+
+
+@pytest.mark.parametrize(("block_size", "num_blocks", "num_known"), [(1, 20, 8), (2, 11, 8), (3, 9, 12)])
+def test_a_request_that_is_preempted_for_a_step_that_is_cut(fake, block_size, num_blocks, num_known, monkeypatch):
+    """Would catch a request that reads the pages it had: it lost them for a step that was never computed, and came back
+    in the next with others, as if it had been there all along."""
+    tokens, params = (
+        [3, 4, 5, *fake[0].greedy([3, 4, 5], 20)],
+        SamplingParams(temperature=0, max_tokens=8, ignore_eos=True),
+    )
+    llm = LLM(fake, block_size=block_size, num_blocks=num_blocks)
+    llm.generate([tokens[:3]], SamplingParams(temperature=0, max_tokens=num_known - 3, ignore_eos=True))
+    launch, cuts = llm.runner.launch, []
+
+    def cut(*arguments):
+        if llm.scheduler.preempted and not cuts:
+            cuts.append(True)
+            raise KeyboardInterrupt
+        return launch(*arguments)
+
+    monkeypatch.setattr(llm.runner, "launch", cut)
+    # The first keeps in the cache what the second is about to compute once more.
+    got = {llm.add_request(tokens[:n], params): (n, []) for n in (num_known, 3)}
+    while llm.has_unfinished_requests:
+        for chunk in again(llm.step):
+            got[chunk.request_id][1].extend(chunk.token_ids)
+    assert cuts
+    for begin, token_ids in got.values():
+        assert token_ids == tokens[begin : begin + 8]
+    llm.check_integrity()
 
 
 def test_the_interrupt_of_one_stream_is_not_that_of_another(fake, monkeypatch):

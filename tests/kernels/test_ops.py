@@ -1,11 +1,14 @@
 """`yaie.kernels.ops`: how classes of operations are put together, what they are set to, and how deep a launch lies."""
 
 import inspect
+import math
+import random
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import yaie
 from yaie.kernels import ops, rope
@@ -134,6 +137,31 @@ def test_torch_rungs_agree():
         assert torch.equal(x, kept)
         torch.testing.assert_close(*(o.rms_norm(x, weight, 1e-5, None) for o in (plain, fast)))
         assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("size", [1, 7, 96, 4096])
+def test_the_norms_of_both_rungs_are_alike_for_numbers_of_any_size(size):
+    """Catches a sum of squares that overflows, vanishes or loses digits where the plain one does not."""
+    plain, fast = TorchOperations(rungs={"rms_norm": 1}), TorchOperations()
+    x, weight = torch.randn(2, size), torch.randn(size)
+    for factor in (0, 1e-30, 1e-19, 1, 1e17, 1e19, 1e30, math.inf, math.nan):
+        for eps in (1e-30, 1e-6, 1):
+            both = [each.rms_norm(x * factor, weight, eps, None) for each in (plain, fast)]
+            torch.testing.assert_close(*both, equal_nan=True)
+
+
+@pytest.mark.parametrize("first", [torch.inference_mode, FakeTensorMode, lambda: torch.device("meta")])
+def test_a_norm_does_not_depend_on_where_it_was_first_used(first):
+    """Catches a number kept from an inference (of no use for gradients), or from a tracer (of none to anybody)."""
+    plain, fast, eps = TorchOperations(rungs={"rms_norm": 1}), TorchOperations(), random.random()
+    x, weight, gradients = torch.randn(3, 8), torch.randn(8), []
+    with first():
+        fast.rms_norm(torch.ones(3, 8), torch.ones(8), eps, None)
+    for operations in (plain, fast):
+        numbers = [tensor.clone().requires_grad_() for tensor in (x, weight)]
+        operations.rms_norm(*numbers, eps, None).sin().sum().backward()
+        gradients.append([tensor.grad for tensor in numbers])
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("lens", [[37], [9, 3, 17], [40, 40, 40]])

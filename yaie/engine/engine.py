@@ -241,6 +241,8 @@ class Engine:
             return self._output(request)
 
     def _abort(self, request: Request) -> None:
+        if self._requests.get(request.request_id) is not request:
+            return  # it has ended, perhaps just now, by a handler or with a stream that was collected
         self.scheduler.finish(request, "abort")
         if request.queue is self._queue:
             self._forget(request)  # who aborts is who waits
@@ -250,8 +252,7 @@ class Engine:
     def _abort_forgotten(self) -> None:
         while self._forgotten:
             request = self._forgotten[0]
-            if self._requests.get(request.request_id) is request:
-                self._abort(request)
+            self._abort(request)
             request.finish_reason = "abort"  # also of one that has ended meanwhile: its chunks are for nobody
             self._forgotten.popleft()
 
@@ -306,11 +307,12 @@ class Engine:
     def _next_chunks(self, queue: deque[Delivery]) -> list[StreamChunk]:
         """The next chunks of a stream, after as many steps as it takes. What they give to others waits for those."""
         with self._lock:
+            if not self._sound:
+                self._tidy()  # before chunks are taken: those of a step that was cut say how far their requests are
             while not queue:
                 self._change(self._step)
-            chunks = [delivery.chunk for delivery in queue]
-            queue.clear()
-            return chunks
+            # One by one: a signal's handler may use the engine meanwhile, and so add some.
+            return [queue.popleft().chunk for _ in range(len(queue))]
 
     def _change(self, action: Callable[..., None], *arguments: Any) -> None:
         """Change the bookkeeping by `action`. If it is cut, whoever comes next makes it anew."""
@@ -362,7 +364,9 @@ class Engine:
             if self._flights:
                 return False  # the last token of everyone is in flight
             raise RuntimeError(f"the scheduler has {len(self._requests)} requests and chose none of them")
-        self._totals["preemptions"] += len(self.scheduler.preempted)
+        if self.scheduler.preempted:
+            self._totals["preemptions"] += len(self.scheduler.preempted)
+            self.runner.forget_tables()
         work = self._work(scheduled) if self.trace is not None else {}
         self._sound = True  # while the device is asked, the bookkeeping does not change
         try:

@@ -59,6 +59,10 @@ class ModelRunner(Shard):
         self.tables = TableRows(self.kv, self.operations.least_saved_pages(self.kv.key_cache[0]))
         return self
 
+    def forget_tables(self) -> None:
+        """A request has lost its pages. If the step without it is cut, it may come back in the next, with others."""
+        self._decoding, self.tables.rows = None, {}
+
     @property
     def only_decodes(self) -> bool:
         """Whether the last step can be planned behind: all in it decode, without a penalty, which needs the tokens."""

@@ -98,12 +98,13 @@ class TableRows:
         rows = {name: self.rows.get(name) if same else None for name, same in stays.items()}
         new = [name for name, row in rows.items() if row is None]
         self._lay(new, rows)
-        index = np.fromiter(rows.values(), np.int64, len(rows))
-        if self.least_saved is not None and (new or self.names != list(rows)):
+        names, index, shared = list(rows), np.fromiter(rows.values(), np.int64, len(rows)), self.shared
+        if self.least_saved is not None and (new or self.names != names):
             full = starts // self.kv.block_size
-            self.shared = shared_pages(self.array[index, : full.max()], full, self.least_saved)
-        self.rows = {name: row for name, row in rows.items() if stays[name]}
-        self.names, self.index = list(rows), index
+            shared = shared_pages(self.array[index, : full.max()], full, self.least_saved)
+        staying = {name: row for name, row in rows.items() if stays[name]}
+        # At once: a cut leaves what belongs together.
+        self.rows, self.names, self.index, self.shared = staying, names, index, shared
 
     def of(self, starts: np.ndarray, width: int) -> np.ndarray:
         """The tables of the sequences chosen, `[num_seqs, width]`, with 0 or what is left of others behind their pages.
@@ -131,8 +132,9 @@ class TableRows:
         """Have room for so many rows of so many pages: twice as much where there is too little, so this is rare."""
         old = self.array
         if height > old.shape[0] or width > old.shape[1]:
-            self.array = np.zeros((2 * max(height, old.shape[0]), 2 * max(width, old.shape[1])), np.int64)
-            self.array[: old.shape[0], : old.shape[1]] = old
+            array = np.zeros((2 * max(height, old.shape[0]), 2 * max(width, old.shape[1])), np.int64)
+            array[: old.shape[0], : old.shape[1]] = old
+            self.array = array  # whole: a cut leaves the old one
 
 
 def take_known(token_ids: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

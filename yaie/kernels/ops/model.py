@@ -44,7 +44,9 @@ class Torch(Family):
         if self.rungs["rms_norm"] == 1 or x.dtype != torch.float32:
             return model_ops.rms_norm(x, weight, eps)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = torch.addcmul(_constant(eps, x.device), length, length, value=1 / max(1, x.shape[-1])).rsqrt_()
+        # Of a tracer's tensors (`torch.export`), which end with it, none is kept.
+        least = _constant(eps, x.device) if type(length) is Tensor else length.new_tensor(eps)
+        scale = torch.addcmul(least, length, length, value=1 / max(1, x.shape[-1])).rsqrt_()
         return (x * scale).mul_(weight)
 
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
