@@ -195,8 +195,7 @@ class Engine:
         made: list[Request],
         index: int = 0,
     ) -> None:
-        """As `add_request`; chunks of the answer go into `queue`, with `index`, and the request, before it is queued,
-        into `made`."""
+        """As `add_request`. Chunks go, with `index`, into `queue`; the request, before it is queued, into `made`."""
         require(isinstance(request_id, str) and request_id != "", "request_id must be a str, not empty", request_id)
         require(isinstance(params, SamplingParams), "params must be a SamplingParams", params)
         num_blocks, block_size = self.num_blocks, self.options.block_size

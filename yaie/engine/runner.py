@@ -75,8 +75,7 @@ class ModelRunner(Shard):
 
         before: the step whose tokens are not known yet, if there is one; a request has their places instead
         """
-        holds = not torch.empty(0).is_meta
-        require(holds, "torch's default device must be one whose tensors hold numbers, got meta")
+        require(not torch.empty(0).is_meta, "torch's default device must be one whose tensors hold numbers, not meta")
         batch = self.make_batch(scheduled)
         if before is not None:
             batch.awaits, batch.before = True, before.tokens
@@ -105,10 +104,9 @@ class ModelRunner(Shard):
         if launched.arrived is not None:
             self.ranks.wait(launched.arrived)
         tokens, marks = (tensor.numpy() for tensor in launched.on_host)
-        requests, ids, vocab_size = launched.requests, tokens.tolist(), launched.logits.shape[-1]
-        results = dict.fromkeys(launched.scheduled, StepResult())
-        results.update(zip(requests, map(StepResult, ids), strict=True))
-        for row, request in enumerate(requests):
+        chosen, ids, vocab_size = launched.requests, tokens.tolist(), launched.logits.shape[-1]
+        results = dict.fromkeys(launched.scheduled, StepResult()) | dict(zip(chosen, map(StepResult, ids), strict=True))
+        for row, request in enumerate(chosen):
             if not 0 <= ids[row] < vocab_size:
                 error = "the logits are NaN, infinite, or all -infinity: there is no token to choose"
                 results[request] = StepResult(error=error)
