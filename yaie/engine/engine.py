@@ -187,13 +187,7 @@ class Engine:
         return next(id for n in count(self._num_requests) if (id := f"request-{n}") not in self._requests)
 
     def _add(
-        self,
-        prompt: Prompt,
-        params: SamplingParams,
-        request_id: str,
-        queue: deque[Delivery],
-        made: list[Request],
-        index: int = 0,
+        self, prompt: Prompt, params: SamplingParams, request_id: str, queue: deque, made: list[Request], index: int = 0
     ) -> None:
         """As `add_request`. Chunks go, with `index`, into `queue`; the request, before it is queued, into `made`."""
         require(isinstance(request_id, str) and request_id != "", "request_id must be a str, not empty", request_id)
@@ -296,8 +290,7 @@ class Engine:
                 self._change(self._step)
                 taken.extend(self._queue)
                 self._queue.clear()
-            chunks = [delivery.chunk for delivery in taken if delivery.request.finish_reason != "abort"]
-            return chunks  # noqa: RET504, behind a comprehension of Python 3.12 a cut may come outside of the `try`
+            return _wanted(taken)
         except BaseException:
             if taken and (not self._queue or self._queue[0] is not taken[0]):  # cut on the way out
                 self._queue.extendleft(reversed(taken))
@@ -534,6 +527,11 @@ class Engine:
             return "preempted" if request.status is Status.WAITING and request.num_preemptions else "waiting"
 
         return {name: (kind(request), scheduled.get(request, 0)) for name, request in self._requests.items()}
+
+
+def _wanted(taken: list[Delivery]) -> list[StreamChunk]:
+    """Chunks of those who still wait. No part of `step`: Python 3.12 lets a cut in such a loop out of a `try`."""
+    return [delivery.chunk for delivery in taken if delivery.request.finish_reason != "abort"]
 
 
 def _describe(error: BaseException) -> str:
