@@ -130,9 +130,10 @@ class ModelRunner(Shard):
             stays = {request.request_id: request.is_decode for request in requests}
             self.tables.choose(stays, starts)
             self._decoding = requests if all(stays.values()) else None
-        tables = self.tables.of(starts, self.kv.blocks_needed(int((starts + query_lens).max())))
+        context_lens = starts + query_lens
+        tables = self.tables.of(starts, self.kv.blocks_needed(int(context_lens.max())))
         token_ids = np.concatenate([request.uncomputed(n) for request, n in scheduled.items()])
-        return pack(token_ids, starts, query_lens, tables, self.kv.block_size, self.tables.shared)
+        return pack(token_ids, starts, context_lens, query_lens, tables, self.kv.block_size, self.tables.shared)
 
     def next_tokens(self, requests: list[Request], logits: torch.Tensor, context_lens: torch.Tensor) -> torch.Tensor:
         """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, on the device: -1 where the

@@ -48,6 +48,7 @@ class Tokenizer:
         self.special_tokens = _special_tokens(self.folder, config)
         self.chat_template = _chat_template(self.folder, config)
         self.eos_token_ids = read_eos_token_ids(self.folder)
+        self._lengths: dict[int, int] = {}  # of the texts of single tokens, as far as they were asked for
         self.vocab_size = self._tokenizer.get_vocab_size()
         self.largest_id = max(self._tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
         added = self._tokenizer.get_added_tokens_decoder()
@@ -64,6 +65,14 @@ class Tokenizer:
         with _named(f"{self._path} fails on this text"):
             text.encode()  # its words for half a character
             return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def length(self, ids: Sequence[int]) -> int:
+        """Characters in the text of token ids. Of one token, for which a stream asks most often, it is remembered."""
+        if len(ids) != 1:
+            return len(self.decode(ids))
+        if ids[0] not in self._lengths:
+            self._lengths[ids[0]] = len(self.decode(ids))
+        return self._lengths[ids[0]]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of token ids. Bytes that are not UTF-8 become U+FFFD.
@@ -160,7 +169,7 @@ class Detokenizer:
         if piece and certain == text:
             del self._window[: self._num_old]
             self._num_old = len(self._window)
-            self._num_given = len(self._tokenizer.decode(self._window))
+            self._num_given = self._tokenizer.length(self._window)
         return piece
 
     def finish(self) -> str:

@@ -50,7 +50,7 @@ class Torch(Family):
         if draws.drawn:
             uniforms = sampling.counter_uniforms(draws.seeds, num_tokens - draws.firsts)[draws.rows]
             tokens[draws.rows] = self.sample(logits[draws.rows], draws.of_drawn, uniforms)
-        return tokens.where(largest - largest == 0, -1)  # NaN where it is not finite
+        return tokens.masked_fill_(largest - largest != 0, -1)  # NaN where it is not finite
 
 
 class Kernels(Launching):
