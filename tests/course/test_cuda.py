@@ -245,7 +245,7 @@ def test_no_compiler_is_said(sandbox, exercises, monkeypatch):
 
 
 def test_mistakes_are_built_once(monkeypatch):
-    """Each check that fails asks for the builds of all mistakes: to look up dozens that are there takes 0.1 s."""
+    """Each check that fails asks for the builds of all mistakes: to look up dozens that are there takes time, too."""
     asked = []
     monkeypatch.setattr(engine_seam, "_prepared", set())
     monkeypatch.setattr(yaie.cuda, "prepare", lambda texts, flags: asked.append([text for text, _ in texts]))

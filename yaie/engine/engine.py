@@ -363,7 +363,7 @@ class Engine:
         self._sound = True  # while the device is asked, the bookkeeping does not change
         try:
             launched = self.runner.launch(scheduled, self._flights[-1].launched if self._flights else None)
-            stays = self.overlaps and self.runner.only_decodes
+            stays = self.overlaps and self.runner.may_stay_in_flight
         except Exception as error:
             launched, stays = error, False
         self._sound = False

@@ -64,8 +64,8 @@ class ModelRunner(Shard):
         self._decoding, self.tables.rows = None, {}
 
     @property
-    def only_decodes(self) -> bool:
-        """Whether the last step can be planned behind: all in it decode, without a penalty, which needs the tokens."""
+    def may_stay_in_flight(self) -> bool:
+        """Whether the next step can be planned behind it: all decode, without a penalty, which needs the tokens."""
         return self._decoding is not None and not self._draws.has_penalty
 
     @torch.inference_mode()
@@ -130,10 +130,9 @@ class ModelRunner(Shard):
             stays = {request.request_id: request.is_decode for request in requests}
             self.tables.choose(stays, starts)
             self._decoding = requests if all(stays.values()) else None
-        context_lens = starts + query_lens
-        tables = self.tables.of(starts, self.kv.blocks_needed(int(context_lens.max())))
+        tables = self.tables.of(starts, self.kv.blocks_needed(int((starts + query_lens).max())))
         token_ids = np.concatenate([request.uncomputed(n) for request, n in scheduled.items()])
-        return pack(token_ids, starts, context_lens, query_lens, tables, self.kv.block_size, self.tables.shared)
+        return pack(token_ids, starts, query_lens, tables, self.kv.block_size, self.tables.shared)
 
     def next_tokens(self, requests: list[Request], logits: torch.Tensor, context_lens: torch.Tensor) -> torch.Tensor:
         """A token for each request from its row of `logits`, `[num_requests, vocab_size]`, on the device: -1 where the

@@ -73,6 +73,7 @@ class KVCacheManager:
 
     Attributes:
         key_cache, value_cache: the pool, `[num_layers, num_blocks, block_size, num_heads, head_dim]`, KV heads only.
+        layers: for each layer its keys and its values, views of the pool.
         block_tables: for each request its block ids, in order of the token positions that they hold.
         context_lens: for each request the number of tokens that its blocks have been asked to hold.
         free_block_list: a stack of unused block ids; the next one handed out is the last.

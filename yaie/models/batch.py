@@ -57,16 +57,14 @@ class Batch:
 def pack(
     token_ids: np.ndarray,
     starts: np.ndarray,
-    context_lens: np.ndarray,
     query_lens: np.ndarray,
     tables: np.ndarray,
     block_size: int,
     shared: Sequence[SharedPages] = (),
 ) -> Batch:
-    """The batch, on the host, of sequences that have `starts` `[num_seqs]` tokens in their pages already and get
-    `query_lens` more, `context_lens` then, whose `tables` are `[num_seqs, max_blocks]`. `token_ids` `[num_tokens]` are
-    all new ones."""
-    sequence, positions = np.arange(len(starts)), starts
+    """The batch, on the host, of sequences that have `starts` `[num_seqs]` tokens in their pages already, whose
+    `tables` are `[num_seqs, max_blocks]`. `token_ids` `[num_tokens]` are all new ones."""
+    context_lens, sequence, positions = starts + query_lens, np.arange(len(starts)), starts
     if len(token_ids) > len(starts):  # else each has one
         sequence = sequence.repeat(query_lens)  # of each token
         positions = np.arange(len(token_ids)) + (context_lens - query_lens.cumsum())[sequence]
