@@ -16,7 +16,14 @@ from yaie.course import REPOSITORY, sandbox
 
 WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload(
-    ["ipykernel.kernelapp", "yaie.course.api", "yaie.course.worker", "yaie.engine.llm", "yaie.plots"]
+    [
+        "ipykernel.kernelapp",
+        "torch.utils.cpp_extension",  # it warns of a CUDA toolkit without a GPU, which no notebook can help
+        "yaie.course.api",
+        "yaie.course.worker",
+        "yaie.engine.llm",
+        "yaie.plots",
+    ]
 )
 
 
