@@ -214,7 +214,8 @@ def extension_directory(*parts: str) -> Path:
     lock, builder = directory / "lock", directory / "builder"
     if lock.exists() and not _lives(builder):
         lock.unlink(missing_ok=True)
-        print("yaie.cuda: removed the lock of a build that was interrupted", file=sys.stderr, flush=True)
+        if not any(directory.glob("*.so")):  # torch 2.14 leaves its lock behind a build that has ended, too
+            print("yaie.cuda: removed the lock of a build that was interrupted", file=sys.stderr, flush=True)
     if not lock.exists():
         builder.write_text(str(os.getpid()))
     return directory
